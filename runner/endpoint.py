@@ -1,0 +1,24 @@
+"""Where a model answers: what `engine` hands to `talk`."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An OpenAI-compatible server.
+
+    `owned`: steprun started it, and stops it; a server that the user named is only spoken to.
+    `api_key` never appears in a repr, so that it cannot reach a log or a trace.
+    """
+
+    base_url: str
+    api_key: str = ""
+    owned: bool = False
+
+    def __repr__(self) -> str:
+        """Name the place, never the key."""
+        return f"Endpoint({self.base_url!r}, owned={self.owned})"
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that authorise a request."""
+        return {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}

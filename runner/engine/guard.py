@@ -1,0 +1,116 @@
+"""The guard: starts one engine, keeps its log within bounds, and never outlives its owner.
+
+Runs as a process of its own, `python -I -S guard.py --log FILE -- ENGINE…`, on the standard
+library alone, between steprun and the engine. Its standard input is a pipe that steprun holds:
+when steprun dies, however it dies, the pipe ends and the guard kills the engine. The line
+`stop` asks for the same, politely. The engine has no terminal, no standard input, and its
+output goes to the log.
+
+The guard writes one line to its standard output, `pid N`, and exits as the engine did.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import IO
+
+GRACE_S = 5.0  # between the polite and the hard stop; an idle llama-server needs about 0.1 s
+LOG_BYTES = 4 << 20  # a log longer than this moves to FILE.1: twice this is the most on disk
+
+
+class BoundedLog:
+    """An append-only log that starts anew when full and keeps one older part."""
+
+    def __init__(self, path: Path, limit: int = LOG_BYTES) -> None:
+        self._path = path
+        self._limit = limit
+        self._file = path.open("wb", buffering=0)
+        self._size = 0
+
+    def write(self, data: bytes) -> None:
+        """Append, and turn the page first where it would not fit."""
+        if self._size and self._size + len(data) > self._limit:
+            self._file.close()
+            self._path.replace(self._path.with_name(self._path.name + ".1"))
+            self._file = self._path.open("wb", buffering=0)
+            self._size = 0
+        self._file.write(data)
+        self._size += len(data)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _in_child() -> None:
+    """Run in the engine's process before it starts (Linux): die with the guard, die first.
+
+    A machine that runs out of memory should take the engine, not the desktop.
+    """
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    import ctypes  # noqa: PLC0415 - only here, only on Linux
+
+    pr_set_pdeathsig = 1  # <linux/prctl.h>
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def _pump(source: IO[bytes], log: BoundedLog) -> None:
+    """Copy the engine's output to the log. A full disk must not stop the engine."""
+    read1 = source.read1  # type: ignore[attr-defined]  # whatever has arrived, without waiting for more
+    while data := read1(1 << 16):
+        with contextlib.suppress(OSError, ValueError):
+            log.write(data)
+
+
+def _watch_owner(engine: subprocess.Popen[bytes]) -> None:
+    """Wait for the owner's word or death, then end the engine."""
+    polite = sys.stdin.buffer.readline().strip() == b"stop"
+    if polite:
+        engine.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            engine.wait(GRACE_S)
+    if engine.poll() is None:
+        engine.kill()
+
+
+def main(argv: list[str]) -> int:
+    """Run the guard; returns the engine's exit status (128 + N for signal N)."""
+    parser = argparse.ArgumentParser(prog="guard")
+    parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("engine", nargs="+")
+    args = parser.parse_args(argv)
+    # The owner decides when to stop; a Ctrl-C in its terminal is not meant for the engine.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    log = BoundedLog(args.log)
+    try:
+        engine = subprocess.Popen(  # noqa: PLW1509 - preexec is safe here: no thread runs yet
+            args.engine,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            preexec_fn=_in_child if sys.platform == "linux" else None,
+        )
+    except OSError as error:
+        log.write(f"cannot start {args.engine[0]}: {error}\n".encode())
+        return 127
+    sys.stdout.write(f"pid {engine.pid}\n")
+    sys.stdout.flush()
+    if engine.stdout is None:
+        raise AssertionError
+    pump = threading.Thread(target=_pump, args=(engine.stdout, log), daemon=True)
+    pump.start()
+    threading.Thread(target=_watch_owner, args=(engine,), daemon=True).start()
+    status = engine.wait()
+    pump.join(GRACE_S)
+    return status if status >= 0 else 128 - status
+
+
+if __name__ == "__main__":
+    # Skip the interpreter's shutdown: a daemon thread may be waiting in a read of the pipe.
+    os._exit(main(sys.argv[1:]))

@@ -1,0 +1,76 @@
+"""What is running, written down: a small file for each engine that steprun started.
+
+The guard ends an engine with its owner. Should both die at once, the next start finds the
+record here, and ends the engine after checking that it is still the same process.
+"""
+
+import contextlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from runner.files import write_private
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One engine: its process and its owner's, each with the start time that proves identity."""
+
+    pid: int
+    started: float
+    owner: int
+    owner_started: float
+    total_bytes: int
+
+
+def write(path: Path, pid: int, total_bytes: int) -> None:
+    """Write down an engine that this process has just started."""
+    with contextlib.suppress(psutil.Error):
+        me = psutil.Process()
+        record = Record(
+            pid=pid,
+            started=psutil.Process(pid).create_time(),
+            owner=me.pid,
+            owner_started=me.create_time(),
+            total_bytes=total_bytes,
+        )
+        write_private(path, json.dumps(asdict(record)))
+
+
+def sweep(folder: Path) -> list[Record]:
+    """End the engines whose owner is gone; return those that still have one."""
+    live = []
+    for path in folder.glob("*.json"):
+        try:
+            record = Record(**json.loads(path.read_text("utf-8")))
+        except (OSError, ValueError, TypeError):
+            path.unlink(missing_ok=True)
+            continue
+        if not _same(record.pid, record.started):
+            pass
+        elif _same(record.owner, record.owner_started):
+            live.append(record)
+            continue
+        else:
+            kill(record.pid)
+        path.unlink(missing_ok=True)
+        path.with_suffix(".key").unlink(missing_ok=True)
+    return live
+
+
+def kill(pid: int) -> None:
+    """End one process of ours, at once."""
+    if pid > 0 and pid != os.getpid():
+        with contextlib.suppress(psutil.Error):
+            psutil.Process(pid).kill()
+
+
+def _same(pid: int, started: float) -> bool:
+    """Whether this process still is the one that was written down: pids are used again."""
+    try:
+        return abs(psutil.Process(pid).create_time() - started) < 1.0
+    except psutil.Error:
+        return False

@@ -1,0 +1,79 @@
+"""What a computer is, as frozen facts. Pure: no I/O, no probing."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Platform(StrEnum):
+    """The kinds of machine that steprun tells apart (`platform` in the JSON contract)."""
+
+    APPLE = "apple"
+    GB10 = "gb10"
+    STRIX_HALO = "strix-halo"
+    CUDA = "cuda"
+    ROCM = "rocm"
+    VULKAN = "vulkan"
+    CPU = "cpu"
+
+
+class Backend(StrEnum):
+    """The ggml backends that steprun plans for."""
+
+    METAL = "metal"
+    CUDA = "cuda"
+    VULKAN = "vulkan"
+    ROCM = "rocm"
+    CPU = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One accelerator. `memory_bytes` is None where the driver does not tell (GB10)."""
+
+    name: str
+    backend: Backend
+    memory_bytes: int | None = None
+    free_bytes: int | None = None
+    uuid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """A change to the host that would help: the exact command, and how to take it back.
+
+    steprun never runs these by itself.
+    """
+
+    what: str
+    command: str
+    undo: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One computer, as far as it could be known.
+
+    `memory_bytes`: all RAM that the system (and, on unified memory, the accelerator) shares.
+    `limit_bytes`: the most that an engine may hold here in all, before the reserve that the
+    ledger keeps back; `limit_source` says where the figure comes from.
+    `reserve_bytes`: kept free for the system, with its reason.
+    `unknown` names every probe that gave no answer: unknown is never the same as absent.
+    """
+
+    platform: Platform
+    name: str
+    os: str  # "linux" | "macos" | "windows"
+    arch: str  # "x86_64" | "arm64"
+    memory_bytes: int
+    unified: bool
+    backend: Backend
+    limit_bytes: int
+    limit_source: str
+    reserve_bytes: int
+    reserve_why: str
+    cores: int = 1
+    available_bytes: int | None = None
+    devices: tuple[Device, ...] = ()
+    advice: tuple[Advice, ...] = ()
+    warnings: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = field(default=())

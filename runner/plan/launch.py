@@ -1,0 +1,111 @@
+"""From a decision to an engine's command line, as data.
+
+The flags are llama-server's; the embedded engine takes the same ones. Nothing is passed that
+the engine did not list, so that an older or newer build never dies of an unknown flag.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchSpec:
+    """What to start: flags for any llama-server, extra environment, the files it reads.
+
+    `total_bytes`: what the ledger expects it to hold, so that two engines started by hand do not
+    overcommit the machine together.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+    total_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFiles:
+    """The files of one model on this disk. `weights` is the first shard."""
+
+    weights: Path
+    projector: Path | None = None
+    mtp: Path | None = None
+
+    def paths(self) -> tuple[Path, ...]:
+        """Return every file that is there."""
+        return tuple(path for path in (self.weights, self.projector, self.mtp) if path)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The decisions of a plan that an engine needs to hear.
+
+    `context` is per slot, in tokens; `cache_ram_mib` bounds the engine's prompt cache;
+    `threads` is 0 where the accelerator does the work. `mtp_tokens`: draft length, 0 for none.
+    """
+
+    context: int
+    kv_type: str = "f16"
+    batch: int = 2048
+    ubatch: int = 512
+    parallel: int = 1
+    checkpoints: int = 4
+    cache_ram_mib: int = 0
+    gpu_layers: int = 99
+    threads: int = 0
+    load_mode: str = ""
+    mtp_tokens: int = 0
+    repack: bool = True
+    alias: str = "model"
+
+
+def launch(files: EngineFiles, settings: Settings, flags: frozenset[str]) -> LaunchSpec:
+    """Return the engine's command line, with only those flags that the engine lists.
+
+    `flags`: every flag that this engine knows, read from its own help.
+    """
+    s = settings
+    wanted: list[tuple[str, ...]] = [
+        ("--model", str(files.weights)),
+        ("--alias", s.alias),
+        ("--ctx-size", str(s.context * s.parallel)),
+        ("--parallel", str(s.parallel)),
+        ("--batch-size", str(s.batch)),
+        ("--ubatch-size", str(s.ubatch)),
+        ("--cache-type-k", s.kv_type),
+        ("--cache-type-v", s.kv_type),
+        ("--flash-attn", "on"),
+        ("--n-gpu-layers", str(s.gpu_layers)),
+        # The engine's own fitting ignores the projector and unified memory: the plan has decided.
+        ("--fit", "off"),
+        # Both defaults (32 per slot, 8192 MiB) live in the same memory as the weights.
+        ("--ctx-checkpoints", str(s.checkpoints)),
+        ("--cache-ram", str(s.cache_ram_mib)),
+        ("--jinja",),
+        ("--reasoning-format", "deepseek"),
+        # A page in the user's browser must not reach the engine; local tools may.
+        ("--cors-origins", "localhost"),
+        # Level 4 prints what every cache and buffer takes, and none of the user's words.
+        ("--verbosity", "4"),
+    ]
+    if s.threads:
+        wanted.append(("--threads", str(s.threads)))
+    if s.load_mode:
+        wanted.append(_load_mode(s.load_mode, flags))
+    if not s.repack:
+        wanted.append(("--no-repack",))
+    if files.projector:
+        wanted.append(("--mmproj", str(files.projector)))
+    if s.mtp_tokens:
+        wanted += [("--spec-type", "draft-mtp"), ("--spec-draft-n-max", str(s.mtp_tokens))]
+        if files.mtp:
+            wanted.append(("--spec-draft-model", str(files.mtp)))
+    argv = tuple(word for words in wanted if words and words[0] in flags for word in words)
+    return LaunchSpec(argv=argv, files=files.paths())
+
+
+def _load_mode(mode: str, flags: frozenset[str]) -> tuple[str, ...]:
+    """Say how to read the file: newer builds have --load-mode, older ones a flag for each."""
+    if "--load-mode" in flags:
+        return ("--load-mode", mode)
+    return {"none": ("--no-mmap",), "dio": ("--direct-io",)}.get(mode, ())
