@@ -1,0 +1,136 @@
+"""Speaks to a server: one request in, a stream of events out. Never raises for the server's sake."""
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import httpx2
+
+from runner.endpoint import Endpoint
+from runner.errors import SteprunError
+from runner.talk.events import Event, Failed, Finished, Text
+from runner.talk.wire import Message, Options, garbled, parse_chunk, request_body, server_error
+
+# Between two chunks: reading a 256K prompt takes StepFun's slowest published machine 2.8 hours
+# (`published figures: 262,144 tokens`), but progress is reported for each batch of it.
+SILENCE_S = 3600.0
+CONNECT_S = 10.0
+EVENT_BYTES = 4 << 20
+ANSWER_BYTES = 64 << 20  # an answer of 262,144 tokens is about 1 MB: more is not an answer
+
+
+async def stream(
+    endpoint: Endpoint, messages: Sequence[Message], options: Options
+) -> AsyncIterator[Event]:
+    """Yield what happens while the server answers; ends with Finished or Failed.
+
+    Closing the iterator (or cancelling the task) closes the connection, which makes the server
+    stop generating.
+    """
+    timeout = httpx2.Timeout(SILENCE_S, connect=CONNECT_S)
+    body = request_body(messages, options)
+    finished: Finished | None = None
+    taken = 0
+    try:
+        async with (
+            httpx2.AsyncClient(timeout=timeout, trust_env=not endpoint.owned) as http,
+            http.sse(
+                f"{endpoint.base_url}/v1/chat/completions",
+                method="POST",
+                json=body,
+                headers=endpoint.headers(),
+                max_event_size=EVENT_BYTES,
+            ) as source,
+        ):
+            response = source.response
+            if response.status_code != 200:
+                yield Failed(server_error(response.status_code, await _json(response)))
+                return
+            async for sse in source:
+                taken += len(sse.data)
+                if taken > ANSWER_BYTES:
+                    yield Failed(garbled(f"more than {ANSWER_BYTES >> 20} MiB"))
+                    return
+                for event in parse_chunk(sse.data):
+                    if isinstance(event, Failed):
+                        yield event
+                        return
+                    if isinstance(event, Finished):
+                        finished = event  # usage comes after it: say it last
+                    else:
+                        yield event
+    except SteprunError as error:
+        yield Failed(error)
+    except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL) as error:
+        if finished is None:
+            yield Failed(_lost(endpoint, error))
+        else:
+            yield finished
+    else:
+        yield finished or Failed(_cut())
+
+
+async def complete(endpoint: Endpoint, messages: Sequence[Message], options: Options) -> str:
+    """Return one answer's text, whole. Raises the error of a failed one."""
+    parts: list[str] = []
+    async for event in stream(endpoint, messages, options):
+        if isinstance(event, Failed):
+            raise event.error
+        if isinstance(event, Text):
+            parts.append(event.text)
+    return "".join(parts)
+
+
+@contextlib.asynccontextmanager
+async def _client(endpoint: Endpoint) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(
+        timeout=CONNECT_S,
+        headers=endpoint.headers(),
+        trust_env=not endpoint.owned,
+    ) as http:
+        yield http
+
+
+async def properties(endpoint: Endpoint) -> dict[str, Any]:
+    """Return what the server says of itself (`/props`), empty where it says nothing.
+
+    Raises SteprunError where no server answers there at all.
+    """
+    try:
+        async with _client(endpoint) as http:
+            response = await http.get(f"{endpoint.base_url}/props")
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise _lost(endpoint, error) from error
+    if response.status_code in {401, 403}:
+        raise server_error(response.status_code, await _json(response))
+    reply = await _json(response) if response.status_code == 200 else {}
+    return reply if isinstance(reply, dict) else {}
+
+
+async def _json(response: httpx2.Response) -> Any:
+    with contextlib.suppress(ValueError, httpx2.HTTPError):
+        return json.loads(await response.aread())
+    return {}
+
+
+def _lost(endpoint: Endpoint, error: Exception) -> SteprunError:
+    if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.InvalidURL):
+        return SteprunError(
+            f"No server answers at {endpoint.base_url}.",
+            why=f"{error}." if str(error) else "The connection failed.",
+            next="Start one: steprun serve",
+        )
+    return SteprunError(
+        "The connection to the engine broke in mid-answer.",
+        why=f"{type(error).__name__}: {error}".rstrip(": ") + ".",
+        next="What came before stands; ask again",
+    )
+
+
+def _cut() -> SteprunError:
+    return SteprunError(
+        "The answer ended before it was finished.",
+        why="The server closed the stream without saying why.",
+        next="What came before stands; ask again",
+    )

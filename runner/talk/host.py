@@ -1,0 +1,76 @@
+"""What a chat needs to know of where it talks to, whoever runs it."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Self
+
+from runner.endpoint import Endpoint
+from runner.errors import SteprunError
+from runner.talk.client import properties
+from runner.talk.wire import Options
+
+
+class Host(Protocol):
+    """A server that is coming up or is up: `engine.supervisor.Engine`, or `Remote`."""
+
+    endpoint: Endpoint
+
+    async def wait_ready(self, on_wait: Callable[[float], None]) -> None:
+        """Return when it answers; raise SteprunError where it never will."""
+
+    def alive(self) -> bool:
+        """Whether it still runs, as far as is known."""
+
+    def verdict(self) -> SteprunError:
+        """Why it no longer runs."""
+
+
+class Remote:
+    """Somebody else's server: spoken to, never started, stopped or tuned."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+
+    async def __aenter__(self) -> Self:
+        """Nothing to start."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing to stop."""
+
+    async def wait_ready(self, on_wait: Callable[[float], None]) -> None:
+        """Ask once whether somebody is there."""
+        on_wait(0.0)
+        await properties(self.endpoint)
+
+    def alive(self) -> bool:
+        """Take it as alive: a request will tell."""
+        return True
+
+    def verdict(self) -> SteprunError:
+        """Say that it is gone."""
+        return SteprunError(f"The server at {self.endpoint.base_url} is gone.")
+
+
+@dataclass(frozen=True, slots=True)
+class ChatSetup:
+    """Everything that a chat starts from.
+
+    `open_host` makes the host (entered once). `context` in tokens, 0 where unknown. `sees`:
+    pictures can be sent; `blind_why` says why not. `prices` : picture costs are Step's own.
+    `greeting`: what to tell the user first (which model, why). `resume`: a session to go on with.
+    """
+
+    title: str
+    open_host: Callable[[], AbstractAsyncContextManager[Host]]
+    options: Options
+    context: int = 0
+    sees: bool = False
+    blind_why: str = ""
+    prices: bool = True
+    show_thinking: bool = False
+    greeting: str = ""
+    pictures: tuple[Path, ...] = ()
+    resume: str = ""
