@@ -4,7 +4,19 @@ Also `Geometry`, the few numbers of a model that decide how much memory its cach
 catalog states them for known models, a GGUF header for any other (`runner.weights.header`).
 """
 
+import functools
+import re
+import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from runner.errors import BadFile, UsageError
+from runner.paths import shipped
+
+Role = Literal["weights", "projector", "mtp"]
+Source = Literal["hf", "wheel", "file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +46,341 @@ class Geometry:
     mtp_layers: tuple[Layer, ...] = ()
     experts: int = 0
     feed_forward_length: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """One file of a model, and where it comes from.
+
+    `hf`: file `path` of `repo` at commit `revision`. `wheel`: member `path` of the Python package
+    `repo` in version `revision`, whose archive has `archive_bytes` and `archive_sha256`. `file`:
+    the user's own, at `path`. `sha256` is None where nobody published one.
+    """
+
+    role: Role
+    source: Source
+    repo: str
+    revision: str
+    path: str
+    bytes: int
+    sha256: str | None = None
+    archive_bytes: int = 0
+    archive_sha256: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The file's own name, without folders."""
+        return self.path.replace("\\", "/").rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Quant:
+    """One precision of a model's weights: its shards, in order.
+
+    `quality` orders the quants of one model, higher is better; it measures nothing.
+    `auto`: whether the planner may choose it unasked.
+    """
+
+    name: str
+    files: tuple[ModelFile, ...]
+    quality: int
+    auto: bool = True
+    note: str = ""
+
+    @property
+    def total_bytes(self) -> int:
+        """The size of all shards in bytes."""
+        return sum(file.bytes for file in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model. `geometry` is None only for a model made from files whose headers say nothing.
+
+    `mtp` is the draft heads' default file, `mtp_others` the same heads in other precisions.
+    `gguf` is False where llama.cpp has nothing to load; `quants` is empty then.
+    `home`: the hub repository of the model itself, whose card describes it.
+    """
+
+    name: str
+    title: str
+    geometry: Geometry | None
+    quants: tuple[Quant, ...] = ()
+    projector: ModelFile | None = None
+    mtp: ModelFile | None = None
+    mtp_others: tuple[ModelFile, ...] = ()
+    demo: bool = False
+    gguf: bool = True
+    licence: str = ""
+    home: str = ""
+    note: str = ""
+
+    def quant(self, name: str) -> Quant:
+        """Find a quant by its name, in any case; UsageError with the nearest names."""
+        by_name = {quant.name.lower(): quant for quant in self.quants}
+        found = by_name.get(name.lower())
+        if found is None:
+            raise _unknown("quant", name, [quant.name for quant in self.quants], self.title)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """All known models; the first is the one that steprun is for."""
+
+    models: tuple[Model, ...]
+
+    def model(self, name: str) -> Model:
+        """Find a model by its name, in any case; UsageError with the nearest names."""
+        by_name = {model.name.lower(): model for model in self.models}
+        found = by_name.get(name.lower())
+        if found is None:
+            raise _unknown("model", name, [model.name for model in self.models], "The catalog")
+        return found
+
+    @property
+    def demo(self) -> Model:
+        """The small model that shows everything working without a download of 100 GB."""
+        return next(model for model in self.models if model.demo)
+
+
+@functools.cache
+def load() -> Catalog:
+    """Read the catalog that ships with steprun; BadFile, naming the entry, if it is broken."""
+    return read(shipped("models.toml"))
+
+
+def read(path: Path) -> Catalog:
+    """Read a catalog file; BadFile, naming the entry, if anything in it is not as it should be."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadFile(
+            f"the model catalog {path} cannot be read", why=str(error), next=_REINSTALL
+        ) from error
+    top = _Table(data, path.name)
+    sources = {name: _source(table) for name, table in top.tables("source").items()}
+    models = tuple(_model(table, sources) for table in top.rows("model"))
+    top.close()
+    _distinct(top, "model name", [model.name for model in models])
+    if sum(model.demo for model in models) != 1:
+        raise top.wrong("exactly one model must be marked demo = true")
+    return Catalog(models)
+
+
+# --- reading, strictly: a typing error in the catalog must not become a wrong plan
+
+_REINSTALL = "Install steprun again; if you changed the file, correct the entry."
+_REPO = r"[\w.-]+/[\w.-]+"
+_NAME = r"[A-Za-z0-9][\w.-]*"
+_SHA256 = r"[0-9a-f]{64}"
+# No drive, no leading slash, no `..`: a path of the catalog is joined to folders of ours.
+_PATH = r"(?!.*(^|/)\.{1,2}(/|$))[\w.-]+(/[\w.-]+)*"
+
+
+class _Table:
+    """A TOML table that knows its place in the file and what nobody has asked for yet."""
+
+    def __init__(self, data: object, where: str) -> None:
+        self._where = where
+        if not isinstance(data, dict):
+            raise self.wrong("is not a table")
+        self._left: dict[str, Any] = dict(data)
+
+    def wrong(self, why: str) -> BadFile:
+        return BadFile(
+            f"the model catalog is broken: {self._where}: {why}",
+            why="It ships with steprun, so this copy was changed or damaged.",
+            next=_REINSTALL,
+        )
+
+    def _take(self, key: str, kind: type, default: Any) -> Any:
+        value = self._left.pop(key, default)
+        if value is None:
+            raise self.wrong(f"`{key}` is missing")
+        if type(value) is not kind:  # not isinstance: TOML's `true` must not pass as a 1
+            raise self.wrong(f"`{key}` is not of type {kind.__name__}")
+        return value
+
+    def text(self, key: str, pattern: str = ".*", default: str | None = None) -> str:
+        value: str = self._take(key, str, default)
+        if not re.fullmatch(pattern, value) and value != default:
+            raise self.wrong(f"`{key}` is {value!r}, which no {key} looks like")
+        return value
+
+    def whole(self, key: str, default: int | None = None, least: int = 1) -> int:
+        value: int = self._take(key, int, default)
+        if value < least and value != default:
+            raise self.wrong(f"`{key}` is {value}; the least is {least}")
+        return value
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        return bool(self._take(key, bool, default))
+
+    def table(self, key: str) -> "_Table | None":
+        return _Table(self._left.pop(key), f"{self._where}.{key}") if key in self._left else None
+
+    def tables(self, key: str) -> "dict[str, _Table]":
+        found: dict[str, Any] = self._take(key, dict, {})
+        return {name: _Table(table, f"{self._where}.{key}.{name}") for name, table in found.items()}
+
+    def rows(self, key: str) -> "list[_Table]":
+        rows: list[Any] = self._take(key, list, [])
+        made = []
+        for number, row in enumerate(rows, 1):
+            name = row.get("name", number) if isinstance(row, dict) else number
+            made.append(_Table(row, f"{self._where}.{key}[{name}]"))
+        return made
+
+    def close(self) -> None:
+        """Refuse what nobody asked for: a misspelt key would otherwise be a silent default."""
+        if self._left:
+            raise self.wrong(f"unknown key `{next(iter(self._left))}`")
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """A `[source.NAME]`: where the files that name it come from."""
+
+    source: Source
+    repo: str
+    revision: str
+    archive_bytes: int = 0
+    archive_sha256: str | None = None
+
+    def file(self, table: _Table, role: Role) -> ModelFile:
+        made = ModelFile(
+            role=role,
+            source=self.source,
+            repo=self.repo,
+            revision=self.revision,
+            path=table.text("path", _PATH),
+            bytes=table.whole("bytes"),
+            sha256=table.text("sha256", _SHA256),
+            archive_bytes=self.archive_bytes,
+            archive_sha256=self.archive_sha256,
+        )
+        table.close()
+        return made
+
+
+_Origins = dict[str, _Origin]
+
+
+def _source(table: _Table) -> _Origin:
+    package = table.text("package", _NAME, "")
+    if package:
+        made = _Origin(
+            source="wheel",
+            repo=package,
+            revision=table.text("version", _NAME),
+            archive_bytes=table.whole("wheel_bytes"),
+            archive_sha256=table.text("wheel_sha256", _SHA256),
+        )
+    else:
+        made = _Origin("hf", table.text("repo", _REPO), table.text("revision", r"[0-9a-f]{40}"))
+    table.close()
+    return made
+
+
+def _origin(table: _Table, sources: _Origins) -> _Origin:
+    name = table.text("source")
+    if name not in sources:
+        raise table.wrong(f"there is no [source.{name}]")
+    return sources[name]
+
+
+def _model(table: _Table, sources: _Origins) -> Model:
+    geometry = table.table("geometry")
+    projector = table.table("projector")
+    heads = [_origin(row, sources).file(row, "mtp") for row in table.rows("mtp")]
+    quants = [_quant(row, sources) for row in table.rows("quant")]
+    model = Model(
+        name=table.text("name", _NAME),
+        title=table.text("title"),
+        geometry=_geometry(geometry) if geometry else None,
+        quants=tuple(sorted(quants, key=lambda quant: -quant.quality)),
+        projector=_origin(projector, sources).file(projector, "projector") if projector else None,
+        mtp=heads[0] if heads else None,
+        mtp_others=tuple(heads[1:]),
+        demo=table.flag("demo", default=False),
+        gguf=table.flag("gguf", default=True),
+        licence=table.text("licence", default=""),
+        home=table.text("home", _REPO, ""),
+        note=table.text("note", default=""),
+    )
+    table.close()
+    if model.gguf != bool(quants):
+        raise table.wrong("a model has quants, or says gguf = false")
+    _distinct(table, "quant name", [quant.name for quant in quants])
+    _distinct(table, "quality", [quant.quality for quant in quants])
+    return model
+
+
+def _quant(table: _Table, sources: _Origins) -> Quant:
+    origin = _origin(table, sources)
+    files = tuple(origin.file(row, "weights") for row in table.rows("files"))
+    quant = Quant(
+        name=table.text("name", _NAME),
+        files=files,
+        quality=table.whole("quality"),
+        auto=table.flag("auto", default=True),
+        note=table.text("note", default=""),
+    )
+    table.close()
+    # llama.cpp opens the first shard and makes up the other names from it.
+    first = files[0].path if files else ""
+    expected = [
+        first.replace("-00001-of-", f"-{number:05d}-of-") for number in range(1, len(files) + 1)
+    ]
+    if [file.path for file in files] != expected:
+        raise table.wrong("the shards are not a whole series in order")
+    if len(files) > 1 and not first.endswith(f"-00001-of-{len(files):05d}.gguf"):
+        raise table.wrong(f"the shards' names do not say that there are {len(files)}")
+    return quant
+
+
+def _geometry(table: _Table) -> Geometry:
+    window = table.whole("sliding_window", 0)
+    full_every = table.whole("full_every", 1)
+    trunk = table.whole("layers")
+    heads = table.whole("mtp_layers", 0)
+    if (window > 0) != (full_every > 1):
+        raise table.wrong("`sliding_window` and `full_every` go together")
+    kv_heads, key, value = (table.whole(k) for k in ("kv_heads", "key_length", "value_length"))
+    # The draft heads' layers are numbered after the trunk's and follow the same rule.
+    layers = tuple(
+        Layer(kv_heads, key, value, sliding=index % full_every != 0)
+        for index in range(trunk + heads)
+    )
+    geometry = Geometry(
+        arch=table.text("arch", _NAME),
+        context_length=table.whole("context"),
+        embedding_length=table.whole("embedding"),
+        vocab_size=table.whole("vocab"),
+        layers=layers[:trunk],
+        sliding_window=window,
+        mtp_layers=layers[trunk:],
+        experts=table.whole("experts", 0),
+        feed_forward_length=table.whole("feed_forward"),
+    )
+    table.close()
+    return geometry
+
+
+def _distinct(table: _Table, what: str, values: Sequence[object]) -> None:
+    for value in values:
+        if values.count(value) > 1:
+            raise table.wrong(f"the {what} {value} is there twice")
+
+
+def _unknown(kind: str, name: str, known: Sequence[str], owner: str) -> UsageError:
+    import difflib  # noqa: PLC0415 - 4 ms, and only an error needs it
+
+    lowered = {each.lower(): each for each in known}
+    near = [lowered[each] for each in difflib.get_close_matches(name.lower(), lowered, cutoff=0.4)]
+    return UsageError(
+        f"there is no {kind} {name[:80]!r}",
+        why=f"{owner} has {', '.join(known) or 'none'}.",
+        next=f"Did you mean {' or '.join(near)}?" if near else "`steprun models` lists them all.",
+    )

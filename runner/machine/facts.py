@@ -1,7 +1,10 @@
 """What a computer is, as frozen facts. Pure: no I/O, no probing."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from typing import Any
+
+SCHEMA = "steprun.machine/1"
 
 
 class Platform(StrEnum):
@@ -28,13 +31,18 @@ class Backend(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One accelerator. `memory_bytes` is None where the driver does not tell (GB10)."""
+    """One accelerator. `memory_bytes` is None where the driver does not tell (GB10).
+
+    `uuid` chooses a card: CUDA and Vulkan order the same cards differently. `cores` counts GPU
+    cores (Apple) or compute units (AMD): one chip name may stand for two memory bandwidths.
+    """
 
     name: str
     backend: Backend
     memory_bytes: int | None = None
     free_bytes: int | None = None
     uuid: str = ""
+    cores: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +85,8 @@ class Machine:
     advice: tuple[Advice, ...] = ()
     warnings: tuple[str, ...] = ()
     unknown: tuple[str, ...] = field(default=())
+
+
+def to_json(machine: Machine) -> dict[str, Any]:
+    """Return the document of `steprun machine --json`: sizes in bytes, unknown sizes null."""
+    return {"schema": SCHEMA, **asdict(machine)}

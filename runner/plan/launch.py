@@ -59,6 +59,18 @@ class Settings:
     alias: str = "model"
 
 
+@dataclass(frozen=True, slots=True)
+class RunDefaults:
+    """How a backend is best run, from its recipe in `builds/`.
+
+    `load_mode`: how the engine reads the weights. `ubatch`: the largest micro-batch worth having.
+    """
+
+    load_mode: str = "mmap"
+    ubatch: int = 2048
+    repack: bool = True
+
+
 def launch(files: EngineFiles, settings: Settings, flags: frozenset[str]) -> LaunchSpec:
     """Return the engine's command line, with only those flags that the engine lists.
 

@@ -1,0 +1,194 @@
+"""What every computer has: memory, processor cores, an operating system.
+
+One function per system, in a table. All figures come through the reader, so that a replay gives
+the same machine; psutil would only read the computer that the replay runs on.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from runner.machine.facts import Advice
+from runner.machine.read import KIB, clean, count, document, rows, said, size, text_of
+from runner.machine.capture import Reader
+
+_MOST_CORES = 4096
+
+_ARCHITECTURES = {
+    "x86_64": "x86_64", "amd64": "x86_64", "x64": "x86_64", "9": "x86_64",
+    "arm64": "arm64", "aarch64": "arm64", "12": "arm64",
+}  # fmt: skip - 9 and 12: Win32_Processor.Architecture
+
+# One answer in our own keys: PowerShell's tables and messages are translated, JSON keys are not.
+WINDOWS_HOST = (
+    "powershell",
+    "-NoProfile",
+    "-NonInteractive",
+    "-Command",
+    "[Console]::OutputEncoding=[Text.Encoding]::UTF8;"
+    "$o=Get-CimInstance Win32_OperatingSystem;$p=@(Get-CimInstance Win32_Processor);"
+    "@{total_kib=$o.TotalVisibleMemorySize;free_kib=$o.FreePhysicalMemory;cpu=$p[0].Name;"
+    "cores=($p|Measure-Object NumberOfCores -Sum).Sum;arch=$p[0].Architecture}"
+    "|ConvertTo-Json -Compress",
+)
+
+# What `vm_stat` counts as memory that can be had without compressing or swapping anything.
+_MAC_AVAILABLE = ("Pages free", "Pages inactive", "Pages speculative", "Pages purgeable")
+
+
+@dataclass(slots=True)
+class Notes:
+    """What a probe has to say beside its answer."""
+
+    unknown: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    advice: list[Advice] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The computer without its accelerators.
+
+    Sizes in bytes; 0 or None where unknown. `available_bytes`: what a new process can have
+    without swapping (MemAvailable, or the room left in this control group if that is less);
+    swap never counts. `free_bytes`: without dropping the page cache either.
+    """
+
+    os: str
+    arch: str
+    cpu: str
+    memory_bytes: int
+    available_bytes: int | None
+    available_source: str
+    free_bytes: int | None = None
+    cores: int = 1
+
+
+def read_host(reader: Reader, notes: Notes) -> Host:
+    """Return what is known of the computer itself; what is not is named in the notes."""
+    system, _, arch = clean(reader.platform).partition("-")
+    probe = _SYSTEMS.get(system)
+    if probe is None:
+        notes.unknown.append("operating system")
+        return Host("linux", _ARCHITECTURES.get(arch.lower(), "x86_64"), "", 0, None, "unknown")
+    host = probe(reader, _ARCHITECTURES.get(arch.lower(), ""))
+    for name, known in (
+        ("memory", host.memory_bytes),
+        ("available memory", host.available_bytes),
+        ("architecture", host.arch),
+    ):
+        if not known:
+            notes.unknown.append(name)
+    return host
+
+
+def pairs(text: str | None, separator: str = ":") -> dict[str, str]:
+    """Return the `key: value` lines of a text; of equal keys the first."""
+    found: dict[str, str] = {}
+    for line in (text or "").splitlines():
+        key, mark, value = line.partition(separator)
+        if mark:
+            found.setdefault(key.strip(), value.strip())
+    return found
+
+
+def _linux(reader: Reader, arch: str) -> Host:
+    meminfo = pairs(reader.file("/proc/meminfo"))
+    cpuinfo = reader.file("/proc/cpuinfo")
+    processor = pairs(cpuinfo)
+    total = size(meminfo.get("MemTotal"), KIB) or 0
+    available, source = size(meminfo.get("MemAvailable"), KIB), "MemAvailable"
+    room = _cgroup_room(reader, total)
+    if room is not None and (available is None or room < available):
+        available, source = room, "the memory limit of this control group"
+    return Host(
+        os="linux",
+        arch=arch or ("arm64" if "CPU implementer" in processor else "x86_64"),
+        cpu=clean(processor.get("model name")),
+        memory_bytes=total,
+        available_bytes=available,
+        available_source=source,
+        free_bytes=size(meminfo.get("MemFree"), KIB),
+        cores=_linux_cores(reader, cpuinfo),
+    )
+
+
+# Limit, use, and the key of what can be dropped from that use: control groups 2, then 1.
+_CGROUPS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current",
+     "/sys/fs/cgroup/memory.stat", "inactive_file"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+     "/sys/fs/cgroup/memory/memory.stat", "total_inactive_file"),
+)  # fmt: skip
+
+
+def _cgroup_room(reader: Reader, total: int) -> int | None:
+    """Return the bytes left in a container's memory limit, or None where there is no limit."""
+    for limit_path, use_path, stat_path, cache_key in _CGROUPS:
+        limit = size(reader.file(limit_path))
+        if limit is None or (total and limit >= total):
+            continue  # "max", or the 2^63 that control groups 1 write for it
+        use = size(reader.file(use_path)) or 0
+        cache = size(pairs(reader.file(stat_path), " ").get(cache_key)) or 0
+        return max(0, limit - max(0, use - cache))
+    return None
+
+
+def _linux_cores(reader: Reader, cpuinfo: str | None) -> int:
+    """Return the physical cores: a second thread of a core adds nothing to a matrix product."""
+    logical, physical = 0, set()
+    for block in (cpuinfo or "").split("\n\n"):
+        processor = pairs(block)
+        if "processor" in processor:
+            logical += 1
+        if "core id" in processor:
+            physical.add((processor.get("physical id"), processor["core id"]))
+    cores = min(len(physical) or logical or 1, _MOST_CORES)
+    quota, _, period = clean(reader.file("/sys/fs/cgroup/cpu.max")).partition(" ")
+    allowed, of = size(quota), size(period)
+    return max(1, min(cores, -(-allowed // of))) if allowed and of else cores
+
+
+def _macos(reader: Reader, arch: str) -> Host:
+    pages = said(reader, "vm_stat")
+    page = re.search(r"page size of ([0-9]{1,8}) bytes", pages or "")
+    counted = pairs(pages)
+    free = [size(counted.get(key, "").rstrip("."), int(page[1])) for key in _MAC_AVAILABLE] if page else []
+    # A Python for Intel runs under Rosetta and says x86_64; the kernel knows better.
+    silicon = clean(said(reader, "sysctl", "-n", "hw.optional.arm64")) == "1"
+    return Host(
+        os="macos",
+        arch="arm64" if silicon else arch,
+        cpu=clean(said(reader, "sysctl", "-n", "machdep.cpu.brand_string")),
+        memory_bytes=size(said(reader, "sysctl", "-n", "hw.memsize")) or 0,
+        available_bytes=sum(part or 0 for part in free) or None,
+        available_source="free and reclaimable pages of vm_stat",
+        free_bytes=free[0] if free else None,
+        cores=count(said(reader, "sysctl", "-n", "hw.physicalcpu"), _MOST_CORES) or 1,
+    )
+
+
+def _windows(reader: Reader, arch: str) -> Host:
+    answer = (rows(document(said(reader, *WINDOWS_HOST))) or [{}])[0]
+    told = {key: text_of(value) for key, value in answer.items()}
+    free = size(told.get("free_kib"), KIB)
+    return Host(
+        os="windows",
+        arch=_ARCHITECTURES.get(told.get("arch", ""), arch),
+        cpu=clean(told.get("cpu")),
+        memory_bytes=size(told.get("total_kib"), KIB) or 0,
+        available_bytes=free,
+        available_source="free physical memory, as Windows reports it",
+        free_bytes=free,
+        cores=count(told.get("cores"), _MOST_CORES) or 1,
+    )
+
+
+# Keyed by sys.platform, and by the names that people write into captures.
+_SYSTEMS: dict[str, Callable[[Reader, str], Host]] = {
+    "linux": _linux,
+    "darwin": _macos,
+    "macos": _macos,
+    "win32": _windows,
+    "windows": _windows,
+}

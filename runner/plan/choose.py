@@ -1,0 +1,329 @@
+"""The choice: the best quality whose ledger fits, at the largest useful context. Pure.
+
+When something must give way, the order is `RUNGS` and nothing else: a shorter context, then a
+smaller cache type, then smaller micro-batches, then the next quant. Pictures are given up only
+when the user asks for it (`--profile fast`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from runner.errors import UsageError
+from runner.machine.facts import Backend, Machine, Platform
+from runner.plan.launch import RunDefaults, Settings
+from runner.plan.ledger import GIB, Config, Entry, Item, ledger, total
+from runner.plan.subject import Subject, Variant
+
+# (context, cache type), best first. Above 64K the cache is q8_0: half the memory and half the
+# bytes to read for each token, at a loss that published tables cannot see.
+RUNGS: Final = (
+    (262_144, "q8_0"),
+    (131_072, "q8_0"),
+    (65_536, "f16"),
+    (65_536, "q8_0"),
+    (32_768, "f16"),
+    (32_768, "q8_0"),
+)
+# Shorter than 32K is a choice only where the model itself or the user says so.
+SHORT_RUNGS: Final = ((16_384, "f16"), (8_192, "f16"), (4_096, "f16"))
+UBATCHES: Final = (2048, 512)
+MTP_TOKENS: Final = 3  # Step-3.7-Flash has three chained draft heads
+
+
+class Profile(StrEnum):
+    """`see`: pictures, no draft heads (the default). `fast`: draft heads, no pictures."""
+
+    SEE = "see"
+    FAST = "fast"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What the user asked for; None leaves the choice to the plan."""
+
+    quant: str | None = None
+    context: int | None = None
+    kv_type: str | None = None
+    ubatch: int | None = None
+    parallel: int = 1
+    profile: Profile = Profile.SEE
+    allow_paging: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """Something that would make it fit, and what to type for it."""
+
+    what: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What would run here and why; `fits` False is a refusal with the best candidate's ledger."""
+
+    fits: bool
+    machine: Machine
+    subject: Subject
+    variant: Variant
+    config: Config
+    items: tuple[Item, ...]
+    settings: Settings
+    reasons: tuple[str, ...]
+    fixes: tuple[Fix, ...] = ()
+
+    @property
+    def total_bytes(self) -> int:
+        """The whole ledger, reserve included."""
+        return total(self.items)
+
+    @property
+    def held_bytes(self) -> int:
+        """What the engine will hold: the ledger without the reserve."""
+        return sum(item.bytes for item in self.items if item.item is not Entry.RESERVE)
+
+
+def choose(machine: Machine, subject: Subject, ask: Ask, defaults: RunDefaults) -> Plan:
+    """Decide. `defaults` are the backend's run-time defaults. Raises UsageError for an ask
+    that names what does not exist.
+    """
+    variants = _variants(subject, ask)
+    smallest: tuple[Variant, Config] | None = None
+    for variant in variants:
+        for config in _configs(subject, ask, defaults):
+            if _fits(machine, subject, variant, config, ask):
+                return _plan(machine, subject, variant, config, ask, defaults, variants)
+            smallest = (variant, config)
+    if smallest is None:
+        raise UsageError(
+            f"{subject.name} has no quant that could be chosen.", next="See: steprun models"
+        )
+    return _refusal(machine, subject, smallest, ask, defaults)
+
+
+def _variants(subject: Subject, ask: Ask) -> tuple[Variant, ...]:
+    """Return the quants to try, best first."""
+    if ask.quant is not None:
+        named = [v for v in subject.variants if v.name.lower() == ask.quant.lower()]
+        if not named:
+            raise UsageError(
+                f"{subject.name} has no quant {ask.quant}.",
+                why=f"It comes as {', '.join(v.name for v in subject.variants)}.",
+                next="See: steprun models",
+            )
+        return tuple(named)
+    auto = [v for v in subject.variants if v.auto]
+    return tuple(sorted(auto, key=lambda v: (-v.quality, v.weights_bytes)))
+
+
+def _configs(subject: Subject, ask: Ask, defaults: RunDefaults) -> Iterator[Config]:
+    """Yield the configurations to try, best first."""
+    trained = subject.geometry.context_length
+    if ask.context is not None and trained and ask.context > trained:
+        raise UsageError(
+            f"{subject.name} cannot have a context of {ask.context:,} tokens.",
+            why=f"It was trained for {trained:,}.",
+            next=f"Ask for at most that: --ctx {trained}",
+        )
+    see = ask.profile is Profile.SEE
+    base = Config(
+        context=0,
+        parallel=ask.parallel,
+        projector=see and bool(subject.projector_bytes),
+        mtp=not see and bool(subject.mtp_bytes),
+    )
+    ubatches = (ask.ubatch,) if ask.ubatch else [u for u in UBATCHES if u <= defaults.ubatch]
+    for context, kv_type in _rungs(trained, ask):
+        for ubatch in ubatches:
+            yield replace(base, context=context, kv_type=kv_type, ubatch=ubatch)
+
+
+def _rungs(trained: int, ask: Ask) -> Iterator[tuple[int, str]]:
+    if ask.context is not None:
+        for kv_type in (ask.kv_type,) if ask.kv_type else ("f16", "q8_0"):
+            yield ask.context, kv_type
+        return
+    rungs = [rung for rung in RUNGS if rung[0] <= trained]
+    if not rungs:  # a model of short context: all of it first
+        short = [rung for rung in SHORT_RUNGS if rung[0] < trained]
+        rungs = [(trained or SHORT_RUNGS[-1][0], "f16"), *short]
+    seen = set()
+    for context, kv_type in rungs:
+        rung = (context, ask.kv_type or kv_type)
+        if rung not in seen:
+            seen.add(rung)
+            yield rung
+
+
+def _items(
+    machine: Machine, subject: Subject, variant: Variant, config: Config
+) -> tuple[Item, ...]:
+    return ledger(subject, variant, config, (machine.reserve_bytes, machine.reserve_why))
+
+
+def _needed(items: tuple[Item, ...], ask: Ask) -> int:
+    """Return what must be free. With paging allowed, weights may stay on the disk."""
+    paged = {Entry.WEIGHTS, Entry.PROJECTOR, Entry.MTP} if ask.allow_paging else set()
+    return sum(item.bytes for item in items if item.item not in paged)
+
+
+def _fits(
+    machine: Machine, subject: Subject, variant: Variant, config: Config, ask: Ask
+) -> bool:
+    return _needed(_items(machine, subject, variant, config), ask) <= machine.limit_bytes
+
+
+def _settings(
+    machine: Machine, subject: Subject, config: Config, defaults: RunDefaults
+) -> Settings:
+    on_cpu = machine.backend is Backend.CPU
+    return Settings(
+        context=config.context,
+        kv_type=config.kv_type,
+        batch=max(2048, config.ubatch),
+        ubatch=config.ubatch,
+        parallel=config.parallel,
+        checkpoints=config.checkpoints,
+        cache_ram_mib=config.cache_ram_mib,
+        gpu_layers=0 if on_cpu else 99,
+        threads=machine.cores if on_cpu else 0,
+        load_mode=defaults.load_mode,
+        mtp_tokens=MTP_TOKENS if config.mtp else 0,
+        repack=defaults.repack,
+        alias=subject.name,
+    )
+
+
+def _plan(
+    machine: Machine,
+    subject: Subject,
+    variant: Variant,
+    config: Config,
+    ask: Ask,
+    defaults: RunDefaults,
+    tried: tuple[Variant, ...],
+) -> Plan:
+    items = _items(machine, subject, variant, config)
+    spare = machine.limit_bytes - _needed(items, ask)
+    reasons = []
+    better = [v.name for v in tried[: tried.index(variant)]]
+    if better:
+        reasons.append(f"{', '.join(better)} would not fit; {variant.name} is the best that does.")
+    elif ask.quant:
+        reasons.append(f"{variant.name} was asked for.")
+    elif len(tried) > 1:
+        reasons.append(f"{variant.name} is the best quality there is for this machine.")
+    reasons.append(
+        f"Context {config.context:,} in {config.kv_type}"
+        + (" as asked" if ask.context else ", the longest that fits beside the weights")
+        + f"; {spare / GIB:.1f} GiB stay free below the limit."
+    )
+    if config.mtp:
+        reasons.append("Profile fast: draft heads instead of pictures.")
+    elif config.projector and subject.mtp_bytes:
+        reasons.append("Profile see: pictures, no draft heads (--profile fast for the reverse).")
+    if ask.allow_paging and total(items) > machine.limit_bytes:
+        reasons.append(
+            "The weights do not fit and will be read from the disk again and again: "
+            "expect seconds for each token."
+        )
+    return Plan(
+        fits=True,
+        machine=machine,
+        subject=subject,
+        variant=variant,
+        config=config,
+        items=items,
+        settings=_settings(machine, subject, config, defaults),
+        reasons=tuple(reasons),
+    )
+
+
+def _refusal(
+    machine: Machine,
+    subject: Subject,
+    candidate: tuple[Variant, Config],
+    ask: Ask,
+    defaults: RunDefaults,
+) -> Plan:
+    """Refuse, with the candidate that came nearest and what would change the answer."""
+    variant, config = candidate
+    items = _items(machine, subject, variant, config)
+    short = _needed(items, ask) - machine.limit_bytes
+    reasons = [
+        f"{subject.name} {variant.name} needs {_needed(items, ask) / GIB:.1f} GiB; the limit here "
+        f"is {machine.limit_bytes / GIB:.1f} GiB ({machine.limit_source}): "
+        f"{short / GIB:.1f} GiB too little.",
+    ]
+    return Plan(
+        fits=False,
+        machine=machine,
+        subject=subject,
+        variant=variant,
+        config=config,
+        items=items,
+        settings=_settings(machine, subject, config, defaults),
+        reasons=tuple(reasons),
+        fixes=tuple(_fixes(machine, subject, ask, defaults)),
+    )
+
+
+def _fixes(machine: Machine, subject: Subject, ask: Ask, defaults: RunDefaults) -> Iterator[Fix]:
+    """Yield what would help, the cheapest first."""
+    if ask.quant or ask.context or ask.kv_type or ask.ubatch or ask.parallel > 1:
+        free = Ask(profile=ask.profile, allow_paging=ask.allow_paging)
+        found = choose(machine, subject, free, defaults)
+        if found.fits:
+            yield Fix(
+                f"{found.variant.name} at {found.config.context:,} tokens fits.",
+                f"steprun chat --quant {found.variant.name} --ctx {found.config.context}",
+            )
+    if ask.profile is Profile.SEE and subject.projector_bytes:
+        blind = choose(
+            machine,
+            replace(subject, mtp_bytes=0),
+            replace(ask, profile=Profile.FAST),
+            defaults,
+        ) if _smaller_helps(machine, subject, ask, defaults) else None
+        if blind is not None and blind.fits:
+            yield Fix("Without pictures it fits.", "steprun chat --profile fast")
+    for advice in machine.advice:
+        yield Fix(advice.what, advice.command)
+    least = _least_memory(subject)
+    yield Fix(
+        f"The nearest that would fit is a machine that gives an engine {least / GIB:.0f} GiB "
+        f"or more; presets show what each would run.",
+        "steprun plan --machine FILE",
+    )
+    if machine.platform is Platform.CPU and not ask.allow_paging:
+        yield Fix(
+            "Let the weights stay on the disk: it starts, and answers in minutes, not seconds.",
+            "steprun chat --allow-paging",
+        )
+    yield Fix("Talk to a server elsewhere.", "steprun chat --url http://HOST:PORT")
+    yield Fix("See the chat at work with a small model.", "steprun chat --demo")
+
+
+def _smaller_helps(machine: Machine, subject: Subject, ask: Ask, defaults: RunDefaults) -> bool:
+    """Whether leaving the projector out would be enough: without asking `choose` in circles."""
+    variants = _variants(subject, ask)
+    blind = replace(subject, projector_bytes=0, mtp_bytes=0)
+    return any(
+        _fits(machine, blind, variant, config, ask)
+        for variant in variants
+        for config in _configs(blind, ask, defaults)
+    )
+
+
+def _least_memory(subject: Subject) -> int:
+    """Return what the smallest quant takes at the shortest rung, in bytes."""
+    context, kv_type = RUNGS[-1]
+    config = Config(
+        min(context, subject.geometry.context_length or context),
+        kv_type,
+        projector=bool(subject.projector_bytes),
+    )
+    variants = [v for v in subject.variants if v.auto] or list(subject.variants)
+    return min(total(ledger(subject, variant, config)) for variant in variants)

@@ -1,0 +1,30 @@
+"""What is to be run: one model in its quants, from the catalog or from a GGUF header. Pure."""
+
+from dataclasses import dataclass
+
+from runner.catalog import Geometry
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One quant. `weights_bytes`: its tensors; `quality`: higher is better.
+
+    `auto`: whether the planner may choose it by itself.
+    """
+
+    name: str
+    weights_bytes: int
+    files: int = 1
+    quality: float = 0.0
+    auto: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A model as the ledger sees it. `projector_bytes` and `mtp_bytes` are 0 where it has none."""
+
+    name: str
+    geometry: Geometry
+    variants: tuple[Variant, ...]
+    projector_bytes: int = 0
+    mtp_bytes: int = 0

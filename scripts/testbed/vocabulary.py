@@ -1,0 +1,156 @@
+"""Step's special tokens and byte tokens, and two vocabularies built around them.
+
+The official vocabulary has 128,896 entries: three specials, the 256 bytes in GPT-2's order, one
+entry for each of 127,741 merges, and 896 places for added tokens from id 128,000. The twin keeps
+that layout exactly, with merges of its own; the tiny model keeps the start and drops the rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import TYPE_CHECKING
+
+from gguf.constants import TokenType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BEGIN = "<｜begin▁of▁sentence｜>"  # noqa: RUF001  (the token's real spelling)
+END = "<｜end▁of▁sentence｜>"  # noqa: RUF001
+PAD = "<｜▁pad▁｜>"  # noqa: RUF001
+
+SHOWN = (
+    "<think>",
+    "</think>",
+    "<tool_call>",
+    "</tool_call>",
+    "<tool_response>",
+    "</tool_response>",
+)
+"""Markers that the parser must see in the text, hence user-defined instead of control tokens."""
+
+ADDED = (
+    "<im_start>",
+    "<im_patch>",
+    "<im_end>",
+    "<patch_start>",
+    "<patch_end>",
+    "<patch_newline>",
+    "<|im_start|>",
+    "<|im_end|>",
+)
+"""Control tokens from id 128,000 on. `<im_patch>` (128,001) and `<|im_end|>` (128,007) stand where
+the official config puts them; the order of the others is a guess."""
+
+TWIN_SIZE = 128_896
+TWIN_MERGES = 127_741
+TWIN_ADDED_FROM = 128_000
+TWIN_SHOWN_FROM = 128_798
+"""Where DeepSeek-V3's tokenizer, whose layout Step inherits, has `<think>`; not confirmed here."""
+
+_LETTERS = "etaoinshrdlucmfwypvbgkjxqz"
+"""By frequency in English, so that the merges which fit are the useful ones."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Tokens in id order with their types, and the merges in rank order ("left right")."""
+
+    tokens: tuple[str, ...]
+    types: tuple[TokenType, ...]
+    merges: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(set(self.tokens)) != len(self.tokens) or len(self.types) != len(self.tokens):
+            raise ValueError("a vocabulary needs one type per token and no token twice")
+
+    def id(self, token: str) -> int:
+        """Id of a token by its stored spelling."""
+        return self.tokens.index(token)
+
+
+def spell(text: str) -> str:
+    """Write text as the vocabulary stores it: one printable character per UTF-8 byte."""
+    alphabet = _byte_alphabet()
+    return "".join(alphabet[byte] for byte in text.encode())
+
+
+def byte_tokens() -> list[str]:
+    """The 256 byte tokens in id order: printable Latin-1 first, then all other bytes."""
+    alphabet = _byte_alphabet()
+    return [alphabet[byte] for byte in sorted(alphabet, key=alphabet.__getitem__)]
+
+
+def tiny(words: list[str], pieces: list[str]) -> Vocabulary:
+    """Bytes, markers and a few whole tokens.
+
+    `words` (text) can also be read: merges grow each from its first character, so a word that was
+    generated is tokenised to itself when it comes back in a prompt. `pieces` can only be written.
+    """
+    starts, stored = (BEGIN, END, PAD), [spell(word) for word in words]
+    # Words with a space first: otherwise the merges of "The" would eat into " Then".
+    grown = (
+        f"{word[:end]} {word[end]}"
+        for word in sorted(stored, key=lambda word: not word.startswith(spell(" ")))
+        for end in range(1, len(word))
+    )
+    plain = [*byte_tokens(), *stored, *(spell(piece) for piece in pieces)]
+    return Vocabulary(
+        tokens=(*starts, *plain, *ADDED, *SHOWN),
+        types=(
+            *(TokenType.CONTROL for _ in starts),
+            *(TokenType.NORMAL for _ in plain),
+            *(TokenType.CONTROL for _ in ADDED),
+            *(TokenType.USER_DEFINED for _ in SHOWN),
+        ),
+        merges=tuple(dict.fromkeys(grown)),
+    )
+
+
+def twin() -> Vocabulary:
+    """The official layout and counts, with invented merges.
+
+    What differs from the real file: every merged token (real words are split into pairs and fours
+    of letters here, about two characters a token), the places of `ADDED` and `SHOWN` that the
+    config does not name, and the other added tokens, which are unused placeholders.
+    """
+    pairs = list(islice(_merges(), TWIN_MERGES))
+    head = [BEGIN, END, PAD, *byte_tokens(), *("".join(pair) for pair in pairs)]
+    named = dict(enumerate(ADDED, TWIN_ADDED_FROM)) | dict(enumerate(SHOWN, TWIN_SHOWN_FROM))
+    tail = range(len(head), TWIN_SIZE)
+    control = {BEGIN, END, PAD, *ADDED}
+    return Vocabulary(
+        tokens=(*head, *(named.get(place, f"<unused {place}>") for place in tail)),
+        types=(
+            *(TokenType.CONTROL if token in control else TokenType.NORMAL for token in head),
+            *(_tail_type(named.get(place), control) for place in tail),
+        ),
+        merges=tuple(f"{left} {right}" for left, right in pairs),
+    )
+
+
+def _tail_type(token: str | None, control: set[str]) -> TokenType:
+    if token is None:
+        return TokenType.UNUSED
+    return TokenType.CONTROL if token in control else TokenType.USER_DEFINED
+
+
+def _merges() -> Iterator[tuple[str, str]]:
+    """Pairs of letters, a space with a letter, then fours of letters, frequent ones first."""
+    couples = [left + right for left in _LETTERS for right in _LETTERS]
+    spaced = ((spell(" "), letter) for letter in chain(_LETTERS, _LETTERS.upper()))
+    yield from ((couple[0], couple[1]) for couple in couples)
+    yield from spaced
+    for rank, rarer in enumerate(couples):
+        yield from ((rarer, other) for other in couples[: rank + 1])
+        yield from ((other, rarer) for other in couples[:rank])
+
+
+def _byte_alphabet() -> dict[int, str]:
+    """GPT-2's printable stand-ins: Latin-1 as it is, everything else from U+0100 on."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = (byte for byte in range(256) if byte not in printable)
+    return {byte: chr(byte) for byte in printable} | {
+        byte: chr(0x100 + place) for place, byte in enumerate(others)
+    }
