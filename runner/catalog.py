@@ -329,14 +329,11 @@ def _quant(table: _Table, sources: _Origins) -> Quant:
     )
     table.close()
     # llama.cpp opens the first shard and makes up the other names from it.
-    first = files[0].path if files else ""
-    expected = [
-        first.replace("-00001-of-", f"-{number:05d}-of-") for number in range(1, len(files) + 1)
-    ]
-    if [file.path for file in files] != expected:
-        raise table.wrong("the shards are not a whole series in order")
-    if len(files) > 1 and not first.endswith(f"-00001-of-{len(files):05d}.gguf"):
-        raise table.wrong(f"the shards' names do not say that there are {len(files)}")
+    count = len(files)
+    stem = files[0].path.partition("-00001-of-")[0] if files else ""
+    series = [f"{stem}-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1)]
+    if count != 1 and [file.path for file in files] != (series or None):
+        raise table.wrong(f"its {count} files are no series of shards in order")
     return quant
 
 

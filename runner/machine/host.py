@@ -8,15 +8,20 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from runner.machine.capture import Reader
 from runner.machine.facts import Advice
 from runner.machine.read import KIB, clean, count, document, rows, said, size, text_of
-from runner.machine.capture import Reader
 
 _MOST_CORES = 4096
 
 _ARCHITECTURES = {
-    "x86_64": "x86_64", "amd64": "x86_64", "x64": "x86_64", "9": "x86_64",
-    "arm64": "arm64", "aarch64": "arm64", "12": "arm64",
+    "x86_64": "x86_64",
+    "amd64": "x86_64",
+    "x64": "x86_64",
+    "9": "x86_64",
+    "arm64": "arm64",
+    "aarch64": "arm64",
+    "12": "arm64",
 }  # fmt: skip - 9 and 12: Win32_Processor.Architecture
 
 # One answer in our own keys: PowerShell's tables and messages are translated, JSON keys are not.
@@ -25,11 +30,13 @@ WINDOWS_HOST = (
     "-NoProfile",
     "-NonInteractive",
     "-Command",
-    "[Console]::OutputEncoding=[Text.Encoding]::UTF8;"
-    "$o=Get-CimInstance Win32_OperatingSystem;$p=@(Get-CimInstance Win32_Processor);"
-    "@{total_kib=$o.TotalVisibleMemorySize;free_kib=$o.FreePhysicalMemory;cpu=$p[0].Name;"
-    "cores=($p|Measure-Object NumberOfCores -Sum).Sum;arch=$p[0].Architecture}"
-    "|ConvertTo-Json -Compress",
+    (
+        "[Console]::OutputEncoding=[Text.Encoding]::UTF8;"
+        "$o=Get-CimInstance Win32_OperatingSystem;$p=@(Get-CimInstance Win32_Processor);"
+        "@{total_kib=$o.TotalVisibleMemorySize;free_kib=$o.FreePhysicalMemory;cpu=$p[0].Name;"
+        "cores=($p|Measure-Object NumberOfCores -Sum).Sum;arch=$p[0].Architecture}"
+        "|ConvertTo-Json -Compress"
+    ),
 )
 
 # What `vm_stat` counts as memory that can be had without compressing or swapping anything.
@@ -70,12 +77,12 @@ def read_host(reader: Reader, notes: Notes) -> Host:
     probe = _SYSTEMS.get(system)
     if probe is None:
         notes.unknown.append("operating system")
-        return Host("linux", _ARCHITECTURES.get(arch.lower(), "x86_64"), "", 0, None, "unknown")
+        return Host(system or "unknown", _ARCHITECTURES.get(arch.lower(), arch), "", 0, None, "")
     host = probe(reader, _ARCHITECTURES.get(arch.lower(), ""))
     for name, known in (
-        ("memory", host.memory_bytes),
-        ("available memory", host.available_bytes),
-        ("architecture", host.arch),
+        ("memory", host.memory_bytes > 0),
+        ("available memory", host.available_bytes is not None),
+        ("architecture", host.arch != ""),
     ):
         if not known:
             notes.unknown.append(name)
@@ -90,6 +97,23 @@ def pairs(text: str | None, separator: str = ":") -> dict[str, str]:
         if mark:
             found.setdefault(key.strip(), value.strip())
     return found
+
+
+def display_ids(reader: Reader) -> list[str] | None:
+    """Return the PCI display devices of a Linux machine as `10de:2e12`; None if none can be seen.
+
+    The kernel lists them even where no driver is loaded and no tool is installed.
+    """
+    events = [
+        pairs(reader.file(path), "=") for path in reader.glob("/sys/bus/pci/devices/*/uevent")
+    ]
+    if not events:
+        return None
+    # Class 03xxxx is a display controller; the kernel prints it without the leading zero.
+    shown = (
+        event for event in events if re.fullmatch("0?3[0-9A-F]{4}", event.get("PCI_CLASS", ""))
+    )
+    return [clean(event.get("PCI_ID")).lower() for event in shown]
 
 
 def _linux(reader: Reader, arch: str) -> Host:
@@ -153,7 +177,11 @@ def _macos(reader: Reader, arch: str) -> Host:
     pages = said(reader, "vm_stat")
     page = re.search(r"page size of ([0-9]{1,8}) bytes", pages or "")
     counted = pairs(pages)
-    free = [size(counted.get(key, "").rstrip("."), int(page[1])) for key in _MAC_AVAILABLE] if page else []
+    free = (
+        [size(counted.get(key, "").rstrip("."), int(page[1])) for key in _MAC_AVAILABLE]
+        if page
+        else []
+    )
     # A Python for Intel runs under Rosetta and says x86_64; the kernel knows better.
     silicon = clean(said(reader, "sysctl", "-n", "hw.optional.arm64")) == "1"
     return Host(

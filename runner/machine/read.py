@@ -29,8 +29,11 @@ def clean(text: str | None) -> str:
     return " ".join(plain.split())[:_LONGEST_NAME]
 
 
-def size(text: str | None, unit: int = 1) -> int | None:
-    """Return a positive size in bytes; `unit` is the bytes of a figure that names no unit."""
+def size(text: str | None, unit: int = 1, least: int = 1) -> int | None:
+    """Return a size in bytes; `unit` is the bytes of a figure that names no unit.
+
+    A total of 0 is a missing answer, so 0 is None unless `least` allows it.
+    """
     match = _SIZE.fullmatch(clean(text))
     if match is None:
         return None
@@ -41,7 +44,7 @@ def size(text: str | None, unit: int = 1) -> int | None:
     value = int(whole) * scale
     if fraction:
         value += int(fraction) * scale // 10 ** len(fraction)
-    return value if 0 < value <= _MOST_BYTES else None
+    return value if least <= value <= _MOST_BYTES else None
 
 
 def count(text: str | None, most: int = 4096) -> int | None:
@@ -72,10 +75,12 @@ def rows(value: Any) -> list[dict[str, Any]]:
 
 
 def text_of(value: Any) -> str:
-    """Return a JSON text or number as text, and anything else as empty text."""
-    plain = isinstance(value, str | int | float) and not isinstance(value, bool)
-    # A float's text may be 1e+308; an int's may be too long for str() to convert at all.
-    return str(value) if plain and (isinstance(value, str) or -1e18 < value < 1e18) else ""
+    """Return a JSON text or whole number as text, and anything else as empty text."""
+    if isinstance(value, float):  # PowerShell sums whole numbers to 16.0
+        value = int(value) if abs(value) <= _MOST_BYTES else ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value) if abs(value) <= _MOST_BYTES else ""
+    return value if isinstance(value, str) else ""
 
 
 def gib(value: int) -> str:

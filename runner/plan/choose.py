@@ -5,7 +5,7 @@ smaller cache type, then smaller micro-batches, then the next quant. Pictures ar
 when the user asks for it (`--profile fast`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -89,18 +89,29 @@ def choose(machine: Machine, subject: Subject, ask: Ask, defaults: RunDefaults) 
     """Decide. `defaults` are the backend's run-time defaults. Raises UsageError for an ask
     that names what does not exist.
     """
-    variants = _variants(subject, ask)
-    smallest: tuple[Variant, Config] | None = None
-    for variant in variants:
-        for config in _configs(subject, ask, defaults):
-            if _fits(machine, subject, variant, config, ask):
-                return _plan(machine, subject, variant, config, ask, defaults, variants)
-            smallest = (variant, config)
-    if smallest is None:
+    tried = [(v, c) for v in _variants(subject, ask) for c in _configs(subject, ask, defaults)]
+    if not tried:
         raise UsageError(
             f"{subject.name} has no quant that could be chosen.", next="See: steprun models"
         )
-    return _refusal(machine, subject, smallest, ask, defaults)
+    found = _first_fit(machine, subject, tried, ask)
+    if found is None:
+        # The last candidate gave up the most: it came nearest.
+        return _refusal(machine, subject, tried[-1], ask, defaults)
+    return _plan(machine, subject, found, ask, defaults)
+
+
+Candidate = tuple[Variant, Config]
+
+
+def _first_fit(
+    machine: Machine, subject: Subject, candidates: Iterable[Candidate], ask: Ask
+) -> Candidate | None:
+    """Return the first candidate, best first, that the machine can hold."""
+    for variant, config in candidates:
+        if _needed(_items(machine, subject, variant, config), ask) <= machine.limit_bytes:
+            return variant, config
+    return None
 
 
 def _variants(subject: Subject, ask: Ask) -> tuple[Variant, ...]:
@@ -169,12 +180,6 @@ def _needed(items: tuple[Item, ...], ask: Ask) -> int:
     return sum(item.bytes for item in items if item.item not in paged)
 
 
-def _fits(
-    machine: Machine, subject: Subject, variant: Variant, config: Config, ask: Ask
-) -> bool:
-    return _needed(_items(machine, subject, variant, config), ask) <= machine.limit_bytes
-
-
 def _settings(
     machine: Machine, subject: Subject, config: Config, defaults: RunDefaults
 ) -> Settings:
@@ -199,12 +204,12 @@ def _settings(
 def _plan(
     machine: Machine,
     subject: Subject,
-    variant: Variant,
-    config: Config,
+    found: Candidate,
     ask: Ask,
     defaults: RunDefaults,
-    tried: tuple[Variant, ...],
 ) -> Plan:
+    variant, config = found
+    tried = _variants(subject, ask)
     items = _items(machine, subject, variant, config)
     spare = machine.limit_bytes - _needed(items, ask)
     reasons = []
@@ -244,7 +249,7 @@ def _plan(
 def _refusal(
     machine: Machine,
     subject: Subject,
-    candidate: tuple[Variant, Config],
+    candidate: Candidate,
     ask: Ask,
     defaults: RunDefaults,
 ) -> Plan:
@@ -272,22 +277,17 @@ def _refusal(
 
 def _fixes(machine: Machine, subject: Subject, ask: Ask, defaults: RunDefaults) -> Iterator[Fix]:
     """Yield what would help, the cheapest first."""
-    if ask.quant or ask.context or ask.kv_type or ask.ubatch or ask.parallel > 1:
+    if ask != Ask(profile=ask.profile, allow_paging=ask.allow_paging):
         free = Ask(profile=ask.profile, allow_paging=ask.allow_paging)
-        found = choose(machine, subject, free, defaults)
-        if found.fits:
+        if found := _search(machine, subject, free, defaults):
+            variant, config = found
             yield Fix(
-                f"{found.variant.name} at {found.config.context:,} tokens fits.",
-                f"steprun chat --quant {found.variant.name} --ctx {found.config.context}",
+                f"{variant.name} at {config.context:,} tokens fits.",
+                f"steprun chat --quant {variant.name} --ctx {config.context}",
             )
     if ask.profile is Profile.SEE and subject.projector_bytes:
-        blind = choose(
-            machine,
-            replace(subject, mtp_bytes=0),
-            replace(ask, profile=Profile.FAST),
-            defaults,
-        ) if _smaller_helps(machine, subject, ask, defaults) else None
-        if blind is not None and blind.fits:
+        blind = replace(subject, projector_bytes=0)
+        if _search(machine, blind, ask, defaults):
             yield Fix("Without pictures it fits.", "steprun chat --profile fast")
     for advice in machine.advice:
         yield Fix(advice.what, advice.command)
@@ -306,15 +306,14 @@ def _fixes(machine: Machine, subject: Subject, ask: Ask, defaults: RunDefaults) 
     yield Fix("See the chat at work with a small model.", "steprun chat --demo")
 
 
-def _smaller_helps(machine: Machine, subject: Subject, ask: Ask, defaults: RunDefaults) -> bool:
-    """Whether leaving the projector out would be enough: without asking `choose` in circles."""
-    variants = _variants(subject, ask)
-    blind = replace(subject, projector_bytes=0, mtp_bytes=0)
-    return any(
-        _fits(machine, blind, variant, config, ask)
-        for variant in variants
-        for config in _configs(blind, ask, defaults)
+def _search(
+    machine: Machine, subject: Subject, ask: Ask, defaults: RunDefaults
+) -> Candidate | None:
+    """Return the best candidate that fits another ask."""
+    candidates = (
+        (v, c) for v in _variants(subject, ask) for c in _configs(subject, ask, defaults)
     )
+    return _first_fit(machine, subject, candidates, ask)
 
 
 def _least_memory(subject: Subject) -> int:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from runner.catalog import Geometry
+from runner.catalog import Geometry, Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +28,18 @@ class Subject:
     variants: tuple[Variant, ...]
     projector_bytes: int = 0
     mtp_bytes: int = 0
+
+
+def from_model(model: Model) -> Subject | None:
+    """Return a catalog model as a subject; None where llama.cpp has nothing to load."""
+    if not model.gguf or model.geometry is None:
+        return None
+    return Subject(
+        name=model.name,
+        geometry=model.geometry,
+        variants=tuple(
+            Variant(q.name, q.total_bytes, len(q.files), q.quality, q.auto) for q in model.quants
+        ),
+        projector_bytes=model.projector.bytes if model.projector else 0,
+        mtp_bytes=model.mtp.bytes if model.mtp else 0,
+    )

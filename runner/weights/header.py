@@ -1,89 +1,58 @@
-"""GGUF headers, read with suspicion: what a file says it holds, checked against what it is.
+"""GGUF headers: read with suspicion, then asked what they mean for memory.
 
-Format: docs/gguf.md of ggml, versions 2 and 3, little endian. Strictness follows llama.cpp's own
-reader (ggml/src/gguf.cpp): a file that it would refuse is refused here, with a better reason and
-before 100 GB are read. Arrays of strings are skipped, since a vocabulary's length is enough.
+`runner.weights.parse` knows the format, `runner.weights.scan` does the reading; both are strict,
+because a header may come from anywhere and says how many gigabytes will be allocated.
 """
 
 import re
-import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import prod
 from pathlib import Path
-from types import MappingProxyType
-from typing import BinaryIO
+from typing import Literal
 
 from runner.catalog import Geometry, Layer
 from runner.errors import BadFile
-from runner.weights.scan import ENTRIES_LIMIT, TENSOR_TYPES, Scanner, other_format, shown
+from runner.weights.parse import Header, Shards, Skipped, Tensor, Value, parse
+from runner.weights.scan import shown
 
-KEEP_ENTRIES = 4096  # per array of numbers; a longer one is a vocabulary's
-_KEEP_ALL = 1 << 18  # in all arrays together
-_MAX_DIMS = 4
-_MAX_NAME = 63  # bytes; GGML_MAX_NAME less the closing zero
-_MAX_LAYERS = 1024  # llama.cpp's LLAMA_MAX_LAYERS is 512
-_BIG_ENDIAN = frozenset(int.from_bytes(v.to_bytes(4, "little"), "big") for v in (1, 2, 3))
+__all__ = [
+    "Header",
+    "Kind",
+    "Shards",
+    "Skipped",
+    "Tensor",
+    "Value",
+    "WeightBytes",
+    "geometry",
+    "kind",
+    "parse",
+    "read_header",
+    "read_split",
+    "weights_bytes",
+]
+
+Kind = Literal["model", "projector", "mtp", "other"]
+
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
+_MAX_LAYERS = 1024  # llama.cpp's LLAMA_MAX_LAYERS is 512
+_NAMED = 3  # missing shards named in an error
 
-# GGUF's value type number -> struct code; 8 is a string and 9 an array.
-_NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}  # fmt: skip  # noqa: E501
-_STRING, _ARRAY, _U32_TYPE = 8, 9, 4
-_SCALARS = {kind: struct.Struct("<" + code) for kind, code in _NUMBERS.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """An array whose entries were not kept."""
-
-    length: int
-
-
-Value = str | int | float | bool | tuple[int | float | bool, ...] | Skipped
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """One tensor. `offset`: bytes from `Header.data_offset`; `bytes`: without padding."""
-
-    name: str
-    shape: tuple[int, ...]
-    type: str
-    offset: int
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Shards:
-    """A shard's own account of its series: `number` counts from 1, `tensors` is of all."""
-
-    number: int
-    count: int
-    tensors: int
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What a GGUF file says of itself. Sizes and offsets are bytes."""
-
-    version: int
-    metadata: Mapping[str, Value]
-    tensors: tuple[Tensor, ...]
-    data_offset: int
-    alignment: int
-    file_size: int
-    shards: Shards | None = None
-    path: Path | None = None
-
-    @property
-    def arch(self) -> str:
-        """The architecture's name, empty where there is none (shards after the first)."""
-        return str(self.metadata.get("general.architecture", ""))
+# Architectures whose files may leave the pattern of sliding layers to the engine: of each so many
+# layers the last attends to everything (`load_swa_pattern` in llama.cpp's src/models/*.cpp).
+# For any other, no pattern means that every layer is taken as full: too much memory, never less.
+_FULL_EVERY = {
+    "cohere2": 4,
+    "gemma2": 2,
+    "gemma3": 6,
+    "gemma3n": 5,
+    "gpt-oss": 2,
+    "olmo2": 4,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class WeightBytes:
-    """Where a model's tensor bytes are: the trunk, and draft heads that lie in the same files.
+    """A model's tensor bytes: the trunk, and draft heads that lie in the same files.
 
     `experts` is that part of the trunk which holds routed experts.
     """
@@ -101,136 +70,8 @@ class WeightBytes:
 def read_header(path: Path) -> Header:
     """Read the header of one file; BadFile says what is wrong. An OSError is the caller's."""
     with path.open("rb", buffering=0) as stream:
-        return replace(parse(stream, path.stat().st_size, path.name), path=path)
-
-
-def parse(stream: BinaryIO, size: int, name: str = "the file") -> Header:
-    """Read a header from a seekable stream of `size` bytes; errors call it `name`."""
-    scan = Scanner(stream, size, shown(name))
-    if size == 0:
-        scan.fail("It is empty.")
-    head = scan.raw(min(size, 512), "the first bytes")
-    if head[:4] != b"GGUF":
-        scan.fail(other_format(head), "Give the path of a .gguf file, or fetch it again.")
-    scan = Scanner(stream, size, scan.name)
-    scan.skip(4, "magic")
-    version = scan.u32("version")
-    if version in _BIG_ENDIAN:
-        scan.fail("It is big endian, made for IBM Z; no machine that steprun runs on reads it.",
-                  "Fetch the little-endian file.")  # fmt: skip
-    if version not in {2, 3}:
-        scan.fail(f"Its version is {version}; versions 2 and 3 are known.")
-    tensor_count, key_count = scan.u64("tensor count"), scan.u64("key count")
-    for what, count in (("tensors", tensor_count), ("keys", key_count)):
-        if count > ENTRIES_LIMIT:
-            scan.fail(f"the header: it promises {count:,} {what}; the most is {ENTRIES_LIMIT:,}.")
-    metadata = _metadata(scan, key_count)
-    alignment = metadata.get("general.alignment", 32)
-    if type(alignment) is not int or alignment < 1 or alignment & (alignment - 1):
-        scan.fail("key 'general.alignment': it is not a power of two.")
-    tensors = _tensors(scan, tensor_count, alignment)
-    data_offset = -(-scan.position // alignment) * alignment
-    for tensor in tensors:
-        end = data_offset + tensor.offset + tensor.bytes
-        if end > size:
-            raise BadFile(
-                f"{scan.name} is cut off",
-                why=f"Tensor {shown(tensor.name)} ends at byte {end:,}, the file at {size:,}.",
-                next="Fetch the file again; a download may still be running.",
-            )
-    return Header(version, MappingProxyType(metadata), tensors, data_offset, alignment, size,
-                  _shards(scan, metadata))  # fmt: skip
-
-
-def _metadata(scan: Scanner, count: int) -> dict[str, Value]:
-    metadata: dict[str, Value] = {}
-    keep = _KEEP_ALL
-    for number in range(1, count + 1):
-        scan.what = f"key {number} of {count}"
-        key = scan.text("name")
-        scan.what = f"key {shown(key)}"
-        if not key or key in metadata:
-            scan.fail(f"{scan.what}: it is {'there twice' if key else 'empty'}.")
-        kind = scan.u32("type")
-        value: Value
-        if kind == _ARRAY:
-            value = _array(scan, keep)
-            keep -= len(value) if isinstance(value, tuple) else 0
-        elif kind == _STRING:
-            value = scan.text("value")
-        elif kind in _SCALARS:
-            value = scan.fields(_SCALARS[kind], "value")[0]
-        else:
-            scan.fail(f"{scan.what}: its type is {kind}; there are 0 to 12.")
-        metadata[key] = value
-    return metadata
-
-
-def _array(scan: Scanner, keep: int) -> Value:
-    kind, length = scan.u32("array type"), scan.u64("array length")
-    if kind == _STRING:
-        scan.skip_strings(length, "strings")
-        return Skipped(length)
-    if kind not in _NUMBERS:
-        scan.fail(f"{scan.what}: its entries are of type {kind}, which no array may hold.")
-    if length > min(KEEP_ENTRIES, keep):
-        scan.skip(length * _SCALARS[kind].size, "array")
-        return Skipped(length)
-    return tuple(scan.fields(struct.Struct(f"<{length}{_NUMBERS[kind]}"), "array"))
-
-
-def _tensors(scan: Scanner, count: int, alignment: int) -> tuple[Tensor, ...]:
-    tensors: list[Tensor] = []
-    names: set[str] = set()
-    offset = 0
-    for number in range(1, count + 1):
-        scan.what = f"tensor {number} of {count}"
-        length = scan.u64("name")
-        if length > _MAX_NAME:
-            scan.fail(f"{scan.what}: its name has {length:,} bytes; the most is {_MAX_NAME}.")
-        name = scan.raw(length, "name").decode("utf-8", "backslashreplace")
-        scan.what = f"tensor {shown(name)}"
-        if name in names:
-            scan.fail(f"{scan.what}: it is there twice.")
-        names.add(name)
-        tensor = _tensor(scan, name)
-        # llama.cpp takes no gaps either, so this also rules out tensors that share bytes.
-        if tensor.offset != offset:
-            scan.fail(f"{scan.what}: its offset is {tensor.offset:,}, not {offset:,}: the tensors"
-                      f" must follow each other, aligned to {alignment}.")  # fmt: skip
-        offset = -(-(offset + tensor.bytes) // alignment) * alignment
-        tensors.append(tensor)
-    return tuple(tensors)
-
-
-def _tensor(scan: Scanner, name: str) -> Tensor:
-    dims = scan.u32("dimensions")
-    if dims > _MAX_DIMS:
-        scan.fail(f"{scan.what}: it has {dims:,} dimensions; the most is {_MAX_DIMS}.")
-    shape = tuple(scan.u64("shape") for _ in range(dims))
-    if 0 in shape or prod(shape) >= 1 << 63:
-        scan.fail(f"{scan.what}: its shape {list(shape)} is empty or overflows.")
-    kind, offset = scan.u32("type"), scan.u64("offset")
-    if kind not in TENSOR_TYPES:
-        scan.fail(f"{scan.what}: its type is number {kind}, which is withdrawn, or newer than this"
-                  " steprun.", "Update steprun, or fetch another quant.")  # fmt: skip
-    type_name, block, block_bytes = TENSOR_TYPES[kind]
-    row = shape[0] if shape else 1
-    if row % block:
-        scan.fail(f"{scan.what}: rows of {row:,} do not divide into {type_name} blocks of {block}.")
-    return Tensor(name, shape, type_name, offset, prod(shape) // block * block_bytes)
-
-
-def _shards(scan: Scanner, metadata: dict[str, Value]) -> Shards | None:
-    count = metadata.get("split.count", 0)
-    if count in {0, 1}:
-        return None
-    number, tensors = metadata.get("split.no"), metadata.get("split.tensors.count")
-    if type(count) is not int or type(number) is not int or type(tensors) is not int:
-        scan.fail("key 'split.count': its companions split.no and split.tensors.count are missing.")
-    if not 0 <= number < count or not 0 <= tensors <= ENTRIES_LIMIT:
-        scan.fail(f"key 'split.no': there can be no part {number + 1} of {count}.")
-    return Shards(number + 1, count, tensors)
+        header = parse(stream, path.stat().st_size, path.name)
+    return replace(header, path=path)
 
 
 def read_split(path: Path) -> tuple[Header, ...]:
@@ -239,47 +80,174 @@ def read_split(path: Path) -> tuple[Header, ...]:
     A model in one file gives one header. BadFile names the shards that are missing, and those
     that do not belong together.
     """
-    first = read_header(path)
+    given = read_header(path)
     match = _SHARD.fullmatch(path.name)
     claimed = (int(match["number"]), int(match["count"])) if match else (1, 1)
-    said = (first.shards.number, first.shards.count) if first.shards else (1, 1)
+    said = (given.shards.number, given.shards.count) if given.shards else (1, 1)
     if claimed != said:
         raise BadFile(
             f"{shown(path.name)} is not the part that its name says",
             why=f"Its header says part {said[0]} of {said[1]}; the engine finds the parts by name.",
             next="Give the files their original names, ...-00001-of-0000N.gguf.",
         )
-    if not match or not first.shards:
-        return (first,)
-    count = first.shards.count
+    if not match or not given.shards:
+        return (given,)
+    count = given.shards.count
     names = [f"{match['stem']}-{n:05d}-of-{count:05d}.gguf" for n in range(1, count + 1)]
     there = {entry.name for entry in path.parent.iterdir()}
     missing = [name for name in names if name not in there]
     if missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""  # noqa: PLR2004
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         raise BadFile(
             f"{len(missing)} of {count} parts of {shown(match['stem'])} are missing",
-            why=f"Not in {path.parent}: {', '.join(shown(name) for name in missing[:3])}{more}.",
+            why=f"Not in {path.parent}: {', '.join(map(shown, missing[:_NAMED]))}{more}.",
             next="Fetch the missing parts into the same folder.",
         )
-    headers = tuple(first if n == path.name else read_header(path.with_name(n)) for n in names)
-    _check_series(headers, first.shards, path.parent / names[0])
-    return headers
-
-
-def _check_series(headers: tuple[Header, ...], shards: Shards, path: Path) -> None:
-    why = ""
-    for number, header in enumerate(headers, 1):
-        if header.shards != Shards(number, shards.count, shards.tensors):
-            why = f"Part {number} says that it is {header.shards}."
-    tensors = [tensor.name for header in headers for tensor in header.tensors]
-    if not why and len(tensors) != shards.tensors:
-        why = f"They hold {len(tensors):,} tensors; their headers promise {shards.tensors:,}."
-    if not why and len(set(tensors)) != len(tensors):
-        why = "Two of them hold the same tensor."
+    headers = tuple(given if n == path.name else read_header(path.with_name(n)) for n in names)
+    why = _quarrel(headers, given.shards)
     if why:
         raise BadFile(
-            f"the parts of {shown(path.name)} do not belong together",
+            f"the parts of {shown(match['stem'])} do not belong together",
             why=why,
             next="Fetch the whole series again from one place.",
         )
+    return headers
+
+
+def _quarrel(headers: Sequence[Header], series: Shards) -> str:
+    """Say why the shards are not one series; nothing if they are."""
+    for number, header in enumerate(headers, 1):
+        told = header.shards or Shards(1, 1, len(header.tensors))
+        if told != Shards(number, series.count, series.tensors):
+            return (
+                f"The file named part {number} of {series.count} ({series.tensors:,} tensors in"
+                f" all) says that it is part {told.number} of {told.count} ({told.tensors:,})."
+            )
+    names = [tensor.name for header in headers for tensor in header.tensors]
+    if len(names) != series.tensors:
+        return f"They hold {len(names):,} tensors; their headers promise {series.tensors:,}."
+    if len(set(names)) != len(names):
+        return "Two of them hold the same tensor."
+    return ""
+
+
+def kind(header: Header) -> Kind:
+    """Tell a model from what only goes with one: a projector, draft heads, anything else."""
+    if header.arch in {"clip", "mmproj"}:
+        return "projector"
+    if header.metadata.get("general.type", "model") != "model" or not header.arch:
+        return "other"  # an adapter, an importance matrix, a shard after the first
+    names = {tensor.name for tensor in header.tensors}
+    # Draft heads in a file of their own keep their numbers after the trunk's, which is absent.
+    if (
+        names
+        and not any(n.startswith("blk.0.") for n in names)
+        and any(".nextn." in n for n in names)
+    ):
+        return "mtp"
+    return "model"
+
+
+def weights_bytes(headers: Sequence[Header]) -> WeightBytes:
+    """Add up the tensors of a model's shards (all of them: the first one knows the layers)."""
+    count = _number(headers[0], "block_count", 0, _MAX_LAYERS, 0)
+    trunk_layers = count - _number(headers[0], "nextn_predict_layers", 0, count, 0)
+    trunk = mtp = experts = 0
+    for header in headers:
+        for tensor in header.tensors:
+            block = re.match(r"blk\.(\d+)\.", tensor.name, re.ASCII)
+            if count and block and int(block[1]) >= trunk_layers:
+                mtp += tensor.bytes
+            else:
+                trunk += tensor.bytes
+                experts += tensor.bytes if "_exps." in tensor.name else 0
+    return WeightBytes(trunk, mtp, experts)
+
+
+def geometry(header: Header) -> Geometry:
+    """Read a model's shape from the header of its first shard; BadFile names a missing key.
+
+    Where a header leaves something open, the answer is the one that takes more memory.
+    """
+    count = _number(header, "block_count", 1, _MAX_LAYERS)
+    heads = _number(header, "nextn_predict_layers", 0, count - 1, 0)
+    embedding = _number(header, "embedding_length", 1, 1 << 20)
+    query_heads = _per_layer(header, "attention.head_count", count)
+    kv_heads = _per_layer(header, "attention.head_count_kv", count, query_heads)
+    head_size = embedding // max(1, query_heads[0])
+    key = _number(header, "attention.key_length", 1, 1 << 16, head_size)
+    value = _number(header, "attention.value_length", 1, 1 << 16, head_size)
+    window = _number(header, "attention.sliding_window", 0, 1 << 30, 0)
+    sliding = _sliding(header, count) if window else [False] * count
+    key_swa = _number(header, "attention.key_length_swa", 1, 1 << 16, key)
+    value_swa = _number(header, "attention.value_length_swa", 1, 1 << 16, value)
+    layers = tuple(
+        Layer(kv_heads[i], key_swa, value_swa, sliding=True)
+        if sliding[i]
+        else Layer(kv_heads[i], key, value, sliding=False)
+        for i in range(count)
+    )
+    tokens = header.metadata.get("tokenizer.ggml.tokens")
+    listed = tokens.length if isinstance(tokens, Skipped) else 0
+    return Geometry(
+        arch=header.arch,
+        context_length=_number(header, "context_length", 1, 1 << 40),
+        embedding_length=embedding,
+        vocab_size=listed or _number(header, "vocab_size", 0, 1 << 30, 0),
+        layers=layers[: count - heads],
+        sliding_window=window if any(sliding) else 0,
+        mtp_layers=layers[count - heads :],
+        experts=_number(header, "expert_count", 0, 1 << 16, 0),
+        feed_forward_length=max(_per_layer(header, "feed_forward_length", count, [0] * count)),
+    )
+
+
+def _sliding(header: Header, count: int) -> list[bool]:
+    """Say for each layer whether it slides: by a flag each, by a period, or by the table."""
+    pattern = header.metadata.get(f"{header.arch}.attention.sliding_window_pattern")
+    if isinstance(pattern, tuple) or (pattern is None and header.arch not in _FULL_EVERY):
+        flags = _per_layer(header, "attention.sliding_window_pattern", count, [0] * count)
+        return [bool(flag) for flag in flags]
+    period = _number(
+        header, "attention.sliding_window_pattern", 0, 1 << 16, _FULL_EVERY.get(header.arch)
+    )
+    # 0: all slide. Some architectures put the full layer first; as it is not known which, an
+    # unlisted one counts so, which gives as many full layers or one more.
+    full = period - 1 if header.arch in _FULL_EVERY else 0
+    return [period == 0 or i % period != full for i in range(count)]
+
+
+def _number(header: Header, key: str, least: int, most: int, default: int | None = None) -> int:
+    value = header.metadata.get(f"{header.arch}.{key}", default)
+    if type(value) is not int or not least <= value <= most:
+        raise _bad(header, key, "it is missing" if value is None else f"it is {_brief(value)}")
+    return value
+
+
+def _per_layer(
+    header: Header, key: str, count: int, default: Sequence[int] | None = None
+) -> Sequence[int]:
+    """Read a key that is either one number for all layers or one for each."""
+    value = header.metadata.get(f"{header.arch}.{key}")
+    if value is None and default is not None:
+        return default
+    values = [value] * count if type(value) is int else value
+    if not isinstance(values, (list, tuple)) or len(values) < count:
+        raise _bad(header, key, f"it does not say a number for each of {count} layers")
+    numbers = [entry for entry in values[:count] if isinstance(entry, int) and 0 <= entry < 1 << 24]
+    if len(numbers) < count:
+        raise _bad(header, key, f"it is {_brief(value)}")
+    return numbers
+
+
+def _brief(value: object) -> str:
+    return shown(str(value))
+
+
+def _bad(header: Header, key: str, why: str) -> BadFile:
+    name = shown(header.path.name) if header.path else "the file"
+    return BadFile(
+        f"{name} is not a model that can be planned for",
+        why=f"Key {shown(f'{header.arch}.{key}')}: {why}.",
+        next="Fetch the file again, or another quant of the model.",
+    )

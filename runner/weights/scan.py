@@ -122,6 +122,13 @@ class Scanner:
         """Refuse the file."""
         raise BadFile(f"{self.name} is not a valid GGUF file", why=why, next=next_step)
 
+    def peek(self, count: int) -> bytes:
+        """Return up to `count` bytes from the position on, and stay there."""
+        count = min(count, self.size - self.position)
+        data = self.raw(count, "the first bytes")
+        self._pos -= count
+        return data
+
     def u32(self, field: str) -> int:
         """Read an unsigned number of 32 bits."""
         at = self._take(4, field)  # first: it may change the buffer

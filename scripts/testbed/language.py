@@ -47,7 +47,7 @@ class Group:
     then: dict[str, float] = field(default_factory=dict)
 
 
-_RARE, _NEVER = -14.0, -30.0
+_RARE, _NEVER = -22.0, -40.0
 
 _WORDS = {
     "think_open": Group(("The", "This", "Some"), _RARE, {"think_kind": 0}),
@@ -57,9 +57,9 @@ _WORDS = {
     ),
     "think_verb": Group((" looks", " seems", " sounds", " stays"), _RARE, {"think_how": 0}),
     "think_how": Group(
-        (" simple", " round", " green", " short", " warm"), _RARE, {"</think>": 0, ",": -1.5}
+        (" simple", " round", " green", " short", " warm"), _RARE, {"</think>": 0, ",": -2}
     ),
-    ",": Group((",",), -7, {"think_link": 0}),
+    ",": Group((",",), -15, {"think_link": 0}),
     "think_link": Group((" so", " and", " while"), _RARE, {"think_again": 0}),
     "think_again": Group((" the", " this"), _RARE, {"think_kind": 0}),
     "</think>": Group(("</think>",), _NEVER, {"say_open": 0}),
@@ -67,38 +67,40 @@ _WORDS = {
     "say_verb": Group((" is", " was", " became"), _RARE, {"say_what": 0}),
     "say_what": Group((" one", " half", " almost", " nearly"), _RARE, {"say_kind": 0}),
     "say_kind": Group((" bright", " tiny", " random", " calm"), _RARE, {"say_thing": 0}),
-    "say_thing": Group((" circle", " model", " garden", " sentence", " tree"), _RARE, {".": 0}),
+    "say_thing": Group(
+        (" circle", " model", " garden", " sentence", " tree"), _RARE, {".": 0, "say_link": -2}
+    ),
+    "say_link": Group((" but", " then", " because"), _RARE, {"say_more": 0}),
+    "say_more": Group((" it", " all", " nothing"), _RARE, {"say_verb": 0}),
     # A grammar that demands a tool call forbids the end, and finds the call next.
-    ".": Group((".",), -7, {"<|im_end|>": 0, "say_link": -1.5, "<tool_call>": -7}),
-    "say_link": Group((" Then", " Also", " Now"), _RARE, {"say_more": 0}),
-    "say_more": Group((" it", " all"), _RARE, {"say_verb": 0}),
+    ".": Group((".",), -15, {"<|im_end|>": 0, "<tool_call>": -9}),
 }
 
 _CALLS = {
     "<tool_call>": Group(("<tool_call>",), _NEVER, {"\n": 0}),
-    "</tool_call>": Group(("</tool_call>",), -7, {"<|im_end|>": 0}),
+    "</tool_call>": Group(("</tool_call>",), -15, {"<|im_end|>": 0}),
     # Only text arguments may go on with "red" after "<parameter=KEY>" and its newline, so the two
     # are one token: nothing else would tell such a newline from the one that starts thinking.
-    ">": Group((">",), -9, {"value": 0, "\n": -3}),
+    ">": Group((">",), -17, {"value": 0, "\n": -3}),
     "value": Group(("\nred", "\nblue", "\nold"), _NEVER, {"value_end": 0}),
     "value_end": Group((" square\n</parameter>\n", " lamp\n</parameter>\n"), _NEVER),
 }
 
 _BYTES = {
-    "\n": Group(("\n",), -7, {"think_open": 0}),
-    "digit": Group(tuple("0123456789"), -4, {"\n": 0, "close": 0, "digit": -1}),
-    "letter": Group(tuple("etaoinshrdlucmfwypvbgkjxqz"), -1, {'"': -12}),
-    '"': Group(('"',), -4),
-    "close": Group(("}", "]"), -6),
-    " ": Group((" ",), -2),
-    "sign": Group(tuple("!#$%&'()*+-/:;<=?@[\\^_`{|~"), -9),
-    "capital": Group(tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ"), -6),
-    "<|im_end|>": Group(("<|im_end|>",), -9),
+    "\n": Group(("\n",), -15, {"think_open": 0}),
+    "digit": Group(tuple("0123456789"), -12, {"\n": 0, "close": 0, "digit": -1}),
+    "letter": Group(tuple("etaoinshrdlucmfwypvbgkjxqz"), -9, {'"': -20}),
+    '"': Group(('"',), -12),
+    "close": Group(("}", "]"), -14),
+    " ": Group((" ",), -10),
+    "sign": Group(tuple("!#$%&'()*+-/:;<=?@[\\^_`{|~"), -17),
+    "capital": Group(tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ"), -14),
+    "<|im_end|>": Group(("<|im_end|>",), -17),
 }
 
 GROUPS = _WORDS | _CALLS | _BYTES
 
-_OTHER_BYTES = -18.0
+_OTHER_BYTES = -26.0
 """Logit of bytes outside printable ASCII; special tokens without a group get `_NEVER`."""
 
 
@@ -136,6 +138,16 @@ def output_part(words: vocabulary.Vocabulary) -> npt.NDArray[np.float32]:
             ids = _ids(words, GROUPS[name])
             part[ids, place] = _WANTED + bonus - base[ids]
     return part / np.float32(_SEEN)
+
+
+def steady_ids(words: vocabulary.Vocabulary) -> list[int]:
+    """Tokens that compete with another group, such as an end with a continuation.
+
+    Without random weights of their own their odds are the stated ones, and greedy decoding always
+    takes the same branch instead of going round in circles.
+    """
+    forks = (group.then for group in GROUPS.values() if len(group.then) > 1)
+    return [place for fork in forks for name in fork for place in _ids(words, GROUPS[name])]
 
 
 def _proposing() -> list[Group]:

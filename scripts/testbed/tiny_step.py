@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -58,11 +59,10 @@ TINY_VISION = VisionGeometry(width=64, ffn=128, heads=4, layers=2, text_hidden=T
 
 _GAINS = (
     # Into the residual stream: what these add stays below the unit variance of an embedding.
-    ("*.attn_output.weight", 0.8),
-    ("*.ffn_down*", 0.6),
+    ("*.attn_output.weight", 1.2),
+    ("*.ffn_down*", 0.7),
     # Per random coordinate; over all of them the logits move by about one.
-    ("output.weight", 1.2),
-    ("*.shared_head_head.weight", 1.2),
+    ("output.weight", 1.5),
     ("token_embd.weight", math.inf),
     ("*.exp_probs_b.bias", 0.05),
     ("mm.model.fc.weight", 1.5),
@@ -103,10 +103,14 @@ def values(tensor: Tensor) -> Weights:
         return _rope_factors()
     if "norm" in tensor.name or tensor.name.endswith(("ln.weight", "ln1.weight", "ln2.weight")):
         return np.ones(tensor.shape[::-1], np.float32)
+    if tensor.name.endswith("shared_head_head.weight"):
+        # Heads that read alike agree with the trunk now and then; trained ones have learned to.
+        return values(replace(tensor, name="output.weight"))
     weights = _uniform(tensor)
     if tensor.name == "token_embd.weight":
         weights[:, : language.RESERVED] = language.embedding_part(WORDS)
-    elif tensor.name == "output.weight" or tensor.name.endswith("shared_head_head.weight"):
+    elif tensor.name == "output.weight":
+        weights[language.steady_ids(WORDS)] = 0
         weights[:, : language.RESERVED] = language.output_part(WORDS)
     elif fnmatchcase(tensor.name, "blk.*.ffn_down*") or tensor.name.endswith("attn_output.weight"):
         weights[..., : language.RESERVED, :] = 0
@@ -133,7 +137,7 @@ def _pass_embedding(weights: Weights) -> None:
     The right half, which reads the trunk's state, stays random but leaves the grammar alone.
     """
     hidden = weights.shape[0]
-    weights[:, hidden:] *= np.float32(0.5)
+    weights[:, hidden:] *= np.float32(0.2)
     weights[: language.RESERVED] = 0
     weights[:, :hidden] = np.eye(hidden, dtype=np.float32)
 

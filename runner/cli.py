@@ -1,0 +1,154 @@
+"""The command line: a table of commands, loaded one at a time, and the one place that ends in an
+exit code.
+
+`steprun --help` must stay under 150 ms, so nothing but click is imported before a command runs.
+"""
+
+import contextlib
+import importlib
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from runner import __version__
+from runner.errors import Exit, SteprunError
+
+# name -> (where the click command is, what the overview says of it)
+COMMANDS = {
+    "chat": ("runner.commands.chat:chat", "Talk to the model in the terminal, with pictures."),
+    "serve": ("runner.commands.serve:serve", "Serve it to agents: an OpenAI-compatible API."),
+    "plan": ("runner.commands.plan:plan", "Show what would run here, byte by byte, and why."),
+    "machine": ("runner.commands.machine:machine", "Show what this computer is."),
+    "models": ("runner.commands.models:models", "List the models: what fits, what is here."),
+    "doctor": ("runner.commands.doctor:doctor", "Check everything; change nothing."),
+}
+
+
+class Commands(click.Group):
+    """A group that imports a command only when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names in the order of the table: first things first."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, name = COMMANDS[cmd_name][0].split(":")
+        command = getattr(importlib.import_module(module), name)
+        if not isinstance(command, click.Command):
+            raise TypeError(command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the overview from the table, without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_) for name, (_, help_) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the nearest command where one was mistyped."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, 1, 0.5)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            ctx.fail(f"There is no command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="First time: steprun plan, then steprun chat. No 105 GB yet: steprun chat --demo.",
+)
+@click.version_option(__version__, prog_name="steprun")
+def steprun() -> None:
+    """Step-3.7-Flash on your 128 GB desktop: plan, weights, engine, chat."""
+
+
+def print_error(error: SteprunError) -> None:
+    """Say on stderr what happened, why, and what to type next."""
+    click.secho(f"error: {error.what}", fg="red", err=True)
+    if error.why:
+        click.echo(f"  why:  {error.why}", err=True)
+    if error.next:
+        click.echo(f"  next: {error.next}", err=True)
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with one of the documented codes."""
+    if os.environ.get("NO_COLOR"):
+        os.environ.setdefault("CLICOLOR", "0")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a model's words must not die of a C locale
+            stream.reconfigure(errors="replace")
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        result = steprun.main(standalone_mode=False)
+        return result if isinstance(result, int) else Exit.DONE
+    except SteprunError as error:
+        print_error(error)
+        return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return Exit.USAGE
+    except click.UsageError as error:
+        error.show()
+        return Exit.USAGE
+    except click.ClickException as error:
+        error.show()
+        return Exit.FAILED
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`): nothing is wrong, nothing more to say.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.DONE
+    except OSError as error:
+        print_error(_from_os(error))
+        return Exit.FAILED
+    except Exception as error:  # noqa: BLE001 - the last line of defence: no trace on a terminal
+        log = _write_trace()
+        print_error(
+            SteprunError(
+                f"steprun itself failed: {type(error).__name__}: {error}",
+                why="This is a fault of steprun, not yours.",
+                next=f"Report it with the trace in {log}",
+            )
+        )
+        return Exit.FAILED
+
+
+def _from_os(error: OSError) -> SteprunError:
+    where = f" ({error.filename})" if error.filename else ""
+    return SteprunError(
+        f"{error.strerror or error}{where}.",
+        why="The system refused it.",
+        next="See what is wrong: steprun doctor",
+    )
+
+
+def _write_trace() -> Path | str:
+    """Write the current exception's trace to a file and return where."""
+    from runner import files, paths
+
+    trace = traceback.format_exc()
+    path = paths.state_dir() / "logs" / f"error-{time.strftime('%Y%m%d-%H%M%S')}.log"
+    try:
+        files.write_private(path, trace)
+    except SteprunError:
+        return f"(no log could be written)\n{trace}"
+    return path

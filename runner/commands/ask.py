@@ -1,0 +1,114 @@
+"""One question, one answer: `steprun chat -p`. The answer goes to stdout, all else to stderr."""
+
+import sys
+
+import click
+
+from runner.errors import Exit, SteprunError, UsageError
+from runner.talk.client import stream
+from runner.talk.events import Failed, Finished, PromptProgress, Reasoning, Text, Usage
+from runner.talk.host import ChatSetup, Host
+from runner.talk.images import load_picture
+from runner.talk.text import printable
+from runner.talk.wire import Message
+
+
+class Status:
+    """One line on stderr that is overwritten; nothing where stderr is not a terminal."""
+
+    def __init__(self) -> None:
+        self._on = sys.stderr.isatty()
+        self._shown = False
+
+    def show(self, text: str) -> None:
+        """Replace the line."""
+        if self._on:
+            sys.stderr.write(f"\r\x1b[K{text}")
+            sys.stderr.flush()
+            self._shown = True
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._shown = False
+
+
+async def ask_once(setup: ChatSetup, prompt: str) -> int:
+    """Ask, print the answer as it comes, and return the exit code."""
+    if setup.pictures and not setup.sees:
+        raise UsageError(
+            "This model cannot see pictures.",
+            why=setup.blind_why,
+            next="Leave --image out, or choose a model with a projector: steprun models",
+        )
+    pictures = tuple(load_picture(path) for path in setup.pictures)
+    message = Message("user", prompt, pictures)
+    status = Status()
+    if setup.greeting:
+        click.echo(setup.greeting, err=True)
+    try:
+        async with setup.open_host() as host:
+            await host.wait_ready(lambda s: status.show(f"loading {setup.title} ... {s:.0f} s"))
+            return await _print_answer(setup, host, message, status)
+    finally:
+        status.clear()
+
+
+async def _print_answer(setup: ChatSetup, host: Host, message: Message, status: Status) -> int:
+    thought = said = 0
+    usage = Usage()
+    last = ""
+    terminal = sys.stdout.isatty()
+    async for event in stream(host.endpoint, [message], setup.options):
+        match event:
+            case PromptProgress(done, total) if total:
+                status.show(f"reading the prompt: {done / total:.0%} of {total:,} tokens")
+            case Reasoning(text):
+                thought += 1
+                if setup.show_thinking:
+                    status.clear()
+                    click.secho(printable(text), dim=True, nl=False, err=True)
+                else:
+                    status.show(f"thinking ... {thought} tokens")
+            case Text(text):
+                if not said and setup.show_thinking and thought:
+                    click.echo(err=True)
+                status.clear()
+                said += 1
+                last = printable(text) if terminal else text
+                sys.stdout.write(last)
+                sys.stdout.flush()
+            case Usage():
+                usage = event
+            case Failed(error):
+                _end_line(last)
+                raise error if host.alive() else host.verdict()
+            case Finished(reason):
+                _end_line(last)
+                if reason == "length" and not said:
+                    raise _all_thinking(usage)
+    if sys.stderr.isatty() and usage.decode_tps:
+        click.secho(
+            f"{usage.completion_tokens} tokens at {usage.decode_tps:.1f} a second; "
+            f"the prompt took {usage.prompt_tokens}",
+            dim=True,
+            err=True,
+        )
+    return Exit.DONE
+
+
+def _end_line(last: str) -> None:
+    """End the answer with a line feed, unless it ended with one."""
+    if last and not last.endswith("\n"):
+        sys.stdout.write("\n")
+    sys.stdout.flush()
+
+
+def _all_thinking(usage: Usage) -> SteprunError:
+    return SteprunError(
+        "There is no answer: the model was still thinking when its tokens ran out.",
+        why=f"All {usage.completion_tokens} tokens went into thinking.",
+        next="Allow more, or less thinking: --max-tokens N, --effort low",
+    )

@@ -1,0 +1,172 @@
+"""`steprun doctor`: every check, what it found, and what to do. Changes nothing."""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runner import __version__, catalog, output, paths
+from runner.engine import recipe
+from runner.errors import Exit, SteprunError
+from runner.machine import capture
+from runner.machine.facts import Machine
+from runner.machine.probe import detect
+from runner.plan.choose import Ask, Plan, choose
+from runner.plan.subject import from_model
+from runner.weights import local
+
+ENGINE_S = 20.0  # loading 100 MB of native code from a cold disk takes a few seconds
+MARKS = {"ok": ("ok", "green"), "warn": ("note", "yellow"), "bad": ("BAD", "red")}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: `state` is ok, warn or bad; `fix` says what to type."""
+
+    check: str
+    state: str
+    found: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What several checks look at."""
+
+    machine: Machine
+    plan: Plan
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON document (steprun.doctor/1).")
+def doctor(*, as_json: bool) -> int:
+    """Check everything that chat and serve rely on, and say what to do. Changes nothing."""
+    findings = [_safely(check, _facts()) for check in CHECKS]
+    if as_json:
+        output.emit_json(_document(findings))
+    else:
+        for finding in findings:
+            mark, colour = MARKS[finding.state]
+            click.echo(f"{click.style(f'{mark:5}', fg=colour)} {finding.check}: {finding.found}")
+            if finding.fix:
+                click.echo(f"      next: {finding.fix}")
+    return Exit.FAILED if any(f.state == "bad" for f in findings) else Exit.DONE
+
+
+def _facts() -> Facts:
+    machine = detect(capture.Live())
+    subject = from_model(catalog.load().models[0])
+    if subject is None:
+        raise AssertionError
+    return Facts(machine, choose(machine, subject, Ask(), recipe.load(machine.backend).run))
+
+
+def _document(findings: list[Finding]) -> dict[str, Any]:
+    return {
+        "schema": "steprun.doctor/1",
+        "checks": [
+            {"check": f.check, "state": f.state, "found": f.found, "fix": f.fix} for f in findings
+        ],
+    }
+
+
+def _safely(check: Callable[[Facts], Finding], facts: Facts) -> Finding:
+    """Run one check; a check that fails is a finding, not the end."""
+    try:
+        return check(facts)
+    except SteprunError as error:
+        return Finding(check.__name__.strip("_"), "bad", f"{error.what} {error.why}", error.next)
+
+
+def _python(_: Facts) -> Finding:
+    version = f"steprun {__version__} on Python {platform.python_version()}"
+    if platform.system() == "Darwin" and platform.machine() == "x86_64":
+        return Finding(
+            "python", "warn", f"{version}, Intel build", "On Apple Silicon use a native Python"
+        )
+    return Finding("python", "ok", version)
+
+
+def _machine(facts: Facts) -> Finding:
+    m = facts.machine
+    found = f"{m.name}, {output.size(m.memory_bytes)}, an engine may use {output.size(m.limit_bytes)}"
+    if m.warnings:
+        return Finding("machine", "warn", f"{found}; {'; '.join(m.warnings)}", "steprun machine")
+    return Finding("machine", "ok", found)
+
+
+def _plan(facts: Facts) -> Finding:
+    plan = facts.plan
+    if plan.fits:
+        return Finding(
+            "plan",
+            "ok",
+            f"{plan.subject.name} {plan.variant.name} fits with {plan.config.context:,} tokens",
+        )
+    return Finding("plan", "warn", plan.reasons[0], "steprun plan; steprun chat --demo")
+
+
+def _weights(facts: Facts) -> Finding:
+    model = catalog.load().models[0]
+    quant = model.quant(facts.plan.variant.name)
+    missing = [place.file for place in local.find(model, quant, mtp=False) if place.path is None]
+    if not missing:
+        return Finding("weights", "ok", f"{model.title} {quant.name} is on this disk")
+    size = output.size(sum(file.bytes for file in missing))
+    return Finding(
+        "weights", "warn", f"{len(missing)} files of {quant.name} are not here ({size})", "steprun models"
+    )
+
+
+def _folders(_: Facts) -> Finding:
+    for folder in (paths.cache_dir(), paths.data_dir(), paths.config_dir(), paths.state_dir()):
+        there = next(p for p in (folder, *folder.parents) if p.exists())
+        if not os.access(there, os.W_OK):
+            return Finding(
+                "folders", "bad", f"{there} cannot be written", "Name another: STEPRUN_HOME=DIR"
+            )
+    return Finding("folders", "ok", f"state in {paths.state_dir()}")
+
+
+def _disk(_: Facts) -> Finding:
+    cache: Path = local.hub_cache()
+    there = next(p for p in (cache, *cache.parents) if p.exists())
+    return Finding("disk", "ok", f"{output.size(shutil.disk_usage(there).free)} free for weights in {cache}")
+
+
+def _engine(_: Facts) -> Finding:
+    """Load the embedded engine's native code, in a process of its own."""
+    script = "import xllamacpp; print(xllamacpp.__version__)"
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            timeout=ENGINE_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding("engine", "bad", f"the embedded engine does not load: {error}")
+    if ran.returncode:
+        why = (ran.stderr.strip().splitlines() or [f"status {ran.returncode}"])[-1]
+        return Finding(
+            "engine", "bad", f"the embedded engine does not load: {why}", "Install steprun again"
+        )
+    return Finding("engine", "ok", f"embedded, xllamacpp {ran.stdout.strip()}")
+
+
+def _terminal(_: Facts) -> Finding:
+    size = shutil.get_terminal_size()
+    if os.environ.get("TERM") == "dumb":
+        return Finding("terminal", "warn", "TERM is dumb: the chat needs a terminal", "export TERM=xterm-256color")
+    return Finding("terminal", "ok", f"{size.columns} x {size.lines}, TERM={os.environ.get('TERM', 'unset')}")
+
+
+CHECKS = (_python, _machine, _plan, _weights, _folders, _disk, _engine, _terminal)

@@ -1,0 +1,26 @@
+"""`steprun plan`: what would run here, byte by byte, and why."""
+
+from typing import Any
+
+import click
+
+from runner import output
+from runner.commands.options import model_options, take_request
+from runner.commands.prepare import launch_line, make_plan
+from runner.errors import Exit
+from runner.plan.report import to_json
+
+
+@click.command()
+@model_options
+@click.option("--machine", "machine_from", metavar="FILE", help="Plan for the machine of a capture.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document (steprun.plan/1).")
+def plan(*, machine_from: str | None, as_json: bool, **options: Any) -> int:
+    """Show what would run here and why. Exits 3 where it would not fit."""
+    prepared = make_plan(take_request(options), machine_from)
+    argv = launch_line(prepared) if prepared.plan.fits else ()
+    if as_json:
+        output.emit_json(to_json(prepared.plan, argv))
+    else:
+        click.echo(output.plan_text(prepared.plan, argv))
+    return Exit.DONE if prepared.plan.fits else Exit.REFUSED

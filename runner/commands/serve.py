@@ -1,0 +1,109 @@
+"""`steprun serve`: the engine itself as a server in the foreground; nothing stands in between."""
+
+import asyncio
+import contextlib
+import ipaddress
+import secrets
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runner import paths
+from runner.commands.options import model_options, take_request
+from runner.errors import Exit
+from runner.files import write_private
+
+WATCH_S = 0.25
+
+
+@click.command()
+@model_options
+@click.option("--demo", is_flag=True, help="A small model instead: 93 MB, runs anywhere.")
+@click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option(
+    "--api-key-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Ask for the key in FILE.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the launch line and stop.")
+def serve(
+    *, demo: bool, port: int, host: str, api_key_file: Path | None, dry_run: bool, **options: Any
+) -> int:
+    """Serve the model to agents: OpenAI's and Anthropic's APIs, streaming, pictures, tools."""
+    from runner.commands.prepare import backend_notice, launch_line, make_plan, ready_spec, refuse
+    from runner.engine.supervisor import Where, check_port
+
+    prepared = make_plan(take_request(options, demo=demo))
+    local = _is_loopback(host)
+    if dry_run:
+        if not prepared.plan.fits:
+            refuse(prepared)
+        key = ("--api-key-file", str(api_key_file)) if api_key_file else ()
+        argv = (*launch_line(prepared), "--host", host, "--port", str(port), *key)
+        click.echo(shlex.join(argv))
+        return Exit.DONE
+    check_port(host, port)
+    spec = ready_spec(prepared)
+    if notice := backend_notice(prepared.plan.machine):
+        click.echo(notice, err=True)
+    if api_key_file is None and not local:
+        api_key_file = _own_key()
+        click.echo(
+            f"{host} can be reached from other machines, so a key is asked for: {api_key_file}",
+            err=True,
+        )
+    where = Where(host, port, api_key_file, open_to_all=api_key_file is None)
+    try:
+        return asyncio.run(_serve(prepared.title, spec, where))
+    except asyncio.CancelledError:
+        return Exit.DONE  # a service manager asked for the end, and got it
+
+
+async def _serve(title: str, spec: Any, where: Any) -> int:
+    from runner.commands.ask import Status
+    from runner.commands.prepare import EMBEDDED
+    from runner.engine.supervisor import Engine
+
+    _stop_on_sigterm()
+    status = Status()
+    async with Engine(EMBEDDED, spec, where) as engine:
+        try:
+            await engine.wait_ready(lambda s: status.show(f"loading {title} ... {s:.0f} s"))
+        finally:
+            status.clear()
+        click.echo(f"{title} is served. Stop it with Ctrl-C.", err=True)
+        click.echo(f"  OpenAI:    {engine.endpoint.base_url}/v1", err=True)
+        click.echo(f"  Anthropic: {engine.endpoint.base_url}", err=True)
+        key = where.key_file or "none asked for"
+        click.echo(f"  key:       {key}    log: {engine.log_path}", err=True)
+        while engine.alive():
+            await asyncio.sleep(WATCH_S)
+        raise engine.verdict()
+
+
+def _stop_on_sigterm() -> None:
+    """End in order when a service manager says so."""
+    task = asyncio.current_task()
+    if task is not None and sys.platform != "win32":
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, task.cancel)
+
+
+def _is_loopback(host: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def _own_key() -> Path:
+    """Return the file of this machine's server key, made at first use."""
+    path = paths.config_dir() / "server.key"
+    if not path.exists():
+        write_private(path, secrets.token_urlsafe(32) + "\n")
+    return path

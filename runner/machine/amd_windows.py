@@ -1,0 +1,144 @@
+"""AMD under Windows: Strix Halo and discrete cards, as the registry knows them.
+
+`Win32_VideoController.AdapterRAM` has 32 bits and is wrong from 4 GiB on. The registry's
+qwMemorySize has 64; on Strix Halo it is the carve-out alone, and what graphics can use in all
+follows from that and from the RAM that Windows sees.
+"""
+
+import re
+from dataclasses import dataclass
+
+from runner.machine.amd import STRIX_PCI
+from runner.machine.capture import Reader
+from runner.machine.cards import LEAST_BYTES, discrete
+from runner.machine.facts import Backend, Device, Machine, Platform
+from runner.machine.host import Host, Notes
+from runner.machine.read import GIB, clean, document, gib, rows, said, size, text_of
+
+# The class of display adapters. Keys of cards that were taken out stay behind, so the adapters
+# that are present are asked for too; of their ids only the part that names the model.
+ADAPTERS = (
+    "powershell",
+    "-NoProfile",
+    "-NonInteractive",
+    "-Command",
+    (
+        "[Console]::OutputEncoding=[Text.Encoding]::UTF8;"
+        "$k='HKLM:\\SYSTEM\\CurrentControlSet\\Control\\Class\\"
+        "{4d36e968-e325-11ce-bfc1-08002be10318}\\0*';"
+        "@{present=@(Get-CimInstance Win32_VideoController|"
+        "%{@{name=$_.Name;id=($_.PNPDeviceID -split '\\\\')[1]}});"
+        "registry=@(Get-ItemProperty $k -ErrorAction SilentlyContinue|"
+        "%{@{name=$_.DriverDesc;id=$_.MatchingDeviceId;driver=$_.DriverVersion;"
+        "qw=$_.'HardwareInformation.qwMemorySize';dw=$_.'HardwareInformation.MemorySize'}})}"
+        "|ConvertTo-Json -Compress -Depth 4"
+    ),
+)
+
+# Measured on 128 GB with driver 32.0.31041.1004 (unsloth PR 10418): carve-out, RAM that Windows
+# sees, and the sum of the Vulkan heaps, in GiB.
+_HEAPS = ((32, 95.78, 108.62), (64, 63.65, 111.65), (96, 31.78, 111.89))
+_HEAPS_DRIVER = (32, 0, 31041)
+_NEAR_GIB = 1.0
+# Drivers of 2025, and Windows in general, lend graphics half of the RAM (64 + 32 GiB,
+# llama.cpp 16832).
+_SHARE_OF_RAM = 0.5
+
+_RESERVE_BYTES = 2 * GIB
+
+
+@dataclass(frozen=True, slots=True)
+class _Adapter:
+    pci: str
+    name: str
+    memory: int | None
+    driver: tuple[int, ...]
+
+
+def probe(reader: Reader, host: Host, notes: Notes) -> Machine | None:
+    """Return the machine that AMD's graphics make of this Windows computer, or None."""
+    if host.os != "windows":
+        return None
+    answer = document(said(reader, *ADAPTERS))
+    if not isinstance(answer, dict):
+        notes.unknown.append("display adapters")
+        return None
+    present = {_pci(row) for row in rows(answer.get("present"))} - {""}
+    known = [_adapter(row) for row in rows(answer.get("registry"))]
+    adapters = [adapter for adapter in known if not present or adapter.pci in present]
+    if STRIX_PCI in present or any(adapter.pci == STRIX_PCI for adapter in adapters):
+        found = next((a for a in adapters if a.pci == STRIX_PCI and a.memory), None)
+        return _strix(host, found, notes)
+    cards = [
+        Device(adapter.name, Backend.VULKAN, adapter.memory)
+        for adapter in adapters
+        if adapter.pci.startswith("1002:") and (adapter.memory or 0) >= LEAST_BYTES
+    ]
+    if not cards:
+        return None
+    source = "as the registry has it (qwMemorySize)"
+    return discrete(host, Platform.VULKAN, Backend.VULKAN, cards, source)
+
+
+def _pci(row: dict[str, object]) -> str:
+    match = re.search(r"VEN_([0-9A-F]{4})&DEV_([0-9A-F]{4})", text_of(row.get("id")), re.IGNORECASE)
+    return f"{match[1]}:{match[2]}".lower() if match else ""
+
+
+def _adapter(row: dict[str, object]) -> _Adapter:
+    driver = re.findall(r"[0-9]{1,9}", text_of(row.get("driver")))
+    return _Adapter(
+        pci=_pci(row),
+        name=clean(text_of(row.get("name"))) or "AMD graphics",
+        memory=_registry_size(row.get("qw")) or _registry_size(row.get("dw")),
+        driver=tuple(int(part) for part in driver[:4]),
+    )
+
+
+def _registry_size(value: object) -> int | None:
+    """Return a registry value in bytes: a number, a negative 32-bit number, or raw bytes."""
+    if isinstance(value, list):
+        small = [part for part in value if isinstance(part, int) and 0 <= part <= 255]  # noqa: PLR2004
+        whole = len(small) == len(value) <= 8  # noqa: PLR2004 - 64 bits
+        return size(str(int.from_bytes(bytes(small), "little"))) if whole else None
+    text = text_of(value)
+    negative = re.fullmatch(r"-[0-9]{1,10}", text)
+    return size(str(int(text) + (1 << 32)) if negative else text)
+
+
+def _strix(host: Host, adapter: _Adapter | None, notes: Notes) -> Machine:
+    carve_out = (adapter.memory if adapter else None) or 0
+    if not carve_out:
+        notes.unknown.append("carve-out")
+    limit, source = _heaps(carve_out, host.memory_bytes, adapter.driver if adapter else ())
+    name = adapter.name if adapter else "Strix Halo"
+    return Machine(
+        platform=Platform.STRIX_HALO,
+        name=f"AMD Strix Halo ({name})" if adapter else "AMD Strix Halo",
+        os=host.os,
+        arch=host.arch,
+        memory_bytes=host.memory_bytes + carve_out if host.memory_bytes else 0,
+        unified=True,
+        backend=Backend.VULKAN,
+        limit_bytes=limit,
+        limit_source=source,
+        reserve_bytes=min(_RESERVE_BYTES, limit),
+        reserve_why="the screen and the driver use graphics memory too",
+        cores=host.cores,
+        available_bytes=host.available_bytes,
+        devices=(Device(name, Backend.VULKAN, limit or None),),
+    )
+
+
+def _heaps(carve_out: int, visible: int, driver: tuple[int, ...]) -> tuple[int, str]:
+    """Return the sum of the Vulkan heaps in bytes, and where the figure comes from."""
+    if driver >= _HEAPS_DRIVER:
+        for dedicated, ram, total in _HEAPS:
+            near = abs(carve_out / GIB - dedicated), abs(visible / GIB - ram)
+            if max(near) <= _NEAR_GIB:
+                return int(total * GIB), (
+                    f"graphics memory with a carve-out of {dedicated} GiB, measured (unsloth 10418)"
+                )
+    return carve_out + int(visible * _SHARE_OF_RAM), (
+        f"carve-out of {gib(carve_out)} and {_SHARE_OF_RAM:.0%} of RAM; not measured for this size"
+    )

@@ -1,0 +1,73 @@
+"""From what a reader sees to one `Machine`: a table of probes, then the plain computer."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from runner.machine import amd, amd_windows, apple, nvidia
+from runner.machine.capture import Reader
+from runner.machine.facts import Backend, Machine, Platform
+from runner.machine.host import Host, Notes, read_host
+from runner.machine.read import GIB
+
+Probe = Callable[[Reader, Host, Notes], Machine | None]
+
+# A new kind of machine is a new line here. Order decides only between equals.
+PROBES: tuple[Probe, ...] = (apple.probe, nvidia.probe, amd.probe, amd_windows.probe)
+
+# What the system needs beside an engine that already counts as used memory [D].
+_CPU_RESERVE_BYTES = 2 * GIB
+
+
+def detect(reader: Reader) -> Machine:
+    """Return the machine behind a reader; never raises, and names what it could not learn.
+
+    Of several accelerators the one with most room is taken. The CPU is taken only where there is
+    none: an accelerator whose memory is unknown is still one.
+    """
+    notes = Notes()
+    host = read_host(reader, notes)
+    found: list[tuple[Machine, Notes]] = []
+    for probe in PROBES:
+        own = Notes()
+        machine = probe(reader, host, own)
+        notes.unknown.extend(own.unknown)
+        if machine is None:
+            notes.warnings.extend(own.warnings)
+            notes.advice.extend(own.advice)
+        else:
+            found.append((machine, own))
+    machine, own = max(found, key=_room, default=(_plain(host), Notes()))
+    if not host.memory_bytes:
+        notes.warnings.append("How much memory this computer has could not be read.")
+    if not machine.limit_bytes:
+        notes.warnings.append("No memory is known to be free for an engine; see what is unknown.")
+    return replace(
+        machine,
+        advice=(*own.advice, *notes.advice),
+        warnings=(*own.warnings, *notes.warnings),
+        unknown=tuple(dict.fromkeys(notes.unknown)),
+    )
+
+
+def _room(found: tuple[Machine, Notes]) -> int:
+    return found[0].limit_bytes - found[0].reserve_bytes
+
+
+def _plain(host: Host) -> Machine:
+    limit = host.available_bytes or 0
+    source = f"{host.available_source}; swap is not counted" if limit else "unknown"
+    return Machine(
+        platform=Platform.CPU,
+        name=host.cpu or "Computer without an accelerator",
+        os=host.os,
+        arch=host.arch,
+        memory_bytes=host.memory_bytes,
+        unified=False,
+        backend=Backend.CPU,
+        limit_bytes=limit,
+        limit_source=source,
+        reserve_bytes=min(_CPU_RESERVE_BYTES, limit),
+        reserve_why="other programs, and the growth of this one",
+        cores=host.cores,
+        available_bytes=host.available_bytes,
+    )

@@ -1,0 +1,113 @@
+"""Tells pasted or dropped picture paths from pasted text. Pure: `is_file` is handed in.
+
+A terminal turns a dropped file into pasted text, each in its own way: quoted, with backslashes
+before blanks, as a `file://` address, or bare with the blanks in it; several files at once.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import PurePosixPath, PureWindowsPath
+from urllib.parse import unquote, urlsplit
+
+# GIF and the rest cannot be sent, but dropping one means a picture: the error says so.
+PICTURE_SUFFIXES = frozenset(
+    f".{suffix}" for suffix in "png jpg jpeg webp gif bmp tif tiff heic heif avif svg".split()
+)
+PATH_CHARS = 4096  # Linux's own limit: longer text is no path
+PATHS = 16  # one message takes no more pictures
+
+IsFile = Callable[[str], bool]
+
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+# Words of a shell: quoted whole, or bare with a backslash before what is special.
+_WORD = re.compile(r"'([^']*)'|\"((?:[^\"\\]|\\.)*)\"|((?:\\.|[^\s\\'\"])+)", re.DOTALL)
+
+
+def picture_paths(
+    text: str, is_file: IsFile, *, windows: bool = False, home: str = "~"
+) -> list[str]:
+    """Return the picture files that the whole text names, empty where it is just text."""
+    text = text.strip()
+    if not text or len(text) > PATH_CHARS * PATHS:
+        return []
+    # The whole text first: a bare path with blanks in it would fall apart as words.
+    for split in (_whole, _lines, _words):
+        found = [
+            _existing(word, is_file, windows=windows, home=home)
+            for word in split(text, windows=windows)
+        ]
+        if found and all(found):
+            return [path for path in found if path is not None]
+    return []
+
+
+def _whole(text: str, *, windows: bool) -> list[str]:
+    del windows
+    return [text] if "\n" not in text else []
+
+
+def _lines(text: str, *, windows: bool) -> list[str]:
+    del windows
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _words(text: str, *, windows: bool) -> list[str]:
+    if windows:  # there a backslash parts folders
+        return [a or b for a, b in re.findall(r'"([^"]*)"|(\S+)', text)]
+    words: list[str] = []
+    end = 0
+    for match in _WORD.finditer(text):
+        single, double, bare = match.groups()
+        word = single if single is not None else _unescape(double if double is not None else bare)
+        # Quoted and bare pieces that touch are one word: it\'s' 'here
+        if words and match.start() == end:
+            words[-1] += word
+        else:
+            words.append(word)
+        end = match.end()
+    return words
+
+
+def _existing(word: str, is_file: IsFile, *, windows: bool, home: str) -> str | None:
+    for candidate in _readings(word, windows=windows, home=home):
+        if len(candidate) <= PATH_CHARS and _means_picture(candidate) and is_file(candidate):
+            return candidate
+    return None
+
+
+def _readings(word: str, *, windows: bool, home: str) -> list[str]:
+    """Return what the word may mean as a path, the most literal reading first."""
+    readings = [word]
+    if len(word) > 1 and word[0] == word[-1] and word[0] in "'\"":
+        readings.append(word[1:-1])
+    if not windows:
+        readings += [_unescape(reading) for reading in readings if "\\" in reading]
+    for reading in list(readings):
+        if reading.startswith("file://"):
+            readings.append(_from_url(reading, windows=windows))
+        elif reading.startswith("~/"):
+            readings.append(f"{home}{reading[1:]}")
+    return readings
+
+
+def _from_url(url: str, *, windows: bool) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # an address such as file://[ is none
+        return url
+    # A blank or a # in a name is not always encoded: whatever follows belongs to the path.
+    path = unquote(url[len("file://") + len(parts.netloc) :])
+    if windows and re.match(r"/[A-Za-z]:", path):
+        path = path[1:]
+    if windows and parts.netloc not in {"", "localhost"}:
+        path = f"//{parts.netloc}{path}"
+    return path
+
+
+def _unescape(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)
+
+
+def _means_picture(path: str) -> bool:
+    pure = PureWindowsPath(path) if _DRIVE.match(path) else PurePosixPath(path)
+    return "\0" not in path and pure.suffix.lower() in PICTURE_SUFFIXES

