@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
-from rich.cells import cell_len
 from textual.content import Content
 from textual.highlight import highlight
 
@@ -41,13 +40,9 @@ def settled(text: str) -> int:
 
     All but the last block at the top level: only that one can still change.
     """
-    tokens = [token for token in _parser.parse(text) if token.level == 0 and token.map]
-    if not tokens or not tokens[-1].map:
-        return 0
-    last = tokens[-1]
-    opening = next(token for token in reversed(tokens) if token.map == last.map)
-    line = opening.map[0] if opening.map else 0
-    return len("".join(text.splitlines(keepends=True)[:line]))
+    starts = [token.map[0] for token in _parser.parse(text) if token.level == 0 and token.map]
+    lines = text.split("\n")
+    return len("".join(f"{line}\n" for line in lines[: starts[-1]])) if starts else 0
 
 
 def _blocks(nodes: Iterable[SyntaxTreeNode], width: int, *, tight: bool = False) -> Lines:
@@ -234,8 +229,3 @@ _BLOCKS: dict[str, Callable[[SyntaxTreeNode, int], Lines]] = {
     "hr": _rule,
     "table": _table,
 }
-
-
-def widest(lines: Iterable[Content]) -> int:
-    """Return the width of the longest line in cells."""
-    return max((cell_len(line.plain) for line in lines), default=0)

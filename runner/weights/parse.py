@@ -141,9 +141,11 @@ def _metadata(scan: Scanner, count: int) -> dict[str, Value]:
     for number in range(1, count + 1):
         scan.what = f"key {number} of {count}"
         key = scan.text("name")
+        if not key:
+            scan.fail(f"{scan.what}: its name is empty.")
         scan.what = f"key {shown(key)}"
-        if not key or key in metadata:
-            scan.fail(f"{scan.what}: it is {'there twice' if key else 'empty'}.")
+        if key in metadata:
+            scan.fail(f"{scan.what}: it is there twice.")
         kind = scan.u32("type")
         value: Value
         if kind == _ARRAY:

@@ -88,8 +88,10 @@ _CALLS = {
 
 _BYTES = {
     "\n": Group(("\n",), -15, {"think_open": 0}),
-    "digit": Group(tuple("0123456789"), -12, {"\n": 0, "close": 0, "digit": -1}),
-    "letter": Group(tuple("etaoinshrdlucmfwypvbgkjxqz"), -9, {'"': -20}),
+    # One digit and at most a few letters, or free numbers and strings would not end.
+    "digit": Group(tuple("0123456789"), -12, {"\n": 0, "close": 0, ",": 0}),
+    "letter": Group(tuple("abcdefghijklm"), -9, {"late letter": -14}),
+    "late letter": Group(tuple("nopqrstuvwxyz"), -9, {'"': -10}),
     '"': Group(('"',), -12),
     "close": Group(("}", "]"), -14),
     " ": Group((" ",), -10),

@@ -3,6 +3,7 @@
 import itertools
 import time
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -154,7 +155,7 @@ files = [
 """.replace("SHA", "ab" * 32)
 
 
-def read(tmp_path, text):
+def read(tmp_path: Path, text: str) -> catalog.Catalog:
     path = tmp_path / "models.toml"
     path.write_text(text, encoding="utf-8")
     return catalog.read(path)

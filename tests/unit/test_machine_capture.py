@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -25,7 +26,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="shell scripts and device 
 CARD = "deadbeef-0123-4567-89ab-0123456789ab"
 
 
-def document(**changes):
+def document(**changes: Any) -> bytes:
     whole = {"schema": "steprun.capture/1", "platform": "linux-x86_64", "files": {}, "commands": {}}
     return json.dumps(whole | changes).encode()
 
@@ -75,14 +76,15 @@ def test_a_capture_that_is_not_there(tmp_path):
 def test_an_endless_file_is_not_read_to_its_end(tmp_path):
     large = tmp_path / "large.json"
     with large.open("wb") as file:
-        file.truncate(1 << 40)
+        file.truncate(MAX_CAPTURE_BYTES * 2)
     with pytest.raises(BadFile, match="over 4 MiB"):
         load(large)
 
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.text(max_size=9), inner, max_size=3),
     max_leaves=8,
 )  # fmt: skip
 
@@ -288,5 +290,5 @@ def test_small_readings():
     assert [count(t) for t in ("40", "0", "-2", "4097", "x", "", None)] == [40, *[None] * 6]
     assert clean("a\x1b]0;title\x07b\u202ec\nd") == "ab c d"
     assert clean("x" * 999) == "x" * 120
-    assert [text_of(v) for v in (5, 16.0, "a", True, None, 1e300, 10**400, [])] == [
-        "5", "16", "a", "", "", "", "", ""]  # fmt: skip
+    values: list[Any] = [5, 16.0, "a", True, None, 1e300, 10**400, []]
+    assert [text_of(value) for value in values] == ["5", "16", "a", "", "", "", "", ""]

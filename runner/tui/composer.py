@@ -1,0 +1,177 @@
+"""Where the user types: several lines, pictures as chips above them, earlier messages on Up."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Static, TextArea
+
+from runner.talk.wire import Picture
+from runner.tui.clean import clean
+from runner.tui.model import chip
+from runner.tui.paste import PATHS
+
+PASTE_BYTES = 1 << 20
+PICTURES = PATHS  # one message's
+
+
+class Prompt(TextArea):
+    """The text field. Enter sends; a paste is looked at before it becomes text."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "send", "Send", id="composer.send", priority=True),
+        Binding("shift+enter,ctrl+j", "newline", "New line", id="composer.newline", priority=True),
+        Binding("up", "earlier", "Earlier message", id="composer.earlier", show=False),
+        Binding("down", "later", "Later message", id="composer.later", show=False),
+        Binding("pageup", "app.page(-1)", "Scroll up", id="transcript.up", show=False),
+        Binding("pagedown", "app.page(1)", "Scroll down", id="transcript.down", show=False),
+        Binding("backspace", "backspace", "Delete", id="composer.backspace", show=False),
+    ]
+
+    class Sent(Message):
+        """Enter was pressed."""
+
+    class Emptied(Message):
+        """Backspace was pressed before the first character."""
+
+    @dataclass
+    class Pasted(Message):
+        """Text was pasted or dropped; it is not in the field yet."""
+
+        text: str
+
+    def __init__(self) -> None:
+        super().__init__(id="prompt", compact=True, show_line_numbers=False, tab_behavior="focus")
+        self.history: Callable[[], Sequence[str]] = tuple
+        self._recalled = 0  # how far back; 0: the user's own text
+
+    def action_send(self) -> None:
+        """Hand the message over."""
+        self.post_message(self.Sent())
+
+    def action_newline(self) -> None:
+        """Begin a new line."""
+        self.insert("\n")
+
+    def action_backspace(self) -> None:
+        """Delete to the left; with nothing there, a picture."""
+        if self.cursor_location == (0, 0) and self.selection.is_empty:
+            self.post_message(self.Emptied())
+        else:
+            self.action_delete_left()
+
+    def action_earlier(self) -> None:
+        """Recall the message before, where nothing else is typed; else move up."""
+        if not self._may_recall() or not self._recall(self._recalled + 1):
+            self.action_cursor_up()
+
+    def action_later(self) -> None:
+        """Recall the message after, or move down."""
+        at_end = self.cursor_location[0] == self.document.line_count - 1
+        if not (self._recalled and at_end and self._may_recall(anywhere=True)):
+            self.action_cursor_down()
+        else:
+            self._recall(self._recalled - 1)
+
+    def _may_recall(self, *, anywhere: bool = False) -> bool:
+        if not self.text:
+            self._recalled = 0
+            return True
+        past = list(self.history())
+        same = 0 < self._recalled <= len(past) and past[-self._recalled] == self.text
+        return same and (anywhere or self.cursor_location[0] == 0)
+
+    def _recall(self, back: int) -> bool:
+        past = list(self.history())
+        if not 0 <= back <= len(past):
+            return False
+        self._recalled = back
+        self.text = past[-back] if back else ""
+        self.move_cursor(self.document.end)
+        return True
+
+    async def _on_paste(self, event: events.Paste) -> None:
+        """Let the chat decide whether it is a picture; it hands text back."""
+        event.stop()
+        event.prevent_default()
+        self.post_message(self.Pasted(event.text))
+
+
+class Composer(Vertical):
+    """The text field and the chips of the pictures that go with it."""
+
+    def __init__(self, *, prices: bool) -> None:
+        super().__init__(id="composer")
+        self._prices = prices
+        self._chips = Static(id="chips")
+        self.prompt = Prompt()
+        self.pictures: list[Picture] = []
+
+    def compose(self) -> ComposeResult:
+        """Mount the chips above the field."""
+        self._chips.display = False
+        yield self._chips
+        yield self.prompt
+
+    @property
+    def text(self) -> str:
+        """What is typed."""
+        return self.prompt.text
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to send or to keep."""
+        return not self.text.strip() and not self.pictures
+
+    def insert(self, text: str) -> None:
+        """Put text where the cursor is, in place of what is selected."""
+        result = self.prompt.replace(
+            clean(text), *self.prompt.selection, maintain_selection_offset=False
+        )
+        self.prompt.move_cursor(result.end_location)
+
+    def attach(self, picture: Picture) -> bool:
+        """Add a picture. Returns False where there are enough."""
+        if len(self.pictures) >= PICTURES:
+            return False
+        self.pictures.append(picture)
+        self._show_chips()
+        return True
+
+    def detach(self, number: int = 0) -> bool:
+        """Take picture `number` off (1 is the first, 0 means the last). False: there is none."""
+        if not self.pictures or not 0 <= number <= len(self.pictures):
+            return False
+        self.pictures.pop(number - 1)
+        self._show_chips()
+        return True
+
+    def take(self) -> tuple[str, tuple[Picture, ...]]:
+        """Return what is to be sent, and be empty."""
+        taken = self.text.strip(), tuple(self.pictures)
+        self.prompt.clear()
+        self.pictures.clear()
+        self._show_chips()
+        return taken
+
+    def give_back(self, text: str, pictures: Sequence[Picture]) -> None:
+        """Put a message back that was not sent, before what was typed since."""
+        both = "\n".join(part for part in (text, self.text) if part)
+        self.prompt.text = both
+        self.prompt.move_cursor(self.prompt.document.end)
+        self.pictures[:0] = pictures
+        self._show_chips()
+
+    def _show_chips(self) -> None:
+        lines = [
+            chip(number, picture, prices=self._prices)
+            for number, picture in enumerate(self.pictures, 1)
+        ]
+        self._chips.display = bool(lines)
+        self._chips.update(Content("\n".join(lines)))

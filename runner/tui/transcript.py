@@ -1,0 +1,177 @@
+"""The conversation on the screen: only a window of its turns is mounted."""
+
+from collections.abc import Sequence
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.events import Click
+from textual.widgets import Static
+
+from runner.tui.model import BATCH, TAIL, Turn, earlier, later, tail
+from runner.tui.turnview import TurnView
+
+
+class More(Static):
+    """The line that loads more turns when clicked."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(classes="more")
+        self._what = what
+        self.display = False
+
+    def show(self, count: int) -> None:
+        """Say how many turns are not mounted, or hide."""
+        self.display = count > 0
+        arrow, key = ("↑", "PgUp") if self._what == "earlier" else ("↓", "PgDn")
+        self.update(Content(f"{arrow} {count:,} {self._what} turns · {key} or click to load"))
+
+    def on_click(self, event: Click) -> None:
+        """Load a batch."""
+        event.stop()
+        parent = self.parent
+        if isinstance(parent, Transcript):
+            self.run_worker(
+                parent.load_earlier() if self._what == "earlier" else parent.load_later(),
+                group="window",
+                exclusive=True,
+            )
+
+
+class Transcript(VerticalScroll):
+    """The turns of a conversation, followed at the end until the user scrolls away."""
+
+    can_focus = False
+
+    def __init__(self, *, prices: bool, context: int) -> None:
+        super().__init__(id="transcript")
+        self._prices = prices
+        self._context = context
+        self._turns: Sequence[Turn] = ()
+        self._window = range(0)
+        self._opened = False
+        self._greeting = Static(id="greeting")
+        self._earlier = More("earlier")
+        self._later = More("later")
+        self._notice = Static(id="notice")
+
+    def compose(self) -> ComposeResult:
+        """Mount the frame; turns go between the two lines that load more."""
+        yield self._greeting
+        yield self._earlier
+        yield self._later
+        self._notice.display = False
+        yield self._notice
+
+    def greet(self, content: Content) -> None:
+        """Set what stands above the first turn."""
+        self._greeting.update(content)
+
+    def notice(self, content: Content | None) -> None:
+        """Show a message under the last turn, or take it away."""
+        self._notice.display = content is not None
+        self._notice.update(content or Content(""))
+
+    @property
+    def following(self) -> bool:
+        """Whether new text is scrolled into view: the user has not scrolled away."""
+        return not self._anchor_released
+
+    def follow(self) -> None:
+        """Go to the end and stay there."""
+        self._anchor_released = False
+        self.anchor()
+
+    def view_of(self, turn: Turn) -> TurnView | None:
+        """Return the widget of a turn, None where it is not mounted."""
+        return next((view for view in self.query(TurnView) if view.turn is turn), None)
+
+    async def show_turns(self, turns: Sequence[Turn], *, opened: bool) -> None:
+        """Show the end of another conversation."""
+        self._turns, self._opened = turns, opened
+        await self.query(TurnView).remove()
+        self._window = range(len(turns), len(turns))
+        await self._move(tail(len(turns)))
+        self.follow()
+
+    async def added(self) -> None:
+        """Show the turn that was appended to the conversation, and follow it."""
+        total = len(self._turns)
+        if self._window.stop != total - 1 or len(self._window) >= TAIL + BATCH:
+            await self._move(tail(total))
+        else:
+            await self._move(range(self._window.start, total))
+        self.follow()
+
+    async def drop(self, turn: Turn) -> None:
+        """Take a turn away that was removed from the conversation's end."""
+        if (view := self.view_of(turn)) is not None:
+            await view.remove()
+            self._window = range(self._window.start, self._window.stop - 1)
+            self._count()
+
+    async def set_opened(self, *, opened: bool, live: Turn | None) -> None:
+        """Open or close the thinking of every mounted turn; `live` follows its own rule."""
+        self._opened = opened
+        for view in self.query(TurnView):
+            if view.turn is not live:
+                await view.sync(opened=opened)
+
+    async def load_earlier(self) -> bool:
+        """Mount a batch of earlier turns; what is in view stays there. False: no more."""
+        window = earlier(self._window)
+        if window == self._window:
+            return False
+        self.release_anchor()
+        from_end = self.virtual_size.height - self.scroll_offset.y
+        stop = self._window.stop
+        await self._move(window)
+        if window.stop == stop:
+            self.call_after_refresh(
+                lambda: self.scroll_to(
+                    y=self.virtual_size.height - from_end, animate=False, immediate=True
+                )
+            )
+        return True
+
+    async def load_later(self) -> bool:
+        """Mount a batch of later turns. False: the last one is mounted."""
+        window = later(self._window, len(self._turns))
+        if window == self._window:
+            return False
+        await self._move(window)
+        return True
+
+    async def _move(self, window: range) -> None:
+        """Mount and unmount turns so that `window` is what is there."""
+        views = {self._index(view): view for view in self.query(TurnView)}
+        gone = [view for index, view in views.items() if index not in window]
+        with self.app.batch_update():
+            for view in gone:
+                await view.remove()
+            kept = [index for index in window if index in views]
+            first = kept[0] if kept else window.stop
+            above = [self._view(index) for index in window if index < first]
+            below = [self._view(index) for index in window if index > first and index not in views]
+            if above:
+                await self.mount_all(above, after=self._earlier)
+            if below:
+                await self.mount_all(below, before=self._later)
+        self._window = window
+        self._count()
+
+    def _index(self, view: TurnView) -> int:
+        for index in self._window:
+            if self._turns[index] is view.turn:
+                return index
+        return -1
+
+    def _view(self, index: int) -> TurnView:
+        return TurnView(
+            self._turns[index], opened=self._opened, prices=self._prices, context=self._context
+        )
+
+    def _count(self) -> None:
+        self._earlier.show(self._window.start)
+        self._later.show(len(self._turns) - self._window.stop)
+        self._greeting.display = self._window.start == 0

