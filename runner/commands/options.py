@@ -54,6 +54,7 @@ def model_options(command: F) -> F:
 
 def take_request(options: dict[str, Any], *, demo: bool = False) -> ModelRequest:
     """Take the options of `model_options` out of a command's keyword arguments."""
+    mtp: Path | None = options.pop("mtp")
     ask = Ask(
         quant=options.pop("quant"),
         context=options.pop("ctx"),
@@ -61,6 +62,7 @@ def take_request(options: dict[str, Any], *, demo: bool = False) -> ModelRequest
         ubatch=options.pop("ubatch"),
         parallel=options.pop("parallel"),
         profile=Profile(options.pop("profile")),
+        with_mtp=mtp is not None,
         allow_paging=options.pop("allow_paging"),
     )
     model = options.pop("model") or ""
@@ -68,5 +70,5 @@ def take_request(options: dict[str, Any], *, demo: bool = False) -> ModelRequest
         model="demo" if demo else model,
         ask=ask,
         projector=options.pop("projector"),
-        mtp=options.pop("mtp"),
+        mtp=mtp,
     )

@@ -138,7 +138,7 @@ def _own_subject(request: ModelRequest) -> tuple[Subject, EngineFiles]:
     return subject, EngineFiles(
         weights=shards[0],
         projector=None if fast else projector,
-        mtp=request.mtp if fast else None,
+        mtp=request.mtp,
     )
 
 

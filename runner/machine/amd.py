@@ -61,7 +61,7 @@ def probe(reader: Reader, host: Host, notes: Notes) -> Machine | None:
     cards, nodes = _cards(reader), _nodes(reader)
     strix_node = next((node for node in nodes if node.gfx == _STRIX_GFX), None)
     strix_card = next((card for card in cards if card.pci == STRIX_PCI), None)
-    if strix_node or strix_card or STRIX_PCI in (display_ids(reader) or ()):
+    if strix_node or strix_card or STRIX_PCI in (display_ids(reader, host.os) or ()):
         _check_rights(reader, strix_node.minor if strix_node else None, notes)
         return _strix(reader, host, strix_card, strix_node, notes)
     large = [card for card in cards if (card.vram or 0) >= LEAST_BYTES]

@@ -12,28 +12,8 @@ from runner.machine.amd import STRIX_PCI
 from runner.machine.capture import Reader
 from runner.machine.cards import LEAST_BYTES, discrete
 from runner.machine.facts import Backend, Device, Machine, Platform
-from runner.machine.host import Host, Notes
+from runner.machine.host import WINDOWS_ADAPTERS, Host, Notes, display_ids, pci_id
 from runner.machine.read import GIB, clean, document, gib, rows, said, size, text_of
-
-# The class of display adapters. Keys of cards that were taken out stay behind, so the adapters
-# that are present are asked for too; of their ids only the part that names the model.
-ADAPTERS = (
-    "powershell",
-    "-NoProfile",
-    "-NonInteractive",
-    "-Command",
-    (
-        "[Console]::OutputEncoding=[Text.Encoding]::UTF8;"
-        "$k='HKLM:\\SYSTEM\\CurrentControlSet\\Control\\Class\\"
-        "{4d36e968-e325-11ce-bfc1-08002be10318}\\0*';"
-        "@{present=@(Get-CimInstance Win32_VideoController|"
-        "%{@{name=$_.Name;id=($_.PNPDeviceID -split '\\\\')[1]}});"
-        "registry=@(Get-ItemProperty $k -ErrorAction SilentlyContinue|"
-        "%{@{name=$_.DriverDesc;id=$_.MatchingDeviceId;driver=$_.DriverVersion;"
-        "qw=$_.'HardwareInformation.qwMemorySize';dw=$_.'HardwareInformation.MemorySize'}})}"
-        "|ConvertTo-Json -Compress -Depth 4"
-    ),
-)
 
 # Measured on 128 GB with driver 32.0.31041.1004 (unsloth PR 10418): carve-out, RAM that Windows
 # sees, and the sum of the Vulkan heaps, in GiB.
@@ -59,14 +39,14 @@ def probe(reader: Reader, host: Host, notes: Notes) -> Machine | None:
     """Return the machine that AMD's graphics make of this Windows computer, or None."""
     if host.os != "windows":
         return None
-    answer = document(said(reader, *ADAPTERS))
+    answer = document(said(reader, *WINDOWS_ADAPTERS))
     if not isinstance(answer, dict):
         notes.unknown.append("display adapters")
         return None
-    present = {_pci(row) for row in rows(answer.get("present"))} - {""}
+    present = display_ids(reader, host.os)
     known = [_adapter(row) for row in rows(answer.get("registry"))]
     adapters = [adapter for adapter in known if not present or adapter.pci in present]
-    if STRIX_PCI in present or any(adapter.pci == STRIX_PCI for adapter in adapters):
+    if STRIX_PCI in (present or ()) or any(adapter.pci == STRIX_PCI for adapter in adapters):
         found = next((a for a in adapters if a.pci == STRIX_PCI and a.memory), None)
         return _strix(host, found, notes)
     cards = [
@@ -80,15 +60,10 @@ def probe(reader: Reader, host: Host, notes: Notes) -> Machine | None:
     return discrete(host, Platform.VULKAN, Backend.VULKAN, cards, source)
 
 
-def _pci(row: dict[str, object]) -> str:
-    match = re.search(r"VEN_([0-9A-F]{4})&DEV_([0-9A-F]{4})", text_of(row.get("id")), re.IGNORECASE)
-    return f"{match[1]}:{match[2]}".lower() if match else ""
-
-
 def _adapter(row: dict[str, object]) -> _Adapter:
     driver = re.findall(r"[0-9]{1,9}", text_of(row.get("driver")))
     return _Adapter(
-        pci=_pci(row),
+        pci=pci_id(row),
         name=clean(text_of(row.get("name"))) or "AMD graphics",
         memory=_registry_size(row.get("qw")) or _registry_size(row.get("dw")),
         driver=tuple(int(part) for part in driver[:4]),

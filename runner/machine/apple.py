@@ -46,7 +46,8 @@ _RESERVE_BYTES = 2 * GIB
 # and is in use; beyond 13 GiB below the total kernel panics are on record (mlx 3186).
 _ADVISED_REST_BYTES = (16 * GIB, 14 * GIB)
 _LEAST_REST_BYTES = 13 * GIB
-_ADVISED_FROM_BYTES = 64 * GIB  # a smaller Mac cannot hold the smallest quant either way
+# A smaller Mac cannot hold the smallest quant either way, a larger one holds the largest untouched.
+_ADVISED_RAM_BYTES = range(96 * GIB, 128 * GIB + 1)
 
 
 def probe(reader: Reader, host: Host, notes: Notes) -> Machine | None:
@@ -129,7 +130,7 @@ def _gpu_cores(reader: Reader) -> int | None:
 
 def _advice(memory: int, limit: int, wired: int | None) -> list[Advice]:
     """Return the next raise of the wired limit, if there is one that leaves macOS enough."""
-    if memory < _ADVISED_FROM_BYTES:
+    if memory not in _ADVISED_RAM_BYTES:
         return []
     for rest in _ADVISED_REST_BYTES:
         target = (memory - rest) // MIB

@@ -7,6 +7,7 @@ the same machine; psutil would only read the computer that the replay runs on.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from runner.machine.capture import Reader
 from runner.machine.facts import Advice
@@ -36,6 +37,26 @@ WINDOWS_HOST = (
         "@{total_kib=$o.TotalVisibleMemorySize;free_kib=$o.FreePhysicalMemory;cpu=$p[0].Name;"
         "cores=($p|Measure-Object NumberOfCores -Sum).Sum;arch=$p[0].Architecture}"
         "|ConvertTo-Json -Compress"
+    ),
+)
+
+# The class of display adapters. Keys of cards that were taken out stay behind, so the adapters
+# that are present are asked for too; of their ids only the part that names the model.
+WINDOWS_ADAPTERS = (
+    "powershell",
+    "-NoProfile",
+    "-NonInteractive",
+    "-Command",
+    (
+        "[Console]::OutputEncoding=[Text.Encoding]::UTF8;"
+        "$k='HKLM:\\SYSTEM\\CurrentControlSet\\Control\\Class\\"
+        "{4d36e968-e325-11ce-bfc1-08002be10318}\\0*';"
+        "@{present=@(Get-CimInstance Win32_VideoController|"
+        "%{@{name=$_.Name;id=($_.PNPDeviceID -split '\\\\')[1]}});"
+        "registry=@(Get-ItemProperty $k -ErrorAction SilentlyContinue|"
+        "%{@{name=$_.DriverDesc;id=$_.MatchingDeviceId;driver=$_.DriverVersion;"
+        "qw=$_.'HardwareInformation.qwMemorySize';dw=$_.'HardwareInformation.MemorySize'}})}"
+        "|ConvertTo-Json -Compress -Depth 4"
     ),
 )
 
@@ -99,21 +120,44 @@ def pairs(text: str | None, separator: str = ":") -> dict[str, str]:
     return found
 
 
-def display_ids(reader: Reader) -> list[str] | None:
-    """Return the PCI display devices of a Linux machine as `10de:2e12`; None if none can be seen.
+def display_ids(reader: Reader, system: str) -> list[str] | None:
+    """Return the PCI display devices that are present, as `10de:2e12`; None if none can be seen.
 
-    The kernel lists them even where no driver is loaded and no tool is installed.
+    The system lists them even where no driver is loaded and no tool is installed.
     """
-    events = [
-        pairs(reader.file(path), "=") for path in reader.glob("/sys/bus/pci/devices/*/uevent")
-    ]
+    listing = _DISPLAYS.get(system)
+    return listing(reader) if listing else None
+
+
+def pci_id(row: dict[str, Any]) -> str:
+    """Return the PCI id in a row of `WINDOWS_ADAPTERS`, as `1002:1586`, or empty text."""
+    match = re.search(r"VEN_([0-9A-F]{4})&DEV_([0-9A-F]{4})", text_of(row.get("id")), re.IGNORECASE)
+    return f"{match[1]}:{match[2]}".lower() if match else ""
+
+
+def _linux_displays(reader: Reader) -> list[str] | None:
+    paths = reader.glob("/sys/bus/pci/devices/*/uevent")
+    events = [pairs(reader.file(path), "=") for path in paths]
     if not events:
         return None
     # Class 03xxxx is a display controller; the kernel prints it without the leading zero.
-    shown = (
-        event for event in events if re.fullmatch("0?3[0-9A-F]{4}", event.get("PCI_CLASS", ""))
-    )
-    return [clean(event.get("PCI_ID")).lower() for event in shown]
+    return [
+        clean(event.get("PCI_ID")).lower()
+        for event in events
+        if re.fullmatch("0?3[0-9A-F]{4}", event.get("PCI_CLASS", ""))
+    ]
+
+
+def _windows_displays(reader: Reader) -> list[str] | None:
+    answer = document(said(reader, *WINDOWS_ADAPTERS))
+    present = rows(answer.get("present")) if isinstance(answer, dict) else []
+    return [found for row in present if (found := pci_id(row))] if present else None
+
+
+_DISPLAYS: dict[str, Callable[[Reader], list[str] | None]] = {
+    "linux": _linux_displays,
+    "windows": _windows_displays,
+}
 
 
 def _linux(reader: Reader, arch: str) -> Host:
@@ -122,7 +166,7 @@ def _linux(reader: Reader, arch: str) -> Host:
     processor = pairs(cpuinfo)
     total = size(meminfo.get("MemTotal"), KIB) or 0
     available, source = size(meminfo.get("MemAvailable"), KIB), "MemAvailable"
-    room = _cgroup_room(reader, total)
+    room = _cgroup_room(reader)
     if room is not None and (available is None or room < available):
         available, source = room, "the memory limit of this control group"
     return Host(
@@ -146,11 +190,11 @@ _CGROUPS = (
 )  # fmt: skip
 
 
-def _cgroup_room(reader: Reader, total: int) -> int | None:
+def _cgroup_room(reader: Reader) -> int | None:
     """Return the bytes left in a container's memory limit, or None where there is no limit."""
     for limit_path, use_path, stat_path, cache_key in _CGROUPS:
         limit = size(reader.file(limit_path))
-        if limit is None or (total and limit >= total):
+        if limit is None:
             continue  # "max", or the 2^63 that control groups 1 write for it
         use = size(reader.file(use_path)) or 0
         cache = size(pairs(reader.file(stat_path), " ").get(cache_key)) or 0

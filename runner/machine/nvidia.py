@@ -79,7 +79,7 @@ def probe(reader: Reader, host: Host, notes: Notes) -> Machine | None:
     if host.os == "macos":
         return None
     cards = _cards(reader)
-    seen = display_ids(reader) if host.os == "linux" else None
+    seen = display_ids(reader, host.os)
     if cards is None:
         _tell_silence(reader, host, seen, notes)
     shared = _shared(reader, cards or [], seen or [])
@@ -111,10 +111,10 @@ def _cards(reader: Reader) -> list[_Card] | None:
 
 
 def _tell_silence(reader: Reader, host: Host, seen: list[str] | None, notes: Notes) -> None:
-    """Note that nvidia-smi is silent, unless the PCI bus shows that it has nothing to say."""
+    """Note that nvidia-smi is silent, unless the system shows that it has nothing to say."""
     present = any(pci.startswith("10de:") for pci in seen or ())
     wsl = host.os == "linux" and "/dev/dxg" in reader.glob("/dev/dxg*")
-    if host.os == "linux" and seen is not None and not present and not wsl:
+    if seen is not None and not present and not wsl:
         return
     notes.unknown.append("nvidia-smi")
     if present:

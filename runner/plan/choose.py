@@ -49,6 +49,7 @@ class Ask:
     ubatch: int | None = None
     parallel: int = 1
     profile: Profile = Profile.SEE
+    with_mtp: bool = False  # draft heads named by hand are taken, whatever the profile
     allow_paging: bool = False
 
 
@@ -143,7 +144,7 @@ def _configs(subject: Subject, ask: Ask, defaults: RunDefaults) -> Iterator[Conf
         context=0,
         parallel=ask.parallel,
         projector=see and bool(subject.projector_bytes),
-        mtp=not see and bool(subject.mtp_bytes),
+        mtp=(ask.with_mtp or not see) and bool(subject.mtp_bytes),
     )
     ubatches = (ask.ubatch,) if ask.ubatch else [u for u in UBATCHES if u <= defaults.ubatch]
     for context, kv_type in _rungs(trained, ask):
@@ -175,8 +176,11 @@ def _items(
 
 
 def _needed(items: tuple[Item, ...], ask: Ask) -> int:
-    """Return what must be free. With paging allowed, weights may stay on the disk."""
-    paged = {Entry.WEIGHTS, Entry.PROJECTOR, Entry.MTP} if ask.allow_paging else set()
+    """Return what must be free. With paging allowed, mapped weights may stay on the disk.
+
+    The projector is not among them: llama.cpp reads it into memory of its own.
+    """
+    paged = {Entry.WEIGHTS, Entry.MTP} if ask.allow_paging else set()
     return sum(item.bytes for item in items if item.item not in paged)
 
 
@@ -225,7 +229,7 @@ def _plan(
         + (" as asked" if ask.context else ", the longest that fits beside the weights")
         + f"; {spare / GIB:.1f} GiB stay free below the limit."
     )
-    if config.mtp:
+    if config.mtp and not config.projector:
         reasons.append("Profile fast: draft heads instead of pictures.")
     elif config.projector and subject.mtp_bytes:
         reasons.append("Profile see: pictures, no draft heads (--profile fast for the reverse).")
@@ -277,8 +281,8 @@ def _refusal(
 
 def _fixes(machine: Machine, subject: Subject, ask: Ask, defaults: RunDefaults) -> Iterator[Fix]:
     """Yield what would help, the cheapest first."""
-    if ask != Ask(profile=ask.profile, allow_paging=ask.allow_paging):
-        free = Ask(profile=ask.profile, allow_paging=ask.allow_paging)
+    if ask != Ask(profile=ask.profile, with_mtp=ask.with_mtp, allow_paging=ask.allow_paging):
+        free = Ask(profile=ask.profile, with_mtp=ask.with_mtp, allow_paging=ask.allow_paging)
         if found := _search(machine, subject, free, defaults):
             variant, config = found
             yield Fix(

@@ -6,12 +6,10 @@ can be cut short by a crash, edited by hand, or come from somebody else.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import re
 import secrets
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -21,20 +19,17 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from runner import paths
-from runner.errors import BadFile, Refused, SteprunError
+from runner.errors import BadFile, Refused
 from runner.files import cannot_write, make_private_dir, write_private
 from runner.talk.events import Usage
-from runner.talk.images import picture_from_bytes
+from runner.talk.picture_store import NAME_CHARS, keep, stored
 from runner.talk.wire import Message, Picture
 
 SCHEMA = "steprun.session/1"
 DRAFT_SCHEMA = "steprun.draft/1"
 FILE_BYTES = 64 << 20  # a chat of 256K tokens is about 1 MB: more was not written here
-PICTURE_BYTES = 64 << 20
 HEAD_BYTES = 64 << 10  # enough of a file to list it
 _ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_SUFFIX = {"image/png": "png", "image/jpeg": "jpg"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,16 +158,11 @@ class Session:
         message = entry.message
         record: dict[str, Any] = {"role": message.role, "text": message.text, "at": _now()}
         if message.pictures:
-            record["pictures"] = [self._keep(picture) for picture in message.pictures]
+            record["pictures"] = [keep(sessions_dir(), picture) for picture in message.pictures]
         if message.reasoning:
             record["reasoning"] = message.reasoning
-        for name, value in (
-            ("stopped", entry.stopped),
-            ("failed", entry.failed),
-            ("finish", entry.finish),
-        ):
-            if value:
-                record[name] = value
+        marks = {"stopped": entry.stopped, "failed": entry.failed, "finish": entry.finish}
+        record |= {name: value for name, value in marks.items() if value}
         if entry.usage is not None:
             record["usage"] = asdict(entry.usage)
         self._append(record)
@@ -190,7 +180,7 @@ class Session:
             "schema": DRAFT_SCHEMA,
             "title": self.title,
             "text": text,
-            "pictures": [self._keep(picture) for picture in pictures],
+            "pictures": [keep(sessions_dir(), picture) for picture in pictures],
         }
         write_private(self.draft_path, json.dumps(draft) + "\n")
         return self.draft_path
@@ -245,14 +235,6 @@ class Session:
                 os.fsync(file.fileno())
         except OSError as error:
             raise cannot_write(self.path, error) from error
-
-    def _keep(self, picture: Picture) -> dict[str, Any]:
-        """Store a picture under its content's name; return how a message refers to it."""
-        sha256 = hashlib.sha256(picture.data).hexdigest()
-        path = _picture_path(sha256, picture.mime)
-        if not path.is_file():
-            _write_bytes(path, picture.data)
-        return {"sha256": sha256, "name": picture.name, "mime": picture.mime}
 
     def _read(self) -> None:
         try:
@@ -313,20 +295,11 @@ class Session:
         for reference in references:
             if not isinstance(reference, dict):
                 continue
-            name = _text(reference, "name") or "picture"
-            sha256, mime = _text(reference, "sha256"), _text(reference, "mime")
-            try:
-                if not _SHA256.fullmatch(sha256) or mime not in _SUFFIX:
-                    raise ValueError
-                path = _picture_path(sha256, mime)
-                if path.stat().st_size > PICTURE_BYTES:
-                    raise ValueError
-                data = path.read_bytes()
-                if hashlib.sha256(data).hexdigest() != sha256:
-                    raise ValueError
-                # Decoded again: the engine trusts what it is given, the folder need not be.
-                yield picture_from_bytes(data, name)
-            except (OSError, ValueError, SteprunError):
+            picture = stored(sessions_dir(), reference)
+            if picture is not None:
+                yield picture
+            else:
+                name = _text(reference, "name")[:NAME_CHARS]
                 self.warnings.append(f"The picture {name!r} is gone or changed: left out.")
 
 
@@ -362,27 +335,6 @@ def _unknown(session_id: str) -> Refused:
         why=f"{sessions_dir()} holds none of that name.",
         next="Go on with the last one: steprun chat --resume",
     )
-
-
-def _picture_path(sha256: str, mime: str) -> Path:
-    return sessions_dir() / "pictures" / f"{sha256}.{_SUFFIX.get(mime, 'png')}"
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    make_private_dir(path.parent)
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise cannot_write(path, error) from error
 
 
 def _line(record: Mapping[str, Any]) -> bytes:

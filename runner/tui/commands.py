@@ -20,7 +20,7 @@ class Chat(Protocol):
     def set_effort(self, effort: str) -> None:
         """Think less or more."""
 
-    def action_toggle_thinking(self) -> None:
+    def toggle_thinking(self) -> None:
         """Show or hide the thinking."""
 
     def start_new(self) -> None:
@@ -68,7 +68,7 @@ COMMANDS: tuple[Command, ...] = (
         lambda c, a: c.set_effort(a),
         needs_args=True,
     ),
-    Command("think", "", "show or hide the thinking", lambda c, _: c.action_toggle_thinking()),
+    Command("think", "", "show or hide the thinking", lambda c, _: c.toggle_thinking()),
     Command("retry", "", "ask the last question again", lambda c, _: c.retry()),
     Command("new", "", "begin a new conversation", lambda c, _: c.start_new()),
     Command("copy", "", "copy the last answer", lambda c, _: c.copy_answer()),

@@ -48,7 +48,7 @@ class Prompt(TextArea):
 
     def __init__(self) -> None:
         super().__init__(id="prompt", compact=True, show_line_numbers=False, tab_behavior="focus")
-        self.history: Callable[[], Sequence[str]] = tuple
+        self.sent_before: Callable[[], Sequence[str]] = tuple
         self._recalled = 0  # how far back; 0: the user's own text
 
     def action_send(self) -> None:
@@ -83,12 +83,12 @@ class Prompt(TextArea):
         if not self.text:
             self._recalled = 0
             return True
-        past = list(self.history())
+        past = list(self.sent_before())
         same = 0 < self._recalled <= len(past) and past[-self._recalled] == self.text
         return same and (anywhere or self.cursor_location[0] == 0)
 
     def _recall(self, back: int) -> bool:
-        past = list(self.history())
+        past = list(self.sent_before())
         if not 0 <= back <= len(past):
             return False
         self._recalled = back

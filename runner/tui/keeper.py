@@ -78,7 +78,7 @@ class Keeper:
                 await self._enough.wait()
         except SteprunError as error:
             self._tell(Failed(error))
-        except Exception as error:  # whatever it is, the chat goes on and says so
+        except Exception as error:  # noqa: BLE001 - whatever it is, the chat goes on and says so
             _log.exception("The host failed")
             self._tell(
                 Failed(

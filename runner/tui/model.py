@@ -122,7 +122,10 @@ class Turn:
         if self.usage is not None and self.usage.decode_tps:
             return self.usage.decode_tps
         # A chunk is a token, near enough; the first one only starts the clock.
-        tokens, seconds = self.thought_tokens + self.answer_tokens - 1, self.latest_at - self.began_at
+        tokens, seconds = (
+            self.thought_tokens + self.answer_tokens - 1,
+            self.latest_at - self.began_at,
+        )
         return tokens / seconds if tokens > 0 and seconds > 0.2 else 0.0  # noqa: PLR2004
 
     def thought_rate(self) -> float:

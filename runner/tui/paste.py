@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 # GIF and the rest cannot be sent, but dropping one means a picture: the error says so.
 PICTURE_SUFFIXES = frozenset(
-    f".{suffix}" for suffix in "png jpg jpeg webp gif bmp tif tiff heic heif avif svg".split()
+    (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
 )
 PATH_CHARS = 4096  # Linux's own limit: longer text is no path
 PATHS = 16  # one message takes no more pictures

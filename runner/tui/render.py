@@ -13,7 +13,7 @@ from textual.highlight import highlight
 
 CODE = "$text-accent"
 LINK = "$text-primary underline"
-MUTED = "$text-muted"
+MUTED = "$foreground-muted"
 HEADINGS = {"h1": "bold $primary", "h2": "bold $primary"}
 LEAST = 4  # narrower columns are not worth an indent
 TABLE_GAP = 2
@@ -138,9 +138,7 @@ def _table(node: SyntaxTreeNode, width: int) -> Lines:
         cells = [cell.stylize_before("bold") for cell in row] if number == 0 else row
         wrapped = [_wrap(cell, room) for cell, room in zip(cells, widths, strict=False)]
         for line in range(max((len(cell) for cell in wrapped), default=0)):
-            pieces = [
-                cell[line] if line < len(cell) else Content("") for cell in wrapped
-            ]
+            pieces = [cell[line] if line < len(cell) else Content("") for cell in wrapped]
             padded = [
                 piece.pad_right(max(0, room - piece.cell_length))
                 for piece, room in zip(pieces, widths, strict=False)

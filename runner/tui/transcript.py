@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+from textual import on
 from textual.app import ComposeResult
-from textual.containers import VerticalScroll
+from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.events import Click
+from textual.message import Message
 from textual.widgets import Static
 
 from runner.tui.model import BATCH, TAIL, Turn, earlier, later, tail
@@ -14,6 +16,13 @@ from runner.tui.turnview import TurnView
 
 class More(Static):
     """The line that loads more turns when clicked."""
+
+    class Wanted(Message):
+        """The user clicked it. `what`: "earlier" or "later"."""
+
+        def __init__(self, what: str) -> None:
+            super().__init__()
+            self.what = what
 
     def __init__(self, what: str) -> None:
         super().__init__(classes="more")
@@ -29,13 +38,7 @@ class More(Static):
     def on_click(self, event: Click) -> None:
         """Load a batch."""
         event.stop()
-        parent = self.parent
-        if isinstance(parent, Transcript):
-            self.run_worker(
-                parent.load_earlier() if self._what == "earlier" else parent.load_later(),
-                group="window",
-                exclusive=True,
-            )
+        self.post_message(self.Wanted(self._what))
 
 
 class Transcript(VerticalScroll):
@@ -46,7 +49,7 @@ class Transcript(VerticalScroll):
     def __init__(self, *, prices: bool, context: int) -> None:
         super().__init__(id="transcript")
         self._prices = prices
-        self._context = context
+        self._room = context
         self._turns: Sequence[Turn] = ()
         self._window = range(0)
         self._opened = False
@@ -54,14 +57,13 @@ class Transcript(VerticalScroll):
         self._earlier = More("earlier")
         self._later = More("later")
         self._notice = Static(id="notice")
+        # At least as high as the view, or the anchor would push a short chat to the bottom.
+        self._body = Vertical(self._greeting, self._earlier, self._later, self._notice, id="turns")
 
     def compose(self) -> ComposeResult:
         """Mount the frame; turns go between the two lines that load more."""
-        yield self._greeting
-        yield self._earlier
-        yield self._later
         self._notice.display = False
-        yield self._notice
+        yield self._body
 
     def greet(self, content: Content) -> None:
         """Set what stands above the first turn."""
@@ -117,6 +119,11 @@ class Transcript(VerticalScroll):
             if view.turn is not live:
                 await view.sync(opened=opened)
 
+    @on(More.Wanted)
+    async def _more_wanted(self, message: More.Wanted) -> None:
+        message.stop()
+        await (self.load_earlier() if message.what == "earlier" else self.load_later())
+
     async def load_earlier(self) -> bool:
         """Mount a batch of earlier turns; what is in view stays there. False: no more."""
         window = earlier(self._window)
@@ -154,9 +161,9 @@ class Transcript(VerticalScroll):
             above = [self._view(index) for index in window if index < first]
             below = [self._view(index) for index in window if index > first and index not in views]
             if above:
-                await self.mount_all(above, after=self._earlier)
+                await self._body.mount_all(above, after=self._earlier)
             if below:
-                await self.mount_all(below, before=self._later)
+                await self._body.mount_all(below, before=self._later)
         self._window = window
         self._count()
 
@@ -168,7 +175,7 @@ class Transcript(VerticalScroll):
 
     def _view(self, index: int) -> TurnView:
         return TurnView(
-            self._turns[index], opened=self._opened, prices=self._prices, context=self._context
+            self._turns[index], opened=self._opened, prices=self._prices, context=self._room
         )
 
     def _count(self) -> None:

@@ -1,9 +1,10 @@
 """One turn on the screen: the question, the thinking, the answer, what is to be said of it."""
 
 import logging
+
 from textual.app import ComposeResult
-from textual.content import Content
 from textual.containers import Vertical
+from textual.content import Content
 from textual.events import Click
 from textual.geometry import Size
 from textual.message import Message
@@ -32,7 +33,7 @@ def error_content(error: SteprunError) -> Content:
     if error.why:
         parts.append(Content(f"\n{error.why}"))
     if error.next:
-        parts.append((f"\n→ {error.next}", "$text-muted"))
+        parts.append((f"\n→ {error.next}", "$foreground-muted"))
     return Content.assemble(*parts)
 
 
@@ -95,12 +96,12 @@ class Thought(Static):
         head = " · ".join(part for part in (words, count, rate_text(turn.thought_rate())) if part)
         self.set_class(opened, "-open")
         mark = "▾" if opened else "▸"
-        parts: list[Content | tuple[str, str]] = [(f"{mark} {head}", "$text-muted")]
+        parts: list[Content | tuple[str, str]] = [(f"{mark} {head}", "$foreground-muted")]
         text = turn.reasoning.strip()
         if opened and text:
             if live:
                 text = "\n".join(text[-LIVE_THOUGHT_CHARS:].splitlines()[-LIVE_THOUGHT_LINES:])
-            parts.append((f"\n{text}", "italic $text-muted"))
+            parts.append((f"\n{text}", "italic $foreground-muted"))
         self.update(Content.assemble(*parts))
 
 
@@ -114,7 +115,7 @@ class TurnView(Vertical):
         self.turn = turn
         self._opened = opened
         self._prices = prices
-        self._context = context
+        self._room = context
         self._thought: Thought | None = None
         self._note: Static | None = None
         self._prose = Prose(turn.answer if turn.phase.over else "", classes="answer")
@@ -194,7 +195,7 @@ class TurnView(Vertical):
             if stream is not None:
                 try:
                     await stream.stop()
-                except Exception:  # a model's Markdown must not end the chat; prose shows it
+                except Exception:  # noqa: BLE001 - a model's Markdown must not end the chat; prose shows it
                     _log.exception("The live Markdown failed")
             if live is not None:
                 await live.remove()
@@ -221,5 +222,5 @@ class TurnView(Vertical):
     def _said(self) -> Content | None:
         if self.turn.error is not None:
             return error_content(self.turn.error)
-        note = self.turn.note(self._context)
+        note = self.turn.note(self._room)
         return Content(note) if note else None

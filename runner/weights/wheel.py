@@ -115,6 +115,8 @@ def _download(work: Path, file: ModelFile, tell: Progress) -> Path:
     log = work / "pip.log"
     argv = [
         *_pip(),
+        # The warnings about retries are all that pip says of an index that it cannot reach.
+        "--retries=3",
         *("download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input"),
         *("--disable-pip-version-check", "--progress-bar=off", "--no-color"),
         *("--dest", str(folder), f"{file.repo}=={file.revision}"),

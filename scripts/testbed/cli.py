@@ -24,10 +24,12 @@ def main(arguments: list[str] | None = None) -> int:
         if sys.platform == "win32":
             sys.stderr.write("The twin needs sparse files, which this system does not make.\n")
             return 3
-        name, write = f"twin-{asked.quant}", partial(twin.write, quant=asked.quant)
+        name = f"twin-{asked.quant}"
+        _, written = files.ensure(
+            asked.out, name, partial(twin.write, quant=asked.quant), force=asked.force
+        )
     else:
-        name, write = "tiny", tiny_step.write
-    _, written = files.ensure(asked.out, name, write, force=asked.force)
+        _, written = files.ensure(asked.out, "tiny", tiny_step.write, force=asked.force)
     for file in written:
         sys.stdout.write(f"{file.path}\t{file.size}\n")
     return 0

@@ -85,7 +85,7 @@ def write_sparse(
 
 
 def ensure(
-    folder: Path, name: str, write: Callable[[Path], None], *, force: bool
+    folder: Path, name: str, write: Callable[[Path], None], *, force: bool = False
 ) -> tuple[bool, list[Written]]:
     """Have the set `name` in `folder`; tell whether it had to be written, and its files.
 

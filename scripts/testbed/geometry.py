@@ -36,13 +36,13 @@ class Tensor:
 
     @property
     def size(self) -> int:
-        """Bytes of data, without padding."""
+        """Count the bytes of data, without padding."""
         block, block_bytes = GGML_QUANT_SIZES[self.kind]
         return prod(self.shape) // block * block_bytes
 
     @property
     def padded_size(self) -> int:
-        """Bytes that the tensor takes in a file."""
+        """Count the bytes that the tensor takes in a file."""
         return -(-self.size // GGUF_DEFAULT_ALIGNMENT) * GGUF_DEFAULT_ALIGNMENT
 
 
@@ -63,7 +63,7 @@ class Recipe:
         return [Tensor(row.name, row.shape, self.kind(row)) for row in rows]
 
     def kind(self, row: Row) -> GGMLQuantizationType:
-        """Type of one row."""
+        """Find the type of one row."""
         if len(row.shape) == 1 or row.name.endswith("ffn_gate_inp.weight"):
             return GGMLQuantizationType.F32
         matching = (kind for pattern, kind in self.exceptions if fnmatchcase(row.name, pattern))
@@ -97,15 +97,15 @@ class TextGeometry:
     context: int
 
     def is_sliding(self, layer: int) -> bool:
-        """Whether a layer sees only the window."""
+        """Tell whether a layer sees only the window."""
         return layer >= self.layers or layer % 4 != 0
 
     def heads(self, layer: int) -> int:
-        """Query heads of a layer."""
+        """Count the query heads of a layer."""
         return self.sliding_heads if self.is_sliding(layer) else self.full_heads
 
     def trunk(self) -> list[Row]:
-        """All tensors of the main file without MTP heads."""
+        """List the tensors of the main file without MTP heads."""
         rows = [
             Row("output.weight", (self.hidden, self.vocabulary)),
             Row("output_norm.weight", (self.hidden,)),
@@ -119,7 +119,7 @@ class TextGeometry:
         return rows
 
     def heads_inside(self) -> list[Row]:
-        """The MTP layers as they follow the trunk in one file."""
+        """List the MTP layers as they follow the trunk in one file."""
         return [
             Row(f"blk.{layer}.{name}", shape)
             for layer in range(self.layers, self.layers + self.mtp_layers)
@@ -127,7 +127,7 @@ class TextGeometry:
         ]
 
     def heads_alone(self) -> list[Row]:
-        """The MTP layers as a file of their own, which brings its own embedding and output."""
+        """List the MTP layers as a file of their own, with its own embedding and output."""
         trunk = {row.name: row for row in self.trunk()}
         first = ("rope_freqs.weight", "output.weight", "token_embd.weight")
         return [*(trunk[name] for name in first), *self.heads_inside(), trunk["output_norm.weight"]]
@@ -197,7 +197,7 @@ class VisionGeometry:
     patch: int = 14
 
     def rows(self) -> list[Row]:
-        """All tensors of the projector file."""
+        """List the tensors of the projector file."""
         grid = self.image // self.patch
         rows = [
             Row("mm.0.bias", (2 * self.width,)),

@@ -8,7 +8,7 @@ network, and so depends on everything before it, pictures included.
 
 The state is one token long, which sets the limits: the model cannot know whether tools or pictures
 are there, never calls a tool unless a grammar makes it, thinks equally long at every effort, and
-writes no newline around `</think>`. Free JSON strings hold letters and end soon.
+writes no newline around `</think>`. Answers are short; ``ignore_eos`` makes an endless one.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ _OTHER_BYTES = -26.0
 
 
 def tiny_vocabulary() -> vocabulary.Vocabulary:
-    """The tiny model's vocabulary: bytes, markers and the words of the grammar."""
+    """Make the tiny model's vocabulary: bytes, markers and the words of the grammar."""
     tokens = [token for group in _WORDS.values() for token in group.tokens if len(token) > 1]
     words = [token for token in tokens if token not in vocabulary.SHOWN]
     pieces = [*GROUPS["value"].tokens, *GROUPS["value_end"].tokens]
@@ -115,7 +115,7 @@ def tiny_vocabulary() -> vocabulary.Vocabulary:
 
 
 def embedding_part(words: vocabulary.Vocabulary) -> npt.NDArray[np.float32]:
-    """Reserved coordinates of the embedding, shape (vocabulary, RESERVED): where a token stands.
+    """Lay out the embedding's reserved part, (vocabulary, RESERVED): where a token stands.
 
     The first coordinate is the same for all; each group that proposes something has its own.
     """
@@ -127,7 +127,7 @@ def embedding_part(words: vocabulary.Vocabulary) -> npt.NDArray[np.float32]:
 
 
 def output_part(words: vocabulary.Vocabulary) -> npt.NDArray[np.float32]:
-    """Reserved coordinates of the output matrix, same shape: what each place makes likely."""
+    """Lay out the output matrix's reserved part, same shape: what each place makes likely."""
     part = np.zeros((len(words.tokens), RESERVED), np.float32)
     base = np.full(len(words.tokens), _NEVER, np.float32)
     for token in vocabulary.byte_tokens():
@@ -143,7 +143,7 @@ def output_part(words: vocabulary.Vocabulary) -> npt.NDArray[np.float32]:
 
 
 def steady_ids(words: vocabulary.Vocabulary) -> list[int]:
-    """Tokens that compete with another group, such as an end with a continuation.
+    """List tokens that compete with another group, such as an end with a continuation.
 
     Without random weights of their own their odds are the stated ones, and greedy decoding always
     takes the same branch instead of going round in circles.

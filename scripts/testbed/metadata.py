@@ -34,7 +34,7 @@ class Entry:
 
 
 def text(geometry: TextGeometry, name: str, label: str, *, mtp: bool) -> list[Entry]:
-    """Architecture keys of a language model file; `mtp` counts the MTP layers in."""
+    """List the architecture keys of a language model; `mtp` counts the MTP layers in."""
     layers = geometry.layers + (geometry.mtp_layers if mtp else 0)
     every = range(layers)
     last = range(geometry.layers - CLAMPED_LAYERS, geometry.layers)
@@ -73,7 +73,7 @@ def text(geometry: TextGeometry, name: str, label: str, *, mtp: bool) -> list[En
 
 
 def tokenizer(words: Vocabulary) -> list[Entry]:
-    """Tokenizer keys; padding is token 1, the end of sentence, as in the official files."""
+    """List the tokenizer keys; padding is token 1, the end of sentence, as in the real files."""
     template = Path(__file__).with_name("template.jinja").read_text(encoding="utf-8")
     return [
         Entry("tokenizer.ggml.model", "gpt2", Kind.STRING),
@@ -92,7 +92,7 @@ def tokenizer(words: Vocabulary) -> list[Entry]:
 
 
 def quantisation(file_type: int) -> list[Entry]:
-    """Keys that say how the tensors were quantised."""
+    """List the keys that say how the tensors were quantised."""
     return [
         Entry("general.quantization_version", 2, Kind.UINT32),
         Entry("general.file_type", file_type, Kind.UINT32),
@@ -100,7 +100,7 @@ def quantisation(file_type: int) -> list[Entry]:
 
 
 def calibration() -> list[Entry]:
-    """Keys that llama-quantize leaves when it used an importance matrix."""
+    """List the keys that llama-quantize leaves when it used an importance matrix."""
     return [
         Entry("quantize.imatrix.file", "none: a twin of zeros", Kind.STRING),
         Entry("quantize.imatrix.dataset", "none", Kind.STRING),
@@ -110,7 +110,7 @@ def calibration() -> list[Entry]:
 
 
 def vision(geometry: VisionGeometry, name: str, label: str, file_type: int) -> list[Entry]:
-    """Keys of a projector file. Pixel statistics are CLIP's, the longest edge is 3024 pixels."""
+    """List the keys of a projector file: CLIP's pixel statistics, longest edge 3024 pixels."""
     return [
         Entry("general.type", "mmproj", Kind.STRING),
         Entry("general.name", name, Kind.STRING),

@@ -1,9 +1,10 @@
 """A Step of about ten megabytes with every feature of the real one, and a matching projector.
 
-Weights are random but small beside the embeddings, so that the grammar of `language` holds and the
-MTP heads guess right about half the time. Matrices are Q8_0, the type in which faulty matrix
-kernels (AMX) show, and every random number comes from integers and exact float32 steps: no maths
-library can make two machines disagree.
+Weights are random but small beside the embeddings, so that the grammar of `language` holds and
+about a quarter of the MTP heads' guesses are right. Matrices are Q8_0, a type in which faulty
+matrix kernels (AMX) show. Every random number comes from integers and exact float32 steps: no
+maths library can make two machines write different files. What they say may still differ a little,
+since engines add in different orders.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def _write(
 
 
 def values(tensor: Tensor) -> Weights:
-    """All values of one tensor by its name alone, shape back to front: (out, in) for a matrix."""
+    """Make a tensor's values from its name, shape back to front: (out, in) for a matrix."""
     if tensor.name == "rope_freqs.weight":
         return _rope_factors()
     if "norm" in tensor.name or tensor.name.endswith(("ln.weight", "ln1.weight", "ln2.weight")):
@@ -120,7 +121,7 @@ def values(tensor: Tensor) -> Weights:
 
 
 def _uniform(tensor: Tensor) -> Weights:
-    """Uniform values around zero from the tensor's own generator."""
+    """Draw uniform values around zero from the tensor's own generator."""
     seed = hashlib.sha256(f"{SEED}/{tensor.name}".encode()).digest()
     raw = np.random.PCG64(int.from_bytes(seed)).random_raw(math.prod(tensor.shape))
     gain = next((g for pattern, g in _GAINS if fnmatchcase(tensor.name, pattern)), 1.0)
@@ -143,7 +144,7 @@ def _pass_embedding(weights: Weights) -> None:
 
 
 def _rope_factors() -> Weights:
-    """Llama-3 frequency factors of the full layers, which rotate half of each head.
+    """Compute Llama-3 frequency factors for the full layers, which rotate half of each head.
 
     Numbers from the official config: base 5e6, factor 2 over 131,072 positions, low and high
     frequency factors 1 and 32. Rounded to six places, so that `pow` cannot differ by machine.

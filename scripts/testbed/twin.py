@@ -86,7 +86,7 @@ QUANTS = {
 
 
 def write(folder: Path, quant: str) -> None:
-    """Write the trunk whole and in shards, the projector and the MTP heads (about 16 MB of disk)."""
+    """Write the trunk whole and in shards, the MTP heads and the projector (12 MB of disk)."""
     recipe, words = QUANTS[quant], vocabulary.twin()
     trunk = recipe.apply(STEP.trunk())
     entries = [

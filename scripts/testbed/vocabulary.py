@@ -62,11 +62,12 @@ class Vocabulary:
     merges: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        """Refuse a vocabulary that no engine would load."""
         if len(set(self.tokens)) != len(self.tokens) or len(self.types) != len(self.tokens):
             raise ValueError("a vocabulary needs one type per token and no token twice")
 
     def id(self, token: str) -> int:
-        """Id of a token by its stored spelling."""
+        """Find a token by its stored spelling."""
         return self.tokens.index(token)
 
 
@@ -77,13 +78,13 @@ def spell(text: str) -> str:
 
 
 def byte_tokens() -> list[str]:
-    """The 256 byte tokens in id order: printable Latin-1 first, then all other bytes."""
+    """List the 256 byte tokens in id order: printable Latin-1 first, then the others."""
     alphabet = _byte_alphabet()
     return [alphabet[byte] for byte in sorted(alphabet, key=alphabet.__getitem__)]
 
 
 def tiny(words: list[str], pieces: list[str]) -> Vocabulary:
-    """Bytes, markers and a few whole tokens.
+    """Put together bytes, markers and a few whole tokens.
 
     `words` (text) can also be read: merges grow each from its first character, so a word that was
     generated is tokenised to itself when it comes back in a prompt. `pieces` can only be written.
@@ -109,7 +110,7 @@ def tiny(words: list[str], pieces: list[str]) -> Vocabulary:
 
 
 def twin() -> Vocabulary:
-    """The official layout and counts, with invented merges.
+    """Make the official layout and counts, with invented merges.
 
     What differs from the real file: every merged token (real words are split into pairs and fours
     of letters here, about two characters a token), the places of `ADDED` and `SHOWN` that the

@@ -13,10 +13,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from runner.machine.amd_windows import ADAPTERS
 from runner.machine.capture import Capture, Ran, Replay, load
 from runner.machine.facts import Backend, Machine, Platform, to_json
-from runner.machine.host import WINDOWS_HOST, Notes, read_host
+from runner.machine.host import WINDOWS_ADAPTERS, WINDOWS_HOST, Notes, read_host
 from runner.machine.nvidia import QUERIES
 from runner.machine.probe import PROBES, detect
 from runner.machine.read import GIB, KIB, MIB
@@ -117,7 +116,7 @@ def windows(
         {},
         {
             " ".join(WINDOWS_HOST): Ran(0, json.dumps(host)),
-            " ".join(ADAPTERS): Ran(0, json.dumps(answer)),
+            " ".join(WINDOWS_ADAPTERS): Ran(0, json.dumps(answer)),
         },
     )
 
@@ -303,7 +302,9 @@ def test_each_machine_is_known_with_its_limit(row):
 
 
 def test_working_set_of_m4_max_is_what_its_engine_prints():
-    assert found("M4 Max 128").limit_bytes // MIB == 110100
+    machine = found("M4 Max 128")
+    assert machine.limit_bytes // MIB == 110100
+    assert (machine.cores, machine.memory_bytes) == (16, 128 * GIB)
 
 
 def test_an_unmeasured_mac_gets_no_more_than_was_seen():
@@ -330,7 +331,13 @@ def test_gpu_cores_of_a_mac(capture, cores):
 
 @pytest.mark.parametrize(
     ("wired", "command", "undo"),
-    [("0", 114688, 0), ("114688", 116736, 114688), ("116736", None, None), ("120000", None, None)],
+    [
+        ("0", 114688, 0),
+        ("114688", 116736, 114688),
+        ("116736", None, None),
+        ("117760", None, None),
+        ("117761", None, None),
+    ],
 )
 def test_wired_limit_is_raised_in_steps_and_never_past_the_cap(wired, command, undo):
     machine = detect(Replay(mac(128, wired=wired)))
@@ -340,8 +347,17 @@ def test_wired_limit_is_raised_in_steps_and_never_past_the_cap(wired, command, u
     assert any("panic" in warning for warning in machine.warnings) == (int(wired) > 117760)
 
 
-def test_a_mac_with_little_memory_gets_no_advice():
-    assert found("M2 Max 32").advice == ()
+@pytest.mark.parametrize(
+    ("wired", "limit"),
+    [("200000", 128 * GIB), ("81920", 80 * GIB), ("-1", 115_448_730_000), ("x", 115_448_730_000)],
+)
+def test_the_wired_limit_is_followed_both_ways_within_the_ram(wired, limit):
+    assert detect(Replay(mac(128, wired=wired))).limit_bytes == limit
+
+
+@pytest.mark.parametrize(("ram_gib", "advised"), [(64, 0), (96, 1), (128, 1), (192, 0), (512, 0)])
+def test_only_a_mac_that_gains_a_quant_gets_advice(ram_gib, advised):
+    assert len(detect(Replay(mac(ram_gib))).advice) == advised
 
 
 def test_rosetta_is_told_and_seen_through():
@@ -364,9 +380,11 @@ def test_an_intel_mac_is_a_plain_computer():
 def test_page_cache_is_dropped_only_where_there_is_much():
     # unsloth PR 10704: MemFree 41.52, MemAvailable 115.65 GiB after 60 GB were written; 8 GiB made
     full = meminfo(127600748, int(115.65 * MIB), int(41.52 * MIB))
-    clear = meminfo(127600748, int(115.65 * MIB), int(114.0 * MIB))
+    some = meminfo(127600748, int(115.65 * MIB), int(111.0 * MIB))
+    clear = meminfo(127600748, int(115.65 * MIB), int(112.0 * MIB))
     (advice,) = detect(Replay(linux(full, GB10_CARD))).advice
     assert advice.command == "sudo sh -c 'sync; echo 3 > /proc/sys/vm/drop_caches'"
+    assert detect(Replay(linux(some, GB10_CARD))).advice
     assert detect(Replay(linux(clear, GB10_CARD))).advice == ()
 
 
@@ -383,6 +401,36 @@ def test_the_screens_card_is_not_counted():
     assert any("RTX PRO 6000" in warning for warning in machine.warnings)
 
 
+def test_a_full_card_is_not_an_empty_one():
+    full = linux(HOST_128, f"NVIDIA GeForce RTX 5090, {ADA}, 32607, 0, 12.0, 580")
+    (device,) = detect(Replay(full)).devices
+    assert device.free_bytes == 0
+
+
+def test_small_and_silent_cards_are_told_and_not_counted():
+    cards = ("GT 1030, GPU-1, 2048, 2000, 6.1, 580", "GRID X, GPU-2, [N/A], [N/A], 8.6, 580")
+    machine = detect(Replay(linux(HOST_128, *cards)))
+    assert machine.platform is Platform.CPU
+    assert any("GT 1030" in warning for warning in machine.warnings)
+    assert "memory of GRID X" in machine.unknown
+
+
+def test_gb10_is_known_by_its_compute_capability_alone():
+    machine = detect(Replay(linux(GB10_IDLE, "NVIDIA Graphics Device, x, [N/A], [N/A], 12.1, 580")))
+    assert machine.platform is Platform.GB10
+    machine = detect(Replay(linux(HOST_128, "NVIDIA GeForce RTX 5060, x, 16311, 16000, 12.0, 580")))
+    assert machine.platform is Platform.CUDA
+
+
+def test_windows_lends_an_n1x_a_part_of_its_ram():
+    # unsloth PR 11208: of 54.2 GiB that Windows sees, CUDA may take 46477 MiB
+    card = Ran(0, "NVIDIA RTX Spark N1X, [N/A], 8128, 7929, 12.1, 590.1\n")
+    seen = windows(54.2)
+    machine = detect(Replay(Capture("win32-ARM64", {}, {**seen.commands, smi(): card})))
+    assert machine.platform is Platform.GB10
+    assert 0.97 * 46477 * MIB < machine.limit_bytes <= 46477 * MIB
+
+
 def test_cards_keep_their_uuids():
     assert [device.uuid for device in found("mixed").devices] == [BLACK, ADA]
     assert found("4x 5090").name == "4x NVIDIA GeForce RTX 5090"
@@ -396,12 +444,15 @@ def test_cards_keep_their_uuids():
         (Capture("linux-x86_64", {"/proc/meminfo": HOST_128}), True),  # no bus to be seen
         (linux(HOST_128, files={"/dev/dxg": ""}), True),  # WSL2
         (windows(64), True),
+        (windows(64, present=[{"name": "Intel", "id": "PCI\\VEN_8086&DEV_A780"}]), False),
     ],
 )
 def test_a_silent_nvidia_smi_is_unknown_and_not_absent(capture, silent):
     machine = detect(Replay(capture))
     assert machine.platform is Platform.CPU
     assert ("nvidia-smi" in machine.unknown) == silent
+    on_the_bus = "10DE" in (capture.files.get(PCI) or "")
+    assert any("no driver?" in warning for warning in machine.warnings) == on_the_bus
 
 
 def test_failing_tools_answer_nothing():
@@ -416,6 +467,7 @@ def test_failing_tools_answer_nothing():
         (125.0, 62.5, 116),
         (121.21, 112, 115),  # 95 % of what this one has
         (121.21, 115, None),
+        (121.05, 112, 114),
         (62.0, 31.0, 56),  # 6 GiB stay
         (125.0, 116, None),
     ],
@@ -481,7 +533,9 @@ def amd_card(vram: int, files: Files | None = None) -> Capture:
             f"{card}/device": "0x7551",
             f"{card}/product_name": "AMD Radeon AI PRO R9700\n",
             f"{card}/mem_info_vram_total": str(vram),
+            # a socket of the card, were it to show the card's own files
             "/sys/class/drm/card0-DP-1/device/vendor": "0x1002",
+            "/sys/class/drm/card0-DP-1/device/mem_info_vram_total": str(vram),
             **(files or {}),
         },
     )
@@ -592,7 +646,7 @@ def test_json_names_sizes_in_bytes_and_is_only_data():
         ("strix-halo-112.json", Platform.STRIX_HALO, 112.0),
         ("strix-halo-windows-64.json", Platform.STRIX_HALO, 111.6),
         ("rtx5090-4x.json", Platform.CUDA, 127.4),
-        ("cpu-24.json", Platform.CPU, 23.1),
+        ("cpu-24.json", Platform.CPU, 22.6),
     ],
 )
 def test_captures_on_disk_replay(name, platform, limit_gib):

@@ -204,6 +204,15 @@ def test_files_that_are_not_files(tmp_path):
     assert str(tmp_path / "closed") not in live.capture().files
 
 
+@posix
+def test_a_device_is_not_opened_and_its_rights_are_told(monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: path != "/dev/zero")
+    live = Live()
+    assert [live.file("/dev/full"), live.file("/dev/zero")] == ["", None]
+    assert live.capture().files == {"/dev/full": "", "/dev/zero": None}
+
+
+@posix
 def test_what_exists_unread_is_told_from_what_does_not(tmp_path):
     (tmp_path / "a").write_bytes(b"one\xff\0")
     (tmp_path / "b").write_text("two")
@@ -273,7 +282,7 @@ def test_what_the_probes_need_is_kept():
         ("32607", MIB, 32607 * MIB),
         ("73728,00 MB", 1, 73728 * MIB),
         ("127600748 kB", 1, 127600748 * 1024),
-        ("1,5 GiB", 1, 3 << 29),
+        ("1,25 GiB", 1, 5 << 28),
         ("\x1b[1m 8 \x1b[0m", 1, 8),
         ("8\0", 1, 8),
         (str(1 << 60), 1, 1 << 60),

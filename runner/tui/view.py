@@ -1,0 +1,183 @@
+"""The chat's frame: transcript, composer, status line, and how they fit the terminal."""
+
+from collections.abc import Iterable
+from functools import partial
+from typing import ClassVar
+
+from textual.app import App, ComposeResult, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.events import Resize
+from textual.screen import Screen
+from textual.timer import Timer
+from textual.widgets import Static
+
+from runner.errors import SteprunError
+from runner.talk.host import ChatSetup
+from runner.tui.commands import COMMANDS, Command
+from runner.tui.composer import Composer
+from runner.tui.help import HelpScreen
+from runner.tui.status import Status, status_parts
+from runner.tui.transcript import Transcript
+from runner.tui.turnview import error_content
+
+COMPACT = (60, 16)  # narrower or lower: no borders, no air
+TINY = (20, 5)  # narrower or lower: nothing fits
+HINT_S = 3.0
+
+
+class StatusLine(Static):
+    """One line: which model, what it does, how fast, how full."""
+
+    def __init__(self) -> None:
+        super().__init__(id="status")
+        self.status = Status("", "")
+
+    def show(self, status: Status) -> None:
+        """Show another status, if it is another."""
+        if status != self.status:
+            self.status = status
+            self._draw()
+
+    def on_resize(self) -> None:
+        """Fit it to the new width."""
+        self._draw()
+
+    def _draw(self) -> None:
+        width = self.content_size.width
+        title, state, figures = status_parts(self.status, width)
+        left = Content.assemble(
+            (f"{title} · ", "$foreground-muted") if title else "", (state, "$text")
+        )
+        gap = " " * max(0, width - left.cell_length - Content(figures).cell_length)
+        self.update(Content.assemble(left, gap, (figures, "$foreground-muted")))
+
+
+class ChatView(App[None]):
+    """Lays the chat out and shows what it is told; decides nothing."""
+
+    CSS_PATH = "chat.tcss"
+    TITLE = "steprun"
+    AUTO_FOCUS = "#prompt"
+    ENABLE_COMMAND_PALETTE = True
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "stop_answer", "Stop", id="chat.stop"),
+        Binding("ctrl+c", "interrupt", "Copy, stop or quit", id="chat.interrupt", priority=True),
+        Binding("ctrl+t", "toggle_thinking", "Thinking", id="chat.thinking", priority=True),
+        Binding("ctrl+end", "follow", "Follow", id="transcript.follow", priority=True),
+        Binding("f1", "show_help", "Help", id="chat.help"),
+        Binding("ctrl+q", "quit", "Quit", id="chat.quit", priority=True),
+    ]
+
+    def __init__(self, setup: ChatSetup) -> None:
+        super().__init__()
+        self.setup = setup
+        self.animation_level = "none"
+        self.transcript = Transcript(prices=setup.prices, context=setup.context)
+        self.composer = Composer(prices=setup.prices)
+        self.status_line = StatusLine()
+        self._hint = ""
+        self._hint_timer: Timer | None = None
+
+    def compose(self) -> ComposeResult:
+        """Mount the frame."""
+        yield self.transcript
+        yield self.composer
+        yield self.status_line
+        yield Static(
+            f"The terminal is too small.\nsteprun needs {TINY[0]} × {TINY[1]}.",  # noqa: RUF001
+            id="cover",
+            markup=False,
+        )
+
+    def on_resize(self, event: Resize) -> None:
+        """Choose the layout that fits."""
+        width, height = event.size
+        compact = width < COMPACT[0] or height < COMPACT[1]
+        for screen in self.screen_stack:
+            screen.set_class(compact, "-compact")
+            screen.set_class(width < TINY[0] or height < TINY[1], "-tiny")
+        self.composer.prompt.placeholder = Content(
+            "Message, or /help" if compact else "Message the model. /help shows what else"
+        )
+
+    def greet(self) -> None:
+        """Say which model this is, and what may be worth knowing."""
+        setup = self.setup
+        parts: list[Content | tuple[str, str]] = [(setup.title, "bold $primary")]
+        if setup.greeting:
+            parts.append(Content(f"\n{setup.greeting}"))
+        if not setup.sees and setup.blind_why:
+            parts.append(Content(f"\nText only: {setup.blind_why}"))
+        self.transcript.greet(Content.assemble(*parts))
+
+    def hint(self, text: str) -> None:
+        """Say something short in the status line, for a moment."""
+        self._hint = text
+        if self._hint_timer is not None:
+            self._hint_timer.stop()
+        self._hint_timer = self.set_timer(HINT_S, self._hint_over)
+        self.show_status()
+
+    def _hint_over(self) -> None:
+        self._hint = ""
+        self.show_status()
+
+    def problem(self, *errors: SteprunError, after: str = "") -> None:
+        """Show errors under the last turn, all in one message, until the next question."""
+        parts = [error_content(error) for error in errors]
+        if after:
+            parts.append(Content.styled(f"→ {after}", "$foreground-muted"))
+        self.transcript.notice(Content("\n").join(parts))
+        self.transcript.follow()
+
+    def show_status(self) -> None:
+        """Bring the status line up to date."""
+        status = self.current_status()
+        if self._hint:
+            status = Status("", self._hint)
+        self.status_line.show(status)
+
+    def current_status(self) -> Status:
+        """Return what the status line is to tell."""
+        return Status(self.setup.title, "")
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Put the slash commands on the palette, and the choice of a theme."""
+        del screen
+        for command in COMMANDS:
+            yield SystemCommand(
+                f"/{command.name}", command.help.capitalize(), partial(self._choose, command)
+            )
+        yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
+
+    def _choose(self, command: Command) -> None:
+        if command.needs_args:  # the user types the rest
+            self.composer.insert(f"/{command.name} ")
+            self.composer.prompt.focus()
+        else:
+            self.run_command(command, "")
+
+    def run_command(self, command: Command, args: str) -> None:
+        """Carry a slash command out."""
+        raise NotImplementedError
+
+    def action_show_help(self) -> None:
+        """Show commands and keys."""
+        screen = HelpScreen()
+        screen.set_class(self.screen.has_class("-compact"), "-compact")
+        self.push_screen(screen)
+
+    def action_follow(self) -> None:
+        """Go to the end of the conversation and stay there."""
+        self.transcript.follow()
+
+    async def action_page(self, direction: int) -> None:
+        """Scroll by a page; at either end, load what is not mounted."""
+        transcript = self.transcript
+        if direction < 0:
+            if transcript.scroll_offset.y > 0 or not await transcript.load_earlier():
+                transcript.release_anchor()
+                transcript.scroll_page_up(animate=False)
+        elif not transcript.is_vertical_scroll_end or not await transcript.load_later():
+            transcript.scroll_page_down(animate=False)

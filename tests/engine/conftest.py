@@ -1,0 +1,76 @@
+"""Real engines, started the way a user starts them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from runner.engine.supervisor import free_port
+
+
+@dataclass(frozen=True)
+class Served:
+    """A `steprun serve` that answers."""
+
+    url: str
+    process: subprocess.Popen[str]
+    home: Path
+
+    def log(self) -> str:
+        """Return the engine's log."""
+        (path,) = (self.home / "state" / "logs").glob("engine-*.log")
+        return path.read_text("utf-8", "replace")
+
+
+@contextmanager
+def serve(home: Path, *arguments: str, wait_s: float = 60) -> Iterator[Served]:
+    """Run `steprun serve` until the block ends."""
+    port = free_port("127.0.0.1")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runner", "serve", "--port", str(port), *arguments],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "STEPRUN_HOME": str(home)},
+    )
+    url = f"http://127.0.0.1:{port}"
+    with process:
+        try:
+            wait_healthy(url, process, wait_s)
+            yield Served(url, process, home)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(15) == 0
+
+
+def wait_healthy(url: str, process: subprocess.Popen[str], wait_s: float) -> None:
+    """Return when /health says 200; fail where the process ends or the time runs out."""
+    deadline = time.monotonic() + wait_s
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            assert process.stderr is not None
+            pytest.fail(f"serve ended: {process.stderr.read()}")
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=5) as reply:
+                if reply.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.05)
+    pytest.fail(f"not healthy after {wait_s} s")
+
+
+@pytest.fixture(scope="module")
+def served(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Serve tiny Step with its projector."""
+    home = tmp_path_factory.mktemp("home")
+    with serve(home, "--model", str(tiny / "tiny-step.gguf"), "--ctx", "16384") as running:
+        yield running

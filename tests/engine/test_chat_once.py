@@ -1,0 +1,184 @@
+"""`steprun chat -p` through the whole stack: real weights, real engine, real exit codes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.engine
+
+
+def steprun(*arguments: str, stdin: str | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "runner", *arguments],
+        input=stdin,
+        stdin=subprocess.DEVNULL if stdin is None else None,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def test_the_demo_answers_in_english(demo_here: Path) -> None:
+    ran = steprun(
+        *("chat", "--demo", "-p", "Name three colours.", "--temperature", "0", "--max-tokens", "60")
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert {"red", "blue", "green"} & set(ran.stdout.lower().replace(",", " ").replace(":", " ").split())
+    assert list((demo_here / "state" / "engines").iterdir()) == []
+
+
+def test_a_question_on_stdin(demo_here: Path) -> None:
+    ran = steprun("chat", "--demo", "--max-tokens", "8", stdin="Say hello.")
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip()
+
+
+def test_an_empty_question_is_wrong_usage(demo_here: Path) -> None:
+    ran = steprun("chat", "--demo", stdin="  \n")
+    assert ran.returncode == 2
+    assert "nothing to ask" in ran.stderr
+
+
+def test_pictures_need_eyes(demo_here: Path, tmp_path: Path) -> None:
+    ran = steprun("chat", "--demo", "-p", "What?", "--image", str(tmp_path / "x.png"))
+    assert ran.returncode == 2
+    assert "cannot see pictures" in ran.stderr
+
+
+def test_tiny_step_thinks_and_sees(tiny: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    picture = tmp_path / "red.png"
+    Image.new("RGB", (300, 200), "red").save(picture)
+    ran = steprun(
+        *("chat", "--model", str(tiny / "tiny-step.gguf"), "-p", "What is it?"),
+        *("--image", str(picture), "--show-thinking", "--max-tokens", "400"),
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip()
+    assert ran.stderr.strip(), "thinking goes to stderr"
+    assert "think>" not in ran.stdout + ran.stderr
+
+
+def test_all_thinking_and_no_answer_is_said(tiny: Path) -> None:
+    ran = steprun("chat", "--model", str(tiny / "tiny-step.gguf"), "-p", "Hi", "--max-tokens", "2")
+    assert ran.returncode == 1
+    assert "still thinking" in ran.stderr
+    assert "--max-tokens" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "word"),
+    [
+        (None, 2, "does not exist"),
+        (b"", 4, "empty"),
+        (b"<html>not found</html>", 4, "GGUF"),
+        (b"GGUF\x03\0\0\0", 4, ""),
+    ],
+)
+def test_a_file_that_is_no_model(tmp_path: Path, content: bytes | None, code: int, word: str) -> None:
+    path = tmp_path / "model.gguf"
+    if content is not None:
+        path.write_bytes(content)
+    ran = steprun("chat", "--model", str(path), "-p", "Hi")
+    assert ran.returncode == code, ran.stderr
+    assert word in ran.stderr
+    assert "next:" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_truncated_model_is_found_before_the_engine_starts(tiny: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cut.gguf"
+    data = (tiny / "tiny-step.gguf").read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3])
+    ran = steprun("chat", "--model", str(path), "-p", "Hi")
+    assert ran.returncode == 4
+    assert "next:" in ran.stderr
+
+
+def test_a_context_that_is_too_small_is_said(tiny: Path) -> None:
+    ran = steprun(
+        *("chat", "--model", str(tiny / "tiny-step.gguf"), "--ctx", "256"),
+        *("-p", "word " * 2000, "--max-tokens", "4"),
+    )
+    assert ran.returncode == 3, ran.stderr
+    assert "no longer fits the context" in ran.stderr
+
+
+def test_step_itself_is_refused_with_its_ledger() -> None:
+    """On any machine too small for it, such as this one; a machine that fits it lacks weights."""
+    ran = steprun("chat", "-p", "Hi")
+    assert ran.returncode == 3
+    assert "steprun chat --demo" in ran.stderr or "hf download" in ran.stderr
+    assert ran.stdout == ""
+
+
+def start_long_answer(home: Path) -> tuple[subprocess.Popen[bytes], psutil.Process]:
+    """Start `chat -p` on a long answer; return it and its engine once words arrive."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runner", "chat", "--demo", "-p", "Write a very long story."]
+        + ["--temperature", "0", "--max-tokens", "4000"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "STEPRUN_HOME": str(home)},
+    )
+    assert process.stdout is not None
+    assert process.stdout.read(1), "the answer has begun"
+    children = psutil.Process(process.pid).children(recursive=True)
+    (engine,) = (p for p in children if "runner.engine.embedded" in p.cmdline())
+    return process, engine
+
+
+def ended(process: psutil.Process, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+@pytest.mark.parametrize("number", ["SIGKILL", "SIGTERM", "SIGHUP"])
+def test_no_engine_outlives_a_killed_chat(demo_here: Path, number: str) -> None:
+    process, engine = start_long_answer(demo_here)
+    with process:
+        process.send_signal(getattr(signal, number))
+        assert ended(engine, 2)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_ctrl_c_in_mid_answer(demo_here: Path) -> None:
+    process, engine = start_long_answer(demo_here)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=15)
+    assert process.returncode == 130
+    assert err.decode().strip().splitlines()[-1] == "interrupted"
+    assert b"Traceback" not in err
+    assert out
+    assert ended(engine, 1)
+    assert list((demo_here / "state" / "engines").iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_an_engine_that_dies_in_mid_answer(demo_here: Path) -> None:
+    process, engine = start_long_answer(demo_here)
+    engine.kill()
+    out, err = process.communicate(timeout=15)
+    assert process.returncode == 1
+    assert "stopped while it was answering" in err.decode()
+    assert "SIGKILL" in err.decode()
+    assert "next:" in err.decode()
+    assert b"Traceback" not in err
+    assert out.endswith(b"\n")

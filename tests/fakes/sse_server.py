@@ -1,0 +1,220 @@
+"""A fake llama-server: real HTTP, real server-sent events, scripted answers. No model, no GPU.
+
+`FakeServer` answers each chat completion with the next script: a list of steps. A script can
+wait for the test (`Gate`), so that a test looks at the chat in mid-answer without any sleep.
+`FakeHost` stands in for the engine's supervisor.
+"""
+
+import asyncio
+import contextlib
+import json
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+from runner.endpoint import Endpoint
+from runner.errors import SteprunError
+
+
+@dataclass
+class Gate:
+    """The script waits here until the test opens it."""
+
+    event: threading.Event = field(default_factory=threading.Event)
+
+    def open(self) -> None:
+        self.event.set()
+
+
+@dataclass(frozen=True)
+class Say:
+    """A piece of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Think:
+    """A piece of the thinking."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Read:
+    """Prompt progress."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class End:
+    """The last chunks: why it ended, and what it took."""
+
+    reason: str = "stop"
+    prompt: int = 20
+    tokens: int = 5
+    tps: float = 31.25
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """An HTTP error in place of an answer."""
+
+    status: int
+    message: str
+
+
+class Die:
+    """The connection breaks, as a killed engine's does."""
+
+
+Step = Say | Think | Read | End | Refuse | Die | Gate
+DEFAULT: tuple[Step, ...] = (Read(10, 20), Say("Fine, "), Say("thank you."), End())
+
+
+class FakeServer:
+    """Serves scripted answers on a free port of the loopback."""
+
+    def __init__(self, *scripts: Sequence[Step]) -> None:
+        self.scripts = list(scripts)
+        self.requests: list[dict[str, Any]] = []
+        self.hung_up = threading.Event()  # the client closed a connection in mid-answer
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+                pass
+
+            def do_POST(self) -> None:
+                length = int(self.headers["Content-Length"])
+                fake.requests.append(json.loads(self.rfile.read(length)))
+                script = fake.scripts.pop(0) if fake.scripts else DEFAULT
+                self.close_connection = True
+                try:
+                    fake._play(script, self)
+                except OSError:
+                    fake.hung_up.set()
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def _play(self, script: Sequence[Step], handler: BaseHTTPRequestHandler) -> None:
+        if script and isinstance(script[0], Refuse):
+            body = json.dumps({"error": {"message": script[0].message}}).encode()
+            handler.send_response(script[0].status)
+            handler.send_header("Content-Length", str(len(body)))
+            handler.end_headers()
+            handler.wfile.write(body)
+            return
+        handler.send_response(200)
+        handler.send_header("Content-Type", "text/event-stream")
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+
+        def send(data: bytes) -> None:
+            handler.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+            handler.wfile.flush()
+
+        for step in script:
+            if isinstance(step, Die):
+                return  # without the last chunk: a broken stream
+            if isinstance(step, Gate):
+                # The comments tell whether the client is still there.
+                while not step.event.wait(0.02):
+                    send(b": waiting\n\n")
+                continue
+            for chunk in _chunks(step):
+                send(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+        send(b"data: [DONE]\n\n")
+        handler.wfile.write(b"0\r\n\r\n")
+
+
+def _chunks(step: Step) -> Iterator[dict[str, Any]]:
+    def delta(**fields: str) -> dict[str, Any]:
+        return {"choices": [{"index": 0, "delta": fields, "finish_reason": None}]}
+
+    match step:
+        case Say(text):
+            yield delta(content=text)
+        case Think(text):
+            yield delta(reasoning_content=text)
+        case Read(done, total):
+            progress = {"processed": done, "total": total, "cache": 0, "time_ms": 1}
+            yield {"choices": [], "prompt_progress": progress}
+        case End(reason, prompt, tokens, tps):
+            yield {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
+            yield {
+                "choices": [],
+                "usage": {"prompt_tokens": prompt, "completion_tokens": tokens},
+                "timings": {
+                    "prompt_n": prompt,
+                    "predicted_n": tokens,
+                    "predicted_per_second": tps,
+                    "prompt_per_second": 100.0,
+                },
+            }
+
+
+class FakeHost:
+    """Stands in for the engine: comes up when told to, dies when told to."""
+
+    def __init__(self, url: str, *, gate: asyncio.Event | None = None) -> None:
+        self.endpoint = Endpoint(url, owned=True)
+        self.dead: SteprunError | None = None
+        self.gate = gate
+        self.entered = self.left = False
+
+    async def wait_ready(self, on_wait: Callable[[float], None]) -> None:
+        on_wait(0.0)
+        if self.gate is not None:
+            on_wait(3.0)
+            await self.gate.wait()
+        if self.dead is not None:
+            raise self.dead
+
+    def alive(self) -> bool:
+        return self.dead is None
+
+    def verdict(self) -> SteprunError:
+        return self.dead or SteprunError("It did not die.")
+
+
+class FakeHosts:
+    """Opens a `FakeHost` each time it is called, and remembers them all."""
+
+    def __init__(self, url: str, *, gate: asyncio.Event | None = None) -> None:
+        self.url = url
+        self.gate = gate
+        self.dies_loading: SteprunError | None = None
+        self.opened: list[FakeHost] = []
+
+    @contextlib.asynccontextmanager
+    async def __call__(self) -> AsyncIterator[FakeHost]:
+        host = FakeHost(self.url, gate=self.gate)
+        host.dead = self.dies_loading
+        self.opened.append(host)
+        host.entered = True
+        try:
+            yield host
+        finally:
+            host.left = True
