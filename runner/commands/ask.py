@@ -7,7 +7,7 @@ import click
 from runner.errors import Exit, SteprunError, UsageError
 from runner.talk.client import stream
 from runner.talk.events import Failed, Finished, PromptProgress, Reasoning, Text, Usage
-from runner.talk.host import ChatSetup, Host
+from runner.talk.host import ChatSetup, Host, reason_of
 from runner.talk.images import load_picture
 from runner.talk.text import printable
 from runner.talk.wire import Message
@@ -84,7 +84,7 @@ async def _print_answer(setup: ChatSetup, host: Host, message: Message, status: 
                 usage = event
             case Failed(error):
                 _end_line(last)
-                raise error if host.alive() else host.verdict()
+                raise await reason_of(host, error)
             case Finished(reason):
                 _end_line(last)
                 if reason == "length" and not said:

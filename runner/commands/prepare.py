@@ -11,7 +11,7 @@ from runner import catalog, output
 from runner.catalog import Model, ModelFile
 from runner.commands.options import ModelRequest
 from runner.engine import recipe
-from runner.engine.embedded import FLAGS
+from runner.engine.flags import FLAGS
 from runner.errors import BadFile, Refused
 from runner.machine import capture
 from runner.machine.facts import Backend, Machine

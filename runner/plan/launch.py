@@ -101,7 +101,7 @@ def launch(files: EngineFiles, settings: Settings, flags: frozenset[str]) -> Lau
         ("--verbosity", "4"),
     ]
     if s.threads:
-        wanted.append(("--threads", str(s.threads)))
+        wanted += [("--threads", str(s.threads)), ("--threads-batch", str(s.threads))]
     if s.load_mode:
         wanted.append(_load_mode(s.load_mode, flags))
     if not s.repack:

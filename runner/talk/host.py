@@ -1,5 +1,6 @@
 """What a chat needs to know of where it talks to, whoever runs it."""
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -52,6 +53,20 @@ class Remote:
     def verdict(self) -> SteprunError:
         """Say that it is gone."""
         return SteprunError(f"The server at {self.endpoint.base_url} is gone.")
+
+
+async def reason_of(host: Host, error: SteprunError) -> SteprunError:
+    """Return why an answer failed: the death of our own engine explains more than a lost line.
+
+    The connection breaks a moment before the process is known to have ended.
+    """
+    if not host.endpoint.owned:
+        return error
+    for _ in range(20):
+        if not host.alive():
+            return host.verdict()
+        await asyncio.sleep(0.05)
+    return error
 
 
 @dataclass(frozen=True, slots=True)

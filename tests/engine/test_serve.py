@@ -22,7 +22,7 @@ WEATHER = {
         "description": "The weather in a city",
         "parameters": {
             "type": "object",
-            "properties": {"city": {"type": "string", "enum": ["Oslo", "Lima"]}},
+            "properties": {"city": {"type": "string"}},
             "required": ["city"],
         },
     },
@@ -37,16 +37,14 @@ def png(width: int, height: int, colour: str = "red") -> str:
     return base64.b64encode(out.getvalue()).decode()
 
 
-def openai_client(served: Served) -> Any:
+def ask(served: Served, content: Any, **options: Any) -> Any:
     import openai
 
-    return openai.OpenAI(base_url=f"{served.url}/v1", api_key="none", max_retries=0)
-
-
-def ask(served: Served, content: Any, **options: Any) -> Any:
-    return openai_client(served).chat.completions.create(
-        model="any", messages=[{"role": "user", "content": content}], **options
-    )
+    with openai.OpenAI(base_url=f"{served.url}/v1", api_key="none", max_retries=0) as client:
+        reply = client.chat.completions.create(
+            model="any", messages=[{"role": "user", "content": content}], **options
+        )
+        return list(reply) if options.get("stream") else reply
 
 
 def picture_part(width: int, height: int, colour: str = "red") -> dict[str, Any]:
@@ -93,13 +91,12 @@ def test_a_forced_tool_call(served: Served) -> None:
     reply = ask(served, "Weather?", tools=[WEATHER], tool_choice="required", max_tokens=2000)
     (call, *_) = reply.choices[0].message.tool_calls
     assert call.function.name == "get_weather"
-    assert json.loads(call.function.arguments)["city"] in {"Oslo", "Lima"}
+    assert isinstance(json.loads(call.function.arguments)["city"], str)
 
 
 def test_anthropic_messages(served: Served) -> None:
     import anthropic
 
-    client = anthropic.Anthropic(base_url=served.url, api_key="none", max_retries=0)
     content: Any = [
         {
             "type": "image",
@@ -107,9 +104,12 @@ def test_anthropic_messages(served: Served) -> None:
         },
         {"type": "text", "text": "Hello"},
     ]
-    with client.messages.stream(
-        model="any", max_tokens=40, messages=[{"role": "user", "content": content}]
-    ) as stream:
+    with (
+        anthropic.Anthropic(base_url=served.url, api_key="none", max_retries=0) as client,
+        client.messages.stream(
+            model="any", max_tokens=40, messages=[{"role": "user", "content": content}]
+        ) as stream,
+    ):
         message = stream.get_final_message()
     assert message.usage.input_tokens > 171
     assert 0 < message.usage.output_tokens <= 40

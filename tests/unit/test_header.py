@@ -176,6 +176,7 @@ def test_long_arrays_keep_only_their_length():
             gguf([string("a") + struct.pack("<IIQQ", ARRAY, STRING, 2, (1 << 64) - 1)], [], 99),
             ["key 'a'", "strings"],
         ),
+        (gguf([string("a") + struct.pack("<IIQQ", ARRAY, STRING, 1, 999)]), ["key 'a'", "strings"]),
         (gguf([entry("general.alignment", U32, 0)]), ["general.alignment", "power of two"]),
         (gguf([entry("general.alignment", U32, 48)]), ["general.alignment", "power of two"]),
         (gguf([entry("general.alignment", STRING, "32")]), ["general.alignment"]),
@@ -200,6 +201,7 @@ def test_long_arrays_keep_only_their_length():
         (gguf([entry("split.count", STRING, "3")]), ["split.count"]),
         (gguf([string("a\x1b[2J") + b"\xff" * 4]), ["\\x1b[2J"]),
     ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_wrong_header_is_refused_by_name(data, names):
     text = refusal(data)
@@ -279,6 +281,22 @@ def test_no_header_takes_long_or_much(head, fill, traced):
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 150 << 20
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (promising(0, 1, string("a") + struct.pack("<IIQ", ARRAY, STRING, 3_000_001)), "3,000,000"),
+        (promising(0, 1, string("a") + struct.pack("<IQ", STRING, 17 << 20)), "16 MiB of text"),
+        (promising(0, 2, numbered(STRING, "x" * (9 << 20), 2)), "16 MiB of text"),
+        (promising(0, 1, string("a") + struct.pack("<IIQ", ARRAY, U8, 257 << 20)), "256 MiB"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_more_than_any_real_header_holds_is_refused(head, name):
+    with pytest.raises(BadFile) as caught:
+        header.parse(cast("BinaryIO", Endless(head, 1 << 40, b"\0")), 1 << 40)
+    assert name in caught.value.why
 
 
 def test_a_real_vocabulary_is_skipped_quickly(tmp_path):
