@@ -34,7 +34,8 @@ class Geometry:
     """The shape of a model.
 
     `layers`: the trunk's, in order. `mtp_layers`: the draft heads', empty where there are none.
-    `sliding_window`: tokens, 0 where no layer slides. `experts`: per MoE layer, 0 if dense.
+    `sliding_window`: tokens, 0 where no layer slides. `experts`: per MoE layer, 0 if dense;
+    `experts_used` of them for each token, each `expert_feed_forward_length` wide.
     """
 
     arch: str
@@ -45,7 +46,9 @@ class Geometry:
     sliding_window: int = 0
     mtp_layers: tuple[Layer, ...] = ()
     experts: int = 0
+    experts_used: int = 0
     feed_forward_length: int = 0
+    expert_feed_forward_length: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,7 +362,9 @@ def _geometry(table: _Table) -> Geometry:
         sliding_window=window,
         mtp_layers=layers[trunk:],
         experts=table.whole("experts", 0),
+        experts_used=table.whole("experts_used", 0),
         feed_forward_length=table.whole("feed_forward"),
+        expert_feed_forward_length=table.whole("expert_feed_forward", 0),
     )
     table.close()
     return geometry

@@ -7,6 +7,7 @@ exit code.
 import contextlib
 import importlib
 import os
+import signal
 import sys
 import time
 import traceback
@@ -87,10 +88,18 @@ def main() -> NoReturn:
     """Run the command line and exit with one of the documented codes."""
     if os.environ.get("NO_COLOR"):
         os.environ.setdefault("CLICOLOR", "0")
+    # A polite end from outside is an interruption: what is running is stopped in order.
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _interrupt)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a model's words must not die of a C locale
             stream.reconfigure(errors="replace")
     sys.exit(_run())
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _run() -> int:

@@ -172,7 +172,13 @@ def _rungs(trained: int, ask: Ask) -> Iterator[tuple[int, str]]:
 def _items(
     machine: Machine, subject: Subject, variant: Variant, config: Config
 ) -> tuple[Item, ...]:
-    return ledger(subject, variant, config, (machine.reserve_bytes, machine.reserve_why))
+    return ledger(
+        subject,
+        variant,
+        config,
+        (machine.reserve_bytes, machine.reserve_why),
+        accelerated=machine.backend is not Backend.CPU,
+    )
 
 
 def _needed(items: tuple[Item, ...], ask: Ask) -> int:

@@ -108,32 +108,62 @@ def kv_mtp_bytes(geometry: Geometry, config: Config) -> int:
 def compute_bytes(geometry: Geometry, config: Config) -> int:
     """Return the graph's scratch memory.
 
-    Two parts: the attention masks, f16, one row of cells for each token of a micro-batch; and
-    the activations, f32, for each token of it. Fitted to the compute buffers that xllamacpp
-    11549 prints for SmolLM2, tiny Step and the full-size twin (`tests/engine`).
+    Three parts: the attention masks, f16, a row of cells for each token of a micro-batch; the
+    activations, f32, for each token of it; the logits. The first two were read off the compute
+    buffers that xllamacpp 11549 prints: for the full-size twin exactly, for SmolLM2 with 5 % to
+    spare (`tests/engine` compares them).
     """
+    g = geometry
     cells = pad(config.context)
-    if any(layer.sliding for layer in geometry.layers):
-        cells += sliding_cells(geometry, config) // config.parallel
+    if any(layer.sliding for layer in g.layers):
+        cells += sliding_cells(g, config) // config.parallel
     masks = 2 * cells * config.ubatch
-    activations = 4 * config.ubatch * (3 * geometry.embedding_length + 4 * geometry.feed_forward_length)
-    outputs = 4 * geometry.vocab_size * config.parallel
-    return masks + activations + outputs
+    # Of a dense block: the residual stream and four tensors of its width. Of experts: what each
+    # of the chosen ones puts out, before and after it is weighted.
+    dense = 4 * g.feed_forward_length
+    experts = g.experts_used * (2 * g.embedding_length + g.expert_feed_forward_length)
+    activations = 4 * config.ubatch * (3 * g.embedding_length + max(dense, experts))
+    logits = 4 * g.vocab_size * config.parallel
+    return masks + activations + logits
 
 
-# Measured on the full-size twin's projector and on tiny Step's, xllamacpp 11549, CPU: the
-# vision tower's compute buffer for its largest batch.
-VISION_COMPUTE_PER_PROJECTOR_BYTE: Final = 0.15
+def compute_mtp_bytes(geometry: Geometry, config: Config) -> int:
+    """Return the scratch memory of the draft heads' own graph: one dense layer at a time.
+
+    Exact for the full-size twin's heads (83.01 MiB, xllamacpp 11549).
+    """
+    g = geometry
+    masks = 2 * sliding_cells(g, config) // config.parallel * config.ubatch
+    activations = 4 * config.ubatch * (2 * g.embedding_length + 3 * g.feed_forward_length)
+    return masks + activations + 4 * g.vocab_size * config.parallel
+
+
+# The compute buffer of the full-size twin's vision tower on the CPU, where its attention is
+# computed in pieces: 130.20 MiB (xllamacpp 11549), for 3,972,828,800 bytes of projector.
+VISION_COMPUTE_PER_PROJECTOR_BYTE: Final = 130.2 * MIB / 3_972_828_800
+# A backend that does not, holds all scores of one head set at once: 2,704 patches squared, 16
+# heads, f32. Not measured here; the larger figure is the safe one.
+VISION_SCORES_PER_PROJECTOR_BYTE: Final = 2704**2 * 16 * 4 / 3_972_828_800
 # Measured: private memory of the embedded engine beyond its buffers (interpreter, native
 # library, vocabulary, threads).
 OVERHEAD_BYTES: Final = 300 * MIB
 
 
 def ledger(
-    subject: Subject, variant: Variant, config: Config, reserve: tuple[int, str] = (0, "")
+    subject: Subject,
+    variant: Variant,
+    config: Config,
+    reserve: tuple[int, str] = (0, ""),
+    *,
+    accelerated: bool = True,
 ) -> tuple[Item, ...]:
-    """Return the items of one configuration, without those that are zero."""
+    """Return the items of one configuration, without those that are zero.
+
+    `accelerated`: a GPU computes, whose vision tower may need more scratch memory.
+    """
     g = subject.geometry
+    vision = VISION_COMPUTE_PER_PROJECTOR_BYTE
+    vision += VISION_SCORES_PER_PROJECTOR_BYTE * accelerated
     full = sum(not layer.sliding for layer in g.layers)
     sliding = len(g.layers) - full
     kv_sliding = kv_sliding_bytes(g, config)
@@ -173,12 +203,12 @@ def ledger(
         (Entry.PROMPT_CACHE, config.cache_ram_mib * MIB, "conversations kept to come back to"),
         (
             Entry.COMPUTE,
-            compute_bytes(g, config),
+            compute_bytes(g, config) + (compute_mtp_bytes(g, config) if config.mtp else 0),
             f"scratch memory for {config.ubatch} tokens at a time",
         ),
         (
             Entry.VISION_COMPUTE,
-            int(subject.projector_bytes * VISION_COMPUTE_PER_PROJECTOR_BYTE) * config.projector,
+            int(subject.projector_bytes * vision) * config.projector,
             "scratch memory of the vision tower",
         ),
         (Entry.OVERHEAD, OVERHEAD_BYTES, "the engine itself: code, vocabulary, threads"),

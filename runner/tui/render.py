@@ -70,7 +70,8 @@ def _list(node: SyntaxTreeNode, width: int) -> Lines:
     ordered = node.type == "ordered_list"
     digits = len(str(number + len(node.children) - 1))
     for item in node.children:
-        mark = f"{number:>{digits}}. " if ordered else "• "
+        # A blank before the number: the live Markdown has it, and nothing is to jump.
+        mark = f" {number:>{digits}}. " if ordered else "• "
         number += 1
         tight = all(child.hidden for child in item.children if child.type == "paragraph")
         body = _indent(item.children, Content.styled(mark, MUTED), width, tight=tight)

@@ -22,7 +22,6 @@ from runner.tui.conversation import Conversation
 from runner.tui.keeper import Keeper, News, Ready
 from runner.tui.model import Phase, Turn
 from runner.tui.status import Status, turn_state
-from runner.tui.turnview import error_content
 from runner.tui.view import ChatView
 
 FLUSH_S = 0.1  # drawing each token would cost the processor that the model computes on
@@ -285,13 +284,9 @@ class ChatTalk(ChatView):
         await self._sync(turn)
         if turn.error is not None and not self.keeper.alive() and not self._leaving:
             self.failure = turn.error
-            self.problem_hint("/retry starts the engine again and asks again")
+            self.problem(after="/retry starts the engine again and asks again")
         self._tell_troubles()
         self.show_status()
-
-    def problem_hint(self, text: str) -> None:
-        """Say what to type, under the last turn."""
-        self.transcript.notice(error_content(SteprunError("The engine has stopped.", next=text)))
 
     # --- showing -----------------------------------------------------------------------------
 

@@ -85,7 +85,7 @@ class ChatView(App[None]):
         yield self.composer
         yield self.status_line
         yield Static(
-            f"The terminal is too small.\nsteprun needs {TINY[0]} × {TINY[1]}.",  # noqa: RUF001
+            f"Too small:\n{TINY[0]} × {TINY[1]} needed",  # noqa: RUF001
             id="cover",
             markup=False,
         )

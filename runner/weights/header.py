@@ -198,7 +198,11 @@ def geometry(header: Header) -> Geometry:
         sliding_window=window if any(sliding) else 0,
         mtp_layers=layers[count - heads :],
         experts=_number(header, "expert_count", 0, 1 << 16, 0),
+        experts_used=_number(header, "expert_used_count", 0, 1 << 16, 0),
         feed_forward_length=max(_per_layer(header, "feed_forward_length", count, [0] * count)),
+        expert_feed_forward_length=max(
+            _per_layer(header, "expert_feed_forward_length", count, [0] * count)
+        ),
     )
 
 

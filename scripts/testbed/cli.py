@@ -1,6 +1,6 @@
 """The command line of the test bed.
 
-`tiny` writes four files (14 MB): ``tiny-step.gguf`` (trunk and three MTP heads),
+`tiny` writes four files (25 MB): ``tiny-step.gguf`` (trunk and three MTP heads),
 ``tiny-step-trunk.gguf`` (no heads), ``tiny-step-mtp.gguf`` (heads as a draft file) and
 ``mmproj-tiny-step.gguf``. `twin` writes six sparse ones: ``step-twin-QUANT.gguf``, the same as
 three shards, ``step-twin-mtp.gguf`` and ``mmproj-step-twin.gguf``. Each prints one line a file,

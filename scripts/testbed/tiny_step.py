@@ -64,12 +64,11 @@ _GAINS = (
     ("*.ffn_down*", 0.7),
     # Per random coordinate; over all of them the logits move by about one.
     ("output.weight", 1.5),
-    ("token_embd.weight", math.inf),
+    ("token_embd.weight", math.sqrt(TINY.hidden)),
     ("*.exp_probs_b.bias", 0.05),
     ("mm.model.fc.weight", 1.5),
 )
-"""Standard deviation of a tensor's values times the square root of its inputs; 1 keeps variance.
-Infinity stands for unit variance whatever the inputs."""
+"""Standard deviation of a tensor's values times the square root of its inputs; 1 keeps variance."""
 
 
 def write(folder: Path) -> None:
@@ -125,10 +124,11 @@ def _uniform(tensor: Tensor) -> Weights:
     seed = hashlib.sha256(f"{SEED}/{tensor.name}".encode()).digest()
     raw = np.random.PCG64(int.from_bytes(seed)).random_raw(math.prod(tensor.shape))
     gain = next((g for pattern, g in _GAINS if fnmatchcase(tensor.name, pattern)), 1.0)
-    inputs = math.prod(tensor.shape[:-1]) if tensor.name[0] in "mv" else tensor.shape[0]
-    deviation = 1.0 if gain == math.inf else gain / math.sqrt(inputs)
+    # A convolution's kernel is (x, y, in, out), an expert matrix is (in, out, expert).
+    convolution = len(tensor.shape) == 4  # noqa: PLR2004
+    inputs = math.prod(tensor.shape[:-1]) if convolution else tensor.shape[0]
     centred = (raw >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24) - np.float32(0.5)
-    scaled: Weights = centred * np.float32(deviation * math.sqrt(12))
+    scaled: Weights = centred * np.float32(gain * math.sqrt(12 / inputs))
     return scaled.reshape(tensor.shape[::-1])
 
 

@@ -89,7 +89,10 @@ class Chat:
 
 @contextlib.asynccontextmanager
 async def chat(
-    *scripts: list[Step], size: tuple[int, int] = (100, 30), gate: asyncio.Event | None = None, **more: Any
+    *scripts: list[Step],
+    size: tuple[int, int] = (100, 30),
+    gate: asyncio.Event | None = None,
+    **more: Any,
 ) -> AsyncIterator[Chat]:
     with FakeServer(*scripts) as server:
         hosts = FakeHosts(server.url, gate=gate)
@@ -303,6 +306,7 @@ async def test_after_a_failed_load_retry_tries_again():
         await c.type("/retry")
         await c.ready()
         await c.gone("Bad luck.")
+        await c.pilot.press("ctrl+q")
     assert c.app.return_code == Exit.DONE
 
 
@@ -562,10 +566,10 @@ async def test_a_small_terminal(size):
 
 async def test_a_terminal_too_small_says_so_and_loses_nothing():
     async with chat(size=(19, 4)) as c:
-        await c.sees("too small")
+        await c.sees("Too small")
         await c.type("hi", "space")
         await c.pilot.resize_terminal(80, 24)
-        await c.gone("too small")
+        await c.gone("Too small")
         assert c.app.composer.text == "hi "
 
 
@@ -634,4 +638,6 @@ async def test_a_session_in_use_is_refused():
         await c.type("hi")
         await c.sees("thank you")
         with pytest.raises(Refused, match="open in another window"):
-            ChatApp(c.app.setup.__class__("x", c.hosts, Options(), resume=c.app.conversation.session.id))
+            ChatApp(
+                c.app.setup.__class__("x", c.hosts, Options(), resume=c.app.conversation.session.id)
+            )

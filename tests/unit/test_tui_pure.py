@@ -165,7 +165,7 @@ def lines_of(text: str, width: int = 40) -> list[str]:
 
 def test_markdown_becomes_lines():
     assert lines_of("# A\n\nb **c** `d`\n\n- e\n- f\n\n3. g\n4. h\n\n> i\n\n---") == [
-        *("A", "", "b c d", "", "• e", "• f", "", "3. g", "4. h", "", "▌ i", "", "─" * 40),
+        *("A", "", "b c d", "", "• e", "• f", "", " 3. g", " 4. h", "", "▌ i", "", "─" * 40),
     ]
 
 

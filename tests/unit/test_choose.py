@@ -1,0 +1,171 @@
+"""The choice: what each machine gets, in which order things give way, how it refuses."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from runner import catalog
+from runner.engine import recipe
+from runner.engine.flags import FLAGS
+from runner.errors import UsageError
+from runner.machine import capture
+from runner.machine.facts import Backend, Machine, Platform
+from runner.machine.probe import detect
+from runner.plan.choose import Ask, Plan, Profile, choose
+from runner.plan.launch import EngineFiles, RunDefaults, Settings, launch
+from runner.plan.ledger import GIB, Entry
+from runner.plan.report import to_json
+from runner.plan.subject import Subject, from_model
+
+CAPTURES = Path(__file__).parents[1] / "data" / "captures"
+_subject = from_model(catalog.load().models[0])
+assert _subject is not None
+STEP: Subject = _subject
+DEFAULTS = RunDefaults()
+
+
+def machine(limit_gib: float, backend: Backend = Backend.CUDA) -> Machine:
+    limit = int(limit_gib * GIB)
+    return Machine(
+        platform=Platform.CUDA,
+        name="test machine",
+        os="linux",
+        arch="x86_64",
+        memory_bytes=limit,
+        unified=True,
+        backend=backend,
+        limit_bytes=limit,
+        limit_source="a test",
+        reserve_bytes=2 * GIB,
+        reserve_why="a test",
+    )
+
+
+def plan(limit_gib: float, **ask: object) -> Plan:
+    return choose(machine(limit_gib), STEP, Ask(**ask), DEFAULTS)  # type: ignore[arg-type]
+
+
+# The captures' machines (values from public records, see tests/unit/test_machine.py).
+@pytest.mark.parametrize(
+    ("name", "fits", "quant", "context", "kv_type"),
+    [
+        ("cpu-24", False, "IQ3_XXS", 32_768, "q8_0"),
+        ("gb10", True, "UD-IQ4_XS", 131_072, "q8_0"),
+        ("mac-m4-max-128", True, "IQ4_XS", 65_536, "q8_0"),
+        ("rtx5090-4x", True, "Q4_K_S", 262_144, "q8_0"),
+        ("strix-halo-112", True, "Q4_K_S", 65_536, "q8_0"),
+        ("strix-halo-windows-64", True, "IQ4_XS", 262_144, "q8_0"),
+    ],
+)
+def test_what_each_machine_gets(
+    name: str, fits: bool, quant: str, context: int, kv_type: str
+) -> None:
+    found = detect(capture.Replay(capture.load(CAPTURES / f"{name}.json")))
+    chosen = choose(found, STEP, Ask(), recipe.load(found.backend).run)
+    got = (chosen.fits, chosen.variant.name, chosen.config.context, chosen.config.kv_type)
+    assert got == (fits, quant, context, kv_type)
+    assert chosen.config.projector
+    if fits:
+        assert chosen.total_bytes <= found.limit_bytes
+
+
+def test_more_memory_never_gives_less() -> None:
+    before = (-1.0, -1)
+    for gib in range(76, 140, 2):
+        chosen = plan(gib)
+        if chosen.fits:
+            now = (chosen.variant.quality, chosen.config.context)
+            assert now >= before, f"at {gib} GiB"
+            before = now
+    assert before[1] == 262_144
+
+
+def test_a_refusal_says_how_much_is_missing_and_what_would_help() -> None:
+    refused = plan(24)
+    assert not refused.fits
+    assert "too little" in refused.reasons[0]
+    commands = [fix.command for fix in refused.fixes]
+    assert commands[-1] == "steprun chat --demo"
+    assert all(fix.what and fix.command for fix in refused.fixes)
+
+
+def test_what_was_asked_for_is_kept_or_refused_never_changed() -> None:
+    assert plan(120, quant="iq4_xs").variant.name == "IQ4_XS"
+    assert plan(120, context=8192).config.context == 8192
+    asked = plan(106, quant="Q4_K_S")
+    assert not asked.fits
+    assert asked.variant.name == "Q4_K_S"
+    assert any("--quant" in fix.command for fix in asked.fixes)
+
+
+def test_without_pictures_is_offered_where_it_would_be_enough() -> None:
+    asked = plan(75.5)
+    assert not asked.fits
+    assert "steprun chat --profile fast" in [fix.command for fix in asked.fixes]
+
+
+def test_profiles() -> None:
+    see, fast = plan(130), plan(130, profile=Profile.FAST)
+    assert (see.config.projector, see.config.mtp) == (True, False)
+    assert (fast.config.projector, fast.config.mtp) == (False, True)
+    assert fast.settings.mtp_tokens == 3
+
+
+def test_paging_counts_what_cannot_be_paged() -> None:
+    paged = plan(24, allow_paging=True)
+    assert paged.fits
+    assert any("seconds for each token" in reason for reason in paged.reasons)
+    assert not plan(5, allow_paging=True).fits
+
+
+@pytest.mark.parametrize(
+    ("ask", "word"), [({"quant": "Q9"}, "no quant Q9"), ({"context": 1 << 20}, "262,144")]
+)
+def test_what_does_not_exist_is_wrong_usage(ask: dict[str, object], word: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        plan(130, **ask)
+    assert word in str(caught.value)
+
+
+def test_the_document_is_the_contracts() -> None:
+    document = to_json(plan(110), ("llama-server",))
+    assert document["schema"] == "steprun.plan/1"
+    assert document["verdict"] == "fits"
+    assert document["total_bytes"] == sum(row["bytes"] for row in document["ledger"])
+    assert {row["item"] for row in document["ledger"]} <= {str(entry) for entry in Entry}
+    assert {"limit_bytes", "limit_source", "argv", "reasons", "fixes", "kv_type"} <= set(document)
+
+
+def test_no_flag_is_passed_that_the_engine_does_not_list() -> None:
+    files = EngineFiles(Path("a.gguf"), Path("p.gguf"), Path("m.gguf"))
+    settings = Settings(4096, mtp_tokens=3, threads=2, load_mode="dio", repack=False)
+    everything = launch(files, settings, frozenset(FLAGS)).argv
+    flags = [word for word in everything if word.startswith("--")]
+    assert set(flags) <= set(FLAGS)
+    assert len(flags) == len(set(flags))
+    fewer = frozenset(FLAGS) - {"--cors-origins", "--load-mode"}
+    argv = launch(files, settings, fewer).argv
+    assert "--cors-origins" not in argv
+    assert "localhost" not in argv
+    assert "--direct-io" not in argv, "not listed either"
+    older = launch(files, settings, fewer | {"--direct-io"}).argv
+    assert "--direct-io" in older
+
+
+def test_slots_share_what_the_engine_is_given() -> None:
+    argv = launch(EngineFiles(Path("a")), Settings(4096, parallel=4), frozenset(FLAGS)).argv
+    assert argv[argv.index("--ctx-size") + 1] == "16384"
+
+
+@pytest.mark.parametrize("backend", list(Backend))
+def test_every_backend_has_a_recipe(backend: Backend) -> None:
+    assert recipe.load(backend).backend is backend
+
+
+def test_advice_comes_before_buying() -> None:
+    found = detect(capture.Replay(capture.load(CAPTURES / "mac-m4-max-128.json")))
+    asked = choose(found, STEP, Ask(quant="Q4_K_S"), DEFAULTS)
+    commands = [fix.command for fix in asked.fixes]
+    assert any("iogpu.wired_limit_mb" in command for command in commands)
+    assert replace(found, advice=()).advice == ()

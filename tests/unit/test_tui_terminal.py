@@ -1,0 +1,151 @@
+"""The chat in a real terminal: signals, bracketed paste, what stands on the screen."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from runner.talk.sessions import Draft, Session
+from runner.tui.model import TIMES
+from tests.fakes.sse_server import FakeServer, Gate, Say
+
+pexpect = pytest.importorskip("pexpect")
+pyte = pytest.importorskip("pyte")
+
+pytestmark = [
+    pytest.mark.terminal,
+    pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX's"),
+]
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 30.0
+
+
+class Terminal:
+    """A chat in a pseudo-terminal, and its screen."""
+
+    def __init__(self, url: str, home: Path, *, size=(24, 80), session: str = "", **env: str):
+        self.left = home / "left"
+        self.screen = pyte.Screen(size[1], size[0])
+        self._stream = pyte.Stream(self.screen)
+        argv = [str(ROOT / "tests/fakes/chat_program.py"), url, str(self.left)]
+        self.child = pexpect.spawn(
+            sys.executable,
+            [*argv, session] if session else argv,
+            dimensions=size,
+            encoding="utf-8",
+            codec_errors="replace",
+            env={
+                **{key: value for key, value in os.environ.items() if key != "NO_COLOR"},
+                "STEPRUN_HOME": str(home),
+                "PYTHONPATH": str(ROOT),
+                "TERM": "xterm-256color",
+                **env,
+            },
+        )
+        self.raw = ""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.child.close(force=True)
+
+    def read(self) -> None:
+        try:
+            text = self.child.read_nonblocking(65536, timeout=0.1)
+        except (pexpect.TIMEOUT, pexpect.EOF):
+            return
+        self.raw += text
+        # pyte takes the private CSI sequences of newer terminals for text.
+        self._stream.feed(text)
+
+    def until(self, condition) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < deadline, "\n".join(self.screen.display)
+            self.read()
+
+    def sees(self, *texts: str) -> None:
+        self.until(lambda: all(text in "\n".join(self.screen.display) for text in texts))
+
+    def ended(self) -> int:
+        self.until(lambda: not self.child.isalive())
+        self.read()
+        return self.child.exitstatus
+
+    def session(self) -> Session:
+        [draft] = (self.left.parent / "data" / "sessions").glob("*.draft.json")
+        return Session.load(draft.name.split(".")[0])
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("STEPRUN_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_a_termination_keeps_the_text_and_leaves_the_host(home):
+    with FakeServer() as server, Terminal(server.url, home) as terminal:
+        terminal.sees("ready")
+        terminal.child.send("half a thought")
+        terminal.sees("half a thought")
+        terminal.child.kill(signal.SIGTERM)
+        assert terminal.ended() == 130
+        assert "kept in" in terminal.raw
+        assert terminal.left.exists()
+        assert terminal.session().draft() == Draft("half a thought")
+
+
+def test_a_closed_terminal_keeps_the_text_and_leaves_the_host(home):
+    gate = Gate()
+    with FakeServer([Say("A part"), gate]) as server, Terminal(server.url, home) as terminal:
+        terminal.sees("ready")
+        terminal.child.send("a question\r")
+        terminal.sees("A part")
+        terminal.child.send("half a thought")
+        terminal.sees("half a thought")
+        os.close(terminal.child.child_fd)  # as a closed window does: the kernel sends SIGHUP
+        deadline = time.monotonic() + PATIENCE_S
+        while terminal.child.isalive() or not terminal.left.exists():
+            assert time.monotonic() < deadline, "it did not end"
+            time.sleep(0.02)
+        session = terminal.session()
+        assert session.draft() == Draft("half a thought")
+        assert [entry.message.text for entry in session.entries] == ["a question", "A part"]
+        assert session.entries[-1].stopped
+        gate.open()
+        terminal.child.child_fd = -1
+        terminal.child.closed = True
+
+
+def test_a_file_dropped_on_the_terminal_becomes_a_chip(home):
+    from PIL import Image
+
+    path = home / "my cat.png"
+    Image.new("RGB", (640, 480), "red").save(path)
+    with FakeServer() as server, Terminal(server.url, home) as terminal:
+        terminal.sees("ready")
+        terminal.child.send(f"\x1b[200~{str(path).replace(' ', chr(92) + ' ')}\x1b[201~")
+        terminal.sees(f"[Image #1] my cat.png 640{TIMES}480")
+        terminal.child.send("\x11")
+        assert terminal.ended() == 0
+
+
+def test_no_color_means_no_colour(home):
+    with FakeServer() as server, Terminal(server.url, home, NO_COLOR="1") as terminal:
+        terminal.sees("ready")
+        terminal.child.send("hi\r")
+        terminal.sees("Fine, thank you.")
+        terminal.child.send("\x03\x03")
+        assert terminal.ended() == 0
+    colours = {
+        colour
+        for line in terminal.screen.buffer.values()
+        for cell in line.values()
+        for colour in (cell.fg, cell.bg)
+        if len(colour) == 6
+    }
+    assert all(colour[:2] == colour[2:4] == colour[4:] for colour in colours)
