@@ -68,9 +68,20 @@ def chat(**options: Any) -> int:
             why="Input or output is not one.",
             next='For one answer: steprun chat -p "Your question"',
         )
-    from runner.tui import run_chat
+    return _run_tui(setup)
 
-    return run_chat(setup)
+
+def _run_tui(setup: ChatSetup) -> int:
+    """Run the chat; afterwards say, below it, why it ended and how to go on."""
+    from runner.tui.app import ChatApp
+
+    app = ChatApp(setup)
+    app.run()
+    for line in app.farewell:
+        click.echo(line, err=True)
+    if app.failure is not None:
+        raise app.failure
+    return app.return_code or Exit.DONE
 
 
 def _prompt(given: str | None) -> str | None:
@@ -144,6 +155,3 @@ def _remote_endpoint(url: str, key_file: Path | None) -> Endpoint:
     url = url if "://" in url else f"http://{url}"
     base = url.rstrip("/").removesuffix("/v1")
     return Endpoint(base, api_key=read_key(key_file) if key_file else "")
-
-
-__all__ = ["Exit", "chat"]

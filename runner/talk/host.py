@@ -9,7 +9,6 @@ from typing import Protocol, Self
 
 from runner.endpoint import Endpoint
 from runner.errors import SteprunError
-from runner.talk.client import properties
 from runner.talk.wire import Options
 
 
@@ -43,6 +42,8 @@ class Remote:
 
     async def wait_ready(self, on_wait: Callable[[float], None]) -> None:
         """Ask once whether somebody is there."""
+        from runner.talk.client import properties  # noqa: PLC0415 - `chat --help` needs no HTTP
+
         on_wait(0.0)
         await properties(self.endpoint)
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import threading
 import time
@@ -26,6 +27,7 @@ from runner.tui.view import ChatView
 
 FLUSH_S = 0.1  # drawing each token would cost the processor that the model computes on
 AUTOSAVE_S = 2.0
+HANGUP_S = 15.0  # an engine is stopped in 8
 
 T = TypeVar("T")
 
@@ -106,9 +108,22 @@ class ChatTalk(ChatView):
 
     def _signalled(self, name: str) -> None:
         if name == "SIGHUP":
-            # The terminal is gone: whoever waits to write to it would wait for ever.
+            # The terminal is gone. Textual would wait for ever to write to it, and so does not
+            # get to end the run: once all is kept and the engine is stopped, nothing is left.
             self._begin_batch()
-        self.run_worker(self.quit_with(Exit.INTERRUPTED), group="quit", exit_on_error=False)
+            _exit_later(HANGUP_S)
+            self.run_worker(self._hang_up(), group="quit", exit_on_error=False)
+        else:
+            self.run_worker(self.quit_with(Exit.INTERRUPTED), group="quit", exit_on_error=False)
+
+    async def _hang_up(self) -> None:
+        self._leaving = True
+        try:
+            self.keep_unsent()
+            await self.stop_answer()
+            await self._close()
+        finally:
+            os._exit(Exit.INTERRUPTED)
 
     async def action_quit(self) -> None:
         """Leave the chat: what is typed is kept, the engine is stopped."""
@@ -167,6 +182,7 @@ class ChatTalk(ChatView):
             why=f"{type(error).__name__}: {error}",
             next="This is a mistake in steprun: please report it, with the log",
         )
+        self.failure.__cause__ = error  # for the command line's log
 
     @property
     def farewell(self) -> tuple[str, ...]:
@@ -356,3 +372,10 @@ async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:
     except asyncio.CancelledError:
         await asyncio.wait([task])
         raise
+
+
+def _exit_later(seconds: float) -> None:
+    """End the process after a while, even if its event loop is stuck."""
+    timer = threading.Timer(seconds, os._exit, (int(Exit.INTERRUPTED),))
+    timer.daemon = True
+    timer.start()

@@ -27,7 +27,7 @@ METADATA_SLACK = 2_000_000
 # Hashes of names and data of all tensors, metadata left out: a reworded template changes nothing.
 WEIGHTS = {
     "tiny-step.gguf": "7f2fda17719d95ab77201bd820bc25d04c38d6b8099085909ff9ae6b91733c75",
-    "mmproj-tiny-step.gguf": "1a30ee832da30008d8e5747d57f06b88a101860680119d640f3b5442a87a649d",
+    "mmproj-tiny-step.gguf": "396c7436479775e59589d71d854e04753ea92f10294c2d2369ad7522faa740fc",
 }
 
 

@@ -51,7 +51,8 @@ class Terminal:
         return self
 
     def __exit__(self, *_):
-        self.child.close(force=True)
+        if not self.child.closed:
+            self.child.close(force=True)
 
     def read(self) -> None:
         try:
@@ -107,18 +108,20 @@ def test_a_closed_terminal_keeps_the_text_and_leaves_the_host(home):
         terminal.sees("A part")
         terminal.child.send("half a thought")
         terminal.sees("half a thought")
-        os.close(terminal.child.child_fd)  # as a closed window does: the kernel sends SIGHUP
+        # As a closed window does: the kernel sends SIGHUP, and no write comes through.
+        terminal.child.ptyproc.fileobj.close()
+        terminal.child.closed = True
         deadline = time.monotonic() + PATIENCE_S
-        while terminal.child.isalive() or not terminal.left.exists():
+        while terminal.child.ptyproc.isalive():
             assert time.monotonic() < deadline, "it did not end"
             time.sleep(0.02)
+        assert terminal.child.ptyproc.exitstatus == 130
+        assert terminal.left.exists()
         session = terminal.session()
         assert session.draft() == Draft("half a thought")
         assert [entry.message.text for entry in session.entries] == ["a question", "A part"]
         assert session.entries[-1].stopped
         gate.open()
-        terminal.child.child_fd = -1
-        terminal.child.closed = True
 
 
 def test_a_file_dropped_on_the_terminal_becomes_a_chip(home):
