@@ -168,7 +168,7 @@ class ChatApp(ChatTalk):
         """Carry a slash command out."""
         if command.needs_args and not args:
             self.composer.give_back(f"/{command.name} ", ())
-            self.problem(UsageError(f"Type {command.usage}", why=command.help.capitalize() + "."))
+            self.problem(UsageError(f"Type {command.usage}", why=f"{command.sentence}."))
             return
         command.handler(self, args)
 

@@ -57,6 +57,11 @@ class Command:
         """The command as it is typed."""
         return f"/{self.name} {self.args}".rstrip()
 
+    @property
+    def sentence(self) -> str:
+        """The help with a capital letter."""
+        return self.help[:1].upper() + self.help[1:]
+
 
 COMMANDS: tuple[Command, ...] = (
     Command("image", "PATH", "attach a picture", lambda c, a: c.attach(a), needs_args=True),

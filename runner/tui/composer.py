@@ -14,11 +14,13 @@ from textual.widgets import Static, TextArea
 
 from runner.talk.wire import Picture
 from runner.tui.clean import clean
-from runner.tui.model import chip
+from runner.tui.model import chip_lines
 from runner.tui.paste import PATHS
 
 PASTE_BYTES = 1 << 20
 PICTURES = PATHS  # one message's
+CHIP_ROWS, CHIP_ROWS_COMPACT = 6, 2
+ROOMY = 16  # rows of a terminal with room for more than two chips
 
 
 class Prompt(TextArea):
@@ -168,10 +170,12 @@ class Composer(Vertical):
         self.pictures[:0] = pictures
         self._show_chips()
 
+    def on_resize(self) -> None:
+        """Show as many chips as there is room for."""
+        self._show_chips()
+
     def _show_chips(self) -> None:
-        lines = [
-            chip(number, picture, prices=self._prices)
-            for number, picture in enumerate(self.pictures, 1)
-        ]
+        rows = CHIP_ROWS if self.app.size.height >= ROOMY else CHIP_ROWS_COMPACT
+        lines = chip_lines(self.pictures, rows, prices=self._prices)
         self._chips.display = bool(lines)
         self._chips.update(Content("\n".join(lines)))

@@ -218,11 +218,25 @@ def to_entry(turn: Turn) -> Entry:
     )
 
 
+def last_words(text: str, chars: int) -> str:
+    """Return the end of a text on one line, from the start of a word."""
+    text = " ".join(text[-2 * chars :].split())
+    return text if len(text) <= chars else "… " + text[2 - chars :].partition(" ")[2]
+
+
 def chip(number: int, picture: Picture, *, prices: bool) -> str:
     """Return the line that stands for a picture."""
     price = f" (~{picture.tokens:,} tokens)" if prices else ""
     size = f"{picture.width}{TIMES}{picture.height}"
     return f"[Image #{number}] {clean_name(picture.name)} {size}{price}"
+
+
+def chip_lines(pictures: Sequence[Picture], rows: int, *, prices: bool) -> list[str]:
+    """Return the lines that stand for pictures, at most `rows`."""
+    lines = [chip(number, picture, prices=prices) for number, picture in enumerate(pictures, 1)]
+    if len(lines) > rows:
+        lines[rows - 1 :] = [f"and {len(lines) - rows + 1} more"]
+    return lines
 
 
 def to_markdown(turns: Sequence[Turn], title: str) -> str:

@@ -44,7 +44,8 @@ def context_text(used: int, context: int, *, short: bool = False) -> str:
         return ""
     if not context:
         return "" if short else f"{used:,} tokens"
-    share = f"{min(100, round(used * 100 / context))} %"
+    percent = min(100, round(used * 100 / context))
+    share = f"{percent} %" if percent else "<1 %"
     return share if short else f"{used:,} / {context:,} ({share})"
 
 

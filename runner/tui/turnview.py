@@ -14,13 +14,13 @@ from textual.widgets import Markdown, Static
 from textual.widgets.markdown import MarkdownStream
 
 from runner.errors import SteprunError
-from runner.tui.model import Phase, Turn, chip
+from runner.tui.composer import ROOMY
+from runner.tui.model import Phase, Turn, chip, last_words
 from runner.tui.render import markdown_lines, settled
 from runner.tui.status import rate_text
 
 # While it thinks, its last lines are enough to follow; the whole is laid out when asked for.
-LIVE_THOUGHT_LINES = 6
-LIVE_THOUGHT_CHARS = 4000
+LIVE_THOUGHT_ROWS = 5
 # A live answer is many widgets; of a long one only the end stays live.
 SETTLE_CHARS = 4000
 
@@ -100,7 +100,8 @@ class Thought(Static):
         text = turn.reasoning.strip()
         if opened and text:
             if live:
-                text = "\n".join(text[-LIVE_THOUGHT_CHARS:].splitlines()[-LIVE_THOUGHT_LINES:])
+                rows = LIVE_THOUGHT_ROWS if self.app.size.height >= ROOMY else 2
+                text = last_words(text, rows * (self.content_size.width or self.app.size.width))
             parts.append((f"\n{text}", "italic $foreground-muted"))
         self.update(Content.assemble(*parts))
 

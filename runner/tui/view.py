@@ -147,7 +147,7 @@ class ChatView(App[None]):
         del screen
         for command in COMMANDS:
             yield SystemCommand(
-                f"/{command.name}", command.help.capitalize(), partial(self._choose, command)
+                f"/{command.name}", command.sentence, partial(self._choose, command)
             )
         yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
 

@@ -14,12 +14,15 @@ from runner.tui.app import ChatApp
 from tests.fakes.sse_server import FakeHost
 
 
+LEFT = Path(sys.argv[2])
+
+
 @contextlib.asynccontextmanager
 async def open_host() -> AsyncIterator[FakeHost]:
     try:
         yield FakeHost(sys.argv[1])
     finally:
-        Path(sys.argv[2]).write_text("left")
+        LEFT.write_text("left")  # noqa: ASYNC240 - it is leaving
 
 
 if __name__ == "__main__":

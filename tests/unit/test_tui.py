@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 from textual import events
 from textual.pilot import Pilot
+from textual.selection import SELECT_ALL
 from textual.widgets import Markdown
 
 from runner.errors import Exit, Refused, SteprunError
@@ -89,7 +91,7 @@ class Chat:
 
 @contextlib.asynccontextmanager
 async def chat(
-    *scripts: list[Step],
+    *scripts: Sequence[Step],
     size: tuple[int, int] = (100, 30),
     gate: asyncio.Event | None = None,
     **more: Any,
@@ -129,7 +131,7 @@ def loaded(size: int) -> str:
             line["reasoning"] = entry.message.reasoning
     session.add(Entry(Message("user", "question -1")))
     with session.path.open("a") as file:
-        file.writelines(f"{__import__('json').dumps(line)}\n" for line in lines)
+        file.writelines(f"{json.dumps(line)}\n" for line in lines)
     return session.id
 
 
@@ -631,6 +633,25 @@ async def test_thinking_of_old_turns_opens_on_a_click():
         assert "thought 2" not in c.screen()
         await c.pilot.click(c.app.query(Thought).last())
         await c.sees("thought 2")
+
+
+async def test_a_click_on_the_transcript_leaves_the_composer_its_keys():
+    async with chat([Say("Click here."), End()]) as c:
+        await c.type("hi")
+        await c.sees("Click here.")
+        await c.pilot.click(Prose)
+        await c.pilot.press("y", "o")
+        assert c.app.composer.text == "yo"
+
+
+async def test_a_selection_of_code_is_copied_without_the_fill():
+    async with chat([Say("```\none\n  two\n```"), End()]) as c:
+        await c.type("hi")
+        await c.sees("two")
+        await c.until(lambda: not c.app.query(Markdown))
+        c.app.screen.selections = {c.app.query_one(Prose): SELECT_ALL}
+        await c.pilot.press("ctrl+c")
+        await c.until(lambda: c.app.clipboard == "one\n  two")
 
 
 async def test_a_session_in_use_is_refused():

@@ -1,5 +1,7 @@
 """The chat's logic without a terminal."""
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ from runner.tui.clean import clean, clean_name
 from runner.tui.clipboard import copy_command
 from runner.tui.commands import COMMANDS, parse_command
 from runner.tui.help import help_content
-from runner.tui.keeper import Keeper, Ready
+from runner.tui.keeper import Keeper, News, Ready
 from runner.tui.model import Phase, Turn, to_entry, to_markdown, to_messages, to_turns
 from runner.tui.render import markdown_lines, render_markdown, settled
 from runner.tui.status import Status, context_text, status_parts, turn_state
@@ -138,6 +140,17 @@ def test_a_chip_tells_what_a_picture_costs():
     assert "tokens" not in model.chip(1, PICTURE, prices=False)
 
 
+def test_many_chips_take_few_rows():
+    assert len(model.chip_lines([PICTURE] * 2, 2, prices=True)) == 2
+    assert model.chip_lines([PICTURE] * 5, 2, prices=True)[1] == "and 4 more"
+
+
+def test_the_last_words_of_a_long_text():
+    assert model.last_words("one two\nthree", 20) == "one two three"
+    assert model.last_words("one two three four", 14) == "… three four"
+    assert len(model.last_words("word " * 500, 40)) <= 40
+
+
 # --- text that is not trusted -----------------------------------------------------------------
 
 
@@ -153,7 +166,7 @@ def test_control_characters_do_not_pass():
 def test_clean_text_can_be_written(text):
     cleaned = clean(text)
     cleaned.encode("utf-8")
-    assert not any(ord(c) < 32 and c not in "\n\t" or 0x7F <= ord(c) < 0xA0 for c in cleaned)
+    assert not any((ord(c) < 32 and c not in "\n\t") or 0x7F <= ord(c) < 0xA0 for c in cleaned)
 
 
 # --- Markdown ---------------------------------------------------------------------------------
@@ -263,7 +276,7 @@ def test_every_command_has_its_handler_and_its_help():
             def __getattr__(self, name, called=called):
                 return lambda *_: called.append(name)
 
-        command.handler(Spy(), "x")  # type: ignore[arg-type]
+        command.handler(Spy(), "x")
         assert len(called) == 1
         assert callable(getattr(ChatApp, called[0]))
         for width in (40, 100):
@@ -303,11 +316,12 @@ def test_states_and_figures_in_words():
 
 
 async def test_the_keeper_tells_and_lets_go():
-    hosts, news = FakeHosts("http://x"), []
+    hosts = FakeHosts("http://x")
+    news: list[News] = []
     keeper = Keeper(hosts, news.append)
     keeper.start()
     while not keeper.alive():
-        await __import__("asyncio").sleep(0)
+        await asyncio.sleep(0)
     assert isinstance(news[-1], Ready)
     await keeper.restart()
     await keeper.stop()
@@ -320,7 +334,7 @@ async def test_the_keeper_tells_of_any_failure():
     def broken():
         raise RuntimeError("no such thing")
 
-    news: list = []
+    news: list[News] = []
     keeper = Keeper(broken, news.append)
     keeper.start()
     assert keeper._task is not None

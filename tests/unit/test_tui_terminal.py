@@ -75,7 +75,7 @@ class Terminal:
     def ended(self) -> int:
         self.until(lambda: not self.child.isalive())
         self.read()
-        return self.child.exitstatus
+        return int(self.child.exitstatus)
 
     def session(self) -> Session:
         [draft] = (self.left.parent / "data" / "sessions").glob("*.draft.json")
