@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -126,7 +126,11 @@ def _own_subject(request: ModelRequest) -> tuple[Subject, EngineFiles]:
     tensors = gguf.weights_bytes(headers)
     geometry = gguf.geometry(headers[0])
     variant = Variant(_quant_name(path), tensors.trunk, files=len(shards))
-    own_heads = tensors.mtp if request.mtp is None else _part(request.mtp, "mtp")
+    own_heads = tensors.mtp
+    if request.mtp is not None:
+        own_heads = _part(request.mtp, "mtp")
+        heads = gguf.geometry(gguf.read_header(request.mtp))
+        geometry = replace(geometry, mtp_layers=heads.mtp_layers)
     subject = Subject(
         name=path.stem,
         geometry=geometry,
