@@ -103,6 +103,7 @@ class Model:
     `mtp` is the draft heads' default file, `mtp_others` the same heads in other precisions.
     `gguf` is False where llama.cpp has nothing to load; `quants` is empty then.
     `home`: the hub repository of the model itself, whose card describes it.
+    `temperature`: what its makers sample with; None leaves it to the engine.
     """
 
     name: str
@@ -117,6 +118,7 @@ class Model:
     licence: str = ""
     home: str = ""
     note: str = ""
+    temperature: float | None = None
 
     def quant(self, name: str) -> Quant:
         """Find a quant by its name, in any case; UsageError with the nearest names."""
@@ -217,6 +219,9 @@ class _Table:
             raise self.wrong(f"`{key}` is {value}; the least is {least}")
         return value
 
+    def number(self, key: str) -> float | None:
+        return float(self._take(key, float, 0.0)) if key in self._left else None
+
     def flag(self, key: str, *, default: bool) -> bool:
         return bool(self._take(key, bool, default))
 
@@ -311,6 +316,7 @@ def _model(table: _Table, sources: _Origins) -> Model:
         licence=table.text("licence", default=""),
         home=table.text("home", _REPO, ""),
         note=table.text("note", default=""),
+        temperature=table.number("temperature"),
     )
     table.close()
     if model.gguf != bool(quants):

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,7 +73,7 @@ def _make(*, dev: bool) -> None:
     )
     if fresh or not _python().exists():
         _run(sys.executable, "-m", "venv", "--clear", str(VENV))
-    pip = (str(_python()), "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
+    pip = (str(_python()), "-m", "pip", "--disable-pip-version-check", "install", "-qq")
     # pip learnt dependency groups in 25.1; the one inside a fresh environment may be older.
     _run(*pip, "--upgrade", "pip>=25.1")
     group = ("--group", f"{ROOT / 'pyproject.toml'}:dev") if dev else ()
@@ -80,18 +81,34 @@ def _make(*, dev: bool) -> None:
 
 
 def _run(*argv: str) -> None:
+    """Run one step; on a terminal, count its seconds so that it can be seen to live."""
+    began = time.monotonic()
     try:
-        subprocess.run(argv, check=True, stdout=sys.stderr)
+        with subprocess.Popen(argv, stdout=sys.stderr) as step:
+            while True:
+                try:
+                    status = step.wait(1)
+                    break
+                except subprocess.TimeoutExpired:
+                    _count(time.monotonic() - began)
     except FileNotFoundError as error:
         sys.exit(f"error: {argv[0]} cannot be started.\n  why:  {error}")
-    except subprocess.CalledProcessError as error:
+    except KeyboardInterrupt:
+        sys.exit(130)
+    _count(0)
+    if status:
         sys.exit(
-            f"error: the environment could not be made (status {error.returncode}).\n"
+            f"error: the environment could not be made (status {status}).\n"
             "  why:  see the lines above; often the network, or python3-venv is not installed.\n"
             "  next: run the same command again; what was done is kept"
         )
-    except KeyboardInterrupt:
-        sys.exit(130)
+
+
+def _count(seconds: float) -> None:
+    """Show the seconds on a line of their own, or take that line away (0)."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r  {seconds:.0f} s" if seconds else "\r\x1b[K")
+        sys.stderr.flush()
 
 
 @contextmanager

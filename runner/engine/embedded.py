@@ -41,6 +41,8 @@ def _value(flag: Flag, given: str) -> Any:
             return given
         case "whole":
             return int(given)
+        case "real":
+            return float(given)
         case "set" | "unset":
             return flag.kind == "set"
         case "on-off":

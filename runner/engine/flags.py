@@ -5,14 +5,14 @@ to read this table: the planner asks it what may be passed.
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-Kind = Literal["text", "whole", "set", "unset", "on-off", "one-of", "name", "names", "keys", "types"]
+Kind = Literal["text", "whole", "real", "set", "unset", "on-off", "one-of", "name", "names", "keys", "types"]
 
 
 @dataclass(frozen=True, slots=True)
 class Flag:
     """One flag: the attribute of xllamacpp's CommonParams that it sets, and how.
 
-    `text` and `whole` take the value; `set` and `unset` take none; `on-off` takes a word;
+    `text`, `whole` and `real` take the value; `set` and `unset` take none; `on-off` takes a word;
     `one-of` is a member `prefix + VALUE` of xllamacpp's `enum`, `spelled` where the native name
     differs; `name` is a set of one, `names` a list of one; `keys` reads a file; `types` is a list of one
     member.
@@ -73,6 +73,7 @@ FLAGS: Final = {
     ),
     "--spec-draft-model": Flag("speculative.draft.mparams.path", "text"),
     "--spec-draft-n-max": Flag("speculative.draft.n_max", "whole"),
+    "--temp": Flag("sampling.temp", "real"),
     "--host": Flag("hostnames", "names"),
     "--port": Flag("port", "whole"),
     "--api-key-file": Flag("api_keys", "keys"),

@@ -208,6 +208,7 @@ def _settings(
         mtp_tokens=MTP_TOKENS if config.mtp else 0,
         repack=defaults.repack,
         alias=subject.name,
+        temperature=subject.temperature,
     )
 
 

@@ -57,6 +57,7 @@ class Settings:
     mtp_tokens: int = 0
     repack: bool = True
     alias: str = "model"
+    temperature: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,8 @@ def launch(files: EngineFiles, settings: Settings, flags: frozenset[str]) -> Lau
     ]
     if s.threads:
         wanted += [("--threads", str(s.threads)), ("--threads-batch", str(s.threads))]
+    if s.temperature is not None:
+        wanted.append(("--temp", f"{s.temperature:g}"))
     if s.load_mode:
         wanted.append(_load_mode(s.load_mode, flags))
     if not s.repack:

@@ -28,6 +28,7 @@ class Subject:
     variants: tuple[Variant, ...]
     projector_bytes: int = 0
     mtp_bytes: int = 0
+    temperature: float | None = None
 
 
 def from_model(model: Model) -> Subject | None:
@@ -42,4 +43,5 @@ def from_model(model: Model) -> Subject | None:
         ),
         projector_bytes=model.projector.bytes if model.projector else 0,
         mtp_bytes=model.mtp.bytes if model.mtp else 0,
+        temperature=model.temperature,
     )

@@ -21,6 +21,7 @@ from runner.tui.status import rate_text
 
 # While it thinks, its last lines are enough to follow; the whole is laid out when asked for.
 LIVE_THOUGHT_ROWS = 5
+QUESTION_CHARS = 8000  # of a pasted file, the beginning is enough to know it by
 # A live answer is many widgets; of a long one only the end stays live.
 SETTLE_CHARS = 4000
 
@@ -144,7 +145,10 @@ class TurnView(Vertical):
             for number, picture in enumerate(self.turn.pictures, 1)
         ]
         # Assembled, never parsed: what the user pasted may look like markup.
-        content = Content.assemble(*chips, Content(self.turn.text))
+        text = self.turn.text
+        content = Content.assemble(*chips, Content(text[:QUESTION_CHARS]))
+        if (left_out := len(text) - QUESTION_CHARS) > 0:
+            content += Content.styled(f"\n… and {left_out:,} more characters", "$foreground-muted")
         return content.rstrip("\n")
 
     async def sync(self, *, opened: bool, hold: bool = False) -> None:

@@ -13,7 +13,6 @@ from runner.talk.wire import Options
 from runner.tui.app import ChatApp
 from tests.fakes.sse_server import FakeHost
 
-
 LEFT = Path(sys.argv[2])
 
 

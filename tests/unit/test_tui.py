@@ -187,7 +187,7 @@ async def test_esc_stops_and_keeps_the_part_that_came():
 
 async def test_thinking_is_apart_and_folds_when_the_answer_starts():
     thinks, answers = Gate(), Gate()
-    script = [Think("deep thou"), Think("ghts"), thinks, Say("So."), answers, End()]
+    script: list[Step] = [Think("deep thou"), Think("ghts"), thinks, Say("So."), answers, End()]
     async with chat(script, [Think("more"), Say("Yes."), End()]) as c:
         await c.type("hi")
         await c.sees("▾ thinking · 2 tokens", "deep thoughts")
@@ -222,7 +222,7 @@ async def test_nothing_in_an_answer_is_obeyed():
 
 async def test_a_long_answer_settles_while_it_streams():
     gate = Gate()
-    blocks = [Say(f"Paragraph {n} of a long answer.\n\n") for n in range(400)]
+    blocks: list[Step] = [Say(f"Paragraph {n} of a long answer.\n\n") for n in range(400)]
     async with chat([*blocks, gate, Say("The end."), End()]) as c:
         await c.type("hi")
         await c.sees("Paragraph 399")
@@ -437,6 +437,15 @@ async def test_a_paste_is_text_and_bounded():
         await c.paste("x" * ((1 << 20) + 1))
         await c.sees("too long")
         assert c.app.composer.text == "two\nlines[2J"
+
+
+async def test_a_long_paste_is_sent_whole_and_shown_in_part():
+    async with chat() as c:
+        await c.paste("some words\n" * 2000)
+        await c.until(lambda: c.app.composer.text)
+        await c.type("")
+        await c.sees("thank you", "… and 13,999 more characters")
+        assert len(c.server.requests[0]["messages"][0]["content"]) == 21_999
 
 
 async def test_unsent_text_is_kept_and_comes_back(home):
