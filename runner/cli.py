@@ -1,5 +1,4 @@
-"""The command line: a table of commands, loaded one at a time, and the one place that ends in an
-exit code.
+"""The command line: a table of commands, and the one place that ends in an exit code.
 
 `steprun --help` must stay under 150 ms, so nothing but click is imported before a command runs.
 """

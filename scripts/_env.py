@@ -58,7 +58,7 @@ def _need_new_python() -> None:
             sys.exit(subprocess.call([found, *sys.argv]))
     sys.exit(
         "error: steprun needs Python 3.11 or newer.\n"
-        "  why:  this is Python %d.%d, and no newer one is on the PATH.\n"  # noqa: UP031
+        "  why:  this is Python %d.%d, and no newer one is on the PATH.\n"
         "  next: install one (python.org, your package manager, or: uv python install 3.13)"
         % sys.version_info[:2]
     )

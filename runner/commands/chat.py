@@ -30,7 +30,9 @@ STDIN_BYTES = 16 << 20  # sixteen times what 262,144 tokens of context can hold 
 @click.option("--demo", is_flag=True, help="A small model instead: 93 MB, runs anywhere.")
 @model_options
 @click.option("--effort", type=click.Choice(EFFORTS), help="How long to think.")
-@click.option("--max-tokens", type=click.IntRange(min=1), help="The longest answer, thinking included.")
+@click.option(
+    "--max-tokens", type=click.IntRange(min=1), help="The longest answer, thinking included."
+)
 @click.option("--temperature", type=click.FloatRange(0, 5), help="0 for always the same answer.")
 @click.option("--show-thinking", is_flag=True, help="Show the thinking (with -p: on stderr).")
 @click.option("--engine", default="embedded", show_default=True, help="Which engine runs it.")
@@ -40,7 +42,9 @@ STDIN_BYTES = 16 << 20  # sixteen times what 262,144 tokens of context can hold 
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The key of that server.",
 )
-@click.option("--resume", metavar="ID", is_flag=False, flag_value="latest", help="Go on with an earlier chat.")
+@click.option(
+    "--resume", metavar="ID", is_flag=False, flag_value="latest", help="Go on with an earlier chat."
+)
 def chat(**options: Any) -> int:
     """Talk to the model, in the terminal, with pictures.
 

@@ -96,7 +96,9 @@ def _python(_: Facts) -> Finding:
 
 def _machine(facts: Facts) -> Finding:
     m = facts.machine
-    found = f"{m.name}, {output.size(m.memory_bytes)}, an engine may use {output.size(m.limit_bytes)}"
+    found = (
+        f"{m.name}, {output.size(m.memory_bytes)}, an engine may use {output.size(m.limit_bytes)}"
+    )
     if m.warnings:
         return Finding("machine", "warn", f"{found}; {'; '.join(m.warnings)}", "steprun machine")
     return Finding("machine", "ok", found)
@@ -121,7 +123,10 @@ def _weights(facts: Facts) -> Finding:
         return Finding("weights", "ok", f"{model.title} {quant.name} is on this disk")
     size = output.size(sum(file.bytes for file in missing))
     return Finding(
-        "weights", "warn", f"{len(missing)} files of {quant.name} are not here ({size})", "steprun models"
+        "weights",
+        "warn",
+        f"{len(missing)} files of {quant.name} are not here ({size})",
+        "steprun models",
     )
 
 
@@ -138,7 +143,9 @@ def _folders(_: Facts) -> Finding:
 def _disk(_: Facts) -> Finding:
     cache: Path = local.hub_cache()
     there = next(p for p in (cache, *cache.parents) if p.exists())
-    return Finding("disk", "ok", f"{output.size(shutil.disk_usage(there).free)} free for weights in {cache}")
+    return Finding(
+        "disk", "ok", f"{output.size(shutil.disk_usage(there).free)} free for weights in {cache}"
+    )
 
 
 def _engine(_: Facts) -> Finding:
@@ -165,8 +172,15 @@ def _engine(_: Facts) -> Finding:
 def _terminal(_: Facts) -> Finding:
     size = shutil.get_terminal_size()
     if os.environ.get("TERM") == "dumb":
-        return Finding("terminal", "warn", "TERM is dumb: the chat needs a terminal", "export TERM=xterm-256color")
-    return Finding("terminal", "ok", f"{size.columns} x {size.lines}, TERM={os.environ.get('TERM', 'unset')}")
+        return Finding(
+            "terminal",
+            "warn",
+            "TERM is dumb: the chat needs a terminal",
+            "export TERM=xterm-256color",
+        )
+    return Finding(
+        "terminal", "ok", f"{size.columns} x {size.lines}, TERM={os.environ.get('TERM', 'unset')}"
+    )
 
 
 CHECKS = (_python, _machine, _plan, _weights, _folders, _disk, _engine, _terminal)

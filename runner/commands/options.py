@@ -30,12 +30,26 @@ def model_options(command: F) -> F:
     path = click.Path(dir_okay=False, path_type=Path)
     for option in reversed(
         (
-            click.option("--model", "-m", metavar="NAME|PATH", help="A model of the catalog, or a GGUF file."),
-            click.option("--quant", "-q", help="The quant, such as IQ4_XS (else the best that fits)."),
-            click.option("--ctx", type=_CTX, help="Context in tokens (else the longest that fits)."),
-            click.option("--kv", type=click.Choice(tuple(KV_BLOCK_BYTES)), help="Type of the KV cache."),
+            click.option(
+                "--model", "-m", metavar="NAME|PATH", help="A model of the catalog, or a GGUF file."
+            ),
+            click.option(
+                "--quant", "-q", help="The quant, such as IQ4_XS (else the best that fits)."
+            ),
+            click.option(
+                "--ctx", type=_CTX, help="Context in tokens (else the longest that fits)."
+            ),
+            click.option(
+                "--kv", type=click.Choice(tuple(KV_BLOCK_BYTES)), help="Type of the KV cache."
+            ),
             click.option("--ubatch", type=click.IntRange(32, 8192), help="Micro-batch in tokens."),
-            click.option("--parallel", type=click.IntRange(1, 64), default=1, help="Slots.", show_default=True),
+            click.option(
+                "--parallel",
+                type=click.IntRange(1, 64),
+                default=1,
+                help="Slots.",
+                show_default=True,
+            ),
             click.option(
                 "--profile",
                 type=click.Choice([str(p) for p in Profile]),
@@ -45,7 +59,11 @@ def model_options(command: F) -> F:
             ),
             click.option("--projector", type=path, help="The projector's GGUF, for --model PATH."),
             click.option("--mtp", type=path, help="The draft heads' GGUF, for --model PATH."),
-            click.option("--allow-paging", is_flag=True, help="Start even if weights must stay on disk (slow)."),
+            click.option(
+                "--allow-paging",
+                is_flag=True,
+                help="Start even if weights must stay on disk (slow).",
+            ),
         )
     ):
         command = option(command)

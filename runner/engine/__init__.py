@@ -1,0 +1,1 @@
+"""Engines: recipes, the embedded one, its guard and its supervisor."""

@@ -5,7 +5,9 @@ to read this table: the planner asks it what may be passed.
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-Kind = Literal["text", "whole", "real", "set", "unset", "on-off", "one-of", "name", "names", "keys", "types"]
+Kind = Literal[
+    "text", "whole", "real", "set", "unset", "on-off", "one-of", "name", "names", "keys", "types"
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,7 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     log = BoundedLog(args.log)
     try:
-        engine = subprocess.Popen(  # noqa: PLW1509 - preexec is safe here: no thread runs yet
+        engine = subprocess.Popen(
             args.engine,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

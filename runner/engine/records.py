@@ -24,9 +24,10 @@ class Record:
     owner: int
     owner_started: float
     total_bytes: int
+    base_url: str = ""
 
 
-def write(path: Path, pid: int, total_bytes: int) -> None:
+def write(path: Path, pid: int, total_bytes: int, base_url: str) -> None:
     """Write down an engine that this process has just started."""
     with contextlib.suppress(psutil.Error):
         me = psutil.Process()
@@ -36,6 +37,7 @@ def write(path: Path, pid: int, total_bytes: int) -> None:
             owner=me.pid,
             owner_started=me.create_time(),
             total_bytes=total_bytes,
+            base_url=base_url,
         )
         write_private(path, json.dumps(asdict(record)))
 

@@ -18,6 +18,7 @@ from typing import Self
 
 import httpx2
 import psutil
+from filelock import FileLock
 
 from runner import paths
 from runner.endpoint import Endpoint
@@ -32,6 +33,7 @@ POLL_S = 0.05
 # No line of log, no processor time and no byte read for so long: the engine hangs. Loads of
 # 105 GB through mmap take minutes, but never without reading.
 STALL_S = 120.0
+START_S = 10.0  # starting a process takes milliseconds; somebody else's start may be ahead
 STOP_S = 8.0  # the guard's own grace is 5 s
 
 
@@ -98,9 +100,27 @@ class Engine:
         await self.stop()
 
     def _start(self) -> None:
-        where = self._where
         folder = make_private_dir(paths.state_dir() / "engines")
-        records.sweep(folder)
+        # Two starts at once must see each other's record.
+        with FileLock(folder / "start.lock", timeout=START_S):
+            self._check_room(records.sweep(folder))
+            self._spawn(folder)
+
+    def _check_room(self, others: list[records.Record]) -> None:
+        """Refuse where this engine and those that run would overcommit the machine together."""
+        held = sum(other.total_bytes for other in others)
+        memory = psutil.virtual_memory().total
+        if held and held + self._spec.total_bytes > memory:
+            gib = 1 << 30
+            raise Refused(
+                f"Another engine of steprun runs already and holds {held / gib:.1f} GiB.",
+                why=f"With this one ({self._spec.total_bytes / gib:.1f} GiB) it would be more than "
+                f"the {memory / gib:.1f} GiB of this machine.",
+                next=f"Talk to that one: steprun chat --url {others[0].base_url} - or close it first",
+            )
+
+    def _spawn(self, folder: Path) -> None:
+        where = self._where
         port = where.port or free_port(where.host)
         name = f"{os.getpid()}-{secrets.token_hex(3)}"
         self.log_path = make_private_dir(paths.state_dir() / "logs") / f"engine-{name}.log"
@@ -140,7 +160,7 @@ class Engine:
         if first[:1] == [b"pid"]:
             self.pid = int(first[1])
             self._record = folder / f"{name}.json"
-            records.write(self._record, self.pid, self._spec.total_bytes)
+            records.write(self._record, self.pid, self._spec.total_bytes, self.endpoint.base_url)
 
     async def wait_ready(self, on_wait: Callable[[float], None] = lambda _: None) -> None:
         """Return once the engine answers `/health` with 200.

@@ -73,8 +73,8 @@ def _adapter(row: dict[str, object]) -> _Adapter:
 def _registry_size(value: object) -> int | None:
     """Return a registry value in bytes: a number, a negative 32-bit number, or raw bytes."""
     if isinstance(value, list):
-        small = [part for part in value if isinstance(part, int) and 0 <= part <= 255]  # noqa: PLR2004
-        whole = len(small) == len(value) <= 8  # noqa: PLR2004 - 64 bits
+        small = [part for part in value if isinstance(part, int) and 0 <= part <= 255]
+        whole = len(small) == len(value) <= 8
         return size(str(int.from_bytes(bytes(small), "little"))) if whole else None
     text = text_of(value)
     negative = re.fullmatch(r"-[0-9]{1,10}", text)

@@ -321,9 +321,7 @@ def _search(
     machine: Machine, subject: Subject, ask: Ask, defaults: RunDefaults
 ) -> Candidate | None:
     """Return the best candidate that fits another ask."""
-    candidates = (
-        (v, c) for v in _variants(subject, ask) for c in _configs(subject, ask, defaults)
-    )
+    candidates = ((v, c) for v in _variants(subject, ask) for c in _configs(subject, ask, defaults))
     return _first_fit(machine, subject, candidates, ask)
 
 

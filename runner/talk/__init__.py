@@ -1,0 +1,1 @@
+"""Speaking to a server: events, dialects, pictures, sessions."""

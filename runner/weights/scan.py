@@ -67,7 +67,7 @@ TENSOR_TYPES: dict[int, tuple[str, int, int]] = {
 
 def shown(text: str) -> str:
     """Return a name from an untrusted file as it may be printed: short, and no control codes."""
-    return ascii(text if len(text) <= 80 else text[:77] + "...")  # noqa: PLR2004 - a line's width
+    return ascii(text if len(text) <= 80 else text[:77] + "...")
 
 
 def other_format(head: bytes) -> str:

@@ -314,5 +314,5 @@ def _sync_folder(folder: Path) -> None:
 
 def _size(count: int) -> str:
     """Return a size for people, in decimal units as the hub shows them."""
-    value, unit = (count / 1e9, "GB") if count >= 1e9 else (count / 1e6, "MB")  # noqa: PLR2004
-    return f"{value:.1f} {unit}" if value < 100 else f"{value:.0f} {unit}"  # noqa: PLR2004
+    value, unit = (count / 1e9, "GB") if count >= 1e9 else (count / 1e6, "MB")
+    return f"{value:.1f} {unit}" if value < 100 else f"{value:.0f} {unit}"

@@ -125,7 +125,7 @@ def _uniform(tensor: Tensor) -> Weights:
     raw = np.random.PCG64(int.from_bytes(seed)).random_raw(math.prod(tensor.shape))
     gain = next((g for pattern, g in _GAINS if fnmatchcase(tensor.name, pattern)), 1.0)
     # A convolution's kernel is (x, y, in, out), an expert matrix is (in, out, expert).
-    convolution = len(tensor.shape) == 4  # noqa: PLR2004
+    convolution = len(tensor.shape) == 4
     inputs = math.prod(tensor.shape[:-1]) if convolution else tensor.shape[0]
     centred = (raw >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24) - np.float32(0.5)
     scaled: Weights = centred * np.float32(gain * math.sqrt(12 / inputs))

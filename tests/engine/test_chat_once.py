@@ -13,7 +13,9 @@ import pytest
 pytestmark = pytest.mark.engine
 
 
-def steprun(*arguments: str, stdin: str | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def steprun(
+    *arguments: str, stdin: str | None = None, timeout: float = 120
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "runner", *arguments],
         input=stdin,
@@ -30,8 +32,11 @@ def test_the_demo_answers_in_english(demo_here: Path) -> None:
         *("chat", "--demo", "-p", "Name three colours.", "--temperature", "0", "--max-tokens", "60")
     )
     assert ran.returncode == 0, ran.stderr
-    assert {"red", "blue", "green"} & set(ran.stdout.lower().replace(",", " ").replace(":", " ").split())
-    assert list((demo_here / "state" / "engines").iterdir()) == []
+    assert {"red", "blue", "green"} & set(
+        ran.stdout.lower().replace(",", " ").replace(":", " ").split()
+    )
+    left = {path.name for path in (demo_here / "state" / "engines").iterdir()}
+    assert left <= {"start.lock"}
 
 
 def test_a_question_on_stdin(demo_here: Path) -> None:
@@ -83,7 +88,9 @@ def test_all_thinking_and_no_answer_is_said(tiny: Path) -> None:
         (b"GGUF\x03\0\0\0", 4, ""),
     ],
 )
-def test_a_file_that_is_no_model(tmp_path: Path, content: bytes | None, code: int, word: str) -> None:
+def test_a_file_that_is_no_model(
+    tmp_path: Path, content: bytes | None, code: int, word: str
+) -> None:
     path = tmp_path / "model.gguf"
     if content is not None:
         path.write_bytes(content)
@@ -168,7 +175,8 @@ def test_ctrl_c_in_mid_answer(demo_here: Path) -> None:
     assert err.decode().strip().splitlines()[-1] == "interrupted"
     assert b"Traceback" not in err
     assert ended(engine, 1)
-    assert list((demo_here / "state" / "engines").iterdir()) == []
+    left = {path.name for path in (demo_here / "state" / "engines").iterdir()}
+    assert left <= {"start.lock"}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")

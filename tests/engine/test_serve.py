@@ -83,7 +83,11 @@ def test_a_picture_costs_what_we_say(served: Served, size: tuple[int, int]) -> N
 
 def test_two_pictures_cost_twice(served: Served) -> None:
     plain = ask(served, "Hello", max_tokens=1).usage.prompt_tokens
-    parts = [picture_part(300, 300), picture_part(500, 400, "blue"), {"type": "text", "text": "Hello"}]
+    parts = [
+        picture_part(300, 300),
+        picture_part(500, 400, "blue"),
+        {"type": "text", "text": "Hello"},
+    ]
     assert ask(served, parts, max_tokens=1).usage.prompt_tokens - plain == 2 * 171
 
 

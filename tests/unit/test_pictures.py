@@ -61,7 +61,9 @@ def test_a_good_picture_is_passed_on_unchanged(tmp_path: Path, suffix: str) -> N
 def test_webp_becomes_png(tmp_path: Path) -> None:
     picture = load_picture(save(tmp_path / "a.webp", Image.new("RGB", (64, 48), "red")))
     assert picture.mime == "image/png"
-    assert Image.open(io.BytesIO(picture.data)).getpixel((0, 0)) == pytest.approx((255, 0, 0), abs=9)
+    assert Image.open(io.BytesIO(picture.data)).getpixel((0, 0)) == pytest.approx(
+        (255, 0, 0), abs=9
+    )
 
 
 def test_exif_orientation_is_applied(tmp_path: Path) -> None:
@@ -98,11 +100,15 @@ def png_claiming(width: int, height: int) -> bytes:
     """A PNG of some 60 bytes whose header promises `width` x `height` pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     data = zlib.compress(b"\0" * 100)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    )
 
 
 def test_a_decompression_bomb_is_refused_without_unpacking() -> None:
@@ -154,7 +160,9 @@ def test_a_folder_a_missing_file_and_a_pipe_are_refused(tmp_path: Path) -> None:
             load_picture(tmp_path / "pipe")
 
 
-def test_a_file_that_is_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_too_long_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(images, "FILE_BYTES", 1 << 20)
     path = tmp_path / "x.png"
     path.write_bytes(b"\0" * ((1 << 20) + 1))

@@ -117,7 +117,12 @@ def test_thinking_is_not_sent_back() -> None:
 @pytest.mark.parametrize(
     ("status", "message", "kind", "error"),
     [
-        (400, "the request exceeds the available context size", "exceed_context_size_error", Refused),
+        (
+            400,
+            "the request exceeds the available context size",
+            "exceed_context_size_error",
+            Refused,
+        ),
         (401, "Invalid API Key", "authentication_error", Refused),
         (500, "image input is not supported - hint: provide the mmproj", "server_error", Refused),
         (400, "'messages' is required", "invalid_request_error", UsageError),
