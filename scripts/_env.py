@@ -53,14 +53,14 @@ def _need_new_python() -> None:
     if sys.version_info >= OLDEST:
         return
     for minor in (14, 13, 12, 11):
-        found = shutil.which("python3.%d" % minor)  # noqa: UP031 - this line runs on old Pythons
+        found = shutil.which(f"python3.{minor}")
         if found:
             sys.exit(subprocess.call([found, *sys.argv]))
+    version = ".".join(str(part) for part in sys.version_info[:2])
     sys.exit(
         "error: steprun needs Python 3.11 or newer.\n"
-        "  why:  this is Python %d.%d, and no newer one is on the PATH.\n"
+        f"  why:  this is Python {version}, and no newer one is on the PATH.\n"
         "  next: install one (python.org, your package manager, or: uv python install 3.13)"
-        % sys.version_info[:2]
     )
 
 

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -72,9 +71,9 @@ def smol() -> Path:
 
 
 @pytest.fixture
-def demo_here(home: Path, smol: Path) -> Iterator[Path]:
+def demo_here(home: Path, smol: Path) -> Path:
     """Let the demo be on disk already in this test's home."""
     place = home / "cache" / "models" / "smollm2-135m" / smol.name
     place.parent.mkdir(parents=True)
     place.symlink_to(smol)
-    yield home
+    return home

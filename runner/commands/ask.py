@@ -9,7 +9,7 @@ from runner.talk.client import stream
 from runner.talk.events import Failed, Finished, PromptProgress, Reasoning, Text, Usage
 from runner.talk.host import ChatSetup, Host, reason_of
 from runner.talk.images import load_picture
-from runner.talk.text import printable
+from runner.talk.text import clean
 from runner.talk.wire import Message
 
 
@@ -69,7 +69,7 @@ async def _print_answer(setup: ChatSetup, host: Host, message: Message, status: 
                 thought += 1
                 if setup.show_thinking:
                     status.clear()
-                    click.secho(printable(text), dim=True, nl=False, err=True)
+                    click.secho(clean(text), dim=True, nl=False, err=True)
                 else:
                     status.show(f"thinking ... {thought} tokens")
             case Text(text):
@@ -77,7 +77,7 @@ async def _print_answer(setup: ChatSetup, host: Host, message: Message, status: 
                     click.echo(err=True)
                 status.clear()
                 said += 1
-                last = printable(text) if terminal else text
+                last = clean(text) if terminal else text
                 sys.stdout.write(last)
                 sys.stdout.flush()
             case Usage():

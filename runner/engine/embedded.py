@@ -79,9 +79,9 @@ def main(argv: Sequence[str]) -> int:
         apply(params, argv)
         server = xllamacpp.Server(params)
     except (ValueError, RuntimeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"error: {error}\n")
         return 1
-    print(f"embedded engine ready on {server.listening_address}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"embedded engine ready on {server.listening_address}\n")
     threading.Event().wait()
     return 0
 

@@ -1,5 +1,6 @@
-"""The flags of llama-server that the embedded engine takes, as data. No native code is needed
-to read this table: the planner asks it what may be passed.
+"""The flags of llama-server that the embedded engine takes, as data.
+
+No native code is needed to read this table: the planner asks it what may be passed.
 """
 
 from dataclasses import dataclass, field
@@ -16,8 +17,8 @@ class Flag:
 
     `text`, `whole` and `real` take the value; `set` and `unset` take none; `on-off` takes a word;
     `one-of` is a member `prefix + VALUE` of xllamacpp's `enum`, `spelled` where the native name
-    differs; `name` is a set of one, `names` a list of one; `keys` reads a file; `types` is a list of one
-    member.
+    differs; `types` is a list of one such; `name` is a set of one, `names` a list of one; `keys`
+    reads a file.
     """
 
     path: str

@@ -94,7 +94,8 @@ def main(argv: list[str]) -> int:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            preexec_fn=_in_child if sys.platform == "linux" else None,
+            # Safe here: no thread runs yet.
+            preexec_fn=_in_child if sys.platform == "linux" else None,  # noqa: PLW1509
         )
     except OSError as error:
         log.write(f"cannot start {args.engine[0]}: {error}\n".encode())

@@ -116,7 +116,7 @@ class Engine:
                 f"Another engine of steprun runs already and holds {held / gib:.1f} GiB.",
                 why=f"With this one ({self._spec.total_bytes / gib:.1f} GiB) it would be more than "
                 f"the {memory / gib:.1f} GiB of this machine.",
-                next=f"Talk to that one: steprun chat --url {others[0].base_url} - or close it first",
+                next=f"Talk to that one: steprun chat --url {others[0].base_url} - or close it",
             )
 
     def _spawn(self, folder: Path) -> None:
@@ -239,7 +239,7 @@ class Engine:
         if guard is not None:
             self._ask_to_stop(guard)
             deadline = time.monotonic() + STOP_S
-            while guard.poll() is None and time.monotonic() < deadline:
+            while guard.poll() is None and time.monotonic() < deadline:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.02)
             if guard.poll() is None:
                 records.kill(self.pid)

@@ -87,8 +87,9 @@ class Plan:
 
 
 def choose(machine: Machine, subject: Subject, ask: Ask, defaults: RunDefaults) -> Plan:
-    """Decide. `defaults` are the backend's run-time defaults. Raises UsageError for an ask
-    that names what does not exist.
+    """Decide. `defaults` are the backend's run-time defaults.
+
+    Raises UsageError for an ask that names what does not exist.
     """
     tried = [(v, c) for v in _variants(subject, ask) for c in _configs(subject, ask, defaults)]
     if not tried:

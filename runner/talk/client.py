@@ -1,4 +1,4 @@
-"""Speaks to a server: one request in, a stream of events out. Never raises for the server's sake."""
+"""Speaks to a server: one request in, a stream of events out; failures are events too."""
 
 import contextlib
 import json

@@ -1,6 +1,7 @@
 """What a chat needs to know of where it talks to, whoever runs it."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -8,8 +9,12 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from runner.endpoint import Endpoint
-from runner.errors import SteprunError
+from runner.errors import Refused, SteprunError, UsageError
 from runner.talk.wire import Options
+
+# A dying engine closes its connections a moment before its guard sees it end.
+DEATH_S = 1.0
+POLL_S = 0.05
 
 
 class Host(Protocol):
@@ -57,17 +62,15 @@ class Remote:
 
 
 async def reason_of(host: Host, error: SteprunError) -> SteprunError:
-    """Return why an answer failed: the death of our own engine explains more than a lost line.
-
-    The connection breaks a moment before the process is known to have ended.
-    """
-    if not host.endpoint.owned:
-        return error
-    for _ in range(20):
-        if not host.alive():
-            return host.verdict()
-        await asyncio.sleep(0.05)
-    return error
+    """Return why an answer failed: the death of our own engine explains more than a lost line."""
+    if not host.endpoint.owned or isinstance(error, Refused | UsageError):
+        return error  # a refusal is the word of a living engine
+    deadline = time.monotonic() + DEATH_S
+    while host.alive():
+        if time.monotonic() > deadline:
+            return error
+        await asyncio.sleep(POLL_S)
+    return await asyncio.to_thread(host.verdict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ def picture_from_bytes(data: bytes, name: str) -> Picture:
 
     A PNG or JPEG that needs nothing is passed on unchanged. Raises `BadFile`.
     """
-    from PIL import Image, ImageOps  # noqa: PLC0415 - 60 ms, only where there is a picture
+    from PIL import Image, ImageOps, UnidentifiedImageError  # noqa: PLC0415 - 60 ms, only where there is a picture
 
     try:
         with warnings.catch_warnings():
@@ -74,7 +74,7 @@ def picture_from_bytes(data: bytes, name: str) -> Picture:
         raise
     except Image.DecompressionBombError as error:
         raise _bad(name, "It would unpack to far too many pixels.") from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise _bad(name, "It is not a PNG, JPEG or WebP picture.") from error
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
         raise _bad(name, f"It is damaged or cut short ({error}).") from error

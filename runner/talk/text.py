@@ -1,12 +1,36 @@
-"""A model's words are untrusted: what may reach a terminal, and what may not. Pure."""
+"""Makes untrusted text safe to show and to keep: model output, pasted text, file names. Pure.
 
-# C0 and C1 controls but for tab and line feed: they move cursors, set titles, paste, ring bells.
-_CONTROLS = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"}
-# Marks that reorder what is shown, so that a text reads differently from what it is.
-_BIDI = dict.fromkeys((0x202A, 0x202B, 0x202C, 0x202D, 0x202E, 0x2066, 0x2067, 0x2068, 0x2069))
-_DROP = {**_CONTROLS, **_BIDI}
+A terminal obeys control characters and hides text behind direction overrides; neither may come
+from a model or from a file name.
+"""
+
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+NAME_LENGTH = 40
+
+_REMOVED = [
+    *(code for code in range(0x20) if code not in {0x09, 0x0A}),
+    *range(0x7F, 0xA0),
+    *range(0x202A, 0x202F),  # direction overrides: they can make "gpj.exe" read "exe.jpg"
+    *range(0x2066, 0x206A),
+]
+_TABLE: dict[int, str | None] = {
+    **dict.fromkeys(_REMOVED),
+    0x2028: "\n",
+    0x2029: "\n",
+    # Half a character: it can be neither encoded nor written to a terminal.
+    **dict.fromkeys(range(0xD800, 0xE000), REPLACEMENT),
+}
 
 
-def printable(text: str) -> str:
-    """Return the text without what a terminal would obey instead of show."""
-    return text.translate(_DROP)
+def clean(text: str) -> str:
+    """Return the text with plain newlines and without control characters."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").translate(_TABLE)
+
+
+def clean_name(name: str, length: int = NAME_LENGTH) -> str:
+    """Return a name for one line, its middle left out where it is long."""
+    name = " ".join(clean(name).split()) or "picture"
+    if len(name) <= length:
+        return name
+    half = (length - 1) // 2
+    return f"{name[:half]}…{name[-(length - 1 - half) :]}"

@@ -17,8 +17,8 @@ from runner.talk.events import (
     Usage,
 )
 from runner.talk.sessions import Entry
+from runner.talk.text import clean, clean_name
 from runner.talk.wire import Message, Picture
-from runner.tui.clean import clean, clean_name
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -126,11 +126,11 @@ class Turn:
             self.thought_tokens + self.answer_tokens - 1,
             self.latest_at - self.began_at,
         )
-        return tokens / seconds if tokens > 0 and seconds > 0.2 else 0.0  # noqa: PLR2004
+        return tokens / seconds if tokens > 0 and seconds > 0.2 else 0.0
 
     def thought_rate(self) -> float:
         """Return the tokens per second of the thinking."""
-        enough = self.thought_tokens > 1 and self.thought_s > 0.2  # noqa: PLR2004
+        enough = self.thought_tokens > 1 and self.thought_s > 0.2
         return (self.thought_tokens - 1) / self.thought_s if enough else 0.0
 
     def context_used(self) -> int:

@@ -130,8 +130,10 @@ def test_step_itself_is_refused_with_its_ledger() -> None:
 def start_long_answer(home: Path) -> tuple[subprocess.Popen[bytes], psutil.Process]:
     """Start `chat -p` on a long answer; return it and its engine once words arrive."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "runner", "chat", "--demo", "-p", "Write a very long story."]
-        + ["--temperature", "0", "--max-tokens", "4000"],
+        [
+            *(sys.executable, "-m", "runner", "chat", "--demo", "-p", "Write a very long story."),
+            *("--temperature", "0", "--max-tokens", "4000"),
+        ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -130,8 +130,10 @@ def test_a_page_elsewhere_may_not_read_the_answers(served: Served) -> None:
 def test_a_port_in_use_is_refused_at_once(served: Served, tiny: Path) -> None:
     port = served.url.rsplit(":", 1)[1]
     ran = subprocess.run(
-        [sys.executable, "-m", "runner", "serve", "--port", port]
-        + ["--model", str(tiny / "tiny-step.gguf")],
+        [
+            *(sys.executable, "-m", "runner", "serve", "--port", port),
+            *("--model", str(tiny / "tiny-step.gguf")),
+        ],
         capture_output=True,
         text=True,
         timeout=30,

@@ -21,7 +21,7 @@ async def open_host() -> AsyncIterator[FakeHost]:
     try:
         yield FakeHost(sys.argv[1])
     finally:
-        LEFT.write_text("left")  # noqa: ASYNC240 - it is leaving
+        LEFT.write_text("left")
 
 
 if __name__ == "__main__":

@@ -149,14 +149,14 @@ def test_what_is_no_picture_is_refused(tmp_path: Path, data: bytes, why: str) ->
 
 
 def test_a_folder_a_missing_file_and_a_pipe_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadFile, match=".+"):
+    with pytest.raises(BadFile, match="cannot be taken"):
         load_picture(tmp_path)
     with pytest.raises(BadFile) as caught:
         load_picture(tmp_path / "missing.png")
     assert "No such file" in caught.value.why
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")
-        with pytest.raises(BadFile, match=".+"):
+        with pytest.raises(BadFile, match="cannot be taken"):
             load_picture(tmp_path / "pipe")
 
 

@@ -111,7 +111,7 @@ async def test_an_engine_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch)
 async def test_a_crash_after_ready_is_told_apart(home: Path) -> None:
     async with fake("good") as engine:
         await engine.wait_ready()
-        with pytest.raises(OSError, match=".+"):
+        with pytest.raises(OSError):  # noqa: PT011 - whichever way the line breaks
             urllib.request.urlopen(engine.endpoint.base_url + "/die", timeout=5)
         while engine.alive():
             await asyncio.sleep(0.01)

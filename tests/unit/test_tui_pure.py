@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from runner.errors import SteprunError
 from runner.talk.events import Failed, Finished, PromptProgress, Reasoning, Text, Usage
 from runner.talk.sessions import Entry
+from runner.talk.text import clean, clean_name
 from runner.talk.wire import Message, Picture
 from runner.tui import model
 from runner.tui.app import ChatApp
-from runner.tui.clean import clean, clean_name
 from runner.tui.clipboard import copy_command
 from runner.tui.commands import COMMANDS, parse_command
 from runner.tui.help import help_content
@@ -320,7 +320,7 @@ async def test_the_keeper_tells_and_lets_go():
     news: list[News] = []
     keeper = Keeper(hosts, news.append)
     keeper.start()
-    while not keeper.alive():  # noqa: ASYNC110 - one turn of the loop at a time
+    while not keeper.alive():
         await asyncio.sleep(0)
     assert isinstance(news[-1], Ready)
     await keeper.restart()
