@@ -1,6 +1,5 @@
-"""The chat in a real terminal: signals, bracketed paste, what stands on the screen."""
+"""The chat on a real terminal, its engine a fake: signals, bracketed paste, what is on the screen."""
 
-import os
 import signal
 import sys
 import time
@@ -12,70 +11,23 @@ from runner.talk.sessions import Draft, Session
 from runner.tui.model import TIMES
 from tests.fakes.sse_server import FakeServer, Gate, Say
 
-pexpect = pytest.importorskip("pexpect")
-pyte = pytest.importorskip("pyte")
+pytest.importorskip("pexpect")
+
+from tests.terminal.screen import PATIENCE_S, ROOT, Terminal as Screen
 
 pytestmark = [
     pytest.mark.terminal,
     pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX's"),
 ]
-ROOT = Path(__file__).parents[2]
-PATIENCE_S = 30.0
 
 
-class Terminal:
-    """A chat in a pseudo-terminal, and its screen."""
+class Terminal(Screen):
+    """The chat with the fake engine at `url`."""
 
-    def __init__(self, url: str, home: Path, *, size=(24, 80), session: str = "", **env: str):
+    def __init__(self, url: str, home: Path, **env: str) -> None:
         self.left = home / "left"
-        self.screen = pyte.Screen(size[1], size[0])
-        self._stream = pyte.Stream(self.screen)
-        argv = [str(ROOT / "tests/fakes/chat_program.py"), url, str(self.left)]
-        self.child = pexpect.spawn(
-            sys.executable,
-            [*argv, session] if session else argv,
-            dimensions=size,
-            encoding="utf-8",
-            codec_errors="replace",
-            env={
-                **{key: value for key, value in os.environ.items() if key != "NO_COLOR"},
-                "STEPRUN_HOME": str(home),
-                "PYTHONPATH": str(ROOT),
-                "TERM": "xterm-256color",
-                **env,
-            },
-        )
-        self.raw = ""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        if not self.child.closed:
-            self.child.close(force=True)
-
-    def read(self) -> None:
-        try:
-            text = self.child.read_nonblocking(65536, timeout=0.1)
-        except (pexpect.TIMEOUT, pexpect.EOF):
-            return
-        self.raw += text
-        # pyte takes the private CSI sequences of newer terminals for text.
-        self._stream.feed(text)
-
-    def until(self, condition) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while not condition():
-            assert time.monotonic() < deadline, "\n".join(self.screen.display)
-            self.read()
-
-    def sees(self, *texts: str) -> None:
-        self.until(lambda: all(text in "\n".join(self.screen.display) for text in texts))
-
-    def ended(self) -> int:
-        self.until(lambda: not self.child.isalive())
-        self.read()
-        return int(self.child.exitstatus)
+        program = str(ROOT / "tests/fakes/chat_program.py")
+        super().__init__(program, url, str(self.left), home=home, **env)
 
     def session(self) -> Session:
         [draft] = (self.left.parent / "data" / "sessions").glob("*.draft.json")
