@@ -1,7 +1,6 @@
 """From a request to a plan to files on this disk: what `plan`, `chat` and `serve` share."""
 
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -126,7 +125,7 @@ def _own_subject(request: ModelRequest) -> tuple[Subject, EngineFiles]:
     projector = request.projector or _beside(shards[0])
     tensors = gguf.weights_bytes(headers)
     geometry = gguf.geometry(headers[0])
-    variant = Variant(_quant_name(path), tensors.trunk, files=len(shards))
+    variant = Variant(_quant_name(headers), tensors.trunk, files=len(shards))
     own_heads = tensors.mtp
     if request.mtp is not None:
         own_heads = _part(request.mtp, "mtp")
@@ -171,13 +170,13 @@ def _part(path: Path | None, role: str) -> int:
     return path.stat().st_size
 
 
-def _quant_name(path: Path) -> str:
-    """Return the quant that a file name claims: the last part that looks like one."""
-    stem = path.stem.split("-00001-of-")[0]
-    parts = [p for p in stem.replace(".", "-").split("-") if p[:1].upper() in "QIFBTM"]
-    known = ("Q", "IQ", "F16", "F32", "BF16", "TQ", "MXFP4")
-    named = [p for p in parts if p.upper().startswith(known) and any(c.isdigit() for c in p)]
-    return named[-1].upper() if named else "as it is"
+def _quant_name(headers: Sequence[gguf.Header]) -> str:
+    """Return the type that most of the weights have: file names promise what they like."""
+    sizes: Counter[str] = Counter()
+    for header in headers:
+        for tensor in header.tensors:
+            sizes[tensor.type] += tensor.bytes
+    return sizes.most_common(1)[0][0] if sizes else "empty"
 
 
 def _wanted(prepared: Prepared) -> tuple[ModelFile, ...]:
