@@ -1,6 +1,8 @@
 """From a request to a plan to files on this disk: what `plan`, `chat` and `serve` share."""
 
 import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
