@@ -10,7 +10,11 @@ from runner.errors import Refused
 def make_private_dir(path: Path) -> Path:
     """Make a folder for this user's eyes only, and return it."""
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # mkdir's own `parents` would leave the folders in between open to others.
+        for folder in reversed([path, *path.parents]):
+            if not folder.exists():
+                folder.mkdir(mode=0o700, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)  # says what is wrong where it is no folder
     except OSError as error:
         raise cannot_write(path, error) from error
     return path

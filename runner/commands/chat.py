@@ -132,7 +132,7 @@ def _setup(
     from runner.commands.prepare import EMBEDDED, backend_notice, make_plan, ready_spec
     from runner.engine.supervisor import Engine
 
-    prepared = make_plan(request)
+    prepared = make_plan(request, to_run=True)
     spec = ready_spec(prepared)
     plan = prepared.plan
     open_host: Callable[[], AbstractAsyncContextManager[Host]] = lambda: Engine(EMBEDDED, spec)  # noqa: E731

@@ -15,7 +15,7 @@ from runner.engine import recipe
 from runner.engine.flags import FLAGS
 from runner.errors import BadFile, Refused
 from runner.machine import capture
-from runner.machine.facts import Backend, Machine
+from runner.machine.facts import Backend, Machine, Platform, on_processor
 from runner.machine.probe import detect
 from runner.plan.choose import Plan, Profile, choose
 from runner.plan.launch import EngineFiles, LaunchSpec, launch
@@ -42,10 +42,17 @@ class Prepared:
         return f"{self.model.title if self.model else self.plan.subject.name}"
 
 
-def make_plan(request: ModelRequest, machine_from: str | None = None) -> Prepared:
-    """Plan for this machine, or for the machine of a capture."""
+def make_plan(
+    request: ModelRequest, machine_from: str | None = None, *, to_run: bool = False
+) -> Prepared:
+    """Plan for this machine, or for the machine of a capture.
+
+    `to_run`: for the engine that is here, which may not be able to use the accelerator.
+    """
     reader = capture.Replay(capture.load(Path(machine_from))) if machine_from else capture.Live()
     found = detect(reader)
+    if to_run and found.backend not in _able(found):
+        found = on_processor(found)
     own_files: EngineFiles | None = None
     model: Model | None = None
     if _is_path(request.model):
@@ -93,14 +100,17 @@ def refuse(prepared: Prepared) -> None:
     )
 
 
+def _able(machine: Machine) -> set[Backend]:
+    return EMBEDDED_BACKENDS.get(machine.os, {Backend.CPU})
+
+
 def backend_notice(machine: Machine) -> str:
-    """Say where the embedded engine cannot use this machine's accelerator; empty if it can."""
-    able = EMBEDDED_BACKENDS.get(machine.os, {Backend.CPU})
-    if machine.backend in able:
+    """Say where the embedded engine leaves this machine's accelerator idle; empty if not."""
+    if machine.backend is not Backend.CPU or machine.platform is Platform.CPU:
         return ""
     return (
-        f"The embedded engine computes on the processor here, not with {machine.backend}: "
-        "expect a small part of this machine's speed."
+        f"The embedded engine computes on the processor: {machine.name} could do far better "
+        "with an engine built for it."
     )
 
 

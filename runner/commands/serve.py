@@ -38,7 +38,7 @@ def serve(
     from runner.commands.prepare import backend_notice, launch_line, make_plan, ready_spec, refuse
     from runner.engine.supervisor import Where, check_port
 
-    prepared = make_plan(take_request(options, demo=demo))
+    prepared = make_plan(take_request(options, demo=demo), to_run=True)
     local = _is_loopback(host)
     if dry_run:
         if not prepared.plan.fits:

@@ -1,10 +1,15 @@
 """What a computer is, as frozen facts. Pure: no I/O, no probing."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 SCHEMA = "steprun.machine/1"
+
+
+# What the system needs beside an engine in main memory, where nothing larger is known to be
+# needed: a desktop's own growth. Arithmetic, not a measurement.
+PROCESSOR_RESERVE_BYTES = 2 << 30
 
 
 class Platform(StrEnum):
@@ -85,6 +90,24 @@ class Machine:
     advice: tuple[Advice, ...] = ()
     warnings: tuple[str, ...] = ()
     unknown: tuple[str, ...] = field(default=())
+
+
+def on_processor(machine: Machine) -> Machine:
+    """Return the machine as an engine sees it that cannot use its accelerator.
+
+    Only main memory counts then: a carve-out or a card's own memory is out of reach, and a plan
+    made for them would freeze the machine.
+    """
+    room = machine.available_bytes or 0
+    limit = min(room, machine.limit_bytes) if machine.unified else room
+    return replace(
+        machine,
+        backend=Backend.CPU,
+        limit_bytes=limit,
+        limit_source=f"main memory: this engine computes without {machine.backend}",
+        reserve_bytes=min(limit, max(machine.reserve_bytes, PROCESSOR_RESERVE_BYTES)),
+        advice=(),
+    )
 
 
 def to_json(machine: Machine) -> dict[str, Any]:

@@ -5,17 +5,13 @@ from dataclasses import replace
 
 from runner.machine import amd, amd_windows, apple, nvidia
 from runner.machine.capture import Reader
-from runner.machine.facts import Backend, Machine, Platform
+from runner.machine.facts import PROCESSOR_RESERVE_BYTES, Backend, Machine, Platform
 from runner.machine.host import Host, Notes, read_host
-from runner.machine.read import GIB
 
 Probe = Callable[[Reader, Host, Notes], Machine | None]
 
 # A new kind of machine is a new line here. Order decides only between equals.
 PROBES: tuple[Probe, ...] = (apple.probe, nvidia.probe, amd.probe, amd_windows.probe)
-
-# What the system needs beside an engine that already counts as used memory [D].
-_CPU_RESERVE_BYTES = 2 * GIB
 
 
 def detect(reader: Reader) -> Machine:
@@ -66,7 +62,7 @@ def _plain(host: Host) -> Machine:
         backend=Backend.CPU,
         limit_bytes=limit,
         limit_source=source,
-        reserve_bytes=min(_CPU_RESERVE_BYTES, limit),
+        reserve_bytes=min(PROCESSOR_RESERVE_BYTES, limit),
         reserve_why="other programs, and the growth of this one",
         cores=host.cores,
         available_bytes=host.available_bytes,

@@ -1,4 +1,4 @@
-"""The chat on a real terminal, its engine a fake: signals, bracketed paste, what is on the screen."""
+"""The chat on a real terminal, its engine a fake: signals, bracketed paste, the screen."""
 
 import signal
 import sys
@@ -13,7 +13,8 @@ from tests.fakes.sse_server import FakeServer, Gate, Say
 
 pytest.importorskip("pexpect")
 
-from tests.terminal.screen import PATIENCE_S, ROOT, Terminal as Screen
+from tests.terminal.screen import PATIENCE_S, ROOT
+from tests.terminal.screen import Terminal as Screen
 
 pytestmark = [
     pytest.mark.terminal,
@@ -27,7 +28,7 @@ class Terminal(Screen):
     def __init__(self, url: str, home: Path, **env: str) -> None:
         self.left = home / "left"
         program = str(ROOT / "tests/fakes/chat_program.py")
-        super().__init__(program, url, str(self.left), home=home, **env)
+        super().__init__(program, url, str(self.left), home=home, size=(24, 80), **env)
 
     def session(self) -> Session:
         [draft] = (self.left.parent / "data" / "sessions").glob("*.draft.json")

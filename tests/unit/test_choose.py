@@ -10,7 +10,7 @@ from runner.engine import recipe
 from runner.engine.flags import FLAGS
 from runner.errors import UsageError
 from runner.machine import capture
-from runner.machine.facts import Backend, Machine, Platform
+from runner.machine.facts import Backend, Machine, Platform, on_processor
 from runner.machine.probe import detect
 from runner.plan.choose import Ask, Plan, Profile, choose
 from runner.plan.launch import EngineFiles, RunDefaults, Settings, launch
@@ -169,3 +169,16 @@ def test_advice_comes_before_buying() -> None:
     commands = [fix.command for fix in asked.fixes]
     assert any("iogpu.wired_limit_mb" in command for command in commands)
     assert replace(found, advice=()).advice == ()
+
+
+@pytest.mark.parametrize("name", ["strix-halo-windows-64", "strix-halo-112", "gb10", "rtx5090-4x"])
+def test_an_engine_without_the_accelerator_is_planned_in_main_memory(name: str) -> None:
+    """A carve-out or a card's memory must not be counted where the processor computes."""
+    found = detect(capture.Replay(capture.load(CAPTURES / f"{name}.json")))
+    plain = on_processor(found)
+    assert plain.backend is Backend.CPU
+    assert plain.limit_bytes <= (found.available_bytes or 0)
+    chosen = choose(plain, STEP, Ask(), recipe.load(plain.backend).run)
+    assert chosen.total_bytes <= (found.available_bytes or 0) or not chosen.fits
+    assert chosen.settings.load_mode == "mmap"
+    assert chosen.settings.gpu_layers == 0
