@@ -1,7 +1,10 @@
 """`steprun chat`: the TUI, or with `-p` (or text on stdin) one answer to stdout."""
 
 import asyncio
+import os
+import stat
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -15,6 +18,7 @@ from runner.errors import Exit, UsageError
 from runner.talk.host import ChatSetup, Host, Remote
 from runner.talk.wire import EFFORTS, Options
 
+STDIN_S = 3.0  # for the first byte beside -p; whoever pipes a file in needs milliseconds
 STDIN_BYTES = 16 << 20  # sixteen times what 262,144 tokens of context can hold of English
 
 
@@ -89,10 +93,42 @@ def _run_tui(setup: ChatSetup) -> int:
 
 
 def _prompt(given: str | None) -> str | None:
-    """Return what to ask, or None for the TUI. Text on stdin counts where -p is not given."""
-    if given is not None or sys.stdin is None or sys.stdin.isatty():
+    """Return what to ask, or None for the TUI. Text that is piped in comes after that of -p."""
+    if sys.stdin is None or sys.stdin.isatty():
         return given
-    data = sys.stdin.buffer.read(STDIN_BYTES + 1)
+    if given is None:
+        return _decoded(sys.stdin.buffer.read(STDIN_BYTES + 1))
+    piped = _decoded(_piped()).strip()
+    return f"{given}\n\n{piped}" if piped else given
+
+
+def _piped() -> bytes:
+    """Return what a pipe or a file on stdin holds; nothing where nobody writes to it.
+
+    A program that starts us may leave a pipe open and never write: that must not hang.
+    """
+    mode = os.fstat(sys.stdin.fileno()).st_mode
+    if not (stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)):
+        return b""
+    chunks: list[bytes] = []
+    begun = threading.Event()
+
+    def read() -> None:
+        chunks.append(sys.stdin.buffer.read1(1 << 16))
+        begun.set()
+        if chunks[0]:
+            chunks.append(sys.stdin.buffer.read(STDIN_BYTES + 1))
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    if not begun.wait(STDIN_S):
+        click.echo(f"Nothing came on stdin in {STDIN_S:.0f} s: going on without it.", err=True)
+        return b""
+    reader.join()
+    return b"".join(chunks)
+
+
+def _decoded(data: bytes) -> str:
     if len(data) > STDIN_BYTES:
         raise UsageError(
             "The text on stdin is too long.",

@@ -45,6 +45,29 @@ def test_a_question_on_stdin(demo_here: Path) -> None:
     assert ran.stdout.strip()
 
 
+def test_piped_text_comes_after_the_prompt(demo_here: Path) -> None:
+    """The piped text alone passes the context: it was sent, not dropped."""
+    ran = steprun(
+        *("chat", "--demo", "--ctx", "256", "--max-tokens", "4", "-p", "Summarise:"),
+        stdin="word " * 2000,
+    )
+    assert ran.returncode == 3, ran.stderr
+    assert "no longer fits" in ran.stderr
+
+
+def test_a_pipe_that_nobody_writes_to_does_not_hang(demo_here: Path) -> None:
+    argv = [sys.executable, "-m", "runner", "chat", "--demo", "--max-tokens", "4", "-p", "Hi"]
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        out, err = process.stdout.read(), process.stderr.read()
+        assert process.wait(60) == 0, err
+    assert out.strip()
+    assert "going on without it" in err
+
+
 def test_an_empty_question_is_wrong_usage(demo_here: Path) -> None:
     ran = steprun("chat", "--demo", stdin="  \n")
     assert ran.returncode == 2
