@@ -110,14 +110,18 @@ def _piped() -> bytes:
     mode = os.fstat(sys.stdin.fileno()).st_mode
     if not (stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)):
         return b""
+    descriptor = sys.stdin.fileno()
     chunks: list[bytes] = []
     begun = threading.Event()
 
     def read() -> None:
-        chunks.append(sys.stdin.buffer.read1(1 << 16))
+        # Past Python's own buffer: its lock would be held at exit by a thread that waits forever.
+        left = STDIN_BYTES + 1
+        while left > 0 and (chunk := os.read(descriptor, min(left, 1 << 16))):
+            chunks.append(chunk)
+            left -= len(chunk)
+            begun.set()
         begun.set()
-        if chunks[0]:
-            chunks.append(sys.stdin.buffer.read(STDIN_BYTES + 1))
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
