@@ -3,7 +3,6 @@
 `steprun --help` must stay under 150 ms, so nothing but click is imported before a command runs.
 """
 
-import contextlib
 import importlib
 import os
 import signal
@@ -17,6 +16,7 @@ import click
 
 from runner import __version__
 from runner.errors import Exit, SteprunError
+from runner.text import clean
 
 # name -> (where the click command is, what the overview says of it)
 COMMANDS = {
@@ -27,6 +27,10 @@ COMMANDS = {
     "models": ("runner.commands.models:models", "List the models: what fits, what is here."),
     "doctor": ("runner.commands.doctor:doctor", "Check everything; change nothing."),
 }
+
+
+# click reads no NO_COLOR. None lets it look whether there is a terminal.
+COLOUR = False if os.environ.get("NO_COLOR") else None
 
 
 class Commands(click.Group):
@@ -76,21 +80,21 @@ def steprun() -> None:
 
 def print_error(error: SteprunError) -> None:
     """Say on stderr what happened, why, and what to type next."""
-    click.secho(f"error: {error.what}", fg="red", err=True)
+    # What a server or a file said is part of some errors: a terminal must not obey it.
+    click.secho(f"error: {clean(error.what)}", fg="red", err=True, color=COLOUR)
     if error.why:
-        click.echo(f"  why:  {error.why}", err=True)
+        click.echo(f"  why:  {clean(error.why)}", err=True)
     if error.next:
-        click.echo(f"  next: {error.next}", err=True)
+        click.echo(f"  next: {clean(error.next)}", err=True)
 
 
 def main() -> NoReturn:
     """Run the command line and exit with one of the documented codes."""
-    if os.environ.get("NO_COLOR"):
-        os.environ.setdefault("CLICOLOR", "0")
     # A polite end from outside is an interruption: what is running is stopped in order.
     for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _interrupt)
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
+            signal.signal(number, _interrupt)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a model's words must not die of a C locale
             stream.reconfigure(errors="replace")
@@ -103,7 +107,7 @@ def _interrupt(*_: object) -> None:
 
 def _run() -> int:
     try:
-        result = steprun.main(standalone_mode=False)
+        result = steprun.main(standalone_mode=False, color=COLOUR)
         return result if isinstance(result, int) else Exit.DONE
     except SteprunError as error:
         print_error(error)
@@ -120,11 +124,10 @@ def _run() -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         return Exit.INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has gone (`| head`): nothing is wrong, nothing more to say.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.DONE
+    except SystemExit as error:
+        # click ends so where the reader of our output has gone (`| head`): nothing is wrong.
+        gone = type(sys.stdout).__name__.endswith("PacifyFlushWrapper")
+        return Exit.DONE if gone else int(error.code or 0)
     except OSError as error:
         print_error(_from_os(error))
         return Exit.FAILED

@@ -1,6 +1,7 @@
 """Where a model answers: what `engine` hands to `talk`."""
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,12 @@ class Endpoint:
     def __repr__(self) -> str:
         """Name the place, never the key."""
         return f"Endpoint({self.base_url!r}, owned={self.owned})"
+
+    @property
+    def local(self) -> bool:
+        """Whether it is on this machine, where no proxy may stand in between."""
+        host = urlsplit(self.base_url).hostname or ""
+        return host in {"localhost", "::1"} or host.startswith("127.")
 
     def headers(self) -> dict[str, str]:
         """Return the headers that authorise a request."""

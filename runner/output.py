@@ -1,7 +1,8 @@
 """How answers look: JSON for programs, plain coloured text for people."""
 
 import json
-from typing import Any
+import sys
+from typing import Any, Self
 
 import click
 
@@ -122,3 +123,36 @@ def machine_text(machine: Machine) -> str:
         lines += ["", advice.what, f"    {advice.command}"]
         lines += [f"    undo: {advice.undo}"] if advice.undo else []
     return "\n".join(lines)
+
+
+class Status:
+    """One line on stderr that is overwritten; nothing where stderr is not a terminal.
+
+    A context manager: leaving takes the line away.
+    """
+
+    def __init__(self) -> None:
+        self._on = sys.stderr is not None and sys.stderr.isatty()
+        self._shown = False
+
+    def __enter__(self) -> Self:
+        """Begin without a line."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take the line away."""
+        self.clear()
+
+    def show(self, text: str) -> None:
+        """Replace the line."""
+        if self._on:
+            sys.stderr.write(f"\r\x1b[K{text}")
+            sys.stderr.flush()
+            self._shown = True
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._shown = False

@@ -4,6 +4,8 @@
 last, so that an interrupted run is finished by the next one.
 """
 
+from __future__ import annotations  # the message for old Pythons must be reached on them
+
 import hashlib
 import os
 import shutil
@@ -65,14 +67,13 @@ def _need_new_python() -> None:
 
 
 def _make(*, dev: bool) -> None:
-    fresh = not VENV.exists()
     size = "about 350 MB on disk" if dev else "about 270 MB on disk"
     _say(
-        f"{'Making' if fresh else 'Renewing'} this checkout's environment in {VENV.name}/ "
+        f"Making this checkout's environment in {VENV.name}/ "
         f"({size}, from the package registry) ..."
     )
-    if fresh or not _python().exists():
-        _run(sys.executable, "-m", "venv", "--clear", str(VENV))
+    # From the start: half an environment, or one of another Python, cannot be mended.
+    _run(sys.executable, "-m", "venv", "--clear", str(VENV))
     pip = (str(_python()), "-m", "pip", "--disable-pip-version-check", "install", "-qq")
     # pip learnt dependency groups in 25.1; the one inside a fresh environment may be older.
     _run(*pip, "--upgrade", "pip>=25.1")
@@ -100,7 +101,7 @@ def _run(*argv: str) -> None:
         sys.exit(
             f"error: the environment could not be made (status {status}).\n"
             "  why:  see the lines above; often the network, or python3-venv is not installed.\n"
-            "  next: run the same command again; what was done is kept"
+            "  next: run the same command again; what was downloaded is kept"
         )
 
 

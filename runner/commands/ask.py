@@ -4,56 +4,26 @@ import sys
 
 import click
 
-from runner.errors import Exit, SteprunError, UsageError
+from runner.errors import Exit, SteprunError
+from runner.output import Status
 from runner.talk.client import stream
 from runner.talk.events import Failed, Finished, PromptProgress, Reasoning, Text, Usage
 from runner.talk.host import ChatSetup, Host, reason_of
 from runner.talk.images import load_picture
-from runner.talk.text import clean
 from runner.talk.wire import Message
-
-
-class Status:
-    """One line on stderr that is overwritten; nothing where stderr is not a terminal."""
-
-    def __init__(self) -> None:
-        self._on = sys.stderr.isatty()
-        self._shown = False
-
-    def show(self, text: str) -> None:
-        """Replace the line."""
-        if self._on:
-            sys.stderr.write(f"\r\x1b[K{text}")
-            sys.stderr.flush()
-            self._shown = True
-
-    def clear(self) -> None:
-        """Take the line away."""
-        if self._shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-            self._shown = False
+from runner.text import clean
 
 
 async def ask_once(setup: ChatSetup, prompt: str) -> int:
     """Ask, print the answer as it comes, and return the exit code."""
-    if setup.pictures and not setup.sees:
-        raise UsageError(
-            "This model cannot see pictures.",
-            why=setup.blind_why,
-            next="Leave --image out, or choose a model with a projector: steprun models",
-        )
     pictures = tuple(load_picture(path) for path in setup.pictures)
     message = Message("user", prompt, pictures)
-    status = Status()
     if setup.greeting:
         click.echo(setup.greeting, err=True)
-    try:
+    with Status() as status:
         async with setup.open_host() as host:
             await host.wait_ready(lambda s: status.show(f"loading {setup.title} ... {s:.0f} s"))
             return await _print_answer(setup, host, message, status)
-    finally:
-        status.clear()
 
 
 async def _print_answer(setup: ChatSetup, host: Host, message: Message, status: Status) -> int:

@@ -18,7 +18,8 @@ from runner.errors import Exit, SteprunError
 from runner.machine import capture
 from runner.machine.facts import Machine
 from runner.machine.probe import detect
-from runner.plan.choose import Ask, Plan, choose
+from runner.plan.ask import Ask
+from runner.plan.choose import Plan, choose
 from runner.plan.subject import from_model
 from runner.weights import local
 
@@ -48,7 +49,8 @@ class Facts:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (steprun.doctor/1).")
 def doctor(*, as_json: bool) -> int:
     """Check everything that chat and serve rely on, and say what to do. Changes nothing."""
-    findings = [_safely(check, _facts()) for check in CHECKS]
+    facts = _facts()
+    findings = [_safely(check, facts) for check in CHECKS]
     if as_json:
         output.emit_json(_document(findings))
     else:
@@ -153,7 +155,7 @@ def _engine(_: Facts) -> Finding:
     script = "import xllamacpp; print(xllamacpp.__version__)"
     try:
         ran = subprocess.run(
-            [sys.executable, "-c", script],
+            [sys.executable, "-P", "-c", script],
             capture_output=True,
             text=True,
             timeout=ENGINE_S,

@@ -10,7 +10,8 @@ from runner.engine import recipe
 from runner.machine import capture
 from runner.machine.facts import Machine
 from runner.machine.probe import detect
-from runner.plan.choose import Ask, choose
+from runner.plan.ask import Ask
+from runner.plan.choose import choose
 from runner.plan.subject import from_model
 from runner.weights import local
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from runner.plan.choose import Ask, Profile
+from runner.plan.ask import Ask, Profile
 from runner.plan.ledger import KV_BLOCK_BYTES
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -27,7 +27,7 @@ class ModelRequest:
 
 def model_options(command: F) -> F:
     """Add the options that choose a model and shape its plan."""
-    path = click.Path(dir_okay=False, path_type=Path)
+    path = click.Path(exists=True, dir_okay=False, path_type=Path)
     for option in reversed(
         (
             click.option(

@@ -16,6 +16,7 @@ from runner import paths
 from runner.commands.options import model_options, take_request
 from runner.errors import Exit
 from runner.files import write_private
+from runner.output import Status
 
 WATCH_S = 0.25
 
@@ -35,29 +36,30 @@ def serve(
     *, demo: bool, port: int, host: str, api_key_file: Path | None, dry_run: bool, **options: Any
 ) -> int:
     """Serve the model to agents: OpenAI's and Anthropic's APIs, streaming, pictures, tools."""
-    from runner.commands.prepare import backend_notice, launch_line, make_plan, ready_spec, refuse
+    from runner.commands.prepare import backend_notice, bring, launch_line, make_plan, refuse
     from runner.engine.supervisor import Where, check_port
 
     prepared = make_plan(take_request(options, demo=demo), to_run=True)
-    local = _is_loopback(host)
+    if not prepared.plan.fits:
+        refuse(prepared)
+    own_key = api_key_file is None and not _is_loopback(host)
+    key_file = paths.config_dir() / "server.key" if own_key else api_key_file
     if dry_run:
-        if not prepared.plan.fits:
-            refuse(prepared)
-        key = ("--api-key-file", str(api_key_file)) if api_key_file else ()
-        argv = (*launch_line(prepared), "--host", host, "--port", str(port), *key)
-        click.echo(shlex.join(argv))
+        key = ("--api-key-file", str(key_file)) if key_file else ()
+        click.echo(shlex.join((*launch_line(prepared), "--host", host, "--port", str(port), *key)))
         return Exit.DONE
     check_port(host, port)
-    spec = ready_spec(prepared)
+    spec = bring(prepared)
     if notice := backend_notice(prepared.plan.machine):
         click.echo(notice, err=True)
-    if api_key_file is None and not local:
-        api_key_file = _own_key()
+    if own_key and key_file is not None:
+        if not key_file.exists():
+            write_private(key_file, secrets.token_urlsafe(32) + "\n")
         click.echo(
-            f"{host} can be reached from other machines, so a key is asked for: {api_key_file}",
+            f"{host} can be reached from other machines, so a key is asked for: {key_file}",
             err=True,
         )
-    where = Where(host, port, api_key_file, open_to_all=api_key_file is None)
+    where = Where(host, port, key_file, open_to_all=key_file is None)
     try:
         return asyncio.run(_serve(prepared.title, spec, where))
     except asyncio.CancelledError:
@@ -65,17 +67,13 @@ def serve(
 
 
 async def _serve(title: str, spec: Any, where: Any) -> int:
-    from runner.commands.ask import Status
     from runner.commands.prepare import EMBEDDED
     from runner.engine.supervisor import Engine
 
     _stop_on_sigterm()
-    status = Status()
     async with Engine(EMBEDDED, spec, where) as engine:
-        try:
+        with Status() as status:
             await engine.wait_ready(lambda s: status.show(f"loading {title} ... {s:.0f} s"))
-        finally:
-            status.clear()
         click.echo(f"{title} is served. Stop it with Ctrl-C.", err=True)
         click.echo(f"  OpenAI:    {engine.endpoint.base_url}/v1", err=True)
         click.echo(f"  Anthropic: {engine.endpoint.base_url}", err=True)
@@ -92,18 +90,11 @@ def _stop_on_sigterm() -> None:
     if task is not None and sys.platform != "win32":
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, task.cancel)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
+                loop.add_signal_handler(number, task.cancel)
 
 
 def _is_loopback(host: str) -> bool:
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
     return host == "localhost"
-
-
-def _own_key() -> Path:
-    """Return the file of this machine's server key, made at first use."""
-    path = paths.config_dir() / "server.key"
-    if not path.exists():
-        write_private(path, secrets.token_urlsafe(32) + "\n")
-    return path

@@ -4,6 +4,7 @@ import signal
 from dataclasses import dataclass
 
 from runner.errors import BadFile, Exit, Refused, SteprunError
+from runner.text import clean
 
 LAST_LINES = 40
 
@@ -32,7 +33,7 @@ CAUSES = (
         BadFile,
         "The engine could not load the projector (the part that sees).",
         "The file is damaged, or it belongs to another model.",
-        "Check it: steprun models",
+        "Fetch or copy it again",
     ),
     Cause(
         "out of memory",
@@ -60,7 +61,7 @@ CAUSES = (
         BadFile,
         "The engine could not load the model.",
         "The file is damaged, cut short, or of a kind that this engine does not know.",
-        "Check it: steprun models",
+        "Fetch or copy it again",
     ),
     Cause(
         "cannot start",
@@ -95,6 +96,8 @@ def diagnose(status: int | None, log_tail: str, log_path: str, *, ready: bool) -
 def _how(status: int | None) -> str:
     if status is None:
         return "no exit status"
+    if status >= 0xC0000000:  # Windows: an NTSTATUS, such as 0xC0000005, access violation
+        return f"Windows status 0x{status:08X}"
     if status > 128:
         number = status - 128
         names = {int(s): s.name for s in signal.Signals}
@@ -107,5 +110,5 @@ def _last_error(log_tail: str) -> str:
     """Return the engine's own last complaint: llama-server marks errors with ' E '."""
     for line in reversed(log_tail.splitlines()):
         if " E " in line or line.lower().startswith(("error", "fatal", "ggml_abort", "terminate")):
-            return line.strip()[:300]
+            return clean(line).strip()[:300]
     return ""

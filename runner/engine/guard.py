@@ -114,4 +114,6 @@ def main(argv: list[str]) -> int:
 
 if __name__ == "__main__":
     # Skip the interpreter's shutdown: a daemon thread may be waiting in a read of the pipe.
-    os._exit(main(sys.argv[1:]))
+    # A Windows status such as 0xC0000005 is larger than the int that _exit takes.
+    ended = main(sys.argv[1:])
+    os._exit(ended - (1 << 32) if ended >= 1 << 31 else ended)

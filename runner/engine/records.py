@@ -46,28 +46,43 @@ def sweep(folder: Path) -> list[Record]:
     """End the engines whose owner is gone; return those that still have one."""
     live = []
     for path in folder.glob("*.json"):
-        try:
-            record = Record(**json.loads(path.read_text("utf-8")))
-        except (OSError, ValueError, TypeError):
-            path.unlink(missing_ok=True)
-            continue
-        if not _same(record.pid, record.started):
-            pass
-        elif _same(record.owner, record.owner_started):
+        record = _read(path)
+        if (
+            record
+            and _same(record.pid, record.started)
+            and _same(record.owner, record.owner_started)
+        ):
             live.append(record)
-            continue
         else:
-            kill(record.pid)
-        path.unlink(missing_ok=True)
-        path.with_suffix(".key").unlink(missing_ok=True)
+            end(path)
+            path.with_suffix(".key").unlink(missing_ok=True)
     return live
 
 
-def kill(pid: int) -> None:
-    """End one process of ours, at once."""
-    if pid > 0 and pid != os.getpid():
-        with contextlib.suppress(psutil.Error):
-            psutil.Process(pid).kill()
+def end(path: Path) -> None:
+    """End what a record names, if it still runs, and forget the record."""
+    record = _read(path)
+    if record and _same(record.pid, record.started):
+        _kill(record.pid)
+    path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> Record | None:
+    try:
+        return Record(**json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _kill(pid: int) -> None:
+    """End one process of ours and its children, at once."""
+    if pid <= 0 or pid == os.getpid():
+        return
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        for each in (*process.children(recursive=True), process):
+            with contextlib.suppress(psutil.Error):
+                each.kill()
 
 
 def _same(pid: int, started: float) -> bool:

@@ -18,7 +18,7 @@ from typing import Self
 
 import httpx2
 import psutil
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from runner import paths
 from runner.endpoint import Endpoint
@@ -101,10 +101,17 @@ class Engine:
 
     def _start(self) -> None:
         folder = make_private_dir(paths.state_dir() / "engines")
-        # Two starts at once must see each other's record.
-        with FileLock(folder / "start.lock", timeout=START_S):
-            self._check_room(records.sweep(folder))
-            self._spawn(folder)
+        try:
+            # Two starts at once must see each other's record.
+            with FileLock(folder / "start.lock", timeout=START_S):
+                self._check_room(records.sweep(folder))
+                self._spawn(folder)
+        except Timeout as error:
+            raise Refused(
+                "Another steprun is starting an engine and does not get on.",
+                why=f"It has held {folder / 'start.lock'} for {START_S:.0f} s.",
+                next="End that one, then try again",
+            ) from error
 
     def _check_room(self, others: list[records.Record]) -> None:
         """Refuse where this engine and those that run would overcommit the machine together."""
@@ -137,7 +144,8 @@ class Engine:
                 key = read_key(key_file)
             argv += ["--api-key-file", str(key_file)]
         # A wildcard address is one to listen on, not one to talk to.
-        talk_to = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(where.host, where.host)  # noqa: S104
+        talk_to = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(where.host, where.host)  # noqa: S104
+        talk_to = f"[{talk_to}]" if ":" in talk_to else talk_to
         self.endpoint = Endpoint(f"http://{talk_to}:{port}", api_key=key, owned=True)
         self._guard = subprocess.Popen(
             [
@@ -148,7 +156,6 @@ class Engine:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, **self._spec.env},
             # A Ctrl-C in the terminal is for steprun, which then stops the engine in order.
             start_new_session=os.name == "posix",
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
@@ -200,11 +207,13 @@ class Engine:
         total = 0.0
         try:
             total += self.log_path.stat().st_size
-            process = psutil.Process(self.pid)
-            cpu = process.cpu_times()
-            total += cpu.user + cpu.system + process.memory_info().rss
-            if hasattr(process, "io_counters"):
-                total += process.io_counters().read_bytes
+            engine = psutil.Process(self.pid)
+            # With its children: a Windows environment's Python only starts the real one.
+            for process in (engine, *engine.children(recursive=True)):
+                cpu = process.cpu_times()
+                total += cpu.user + cpu.system + process.memory_info().rss
+                if hasattr(process, "io_counters"):
+                    total += process.io_counters().read_bytes
         except (OSError, psutil.Error):
             pass
         return total
@@ -242,13 +251,14 @@ class Engine:
             while guard.poll() is None and time.monotonic() < deadline:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.02)
             if guard.poll() is None:
-                records.kill(self.pid)
                 guard.kill()
                 guard.wait()
             self._guard = None
-        for trace in (self._own_key, self._record):
-            if trace is not None:
-                trace.unlink(missing_ok=True)
+        # Where the guard died first, nobody has told the engine.
+        if self._record is not None:
+            records.end(self._record)
+        if self._own_key is not None:
+            self._own_key.unlink(missing_ok=True)
 
     @staticmethod
     def _ask_to_stop(guard: subprocess.Popen[bytes]) -> None:

@@ -1,23 +1,24 @@
-"""The choice: the best quality whose ledger fits, at the largest useful context. Pure.
+"""The choice: the best quality whose ledger fits, at the longest useful context. Pure.
 
-When something must give way, the order is `RUNGS` and nothing else: a shorter context, then a
-smaller cache type, then smaller micro-batches, then the next quant. Pictures are given up only
-when the user asks for it (`--profile fast`).
+For each quant, best first, the rungs are tried in order, and on each rung the larger micro-batch
+first. So the micro-batch gives way before the cache type, that before the context, and the
+context before the quant. Pictures are given up only when the user asks for it (`--profile fast`).
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Final
 
 from runner.errors import UsageError
-from runner.machine.facts import Backend, Machine, Platform
+from runner.machine.facts import Backend, Machine
+from runner.plan.ask import Ask, Profile
+from runner.plan.fixes import Fix, fixes
 from runner.plan.launch import RunDefaults, Settings
 from runner.plan.ledger import GIB, Config, Entry, Item, ledger, total
 from runner.plan.subject import Subject, Variant
 
-# (context, cache type), best first. Above 64K the cache is q8_0: half the memory and half the
-# bytes to read for each token, at a loss that published tables cannot see.
+# (context, cache type), best first. Above 64K the cache is q8_0: about half the memory, and half
+# the bytes to read for each token.
 RUNGS: Final = (
     (262_144, "q8_0"),
     (131_072, "q8_0"),
@@ -29,36 +30,9 @@ RUNGS: Final = (
 # Shorter than 32K is a choice only where the model itself or the user says so.
 SHORT_RUNGS: Final = ((16_384, "f16"), (8_192, "f16"), (4_096, "f16"))
 UBATCHES: Final = (2048, 512)
-MTP_TOKENS: Final = 3  # Step-3.7-Flash has three chained draft heads
-
-
-class Profile(StrEnum):
-    """`see`: pictures, no draft heads (the default). `fast`: draft heads, no pictures."""
-
-    SEE = "see"
-    FAST = "fast"
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What the user asked for; None leaves the choice to the plan."""
-
-    quant: str | None = None
-    context: int | None = None
-    kv_type: str | None = None
-    ubatch: int | None = None
-    parallel: int = 1
-    profile: Profile = Profile.SEE
-    with_mtp: bool = False  # draft heads named by hand are taken, whatever the profile
-    allow_paging: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Fix:
-    """Something that would make it fit, and what to type for it."""
-
-    what: str
-    command: str
+# Draft tokens at a time. Step has three chained heads; owners of a Spark reported the best speed
+# with two (the third guess is seldom right).
+MTP_TOKENS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +166,11 @@ def _needed(items: tuple[Item, ...], ask: Ask) -> int:
 
 
 def _settings(
-    machine: Machine, subject: Subject, config: Config, defaults: RunDefaults
+    machine: Machine, subject: Subject, config: Config, ask: Ask, defaults: RunDefaults
 ) -> Settings:
-    on_cpu = machine.backend is Backend.CPU
+    # Weights that stay on the disk are mapped, and only the processor can work from a mapping
+    # that is larger than memory.
+    on_cpu = machine.backend is Backend.CPU or ask.allow_paging
     return Settings(
         context=config.context,
         kv_type=config.kv_type,
@@ -205,7 +181,7 @@ def _settings(
         cache_ram_mib=config.cache_ram_mib,
         gpu_layers=0 if on_cpu else 99,
         threads=machine.cores if on_cpu else 0,
-        load_mode=defaults.load_mode,
+        load_mode="mmap" if ask.allow_paging else defaults.load_mode,
         mtp_tokens=MTP_TOKENS if config.mtp else 0,
         repack=defaults.repack,
         alias=subject.name,
@@ -253,7 +229,7 @@ def _plan(
         variant=variant,
         config=config,
         items=items,
-        settings=_settings(machine, subject, config, defaults),
+        settings=_settings(machine, subject, config, ask, defaults),
         reasons=tuple(reasons),
     )
 
@@ -281,41 +257,18 @@ def _refusal(
         variant=variant,
         config=config,
         items=items,
-        settings=_settings(machine, subject, config, defaults),
+        settings=_settings(machine, subject, config, ask, defaults),
         reasons=tuple(reasons),
-        fixes=tuple(_fixes(machine, subject, ask, defaults)),
-    )
-
-
-def _fixes(machine: Machine, subject: Subject, ask: Ask, defaults: RunDefaults) -> Iterator[Fix]:
-    """Yield what would help, the cheapest first."""
-    if ask != Ask(profile=ask.profile, with_mtp=ask.with_mtp, allow_paging=ask.allow_paging):
-        free = Ask(profile=ask.profile, with_mtp=ask.with_mtp, allow_paging=ask.allow_paging)
-        if found := _search(machine, subject, free, defaults):
-            variant, config = found
-            yield Fix(
-                f"{variant.name} at {config.context:,} tokens fits.",
-                f"steprun chat --quant {variant.name} --ctx {config.context}",
+        fixes=tuple(
+            fixes(
+                machine,
+                subject,
+                ask,
+                lambda other: _search(machine, subject, other, defaults),
+                _shortest(subject),
             )
-    if ask.profile is Profile.SEE and subject.projector_bytes:
-        blind = replace(subject, projector_bytes=0)
-        if _search(machine, blind, ask, defaults):
-            yield Fix("Without pictures it fits.", "steprun chat --profile fast")
-    for advice in machine.advice:
-        yield Fix(advice.what, advice.command)
-    least = _least_memory(subject)
-    yield Fix(
-        f"The nearest that would fit is a machine that gives an engine {least / GIB:.0f} GiB "
-        f"or more; presets show what each would run.",
-        "steprun plan --machine FILE",
+        ),
     )
-    if machine.platform is Platform.CPU and not ask.allow_paging:
-        yield Fix(
-            "Let the weights stay on the disk: it starts, and answers in minutes, not seconds.",
-            "steprun chat --allow-paging",
-        )
-    yield Fix("Talk to a server elsewhere.", "steprun chat --url http://HOST:PORT")
-    yield Fix("See the chat at work with a small model.", "steprun chat --demo")
 
 
 def _search(
@@ -326,13 +279,10 @@ def _search(
     return _first_fit(machine, subject, candidates, ask)
 
 
-def _least_memory(subject: Subject) -> int:
-    """Return what the smallest quant takes at the shortest rung, in bytes."""
+def _shortest(subject: Subject) -> Config:
+    """Return the least that is worth having of a model: its shortest rung."""
     context, kv_type = RUNGS[-1]
-    config = Config(
-        min(context, subject.geometry.context_length or context),
-        kv_type,
-        projector=bool(subject.projector_bytes),
+    trained = subject.geometry.context_length
+    return Config(
+        min(context, trained or context), kv_type, projector=bool(subject.projector_bytes)
     )
-    variants = [v for v in subject.variants if v.auto] or list(subject.variants)
-    return min(total(ledger(subject, variant, config)) for variant in variants)

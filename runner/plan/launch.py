@@ -4,22 +4,19 @@ The flags are llama-server's; the embedded engine takes the same ones. Nothing i
 the engine did not list, so that an older or newer build never dies of an unknown flag.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchSpec:
-    """What to start: flags for any llama-server, extra environment, the files it reads.
+    """What to start: flags for any llama-server.
 
     `total_bytes`: what the ledger expects it to hold, so that two engines started by hand do not
     overcommit the machine together.
     """
 
     argv: tuple[str, ...]
-    env: Mapping[str, str] = field(default_factory=dict)
-    files: tuple[Path, ...] = ()
     total_bytes: int = 0
 
 
@@ -30,10 +27,6 @@ class EngineFiles:
     weights: Path
     projector: Path | None = None
     mtp: Path | None = None
-
-    def paths(self) -> tuple[Path, ...]:
-        """Return every file that is there."""
-        return tuple(path for path in (self.weights, self.projector, self.mtp) if path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +65,12 @@ class RunDefaults:
     repack: bool = True
 
 
-def launch(files: EngineFiles, settings: Settings, flags: frozenset[str]) -> LaunchSpec:
+def launch(
+    files: EngineFiles, settings: Settings, flags: frozenset[str], total_bytes: int = 0
+) -> LaunchSpec:
     """Return the engine's command line, with only those flags that the engine lists.
 
-    `flags`: every flag that this engine knows, read from its own help.
+    `flags`: every flag that this engine knows. `total_bytes`: what it is expected to hold.
     """
     s = settings
     wanted: list[tuple[str, ...]] = [
@@ -116,7 +111,7 @@ def launch(files: EngineFiles, settings: Settings, flags: frozenset[str]) -> Lau
         if files.mtp:
             wanted.append(("--spec-draft-model", str(files.mtp)))
     argv = tuple(word for words in wanted if words and words[0] in flags for word in words)
-    return LaunchSpec(argv=argv, files=files.paths())
+    return LaunchSpec(argv, total_bytes)
 
 
 def _load_mode(mode: str, flags: frozenset[str]) -> tuple[str, ...]:

@@ -138,12 +138,12 @@ def compute_mtp_bytes(geometry: Geometry, config: Config) -> int:
     return masks + activations + 4 * g.vocab_size * config.parallel
 
 
-# The compute buffer of the full-size twin's vision tower on the CPU, where its attention is
-# computed in pieces: 130.20 MiB (xllamacpp 11549), for 3,972,828,800 bytes of projector.
-VISION_COMPUTE_PER_PROJECTOR_BYTE: Final = 130.2 * MIB / 3_972_828_800
-# A backend that does not, holds all scores of one head set at once: 2,704 patches squared, 16
-# heads, f32. Not measured here; the larger figure is the safe one.
-VISION_SCORES_PER_PROJECTOR_BYTE: Final = 2704**2 * 16 * 4 / 3_972_828_800
+# The compute buffer of Step's vision tower on the CPU, where attention is computed in pieces:
+# 130.20 MiB (full-size twin, xllamacpp 11549). Taken for any projector: others are smaller.
+VISION_COMPUTE_BYTES: Final = int(130.2 * MIB)
+# A backend without that holds all scores at once: 52 x 52 patches squared, 16 heads, f32. Not
+# measured on any GPU yet; the larger figure is the safe one.
+VISION_SCORES_BYTES: Final = (52 * 52) ** 2 * 16 * 4
 # Measured: private memory of the embedded engine beyond its buffers (interpreter, native
 # library, vocabulary, threads).
 OVERHEAD_BYTES: Final = 300 * MIB
@@ -162,8 +162,7 @@ def ledger(
     `accelerated`: a GPU computes, whose vision tower may need more scratch memory.
     """
     g = subject.geometry
-    vision = VISION_COMPUTE_PER_PROJECTOR_BYTE
-    vision += VISION_SCORES_PER_PROJECTOR_BYTE * accelerated
+    vision = VISION_COMPUTE_BYTES + VISION_SCORES_BYTES * accelerated
     full = sum(not layer.sliding for layer in g.layers)
     sliding = len(g.layers) - full
     kv_sliding = kv_sliding_bytes(g, config)
@@ -208,7 +207,7 @@ def ledger(
         ),
         (
             Entry.VISION_COMPUTE,
-            int(subject.projector_bytes * vision) * config.projector,
+            vision * config.projector,
             "scratch memory of the vision tower",
         ),
         (Entry.OVERHEAD, OVERHEAD_BYTES, "the engine itself: code, vocabulary, threads"),

@@ -21,7 +21,10 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A model as the ledger sees it. `projector_bytes` and `mtp_bytes` are 0 where it has none."""
+    """A model as the ledger sees it. `projector_bytes` and `mtp_bytes` are 0 where it has none.
+
+    `temperature`: what its makers sample with. `words`: the options that name it.
+    """
 
     name: str
     geometry: Geometry
@@ -29,6 +32,7 @@ class Subject:
     projector_bytes: int = 0
     mtp_bytes: int = 0
     temperature: float | None = None
+    words: tuple[str, ...] = ()
 
 
 def from_model(model: Model) -> Subject | None:
@@ -44,4 +48,5 @@ def from_model(model: Model) -> Subject | None:
         projector_bytes=model.projector.bytes if model.projector else 0,
         mtp_bytes=model.mtp.bytes if model.mtp else 0,
         temperature=model.temperature,
+        words=("--demo",) if model.demo else ("--model", model.name),
     )

@@ -9,11 +9,11 @@ import httpx2
 
 from runner.endpoint import Endpoint
 from runner.errors import SteprunError
-from runner.talk.events import Event, Failed, Finished, Text
+from runner.talk.events import Event, Failed, Finished
 from runner.talk.wire import Message, Options, garbled, parse_chunk, request_body, server_error
 
-# Between two chunks: reading a 256K prompt takes StepFun's slowest published machine 2.8 hours
-# (`published figures: 262,144 tokens`), but progress is reported for each batch of it.
+# Between two chunks. llama-server reports each batch of a prompt; other servers are silent while
+# they read one, which may take most of an hour.
 SILENCE_S = 3600.0
 CONNECT_S = 10.0
 EVENT_BYTES = 4 << 20
@@ -34,7 +34,7 @@ async def stream(
     taken = 0
     try:
         async with (
-            httpx2.AsyncClient(timeout=timeout, trust_env=not endpoint.owned) as http,
+            httpx2.AsyncClient(timeout=timeout, trust_env=not endpoint.local) as http,
             http.sse(
                 f"{endpoint.base_url}/v1/chat/completions",
                 method="POST",
@@ -71,46 +71,46 @@ async def stream(
         yield finished or Failed(_cut())
 
 
-async def complete(endpoint: Endpoint, messages: Sequence[Message], options: Options) -> str:
-    """Return one answer's text, whole. Raises the error of a failed one."""
-    parts: list[str] = []
-    async for event in stream(endpoint, messages, options):
-        if isinstance(event, Failed):
-            raise event.error
-        if isinstance(event, Text):
-            parts.append(event.text)
-    return "".join(parts)
-
-
-@contextlib.asynccontextmanager
-async def _client(endpoint: Endpoint) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(
-        timeout=CONNECT_S,
-        headers=endpoint.headers(),
-        trust_env=not endpoint.owned,
-    ) as http:
-        yield http
-
-
 async def properties(endpoint: Endpoint) -> dict[str, Any]:
-    """Return what the server says of itself (`/props`), empty where it says nothing.
+    """Return what llama-server says of itself (`/props`); empty for any other server.
 
     Raises SteprunError where no server answers there at all.
     """
+    return await _get(endpoint, "/props")
+
+
+async def model_ids(endpoint: Endpoint) -> list[str]:
+    """Return the names of the models that a server offers, empty where it does not say."""
+    data = (await _get(endpoint, "/v1/models")).get("data")
+    rows = data if isinstance(data, list) else []
+    return [str(row["id"]) for row in rows if isinstance(row, dict) and row.get("id")]
+
+
+async def _get(endpoint: Endpoint, path: str) -> dict[str, Any]:
     try:
-        async with _client(endpoint) as http:
-            response = await http.get(f"{endpoint.base_url}/props")
+        async with (
+            httpx2.AsyncClient(
+                timeout=CONNECT_S, headers=endpoint.headers(), trust_env=not endpoint.local
+            ) as http,
+            http.stream("GET", f"{endpoint.base_url}{path}") as response,
+        ):
+            reply = await _json(response)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise _lost(endpoint, error) from error
     if response.status_code in {401, 403}:
-        raise server_error(response.status_code, await _json(response))
-    reply = await _json(response) if response.status_code == 200 else {}
-    return reply if isinstance(reply, dict) else {}
+        raise server_error(response.status_code, reply)
+    return reply if response.status_code == 200 and isinstance(reply, dict) else {}
 
 
 async def _json(response: httpx2.Response) -> Any:
-    with contextlib.suppress(ValueError, httpx2.HTTPError):
-        return json.loads(await response.aread())
+    """Return a reply's JSON, empty where it is none or is longer than any answer has to be."""
+    body = b""
+    with contextlib.suppress(ValueError, RecursionError, httpx2.HTTPError):
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > EVENT_BYTES:
+                return {}
+        return json.loads(body)
     return {}
 
 

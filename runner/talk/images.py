@@ -5,6 +5,7 @@ is decoded here first. Pillow is loaded only when there is a picture.
 """
 
 import io
+import threading
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +19,19 @@ if TYPE_CHECKING:
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 FILE_BYTES = 64 << 20  # larger files are not pictures for a chat
-PIXELS = 120_000_000  # decoded at most: 360 MB of RGB; a 108-megapixel phone picture passes
+# What unpacking may take, at 4 bytes a pixel of colour: a 108-megapixel phone picture passes. With
+# the file, the interpreter and what is made of it, a process that takes a picture has peaked at
+# PEAK_MB.
+UNPACKED_BYTES = 440_000_000
+# libwebp paints on two canvases and keeps its own, Pillow takes two copies: 4 bytes each.
+WEBP_PIXEL_BYTES = 20
+PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2}  # Pillow keeps all other modes in 4, RGB too
+TILE = 1024  # pixels a side: what is flattened at a time, so that no second copy is made
 EXIF_ORIENTATION = 0x0112
+OTHER = "Give a PNG, JPEG or WebP file"
+SMALLER = "Make the picture smaller first"
+
+_one_at_a_time = threading.Lock()  # two pictures at once would take twice the memory
 
 
 def load_picture(path: Path) -> Picture:
@@ -45,46 +57,100 @@ def picture_from_bytes(data: bytes, name: str) -> Picture:
 
     A PNG or JPEG that needs nothing is passed on unchanged. Raises `BadFile`.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError  # noqa: PLC0415 - 60 ms, only where there is a picture
+    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - 60 ms, only where there is a picture
 
     try:
-        with warnings.catch_warnings():
+        with _one_at_a_time, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a large picture: the bound below decides
-            image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-            kind = image.format or ""
-            width, height = image.size
-            if width * height > PIXELS:
-                raise _bad(
-                    name,
-                    f"It would unpack to {width} x {height} pixels; "
-                    f"{PIXELS // 1_000_000} million is the most.",
-                )
-            oriented = image.getexif().get(EXIF_ORIENTATION, 1) != 1
-            target = fit(width, height)
-            if kind == "JPEG" and target != (width, height):
-                image.draft("RGB", target)  # decodes at a fraction of the size: less memory
-            image.load()
-            if kind in {"PNG", "JPEG"} and not oriented and target == (width, height):
-                mime = f"image/{kind.lower()}"
-                if image.mode in {"RGB", "L"}:
-                    return _picture(name, mime, data, width, height)
-            image = _flat(ImageOps.exif_transpose(image))
-            image = image.resize(fit(*image.size)) if fit(*image.size) != image.size else image
-    except BadFile:
-        raise
+            return _converted(data, name)
     except Image.DecompressionBombError as error:
-        raise _bad(name, "It would unpack to far too many pixels.") from error
+        raise _bad(name, "It would unpack to far too many pixels.", next=SMALLER) from error
     except UnidentifiedImageError as error:
         raise _bad(name, "It is not a PNG, JPEG or WebP picture.") from error
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
         raise _bad(name, f"It is damaged or cut short ({error}).") from error
+
+
+def _converted(data: bytes, name: str) -> Picture:
+    from PIL import Image  # noqa: PLC0415
+
+    image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+    kind, size = image.format, image.size
+    target = fit(*size)
+    # A phone's MPO is a JPEG with more pictures after the first.
+    photograph = kind in {"JPEG", "MPO"}
+    if photograph and target != size:
+        image.draft("RGB", target)  # decodes at a fraction of the size: less memory
+    if (needed := _unpacked(image, size)) > UNPACKED_BYTES:
+        raise _bad(
+            name,
+            f"It has {size[0]} x {size[1]} pixels: {needed // 1_000_000:,} MB to unpack; "
+            f"{UNPACKED_BYTES // 1_000_000} MB is the most.",
+            next=SMALLER,
+        )
+    orientation = image.getexif().get(EXIF_ORIENTATION, 1)
+    image.load()
+    as_it_is = kind in {"PNG", "JPEG"} and image.mode in {"RGB", "L"}
+    if as_it_is and orientation == 1 and target == size:
+        return _picture(name, f"image/{str(kind).lower()}", data, *size)
+    result = _turned(_shrunk(image, target), orientation)
     out = io.BytesIO()
     # A photograph stays a JPEG: as PNG it would be ten times as long.
-    if kind == "JPEG":
-        image.save(out, "JPEG", quality=95)
-        return _picture(name, "image/jpeg", out.getvalue(), *image.size)
-    image.save(out, "PNG", compress_level=1)
-    return _picture(name, "image/png", out.getvalue(), *image.size)
+    if photograph:
+        result.save(out, "JPEG", quality=95)
+        return _picture(name, "image/jpeg", out.getvalue(), *result.size)
+    result.save(out, "PNG", compress_level=1)
+    return _picture(name, "image/png", out.getvalue(), *result.size)
+
+
+def _unpacked(image: "Image.Image", size: tuple[int, int]) -> int:
+    """Return the bytes that decoding takes, before it is tried. `size`: without any draft."""
+    if image.format == "WEBP":
+        return WEBP_PIXEL_BYTES * size[0] * size[1]
+    pixels = PIXEL_BYTES.get(image.mode, 4) * image.width * image.height
+    # Where a JPEG comes in several scans (a progressive one does), libjpeg keeps all of its
+    # coefficients, 2 bytes each, at full size. Whether it does shows only while it is read.
+    layers = [(wide, high) for _, wide, high, _ in getattr(image, "layer", ())]
+    if layers:
+        most = max(wide for wide, _ in layers) * max(high for _, high in layers) or 1
+        pixels += 2 * size[0] * size[1] * sum(wide * high for wide, high in layers) // most
+    return pixels
+
+
+def _shrunk(image: "Image.Image", target: tuple[int, int]) -> "Image.Image":
+    """Return the picture in RGB at its target size; frees the memory of `image`."""
+    from PIL import Image  # noqa: PLC0415
+
+    width, height = image.size
+    factor = max(1, max(width, height) // max(target))
+    across, down = min(factor, width), min(factor, height)
+    small = Image.new("RGB", (-(-width // across), -(-height // down)))
+    wide, high = across * max(1, TILE // across), down * max(1, TILE // down)
+    for top in range(0, height, high):
+        for left in range(0, width, wide):
+            box = (left, top, min(left + wide, width), min(top + high, height))
+            tile = _flat(image.crop(box)).reduce((across, down))
+            small.paste(tile, (left // across, top // down))
+    image.close()
+    # The last column and row may stand for less than the others: not all of them is picture.
+    exact = (0, 0, width / across, height / down)
+    return small if small.size == target else small.resize(target, box=exact)
+
+
+def _turned(image: "Image.Image", orientation: int) -> "Image.Image":
+    """Return the picture as the camera was held."""
+    from PIL.Image import Transpose  # noqa: PLC0415
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    return image.transpose(turns[orientation]) if orientation in turns else image
 
 
 def _flat(image: "Image.Image") -> "Image.Image":
@@ -105,9 +171,5 @@ def _picture(name: str, mime: str, data: bytes, width: int, height: int) -> Pict
     return Picture(name, mime, data, width, height, image_tokens(width, height))
 
 
-def _bad(name: object, why: str) -> BadFile:
-    return BadFile(
-        f"{name} cannot be taken as a picture.",
-        why=why,
-        next="Give a PNG, JPEG or WebP file",
-    )
+def _bad(name: object, why: str, *, next: str = OTHER) -> BadFile:  # noqa: A002 - as SteprunError's
+    return BadFile(f"{name} cannot be taken as a picture.", why=why, next=next)

@@ -21,6 +21,7 @@ from runner.talk.events import (
     ToolCall,
     Usage,
 )
+from runner.text import clean
 
 Role = Literal["system", "user", "assistant"]
 EFFORTS = ("low", "medium", "high")
@@ -62,18 +63,19 @@ class Options:
     effort: str | None = None
     max_tokens: int | None = None
     temperature: float | None = None
-    model: str = "model"
+    model: str = ""
 
 
 def request_body(messages: Sequence[Message], options: Options) -> dict[str, Any]:
     """Return the body of a streamed chat completion."""
     body: dict[str, Any] = {
-        "model": options.model,
         "messages": [_message(message) for message in messages],
         "stream": True,
         "stream_options": {"include_usage": True},
         "return_progress": True,
     }
+    if options.model:
+        body["model"] = options.model
     if options.effort is not None:
         # The template reads it; llama-server takes it at the top level, vLLM in the kwargs.
         body["reasoning_effort"] = options.effort
@@ -106,11 +108,11 @@ def parse_chunk(data: str) -> Iterator[Event]:
         return
     try:
         chunk = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise garbled(data) from error
     if not isinstance(chunk, dict):
         raise garbled(data)
-    if "error" in chunk:
+    if chunk.get("error"):  # some servers send `"error": null` with every chunk
         yield Failed(server_error(0, chunk))
         return
     progress = _mapping(chunk.get("prompt_progress"))
@@ -171,8 +173,10 @@ def server_error(status: int, body: Any) -> SteprunError:
 
     `status`: the HTTP status, 0 in the middle of a stream. `body`: the parsed reply.
     """
-    error = _mapping(_mapping(body).get("error"))
-    said = str(error.get("message") or _mapping(body).get("detail") or "").strip()[:500]
+    told = _mapping(body).get("error")
+    error = _mapping(told)
+    said = told if isinstance(told, str) else error.get("message") or _mapping(body).get("detail")
+    said = clean(str(said or "")).strip()[:500]
     kind = str(error.get("type") or "")
     if kind == "exceed_context_size_error" or "context size" in said:
         return Refused(
@@ -219,4 +223,4 @@ def _int(value: object) -> int:
 
 
 def _float(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+    return float(value) if isinstance(value, int | float) and abs(value) < 1 << 53 else 0.0

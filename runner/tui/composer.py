@@ -12,8 +12,8 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static, TextArea
 
-from runner.talk.text import clean
 from runner.talk.wire import Picture
+from runner.text import clean
 from runner.tui.model import chip_lines
 from runner.tui.paste import PATHS
 

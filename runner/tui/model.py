@@ -17,8 +17,8 @@ from runner.talk.events import (
     Usage,
 )
 from runner.talk.sessions import Entry
-from runner.talk.text import clean, clean_name
 from runner.talk.wire import Message, Picture
+from runner.text import clean, clean_name
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from runner.catalog import Model, ModelFile, Quant
 from runner.errors import BadFile, Refused, UsageError
 from runner.paths import cache_dir
-from runner.weights.header import kind, read_split
+from runner.weights.header import Header, kind, read_split
 from runner.weights.scan import shown
 
 _OTHER_KINDS = {
@@ -72,8 +72,8 @@ def _at_home(path: str | Path) -> Path:
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
-def resolve_path(user_path: str | Path) -> list[Path]:
-    """Turn `--model PATH` into the paths of all shards, in order, each with a sound header.
+def read_model(user_path: str | Path) -> tuple[Header, ...]:
+    """Read the headers of `--model PATH`: of all its shards, in order, each sound.
 
     UsageError where the path is not a file; BadFile where the file is no model, is cut off, or
     has shards missing; Refused where it may not be read.
@@ -97,7 +97,7 @@ def resolve_path(user_path: str | Path) -> list[Path]:
             why=_OTHER_KINDS[what],
             next="Give the path of the model's own .gguf file, or of its first part.",
         )
-    return [header.path for header in headers if header.path]
+    return headers
 
 
 def _not_a_file(path: Path) -> UsageError:

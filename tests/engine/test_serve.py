@@ -155,7 +155,6 @@ def test_a_key_is_asked_for_and_never_shown(tiny: Path, tmp_path: Path) -> None:
     key.write_text("s3cret-key\n")
     arguments = ["--model", str(tiny / "tiny-step.gguf"), "--ctx", "4096"]
     with serve(tmp_path / "h", *arguments, "--api-key-file", str(key)) as running:
-        assert httpx2.get(f"{running.url}/v1/models").status_code in {200, 401}
         chat = f"{running.url}/v1/chat/completions"
         body = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
         assert httpx2.post(chat, json=body).status_code == 401

@@ -1,13 +1,15 @@
 """The command line: exit codes, stdout and stderr, one error boundary; start-up stays light."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from runner.cli import COMMANDS
+from runner.cli import COMMANDS, print_error
+from runner.errors import SteprunError
 
 ROOT = Path(__file__).parents[2]
 CAPTURES = ROOT / "tests" / "data" / "captures"
@@ -106,15 +108,53 @@ def test_serve_dry_run_prints_a_launch_line_and_starts_nothing(home: Path) -> No
 
 
 def test_output_may_be_cut_short() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with subprocess.Popen(
+        [sys.executable, "-m", "runner", "models"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        os.close(writing)
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+
+
+def test_a_stray_package_in_the_current_folder_is_not_run(tmp_path: Path) -> None:
+    """`steprun doctor` loads the engine's native code in a child: ours, not this one."""
+    (tmp_path / "xllamacpp.py").write_text("raise SystemExit('stray code was run')")
     ran = subprocess.run(
-        f"{sys.executable} -m runner models | head -1",
-        shell=True,
+        [sys.executable, "-P", "-m", "runner", "doctor"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    assert ran.stderr == ""
+    assert "stray code was run" not in ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("name", ["NO_COLOR"])
+def test_no_color_means_none_even_when_forced(name: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "runner", "plan"],
+        env={**os.environ, name: "1", "FORCE_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "\x1b[" not in ran.stdout + ran.stderr
+
+
+def test_what_a_server_said_is_not_obeyed_by_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_error(SteprunError("a\x1b]0;title\x07b", why="c\x9bd"))
+    assert capsys.readouterr().err.splitlines()[:2] == ["error: a]0;titleb", "  why:  cd"]
 
 
 HEAVY = ("textual", "httpx2", "xllamacpp", "huggingface_hub", "numpy", "PIL", "psutil", "rich")

@@ -92,6 +92,16 @@ async def test_two_engines_do_not_overcommit_the_machine_together() -> None:
         await again.wait_ready()
 
 
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [("::1", "http://[::1]:"), ("0.0.0.0", "http://127.0.0.1:")],  # noqa: S104 - only a flag
+)
+async def test_where_to_talk_to(host: str, url: str) -> None:
+    where = Where(host=host, port=1)
+    async with Engine([sys.executable, str(FAKE), "crash"], LaunchSpec(()), where) as engine:
+        assert engine.endpoint.base_url.startswith(url)
+
+
 async def test_a_program_that_does_not_exist_is_a_clear_error() -> None:
     async with Engine(["/does/not/exist"], LaunchSpec(())) as engine:
         with pytest.raises(SteprunError, match="could not be started"):
@@ -140,6 +150,28 @@ async def test_an_engine_that_will_not_stop_is_killed(monkeypatch: pytest.Monkey
         began = time.monotonic()
     assert gone(pid)
     assert time.monotonic() - began < supervisor.STOP_S + 1
+
+
+@posix
+async def test_stop_ends_an_engine_whose_guard_died_first(
+    home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where there is no parent-death signal (macOS, Windows), nobody else would."""
+    guard = tmp_path / "guard.py"
+    text = supervisor.GUARD.read_text("utf-8")
+    assert 'if sys.platform == "linux"' in text
+    guard.write_text(text.replace('if sys.platform == "linux"', "if False"))
+    monkeypatch.setattr(supervisor, "GUARD", guard)
+    async with fake("good") as engine:
+        await engine.wait_ready()
+        pid = engine.pid
+        parent = psutil.Process(pid).parent()
+        assert parent is not None
+        parent.kill()
+        while engine.alive():
+            await asyncio.sleep(0.01)
+        assert psutil.pid_exists(pid), "it is still there, and nobody watches it"
+    assert gone(pid)
 
 
 OWNER = """

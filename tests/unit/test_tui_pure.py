@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from runner.errors import SteprunError
 from runner.talk.events import Failed, Finished, PromptProgress, Reasoning, Text, Usage
 from runner.talk.sessions import Entry
-from runner.talk.text import clean, clean_name
 from runner.talk.wire import Message, Picture
+from runner.text import clean, clean_name
 from runner.tui import model
 from runner.tui.app import ChatApp
 from runner.tui.clipboard import copy_command

@@ -140,28 +140,28 @@ def models(written, tmp_path):
 
 
 def test_a_whole_model_is_one_path(models):
-    assert local.resolve_path(models / "whole.gguf") == [models / "whole.gguf"]
+    assert [h.path for h in local.read_model(models / "whole.gguf")] == [models / "whole.gguf"]
 
 
 def test_any_part_gives_all_parts_in_order(models):
     parts = [models / f"parts-{number:05d}-of-00003.gguf" for number in (1, 2, 3)]
     for part in parts:
-        assert local.resolve_path(str(part)) == parts
+        assert [h.path for h in local.read_model(str(part))] == parts
 
 
 def test_a_path_may_be_relative_or_at_home(models, monkeypatch):
     monkeypatch.chdir(models)
-    assert local.resolve_path("whole.gguf") == [models / "whole.gguf"]
+    assert [h.path for h in local.read_model("whole.gguf")] == [models / "whole.gguf"]
     monkeypatch.setenv("HOME", str(models))
     monkeypatch.setenv("USERPROFILE", str(models))
-    assert local.resolve_path("~/whole.gguf") == [models / "whole.gguf"]
+    assert [h.path for h in local.read_model("~/whole.gguf")] == [models / "whole.gguf"]
     with pytest.raises(UsageError):
-        local.resolve_path("~nobody-of-this-name/whole.gguf")
+        local.read_model("~nobody-of-this-name/whole.gguf")
 
 
 def fault(kind: type[SteprunError], path: Path) -> str:
     with pytest.raises(kind) as caught:
-        local.resolve_path(path)
+        local.read_model(path)
     assert caught.value.why
     assert caught.value.next
     return str(caught.value)

@@ -1,6 +1,5 @@
 """The dialects: recorded chunks in, events out; and requests."""
 
-import base64
 import json
 
 import pytest
@@ -71,10 +70,28 @@ def test_an_error_in_mid_stream() -> None:
     assert failed.error.why == "failed to decode"
 
 
-@pytest.mark.parametrize("data", ["<html>", "[1]", '"x"', "{"])
+@pytest.mark.parametrize("data", ["<html>", "[1]", '"x"', "{", "[" * 100_000])
 def test_what_is_no_chunk_is_named(data: str) -> None:
     with pytest.raises(SteprunError, match="cannot be understood"):
         list(parse_chunk(data))
+
+
+def test_a_null_error_is_none() -> None:
+    assert events('{"error":null,"choices":[{"delta":{"content":"a"}}]}') == [Text("a")]
+
+
+def test_an_error_that_is_only_text_keeps_its_text() -> None:
+    (failed,) = events('{"error":"out of \\u001b[31mpaper"}')
+    assert isinstance(failed, Failed)
+    assert failed.error.why == "out of [31mpaper", "and loses what a terminal would obey"
+
+
+def test_numbers_beyond_reason_are_none() -> None:
+    huge = "9" * 400
+    (usage,) = events(
+        '{"usage":{"prompt_tokens":' + huge + '},"timings":{"prompt_per_second":' + huge + "}}"
+    )
+    assert usage == Usage()
 
 
 json_values = st.recursive(
@@ -102,7 +119,6 @@ def test_a_request_with_pictures() -> None:
     (message,) = body["messages"]
     assert message["content"][0]["image_url"]["url"] == "data:image/png;base64,UE5H"
     assert message["content"][1] == {"type": "text", "text": "What?"}
-    assert base64.b64decode("UE5H") == b"PNG"
     assert body["reasoning_effort"] == "low"
     assert body["chat_template_kwargs"] == {"reasoning_effort": "low"}
     assert body["max_tokens"] == 5
