@@ -12,8 +12,8 @@ class Exit(IntEnum):
     DONE = 0
     FAILED = 1
     USAGE = 2
-    REFUSED = 3  # would not fit, or a prerequisite is missing
-    BAD_FILE = 4  # a file is not what it should be: hash, format
+    REFUSED = 3  # it would not fit here, or something that it needs is missing
+    BAD_FILE = 4  # a file is damaged, or of another kind
     INTERRUPTED = 130
 
 
@@ -50,6 +50,6 @@ class Refused(SteprunError):  # noqa: N818 - a refusal is an answer, not a fault
 
 
 class BadFile(SteprunError):  # noqa: N818 - reads as what it is
-    """A file is not what it should be."""
+    """A file is damaged, or of another kind than it should be."""
 
     exit_code = Exit.BAD_FILE

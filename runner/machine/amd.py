@@ -22,7 +22,7 @@ _PAGE_BYTES = 4096  # ttm counts x86 pages: 262144 of them are a GiB
 # MemTotal must keep this for the system: 124 of 125 GiB kept GNOME from starting, 120 worked
 # (ds4 16).
 _SYSTEM_BYTES = 6 * GIB
-# Screen, compositor and driver hold graphics memory too [D].
+# Screen, compositor and driver hold graphics memory too; a round figure, not a measured one.
 _LEAST_RESERVE_BYTES = 1 * GIB
 # A carve-out of this size was chosen in the firmware; below, it is the smallest the board offers
 # (512 MB to 4 GiB), and ROCm counts only the shared part (llama.cpp PR 20472).

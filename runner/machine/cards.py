@@ -5,7 +5,7 @@ from runner.machine.host import Host
 from runner.machine.read import GIB
 
 # Below this a card holds no useful part of a model of 60 GB and more, or it is the graphics
-# inside a desktop processor [D].
+# inside a desktop processor; a guess, as nobody has published one.
 LEAST_BYTES = 6 * GIB
 # Context and driver: of 32 GB cards an engine gets 31.4 GiB each.
 _RESERVE_BYTES = 6 * GIB // 10

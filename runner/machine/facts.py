@@ -38,7 +38,7 @@ class Backend(StrEnum):
 class Device:
     """One accelerator. `memory_bytes` is None where the driver does not tell (GB10).
 
-    `uuid` chooses a card: CUDA and Vulkan order the same cards differently. `cores` counts GPU
+    `uuid` tells cards apart for certain, as their numbers depend on who counts. `cores` counts GPU
     cores (Apple) or compute units (AMD): one chip name may stand for two memory bandwidths.
     """
 

@@ -59,7 +59,7 @@ _SUPERCHIP = re.compile(r"\bG[BH][23]00\b")
 # (dgx-spark-playbooks 97, vllm 50011); the reports put the safe distance at 8 to 10 GiB.
 _SHARED_RESERVE_BYTES = 8 * GIB
 # From here on the page cache is worth dropping before a load: cudaMalloc sees MemFree only
-# (unsloth PR 10704: 60 GB of cache, 60 GB less to allocate) [D].
+# (unsloth PR 10704: 60 GB of cache, 60 GB less to allocate).
 _MUCH_CACHE_BYTES = 4 * GIB
 # An idle GB10 has 106 to 113 of 121.7 GiB available; well below, something still holds memory.
 _IDLE_SHARE = 0.8

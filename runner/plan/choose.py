@@ -183,7 +183,8 @@ def _settings(
         threads=machine.cores if on_cpu else 0,
         load_mode="mmap" if ask.allow_paging else defaults.load_mode,
         mtp_tokens=MTP_TOKENS if config.mtp else 0,
-        repack=defaults.repack,
+        # Repacked weights are copies in memory of their own: they could not stay on the disk.
+        repack=defaults.repack and not ask.allow_paging,
         alias=subject.name,
         temperature=subject.temperature,
     )

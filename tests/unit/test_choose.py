@@ -144,7 +144,7 @@ def test_paging_counts_what_cannot_be_paged() -> None:
         settings = choose(
             machine(24, backend), STEP, Ask(allow_paging=True), recipe.load(backend).run
         ).settings
-        assert (settings.load_mode, settings.gpu_layers) == ("mmap", 0)
+        assert (settings.load_mode, settings.gpu_layers, settings.repack) == ("mmap", 0, False)
 
 
 @pytest.mark.parametrize(
