@@ -103,7 +103,7 @@ class Model:
     `mtp` is the draft heads' default file, `mtp_others` the same heads in other precisions.
     `gguf` is False where llama.cpp has nothing to load; `quants` is empty then.
     `home`: the hub repository of the model itself, whose card describes it.
-    `temperature`: what its makers sample with; None leaves it to the engine.
+    `sampling`: llama-server's sampling options for it, name and value, as its makers advise.
     """
 
     name: str
@@ -118,7 +118,7 @@ class Model:
     licence: str = ""
     home: str = ""
     note: str = ""
-    temperature: float | None = None
+    sampling: tuple[tuple[str, float], ...] = ()
 
     def quant(self, name: str) -> Quant:
         """Find a quant by its name, in any case; UsageError with the nearest names."""
@@ -219,8 +219,11 @@ class _Table:
             raise self.wrong(f"`{key}` is {value}; the least is {least}")
         return value
 
-    def number(self, key: str) -> float | None:
-        return float(self._take(key, float, 0.0)) if key in self._left else None
+    def numbers(self, key: str) -> tuple[tuple[str, float], ...]:
+        found: dict[str, Any] = self._take(key, dict, {})
+        if not all(type(value) in {int, float} for value in found.values()):
+            raise self.wrong(f"`{key}` holds something that is no number")
+        return tuple(found.items())
 
     def flag(self, key: str, *, default: bool) -> bool:
         return bool(self._take(key, bool, default))
@@ -316,7 +319,7 @@ def _model(table: _Table, sources: _Origins) -> Model:
         licence=table.text("licence", default=""),
         home=table.text("home", _REPO, ""),
         note=table.text("note", default=""),
-        temperature=table.number("temperature"),
+        sampling=table.numbers("sampling"),
     )
     table.close()
     if model.gguf != bool(quants):

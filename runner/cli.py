@@ -81,11 +81,13 @@ def steprun() -> None:
 def print_error(error: SteprunError) -> None:
     """Say on stderr what happened, why, and what to type next."""
     # What a server or a file said is part of some errors: a terminal must not obey it.
-    click.secho(f"error: {clean(error.what)}", fg="red", err=True, color=COLOUR)
-    if error.why:
-        click.echo(f"  why:  {clean(error.why)}", err=True)
-    if error.next:
-        click.echo(f"  next: {clean(error.next)}", err=True)
+    from runner.wrap import wrapped
+
+    what = wrapped(f"error: {clean(error.what)}", 7, err=True)
+    click.secho(what, fg="red", err=True, color=COLOUR)
+    for label, text in (("why:  ", error.why), ("next: ", error.next)):
+        if text:
+            click.echo(wrapped(f"  {label}{clean(text)}", 8, err=True), err=True)
 
 
 def main() -> NoReturn:
@@ -107,7 +109,7 @@ def _interrupt(*_: object) -> None:
 
 def _run() -> int:
     try:
-        result = steprun.main(standalone_mode=False, color=COLOUR)
+        result = steprun.main(prog_name="steprun", standalone_mode=False, color=COLOUR)
         return result if isinstance(result, int) else Exit.DONE
     except SteprunError as error:
         print_error(error)
@@ -115,12 +117,12 @@ def _run() -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return Exit.USAGE
-    except click.UsageError as error:
-        error.show()
-        return Exit.USAGE
     except click.ClickException as error:
-        error.show()
-        return Exit.FAILED
+        usage = isinstance(error, click.UsageError)
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        command = context.command_path if context else "steprun"
+        print_error(SteprunError(error.format_message(), next=f"See: {command} --help"))
+        return Exit.USAGE if usage else Exit.FAILED
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         return Exit.INTERRUPTED

@@ -1,9 +1,13 @@
 """Writing files so that none is ever half-written, and the private ones stay private."""
 
 import os
+import secrets
 import tempfile
+import time
+import traceback
 from pathlib import Path
 
+from runner import paths
 from runner.errors import Refused
 
 
@@ -20,15 +24,18 @@ def make_private_dir(path: Path) -> Path:
     return path
 
 
-def write_private(path: Path, text: str) -> None:
-    """Replace a file whole, with mode 0600: write beside it, fsync, rename."""
+def write_private(path: Path, data: str | bytes) -> None:
+    """Replace a file whole, with mode 0600: write beside it, fsync, rename. Text becomes UTF-8."""
     make_private_dir(path.parent)
+    if isinstance(data, str):
+        # A lone surrogate (half a character, an undecodable file name) must not fail the write.
+        data = data.encode("utf-8", "backslashreplace")
     try:
         # mkstemp opens with mode 0600: no moment at which others could read it.
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             Path(name).replace(path)
@@ -39,10 +46,23 @@ def write_private(path: Path, text: str) -> None:
         raise cannot_write(path, error) from error
 
 
+def write_trace(error: BaseException) -> Path | str:
+    """Write the trace of a fault to a file of its own; return where, or why there is none."""
+    name = f"error-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}.log"
+    path = paths.state_dir() / "logs" / name
+    trace = "".join(traceback.format_exception(error))
+    try:
+        write_private(path, trace)
+    except Refused:
+        return f"(no log could be written)\n{trace}"
+    return path
+
+
 def cannot_write(path: Path, error: OSError) -> Refused:
     """Return the error of a place that cannot be written to."""
     return Refused(
         f"{path} cannot be written.",
         why=f"{error.strerror or error}.",
-        next="Give yourself the right to write there, or name another place: STEPRUN_HOME=DIR",
+        next="Give yourself the right to write there, or name another place "
+        "(for steprun's own files: STEPRUN_HOME=DIR)",
     )

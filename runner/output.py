@@ -9,6 +9,7 @@ import click
 from runner.machine.facts import Machine
 from runner.plan.choose import Plan
 from runner.plan.ledger import GIB, MIB, Entry, Item
+from runner.wrap import wrapped
 
 BAR_CELLS = 60
 # One colour for each kind of memory: what is loaded, what grows with use, what is kept free.
@@ -71,20 +72,20 @@ def plan_text(plan: Plan, argv: tuple[str, ...]) -> str:
         bar(plan.items, plan.machine.limit_bytes),
     ]
     lines += [
-        f"{click.style('■', fg=COLOURS[i.item])} {i.item.replace('_', ' '):15}{size(i.bytes):>12}"
-        f"   {i.why}"
+        click.style("■", fg=COLOURS[i.item])
+        + wrapped(f" {i.item.replace('_', ' '):15}{size(i.bytes):>12}   {i.why}", 32)
         for i in plan.items
     ]
     lines += [
         f"  {'together':15}{size(plan.total_bytes):>12}",
         f"  {'limit':15}{size(plan.machine.limit_bytes):>12}   {plan.machine.limit_source}",
         "",
-        *(f"- {reason}" for reason in plan.reasons),
+        *(wrapped(f"- {reason}", 2) for reason in plan.reasons),
     ]
     if plan.fixes:
         lines += ["", "What would help, the cheapest first:"]
         for fix in plan.fixes:
-            lines += [f"- {fix.what}", f"    {click.style(fix.command, bold=True)}"]
+            lines += [wrapped(f"- {fix.what}", 2), f"    {click.style(fix.command, bold=True)}"]
     if argv:
         lines += ["", "launch line: " + " ".join(argv)]
     return "\n".join(lines)
@@ -118,7 +119,7 @@ def machine_text(machine: Machine) -> str:
     ]
     rows += [("warning", warning) for warning in machine.warnings]
     rows += [("unknown", ", ".join(machine.unknown))] if machine.unknown else []
-    lines = [f"{name:10} {value}" for name, value in rows]
+    lines = [wrapped(f"{name:10} {value}", 11) for name, value in rows]
     for advice in machine.advice:
         lines += ["", advice.what, f"    {advice.command}"]
         lines += [f"    undo: {advice.undo}"] if advice.undo else []

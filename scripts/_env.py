@@ -1,7 +1,7 @@
 """Makes this checkout's own Python environment, with nothing but Python itself.
 
-`.venv` beside `pyproject.toml`, remade when that file or the Python changes. A stamp is written
-last, so that an interrupted run is finished by the next one.
+`.venv` beside `pyproject.toml`, remade when that file changes. A stamp is written last, so that
+an interrupted run is made good by the next one.
 """
 
 from __future__ import annotations  # the message for old Pythons must be reached on them
@@ -46,7 +46,8 @@ def _is(stamp: Path, wanted: set[str]) -> bool:
 
 
 def _key(*, dev: bool) -> str:
-    text = (ROOT / "pyproject.toml").read_bytes() + repr((sys.version_info[:3], dev)).encode()
+    # Not this Python's version: whoever calls, the environment keeps the Python it was made with.
+    text = (ROOT / "pyproject.toml").read_bytes() + repr(dev).encode()
     return hashlib.sha256(text).hexdigest()
 
 
@@ -56,7 +57,8 @@ def _need_new_python() -> None:
         return
     for minor in (14, 13, 12, 11):
         found = shutil.which(f"python3.{minor}")
-        if found:
+        # pyenv leaves names on the PATH that lead to no Python.
+        if found and subprocess.call([found, "-c", ""], stderr=subprocess.DEVNULL) == 0:
             sys.exit(subprocess.call([found, *sys.argv]))
     version = ".".join(str(part) for part in sys.version_info[:2])
     sys.exit(

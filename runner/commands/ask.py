@@ -57,8 +57,8 @@ async def _print_answer(setup: ChatSetup, host: Host, message: Message, status: 
                 raise await reason_of(host, error)
             case Finished(reason):
                 _end_line(last)
-                if reason == "length" and not said:
-                    raise _all_thinking(usage)
+                if reason == "length":
+                    _cut_short(usage, said)
     if sys.stderr.isatty() and usage.decode_tps:
         click.secho(
             f"{usage.completion_tokens} tokens at {usage.decode_tps:.1f} a second; "
@@ -76,8 +76,12 @@ def _end_line(last: str) -> None:
     sys.stdout.flush()
 
 
-def _all_thinking(usage: Usage) -> SteprunError:
-    return SteprunError(
+def _cut_short(usage: Usage, said: int) -> None:
+    """Say that the tokens ran out; raise where that left no answer at all."""
+    if said:
+        click.echo("The answer was cut at its limit of tokens: --max-tokens, --ctx", err=True)
+        return
+    raise SteprunError(
         "There is no answer: the model was still thinking when its tokens ran out.",
         why=f"All {usage.completion_tokens} tokens went into thinking.",
         next="Allow more, or less thinking: --max-tokens N, --effort low",

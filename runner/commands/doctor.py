@@ -22,6 +22,7 @@ from runner.plan.ask import Ask
 from runner.plan.choose import Plan, choose
 from runner.plan.subject import from_model
 from runner.weights import local
+from runner.wrap import wrapped
 
 ENGINE_S = 20.0  # loading 100 MB of native code from a cold disk takes a few seconds
 MARKS = {"ok": ("ok", "green"), "warn": ("note", "yellow"), "bad": ("BAD", "red")}
@@ -56,9 +57,10 @@ def doctor(*, as_json: bool) -> int:
     else:
         for finding in findings:
             mark, colour = MARKS[finding.state]
-            click.echo(f"{click.style(f'{mark:5}', fg=colour)} {finding.check}: {finding.found}")
+            text = wrapped(f"{mark:5} {finding.check}: {finding.found}", 6)
+            click.echo(click.style(text[:5], fg=colour) + text[5:])
             if finding.fix:
-                click.echo(f"      next: {finding.fix}")
+                click.echo(wrapped(f"      next: {finding.fix}", 12))
     return Exit.FAILED if any(f.state == "bad" for f in findings) else Exit.DONE
 
 
@@ -98,9 +100,8 @@ def _python(_: Facts) -> Finding:
 
 def _machine(facts: Facts) -> Finding:
     m = facts.machine
-    found = (
-        f"{m.name}, {output.size(m.memory_bytes)}, an engine may use {output.size(m.limit_bytes)}"
-    )
+    room = output.size(max(0, m.limit_bytes - m.reserve_bytes))
+    found = f"{m.name}, {output.size(m.memory_bytes)}, of which an engine may hold {room}"
     if m.warnings:
         return Finding("machine", "warn", f"{found}; {'; '.join(m.warnings)}", "steprun machine")
     return Finding("machine", "ok", found)

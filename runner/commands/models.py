@@ -14,6 +14,7 @@ from runner.plan.ask import Ask
 from runner.plan.choose import choose
 from runner.plan.subject import from_model
 from runner.weights import local
+from runner.wrap import wrapped
 
 
 @click.command()
@@ -84,15 +85,15 @@ def _file(file: ModelFile) -> dict[str, Any]:
 
 def _text(model: Model, machine: Machine) -> str:
     lines = [click.style(model.title, bold=True) + f"  ({model.name})"]
-    lines += [f"  {model.note}"] if model.note else []
+    lines += [wrapped(f"  {model.note}", 2)] if model.note else []
     for quant in model.quants:
         fits = _fits(model, quant, machine)
         verdict = click.style("fits", fg="green") if fits else click.style("too large", fg="red")
         here = click.style("on disk", fg="cyan") if _on_disk(model, quant) else ""
         lines.append(
-            f"  {quant.name:12}{output.size(quant.total_bytes):>12}  {verdict:18} {here:16} "
-            f"{quant.note}".rstrip()
+            f"  {quant.name:12}{output.size(quant.total_bytes):>12}  {verdict} {here}".rstrip()
         )
+        lines += [wrapped(f"      {quant.note}", 6)] if quant.note else []
     extras = [("projector", model.projector), ("draft heads", model.mtp)]
     lines += [f"  + {what}, {output.size(f.bytes)}" for what, f in extras if f is not None]
     return "\n".join(lines) + "\n"

@@ -172,8 +172,10 @@ def _progress(doing: str, done: int, whole: int) -> str:
 def _not_here(prepared: Prepared, missing: list[ModelFile]) -> Refused:
     size = sum(file.bytes for file in missing)
     repos = sorted({(file.repo, file.revision) for file in missing})
+    beside = Path(sys.executable).with_name("hf")
+    hf = str(beside) if beside.exists() else "hf"
     lines = [
-        f"hf download {repo} --revision {revision} "
+        f"{hf} download {repo} --revision {revision} "
         + " ".join(file.path for file in missing if file.repo == repo)
         for repo, revision in repos
     ]

@@ -107,8 +107,10 @@ def _how(status: int | None) -> str:
 
 
 def _last_error(log_tail: str) -> str:
-    """Return the engine's own last complaint: llama-server marks errors with ' E '."""
+    """Return the engine's last complaint (llama-server marks errors with ' E '), or last word."""
     for line in reversed(log_tail.splitlines()):
         if " E " in line or line.lower().startswith(("error", "fatal", "ggml_abort", "terminate")):
             return clean(line).strip()[:300]
-    return ""
+    return next(
+        (line.strip()[:300] for line in reversed(log_tail.splitlines()) if line.strip()), ""
+    )

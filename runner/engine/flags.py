@@ -77,9 +77,9 @@ FLAGS: Final = {
     "--spec-draft-model": Flag("speculative.draft.mparams.path", "text"),
     "--spec-draft-n-max": Flag("speculative.draft.n_max", "whole"),
     "--temp": Flag("sampling.temp", "real"),
+    "--repeat-penalty": Flag("sampling.penalty_repeat", "real"),
+    "--predict": Flag("n_predict", "whole"),
     "--host": Flag("hostnames", "names"),
     "--port": Flag("port", "whole"),
     "--api-key-file": Flag("api_keys", "keys"),
-    "--slot-save-path": Flag("slot_save_path", "text"),
-    "--metrics": Flag("endpoint_metrics", "set"),
 }

@@ -70,22 +70,52 @@ def choose(machine: Machine, subject: Subject, ask: Ask, defaults: RunDefaults) 
         raise UsageError(
             f"{subject.name} has no quant that could be chosen.", next="See: steprun models"
         )
-    found = _first_fit(machine, subject, tried, ask)
-    if found is None:
-        # The last candidate gave up the most: it came nearest.
-        return _refusal(machine, subject, tried[-1], ask, defaults)
-    return _plan(machine, subject, found, ask, defaults)
+    paged = False
+    found = _first_fit(machine, subject, tried, paging=False)
+    if found is None and ask.allow_paging:
+        # The less there is to read again and again, the better: the smallest quant first.
+        tried.sort(key=lambda candidate: candidate[0].weights_bytes)
+        found = _first_fit(machine, subject, tried, paging=True)
+        paged = found is not None
+    # The last candidate gave up the most: it came nearest.
+    variant, config = found or tried[-1]
+    items = _items(machine, subject, variant, config)
+    needed = _needed(items, paging=ask.allow_paging and (paged or found is None))
+    return Plan(
+        fits=found is not None,
+        machine=machine,
+        subject=subject,
+        variant=variant,
+        config=config,
+        items=items,
+        settings=_settings(machine, subject, config, defaults, paged=paged),
+        reasons=tuple(_reasons(machine, subject, ask, (variant, config), needed, paged=paged))
+        if found
+        else (_too_large(machine, subject, variant, needed),),
+        fixes=()
+        if found
+        else tuple(
+            fixes(
+                machine,
+                subject,
+                ask,
+                lambda other: _search(machine, subject, other, defaults),
+                _shortest(subject),
+            )
+        ),
+    )
 
 
 Candidate = tuple[Variant, Config]
 
 
 def _first_fit(
-    machine: Machine, subject: Subject, candidates: Iterable[Candidate], ask: Ask
+    machine: Machine, subject: Subject, candidates: Iterable[Candidate], *, paging: bool
 ) -> Candidate | None:
     """Return the first candidate, best first, that the machine can hold."""
     for variant, config in candidates:
-        if _needed(_items(machine, subject, variant, config), ask) <= machine.limit_bytes:
+        items = _items(machine, subject, variant, config)
+        if _needed(items, paging=paging) <= machine.limit_bytes:
             return variant, config
     return None
 
@@ -156,21 +186,21 @@ def _items(
     )
 
 
-def _needed(items: tuple[Item, ...], ask: Ask) -> int:
-    """Return what must be free. With paging allowed, mapped weights may stay on the disk.
+def _needed(items: tuple[Item, ...], *, paging: bool) -> int:
+    """Return what must be free. With `paging`, mapped weights may stay on the disk.
 
     The projector is not among them: llama.cpp reads it into memory of its own.
     """
-    paged = {Entry.WEIGHTS, Entry.MTP} if ask.allow_paging else set()
+    paged = {Entry.WEIGHTS, Entry.MTP} if paging else set()
     return sum(item.bytes for item in items if item.item not in paged)
 
 
 def _settings(
-    machine: Machine, subject: Subject, config: Config, ask: Ask, defaults: RunDefaults
+    machine: Machine, subject: Subject, config: Config, defaults: RunDefaults, *, paged: bool
 ) -> Settings:
     # Weights that stay on the disk are mapped, and only the processor can work from a mapping
     # that is larger than memory.
-    on_cpu = machine.backend is Backend.CPU or ask.allow_paging
+    on_cpu = machine.backend is Backend.CPU or paged
     return Settings(
         context=config.context,
         kv_type=config.kv_type,
@@ -181,94 +211,48 @@ def _settings(
         cache_ram_mib=config.cache_ram_mib,
         gpu_layers=0 if on_cpu else 99,
         threads=machine.cores if on_cpu else 0,
-        load_mode="mmap" if ask.allow_paging else defaults.load_mode,
+        load_mode="mmap" if paged else defaults.load_mode,
         mtp_tokens=MTP_TOKENS if config.mtp else 0,
         # Repacked weights are copies in memory of their own: they could not stay on the disk.
-        repack=defaults.repack and not ask.allow_paging,
+        repack=defaults.repack and not paged,
         alias=subject.name,
-        temperature=subject.temperature,
+        sampling=subject.sampling,
     )
 
 
-def _plan(
-    machine: Machine,
-    subject: Subject,
-    found: Candidate,
-    ask: Ask,
-    defaults: RunDefaults,
-) -> Plan:
+def _reasons(
+    machine: Machine, subject: Subject, ask: Ask, found: Candidate, needed: int, *, paged: bool
+) -> Iterator[str]:
+    """Say why this was chosen."""
     variant, config = found
     tried = _variants(subject, ask)
-    items = _items(machine, subject, variant, config)
-    spare = machine.limit_bytes - _needed(items, ask)
-    reasons = []
     better = [v.name for v in tried[: tried.index(variant)]]
-    if better:
-        reasons.append(f"{', '.join(better)} would not fit; {variant.name} is the best that does.")
-    elif ask.quant:
-        reasons.append(f"{variant.name} was asked for.")
-    elif len(tried) > 1:
-        reasons.append(f"{variant.name} is the best quality there is for this machine.")
-    reasons.append(
-        f"Context {config.context:,} in {config.kv_type}"
-        + (" as asked" if ask.context else ", the longest that fits beside the weights")
-        + f"; {spare / GIB:.1f} GiB stay free below the limit."
-    )
-    if config.mtp and not config.projector:
-        reasons.append("Profile fast: draft heads instead of pictures.")
-    elif config.projector and subject.mtp_bytes:
-        reasons.append("Profile see: pictures, no draft heads (--profile fast for the reverse).")
-    if ask.allow_paging and total(items) > machine.limit_bytes:
-        reasons.append(
-            "The weights do not fit and will be read from the disk again and again: "
+    spare = machine.limit_bytes - needed
+    if paged:
+        yield (
+            f"Nothing fits; {variant.name} has the least to read from the disk again and again: "
             "expect seconds for each token."
         )
-    return Plan(
-        fits=True,
-        machine=machine,
-        subject=subject,
-        variant=variant,
-        config=config,
-        items=items,
-        settings=_settings(machine, subject, config, ask, defaults),
-        reasons=tuple(reasons),
-    )
+    elif better:
+        yield f"{', '.join(better)} would not fit; {variant.name} is the best that does."
+    elif ask.quant:
+        yield f"{variant.name} was asked for."
+    elif len(tried) > 1:
+        yield f"{variant.name} is the best quality there is for this machine."
+    why = "as asked" if ask.context else "the longest that fits"
+    free = "" if paged else f"; {spare / GIB:.1f} GiB stay free below the limit"
+    yield f"Context {config.context:,} in {config.kv_type}, {why}{free}."
+    if config.mtp and not config.projector:
+        yield "Profile fast: draft heads instead of pictures."
+    elif config.projector and subject.mtp_bytes:
+        yield "Profile see: pictures, no draft heads (--profile fast for the reverse)."
 
 
-def _refusal(
-    machine: Machine,
-    subject: Subject,
-    candidate: Candidate,
-    ask: Ask,
-    defaults: RunDefaults,
-) -> Plan:
-    """Refuse, with the candidate that came nearest and what would change the answer."""
-    variant, config = candidate
-    items = _items(machine, subject, variant, config)
-    short = _needed(items, ask) - machine.limit_bytes
-    reasons = [
-        f"{subject.name} {variant.name} needs {_needed(items, ask) / GIB:.1f} GiB; the limit here "
-        f"is {machine.limit_bytes / GIB:.1f} GiB ({machine.limit_source}): "
-        f"{short / GIB:.1f} GiB too little.",
-    ]
-    return Plan(
-        fits=False,
-        machine=machine,
-        subject=subject,
-        variant=variant,
-        config=config,
-        items=items,
-        settings=_settings(machine, subject, config, ask, defaults),
-        reasons=tuple(reasons),
-        fixes=tuple(
-            fixes(
-                machine,
-                subject,
-                ask,
-                lambda other: _search(machine, subject, other, defaults),
-                _shortest(subject),
-            )
-        ),
+def _too_large(machine: Machine, subject: Subject, variant: Variant, needed: int) -> str:
+    return (
+        f"{subject.name} {variant.name} needs {needed / GIB:.1f} GiB; the limit here is "
+        f"{machine.limit_bytes / GIB:.1f} GiB ({machine.limit_source}): "
+        f"{(needed - machine.limit_bytes) / GIB:.1f} GiB too little."
     )
 
 
@@ -277,7 +261,7 @@ def _search(
 ) -> Candidate | None:
     """Return the best candidate that fits another ask."""
     candidates = ((v, c) for v in _variants(subject, ask) for c in _configs(subject, ask, defaults))
-    return _first_fit(machine, subject, candidates, ask)
+    return _first_fit(machine, subject, candidates, paging=ask.allow_paging)
 
 
 def _shortest(subject: Subject) -> Config:

@@ -39,7 +39,8 @@ def fixes(
         yield _fix("Without pictures it fits.", subject, fast)
     for advice in machine.advice:
         yield Fix(advice.what, advice.command)
-    least = min(total(ledger(subject, variant, shortest)) for variant in subject.variants)
+    reserve = (machine.reserve_bytes, machine.reserve_why)
+    least = min(total(ledger(subject, v, shortest, reserve)) for v in subject.variants if v.auto)
     yield Fix(
         f"The nearest that would fit is a machine that gives an engine {least / GIB:.0f} GiB "
         "or more. A capture of one shows what it would run:",

@@ -50,7 +50,7 @@ class Settings:
     mtp_tokens: int = 0
     repack: bool = True
     alias: str = "model"
-    temperature: float | None = None
+    sampling: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +98,7 @@ def launch(
     ]
     if s.threads:
         wanted += [("--threads", str(s.threads)), ("--threads-batch", str(s.threads))]
-    if s.temperature is not None:
-        wanted.append(("--temp", f"{s.temperature:g}"))
+    wanted += [(f"--{name}", f"{value:g}") for name, value in s.sampling]
     if s.load_mode:
         wanted.append(_load_mode(s.load_mode, flags))
     if not s.repack:

@@ -23,7 +23,7 @@ class Variant:
 class Subject:
     """A model as the ledger sees it. `projector_bytes` and `mtp_bytes` are 0 where it has none.
 
-    `temperature`: what its makers sample with. `words`: the options that name it.
+    `sampling`: llama-server's options for it, name and value. `words`: the options that name it.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Subject:
     variants: tuple[Variant, ...]
     projector_bytes: int = 0
     mtp_bytes: int = 0
-    temperature: float | None = None
+    sampling: tuple[tuple[str, float], ...] = ()
     words: tuple[str, ...] = ()
 
 
@@ -47,6 +47,6 @@ def from_model(model: Model) -> Subject | None:
         ),
         projector_bytes=model.projector.bytes if model.projector else 0,
         mtp_bytes=model.mtp.bytes if model.mtp else 0,
-        temperature=model.temperature,
+        sampling=model.sampling,
         words=("--demo",) if model.demo else ("--model", model.name),
     )

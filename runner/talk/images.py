@@ -19,14 +19,12 @@ if TYPE_CHECKING:
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 FILE_BYTES = 64 << 20  # larger files are not pictures for a chat
-# What unpacking may take, at 4 bytes a pixel of colour: a 108-megapixel phone picture passes. With
-# the file, the interpreter and what is made of it, a process that takes a picture has peaked at
-# PEAK_MB.
-UNPACKED_BYTES = 440_000_000
-# libwebp paints on two canvases and keeps its own, Pillow takes two copies: 4 bytes each.
-WEBP_PIXEL_BYTES = 20
+# What taking a picture may need, by `_needed`: a 108-megapixel phone picture passes. A process that
+# does nothing else peaks at 590 MB with the worst that passes, the interpreter and all.
+MOST_BYTES = 510_000_000
 PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2}  # Pillow keeps all other modes in 4, RGB too
-TILE = 1024  # pixels a side: what is flattened at a time, so that no second copy is made
+WEBP_PIXEL_BYTES = 16  # libwebp paints on two canvases, Pillow takes two copies
+TILE = 512  # pixels a side: flattened so many at a time, not in a second copy of the whole
 EXIF_ORIENTATION = 0x0112
 OTHER = "Give a PNG, JPEG or WebP file"
 SMALLER = "Make the picture smaller first"
@@ -81,11 +79,11 @@ def _converted(data: bytes, name: str) -> Picture:
     photograph = kind in {"JPEG", "MPO"}
     if photograph and target != size:
         image.draft("RGB", target)  # decodes at a fraction of the size: less memory
-    if (needed := _unpacked(image, size)) > UNPACKED_BYTES:
+    if (needed := _needed(image, size, len(data))) > MOST_BYTES:
         raise _bad(
             name,
-            f"It has {size[0]} x {size[1]} pixels: {needed // 1_000_000:,} MB to unpack; "
-            f"{UNPACKED_BYTES // 1_000_000} MB is the most.",
+            f"It has {size[0]} x {size[1]} pixels: unpacking it would take {needed // 1_000_000:,} "
+            f"MB; {MOST_BYTES // 1_000_000} MB is the most.",
             next=SMALLER,
         )
     orientation = image.getexif().get(EXIF_ORIENTATION, 1)
@@ -103,18 +101,24 @@ def _converted(data: bytes, name: str) -> Picture:
     return _picture(name, "image/png", out.getvalue(), *result.size)
 
 
-def _unpacked(image: "Image.Image", size: tuple[int, int]) -> int:
-    """Return the bytes that decoding takes, before it is tried. `size`: without any draft."""
+def _needed(image: "Image.Image", size: tuple[int, int], length: int) -> int:
+    """Return the bytes that decoding takes, known before it is tried.
+
+    `size`: in pixels, without any draft. `length`: of the file.
+    """
+    width, height = size
     if image.format == "WEBP":
-        return WEBP_PIXEL_BYTES * size[0] * size[1]
+        return 2 * length + WEBP_PIXEL_BYTES * width * height  # libwebp gets a copy of the file
     pixels = PIXEL_BYTES.get(image.mode, 4) * image.width * image.height
+    if image.format == "PNG":
+        # Pillow keeps a copy of what is no pixel, and two lines of up to 8 bytes a pixel.
+        return 2 * length + pixels + 16 * width
     # Where a JPEG comes in several scans (a progressive one does), libjpeg keeps all of its
     # coefficients, 2 bytes each, at full size. Whether it does shows only while it is read.
-    layers = [(wide, high) for _, wide, high, _ in getattr(image, "layer", ())]
-    if layers:
-        most = max(wide for wide, _ in layers) * max(high for _, high in layers) or 1
-        pixels += 2 * size[0] * size[1] * sum(wide * high for wide, high in layers) // most
-    return pixels
+    layers = [(across, down) for _, across, down, _ in getattr(image, "layer", ())]
+    whole = max((a for a, _ in layers), default=1) * max((d for _, d in layers), default=1)
+    samples = width * height * sum(a * d for a, d in layers) // max(1, whole)
+    return length + pixels + 2 * samples
 
 
 def _shrunk(image: "Image.Image", target: tuple[int, int]) -> "Image.Image":

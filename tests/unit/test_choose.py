@@ -138,6 +138,10 @@ def test_paging_counts_what_cannot_be_paged() -> None:
     paged = plan(24, allow_paging=True)
     assert paged.fits
     assert any("seconds for each token" in reason for reason in paged.reasons)
+    assert paged.variant == min(
+        (v for v in STEP.variants if v.auto), key=lambda v: v.weights_bytes
+    ), "the less there is to read again and again, the better"
+    assert plan(130, allow_paging=True) == plan(130), "nothing changes where all fits"
     assert not plan(5, allow_paging=True).fits
     # Nothing but a mapping read by the processor can page, whatever the backend's recipe says.
     for backend in Backend:
