@@ -47,13 +47,13 @@ def write_private(path: Path, data: str | bytes) -> None:
 
 
 def write_trace(error: BaseException) -> Path | str:
-    """Write the trace of a fault to a file of its own; return where, or why there is none."""
+    """Write the trace of a fault to a file of its own; return where, or the trace itself."""
     name = f"error-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}.log"
-    path = paths.state_dir() / "logs" / name
     trace = "".join(traceback.format_exception(error))
     try:
+        path = paths.state_dir() / "logs" / name
         write_private(path, trace)
-    except Refused:
+    except Exception:  # noqa: BLE001 - the last line of defence must not fall itself
         return f"(no log could be written)\n{trace}"
     return path
 

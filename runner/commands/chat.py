@@ -126,6 +126,7 @@ def _local(request: ModelRequest, answer: Options, common: dict[str, Any]) -> Ch
         blind_why=blind_why,
         prices=plan.subject.geometry.arch == "step35",
         greeting=backend_notice(plan.machine),
+        words=plan.subject.words,
         **common,
     )
 
@@ -162,6 +163,7 @@ async def _remote(
         sees=sees,
         blind_why=blind_why,
         prices=False,
+        words=("--url", endpoint.base_url),
         **common,
     )
 

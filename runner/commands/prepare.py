@@ -1,7 +1,7 @@
 """From a request to a plan to files on this disk: what `plan`, `chat` and `serve` share."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -88,7 +88,8 @@ def make_plan(
                 why=model.note or "There is no GGUF of it.",
                 next="See what can: steprun models",
             )
-        subject = catalogued
+        # What nobody typed need not be typed again.
+        subject = catalogued if request.model else replace(catalogued, words=())
     return Prepared(
         choose(found, subject, request.ask, recipe.load(found.backend).run), own_files, model
     )

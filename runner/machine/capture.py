@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from runner.errors import BadFile
+from runner.files import write_private
 from runner.machine.scrub import Scrubber
 
 SCHEMA = "steprun.capture/1"
@@ -177,8 +178,12 @@ class Replay:
 
 
 def save(capture: Capture, path: Path) -> None:
-    """Write a capture as JSON."""
-    path.write_text(json.dumps(capture.to_json(), indent=1) + "\n", encoding="utf-8")
+    """Write a capture as JSON, whole or not at all."""
+    text = json.dumps(capture.to_json(), indent=1) + "\n"
+    if path.exists() and (path.is_symlink() or not path.is_file()):
+        path.write_text(text, encoding="utf-8")  # /dev/stdout, a pipe: not to be replaced
+    else:
+        write_private(path, text)
 
 
 def load(path: Path) -> Capture:

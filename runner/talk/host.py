@@ -80,6 +80,7 @@ class ChatSetup:
     `open_host` makes the host (entered once). `context` in tokens, 0 where unknown. `sees`:
     pictures can be sent; `blind_why` says why not. `prices` : picture costs are Step's own.
     `greeting`: what to tell the user first (which model, why). `resume`: a session to go on with.
+    `words`: the options that name the model or the server, to be typed again with --resume.
     """
 
     title: str
@@ -93,3 +94,4 @@ class ChatSetup:
     greeting: str = ""
     pictures: tuple[Path, ...] = ()
     resume: str = ""
+    words: tuple[str, ...] = ()

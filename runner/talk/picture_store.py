@@ -4,15 +4,13 @@ What is read back is not trusted: it must be what its name says, and is decoded 
 """
 
 import hashlib
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from runner.errors import SteprunError
-from runner.files import cannot_write, make_private_dir
+from runner.files import write_private
 from runner.talk.images import picture_from_bytes
 from runner.talk.wire import Picture
 
@@ -27,7 +25,7 @@ def keep(folder: Path, picture: Picture) -> dict[str, Any]:
     sha256 = hashlib.sha256(picture.data).hexdigest()
     path = _path(folder, sha256, picture.mime)
     if not path.is_file():
-        _write(path, picture.data)
+        write_private(path, picture.data)
     return {"sha256": sha256, "name": picture.name, "mime": picture.mime}
 
 
@@ -49,21 +47,3 @@ def stored(folder: Path, reference: Mapping[str, Any]) -> Picture | None:
 
 def _path(folder: Path, sha256: str, mime: str) -> Path:
     return folder / "pictures" / f"{sha256}.{_SUFFIX.get(mime, 'png')}"
-
-
-def _write(path: Path, data: bytes) -> None:
-    make_private_dir(path.parent.parent)  # parents made on the way are open to all
-    make_private_dir(path.parent)
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise cannot_write(path, error) from error

@@ -28,7 +28,8 @@ from runner.talk.wire import Message, Picture
 SCHEMA = "steprun.session/1"
 DRAFT_SCHEMA = "steprun.draft/1"
 FILE_BYTES = 64 << 20  # a chat of 256K tokens is about 1 MB: more was not written here
-HEAD_BYTES = 64 << 10  # enough of a file to list it
+HEAD_BYTES = 64 << 10  # more than any first line has
+LATEST = "latest"  # no id: what a bare --resume means
 _ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 
 
@@ -55,15 +56,8 @@ class Draft:
     pictures: tuple[Picture, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SessionInfo:
-    """A session in a list: its first question says what it was about."""
-
-    id: str
-    title: str
-    created: str
-    first: str
-    path: Path
+class InUse(Refused):
+    """The chat is open elsewhere."""
 
 
 def sessions_dir() -> Path:
@@ -95,11 +89,11 @@ class Session:
 
     @classmethod
     def load(cls, session_id: str = "") -> Self:
-        """Return a saved session, the newest where no id is given.
+        """Return a saved session; the last used one for `LATEST`, or where no id is given.
 
         Raises `Refused` where there is none, `BadFile` where the file is not a session.
         """
-        if not session_id:
+        if session_id in ("", LATEST):
             found = list_sessions()
             if not found:
                 raise Refused(
@@ -107,7 +101,7 @@ class Session:
                     why=f"{sessions_dir()} holds none.",
                     next="Start one: steprun chat",
                 )
-            session_id = found[0].id
+            session_id = found[0]
         # The id becomes a file name: nothing but an id may pass.
         if not _ID.fullmatch(session_id):
             raise _unknown(session_id)
@@ -130,13 +124,13 @@ class Session:
         return sessions_dir() / f"{self.id}.draft.json"
 
     def claim(self) -> None:
-        """Keep other chats out of this session. Raises `Refused` where one is in it."""
+        """Keep other chats out of this session. Raises `InUse` where one is in it."""
         make_private_dir(sessions_dir())
         lock = FileLock(sessions_dir() / f"{self.id}.lock", mode=0o600)
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise Refused(
+            raise InUse(
                 f"The chat {self.id} is open in another window.",
                 why="Two chats writing into one file would mix their turns.",
                 next="Close the other one, or start a new chat: steprun chat",
@@ -187,16 +181,16 @@ class Session:
 
     def draft(self) -> Draft | None:
         """Return what was typed and not sent, if anything."""
-        try:
-            if self.draft_path.stat().st_size > FILE_BYTES:
-                return None
-            record = json.loads(self.draft_path.read_text("utf-8"))
-        except (OSError, ValueError):
-            return None
-        if not isinstance(record, dict) or record.get("schema") != DRAFT_SCHEMA:
-            return None
+        record = self._draft_record()
         draft = Draft(_text(record, "text"), self._pictures(record))
         return draft if draft.text or draft.pictures else None
+
+    def _draft_record(self) -> dict[str, Any]:
+        with contextlib.suppress(OSError):
+            if self.draft_path.stat().st_size <= FILE_BYTES:
+                record = _record(self.draft_path.read_bytes())
+                return record if record.get("schema") == DRAFT_SCHEMA else {}
+        return {}
 
     def drop_draft(self) -> None:
         """Forget the draft: it was sent, or it is empty."""
@@ -303,30 +297,26 @@ class Session:
                 self.warnings.append(f"The picture {name!r} is gone or changed: left out.")
 
 
-def list_sessions() -> list[SessionInfo]:
-    """Return the saved sessions, the last used first."""
-    found: list[tuple[float, SessionInfo]] = []
-    for path in sessions_dir().glob("*.jsonl"):
-        if not _ID.fullmatch(path.stem):
-            continue
-        try:
-            used = path.stat().st_mtime
-            with path.open("rb") as file:
-                header, *rest = file.read(HEAD_BYTES).split(b"\n")
-        except OSError:
-            continue
-        head = _record(header)
-        if head.get("schema") != SCHEMA:
-            continue
-        questions = (_record(line) for line in rest)
-        first = next((_text(q, "text") for q in questions if q.get("role") == "user"), "")
-        found.append(
-            (
-                used,
-                SessionInfo(path.stem, _text(head, "title"), _text(head, "created"), first, path),
-            )
-        )
-    return [info for _, info in sorted(found, key=lambda pair: pair[0], reverse=True)]
+def list_sessions() -> list[str]:
+    """Return the ids of the saved chats, also of those that are only a draft, last used first."""
+    names = {path.name.partition(".")[0] for path in sessions_dir().glob("*.json*")}
+    used = {name: _last_used(Session(name)) for name in names if _ID.fullmatch(name)}
+    # An id begins with the time: of two used at once, the younger one comes first.
+    return sorted((name for name in used if used[name]), key=lambda n: (used[n], n), reverse=True)
+
+
+def _last_used(session: Session) -> float:
+    """Return when a session was last written to, 0 where it is none that can be gone on with."""
+    used = 0.0
+    with contextlib.suppress(OSError):
+        if session.path.is_file():
+            with session.path.open("rb") as file:
+                if _record(file.readline(HEAD_BYTES)).get("schema") != SCHEMA:
+                    return 0.0
+            used = session.path.stat().st_mtime
+        if session._draft_record():
+            used = max(used, session.draft_path.stat().st_mtime)
+    return used
 
 
 def _unknown(session_id: str) -> Refused:

@@ -1,6 +1,7 @@
 """The chat as the user drives it: typing, pictures, slash commands, keys."""
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from textual.message import Message
 from textual.widgets import TextArea
 
 from runner.errors import Refused, SteprunError, UsageError
+from runner.files import write_private
 from runner.talk.images import load_picture
 from runner.talk.wire import EFFORTS, Picture
 from runner.tui.clipboard import copy_by_program
@@ -248,19 +250,13 @@ class ChatApp(ChatTalk):
 
     def save_as(self, path: str) -> None:
         """Write the conversation to a new Markdown file."""
-        target = Path(path).expanduser()
         try:
-            with target.open("x", encoding="utf-8") as file:
-                file.write(to_markdown(self.conversation.turns, self.setup.title))
-        except FileExistsError:
-            error = Refused(f"{path} exists already.", next="Name another file")
-        except (OSError, ValueError) as why:
-            error = Refused(f"{path} cannot be written.", why=str(why), next="Name another file")
+            target = _write_new(path, to_markdown(self.conversation.turns, self.setup.title))
+        except Refused as error:
+            self.composer.give_back(f"/save {path}", ())
+            self.problem(Refused(error.what, why=error.why, next="Name another file"))
         else:
             self.hint(f"Saved to {target}")
-            return
-        self.composer.give_back(f"/save {path}", ())
-        self.problem(error)
 
     def leave(self) -> None:
         """End the chat."""
@@ -298,6 +294,20 @@ class ChatApp(ChatTalk):
             self.hint("Ctrl+C again quits.")
         else:
             self.hint("Ctrl+C again quits; what you typed is kept.")
+
+
+def _write_new(typed: str, text: str) -> Path:
+    """Write a file that is not there yet; return where. Raises `Refused`."""
+    try:
+        path = Path(typed).expanduser()
+        if os.path.lexists(path):  # a link that leads nowhere is there too
+            raise Refused(f"{typed} exists already.")
+        if not path.parent.is_dir():  # a mistyped folder is not to be made
+            raise Refused(f"{typed} cannot be written.", why=f"There is no folder {path.parent}.")
+        write_private(path, text)
+    except (OSError, ValueError, RuntimeError) as error:  # no home, an impossible name
+        raise Refused(f"{typed} cannot be written.", why=str(error)) from error
+    return path
 
 
 def _is_file(path: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from runner.errors import SteprunError
-from runner.talk.sessions import Draft, Entry, Session
+from runner.talk.sessions import Draft, Entry, InUse, Session
 from runner.talk.wire import Message, Picture
 from runner.tui.model import Phase, Turn, to_entry, to_messages, to_turns
 
@@ -19,12 +19,14 @@ class Conversation:
 
     def __init__(self, title: str, resume: str = "") -> None:
         self._title = title
+        self.troubles: list[str] = []
+        self._told: set[str] = set()
         self.session = Session.load(resume) if resume else Session.create(title)
-        self.session.claim()
+        self._try(self.session.claim)
         self.turns: list[Turn] = to_turns(self.session.entries)
         self.draft: Draft | None = self.session.draft() if resume else None
-        self.troubles: list[str] = list(self.session.warnings)
         self.draft_path: Path | None = None
+        self.troubles += self.session.warnings
 
     @property
     def saved(self) -> bool:
@@ -97,7 +99,10 @@ class Conversation:
     def _try(self, save: Callable[[], object]) -> None:
         try:
             save()
+        except InUse:
+            raise  # going on would mix two chats in one file
         except SteprunError as error:
             text = f"This chat is not being saved. {error}"
-            if text not in self.troubles:
+            if text not in self._told:
+                self._told.add(text)
                 self.troubles.append(text)

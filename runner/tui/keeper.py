@@ -59,8 +59,7 @@ class Keeper:
         task = self._task
         if task is None or task.done():
             return
-        if self.loading:
-            task.cancel()
+        # The task itself is never cancelled: it may be stopping the engine already.
         self._enough.set()
         # Not cancelled along with the caller: the engine must be stopped to the end.
         await asyncio.shield(asyncio.wait([task]))
@@ -72,10 +71,10 @@ class Keeper:
     async def _keep(self) -> None:
         try:
             async with self._open_host() as host:
-                await host.wait_ready(self._waited)
-                self.host, self.loading = host, False
-                self._tell(Ready())
-                await self._enough.wait()
+                if await self._comes_up(host):
+                    self.host, self.loading = host, False
+                    self._tell(Ready())
+                    await self._enough.wait()
         except SteprunError as error:
             self._tell(Failed(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the chat goes on and says so
@@ -91,6 +90,21 @@ class Keeper:
             )
         finally:
             self.host, self.loading = None, False
+
+    async def _comes_up(self, host: Host) -> bool:
+        """Wait until the host answers. Returns whether it does: not where it is closed first."""
+        ready = asyncio.create_task(host.wait_ready(self._waited))
+        enough = asyncio.create_task(self._enough.wait())
+        try:
+            await asyncio.wait((ready, enough), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ended = ready.done()
+            ready.cancel()
+            enough.cancel()
+            await asyncio.gather(ready, enough, return_exceptions=True)
+        if ended:
+            ready.result()  # raises why it will not answer
+        return ended
 
     def _waited(self, seconds: float) -> None:
         if int(seconds) != self._told:  # told twenty times a second, shown once

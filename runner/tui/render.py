@@ -24,11 +24,6 @@ Lines = list[Content]
 _parser = MarkdownIt("gfm-like")
 
 
-def render_markdown(text: str, width: int) -> Content:
-    """Return the Markdown `text` laid out for `width` cells."""
-    return Content("\n").join(markdown_lines(text, width))
-
-
 def markdown_lines(text: str, width: int) -> Lines:
     """Return the lines of the Markdown `text`, none longer than `width` cells."""
     root = SyntaxTreeNode(_parser.parse(text))

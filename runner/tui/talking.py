@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import logging
 import os
+import shlex
 import signal
 import threading
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from textual import on
@@ -16,6 +18,7 @@ from textual.message import Message
 from textual.timer import Timer
 
 from runner.errors import Exit, SteprunError
+from runner.files import write_trace
 from runner.talk.events import Failed, Loading
 from runner.talk.host import ChatSetup
 from runner.tui.answering import fill
@@ -173,16 +176,16 @@ class ChatTalk(ChatView):
         """Keep what was typed when steprun itself fails, and tell it as any other error."""
         with contextlib.suppress(Exception):
             self.keep_unsent()
-        _log.critical("The chat failed", exc_info=error)
         super()._handle_exception(error)
-        # The trace shows the user's words to whoever looks on: it belongs in the log.
+        # The trace shows the user's words to whoever looks on: it belongs in a file.
         self._exit_renderables.clear()
+        log = write_trace(error)
         self.failure = SteprunError(
             "The chat failed.",
             why=f"{type(error).__name__}: {error}",
-            next="This is a mistake in steprun: please report it, with the log",
+            next="This is a mistake in steprun: please report it"
+            + (f", with the trace in {log}" if isinstance(log, Path) else ""),
         )
-        self.failure.__cause__ = error  # for the command line's log
 
     @property
     def farewell(self) -> tuple[str, ...]:
@@ -191,7 +194,8 @@ class ChatTalk(ChatView):
         if conversation.draft_path is not None:
             lines.append(f"What you had typed is kept in {conversation.draft_path}")
         if conversation.saved:
-            lines.append(f"Go on with: steprun chat --resume {conversation.session.id}")
+            words = shlex.join(("steprun", "chat", *self.setup.words))
+            lines.append(f"Go on with: {words} --resume {conversation.session.id}")
         return tuple(lines)
 
     # --- the engine --------------------------------------------------------------------------
