@@ -1,0 +1,106 @@
+"""From a request to files: what is missing is named with the line that brings it."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from runner import catalog
+from runner.commands.options import ModelRequest
+from runner.commands.prepare import bring, launch_line, make_plan
+from runner.errors import BadFile, Refused, UsageError
+from runner.plan.ask import Ask, Profile
+from runner.plan.launch import EngineFiles
+from runner.weights import local, own
+
+CAPTURES = Path(__file__).parents[1] / "data" / "captures"
+MAC = str(CAPTURES / "mac-m4-max-128.json")
+
+
+def test_missing_weights_are_named_with_the_line_that_brings_them() -> None:
+    prepared = make_plan(ModelRequest("", Ask()), MAC)
+    with pytest.raises(Refused) as caught:
+        bring(prepared)
+    model = catalog.load().models[0]
+    for file in model.quant("IQ4_XS").files:
+        assert file.path in caught.value.next
+    assert model.projector is not None
+    assert model.projector.path in caught.value.next
+    assert f"--revision {model.projector.revision}" in caught.value.next
+    assert "4 files of 101.48 GiB" in caught.value.why
+
+
+def test_weights_in_the_hubs_cache_are_found_and_launched(tmp_path: Path) -> None:
+    """Sparse files of the right length stand in for 105 GB; only names and sizes are looked at."""
+    prepared = make_plan(ModelRequest("", Ask()), MAC)
+    for file in prepared.wanted():
+        path = local.expected_path(file, prepared.plan.subject.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as sparse:
+            sparse.truncate(file.bytes)
+    argv = bring(prepared).argv
+    first = Path(argv[argv.index("--model") + 1])
+    assert first.name == "Step-3.7-flash-IQ4_XS-00001-of-00003.gguf"
+    assert first.exists()
+    assert Path(argv[argv.index("--mmproj") + 1]).exists()
+    assert ("llama-server", *argv) == launch_line(prepared)
+    first.write_bytes(b"cut short")
+    with pytest.raises(Refused, match="not on this disk"):
+        bring(prepared)
+
+
+def test_a_model_without_a_gguf_is_refused_with_the_reason() -> None:
+    with pytest.raises(Refused, match="cannot be run") as caught:
+        make_plan(ModelRequest("step-3.7-flash-240reap", Ask()), MAC)
+    assert "no GGUF" in caught.value.why
+
+
+def read(folder: Path, projector: Path | None = None, *, see: bool = True) -> EngineFiles:
+    return own.read(folder / "tiny-step.gguf", projector, None, see=see)[1]
+
+
+def test_the_projector_beside_a_model_is_taken_if_it_fits(tiny: Path, tmp_path: Path) -> None:
+    for name in ("tiny-step.gguf", "mmproj-tiny-step.gguf"):
+        shutil.copy(tiny / name, tmp_path / name)
+    assert read(tmp_path).projector == tmp_path / "mmproj-tiny-step.gguf"
+    assert read(tmp_path, see=False).projector is None
+    shutil.copy(tmp_path / "mmproj-tiny-step.gguf", tmp_path / "mmproj-two.gguf")
+    assert read(tmp_path).projector is None, "two would be a guess"
+    chosen = tmp_path / "mmproj-two.gguf"
+    assert read(tmp_path, chosen).projector == chosen
+
+
+def test_a_projector_of_another_model_is_not_taken(tiny: Path, smol: Path, tmp_path: Path) -> None:
+    shutil.copy(tiny / "mmproj-tiny-step.gguf", tmp_path)
+    (tmp_path / "smol.gguf").symlink_to(smol)
+    subject, files = own.read(tmp_path / "smol.gguf", None, None, see=True)
+    assert (subject.projector_bytes, files.projector) == (0, None)
+    with pytest.raises(BadFile, match="belongs to another model"):
+        own.read(tmp_path / "smol.gguf", tmp_path / "mmproj-tiny-step.gguf", None, see=True)
+
+
+def test_parts_given_in_each_others_place_are_named(tiny: Path) -> None:
+    model, sight = tiny / "tiny-step.gguf", tiny / "mmproj-tiny-step.gguf"
+    with pytest.raises(BadFile, match="not what --projector needs"):
+        own.read(model, model, None, see=True)
+    with pytest.raises(BadFile, match="not what --mtp needs"):
+        own.read(model, None, sight, see=True)
+    with pytest.raises(BadFile, match="is not a model"):
+        own.read(sight, None, None, see=True)
+
+
+def test_heads_inside_the_model_count_in_profile_fast_only(tiny: Path) -> None:
+    request = ModelRequest(str(tiny / "tiny-step.gguf"), Ask(profile=Profile.FAST))
+    fast = make_plan(request).plan
+    see = make_plan(ModelRequest(request.model, Ask())).plan
+    assert fast.config.mtp
+    assert not see.config.mtp
+    assert see.config.projector
+    inside = {item.item: item.bytes for item in fast.items}
+    assert inside["mtp"] > 0  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", ["no-such-model", "step-3.7-flas"])
+def test_an_unknown_name_is_wrong_usage_with_the_nearest(name: str) -> None:
+    with pytest.raises(UsageError, match=name):
+        make_plan(ModelRequest(name, Ask()), MAC)
