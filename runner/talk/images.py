@@ -115,7 +115,7 @@ def _needed(image: "Image.Image", size: tuple[int, int], length: int) -> int:
         return 2 * length + pixels + 16 * width
     # Where a JPEG comes in several scans (a progressive one does), libjpeg keeps all of its
     # coefficients, 2 bytes each, at full size. Whether it does shows only while it is read.
-    layers = [(across, down) for _, across, down, _ in getattr(image, "layer", ())]
+    layers: list[tuple[int, int]] = [layer[1:3] for layer in getattr(image, "layer", ())]
     whole = max((a for a, _ in layers), default=1) * max((d for _, d in layers), default=1)
     samples = width * height * sum(a * d for a, d in layers) // max(1, whole)
     return length + pixels + 2 * samples

@@ -197,6 +197,19 @@ class Session:
         with contextlib.suppress(OSError):
             self.draft_path.unlink(missing_ok=True)
 
+    def last_used(self) -> float:
+        """Return when it was last written to, 0 where it is none that can be gone on with."""
+        used = 0.0
+        with contextlib.suppress(OSError):
+            if self.path.is_file():
+                with self.path.open("rb") as file:
+                    if _record(file.readline(HEAD_BYTES)).get("schema") != SCHEMA:
+                        return 0.0
+                used = self.path.stat().st_mtime
+            if self._draft_record():
+                used = max(used, self.draft_path.stat().st_mtime)
+        return used
+
     def _append(self, record: Mapping[str, Any]) -> None:
         make_private_dir(self.path.parent)
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
@@ -300,23 +313,9 @@ class Session:
 def list_sessions() -> list[str]:
     """Return the ids of the saved chats, also of those that are only a draft, last used first."""
     names = {path.name.partition(".")[0] for path in sessions_dir().glob("*.json*")}
-    used = {name: _last_used(Session(name)) for name in names if _ID.fullmatch(name)}
+    used = {name: Session(name).last_used() for name in names if _ID.fullmatch(name)}
     # An id begins with the time: of two used at once, the younger one comes first.
     return sorted((name for name in used if used[name]), key=lambda n: (used[n], n), reverse=True)
-
-
-def _last_used(session: Session) -> float:
-    """Return when a session was last written to, 0 where it is none that can be gone on with."""
-    used = 0.0
-    with contextlib.suppress(OSError):
-        if session.path.is_file():
-            with session.path.open("rb") as file:
-                if _record(file.readline(HEAD_BYTES)).get("schema") != SCHEMA:
-                    return 0.0
-            used = session.path.stat().st_mtime
-        if session._draft_record():
-            used = max(used, session.draft_path.stat().st_mtime)
-    return used
 
 
 def _unknown(session_id: str) -> Refused:

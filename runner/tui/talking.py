@@ -209,8 +209,9 @@ class ChatTalk(ChatView):
             case Loading(waited_s):
                 self._loaded_s = waited_s
             case Ready():
-                self.failure = None
-                self.transcript.notice(None)
+                if self.failure is not None:  # other troubles stay to be read
+                    self.failure = None
+                    self.transcript.notice(None)
                 self._tell_troubles()
                 if (turn := self._queued) is not None:
                     self._queued = None
@@ -317,6 +318,9 @@ class ChatTalk(ChatView):
         self.show_status()
 
     async def _sync(self, turn: Turn) -> None:
+        # The chat may be on its way out: what it has kept is saved, and nothing is shown any more.
+        if self._leaving or not self.is_running:
+            return
         if (view := self.transcript.view_of(turn)) is not None:
             live = turn is self._live
             await view.sync(opened=self._opened(turn), hold=live and not self.transcript.following)

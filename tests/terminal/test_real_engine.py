@@ -135,3 +135,15 @@ def test_ctrl_c_while_loading_ends_in_order(demo_here: Path) -> None:
         assert "Traceback" not in terminal.raw
     left = {path.name for path in (demo_here / "state" / "engines").iterdir()}
     assert left <= {"start.lock"}
+
+
+@pytest.mark.parametrize("keys", [QUIT, "\x03\x03", "/quit\r"], ids=["ctrl-q", "ctrl-c", "quit"])
+def test_leaving_in_mid_answer_is_no_failure(demo_here: Path, keys: str) -> None:
+    with demo(demo_here, size=(30, 100)) as terminal:
+        terminal.sees("ready")
+        terminal.child.send("Write a very long story about the sea.\r")
+        terminal.sees("answering", "t/s")
+        terminal.child.send(keys)
+        assert terminal.ended() == 0, terminal.raw[-2000:]
+    assert "Go on with: steprun chat --demo --resume" in terminal.raw
+    assert "error:" not in terminal.raw

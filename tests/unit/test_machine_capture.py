@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.errors import BadFile, Exit
+from runner.errors import BadFile, Exit, Refused
 from runner.machine import capture as module
 from runner.machine.capture import MAX_CAPTURE_BYTES, Capture, Live, Ran, Replay, load, parse, save
 from runner.machine.probe import detect
@@ -127,6 +127,36 @@ def test_this_machine_replays_as_itself(tmp_path):
     assert len(text) < MAX_CAPTURE_BYTES
     names = [platform.node(), str(Path.home()), getpass.getuser()]
     assert [name for name in names if len(name) > 4 and name in text] == []  # "root" is a word
+
+
+def test_a_capture_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "capture.json"
+    save(Capture("linux-x86_64"), path)
+    before = path.read_bytes()
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("runner.files.os.fsync", full)
+    with pytest.raises(Refused, match="cannot be written"):
+        save(Capture("darwin-arm64"), path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights elsewhere")
+def test_a_capture_goes_through_a_link_or_a_pipe_and_does_not_replace_it(tmp_path):
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.touch()
+    link.symlink_to(target)
+    save(Capture("linux-x86_64"), link)
+    assert link.is_symlink()
+    assert load(target).platform == "linux-x86_64"
+    code = (
+        "from pathlib import Path; from runner.machine.capture import *;"
+        "save(Capture('linux-x86_64'), Path('/dev/stdout'))"
+    )
+    assert parse(subprocess.check_output([sys.executable, "-c", code])).platform == "linux-x86_64"
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="commands are slower elsewhere")

@@ -9,7 +9,7 @@ from runner import paths
 from runner.errors import BadFile, Refused
 from runner.talk.events import Usage
 from runner.talk.images import picture_from_bytes
-from runner.talk.sessions import Entry, Session, list_sessions, sessions_dir
+from runner.talk.sessions import Entry, InUse, Session, list_sessions, sessions_dir
 from runner.talk.wire import Message, Picture
 
 
@@ -150,6 +150,8 @@ def test_an_unknown_session_is_refused(name):
 def test_no_session_at_all_is_refused():
     with pytest.raises(Refused, match="no chat to go on with"):
         Session.load()
+    with pytest.raises(Refused, match="no chat to go on with"):
+        Session.load("latest")
 
 
 def test_another_schema_is_not_read():
@@ -172,9 +174,34 @@ def test_the_newest_is_the_last_used():
     os.utime(first.path, (2_000_000_000, 2_000_000_000))
     os.utime(second.path, (1_000_000_000, 1_000_000_000))
     (sessions_dir() / "stray.jsonl").write_text("{}\n")
-    assert [info.id for info in list_sessions()] == [first.id, second.id]
-    assert list_sessions()[0].first == "What is this?"
+    assert list_sessions() == [first.id, second.id]
     assert Session.load().id == first.id
+    assert Session.load("latest").entries == first.entries
+
+
+def test_the_newest_may_be_only_a_draft():
+    saved, drafted, ended = talked(), Session.create("Step"), talked()
+    drafted.save_draft("not sent")
+    ended.save_draft("nor this")
+    for path in (saved.path, ended.path):
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+    os.utime(ended.draft_path, (1_500_000_000, 1_500_000_000))
+    assert list_sessions() == [drafted.id, ended.id, saved.id]
+    newest = Session.load("latest")
+    draft = newest.draft()
+    assert draft is not None
+    assert (newest.id, draft.text) == (drafted.id, "not sent")
+
+
+def test_what_cannot_be_gone_on_with_is_not_the_newest():
+    good, bad, other = talked(), talked(), Session.create("Step")
+    bad.path.write_text('{"schema": "steprun.session/9"}\n')
+    bad.save_draft("its draft alone would not open it")
+    other.save_draft("x")
+    other.draft_path.write_text('{"schema": "steprun.draft/9", "text": "x"}')
+    (sessions_dir() / "stray.draft.json").write_text("{}")
+    assert list_sessions() == [good.id]
+    assert Session.load("latest").id == good.id
 
 
 def test_a_draft_comes_back_with_its_pictures():
@@ -199,7 +226,7 @@ def test_two_chats_cannot_be_in_one_session():
     session = talked()
     session.claim()
     other = Session.load(session.id)
-    with pytest.raises(Refused, match="open in another window"):
+    with pytest.raises(InUse, match="open in another window"):
         other.claim()
     session.release()
     other.claim()

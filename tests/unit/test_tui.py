@@ -466,7 +466,7 @@ async def test_unsent_text_is_kept_and_comes_back(home):
     assert not session.draft_path.exists()
 
 
-async def test_unsent_text_survives_a_crash():
+async def test_unsent_text_survives_a_crash(home):
     async with chat() as c:
         await c.type("half a thought", "space")
         with pytest.raises(RuntimeError):  # noqa: PT012 - the pilot raises it on leaving
@@ -480,6 +480,9 @@ async def test_unsent_text_survives_a_crash():
     assert draft.text == "half a thought "
     assert c.app.return_code == Exit.FAILED
     assert "RuntimeError: a mistake" in str(c.app.failure)
+    [log] = (home / "home" / "state" / "logs").glob("error-*.log")
+    assert str(log) in str(c.app.failure)
+    assert "in _fail" in log.read_text()
 
 
 def _fail() -> None:
@@ -542,6 +545,10 @@ async def test_commands(home):
         await c.type(f"/save {home / 'out.md'}")
         await c.sees("exists already")
         c.app.composer.prompt.clear()
+        await c.type(f"/save {home / 'nowhere' / 'out.md'}")
+        await c.sees("There is no folder", "Name another file")
+        assert not (home / "nowhere").exists()
+        c.app.composer.prompt.clear()
         await c.type("/new")
         await c.gone("thank you")
         assert not c.app.conversation.turns
@@ -553,6 +560,44 @@ async def test_commands(home):
         await c.type("/quit")
         await c.until(lambda: not c.app.is_running)
     assert c.app.return_code == Exit.DONE
+
+
+async def test_a_file_is_saved_whole_or_not_at_all(home, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    async with chat() as c:
+        await c.type("hi")
+        await c.sees("thank you")
+        await c.ready()
+        with monkeypatch.context() as patch:
+            patch.setattr("runner.files.os.fsync", full)
+            c.app.save_as(str(home / "out.md"))
+        await c.sees("No space left", "Name another file")
+        assert c.app.composer.text == f"/save {home / 'out.md'}"
+        assert not list(home.glob("*.md"))
+        c.app.save_as("bad\0name")
+        await c.sees("null byte")
+
+
+async def test_a_chat_goes_on_where_nothing_can_be_saved(home):
+    (home / "home").mkdir()
+    (home / "home" / "data").write_text("a file in the way")
+    async with chat() as c:
+        await c.sees("This chat is not being saved.")
+        await c.type("hi")
+        await c.sees("Fine, thank you.")
+
+
+async def test_the_newest_chat_is_gone_on_with():
+    async with chat() as c:
+        await c.type("hi")
+        await c.sees("thank you")
+        await c.ready()
+        await c.type("half a thought", "ctrl+q")
+    async with chat(resume="latest") as again:
+        await again.sees("thank you", "half a thought")
+        assert again.app.conversation.session.id == c.app.conversation.session.id
 
 
 async def test_commands_are_on_the_palette():

@@ -6,21 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.errors import SteprunError
+from runner.errors import Refused, SteprunError
 from runner.talk.events import Failed, Finished, PromptProgress, Reasoning, Text, Usage
-from runner.talk.sessions import Entry
+from runner.talk.sessions import Entry, Session
 from runner.talk.wire import Message, Picture
 from runner.text import clean, clean_name
 from runner.tui import model
 from runner.tui.app import ChatApp
 from runner.tui.clipboard import copy_command
 from runner.tui.commands import COMMANDS, parse_command
+from runner.tui.conversation import Conversation
 from runner.tui.help import help_content
 from runner.tui.keeper import Keeper, News, Ready
 from runner.tui.model import Phase, Turn, to_entry, to_markdown, to_messages, to_turns
-from runner.tui.render import markdown_lines, render_markdown, settled
+from runner.tui.render import markdown_lines, settled
 from runner.tui.status import Status, context_text, status_parts, turn_state
-from tests.fakes.sse_server import FakeHosts
+from tests.fakes.sse_server import FakeHost, FakeHosts
 
 PICTURE = Picture("cat.png", "image/png", b"", 1024, 768, 504)
 
@@ -235,8 +236,8 @@ def test_no_markdown_breaks_the_width(text, width):
 def test_what_is_settled_stays(text, more):
     upto = settled(text)
     assert settled(text[:upto]) <= upto
-    before = render_markdown(text[:upto], 40).plain.rstrip()
-    assert settled(text + more) >= upto or before == ""
+    shown = any(line.plain.strip() for line in markdown_lines(text[:upto], 40))
+    assert settled(text + more) >= upto or not shown
 
 
 # --- commands ---------------------------------------------------------------------------------
@@ -330,6 +331,53 @@ async def test_the_keeper_tells_and_lets_go():
     assert keeper.host is None
 
 
+class SlowHost(FakeHost):
+    """Takes a while to come up and to be left, as an engine does."""
+
+    def __init__(self, *, fails: bool) -> None:
+        super().__init__("http://x")
+        self.fails = fails
+        self.leaving, self.may_leave = asyncio.Event(), asyncio.Event()
+
+    async def wait_ready(self, on_wait):
+        if self.fails:
+            raise SteprunError("It hangs.")
+        await asyncio.Event().wait()
+
+    async def __aenter__(self):
+        self.entered = True
+        return self
+
+    async def __aexit__(self, *_):
+        self.leaving.set()
+        await self.may_leave.wait()
+        self.left = True
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_closing_the_host_is_never_cut_short(fails):
+    """Whether it was asked to close while it loaded, or closes because it failed to."""
+    host = SlowHost(fails=fails)
+    news: list[News] = []
+    keeper = Keeper(lambda: host, news.append)
+    keeper.start()
+    while not host.entered:
+        await asyncio.sleep(0)
+    stops = [asyncio.create_task(keeper.stop())]
+    await asyncio.wait_for(host.leaving.wait(), 10)
+    stops += [asyncio.create_task(keeper.stop()) for _ in range(2)]
+    stops[1].cancel()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not host.left
+    assert not stops[2].done()
+    host.may_leave.set()
+    await asyncio.gather(*stops, return_exceptions=True)
+    assert host.left
+    assert not keeper.loading
+    assert [type(told) for told in news] == ([Failed] if fails else [])
+
+
 async def test_the_keeper_tells_of_any_failure():
     def broken():
         raise RuntimeError("no such thing")
@@ -341,6 +389,56 @@ async def test_the_keeper_tells_of_any_failure():
     await keeper._task
     assert isinstance(news[-1], Failed)
     assert "no such thing" in str(news[-1].error)
+
+
+# --- the conversation -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("STEPRUN_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_a_chat_that_cannot_be_saved_goes_on_and_says_so_once(home):
+    (home / "data").write_text("a file in the way")
+    conversation = Conversation("x")
+    [trouble] = conversation.troubles
+    assert "not being saved" in trouble
+    conversation.troubles.clear()
+    turn = conversation.append("hi", ())
+    assert conversation.sending(turn, again=False) == [Message("user", "hi")]
+    conversation.keep_draft("more", ())
+    conversation.troubles.clear()
+    conversation.ended(turn)
+    conversation.keep_draft("and more", ())
+    assert conversation.troubles == []
+    assert not conversation.saved
+    conversation.close()
+
+
+def test_a_chat_that_can_only_be_read_goes_on(home, monkeypatch):
+    Session.create("x").save_draft("not sent")
+
+    def read_only(self):
+        raise Refused("It cannot be written.")
+
+    monkeypatch.setattr(Session, "claim", read_only)
+    conversation = Conversation("x", "latest")
+    assert conversation.draft is not None
+    assert conversation.draft.text == "not sent"
+    assert "It cannot be written." in conversation.troubles[0]
+
+
+def test_a_chat_that_is_open_elsewhere_or_unknown_is_refused(home):
+    with pytest.raises(Refused, match="There is no chat"):
+        Conversation("x", "20260101-000000-0000")
+    session = Session.create("x")
+    session.save_draft("not sent")
+    session.claim()
+    with pytest.raises(Refused, match="open in another window"):
+        Conversation("x", session.id)
+    session.release()
 
 
 def test_the_clipboard_program_is_of_this_desktop(monkeypatch):
