@@ -45,18 +45,18 @@ class Prose(Widget):
 
     def __init__(self, source: str = "", *, classes: str = "") -> None:
         super().__init__(classes=classes)
-        self._source = source
+        self.source = source
         self._for_width = 0
         self._lines: list[Content] = []
 
     def show(self, source: str) -> None:
         """Show another text."""
-        self._source, self._for_width = source, 0
+        self.source, self._for_width = source, 0
         self.refresh(layout=True)
 
     def _at(self, width: int) -> list[Content]:
         if width != self._for_width:
-            self._lines = markdown_lines(self._source, width) if self._source else []
+            self._lines = markdown_lines(self.source, width) if self.source else []
             self._for_width = width
         return self._lines
 
@@ -123,8 +123,8 @@ class TurnView(Vertical):
         self._prose = Prose(turn.answer if turn.phase.over else "", classes="answer")
         self._live: Markdown | None = None
         self._stream: MarkdownStream | None = None
-        self._settled = 0  # characters of the answer in `_prose`
-        self._written = len(turn.answer) if turn.phase.over else 0  # characters shown at all
+        self._settled = len(self._prose.source)  # characters of the answer in `_prose`
+        self._written = self._settled  # characters shown at all
 
     def compose(self) -> ComposeResult:
         """Mount what the turn has; the rest comes with `sync`."""
@@ -159,7 +159,8 @@ class TurnView(Vertical):
         if turn.phase.over or turn.phase is Phase.QUEUED:
             await self._freeze()
         elif not hold:
-            if len(turn.answer) < self._written:  # asked again: it starts from nothing
+            # Asked again: what was settled is the old answer. Its length alone tells nothing.
+            if not turn.answer.startswith(self._prose.source):
                 await self._freeze()
             await self._grow()
         await self._sync_note()
@@ -194,7 +195,7 @@ class TurnView(Vertical):
         text = self.turn.answer[:upto]
         stream, live = self._stream, self._live
         self._stream = self._live = None
-        if stream is None and self._written == self._settled == len(text):
+        if stream is None and self._prose.source == text:
             return
         with self.app.batch_update():
             if stream is not None:

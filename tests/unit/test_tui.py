@@ -17,12 +17,13 @@ from textual.selection import SELECT_ALL
 from textual.widgets import Markdown
 
 from runner.errors import Exit, Refused, SteprunError
+from runner.talk.events import Finished, Text
 from runner.talk.host import ChatSetup
 from runner.talk.sessions import Entry, Session
 from runner.talk.wire import Message, Options
 from runner.tui.app import ChatApp
 from runner.tui.help import HelpScreen
-from runner.tui.model import TIMES, Phase
+from runner.tui.model import TIMES, Phase, Turn
 from runner.tui.transcript import More
 from runner.tui.turnview import Prose, Thought, TurnView
 from tests.fakes.sse_server import (
@@ -230,7 +231,7 @@ async def test_a_long_answer_settles_while_it_streams():
         gate.open()
         await c.sees("The end.")
         await c.until(lambda: not c.app.query(Markdown))
-        assert c.app.query_one(Prose)._source == c.turn.answer
+        assert c.app.query_one(Prose).source == c.turn.answer
 
 
 async def test_scrolling_up_holds_the_text_still():
@@ -259,6 +260,23 @@ async def test_a_refusal_is_shown_and_can_be_retried():
         await c.gone("out of luck")
         texts = [e.message.text for e in Session.load(c.app.conversation.session.id).entries]
         assert texts == ["hi", "Better."]
+
+
+@pytest.mark.parametrize("second", ["Alive.", "Alive and well, thank you."])
+async def test_an_answer_in_place_of_another_is_shown_whole(second):
+    async with chat() as c:
+        turn = Turn("hi", phase=Phase.DONE, answer="A part")  # as long as "Alive."
+        view = TurnView(turn, opened=False, prices=False, context=0)
+        await c.app.transcript.mount(view)
+        await view.sync(opened=False)
+        await c.sees("A part")
+        turn.begin()
+        turn.apply(Text(second), 0.0)  # all of it came before the next look at it
+        await view.sync(opened=False)
+        await c.gone("A part")
+        turn.apply(Finished("stop"), 0.0)
+        await view.sync(opened=False)
+        assert view.query_one(Prose).source == second
 
 
 # --- the engine -------------------------------------------------------------------------------
@@ -320,8 +338,7 @@ async def test_an_engine_that_dies_in_mid_answer():
         c.hosts.opened[0].dead = SteprunError("The engine was killed.", why="Out of memory.")
         gate.open()
         await c.sees("A part", "The engine was killed.", "Out of memory.", "/retry")
-        await c.until(lambda: not c.app.busy)
-        assert c.app.failure is not None
+        await c.until(lambda: not c.app.busy and c.app.failure is not None)
         await c.type("/retry")
         await c.sees("Alive.")
         assert [host.left for host in c.hosts.opened] == [True, False]
