@@ -7,9 +7,6 @@ import importlib
 import os
 import signal
 import sys
-import time
-import traceback
-from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -134,7 +131,9 @@ def _run() -> int:
         print_error(_from_os(error))
         return Exit.FAILED
     except Exception as error:  # noqa: BLE001 - the last line of defence: no trace on a terminal
-        log = _write_trace()
+        from runner.files import write_trace
+
+        log = write_trace(error)
         print_error(
             SteprunError(
                 f"steprun itself failed: {type(error).__name__}: {error}",
@@ -152,16 +151,3 @@ def _from_os(error: OSError) -> SteprunError:
         why="The system refused it.",
         next="See what is wrong: steprun doctor",
     )
-
-
-def _write_trace() -> Path | str:
-    """Write the current exception's trace to a file and return where."""
-    from runner import files, paths
-
-    trace = traceback.format_exc()
-    path = paths.state_dir() / "logs" / f"error-{time.strftime('%Y%m%d-%H%M%S')}.log"
-    try:
-        files.write_private(path, trace)
-    except SteprunError:
-        return f"(no log could be written)\n{trace}"
-    return path
