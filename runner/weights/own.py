@@ -1,5 +1,6 @@
 """A model of the user's own: `--model PATH`, its parts, and what its headers say of it."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -34,7 +35,7 @@ def read(
     sight = _projector(projector, shape.embedding_length) or _beside(first, shape.embedding_length)
     words = [("--model", path), ("--projector", projector), ("--mtp", mtp)]
     subject = Subject(
-        name=path.stem,
+        name=re.sub(r"-\d{5}-of-\d{5}$", "", path.stem),
         geometry=shape,
         variants=(Variant(_main_type(headers), tensors.trunk, files=len(headers)),),
         projector_bytes=sight.file_size if sight else 0,
