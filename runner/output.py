@@ -56,11 +56,10 @@ def bar(items: tuple[Item, ...], limit: int) -> str:
 def plan_text(plan: Plan, argv: tuple[str, ...]) -> str:
     """Return a plan for people: the verdict, the bar with its items, then what and why."""
     c = plan.config
-    verdict = (
-        click.style("fits", fg="green", bold=True)
-        if plan.fits
-        else click.style("does not fit", fg="red", bold=True)
-    )
+    word, colour = ("fits", "green") if plan.fits else ("does not fit", "red")
+    if plan.fits and plan.total_bytes > plan.machine.limit_bytes:
+        word, colour = "starts, its weights on the disk,", "yellow"
+    verdict = click.style(word, fg=colour, bold=True)
     extras = ["pictures"] * c.projector + ["draft heads"] * c.mtp
     lines = [
         click.style(f"{plan.subject.name} {plan.variant.name}", bold=True)
