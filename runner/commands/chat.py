@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -135,6 +136,17 @@ def _endpoint(url: str, key_file: Path | None) -> Endpoint:
     from runner.engine.supervisor import read_key
 
     url = url if "://" in url else f"http://{url}"
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise UsageError(
+            f"{url} is no address of a server.",
+            why="An address is a scheme, a host and a port.",
+            next="Such as: --url http://127.0.0.1:8080",
+        )
     base = url.rstrip("/").removesuffix("/v1")
     return Endpoint(base, api_key=read_key(key_file) if key_file else "")
 

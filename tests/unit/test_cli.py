@@ -45,6 +45,9 @@ def test_help_of_every_command(name: str) -> None:
         (["plan", "--quant", "Q9"], "Q9"),
         (["chat", "--demo", "-p", ""], "nothing to ask"),
         (["chat", "--demo", "--engine", "x", "-p", "y"], "no engine"),
+        (["chat", "--url", "http://[bad", "-p", "y"], "no address"),
+        (["chat", "--url", "http://127.0.0.1:99999", "-p", "y"], "no address"),
+        (["chat", "--url", "file:///etc/passwd", "-p", "y"], "no address"),
     ],
 )
 def test_wrong_usage_is_2_and_says_what_is_right(arguments: list[str], word: str) -> None:
