@@ -52,6 +52,27 @@ class Geometry:
 
 
 @dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the bytes of one quant lie, without padding: what a split over devices needs.
+
+    `input`: the token embedding, which llama.cpp always keeps in main memory. `output`: the head
+    and its norm, and every other tensor outside the layers. `resident`: of each layer, what is
+    always used (attention, norms, router, shared expert, dense block). `experts`: of each layer,
+    its routed experts, 0 in a dense one.
+    """
+
+    input: int
+    output: int
+    resident: tuple[int, ...]
+    experts: tuple[int, ...]
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.input + self.output + sum(self.resident) + sum(self.experts)
+
+
+@dataclass(frozen=True, slots=True)
 class ModelFile:
     """One file of a model, and where it comes from.
 
@@ -89,6 +110,7 @@ class Quant:
     quality: int
     auto: bool = True
     note: str = ""
+    layout: Layout | None = None
 
     @property
     def total_bytes(self) -> int:

@@ -7,8 +7,9 @@ from typing import Any, Self
 import click
 
 from runner.machine.facts import Machine
+from runner.plan.cache import GIB, MIB
 from runner.plan.choose import Plan
-from runner.plan.ledger import GIB, MIB, Entry, Item
+from runner.plan.ledger import Entry, Item
 from runner.wrap import wrapped
 
 BAR_CELLS = 60

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from runner.plan.ask import Ask, Profile
-from runner.plan.ledger import KV_BLOCK_BYTES
+from runner.plan.cache import KV_BLOCK_BYTES
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -12,9 +12,10 @@ from typing import Final
 from runner.errors import UsageError
 from runner.machine.facts import Backend, Machine
 from runner.plan.ask import Ask, Profile
+from runner.plan.cache import GIB, Config
 from runner.plan.fixes import Fix, fixes
 from runner.plan.launch import RunDefaults, Settings
-from runner.plan.ledger import GIB, Config, Entry, Item, ledger, total
+from runner.plan.ledger import Entry, Item, ledger, total
 from runner.plan.subject import Subject, Variant
 
 # (context, cache type), best first. Above 64K the cache is q8_0: about half the memory, and half

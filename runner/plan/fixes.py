@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from runner.machine.facts import Machine, Platform
 from runner.plan.ask import Ask, Profile
-from runner.plan.ledger import GIB, Config, ledger, total
+from runner.plan.cache import GIB, Config
+from runner.plan.ledger import ledger, total
 from runner.plan.subject import Subject, Variant
 
 # Finds the best configuration for another ask, None where there is none.

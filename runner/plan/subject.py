@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 
-from runner.catalog import Geometry, Model
+from runner.catalog import Geometry, Layout, Model
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
     """One quant. `weights_bytes`: its tensors; `quality`: higher is better.
 
-    `auto`: whether the planner may choose it by itself.
+    `auto`: whether the planner may choose it by itself. `layout`: where the bytes lie, None where
+    neither a header nor the catalog tells.
     """
 
     name: str
@@ -17,6 +18,7 @@ class Variant:
     files: int = 1
     quality: float = 0.0
     auto: bool = True
+    layout: Layout | None = None
 
 
 @dataclass(frozen=True, slots=True)

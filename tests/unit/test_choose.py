@@ -13,9 +13,10 @@ from runner.machine import capture
 from runner.machine.facts import Backend, Machine, Platform, on_processor
 from runner.machine.probe import detect
 from runner.plan.ask import Ask, Profile
+from runner.plan.cache import GIB
 from runner.plan.choose import Plan, choose
 from runner.plan.launch import EngineFiles, RunDefaults, Settings, launch
-from runner.plan.ledger import GIB, Entry
+from runner.plan.ledger import Entry
 from runner.plan.report import to_json
 from runner.plan.subject import Subject, from_model
 

@@ -5,18 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner import catalog
-from runner.plan.ledger import (
-    MIB,
-    Config,
-    Entry,
-    compute_bytes,
-    compute_mtp_bytes,
-    kv_full_bytes,
-    kv_mtp_bytes,
-    kv_sliding_bytes,
-    ledger,
-    total,
-)
+from runner.plan.cache import MIB, Config, kv_full_bytes, kv_mtp_bytes, kv_sliding_bytes
+from runner.plan.ledger import Entry, ledger, total
+from runner.plan.scratch import compute_bytes, compute_mtp_bytes
 from runner.plan.subject import from_model
 
 STEP = catalog.load().models[0]

@@ -1,0 +1,77 @@
+"""The KV cache: its cells and bytes, by llama.cpp's own rules. Pure.
+
+All sizes in bytes. Every formula is checked in the tests against the engine's own log.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from runner.catalog import Geometry, Layer
+
+MIB: Final = 1 << 20
+GIB: Final = 1 << 30
+
+# ggml block sizes: bytes per 32 elements.
+KV_BLOCK_BYTES: Final = {"f16": 64, "q8_0": 34}
+KV_ELEMENTS: Final = 32
+PAD: Final = 256  # llama.cpp rounds cells up to this
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The decisions that cost memory. `context` is per slot, in tokens."""
+
+    context: int
+    kv_type: str = "f16"
+    ubatch: int = 512
+    parallel: int = 1
+    projector: bool = False
+    mtp: bool = False
+    checkpoints: int = 4
+    cache_ram_mib: int = 0
+
+
+def pad(cells: int) -> int:
+    """Round cells up as llama.cpp does."""
+    return -(-cells // PAD) * PAD
+
+
+def layer_bytes(layer: Layer, kv_type: str) -> int:
+    """Return the bytes that one token takes in one layer's cache (keys and values)."""
+    elements = layer.kv_heads * (layer.key_length + layer.value_length)
+    return elements * KV_BLOCK_BYTES[kv_type] // KV_ELEMENTS
+
+
+def full_cells(config: Config) -> int:
+    """Return the cells of a full-attention layer, all slots together."""
+    return pad(config.context) * config.parallel
+
+
+def sliding_cells(geometry: Geometry, config: Config) -> int:
+    """Return the cells of a sliding layer, all slots together.
+
+    llama.cpp keeps the window and one micro-batch for each slot (its caches are not shared
+    between slots unless it is asked to).
+    """
+    window = pad(min(pad(config.context), geometry.sliding_window + config.ubatch))
+    return window * config.parallel
+
+
+def kv_full_bytes(geometry: Geometry, config: Config) -> int:
+    """Return the full-attention cache of the trunk."""
+    per_token = sum(layer_bytes(x, config.kv_type) for x in geometry.layers if not x.sliding)
+    return per_token * full_cells(config)
+
+
+def kv_sliding_bytes(geometry: Geometry, config: Config) -> int:
+    """Return the sliding-window cache of the trunk."""
+    per_token = sum(layer_bytes(x, config.kv_type) for x in geometry.layers if x.sliding)
+    return per_token * sliding_cells(geometry, config) if per_token else 0
+
+
+def kv_mtp_bytes(geometry: Geometry, config: Config) -> int:
+    """Return the draft heads' own cache: f16 whatever the trunk's type."""
+    f16 = Config(config.context, "f16", config.ubatch, config.parallel)
+    sliding = sum(layer_bytes(x, "f16") for x in geometry.mtp_layers if x.sliding)
+    full = sum(layer_bytes(x, "f16") for x in geometry.mtp_layers if not x.sliding)
+    return sliding * sliding_cells(geometry, f16) + full * full_cells(f16)
