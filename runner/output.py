@@ -1,6 +1,7 @@
 """How answers look: JSON for programs, plain coloured text for people."""
 
 import json
+import shlex
 import sys
 from typing import Any, Self
 
@@ -9,7 +10,10 @@ import click
 from runner.machine.facts import Machine
 from runner.plan.cache import GIB, MIB
 from runner.plan.choose import Plan
+from runner.plan.ladder import ORDER
+from runner.plan.launch import LaunchSpec
 from runner.plan.ledger import Entry, Item
+from runner.plan.speed import Speed
 from runner.wrap import wrapped
 
 BAR_CELLS = 60
@@ -54,11 +58,11 @@ def bar(items: tuple[Item, ...], limit: int) -> str:
     return "".join(cells)
 
 
-def plan_text(plan: Plan, argv: tuple[str, ...]) -> str:
-    """Return a plan for people: the verdict, the bar with its items, then what and why."""
+def plan_text(plan: Plan, spec: LaunchSpec, speed: Speed | None = None) -> str:
+    """Return a plan for people: the verdict, the bars with their items, then what and why."""
     c = plan.config
     word, colour = ("fits", "green") if plan.fits else ("does not fit", "red")
-    if plan.fits and plan.total_bytes > plan.machine.limit_bytes:
+    if plan.paged:
         word, colour = "starts, its weights on the disk,", "yellow"
     verdict = click.style(word, fg=colour, bold=True)
     extras = ["pictures"] * c.projector + ["draft heads"] * c.mtp
@@ -69,7 +73,7 @@ def plan_text(plan: Plan, argv: tuple[str, ...]) -> str:
         + (f" in each of {c.parallel} slots" if c.parallel > 1 else "")
         + f", {c.kv_type} cache, {' and '.join(extras) or 'text only'}, {plan.machine.backend}",
         "",
-        bar(plan.items, plan.machine.limit_bytes),
+        *_bars(plan),
     ]
     lines += [
         click.style("■", fg=COLOURS[i.item])
@@ -78,17 +82,77 @@ def plan_text(plan: Plan, argv: tuple[str, ...]) -> str:
     ]
     lines += [
         f"  {'together':15}{size(plan.total_bytes):>12}",
-        f"  {'limit':15}{size(plan.machine.limit_bytes):>12}   {plan.machine.limit_source}",
+        wrapped(f"  {'limit':15}{size(plan.limit_bytes):>12}   {plan.limit_source}", 32),
         "",
-        *(wrapped(f"- {reason}", 2) for reason in plan.reasons),
     ]
+    if plan.fits:
+        lines += _table(plan)
+    else:
+        lines += [wrapped(f"- {reason}", 2) for reason in plan.reasons]
+    if speed:
+        lines += ["", *_speed(speed)]
     if plan.fixes:
         lines += ["", "What would help, the cheapest first:"]
         for fix in plan.fixes:
             lines += [wrapped(f"- {fix.what}", 2), f"    {click.style(fix.command, bold=True)}"]
-    if argv:
-        lines += ["", "launch line: " + " ".join(argv)]
+    if spec.argv:
+        env = [f"{name}={value}" for name, value in spec.env]
+        lines += ["", f"launch line: {shlex.join((*env, *spec.argv))}"]
     return "\n".join(lines)
+
+
+def _bars(plan: Plan) -> list[str]:
+    """Return a bar for each memory, with its name where there are several."""
+    held = plan.placement.held
+    if len(held) == 1:
+        return [bar(plan.items, plan.limit_bytes)]
+    lines = []
+    for number, part in enumerate(held, 1):
+        full = sum(item.bytes for item in part.items)
+        name = f"{number}. {part.pool.name}" if number < len(held) else part.pool.name
+        lines += [
+            f"{name}: {size(full)} of {size(part.pool.limit_bytes)}",
+            bar(part.items, part.pool.limit_bytes),
+        ]
+    return lines
+
+
+def _speed(speed: Speed) -> list[str]:
+    """Return how fast it should be, and what will feel slow."""
+    first = f"{speed.decode_tps_empty:.3g}"
+    first += f" to {speed.decode_tps_fast:.3g}" if speed.decode_tps_fast else ""
+    less = "less than " if speed.decode_full_less else ""
+    lines = [
+        f"Expect about {first} tokens a second, and {less}{speed.decode_tps_full:.3g} with the "
+        "context full."
+    ]
+    if speed.prefill:
+        read = ", ".join(
+            f"{r.tokens // 1024}K in {'more than ' * r.more}{duration(r.prefill_s)}"
+            for r in speed.prefill
+        )
+        lines.append(f"It reads prompts of {read}.")
+    lines.append(f"({speed.source})")
+    lines += [click.style(f"Slow: {speed.warning}", fg="yellow")] if speed.warning else []
+    return [wrapped(line, 0) for line in lines]
+
+
+def duration(seconds: float) -> str:
+    """Return a time for people: seconds, or minutes above two of them."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def _table(plan: Plan) -> list[str]:
+    """Return what was asked, what is planned, and why."""
+    rows = [("", "asked", "planned", "why")]
+    rows += [(c.what, c.asked, c.planned, c.why) for c in plan.choices]
+    wide = [max(len(row[column]) for row in rows) + 2 for column in range(3)]
+    lines = []
+    for *texts, why in rows:
+        row = "".join(text.ljust(width) for text, width in zip(texts, wide, strict=True))
+        lines.append(wrapped(row + why, sum(wide)))
+    lines[0] = click.style(lines[0], dim=True)
+    return [*lines, "", f"When memory is short, this gives way, in this order: {', '.join(ORDER)}."]
 
 
 def machine_text(machine: Machine) -> str:

@@ -6,23 +6,28 @@ import click
 
 from runner import output
 from runner.commands.options import model_options, take_request
-from runner.commands.prepare import launch_line, make_plan
+from runner.commands.prepare import expected_speed, launch_line, make_plan
 from runner.errors import Exit
+from runner.plan.launch import LaunchSpec
 from runner.plan.report import to_json
 
 
 @click.command()
 @model_options
 @click.option(
-    "--machine", "machine_from", metavar="FILE", help="Plan for the machine of a capture."
+    "--machine",
+    "machine_from",
+    metavar="NAME|FILE",
+    help="Plan for another machine: a preset, such as dgx-spark, or a capture.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (steprun.plan/1).")
 def plan(*, machine_from: str | None, as_json: bool, **options: Any) -> int:
     """Show what would run here and why. Exits 3 where it would not fit."""
     prepared = make_plan(take_request(options), machine_from)
-    argv = launch_line(prepared) if prepared.plan.fits else ()
+    spec = launch_line(prepared) if prepared.plan.fits else LaunchSpec(())
+    speed = expected_speed(prepared.plan)
     if as_json:
-        output.emit_json(to_json(prepared.plan, argv))
+        output.emit_json(to_json(prepared.plan, spec, speed))
     else:
-        click.echo(output.plan_text(prepared.plan, argv))
+        click.echo(output.plan_text(prepared.plan, spec, speed))
     return Exit.DONE if prepared.plan.fits else Exit.REFUSED

@@ -16,16 +16,22 @@ from runner.errors import Refused
 from runner.machine import capture
 from runner.machine.facts import Backend, Machine, Platform, on_processor
 from runner.machine.probe import detect
-from runner.plan.ask import Profile
+from runner.plan.ask import Ask, Profile
 from runner.plan.choose import Plan, choose
 from runner.plan.launch import EngineFiles, LaunchSpec, launch
-from runner.plan.subject import from_model
+from runner.plan.place import is_split
+from runner.plan.speed import Elsewhere, Speed, estimate, share_on_disk
+from runner.plan.subject import Subject, from_model
 from runner.weights import local, own
 
 # -P: a folder named `runner` where the user happens to be must not be taken for ours.
 EMBEDDED = (sys.executable, "-P", "-m", "runner.engine.embedded")
 # What the wheel on the registry computes with, by system; anything else needs a built engine.
 EMBEDDED_BACKENDS = {"macos": {Backend.METAL, Backend.CPU}}
+# What llama-server takes for cards, and the embedded engine, which has none, does not.
+BEYOND_EMBEDDED = frozenset(
+    {"--split-mode", "--tensor-split", "--n-cpu-moe", "--no-mmproj-offload"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +75,7 @@ def make_plan(
 
     `to_run`: for the engine that is here, which may not be able to use the accelerator.
     """
-    reader = capture.Replay(capture.load(Path(machine_from))) if machine_from else capture.Live()
-    found = detect(reader)
+    found = detect(_reader(machine_from))
     if to_run and found.backend not in EMBEDDED_BACKENDS.get(found.os, {Backend.CPU}):
         found = on_processor(found)
     own_files: EngineFiles | None = None
@@ -90,9 +95,26 @@ def make_plan(
             )
         # What nobody typed need not be typed again.
         subject = catalogued if request.model else replace(catalogued, words=())
-    return Prepared(
-        choose(found, subject, request.ask, recipe.load(found.backend).run), own_files, model
-    )
+    return Prepared(_choose(found, subject, request.ask), own_files, model)
+
+
+def _reader(machine_from: str | None) -> capture.Reader:
+    """Return this machine, or the one of a preset or of a capture's file."""
+    if machine_from is None:
+        return capture.Live()
+    from runner.machine import presets
+
+    return capture.Replay(presets.open_capture(machine_from))
+
+
+def _choose(machine: Machine, subject: Subject, ask: Ask) -> Plan:
+    """Plan; where cards are too small to help at all, for the processor and main memory."""
+    plan = choose(machine, subject, ask, recipe.load(machine.backend).run)
+    if plan.fits or not is_split(machine):
+        return plan
+    plain = on_processor(machine)
+    without = choose(plain, subject, ask, recipe.load(plain.backend).run)
+    return without if without.fits else plan
 
 
 def _known(name: str) -> Model:
@@ -106,6 +128,34 @@ def _is_path(name: str) -> bool:
     return name.lower().endswith(".gguf") or "/" in name or "\\" in name
 
 
+def expected_speed(plan: Plan) -> Speed | None:
+    """Return how fast the plan should be; None where nothing can be said."""
+    from runner import published
+
+    if not plan.fits:
+        return None
+    on_disk = _share_on_disk(plan)
+    away = Elsewhere(max(0.0, plan.placement.experts_share - on_disk), on_disk)
+    return estimate(
+        plan.machine,
+        plan.subject.geometry,
+        plan.variant,
+        plan.config,
+        published.tables(),
+        elsewhere=away,
+    )
+
+
+def _share_on_disk(plan: Plan) -> float:
+    """Return the part of the routed experts that main memory cannot keep."""
+    if not plan.paged:
+        return 0.0
+    ram = plan.placement.held[-1]
+    missing = max(0, ram.paged_bytes - ram.spare_bytes)
+    room = plan.variant.weights_bytes - missing
+    return share_on_disk(plan.subject.geometry, plan.variant, room)
+
+
 def spec_of(prepared: Prepared) -> LaunchSpec:
     """Return what to start, whether the files are here yet or not."""
     return launch(
@@ -113,9 +163,11 @@ def spec_of(prepared: Prepared) -> LaunchSpec:
     )
 
 
-def launch_line(prepared: Prepared) -> tuple[str, ...]:
-    """Return the launch line as any llama-server would take it."""
-    return ("llama-server", *spec_of(prepared).argv)
+def launch_line(prepared: Prepared) -> LaunchSpec:
+    """Return the launch line as llama-server itself would take it, its name first."""
+    flags = frozenset(FLAGS) | BEYOND_EMBEDDED
+    spec = launch(prepared.files(), prepared.plan.settings, flags, prepared.plan.held_bytes)
+    return replace(spec, argv=("llama-server", *spec.argv))
 
 
 def bring(prepared: Prepared) -> LaunchSpec:
@@ -140,7 +192,7 @@ def bring(prepared: Prepared) -> LaunchSpec:
 def refuse(prepared: Prepared) -> NoReturn:
     """Show the ledger on stderr and refuse."""
     plan = prepared.plan
-    click.echo(output.plan_text(plan, ()) + "\n", err=True)
+    click.echo(output.plan_text(plan, LaunchSpec(())) + "\n", err=True)
     raise Refused(
         f"{prepared.title} does not fit on this machine.",
         why=plan.reasons[0],

@@ -46,7 +46,9 @@ def serve(
     key_file = paths.config_dir() / "server.key" if own_key else api_key_file
     if dry_run:
         key = ("--api-key-file", str(key_file)) if key_file else ()
-        click.echo(shlex.join((*launch_line(prepared), "--host", host, "--port", str(port), *key)))
+        line = launch_line(prepared)
+        env = tuple(f"{name}={value}" for name, value in line.env)
+        click.echo(shlex.join((*env, *line.argv, "--host", host, "--port", str(port), *key)))
         return Exit.DONE
     check_port(host, port)
     spec = bring(prepared)

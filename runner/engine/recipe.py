@@ -7,6 +7,7 @@ from runner.errors import BadFile
 from runner.machine.facts import Backend
 from runner.paths import shipped
 from runner.plan.launch import RunDefaults
+from runner.plan.scratch import Costs
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,9 @@ def load(backend: Backend) -> Recipe:
     path = shipped("builds") / f"{backend}.toml"
     try:
         data = tomllib.loads(path.read_text("utf-8"))
-        return Recipe(Backend(data["backend"]), data["title"], RunDefaults(**data["run"]))
+        costs = Costs(**data["memory"])
+        run = RunDefaults(**data["run"], costs=costs)
+        return Recipe(Backend(data["backend"]), data["title"], run)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadFile(
             f"The recipe {path} cannot be read.", why=str(error), next="Install steprun again"

@@ -14,6 +14,7 @@ GIB: Final = 1 << 30
 # ggml block sizes: bytes per 32 elements.
 KV_BLOCK_BYTES: Final = {"f16": 64, "q8_0": 34}
 KV_ELEMENTS: Final = 32
+CHECKPOINTS: Final = 4  # enough for the edits of a conversation; llama-server's default is 32
 PAD: Final = 256  # llama.cpp rounds cells up to this
 
 
@@ -27,7 +28,7 @@ class Config:
     parallel: int = 1
     projector: bool = False
     mtp: bool = False
-    checkpoints: int = 4
+    checkpoints: int = CHECKPOINTS
     cache_ram_mib: int = 0
 
 
@@ -55,6 +56,12 @@ def sliding_cells(geometry: Geometry, config: Config) -> int:
     """
     window = pad(min(pad(config.context), geometry.sliding_window + config.ubatch))
     return window * config.parallel
+
+
+def layer_kv_bytes(geometry: Geometry, layer: Layer, config: Config) -> int:
+    """Return one layer's cache, all slots together."""
+    cells = sliding_cells(geometry, config) if layer.sliding else full_cells(config)
+    return layer_bytes(layer, config.kv_type) * cells
 
 
 def kv_full_bytes(geometry: Geometry, config: Config) -> int:

@@ -1,39 +1,36 @@
 """The choice: the best quality whose ledger fits, at the longest useful context. Pure.
 
-For each quant, best first, the rungs are tried in order, and on each rung the larger micro-batch
-first. So the micro-batch gives way before the cache type, that before the context, and the
-context before the quant. Pictures are given up only when the user asks for it (`--profile fast`).
+`ladder` lists what is tried and in which order things give way; `place` says where a candidate
+would lie. The first candidate that has room is taken.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Final
 
-from runner.errors import UsageError
 from runner.machine.facts import Backend, Machine
-from runner.plan.ask import Ask, Profile
-from runner.plan.cache import GIB, Config
+from runner.plan import reasons
+from runner.plan.ask import Ask
+from runner.plan.cache import CHECKPOINTS, Config
 from runner.plan.fixes import Fix, fixes
+from runner.plan.ladder import EXTRAS, configs, shortest, variants
 from runner.plan.launch import RunDefaults, Settings
-from runner.plan.ledger import Entry, Item, ledger, total
+from runner.plan.ledger import Entry, Item, total
+from runner.plan.place import WHOLE, Placement, Way, is_split, place
+from runner.plan.reasons import Choice
 from runner.plan.subject import Subject, Variant
 
-# (context, cache type), best first. Above 64K the cache is q8_0: about half the memory, and half
-# the bytes to read for each token.
-RUNGS: Final = (
-    (262_144, "q8_0"),
-    (131_072, "q8_0"),
-    (65_536, "f16"),
-    (65_536, "q8_0"),
-    (32_768, "f16"),
-    (32_768, "q8_0"),
-)
-# Shorter than 32K is a choice only where the model itself or the user says so.
-SHORT_RUNGS: Final = ((16_384, "f16"), (8_192, "f16"), (4_096, "f16"))
-UBATCHES: Final = (2048, 512)
 # Draft tokens at a time. Step has three chained heads; owners of a Spark reported the best speed
 # with two (the third guess is seldom right).
-MTP_TOKENS: Final = 2
+MTP_TOKENS = 2
+# A quant from here on (IQ4_XS) is good enough that no better one is worth leaving the cards for:
+# its loss is a few percent, and experts read from main memory cost most of the speed.
+GOOD_QUALITY = 60
+# Of experts in main memory, what a token may read there: 60 GB/s (two channels of DDR5, as they
+# are in practice) for 20 tokens a second, faster than one reads. Below that a smaller quant is
+# the better one.
+RAM_BYTES_PER_TOKEN = 3_000_000_000
+_HYBRID = Way(hybrid=True)
+_ALL_BUT_LAYERS = Way(hybrid=True, sight_in_ram=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +42,17 @@ class Plan:
     subject: Subject
     variant: Variant
     config: Config
-    items: tuple[Item, ...]
+    placement: Placement
     settings: Settings
     reasons: tuple[str, ...]
+    choices: tuple[Choice, ...] = ()
     fixes: tuple[Fix, ...] = ()
+    paged: bool = False
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """The ledger of all memories together."""
+        return self.placement.items
 
     @property
     def total_bytes(self) -> int:
@@ -56,9 +60,33 @@ class Plan:
         return total(self.items)
 
     @property
+    def limit_bytes(self) -> int:
+        """What there is in all: of cards, and of the main memory beside them if it is used."""
+        if not is_split(self.machine):
+            return self.machine.limit_bytes
+        return sum(part.pool.limit_bytes for part in self.placement.held)
+
+    @property
+    def limit_source(self) -> str:
+        """Where that figure comes from."""
+        if not is_split(self.machine):
+            return self.machine.limit_source
+        return f"{self.machine.limit_source}, and main memory that is available"
+
+    @property
     def held_bytes(self) -> int:
         """What the engine will hold: the ledger without the reserve."""
-        return sum(item.bytes for item in self.items if item.item is not Entry.RESERVE)
+        return total(item for item in self.items if item.item is not Entry.RESERVE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A candidate that has room, and where it lies."""
+
+    variant: Variant
+    config: Config
+    way: Way
+    placement: Placement
 
 
 def choose(machine: Machine, subject: Subject, ask: Ask, defaults: RunDefaults) -> Plan:
@@ -66,142 +94,162 @@ def choose(machine: Machine, subject: Subject, ask: Ask, defaults: RunDefaults) 
 
     Raises UsageError for an ask that names what does not exist.
     """
-    tried = [(v, c) for v in _variants(subject, ask) for c in _configs(subject, ask, defaults)]
-    if not tried:
-        raise UsageError(
-            f"{subject.name} has no quant that could be chosen.", next="See: steprun models"
-        )
-    paged = False
-    found = _first_fit(machine, subject, tried, paging=False)
+    search = _Search(machine, subject, defaults)
+    found, paged = search.best(ask), False
     if found is None and ask.allow_paging:
-        # The less there is to read again and again, the better: the smallest quant first.
-        tried.sort(key=lambda candidate: candidate[0].weights_bytes)
-        found = _first_fit(machine, subject, tried, paging=True)
+        found = search.paging(ask)
         paged = found is not None
-    # The last candidate gave up the most: it came nearest.
-    variant, config = found or tried[-1]
-    items = _items(machine, subject, variant, config)
-    needed = _needed(items, paging=ask.allow_paging and (paged or found is None))
+    if found is None:
+        return search.refusal(ask)
+    found = search.with_extras(found, paged=paged)
+    story = search.story(ask, found)
     return Plan(
-        fits=found is not None,
+        fits=True,
         machine=machine,
         subject=subject,
-        variant=variant,
-        config=config,
-        items=items,
-        settings=_settings(machine, subject, config, defaults, paged=paged),
-        reasons=tuple(_reasons(machine, subject, ask, (variant, config), needed, paged=paged))
-        if found
-        else (_too_large(machine, subject, variant, needed),),
-        fixes=()
-        if found
-        else tuple(
-            fixes(
-                machine,
-                subject,
-                ask,
-                lambda other: _search(machine, subject, other, defaults),
-                _shortest(subject),
-            )
-        ),
+        variant=found.variant,
+        config=found.config,
+        placement=found.placement,
+        settings=_settings(machine, subject, found, defaults, paged=paged),
+        reasons=tuple(story.reasons(paged=paged)),
+        choices=tuple(story.choices(defaults)),
+        paged=paged,
     )
 
 
-Candidate = tuple[Variant, Config]
+class _Search:
+    """Looks for what has room on one machine."""
 
+    def __init__(self, machine: Machine, subject: Subject, defaults: RunDefaults) -> None:
+        self.machine, self.subject, self.defaults = machine, subject, defaults
 
-def _first_fit(
-    machine: Machine, subject: Subject, candidates: Iterable[Candidate], *, paging: bool
-) -> Candidate | None:
-    """Return the first candidate, best first, that the machine can hold."""
-    for variant, config in candidates:
-        items = _items(machine, subject, variant, config)
-        if _needed(items, paging=paging) <= machine.limit_bytes:
-            return variant, config
-    return None
+    def best(self, ask: Ask) -> _Found | None:
+        """Return the best candidate that has room without paging.
 
-
-def _variants(subject: Subject, ask: Ask) -> tuple[Variant, ...]:
-    """Return the quants to try, best first."""
-    if ask.quant is not None:
-        named = [v for v in subject.variants if v.name.lower() == ask.quant.lower()]
-        if not named:
-            raise UsageError(
-                f"{subject.name} has no quant {ask.quant}.",
-                why=f"It comes as {', '.join(v.name for v in subject.variants)}.",
-                next="See: steprun models",
-            )
-        return tuple(named)
-    auto = [v for v in subject.variants if v.auto]
-    return tuple(sorted(auto, key=lambda v: (-v.quality, v.weights_bytes)))
-
-
-def _configs(subject: Subject, ask: Ask, defaults: RunDefaults) -> Iterator[Config]:
-    """Yield the configurations to try, best first."""
-    trained = subject.geometry.context_length
-    if ask.context is not None and trained and ask.context > trained:
-        raise UsageError(
-            f"{subject.name} cannot have a context of {ask.context:,} tokens.",
-            why=f"It was trained for {trained:,}.",
-            next=f"Ask for at most that: --ctx {trained}",
+        Beside cards there are several ways, in this order: a good quant whole on the cards; the
+        best one with some experts in main memory that is still read fast enough; whatever lies
+        on the cards, or beside them, at all, the projector in main memory last.
+        """
+        tried = variants(self.subject, ask)
+        if not is_split(self.machine):
+            return self.first(tried, ask)
+        good = [v for v in tried if v.quality >= GOOD_QUALITY or len(tried) == 1]
+        return (
+            self.first(good, ask)
+            or self.first(tried, ask, _HYBRID, fast=True)
+            or self.first(tried, ask)
+            or self.first(tried, ask, _HYBRID)
+            or self.first(tried, ask, _ALL_BUT_LAYERS)
         )
-    see = ask.profile is Profile.SEE
-    base = Config(
-        context=0,
-        parallel=ask.parallel,
-        projector=see and bool(subject.projector_bytes),
-        mtp=(ask.with_mtp or not see) and bool(subject.mtp_bytes),
-    )
-    ubatches = (ask.ubatch,) if ask.ubatch else [u for u in UBATCHES if u <= defaults.ubatch]
-    for context, kv_type in _rungs(trained, ask):
-        for ubatch in ubatches:
-            yield replace(base, context=context, kv_type=kv_type, ubatch=ubatch)
+
+    def paging(self, ask: Ask) -> _Found | None:
+        """Return what can run with its weights on the disk.
+
+        The less there is to read again and again, the better: the smallest quant first.
+        """
+        tried = sorted(variants(self.subject, ask), key=lambda v: v.weights_bytes)
+        return self.first(tried, ask, replace(_ALL_BUT_LAYERS, paging=True))
+
+    def first(
+        self, tried: Iterable[Variant], ask: Ask, way: Way = WHOLE, *, fast: bool = False
+    ) -> _Found | None:
+        """Return the first candidate, best first, that has room."""
+        most = _most_bytes(self.machine, way)
+        for variant in tried:
+            if variant.weights_bytes > most and not way.paging:
+                continue  # no configuration can help: most of a refusal's time is saved here
+            for config in configs(self.subject, ask, self.defaults):
+                placement = self._place(variant, config, way)
+                if placement.fits and not (fast and self._slow(variant, placement)):
+                    return _Found(variant, config, way, placement)
+        return None
+
+    def with_extras(self, found: _Found, *, paged: bool) -> _Found:
+        """Spend up to half of the room that is left over on what saves reading prompts again."""
+        keep = found.placement.held[-1].spare_bytes // 2
+        for checkpoints, cache_ram_mib in () if paged else EXTRAS:
+            config = replace(found.config, checkpoints=checkpoints, cache_ram_mib=cache_ram_mib)
+            placement = self._place(found.variant, config, found.way)
+            if placement.fits and placement.held[-1].spare_bytes >= keep:
+                return replace(found, config=config, placement=placement)
+        return found
+
+    def refusal(self, ask: Ask) -> Plan:
+        """Return the plan of what came nearest: the last candidate, as it gave up the most."""
+        variant = min(variants(self.subject, ask), key=lambda v: v.weights_bytes)
+        *_, config = configs(self.subject, ask, self.defaults)
+        way = replace(_ALL_BUT_LAYERS, paging=ask.allow_paging)
+        placement = self._place(variant, config, way)
+        found = _Found(variant, config, way, placement)
+        story = self.story(ask, found)
+        return Plan(
+            fits=False,
+            machine=self.machine,
+            subject=self.subject,
+            variant=variant,
+            config=config,
+            placement=placement,
+            settings=_settings(self.machine, self.subject, found, self.defaults, paged=False),
+            reasons=(story.too_large(),),
+            choices=tuple(story.choices(self.defaults)),
+            fixes=tuple(fixes(self.machine, self.subject, ask, self._fitting, self._smallest())),
+        )
+
+    def story(self, ask: Ask, found: _Found) -> reasons.Story:
+        """Return what can be told of a candidate."""
+
+        def missing(variant: Variant, config: Config) -> int:
+            bare = replace(config, checkpoints=CHECKPOINTS, cache_ram_mib=0)
+            return max(0, -self._place(variant, bare, found.way).spare_bytes)
+
+        return reasons.Story(
+            self.machine,
+            self.subject,
+            ask,
+            found.variant,
+            found.config,
+            found.placement,
+            missing,
+        )
+
+    def _fitting(self, ask: Ask) -> tuple[Variant, Config] | None:
+        found = self.best(ask) or (self.paging(ask) if ask.allow_paging else None)
+        return (found.variant, found.config) if found else None
+
+    def _smallest(self) -> int:
+        """Return what the least that is worth having takes in one memory, reserve included."""
+        least = shortest(self.subject)
+        one = replace(self.machine, unified=True)
+        return min(
+            total(place(one, self.subject, variant, least, costs=self.defaults.costs).items)
+            for variant in variants(self.subject, Ask())
+        )
+
+    def _place(self, variant: Variant, config: Config, way: Way) -> Placement:
+        costs = self.defaults.costs
+        return place(self.machine, self.subject, variant, config, costs=costs, way=way)
+
+    def _slow(self, variant: Variant, placement: Placement) -> bool:
+        geometry, layout = self.subject.geometry, variant.layout
+        if not placement.experts_in_ram or layout is None:
+            return False
+        share = geometry.experts_used / max(1, geometry.experts)
+        return sum(layout.experts[: placement.experts_in_ram]) * share > RAM_BYTES_PER_TOKEN
 
 
-def _rungs(trained: int, ask: Ask) -> Iterator[tuple[int, str]]:
-    if ask.context is not None:
-        for kv_type in (ask.kv_type,) if ask.kv_type else ("f16", "q8_0"):
-            yield ask.context, kv_type
-        return
-    rungs = [rung for rung in RUNGS if rung[0] <= trained]
-    if not rungs:  # a model of short context: all of it first
-        short = [rung for rung in SHORT_RUNGS if rung[0] < trained]
-        rungs = [(trained or SHORT_RUNGS[-1][0], "f16"), *short]
-    seen = set()
-    for context, kv_type in rungs:
-        rung = (context, ask.kv_type or kv_type)
-        if rung not in seen:
-            seen.add(rung)
-            yield rung
-
-
-def _items(
-    machine: Machine, subject: Subject, variant: Variant, config: Config
-) -> tuple[Item, ...]:
-    return ledger(
-        subject,
-        variant,
-        config,
-        (machine.reserve_bytes, machine.reserve_why),
-        accelerated=machine.backend is not Backend.CPU,
-    )
-
-
-def _needed(items: tuple[Item, ...], *, paging: bool) -> int:
-    """Return what must be free. With `paging`, mapped weights may stay on the disk.
-
-    The projector is not among them: llama.cpp reads it into memory of its own.
-    """
-    paged = {Entry.WEIGHTS, Entry.MTP} if paging else set()
-    return sum(item.bytes for item in items if item.item not in paged)
+def _most_bytes(machine: Machine, way: Way) -> int:
+    """Return all the room there is for weights."""
+    beside = (machine.available_bytes or 0) if is_split(machine) and way.hybrid else 0
+    return machine.limit_bytes + beside
 
 
 def _settings(
-    machine: Machine, subject: Subject, config: Config, defaults: RunDefaults, *, paged: bool
+    machine: Machine, subject: Subject, found: _Found, defaults: RunDefaults, *, paged: bool
 ) -> Settings:
+    config, placement = found.config, found.placement
     # Weights that stay on the disk are mapped, and only the processor can work from a mapping
-    # that is larger than memory.
-    on_cpu = machine.backend is Backend.CPU or paged
+    # that is larger than memory; cards keep what lies on them.
+    on_cpu = machine.backend is Backend.CPU or (paged and not is_split(machine))
     return Settings(
         context=config.context,
         kv_type=config.kv_type,
@@ -211,64 +259,24 @@ def _settings(
         checkpoints=config.checkpoints,
         cache_ram_mib=config.cache_ram_mib,
         gpu_layers=0 if on_cpu else 99,
-        threads=machine.cores if on_cpu else 0,
+        threads=machine.cores if on_cpu or placement.experts_in_ram else 0,
         load_mode="mmap" if paged else defaults.load_mode,
         mtp_tokens=MTP_TOKENS if config.mtp else 0,
         # Repacked weights are copies in memory of their own: they could not stay on the disk.
         repack=defaults.repack and not paged,
         alias=subject.name,
         sampling=subject.sampling,
+        layers=tuple(filter(None, placement.layers)) if len(placement.layers) > 1 else (),
+        experts_in_ram=placement.experts_in_ram,
+        cards=_cards(machine, placement),
+        sight_in_ram=placement.sight_in_ram,
     )
 
 
-def _reasons(
-    machine: Machine, subject: Subject, ask: Ask, found: Candidate, needed: int, *, paged: bool
-) -> Iterator[str]:
-    """Say why this was chosen."""
-    variant, config = found
-    tried = _variants(subject, ask)
-    better = [v.name for v in tried[: tried.index(variant)]]
-    spare = machine.limit_bytes - needed
-    if paged:
-        yield (
-            f"Nothing fits; {variant.name} has the least to read from the disk again and again: "
-            "expect seconds for each token."
-        )
-    elif better:
-        yield f"{', '.join(better)} would not fit; {variant.name} is the best that does."
-    elif ask.quant:
-        yield f"{variant.name} was asked for."
-    elif len(tried) > 1:
-        yield f"{variant.name} is the best quality there is for this machine."
-    why = "as asked" if ask.context else "the longest that fits"
-    free = "" if paged else f"; {spare / GIB:.1f} GiB stay free below the limit"
-    yield f"Context {config.context:,} in {config.kv_type}, {why}{free}."
-    if config.mtp and not config.projector:
-        yield "Profile fast: draft heads instead of pictures."
-    elif config.projector and subject.mtp_bytes:
-        yield "Profile see: pictures, no draft heads (--profile fast for the reverse)."
-
-
-def _too_large(machine: Machine, subject: Subject, variant: Variant, needed: int) -> str:
-    return (
-        f"{subject.name} {variant.name} needs {needed / GIB:.1f} GiB; the limit here is "
-        f"{machine.limit_bytes / GIB:.1f} GiB ({machine.limit_source}): "
-        f"{(needed - machine.limit_bytes) / GIB:.1f} GiB too little."
-    )
-
-
-def _search(
-    machine: Machine, subject: Subject, ask: Ask, defaults: RunDefaults
-) -> Candidate | None:
-    """Return the best candidate that fits another ask."""
-    candidates = ((v, c) for v in _variants(subject, ask) for c in _configs(subject, ask, defaults))
-    return _first_fit(machine, subject, candidates, paging=ask.allow_paging)
-
-
-def _shortest(subject: Subject) -> Config:
-    """Return the least that is worth having of a model: its shortest rung."""
-    context, kv_type = RUNGS[-1]
-    trained = subject.geometry.context_length
-    return Config(
-        min(context, trained or context), kv_type, projector=bool(subject.projector_bytes)
-    )
+def _cards(machine: Machine, placement: Placement) -> tuple[str, ...]:
+    """Return the UUIDs of the cards that take layers; none unless every one has its own."""
+    if machine.backend is not Backend.CUDA or not placement.layers:
+        return ()
+    pairs = zip(machine.devices, placement.layers, strict=True)
+    uuids = tuple(device.uuid for device, layers in pairs if layers)
+    return uuids if all(uuids) and len(set(uuids)) == len(uuids) else ()

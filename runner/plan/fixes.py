@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from runner.machine.facts import Machine, Platform
 from runner.plan.ask import Ask, Profile
 from runner.plan.cache import GIB, Config
-from runner.plan.ledger import ledger, total
 from runner.plan.subject import Subject, Variant
 
 # Finds the best configuration for another ask, None where there is none.
@@ -27,9 +26,9 @@ class Fix:
 
 
 def fixes(
-    machine: Machine, subject: Subject, ask: Ask, search: Search, shortest: Config
+    machine: Machine, subject: Subject, ask: Ask, search: Search, least_bytes: int
 ) -> Iterator[Fix]:
-    """Yield what would help, the cheapest first. `shortest`: the least that is worth having."""
+    """Yield what would help, the cheapest first. `least_bytes`: what it takes at the least."""
     free = Ask(profile=ask.profile, with_mtp=ask.with_mtp, allow_paging=ask.allow_paging)
     if ask != free and (found := search(free)):
         variant, config = found
@@ -40,12 +39,10 @@ def fixes(
         yield _fix("Without pictures it fits.", subject, fast)
     for advice in machine.advice:
         yield Fix(advice.what, advice.command)
-    reserve = (machine.reserve_bytes, machine.reserve_why)
-    least = min(total(ledger(subject, v, shortest, reserve)) for v in subject.variants if v.auto)
     yield Fix(
-        f"The nearest that would fit is a machine that gives an engine {least / GIB:.0f} GiB "
-        "or more. A capture of one shows what it would run:",
-        "steprun plan --machine FILE",
+        "The nearest that would fit is a machine that gives an engine "
+        f"{least_bytes / GIB:.0f} GiB or more. What one would run:",
+        "steprun plan --machine dgx-spark",
     )
     paging = replace(ask, allow_paging=True)
     if machine.platform is Platform.CPU and not ask.allow_paging and search(paging):

@@ -4,8 +4,10 @@ The flags are llama-server's; the embedded engine takes the same ones. Nothing i
 the engine did not list, so that an older or newer build never dies of an unknown flag.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from runner.plan.scratch import Costs
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,11 +15,12 @@ class LaunchSpec:
     """What to start: flags for any llama-server.
 
     `total_bytes`: what the ledger expects it to hold, so that two engines started by hand do not
-    overcommit the machine together.
+    overcommit the machine together. `env`: variables beside those that are set already.
     """
 
     argv: tuple[str, ...]
     total_bytes: int = 0
+    env: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,9 @@ class Settings:
 
     `context` is per slot, in tokens; `cache_ram_mib` bounds the engine's prompt cache;
     `threads` is 0 where the accelerator does the work. `mtp_tokens`: draft length, 0 for none.
+    `layers`: how many each of several cards takes. `experts_in_ram`: of how many layers, from the
+    first, the routed experts stay in main memory; `sight_in_ram`: whether the projector does.
+    `cards`: their UUIDs, in the order of `layers`.
     """
 
     context: int
@@ -51,6 +57,10 @@ class Settings:
     repack: bool = True
     alias: str = "model"
     sampling: tuple[tuple[str, float], ...] = ()
+    layers: tuple[int, ...] = ()
+    experts_in_ram: int = 0
+    sight_in_ram: bool = False
+    cards: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +68,13 @@ class RunDefaults:
     """How a backend is best run, from its recipe in `builds/`.
 
     `load_mode`: how the engine reads the weights. `ubatch`: the largest micro-batch worth having.
+    `costs`: what it spends beyond the model's own bytes.
     """
 
     load_mode: str = "mmap"
     ubatch: int = 2048
     repack: bool = True
+    costs: Costs = field(default_factory=Costs)
 
 
 def launch(
@@ -99,18 +111,27 @@ def launch(
     if s.threads:
         wanted += [("--threads", str(s.threads)), ("--threads-batch", str(s.threads))]
     wanted += [(f"--{name}", f"{value:g}") for name, value in s.sampling]
+    if s.layers:
+        split = ",".join(str(count) for count in s.layers)
+        wanted += [("--split-mode", "layer"), ("--tensor-split", split)]
+    if s.experts_in_ram:
+        wanted.append(("--n-cpu-moe", str(s.experts_in_ram)))
     if s.load_mode:
         wanted.append(_load_mode(s.load_mode, flags))
     if not s.repack:
         wanted.append(("--no-repack",))
     if files.projector:
         wanted.append(("--mmproj", str(files.projector)))
+        if s.sight_in_ram:
+            wanted.append(("--no-mmproj-offload",))
     if s.mtp_tokens:
         wanted += [("--spec-type", "draft-mtp"), ("--spec-draft-n-max", str(s.mtp_tokens))]
         if files.mtp:
             wanted.append(("--spec-draft-model", str(files.mtp)))
     argv = tuple(word for words in wanted if words and words[0] in flags for word in words)
-    return LaunchSpec(argv, total_bytes)
+    # CUDA counts cards by speed, nvidia-smi by slot: names leave no doubt, and keep the order.
+    env = (("CUDA_VISIBLE_DEVICES", ",".join(s.cards)),) if s.cards else ()
+    return LaunchSpec(argv, total_bytes, env)
 
 
 def _load_mode(mode: str, flags: frozenset[str]) -> tuple[str, ...]:

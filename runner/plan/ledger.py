@@ -4,9 +4,11 @@ All sizes in bytes. The cache formulas are llama.cpp's and are checked in the te
 engine's own log; the constants that had to be measured say where and how.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from runner.catalog import Geometry
 from runner.plan.cache import (
     MIB,
     Config,
@@ -17,11 +19,12 @@ from runner.plan.cache import (
     sliding_cells,
 )
 from runner.plan.scratch import (
-    OVERHEAD_BYTES,
-    VISION_COMPUTE_BYTES,
-    VISION_SCORES_BYTES,
+    Costs,
     compute_bytes,
     compute_mtp_bytes,
+    overhead_bytes,
+    staging_bytes,
+    vision_bytes,
 )
 from runner.plan.subject import Subject, Variant
 
@@ -51,26 +54,24 @@ class Item:
     why: str
 
 
-def ledger(
-    subject: Subject,
-    variant: Variant,
-    config: Config,
-    reserve: tuple[int, str] = (0, ""),
-    *,
-    accelerated: bool = True,
-) -> tuple[Item, ...]:
-    """Return the items of one configuration, without those that are zero.
+def checkpoint_bytes(geometry: Geometry, config: Config) -> int:
+    """Return one checkpoint: a copy of one slot's sliding caches, which lies in main memory."""
+    sliding = kv_sliding_bytes(geometry, config)
+    heads = kv_mtp_bytes(geometry, config) if config.mtp else 0
+    return (sliding + heads) // config.parallel
 
-    `accelerated`: a GPU computes, whose vision tower may need more scratch memory.
+
+def ledger(subject: Subject, variant: Variant, config: Config, costs: Costs) -> tuple[Item, ...]:
+    """Return the items of one configuration in one memory, without those that are zero.
+
+    `costs`: how the backend spends memory. The reserve is the machine's, and is not among them.
     """
     g = subject.geometry
-    vision = VISION_COMPUTE_BYTES + VISION_SCORES_BYTES * accelerated
     full = sum(not layer.sliding for layer in g.layers)
     sliding = len(g.layers) - full
-    kv_sliding = kv_sliding_bytes(g, config)
     slots = f" in each of {config.parallel} slots" if config.parallel > 1 else ""
-    checkpoint = (kv_sliding + (kv_mtp_bytes(g, config) if config.mtp else 0)) // config.parallel
     kept = config.checkpoints * config.parallel
+    scratch = compute_bytes(g, config, costs) + staging_bytes(g, config, costs)
     rows = (
         (
             Entry.WEIGHTS,
@@ -91,33 +92,47 @@ def ledger(
         ),
         (
             Entry.KV_SLIDING,
-            kv_sliding,
+            kv_sliding_bytes(g, config),
             f"{sliding} sliding layers x {sliding_cells(g, config) // config.parallel:,} cells"
             f"{slots}, {config.kv_type}",
         ),
         (
             Entry.CHECKPOINTS,
-            checkpoint * kept,
+            checkpoint_bytes(g, config) * kept,
             f"up to {kept} copies of the sliding cache, so that an edited conversation "
             "need not be read again",
         ),
         (Entry.PROMPT_CACHE, config.cache_ram_mib * MIB, "conversations kept to come back to"),
         (
             Entry.COMPUTE,
-            compute_bytes(g, config) + (compute_mtp_bytes(g, config) if config.mtp else 0),
-            f"scratch memory for {config.ubatch} tokens at a time",
+            scratch + (compute_mtp_bytes(g, config) if config.mtp else 0),
+            f"scratch memory for {config.ubatch:,} tokens at a time",
         ),
         (
             Entry.VISION_COMPUTE,
-            vision * config.projector,
+            vision_bytes(costs) * config.projector,
             "scratch memory of the vision tower",
         ),
-        (Entry.OVERHEAD, OVERHEAD_BYTES, "the engine itself: code, vocabulary, threads"),
-        (Entry.RESERVE, reserve[0], reserve[1]),
+        (
+            Entry.OVERHEAD,
+            overhead_bytes(g, config, costs) + costs.device_mib * MIB,
+            "the engine itself: code, vocabulary, threads"
+            + (", and the driver's context and pools" if costs.device_mib else ""),
+        ),
     )
     return tuple(Item(item, size, why) for item, size, why in rows if size)
 
 
-def total(items: tuple[Item, ...]) -> int:
+def merged(parts: Iterable[Sequence[Item]]) -> tuple[Item, ...]:
+    """Return one ledger of several: equal items added up, in the order of `Entry`."""
+    found: dict[Entry, Item] = {}
+    for part in parts:
+        for item in part:
+            had = found.get(item.item)
+            found[item.item] = replace(had, bytes=had.bytes + item.bytes) if had else item
+    return tuple(found[entry] for entry in Entry if entry in found)
+
+
+def total(items: Iterable[Item]) -> int:
     """Return the sum of a ledger."""
     return sum(item.bytes for item in items)

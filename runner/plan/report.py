@@ -3,10 +3,19 @@
 from typing import Any
 
 from runner.plan.choose import Plan
+from runner.plan.launch import LaunchSpec
+from runner.plan.ledger import Item
+from runner.plan.speed import Speed
+from runner.plan.speed import to_json as speed_json
 
 
-def to_json(plan: Plan, argv: tuple[str, ...]) -> dict[str, Any]:
-    """Return the plan's document. `argv`: the launch line, empty for a refusal."""
+def to_json(plan: Plan, spec: LaunchSpec, speed: Speed | None = None) -> dict[str, Any]:
+    """Return the plan's document. `spec`: the launch line, empty for a refusal.
+
+    Beyond the contract: `memories` is the ledger of each memory by itself, cards first, main
+    memory last; `layers` what each card takes; `choices` the rows of asked / planned / why; `speed`
+    what to expect, null where nothing is known; `warnings` the machine's.
+    """
     machine, config = plan.machine, plan.config
     return {
         "schema": "steprun.plan/1",
@@ -26,13 +35,32 @@ def to_json(plan: Plan, argv: tuple[str, ...]) -> dict[str, Any]:
         "kv_type": config.kv_type,
         "ubatch": config.ubatch,
         "parallel": config.parallel,
-        "limit_bytes": machine.limit_bytes,
-        "limit_source": machine.limit_source,
+        "limit_bytes": plan.limit_bytes,
+        "limit_source": plan.limit_source,
         "total_bytes": plan.total_bytes,
-        "ledger": [
-            {"item": str(item.item), "bytes": item.bytes, "why": item.why} for item in plan.items
+        "ledger": [_item(item) for item in plan.items],
+        "memories": [
+            {
+                "name": part.pool.name,
+                "limit_bytes": part.pool.limit_bytes,
+                "ledger": [_item(item) for item in part.items],
+            }
+            for part in plan.placement.held
         ],
-        "argv": list(argv),
+        "layers": list(plan.placement.layers),
+        "experts_in_ram": plan.placement.experts_in_ram,
+        "argv": list(spec.argv),
+        "env": dict(spec.env),
+        "choices": [
+            {"what": c.what, "asked": c.asked, "planned": c.planned, "why": c.why}
+            for c in plan.choices
+        ],
         "reasons": list(plan.reasons),
+        "speed": speed_json(speed) if speed else None,
+        "warnings": list(machine.warnings),
         "fixes": [{"what": fix.what, "command": fix.command} for fix in plan.fixes],
     }
+
+
+def _item(item: Item) -> dict[str, Any]:
+    return {"item": str(item.item), "bytes": item.bytes, "why": item.why}

@@ -1,20 +1,33 @@
 """Scratch memory: what an engine holds beyond weights and caches, for each backend. Pure.
 
-All sizes in bytes. What had to be measured says where and how.
+All sizes in bytes. The formulas follow the graphs of llama.cpp (src/llama-graph.cpp,
+src/models/step35.cpp) and the order in which ggml-alloc.c places their tensors;
+`scripts/check_ledger` compares them with the engine's own figures.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
 from runner.catalog import Geometry
-from runner.plan.cache import MIB, Config, pad, sliding_cells
+from runner.plan.cache import MIB, Config, full_cells, pad, sliding_cells
+
+F32: Final = 4
+F16: Final = 2
+# The widest queries seen in a full-attention layer, in widths of the model: Step's 64 heads of 128
+# for 4096. A geometry does not tell; where it matters (attention at its peak) more is safe.
+QUERY_WIDTHS: Final = 2
+# With several devices that compute in turn, each input is kept so often, so that the next
+# micro-batch may be written while this one is read (GGML_SCHED_MAX_COPIES, ggml/CMakeLists.txt).
+INPUT_COPIES: Final = 4
+MTP_TOKENS: Final = 2  # draft tokens at a time; `choose` passes as many to the engine
 
 
 @dataclass(frozen=True, slots=True)
 class Costs:
     """How a backend spends memory beyond the model's own: the `[memory]` of its recipe.
 
-    `overhead_mib`: process, libraries, driver context and pools.
+    `overhead_mib`: the process and its libraries. `device_mib`: the driver's context and pools, on
+    each device.
     `staging`: the inputs of a graph lie in main memory and once more with the accelerator.
     `kv_copy`: whether attention over long prompts copies one layer's cache to f16: "never", for a
     "quantised" cache only, or "always". `alignment_bytes`: of each tensor; `row_padding`: elements
@@ -22,52 +35,199 @@ class Costs:
     """
 
     overhead_mib: int = 300
+    device_mib: int = 0
     staging: bool = False
     kv_copy: str = "never"
     alignment_bytes: int = 32
     row_padding: int = 0
 
 
-def compute_bytes(geometry: Geometry, config: Config) -> int:
-    """Return the graph's scratch memory.
+@dataclass(frozen=True, slots=True)
+class Vision:
+    """The shape of a vision tower: pixels and patches along an edge, and its two widths."""
 
-    Three parts: the attention masks, f16, a row of cells for each token of a micro-batch; the
-    activations, f32, for each token of it; the logits. The first two were read off the compute
-    buffers that xllamacpp 11549 prints: for the full-size twin exactly, for SmolLM2 with 5 % to
-    spare (`tests/engine` compares them).
+    image: int
+    patch: int
+    width: int
+    feed_forward: int
+
+
+STEP_VISION: Final = Vision(image=728, patch=14, width=1536, feed_forward=8960)
+
+
+def compute_bytes(
+    geometry: Geometry, config: Config, costs: Costs = Costs(), devices: int = 1
+) -> int:
+    """Return the graph's scratch memory, on each of several devices.
+
+    The inputs of a graph (masks, embeddings, positions) are placed first. Behind them lies what
+    is alive at the worst moment: in the attention of the last full layer, which needs the large
+    mask; in a feed-forward block, which needs it only where a full layer is still to come; or at
+    the end, when there is nothing left but the logits.
     """
     g = geometry
-    cells = pad(config.context)
-    if any(layer.sliding for layer in g.layers):
-        cells += sliding_cells(g, config) // config.parallel
-    masks = 2 * cells * config.ubatch
-    # Of a dense block: the residual stream and four tensors of its width. Of experts: what each
-    # of the chosen ones puts out, before and after it is weighted.
-    dense = 4 * g.feed_forward_length
-    experts = g.experts_used * (2 * g.embedding_length + g.expert_feed_forward_length)
-    activations = 4 * config.ubatch * (3 * g.embedding_length + max(dense, experts))
-    logits = 4 * g.vocab_size * config.parallel
-    return masks + activations + logits
+    tokens = _tokens(config)
+    row = F32 * tokens
+    # The residual stream comes in twice: as embeddings of pictures, and mixed with those of text.
+    # With an accelerator that happens in main memory, and the result is copied over.
+    width = (1 if costs.staging else 2) * g.embedding_length
+    full, sliding = _masks(g, config)
+    inputs = row * width + _indices(g, config) + sliding
+    attention = full + row * _attention(g, config) + _attention_extra(g, config, costs)
+    later = full if _last_full(g) else 0
+    logits = full + row * g.embedding_length + F32 * g.vocab_size * outputs(config)
+    worst = max(attention, later + row * _feed_forward(g, config), logits)
+    copies = (INPUT_COPIES - 1) * (inputs + full) if devices > 1 else 0
+    return inputs + worst + copies
 
 
 def compute_mtp_bytes(geometry: Geometry, config: Config) -> int:
     """Return the scratch memory of the draft heads' own graph: one dense layer at a time.
 
-    Exact for the full-size twin's heads (83.01 MiB, xllamacpp 11549).
+    A head takes the trunk's last state and the embedding of the token that was drawn. Its queries
+    are three widths wide (96 heads of 128 for 4096), and are there twice while they are normed.
     """
     g = geometry
-    masks = 2 * sliding_cells(g, config) // config.parallel * config.ubatch
-    activations = 4 * config.ubatch * (2 * g.embedding_length + 3 * g.feed_forward_length)
-    return masks + activations + 4 * g.vocab_size * config.parallel
+    row = F32 * _tokens(config)
+    dense = 2 * g.embedding_length + 3 * g.feed_forward_length
+    attention = 2 * g.embedding_length + 2 * 3 * g.embedding_length
+    inputs = _masks(g, config)[1] + 24 * _tokens(config) + 32
+    logits = F32 * g.vocab_size * config.parallel
+    return inputs + max(row * max(dense, attention), logits)
 
 
-# The compute buffer of Step's vision tower on the CPU, where attention is computed in pieces:
-# 130.20 MiB (full-size twin, xllamacpp 11549). Taken for any projector: others are smaller.
-VISION_COMPUTE_BYTES: Final = int(130.2 * MIB)
-# A backend without that holds all scores at once: 52 x 52 patches squared, 16 heads, f32. Not
-# measured on any GPU yet; the larger figure is the safe one.
-VISION_SCORES_BYTES: Final = (52 * 52) ** 2 * 16 * 4
-# The engine beyond its buffers: interpreter, native library, vocabulary, threads. Measured on
-# Linux x86-64 with xllamacpp 11549: 35 MiB of private memory for SmolLM2's 49,152 tokens. The rest
-# is room for a vocabulary of 128,896 and for a GPU driver's context, which are not measured yet.
-OVERHEAD_BYTES: Final = 300 * MIB
+def staging_bytes(geometry: Geometry, config: Config, costs: Costs, devices: int = 1) -> int:
+    """Return what a graph's inputs take in main memory before they go to the accelerator.
+
+    The token embedding is looked up there (its weights never leave main memory): the residual
+    stream is there three times.
+    """
+    if not costs.staging:
+        return 0
+    stream = 3 * F32 * _tokens(config) * geometry.embedding_length
+    copies = INPUT_COPIES if devices > 1 else 1
+    return copies * (sum(_masks(geometry, config)) + stream + _indices(geometry, config))
+
+
+def weights_copy_bytes(layer_experts: int) -> int:
+    """Return what a card needs beside experts that stay in main memory.
+
+    For a prompt (32 tokens or more) llama.cpp copies them to the card, one of a layer's three
+    tensors at a time (`op_offload`; ggml-backend.cpp starts a new split for each, so that their
+    memory is used again).
+    """
+    return -(-layer_experts // 3)
+
+
+def vision_bytes(costs: Costs, vision: Vision = STEP_VISION) -> int:  # noqa: ARG001
+    """Return the scratch memory of the vision tower for one picture of its own size.
+
+    The picture, f32; of each patch its two coordinates; and then either the picture cut into
+    patches, f16, or the widest moment of a layer: twice its width, and the feed-forward block's.
+    Exact for the full-size twin (130.20 MiB, xllamacpp 11549) and the tiny one (9.12 MiB).
+
+    No scores: llama.cpp turns flash attention on for it wherever the backend can, and CUDA,
+    Metal and Vulkan all can for heads of 96 (ggml-cuda/fattn.cu, ggml-metal-device.m, and any
+    multiple of 8 in ggml-vulkan.cpp).
+    """
+    v = vision
+    patches = (v.image // v.patch) ** 2
+    picture = 3 * F32 * v.image**2
+    cut = F16 * 3 * v.patch**2
+    layer = F32 * (2 * v.width + v.feed_forward)
+    return picture + patches * (2 * F32 + max(cut, layer))
+
+
+def overhead_bytes(geometry: Geometry, config: Config, costs: Costs) -> int:
+    """Return what the engine's process holds beyond its buffers."""
+    return costs.overhead_mib * MIB
+
+
+def outputs(config: Config) -> int:
+    """Return for how many tokens a graph gives logits: each slot's last, and its drafts."""
+    return config.parallel * (1 + MTP_TOKENS * config.mtp)
+
+
+def _tokens(config: Config) -> int:
+    """Return the tokens of a micro-batch; a context may be shorter."""
+    return min(config.ubatch, full_cells(config))
+
+
+def _masks(g: Geometry, config: Config) -> tuple[int, int]:
+    """Return the masks of full and of sliding attention: f16, a row of cells for each token."""
+    each = F16 * _tokens(config)
+    full = each * pad(config.context) if _full(g) else 0
+    slides = g.sliding_window > 0
+    return full, each * sliding_cells(g, config) // config.parallel if slides else 0
+
+
+def _indices(g: Geometry, config: Config) -> int:
+    """Return the small inputs, for each token: its number and its position, where it goes.
+
+    Twice: text and pictures mixed. For each cache two cells, i64; of a quantised cache also the
+    matrices that rotate keys and values before they are rounded (of 128 or 64 elements a side).
+    """
+    caches = 1 + (g.sliding_window > 0)
+    rotations = F32 * (128 * 128 + 64 * 64) * caches if config.kv_type != "f16" else 0
+    return _tokens(config) * (20 + 16 * caches) + rotations + 32 * outputs(config)
+
+
+def _full(g: Geometry) -> list[int]:
+    """Return which layers attend to everything."""
+    return [index for index, layer in enumerate(g.layers) if not layer.sliding]
+
+
+def _last_full(g: Geometry) -> int:
+    return _full(g)[-1] if _full(g) else 0
+
+
+def _attention(g: Geometry, config: Config) -> int:
+    """Return the elements per token while a full layer attends.
+
+    The residual stream, its norm, and the queries before and after their own norm; of a quantised
+    cache all that is rotated: queries, keys, and values before and after.
+    """
+    stream = g.embedding_length
+    queries = stream if g.arch == "llama" else QUERY_WIDTHS * stream
+    keys = max((x.kv_heads * max(x.key_length, x.value_length) for x in g.layers), default=0)
+    rotated = queries + 3 * keys if config.kv_type != "f16" else 0
+    return 2 * stream + max(2 * queries, rotated)
+
+
+def _attention_extra(g: Geometry, config: Config, costs: Costs) -> int:
+    """Return what an accelerator's attention needs of its own: a copy of one layer's cache, f16.
+
+    CUDA and HIP copy a quantised one (`ggml_cuda_flash_attn_ext_get_alloc_size`). Metal reserves
+    a copy of any (`ggml_metal_op_flash_attn_ext_extra_kv_f16`), and for 32 groups of 32 tokens the
+    partial results of each query head (`..._extra_tmp`: a head's values and two numbers).
+    """
+    layers = [layer for layer in g.layers if not layer.sliding]
+    quantised = config.kv_type != "f16"
+    if costs.kv_copy == "never" or (costs.kv_copy == "quantised" and not quantised) or not layers:
+        return 0
+    per_cell = max(x.kv_heads * (x.key_length + x.value_length) for x in layers)
+    partial = 0
+    if costs.kv_copy == "always":
+        head = max(x.value_length for x in layers)
+        partial = F32 * 32 * 32 * QUERY_WIDTHS * g.embedding_length * (head + 2) // head
+    return F16 * per_cell * full_cells(config) + partial
+
+
+def _feed_forward(g: Geometry, config: Config) -> int:
+    """Return the elements per token at the worst moment of a feed-forward block.
+
+    Dense: gate, up and their product. Experts: the same for each of the chosen, and what they put
+    out. Beside them the residual stream, its norm, and gaps which attention left behind and into
+    which none of these fits: with experts two widths; dense, two where the queries are wider than
+    the stream, else one, and none beside a quantised cache (seen in ggml-alloc's placement of 14
+    shapes of llama, qwen3, qwen3moe and step35).
+    """
+    stream = g.embedding_length
+    if g.arch == "llama":
+        beside = 3 if config.kv_type == "f16" else 2
+    else:
+        beside = 4
+    dense = beside * stream + 3 * g.feed_forward_length
+    each = stream + 3 * g.expert_feed_forward_length
+    experts = 4 * stream + g.experts_used * each if g.experts else 0
+    return max(dense, experts)

@@ -45,7 +45,8 @@ def from_model(model: Model) -> Subject | None:
         name=model.name,
         geometry=model.geometry,
         variants=tuple(
-            Variant(q.name, q.total_bytes, len(q.files), q.quality, q.auto) for q in model.quants
+            Variant(q.name, q.total_bytes, len(q.files), q.quality, q.auto, q.layout)
+            for q in model.quants
         ),
         projector_bytes=model.projector.bytes if model.projector else 0,
         mtp_bytes=model.mtp.bytes if model.mtp else 0,

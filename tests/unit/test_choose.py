@@ -15,7 +15,7 @@ from runner.machine.probe import detect
 from runner.plan.ask import Ask, Profile
 from runner.plan.cache import GIB
 from runner.plan.choose import Plan, choose
-from runner.plan.launch import EngineFiles, RunDefaults, Settings, launch
+from runner.plan.launch import EngineFiles, LaunchSpec, RunDefaults, Settings, launch
 from runner.plan.ledger import Entry
 from runner.plan.report import to_json
 from runner.plan.subject import Subject, from_model
@@ -162,7 +162,7 @@ def test_what_does_not_exist_is_wrong_usage(ask: dict[str, object], word: str) -
 
 
 def test_the_document_is_the_contracts() -> None:
-    document = to_json(plan(110), ("llama-server",))
+    document = to_json(plan(110), LaunchSpec(("llama-server",)))
     assert document["schema"] == "steprun.plan/1"
     assert document["verdict"] == "fits"
     assert document["total_bytes"] == sum(row["bytes"] for row in document["ledger"])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from runner import catalog
 from runner.plan.cache import MIB, Config, kv_full_bytes, kv_mtp_bytes, kv_sliding_bytes
 from runner.plan.ledger import Entry, ledger, total
-from runner.plan.scratch import compute_bytes, compute_mtp_bytes
+from runner.plan.scratch import Costs, compute_bytes, compute_mtp_bytes
 from runner.plan.subject import from_model
 
 STEP = catalog.load().models[0]
@@ -76,8 +76,8 @@ def test_every_item_has_a_reason_and_the_sum_is_the_sum() -> None:
     subject = from_model(STEP)
     assert subject is not None
     config = Config(65_536, projector=True, mtp=True, cache_ram_mib=2048)
-    items = ledger(subject, subject.variants[0], config, (1 << 30, "for the system"))
-    assert {item.item for item in items} == set(Entry)
+    items = ledger(subject, subject.variants[0], config, Costs())
+    assert {item.item for item in items} == set(Entry) - {Entry.RESERVE}
     assert all(item.why and item.bytes > 0 for item in items)
     assert total(items) == sum(item.bytes for item in items)
 
@@ -85,7 +85,7 @@ def test_every_item_has_a_reason_and_the_sum_is_the_sum() -> None:
 def test_a_model_without_sliding_layers_has_no_such_lines() -> None:
     subject = from_model(SMOL)
     assert subject is not None
-    items = {i.item: i.bytes for i in ledger(subject, subject.variants[0], Config(4096))}
+    items = {i.item: i.bytes for i in ledger(subject, subject.variants[0], Config(4096), Costs())}
     assert items[Entry.KV_FULL] == 90 * MIB  # the engine's log: 90.00 MiB
     assert not {Entry.KV_SLIDING, Entry.CHECKPOINTS, Entry.PROJECTOR, Entry.MTP} & set(items)
 
@@ -109,4 +109,6 @@ def test_more_context_never_takes_less(config: Config) -> None:
     assert subject is not None
     variant = subject.variants[0]
     longer = replace(config, context=config.context + 256)
-    assert total(ledger(subject, variant, longer)) > total(ledger(subject, variant, config))
+    assert total(ledger(subject, variant, longer, Costs())) > total(
+        ledger(subject, variant, config, Costs())
+    )

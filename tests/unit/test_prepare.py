@@ -43,7 +43,7 @@ def test_weights_in_the_hubs_cache_are_found_and_launched(tmp_path: Path) -> Non
     assert first.name == "Step-3.7-flash-IQ4_XS-00001-of-00003.gguf"
     assert first.exists()
     assert Path(argv[argv.index("--mmproj") + 1]).exists()
-    assert ("llama-server", *argv) == launch_line(prepared)
+    assert ("llama-server", *argv) == launch_line(prepared).argv
     first.write_bytes(b"cut short")
     with pytest.raises(Refused, match="not on this disk"):
         bring(prepared)

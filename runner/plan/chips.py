@@ -1,0 +1,72 @@
+"""Chips: which one computes here, and how it compares with those that were measured. Pure."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from runner.machine.facts import Machine
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """A chip and its memory, a row of `chips.tsv`, which says what each figure means.
+
+    `cores`, `decode`, `prefill` are None, and `like` is empty, where the row has none.
+    """
+
+    name: str
+    pattern: str
+    cores: int | None
+    gbps: float
+    like: str
+    decode: float | None
+    prefill: float | None
+    efficiency: float
+    source: str
+
+    @property
+    def effective_gbps(self) -> float:
+        """The part of the bandwidth that decoding gets."""
+        return self.gbps * self.efficiency
+
+    @property
+    def measured(self) -> bool:
+        """Whether this is the machine of the published table itself."""
+        return self.decode == self.prefill == 1
+
+
+def slowest(machine: Machine, chips: Sequence[Chip]) -> Chip | None:
+    """Return the chip that computes here: of several the slowest; None where one is not known.
+
+    Layers lie on one card or the other, so that one card works at a time.
+    """
+    seen = [(d.name, d.cores) for d in machine.devices] or [(machine.name, None)]
+    found = [_named(name, cores, chips) for name, cores in seen]
+    known = [chip for chip in found if chip]
+    return min(known, key=lambda chip: chip.effective_gbps) if len(known) == len(found) else None
+
+
+def scale(chip: Chip, chips: Sequence[Chip]) -> tuple[float, float | None, str]:
+    """Return how much faster this chip writes and reads than the measured one, and why."""
+    if chip.measured:
+        return 1, 1, ""
+    like = next(c for c in chips if c.like == chip.like and c.measured)
+    writing, why_writing = chip.decode, f"decoding by {chip.decode}"
+    if writing is None:
+        writing = chip.gbps / like.gbps
+        why_writing = f"memory bandwidth {chip.gbps:g}/{like.gbps:g}"
+    reading, why_reading = chip.prefill, f" and reading by {chip.prefill}"
+    if reading is None and chip.cores and like.cores:
+        reading = chip.cores / like.cores
+        why_reading = f" and GPU cores {chip.cores}/{like.cores}"
+    why = why_writing + (why_reading if reading else "")
+    return writing, reading, f", scaled for {chip.name}: {why}"
+
+
+def _named(name: str, cores: int | None, chips: Sequence[Chip]) -> Chip | None:
+    """Return the row of a device; the least one where its cores are not known or not listed."""
+    rows = [chip for chip in chips if re.search(chip.pattern, name)]
+    if cores is None or all(chip.cores != cores for chip in rows):
+        named = [chip for chip in rows if chip.name == rows[0].name]
+        return min(named, key=lambda chip: (chip.gbps, chip.cores or 0), default=None)
+    return next(chip for chip in rows if chip.cores == cores)

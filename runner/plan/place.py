@@ -1,0 +1,298 @@
+"""Where everything lies: in one memory, or on cards beside main memory. Pure.
+
+A card that is too small for the model may still do most of the work: the routed experts of the
+first layers stay in main memory (`--n-cpu-moe`), everything else and the caches on the card.
+Several cards take whole layers each, in order (`--split-mode layer`, `--tensor-split`).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from runner.catalog import Geometry, Layout
+from runner.machine.facts import PROCESSOR_RESERVE_BYTES, Backend, Machine
+from runner.plan.cache import Config, kv_mtp_bytes, layer_kv_bytes
+from runner.plan.ledger import Entry, Item, checkpoint_bytes, ledger, merged
+from runner.plan.scratch import (
+    Costs,
+    compute_bytes,
+    compute_mtp_bytes,
+    overhead_bytes,
+    staging_bytes,
+    vision_bytes,
+)
+from runner.plan.subject import Subject, Variant
+
+_HALVINGS = 30  # of a card's spare room: 32 GiB down to less than a KiB
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A memory that fills up by itself: a card's own, main memory, or one that both share."""
+
+    name: str
+    limit_bytes: int
+    reserve_bytes: int
+    reserve_why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What lies in a pool, its reserve among it. `paged_bytes` of it may stay on the disk."""
+
+    pool: Pool
+    items: tuple[Item, ...]
+    paged_bytes: int = 0
+
+    @property
+    def spare_bytes(self) -> int:
+        """What is left below the limit; negative where it does not fit."""
+        held = sum(item.bytes for item in self.items)
+        return self.pool.limit_bytes - held + self.paged_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a configuration lies.
+
+    `items`: the ledger of all memories together. `layers`: how many layers each card takes, the
+    output head counting as one more; empty where there is only one memory. `experts_in_ram`: of so
+    many layers, from the first; `experts_share`: which part of all experts that is. `sight_in_ram`: whether the
+    projector is there too.
+    """
+
+    held: tuple[Held, ...]
+    items: tuple[Item, ...]
+    layers: tuple[int, ...] = ()
+    experts_in_ram: int = 0
+    experts_share: float = 0.0
+    sight_in_ram: bool = False
+
+    @property
+    def fits(self) -> bool:
+        """Whether every pool has room."""
+        return all(part.spare_bytes >= 0 for part in self.held)
+
+    @property
+    def spare_bytes(self) -> int:
+        """The room in the fullest pool; where it does not fit, what is missing in all of them."""
+        missing = sum(min(0, part.spare_bytes) for part in self.held)
+        return missing or min(part.spare_bytes for part in self.held)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What may be done where memory is short.
+
+    `hybrid`: experts may stay in main memory beside cards that are too small for all of them.
+    `sight_in_ram`: so may the projector, whose pictures the processor then looks at. `paging`:
+    mapped weights in main memory may stay on the disk.
+    """
+
+    hybrid: bool = False
+    sight_in_ram: bool = False
+    paging: bool = False
+
+
+WHOLE = Way()  # all of it where it is fastest
+
+
+def is_split(machine: Machine) -> bool:
+    """Whether this machine has memory of two kinds to plan for."""
+    return not machine.unified and machine.backend is not Backend.CPU and bool(machine.devices)
+
+
+def place(
+    machine: Machine,
+    subject: Subject,
+    variant: Variant,
+    config: Config,
+    *,
+    costs: Costs,
+    way: Way = WHOLE,
+) -> Placement:
+    """Return where a configuration would lie; `fits` says whether there is room for it."""
+    items = ledger(subject, variant, config, costs)
+    if is_split(machine):
+        shares = _Shares(subject, variant, config, costs, way)
+        return _split(machine, shares, {item.item: item.why for item in items})
+    pool = Pool(machine.name, machine.limit_bytes, machine.reserve_bytes, machine.reserve_why)
+    # The projector is not among them: llama.cpp reads it into memory of its own.
+    mapped = sum(i.bytes for i in items if i.item in {Entry.WEIGHTS, Entry.MTP})
+    items = (*items, *_reserve(pool))
+    return Placement((Held(pool, items, mapped * way.paging),), items)
+
+
+def _reserve(pool: Pool) -> tuple[Item, ...]:
+    kept = Item(Entry.RESERVE, pool.reserve_bytes, pool.reserve_why)
+    return (kept,) if kept.bytes else ()
+
+
+class _Shares:
+    """One configuration, cut into what can be placed by itself."""
+
+    def __init__(
+        self, subject: Subject, variant: Variant, config: Config, costs: Costs, way: Way
+    ) -> None:
+        self.subject, self.config, self.costs, self.way = subject, config, costs, way
+        self.geometry = subject.geometry
+        self.layout = variant.layout or _even(variant, self.geometry)
+        # What each layer holds beside its experts, the output head as one more at the end.
+        kv = [layer_kv_bytes(self.geometry, layer, config) for layer in self.geometry.layers]
+        resident = zip(self.layout.resident, kv, strict=True)
+        self.fixed = [*(own + cache for own, cache in resident), self.layout.output]
+        self.experts = [*self.layout.experts, 0]
+
+    def loads(self, in_ram: int) -> list[int]:
+        """Return what each layer puts on a card, the experts of the first `in_ram` elsewhere."""
+        return [
+            own + (0 if index < in_ram else experts)
+            for index, (own, experts) in enumerate(zip(self.fixed, self.experts, strict=True))
+        ]
+
+    def on_card(self, *, first: bool, cards: int) -> Iterator[Item]:
+        """Yield what a card holds whatever its layers are."""
+        g, c, s = self.geometry, self.config, self.subject
+        scratch = compute_bytes(g, c, self.costs, cards)
+        if first and not self.way.sight_in_ram:
+            yield from self.sight()
+        if first:
+            heads = s.mtp_bytes + kv_mtp_bytes(g, c)
+            yield Item(Entry.MTP, heads * c.mtp, "draft heads and their own cache")
+            scratch += compute_mtp_bytes(g, c) * c.mtp
+        yield Item(Entry.COMPUTE, scratch, f"scratch memory for {c.ubatch} tokens at a time")
+        driver = self.costs.device_mib << 20
+        yield Item(Entry.OVERHEAD, driver, "the driver's context, kernels and pools")
+
+    def sight(self) -> Iterator[Item]:
+        """Yield the projector and its scratch memory."""
+        seeing = self.config.projector
+        yield Item(Entry.PROJECTOR, self.subject.projector_bytes * seeing, "the part that sees")
+        scratch = vision_bytes(self.costs) * seeing
+        yield Item(Entry.VISION_COMPUTE, scratch, "scratch memory of the vision tower")
+
+    def of_layers(self, begin: int, end: int, in_ram: int) -> Iterator[Item]:
+        """Yield the weights and caches of layers `begin` to `end`."""
+        g, c = self.geometry, self.config
+        of = range(begin, min(end, len(g.layers)))
+        output = begin <= len(g.layers) < end
+        weights = sum(self.layout.resident[i] for i in of)
+        weights += sum(self.layout.experts[i] for i in of if i >= in_ram)
+        weights += self.layout.output * output
+        what = f"layers {begin}-{of.stop - 1}{' and the output' if output else ''}"
+        apart = f", the experts of {min(in_ram, end) - begin} apart" if in_ram > begin else ""
+        yield Item(Entry.WEIGHTS, weights, what + apart)
+        for entry, sliding in ((Entry.KV_FULL, False), (Entry.KV_SLIDING, True)):
+            layers = [g.layers[i] for i in of if g.layers[i].sliding is sliding]
+            held = sum(layer_kv_bytes(g, layer, c) for layer in layers)
+            yield Item(entry, held, f"{len(layers)} layers, {c.kv_type}")
+
+    def in_ram(self, layers: int) -> Iterator[Item]:
+        """Yield what main memory holds."""
+        experts = sum(self.layout.experts[:layers])
+        also = f" and the experts of layers 0-{layers - 1}" if experts else ""
+        yield Item(Entry.WEIGHTS, self.layout.input + experts, f"the token embedding{also}")
+        if self.way.sight_in_ram:
+            yield from self.sight()
+        kept = self.config.checkpoints * self.config.parallel
+        one = checkpoint_bytes(self.geometry, self.config)
+        yield Item(Entry.CHECKPOINTS, one * kept, f"up to {kept} copies of the sliding cache")
+        cached = self.config.cache_ram_mib << 20
+        yield Item(Entry.PROMPT_CACHE, cached, "conversations kept to come back to")
+        staged = staging_bytes(self.geometry, self.config, self.costs)
+        yield Item(Entry.COMPUTE, staged, "a graph's inputs on their way to the cards")
+        process = overhead_bytes(self.geometry, self.config, self.costs)
+        yield Item(Entry.OVERHEAD, process, "the engine itself: code, vocabulary, threads")
+
+
+def _even(variant: Variant, geometry: Geometry) -> Layout:
+    """Spread a quant of unknown layout evenly over its layers: nothing can be left in RAM."""
+    layers = len(geometry.layers)
+    each = -(-variant.weights_bytes // (layers + 1))
+    return Layout(0, each, (each,) * layers, (0,) * layers)
+
+
+def _split(machine: Machine, shares: _Shares, whys: dict[Entry, str]) -> Placement:
+    each = machine.reserve_bytes // len(machine.devices)
+    pools = [
+        Pool(device.name, device.memory_bytes or 0, each, machine.reserve_why)
+        for device in machine.devices
+    ]
+    scratch = sum(item.bytes for item in shares.on_card(first=False, cards=len(pools)))
+    # A card that cannot even hold its scratch memory is left out, and gets no layer.
+    used = [n for n, pool in enumerate(pools) if pool.limit_bytes - each > scratch] or [0]
+    fixed = {n: tuple(shares.on_card(first=n == used[0], cards=len(used))) for n in used}
+    room = [pools[n].limit_bytes - each - sum(item.bytes for item in fixed[n]) for n in used]
+    in_ram = _fewest(shares, room) if shares.way.hybrid else 0
+    shared = _balanced(shares.loads(in_ram), room)
+    counts = tuple(dict(zip(used, shared, strict=True)).get(n, 0) for n in range(len(pools)))
+    held, begin = [], 0
+    for n, (pool, count) in enumerate(zip(pools, counts, strict=True)):
+        layers = shares.of_layers(begin, begin + count, in_ram) if count else ()
+        held.append(_held(pool, (*layers, *fixed.get(n, ())), 0))
+        begin += count
+    ram = Pool(
+        "main memory",
+        machine.available_bytes or 0,
+        min(machine.available_bytes or 0, PROCESSOR_RESERVE_BYTES),
+        "other programs, and the growth of this one",
+    )
+    items = tuple(shares.in_ram(in_ram))
+    held.append(_held(ram, items, items[0].bytes * shares.way.paging))
+    together = merged([part.items for part in held])
+    return Placement(
+        tuple(held),
+        tuple(replace(item, why=whys.get(item.item, item.why)) for item in together),
+        counts,
+        in_ram,
+        sum(shares.experts[:in_ram]) / max(1, sum(shares.experts)),
+        shares.way.sight_in_ram and shares.config.projector,
+    )
+
+
+def _held(pool: Pool, items: Sequence[Item], mapped: int) -> Held:
+    kept = (*(item for item in items if item.bytes), *_reserve(pool))
+    return Held(pool, kept, mapped)
+
+
+def _fewest(shares: _Shares, room: list[int]) -> int:
+    """Return of how few layers the experts must stay in main memory; of all if nothing helps."""
+    low, high = 0, len(shares.layout.experts)
+    while low < high:
+        middle = (low + high) // 2
+        if _filled(shares.loads(middle), room) is not None:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _filled(loads: list[int], room: list[int]) -> tuple[int, ...] | None:
+    """Give each card in turn as many layers as it can hold; None where some are left over."""
+    counts, at = [], 0
+    for space in room:
+        begin, left = at, space
+        while at < len(loads) and loads[at] <= left:
+            left -= loads[at]
+            at += 1
+        counts.append(at - begin)
+    return tuple(counts) if at == len(loads) else None
+
+
+def _balanced(loads: list[int], room: list[int]) -> tuple[int, ...]:
+    """Give each card layers so that the fullest has as much to spare as can be.
+
+    Where they do not fit, the last card takes what is left over, so that the ledger shows it.
+    """
+    best = _filled(loads, room)
+    if best is None:
+        short = _filled([*loads], [*room[:-1], sum(loads)])
+        return short or (len(loads), *([0] * (len(room) - 1)))
+    low, high = 0, max(room)
+    for _ in range(_HALVINGS):
+        middle = (low + high) // 2
+        counts = _filled(loads, [space - middle for space in room])
+        if counts is None:
+            high = middle
+        else:
+            best, low = counts, middle
+    return best

@@ -1,0 +1,190 @@
+"""Several memories: nothing is lost between them, and no card is given more than it holds."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runner import catalog
+from runner.engine import recipe
+from runner.engine.flags import FLAGS
+from runner.machine.facts import Backend, Device, Machine, Platform
+from runner.plan.ask import Ask
+from runner.plan.cache import GIB, Config, kv_full_bytes, kv_sliding_bytes
+from runner.plan.choose import GOOD_QUALITY, RAM_BYTES_PER_TOKEN, Plan, choose
+from runner.plan.launch import EngineFiles, launch
+from runner.plan.ledger import Entry
+from runner.plan.place import Placement, Way, place
+from runner.plan.subject import Subject, from_model
+
+_subject = from_model(catalog.load().models[0])
+assert _subject is not None
+STEP: Subject = _subject
+CUDA = recipe.load(Backend.CUDA).run
+MODEL = Path("model.gguf")
+LLAMA_SERVER = frozenset(FLAGS) | {
+    "--split-mode",
+    "--tensor-split",
+    "--n-cpu-moe",
+    "--no-mmproj-offload",
+}
+IQ4_XS = next(v for v in STEP.variants if v.name == "IQ4_XS")
+
+
+def pc(cards: list[float], ram_gib: float) -> Machine:
+    """Return a computer with cards of so many GiB beside so much available main memory."""
+    return Machine(
+        platform=Platform.CUDA,
+        name=" + ".join(map(str, cards)),
+        os="linux",
+        arch="x86_64",
+        memory_bytes=int(ram_gib * GIB) + 4 * GIB,
+        unified=False,
+        backend=Backend.CUDA,
+        limit_bytes=int(sum(cards) * GIB),
+        limit_source="cards",
+        reserve_bytes=len(cards) * GIB // 2,
+        reserve_why="the driver",
+        cores=16,
+        available_bytes=int(ram_gib * GIB),
+        devices=tuple(
+            Device(f"card of {gib}", Backend.CUDA, int(gib * GIB), uuid=f"GPU-{number}")
+            for number, gib in enumerate(cards)
+        ),
+    )
+
+
+def planned(cards: list[float], ram_gib: float, **ask: object) -> Plan:
+    return choose(pc(cards, ram_gib), STEP, Ask(**ask), CUDA)  # type: ignore[arg-type]
+
+
+def held(placement: Placement, entry: Entry) -> int:
+    return sum(i.bytes for part in placement.held for i in part.items if i.item is entry)
+
+
+@settings(max_examples=60)
+@given(
+    cards=st.lists(st.floats(2, 200), min_size=1, max_size=9),
+    ram=st.floats(1, 300),
+    config=st.builds(
+        Config,
+        context=st.sampled_from([4096, 65_536, 262_144]),
+        kv_type=st.sampled_from(["f16", "q8_0"]),
+        projector=st.booleans(),
+        mtp=st.booleans(),
+    ),
+    way=st.builds(Way, hybrid=st.booleans(), sight_in_ram=st.booleans()),
+)
+def test_nothing_is_lost_between_the_memories(
+    cards: list[float], ram: float, config: Config, way: Way
+) -> None:
+    found = place(pc(cards, ram), STEP, IQ4_XS, config, costs=CUDA.costs, way=way)
+    layout, geometry = IQ4_XS.layout, STEP.geometry
+    assert layout is not None
+    assert held(found, Entry.WEIGHTS) == layout.total
+    assert held(found, Entry.KV_FULL) == kv_full_bytes(geometry, config)
+    assert held(found, Entry.KV_SLIDING) == kv_sliding_bytes(geometry, config)
+    assert held(found, Entry.PROJECTOR) == STEP.projector_bytes * config.projector
+    assert sum(found.layers) == len(geometry.layers) + 1
+    assert len(found.layers) == len(cards)
+    assert sum(i.bytes for i in found.items) == sum(
+        i.bytes for part in found.held for i in part.items
+    )
+    if found.fits:
+        for part in found.held:
+            assert sum(i.bytes for i in part.items) <= part.pool.limit_bytes
+
+
+@pytest.mark.parametrize("gib", [12, 16, 24, 31.8, 48, 80])
+def test_no_more_experts_leave_the_card_than_must(gib: float) -> None:
+    way, config = Way(hybrid=True), Config(32_768, projector=True)
+    machine = pc([gib], 200)
+    found = place(machine, STEP, IQ4_XS, config, costs=CUDA.costs, way=way)
+    assert found.fits
+    assert found.experts_in_ram
+    # With one layer's experts more on the card it would be too full.
+    card, layout = found.held[0], IQ4_XS.layout
+    assert layout is not None
+    assert card.spare_bytes < layout.experts[found.experts_in_ram - 1]
+
+
+def test_a_good_quant_whole_on_the_cards_comes_before_a_better_one_in_parts() -> None:
+    four = planned([31.84] * 4, 250)
+    assert four.variant.name == "Q4_K_S"
+    assert four.placement.experts_in_ram == 0
+    assert four.variant.quality >= GOOD_QUALITY
+
+
+def test_one_card_beside_128_gb_is_a_128_gb_machine() -> None:
+    plan = planned([31.84], 122)
+    assert plan.fits
+    assert plan.variant.name == "Q4_K_S"
+    assert plan.config.context == 262_144
+    layout = plan.variant.layout
+    assert layout is not None
+    read = sum(layout.experts[: plan.placement.experts_in_ram]) * 8 // 288
+    assert 0 < read <= RAM_BYTES_PER_TOKEN
+
+
+def test_a_small_card_still_helps() -> None:
+    plan = planned([8], 122)
+    assert plan.fits
+    assert plan.placement.sight_in_ram
+    assert plan.config.projector
+    argv = launch(EngineFiles(MODEL, MODEL), plan.settings, LLAMA_SERVER).argv
+    assert "--no-mmproj-offload" in argv
+
+
+def test_without_room_anywhere_it_is_refused_with_what_is_missing_where() -> None:
+    plan = planned([24], 30)
+    assert not plan.fits
+    assert "main memory" in plan.reasons[0]
+    assert plan.total_bytes > plan.limit_bytes
+
+
+def test_paging_beside_a_card_leaves_the_experts_on_the_disk() -> None:
+    plan = planned([24], 30, allow_paging=True)
+    assert plan.fits
+    assert plan.paged
+    assert plan.settings.gpu_layers == 99
+    assert plan.settings.load_mode == "mmap"
+
+
+def test_the_launch_line_says_what_was_planned() -> None:
+    plan = planned([31.84, 95.6], 60)
+    spec = launch(EngineFiles(MODEL), plan.settings, LLAMA_SERVER)
+    argv = dict(zip(spec.argv, spec.argv[1:], strict=False))
+    assert argv["--tensor-split"] == ",".join(map(str, plan.placement.layers))
+    assert argv["--split-mode"] == "layer"
+    assert dict(spec.env) == {"CUDA_VISIBLE_DEVICES": "GPU-0,GPU-1"}
+    one = planned([31.84], 122)
+    spec = launch(EngineFiles(MODEL), one.settings, LLAMA_SERVER)
+    argv = dict(zip(spec.argv, spec.argv[1:], strict=False))
+    assert argv["--n-cpu-moe"] == str(one.placement.experts_in_ram)
+    assert "--tensor-split" not in argv
+
+
+def test_cards_without_their_own_names_are_left_in_the_drivers_order() -> None:
+    machine = pc([31.84] * 4, 100)
+    same = replace(machine, devices=tuple(replace(d, uuid="") for d in machine.devices))
+    assert not choose(same, STEP, Ask(), CUDA).settings.cards
+
+
+def test_layers_go_where_llama_cpp_would_put_them() -> None:
+    """The engine divides running sums of --tensor-split, and looks up each layer among them."""
+    import struct
+    from bisect import bisect_right
+
+    def single(value: float) -> float:  # the engine's arithmetic is in 32 bits
+        return float(struct.unpack("f", struct.pack("f", value))[0])
+
+    for cards in ([31.84] * 4, [24, 31.84, 48, 12, 31.84], [95.6, 31.84]):
+        counts = planned(list(cards), 100, quant="IQ3_XXS").placement.layers
+        whole = sum(counts)
+        ends = [single(sum(counts[: n + 1]) / whole) for n in range(len(counts))]
+        for card, count in enumerate(counts):
+            first = sum(counts[:card])
+            for layer in range(first, first + count):
+                assert bisect_right(ends, single(layer / whole)) == card
