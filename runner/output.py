@@ -90,7 +90,9 @@ def plan_text(plan: Plan, spec: LaunchSpec, speed: Speed | None = None) -> str:
     else:
         lines += [wrapped(f"- {reason}", 2) for reason in plan.reasons]
     if speed:
-        lines += ["", *_speed(speed)]
+        lines += ["", *(wrapped(line, 0) for line in speed_lines(speed))]
+        if speed.warning:
+            lines.append(click.style(wrapped(f"Slow: {speed.warning}", 0), fg="yellow"))
     if plan.fixes:
         lines += ["", "What would help, the cheapest first:"]
         for fix in plan.fixes:
@@ -117,8 +119,8 @@ def _bars(plan: Plan) -> list[str]:
     return lines
 
 
-def _speed(speed: Speed) -> list[str]:
-    """Return how fast it should be, and what will feel slow."""
+def speed_lines(speed: Speed) -> list[str]:
+    """Return how fast it should be, and where that comes from, in sentences."""
     first = f"{speed.decode_tps_empty:.3g}"
     first += f" to {speed.decode_tps_fast:.3g}" if speed.decode_tps_fast else ""
     less = "less than " if speed.decode_full_less else ""
@@ -132,9 +134,7 @@ def _speed(speed: Speed) -> list[str]:
             for r in speed.prefill
         )
         lines.append(f"It reads prompts of {read}.")
-    lines.append(f"({speed.source})")
-    lines += [click.style(f"Slow: {speed.warning}", fg="yellow")] if speed.warning else []
-    return [wrapped(line, 0) for line in lines]
+    return [*lines, f"({speed.source})"]
 
 
 def duration(seconds: float) -> str:

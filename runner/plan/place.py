@@ -19,6 +19,7 @@ from runner.plan.scratch import (
     overhead_bytes,
     staging_bytes,
     vision_bytes,
+    weights_copy_bytes,
 )
 from runner.plan.subject import Subject, Variant
 
@@ -56,8 +57,8 @@ class Placement:
 
     `items`: the ledger of all memories together. `layers`: how many layers each card takes, the
     output head counting as one more; empty where there is only one memory. `experts_in_ram`: of so
-    many layers, from the first; `experts_share`: which part of all experts that is. `sight_in_ram`: whether the
-    projector is there too.
+    many layers, from the first, which is `experts_share` of all experts. `sight_in_ram`: whether
+    the projector is there too.
     """
 
     held: tuple[Held, ...]
@@ -153,6 +154,8 @@ class _Shares:
         """Yield what a card holds whatever its layers are."""
         g, c, s = self.geometry, self.config, self.subject
         scratch = compute_bytes(g, c, self.costs, cards)
+        if self.way.hybrid:
+            scratch += weights_copy_bytes(max(self.experts))
         if first and not self.way.sight_in_ram:
             yield from self.sight()
         if first:
@@ -186,8 +189,8 @@ class _Shares:
             held = sum(layer_kv_bytes(g, layer, c) for layer in layers)
             yield Item(entry, held, f"{len(layers)} layers, {c.kv_type}")
 
-    def in_ram(self, layers: int) -> Iterator[Item]:
-        """Yield what main memory holds."""
+    def in_ram(self, layers: int, cards: int) -> Iterator[Item]:
+        """Yield what main memory holds beside so many cards."""
         experts = sum(self.layout.experts[:layers])
         also = f" and the experts of layers 0-{layers - 1}" if experts else ""
         yield Item(Entry.WEIGHTS, self.layout.input + experts, f"the token embedding{also}")
@@ -198,7 +201,7 @@ class _Shares:
         yield Item(Entry.CHECKPOINTS, one * kept, f"up to {kept} copies of the sliding cache")
         cached = self.config.cache_ram_mib << 20
         yield Item(Entry.PROMPT_CACHE, cached, "conversations kept to come back to")
-        staged = staging_bytes(self.geometry, self.config, self.costs)
+        staged = staging_bytes(self.geometry, self.config, self.costs, cards)
         yield Item(Entry.COMPUTE, staged, "a graph's inputs on their way to the cards")
         process = overhead_bytes(self.geometry, self.config, self.costs)
         yield Item(Entry.OVERHEAD, process, "the engine itself: code, vocabulary, threads")
@@ -236,7 +239,7 @@ def _split(machine: Machine, shares: _Shares, whys: dict[Entry, str]) -> Placeme
         min(machine.available_bytes or 0, PROCESSOR_RESERVE_BYTES),
         "other programs, and the growth of this one",
     )
-    items = tuple(shares.in_ram(in_ram))
+    items = tuple(shares.in_ram(in_ram, len(used)))
     held.append(_held(ram, items, items[0].bytes * shares.way.paging))
     together = merged([part.items for part in held])
     return Placement(
