@@ -94,9 +94,11 @@ def plan_text(plan: Plan, spec: LaunchSpec, speed: Speed | None = None) -> str:
         if speed.warning:
             lines.append(click.style(wrapped(f"Slow: {speed.warning}", 0), fg="yellow"))
     if plan.fixes:
-        lines += ["", "What would help, the cheapest first:"]
+        head = "What the host could give:" if plan.fits else "What would help, the cheapest first:"
+        lines += ["", head]
         for fix in plan.fixes:
             lines += [wrapped(f"- {fix.what}", 2), f"    {click.style(fix.command, bold=True)}"]
+            lines += [f"    undo: {fix.undo}"] if fix.undo else []
     if spec.argv:
         env = [f"{name}={value}" for name, value in spec.env]
         lines += ["", f"launch line: {shlex.join((*env, *spec.argv))}"]

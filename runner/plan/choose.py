@@ -7,11 +7,11 @@ would lie. The first candidate that has room is taken.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from runner.machine.facts import Backend, Machine
+from runner.machine.facts import Backend, Device, Machine
 from runner.plan import reasons
 from runner.plan.ask import Ask
 from runner.plan.cache import CHECKPOINTS, Config
-from runner.plan.fixes import Fix, fixes
+from runner.plan.fixes import Fix, fixes, gains
 from runner.plan.ladder import EXTRAS, configs, shortest, variants
 from runner.plan.launch import RunDefaults, Settings
 from runner.plan.ledger import Entry, Item, total
@@ -113,6 +113,7 @@ def choose(machine: Machine, subject: Subject, ask: Ask, defaults: RunDefaults) 
         settings=_settings(machine, subject, found, defaults, paged=paged),
         reasons=tuple(story.reasons(paged=paged)),
         choices=tuple(story.choices(defaults)),
+        fixes=tuple(gains(machine, ask, search.fitting)),
         paged=paged,
     )
 
@@ -192,7 +193,7 @@ class _Search:
             settings=_settings(self.machine, self.subject, found, self.defaults, paged=False),
             reasons=(story.too_large(),),
             choices=tuple(story.choices(self.defaults)),
-            fixes=tuple(fixes(self.machine, self.subject, ask, self._fitting, self._smallest())),
+            fixes=tuple(fixes(self.machine, self.subject, ask, self.fitting, self._smallest())),
         )
 
     def story(self, ask: Ask, found: _Found) -> reasons.Story:
@@ -212,8 +213,13 @@ class _Search:
             missing,
         )
 
-    def _fitting(self, ask: Ask) -> tuple[Variant, Config] | None:
-        found = self.best(ask) or (self.paging(ask) if ask.allow_paging else None)
+    def fitting(self, ask: Ask, limit_bytes: int | None = None, /) -> tuple[Variant, Config] | None:
+        """Return the best that would fit another ask, or another limit of the machine."""
+        search = self
+        if limit_bytes is not None:
+            machine = replace(self.machine, limit_bytes=limit_bytes)
+            search = _Search(machine, self.subject, self.defaults)
+        found = search.best(ask) or (search.paging(ask) if ask.allow_paging else None)
         return (found.variant, found.config) if found else None
 
     def _smallest(self) -> int:
@@ -269,6 +275,7 @@ def _settings(
         layers=tuple(filter(None, placement.layers)) if len(placement.layers) > 1 else (),
         experts_in_ram=placement.experts_in_ram,
         cards=_cards(machine, placement),
+        devices=_devices(machine, placement),
         sight_in_ram=placement.sight_in_ram,
     )
 
@@ -277,6 +284,24 @@ def _cards(machine: Machine, placement: Placement) -> tuple[str, ...]:
     """Return the UUIDs of the cards that take layers; none unless every one has its own."""
     if machine.backend is not Backend.CUDA or not placement.layers:
         return ()
-    pairs = zip(machine.devices, placement.layers, strict=True)
-    uuids = tuple(device.uuid for device, layers in pairs if layers)
+    uuids = tuple(device.uuid for device in _used(machine, placement))
     return uuids if all(uuids) and len(set(uuids)) == len(uuids) else ()
+
+
+def _devices(machine: Machine, placement: Placement) -> tuple[str, ...]:
+    """Return what the engine calls the devices that are used, if it was asked and can be told.
+
+    Without this it would also use a card that was left out. CUDA's are told by UUID, which
+    renumbers them.
+    """
+    if machine.backend in {Backend.CUDA, Backend.CPU}:
+        return ()
+    names = tuple(device.engine_name for device in _used(machine, placement))
+    return names if all(names) else ()
+
+
+def _used(machine: Machine, placement: Placement) -> list[Device]:
+    if not placement.layers:
+        return list(machine.devices)
+    pairs = zip(machine.devices, placement.layers, strict=True)
+    return [device for device, layers in pairs if layers]

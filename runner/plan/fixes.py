@@ -1,27 +1,36 @@
 """What would make a refused plan fit: each with the command that does it. Pure."""
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from runner.machine.facts import Machine, Platform
 from runner.plan.ask import Ask, Profile
 from runner.plan.cache import GIB, Config
 from runner.plan.subject import Subject, Variant
 
-# Finds the best configuration for another ask, None where there is none.
-Search = Callable[[Ask], tuple[Variant, Config] | None]
+
+class Search(Protocol):
+    """Finds the best configuration for another ask or another limit, None where there is none."""
+
+    def __call__(
+        self, ask: Ask, limit_bytes: int | None = None, /
+    ) -> tuple[Variant, Config] | None:
+        """Return what was found."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """Something that would make it fit, and what to type for it.
+    """Something that would help, and what to type for it; `undo` takes a change to the host back.
 
     `ask`: what the command asks for, where it is one of steprun's for this machine.
     """
 
     what: str
     command: str
+    undo: str = ""
     ask: Ask | None = None
 
 
@@ -37,8 +46,7 @@ def fixes(
     fast = replace(ask, profile=Profile.FAST)
     if ask.profile is Profile.SEE and subject.projector_bytes and search(fast):
         yield _fix("Without pictures it fits.", subject, fast)
-    for advice in machine.advice:
-        yield Fix(advice.what, advice.command)
+    yield from gains(machine, ask, search)
     yield Fix(
         "The nearest that would fit is a machine that gives an engine "
         f"{least_bytes / GIB:.0f} GiB or more. What one would run:",
@@ -56,4 +64,15 @@ def fixes(
 
 
 def _fix(what: str, subject: Subject, ask: Ask) -> Fix:
-    return Fix(what, shlex.join(("steprun", "chat", *subject.words, *ask.words())), ask)
+    command = shlex.join(("steprun", "chat", *subject.words, *ask.words()))
+    return Fix(what, command, ask=ask)
+
+
+def gains(machine: Machine, ask: Ask, search: Search) -> Iterator[Fix]:
+    """Yield what changes to the host would give, each with its undo."""
+    for advice in machine.advice:
+        then = ""
+        if advice.limit_after and (found := search(ask, advice.limit_after)):
+            variant, config = found
+            then = f" - {variant.name} at {config.context:,} tokens would fit then"
+        yield Fix(advice.what + then, advice.command, advice.undo)

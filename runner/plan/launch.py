@@ -40,7 +40,8 @@ class Settings:
     `threads` is 0 where the accelerator does the work. `mtp_tokens`: draft length, 0 for none.
     `layers`: how many each of several cards takes. `experts_in_ram`: of how many layers, from the
     first, the routed experts stay in main memory; `sight_in_ram`: whether the projector does.
-    `cards`: their UUIDs, in the order of `layers`.
+    `cards`: their UUIDs, in the order of `layers`; `devices`: what the engine calls them, where
+    they have no UUID that it knows.
     """
 
     context: int
@@ -61,6 +62,7 @@ class Settings:
     experts_in_ram: int = 0
     sight_in_ram: bool = False
     cards: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,8 @@ def launch(
     if s.threads:
         wanted += [("--threads", str(s.threads)), ("--threads-batch", str(s.threads))]
     wanted += [(f"--{name}", f"{value:g}") for name, value in s.sampling]
+    if s.devices:
+        wanted.append(("--device", ",".join(s.devices)))
     if s.layers:
         split = ",".join(str(count) for count in s.layers)
         wanted += [("--split-mode", "layer"), ("--tensor-split", split)]

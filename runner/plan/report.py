@@ -58,7 +58,9 @@ def to_json(plan: Plan, spec: LaunchSpec, speed: Speed | None = None) -> dict[st
         "reasons": list(plan.reasons),
         "speed": speed_json(speed) if speed else None,
         "warnings": list(machine.warnings),
-        "fixes": [{"what": fix.what, "command": fix.command} for fix in plan.fixes],
+        "fixes": [
+            {"what": fix.what, "command": fix.command, "undo": fix.undo} for fix in plan.fixes
+        ],
     }
 
 

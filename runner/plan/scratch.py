@@ -19,6 +19,17 @@ QUERY_WIDTHS: Final = 2
 # With several devices that compute in turn, each input is kept so often, so that the next
 # micro-batch may be written while this one is read (GGML_SCHED_MAX_COPIES, ggml/CMakeLists.txt).
 INPUT_COPIES: Final = 4
+# llama.cpp makes room for so many nodes in a graph: 8 for each tensor of the file, and at least
+# 1024 (`llama_context::graph_max_nodes`). For each node the scheduler reserves 60 tensors of 336
+# bytes and 48 more (`ggml_backend_sched_new`; most are never touched, and then take no memory),
+# and four graphs that are kept 417 each (`llm_graph_result`).
+NODES_PER_TENSOR: Final = 8
+MIN_NODES: Final = 1024
+NODE_BYTES: Final = 60 * 336 + 48 + 4 * 417
+# One word of the vocabulary: its text, the tables from text to number and back, and its merge.
+# 439 bytes for the full-size twin, 490 for SmolLM2 (xllamacpp 11549, Linux).
+WORD_BYTES: Final = 490
+BATCH: Final = 2048  # `--batch-size`, as launched
 MTP_TOKENS: Final = 2  # draft tokens at a time; `choose` passes as many to the engine
 
 
@@ -76,7 +87,7 @@ def compute_bytes(
     attention = full + row * _attention(g, config) + _attention_extra(g, config, costs)
     later = full if _last_full(g) else 0
     logits = full + row * g.embedding_length + F32 * g.vocab_size * outputs(config)
-    worst = max(attention, later + row * _feed_forward(g, config), logits)
+    worst = max(attention, later + row * _feed_forward(g, gone=not later), logits)
     copies = (INPUT_COPIES - 1) * (inputs + full) if devices > 1 else 0
     return inputs + worst + copies
 
@@ -139,8 +150,25 @@ def vision_bytes(costs: Costs, vision: Vision = STEP_VISION) -> int:  # noqa: AR
 
 
 def overhead_bytes(geometry: Geometry, config: Config, costs: Costs) -> int:
-    """Return what the engine's process holds beyond its buffers."""
-    return costs.overhead_mib * MIB
+    """Return what the engine's process holds beyond its buffers.
+
+    The process itself; its words, twice with draft heads; its plan of the graph; the outputs of
+    each slot and the candidates that they are drawn from; on the processor, room to round a
+    micro-batch's activations before they are multiplied.
+    """
+    g, slots = geometry, config.parallel
+    # Logits for each output; candidates (12 bytes each), and all ids once more (4).
+    drawn = g.vocab_size * (F32 * outputs(config) + 12 * slots + 4)
+    nodes = max(NODES_PER_TENSOR * _tensors(g), MIN_NODES)
+    words = g.vocab_size
+    if config.mtp:
+        nodes += MIN_NODES
+        words *= 2
+        # The trunk's last state for each token of a batch goes to the heads, which keep logits,
+        # probabilities and candidates of their own for each slot.
+        drawn += F32 * (g.embedding_length * BATCH + 4 * g.vocab_size * slots)
+    rounding = 0 if costs.staging else _rounding(g, config)
+    return costs.overhead_mib * MIB + words * WORD_BYTES + nodes * NODE_BYTES + drawn + rounding
 
 
 def outputs(config: Config) -> int:
@@ -184,14 +212,14 @@ def _last_full(g: Geometry) -> int:
 def _attention(g: Geometry, config: Config) -> int:
     """Return the elements per token while a full layer attends.
 
-    The residual stream, its norm, and the queries before and after their own norm; of a quantised
-    cache all that is rotated: queries, keys, and values before and after.
+    The residual stream, its norm, a gap, and the queries before and after their own norm; of a
+    quantised cache all that is rotated: queries, keys, and values before and after.
     """
     stream = g.embedding_length
     queries = stream if g.arch == "llama" else QUERY_WIDTHS * stream
     keys = max((x.kv_heads * max(x.key_length, x.value_length) for x in g.layers), default=0)
     rotated = queries + 3 * keys if config.kv_type != "f16" else 0
-    return 2 * stream + max(2 * queries, rotated)
+    return 2 * stream + max(stream + 2 * queries, rotated)
 
 
 def _attention_extra(g: Geometry, config: Config, costs: Costs) -> int:
@@ -213,21 +241,34 @@ def _attention_extra(g: Geometry, config: Config, costs: Costs) -> int:
     return F16 * per_cell * full_cells(config) + partial
 
 
-def _feed_forward(g: Geometry, config: Config) -> int:
+def _feed_forward(g: Geometry, *, gone: bool) -> int:
     """Return the elements per token at the worst moment of a feed-forward block.
 
     Dense: gate, up and their product. Experts: the same for each of the chosen, and what they put
     out. Beside them the residual stream, its norm, and gaps which attention left behind and into
-    which none of these fits: with experts two widths; dense, two where the queries are wider than
-    the stream, else one, and none beside a quantised cache (seen in ggml-alloc's placement of 14
-    shapes of llama, qwen3, qwen3moe and step35).
+    which none of these fits: one width, with experts two (read off the placements of 14 shapes of
+    llama, qwen3, qwen3moe and step35). `gone`: the large mask is needed no more, and the norm and
+    one of the experts' tensors find room in its place.
     """
-    stream = g.embedding_length
-    if g.arch == "llama":
-        beside = 3 if config.kv_type == "f16" else 2
-    else:
-        beside = 4
-    dense = beside * stream + 3 * g.feed_forward_length
-    each = stream + 3 * g.expert_feed_forward_length
-    experts = 4 * stream + g.experts_used * each if g.experts else 0
-    return max(dense, experts)
+    stream, each = g.embedding_length, g.expert_feed_forward_length
+    dense = 3 * (stream + g.feed_forward_length)
+    experts = 4 * stream + g.experts_used * (stream + 3 * each)
+    if gone:
+        experts -= stream + g.experts_used * each
+    return max(dense, experts if g.experts else 0)
+
+
+def _tensors(g: Geometry) -> int:
+    """Return about how many tensors a model has: of llama 9 for each layer, of Step's 12 and 17."""
+    dense = 9 if g.arch == "llama" else 12
+    return len(g.layers) * (17 if g.experts else dense) + 4
+
+
+def _rounding(g: Geometry, config: Config) -> int:
+    """Return the processor's room for rounded activations: 292 bytes for 256 of them (Q8_K).
+
+    With experts also a list of its tokens for each of them, as long as it could ever be, 8 bytes
+    an entry (`ggml_graph_plan`, ggml-cpu.c).
+    """
+    widest = max(g.feed_forward_length, g.experts_used * g.expert_feed_forward_length)
+    return _tokens(config) * (widest * 292 // 256 + 8 * g.experts * g.experts_used)

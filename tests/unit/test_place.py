@@ -97,7 +97,7 @@ def test_nothing_is_lost_between_the_memories(
             assert sum(i.bytes for i in part.items) <= part.pool.limit_bytes
 
 
-@pytest.mark.parametrize("gib", [12, 16, 24, 31.8, 48, 80])
+@pytest.mark.parametrize("gib", [16, 24, 31.8, 48, 80])
 def test_no_more_experts_leave_the_card_than_must(gib: float) -> None:
     way, config = Way(hybrid=True), Config(32_768, projector=True)
     machine = pc([gib], 200)
