@@ -5,15 +5,15 @@ catalog states them for known models, a GGUF header for any other (`runner.weigh
 """
 
 import functools
-import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from runner.errors import BadFile, UsageError
 from runner.paths import shipped
+from runner.tables import REINSTALL, Table
 
 Role = Literal["weights", "projector", "mtp"]
 Source = Literal["hf", "wheel", "file"]
@@ -171,6 +171,26 @@ class Catalog:
         return next(model for model in self.models if model.demo)
 
 
+def scaled_layout(model: Model, quant: Quant) -> Layout | None:
+    """Guess a quant's layout: that of the nearest quant in size which has one, made to fit.
+
+    None where the model has none at all. A guess indeed: quants differ in how much precision they
+    give to attention and how much to experts. Its total is exactly the size of the quant's files.
+    """
+    size = quant.total_bytes
+    known = [(abs(q.total_bytes - size), q.layout) for q in model.quants if q.layout]
+    if not known:
+        return None
+    like = min(known, key=lambda pair: pair[0])[1]
+    resident, experts = (
+        tuple(part * size // like.total for part in parts)
+        for parts in (like.resident, like.experts)
+    )
+    embedding = like.input * size // like.total
+    rest = size - embedding - sum(resident) - sum(experts)
+    return Layout(embedding, rest, resident, experts)
+
+
 @functools.cache
 def load() -> Catalog:
     """Read the catalog that ships with steprun; BadFile, naming the entry, if it is broken."""
@@ -183,9 +203,9 @@ def read(path: Path) -> Catalog:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BadFile(
-            f"the model catalog {path} cannot be read", why=str(error), next=_REINSTALL
+            f"the model catalog {path} cannot be read", why=str(error), next=REINSTALL
         ) from error
-    top = _Table(data, path.name)
+    top = Table(data, path.name)
     sources = {name: _source(table) for name, table in top.tables("source").items()}
     models = tuple(_model(table, sources) for table in top.rows("model"))
     top.close()
@@ -195,80 +215,13 @@ def read(path: Path) -> Catalog:
     return Catalog(models)
 
 
-# --- reading, strictly: a typing error in the catalog must not become a wrong plan
+# --- reading
 
-_REINSTALL = "Install steprun again; if you changed the file, correct the entry."
 _REPO = r"[\w.-]+/[\w.-]+"
 _NAME = r"[A-Za-z0-9][\w.-]*"
 _SHA256 = r"[0-9a-f]{64}"
 # No drive, no leading slash, no `..`: a path of the catalog is joined to folders of ours.
 _PATH = r"(?!.*(^|/)\.{1,2}(/|$))[\w.-]+(/[\w.-]+)*"
-
-
-class _Table:
-    """A TOML table that knows its place in the file and what nobody has asked for yet."""
-
-    def __init__(self, data: object, where: str) -> None:
-        self._where = where
-        if not isinstance(data, dict):
-            raise self.wrong("is not a table")
-        self._left: dict[str, Any] = dict(data)
-
-    def wrong(self, why: str) -> BadFile:
-        return BadFile(
-            f"the model catalog is broken: {self._where}: {why}",
-            why="It ships with steprun, so this copy was changed or damaged.",
-            next=_REINSTALL,
-        )
-
-    def _take(self, key: str, kind: type, default: Any) -> Any:
-        value = self._left.pop(key, default)
-        if value is None:
-            raise self.wrong(f"`{key}` is missing")
-        if type(value) is not kind:  # not isinstance: TOML's `true` must not pass as a 1
-            raise self.wrong(f"`{key}` is not of type {kind.__name__}")
-        return value
-
-    def text(self, key: str, pattern: str = ".*", default: str | None = None) -> str:
-        value: str = self._take(key, str, default)
-        if not re.fullmatch(pattern, value) and value != default:
-            raise self.wrong(f"`{key}` is {value!r}, which no {key} looks like")
-        return value
-
-    def whole(self, key: str, default: int | None = None, least: int = 1) -> int:
-        value: int = self._take(key, int, default)
-        if value < least and value != default:
-            raise self.wrong(f"`{key}` is {value}; the least is {least}")
-        return value
-
-    def numbers(self, key: str) -> tuple[tuple[str, float], ...]:
-        found: dict[str, Any] = self._take(key, dict, {})
-        if not all(type(value) in {int, float} for value in found.values()):
-            raise self.wrong(f"`{key}` holds something that is no number")
-        return tuple(found.items())
-
-    def flag(self, key: str, *, default: bool) -> bool:
-        return bool(self._take(key, bool, default))
-
-    def table(self, key: str) -> "_Table | None":
-        return _Table(self._left.pop(key), f"{self._where}.{key}") if key in self._left else None
-
-    def tables(self, key: str) -> "dict[str, _Table]":
-        found: dict[str, Any] = self._take(key, dict, {})
-        return {name: _Table(table, f"{self._where}.{key}.{name}") for name, table in found.items()}
-
-    def rows(self, key: str) -> "list[_Table]":
-        rows: list[Any] = self._take(key, list, [])
-        made = []
-        for number, row in enumerate(rows, 1):
-            name = row.get("name", number) if isinstance(row, dict) else number
-            made.append(_Table(row, f"{self._where}.{key}[{name}]"))
-        return made
-
-    def close(self) -> None:
-        """Refuse what nobody asked for: a misspelt key would otherwise be a silent default."""
-        if self._left:
-            raise self.wrong(f"unknown key `{next(iter(self._left))}`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +234,7 @@ class _Origin:
     archive_bytes: int = 0
     archive_sha256: str | None = None
 
-    def file(self, table: _Table, role: Role) -> ModelFile:
+    def file(self, table: Table, role: Role) -> ModelFile:
         made = ModelFile(
             role=role,
             source=self.source,
@@ -300,7 +253,7 @@ class _Origin:
 _Origins = dict[str, _Origin]
 
 
-def _source(table: _Table) -> _Origin:
+def _source(table: Table) -> _Origin:
     package = table.text("package", _NAME, "")
     if package:
         made = _Origin(
@@ -316,22 +269,23 @@ def _source(table: _Table) -> _Origin:
     return made
 
 
-def _origin(table: _Table, sources: _Origins) -> _Origin:
+def _origin(table: Table, sources: _Origins) -> _Origin:
     name = table.text("source")
     if name not in sources:
         raise table.wrong(f"there is no [source.{name}]")
     return sources[name]
 
 
-def _model(table: _Table, sources: _Origins) -> Model:
+def _model(table: Table, sources: _Origins) -> Model:
     geometry = table.table("geometry")
     projector = table.table("projector")
     heads = [_origin(row, sources).file(row, "mtp") for row in table.rows("mtp")]
-    quants = [_quant(row, sources) for row in table.rows("quant")]
+    shape = _geometry(geometry) if geometry else None
+    quants = [_quant(row, sources, shape) for row in table.rows("quant")]
     model = Model(
         name=table.text("name", _NAME),
         title=table.text("title"),
-        geometry=_geometry(geometry) if geometry else None,
+        geometry=shape,
         quants=tuple(sorted(quants, key=lambda quant: -quant.quality)),
         projector=_origin(projector, sources).file(projector, "projector") if projector else None,
         mtp=heads[0] if heads else None,
@@ -351,17 +305,23 @@ def _model(table: _Table, sources: _Origins) -> Model:
     return model
 
 
-def _quant(table: _Table, sources: _Origins) -> Quant:
+def _quant(table: Table, sources: _Origins, shape: Geometry | None) -> Quant:
     origin = _origin(table, sources)
     files = tuple(origin.file(row, "weights") for row in table.rows("files"))
+    placed = table.table("layout")
     quant = Quant(
         name=table.text("name", _NAME),
         files=files,
         quality=table.whole("quality"),
         auto=table.flag("auto", default=True),
         note=table.text("note", default=""),
+        layout=_layout(placed, shape) if placed and shape else None,
     )
     table.close()
+    if quant.layout and not 0 <= quant.total_bytes - quant.layout.total <= quant.total_bytes // 500:
+        raise table.wrong(
+            f"its layout has {quant.layout.total:,} bytes, its files {quant.total_bytes:,}"
+        )
     # llama.cpp opens the first shard and makes up the other names from it.
     count = len(files)
     stem = files[0].path.partition("-00001-of-")[0] if files else ""
@@ -371,7 +331,27 @@ def _quant(table: _Table, sources: _Origins) -> Quant:
     return quant
 
 
-def _geometry(table: _Table) -> Geometry:
+def _layout(table: Table, shape: Geometry) -> Layout:
+    """Read runs of layers: how many, then a full one's resident bytes, a sliding one's, experts.
+
+    A kind of layer that a run does not have has 0 bytes there.
+    """
+    resident: list[int] = []
+    experts: list[int] = []
+    for count, full, sliding, routed in table.matrix("layers", 4):
+        kinds = [layer.sliding for layer in shape.layers[len(resident) :][:count]]
+        if (full > 0, sliding > 0) != (False in kinds, True in kinds) or len(kinds) < count:
+            raise table.wrong("`layers` is not in step with the geometry")
+        resident += [sliding if slides else full for slides in kinds]
+        experts += [routed] * count
+    if len(resident) != len(shape.layers):
+        raise table.wrong(f"`layers` covers {len(resident)} layers of {len(shape.layers)}")
+    layout = Layout(table.whole("input"), table.whole("output"), tuple(resident), tuple(experts))
+    table.close()
+    return layout
+
+
+def _geometry(table: Table) -> Geometry:
     window = table.whole("sliding_window", 0)
     full_every = table.whole("full_every", 1)
     trunk = table.whole("layers")
@@ -401,7 +381,7 @@ def _geometry(table: _Table) -> Geometry:
     return geometry
 
 
-def _distinct(table: _Table, what: str, values: Sequence[object]) -> None:
+def _distinct(table: Table, what: str, values: Sequence[object]) -> None:
     for value in values:
         if values.count(value) > 1:
             raise table.wrong(f"the {what} {value} is there twice")

@@ -93,6 +93,9 @@ def plan_text(plan: Plan, spec: LaunchSpec, speed: Speed | None = None) -> str:
         lines += ["", *(wrapped(line, 0) for line in speed_lines(speed))]
         if speed.warning:
             lines.append(click.style(wrapped(f"Slow: {speed.warning}", 0), fg="yellow"))
+    if plan.machine.warnings:
+        warnings = (wrapped(f"! {warning}", 2) for warning in plan.machine.warnings)
+        lines += ["", *(click.style(warning, fg="yellow") for warning in warnings)]
     if plan.fixes:
         head = "What the host could give:" if plan.fits else "What would help, the cheapest first:"
         lines += ["", head]

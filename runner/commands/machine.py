@@ -5,9 +5,10 @@ from pathlib import Path
 import click
 
 from runner import output
-from runner.machine import capture
+from runner.machine import capture, presets
 from runner.machine.facts import to_json
 from runner.machine.probe import detect
+from runner.wrap import wrapped
 
 
 @click.command()
@@ -18,8 +19,14 @@ from runner.machine.probe import detect
     type=click.Path(dir_okay=False, path_type=Path),
     help="Also write all that the probes saw to FILE, without names and serials.",
 )
-def machine(*, as_json: bool, capture_to: Path | None) -> None:
+@click.option("--known", is_flag=True, help="List the machines that `plan --machine` knows.")
+def machine(*, as_json: bool, capture_to: Path | None, known: bool) -> None:
     """Show what this computer is, and how much of it an engine may use."""
+    if known:
+        width = max(map(len, presets.names()))
+        for name in presets.names():
+            click.echo(wrapped(f"{name:{width}}  {presets.about(name)}", width + 2))
+        return
     live = capture.Live()
     found = detect(live)
     if capture_to is not None:

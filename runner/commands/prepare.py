@@ -14,7 +14,7 @@ from runner.engine import recipe
 from runner.engine.flags import FLAGS
 from runner.errors import Refused
 from runner.machine import capture
-from runner.machine.facts import Backend, Machine, Platform, on_processor
+from runner.machine.facts import Backend, Machine, Platform, as_it_is_now, on_processor
 from runner.machine.probe import detect
 from runner.plan.ask import Ask, Profile
 from runner.plan.choose import Plan, choose
@@ -30,7 +30,7 @@ EMBEDDED = (sys.executable, "-P", "-m", "runner.engine.embedded")
 EMBEDDED_BACKENDS = {"macos": {Backend.METAL, Backend.CPU}}
 # What llama-server takes for cards, and the embedded engine, which has none, does not.
 BEYOND_EMBEDDED = frozenset(
-    {"--split-mode", "--tensor-split", "--n-cpu-moe", "--no-mmproj-offload"}
+    {"--device", "--split-mode", "--tensor-split", "--n-cpu-moe", "--no-mmproj-offload"}
 )
 
 
@@ -76,6 +76,8 @@ def make_plan(
     `to_run`: for the engine that is here, which may not be able to use the accelerator.
     """
     found = detect(_reader(machine_from))
+    if to_run:
+        found = as_it_is_now(found)
     if to_run and found.backend not in EMBEDDED_BACKENDS.get(found.os, {Backend.CPU}):
         found = on_processor(found)
     own_files: EngineFiles | None = None

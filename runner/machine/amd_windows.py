@@ -1,19 +1,20 @@
-"""AMD under Windows: Strix Halo and discrete cards, as the registry knows them.
+"""AMD under Windows: Strix Halo and discrete cards, as the registry and Vulkan know them.
 
-`Win32_VideoController.AdapterRAM` has 32 bits and is wrong from 4 GiB on. The registry's
-qwMemorySize has 64; on Strix Halo it is the carve-out alone, and what graphics can use in all
-follows from that and from the RAM that Windows sees.
+`Win32_VideoController.AdapterRAM` has 32 bits and is wrong from 4 GiB on: it is not read. The
+registry's qwMemorySize has 64; on Strix Halo it is the carve-out alone. What graphics can use in
+all there, `vulkaninfo` tells; where it does not answer, it follows from the carve-out and the RAM
+that Windows sees.
 """
 
 import re
 from dataclasses import dataclass
 
-from runner.machine.amd import STRIX_PCI
+from runner.machine import strix, vulkan_info
 from runner.machine.capture import Reader
-from runner.machine.cards import LEAST_BYTES, discrete
-from runner.machine.facts import Backend, Device, Machine, Platform
+from runner.machine.cards import LEAST_BYTES, discrete, too_small
+from runner.machine.facts import Advice, Backend, Device, Machine, Platform
 from runner.machine.host import WINDOWS_ADAPTERS, Host, Notes, display_ids, pci_id
-from runner.machine.read import GIB, clean, document, gib, rows, said, size, text_of
+from runner.machine.read import GIB, clean, device_size, document, gib, rows, said, text_of
 
 # Measured on 128 GB with driver 32.0.31041.1004 (unsloth PR 10418): carve-out, RAM that Windows
 # sees, and the sum of the Vulkan heaps, in GiB.
@@ -23,8 +24,16 @@ _NEAR_GIB = 1.0
 # Drivers of 2025, and Windows in general, lend graphics half of the RAM (64 + 32 GiB,
 # llama.cpp 16832).
 _SHARE_OF_RAM = 0.5
+# Of 128 GB, half and half: graphics get 0.2 GiB less than with 96, and the processor, which cannot
+# use the carve-out, keeps enough to load a model through (Lemonade's advice).
+_BEST_CARVE_OUT_GIB = 64
+_LARGE_RAM_BYTES = 120 * GIB
 
-_RESERVE_BYTES = 2 * GIB
+# The desktop, a browser and the driver live in the same heaps, and Windows evicts whoever is larger
+# when they run full. Arithmetic, not a measurement.
+_RESERVE_BYTES = 3 * GIB
+# Less than this no card has: it is the graphics inside a desktop processor, and no news.
+_INSIDE_BYTES = 1 * GIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +55,19 @@ def probe(reader: Reader, host: Host, notes: Notes) -> Machine | None:
     present = display_ids(reader, host.os)
     known = [_adapter(row) for row in rows(answer.get("registry"))]
     adapters = [adapter for adapter in known if not present or adapter.pci in present]
-    if STRIX_PCI in (present or ()) or any(adapter.pci == STRIX_PCI for adapter in adapters):
-        found = next((a for a in adapters if a.pci == STRIX_PCI and a.memory), None)
-        return _strix(host, found, notes)
+    if strix.PCI in (present or ()) or any(adapter.pci == strix.PCI for adapter in adapters):
+        found = next((a for a in adapters if a.pci == strix.PCI and a.memory), None)
+        return _strix(reader, host, found, notes)
+    amd = [adapter for adapter in adapters if adapter.pci.startswith("1002:")]
+    notes.warnings.extend(
+        too_small(adapter.name, adapter.memory)
+        for adapter in amd
+        if adapter.memory and _INSIDE_BYTES <= adapter.memory < LEAST_BYTES
+    )
     cards = [
         Device(adapter.name, Backend.VULKAN, adapter.memory)
-        for adapter in adapters
-        if adapter.pci.startswith("1002:") and (adapter.memory or 0) >= LEAST_BYTES
+        for adapter in amd
+        if (adapter.memory or 0) >= LEAST_BYTES
     ]
     if not cards:
         return None
@@ -75,24 +90,36 @@ def _registry_size(value: object) -> int | None:
     if isinstance(value, list):
         small = [part for part in value if isinstance(part, int) and 0 <= part <= 255]
         whole = len(small) == len(value) <= 8
-        return size(str(int.from_bytes(bytes(small), "little"))) if whole else None
+        return device_size(str(int.from_bytes(bytes(small), "little"))) if whole else None
     text = text_of(value)
     negative = re.fullmatch(r"-[0-9]{1,10}", text)
-    return size(str(int(text) + (1 << 32)) if negative else text)
+    return device_size(str(int(text) + (1 << 32)) if negative else text)
 
 
-def _strix(host: Host, adapter: _Adapter | None, notes: Notes) -> Machine:
+def _strix(reader: Reader, host: Host, adapter: _Adapter | None, notes: Notes) -> Machine:
     carve_out = (adapter.memory if adapter else None) or 0
+    if carve_out + host.memory_bytes > strix.MOST_MEMORY_BYTES:
+        carve_out = 0  # more than this chip can have: the registry is wrong
     if not carve_out:
         notes.unknown.append("carve-out")
-    limit, source = _heaps(carve_out, host.memory_bytes, adapter.driver if adapter else ())
+    physical = host.memory_bytes + carve_out if host.memory_bytes else 0
+    # Without the carve-out the RAM that Windows sees is only a part.
+    ceiling = physical if physical and carve_out else strix.MOST_MEMORY_BYTES
+    heaps = vulkan_info.heap_bytes(said(reader, *vulkan_info.COMMAND), strix.PCI)
+    if heaps is None:
+        notes.unknown.append("vulkaninfo")
+        driver = adapter.driver if adapter else ()
+        limit, source = _heaps(carve_out, host.memory_bytes, driver)
+    else:
+        limit, source = min(heaps, ceiling), "the memory heaps of Vulkan together (vulkaninfo)"
+    _advise(carve_out, physical, notes)
     name = adapter.name if adapter else "Strix Halo"
     return Machine(
         platform=Platform.STRIX_HALO,
         name=f"AMD Strix Halo ({name})" if adapter else "AMD Strix Halo",
         os=host.os,
         arch=host.arch,
-        memory_bytes=host.memory_bytes + carve_out if host.memory_bytes else 0,
+        memory_bytes=max(physical, limit),
         unified=True,
         backend=Backend.VULKAN,
         limit_bytes=limit,
@@ -102,6 +129,7 @@ def _strix(host: Host, adapter: _Adapter | None, notes: Notes) -> Machine:
         cores=host.cores,
         available_bytes=host.available_bytes,
         devices=(Device(name, Backend.VULKAN, limit or None),),
+        ceiling_bytes=ceiling,
     )
 
 
@@ -116,4 +144,20 @@ def _heaps(carve_out: int, visible: int, driver: tuple[int, ...]) -> tuple[int, 
                 )
     return carve_out + int(visible * _SHARE_OF_RAM), (
         f"carve-out of {gib(carve_out)} and {_SHARE_OF_RAM:.0%} of RAM; not measured for this size"
+    )
+
+
+def _advise(carve_out: int, physical: int, notes: Notes) -> None:
+    """Advise half and half where the computer is large enough for it."""
+    chosen = round(carve_out / GIB)
+    if not carve_out or physical < _LARGE_RAM_BYTES or chosen == _BEST_CARVE_OUT_GIB:
+        return
+    setting = "AMD Software > Performance > Tuning > Variable Graphics Memory"
+    notes.advice.append(
+        Advice(
+            f"Give graphics {_BEST_CARVE_OUT_GIB} GB of their own ({chosen} now): they can use "
+            "nearly all of the rest too, and loading a model needs RAM that Windows sees",
+            f"{setting}: {_BEST_CARVE_OUT_GIB} GB, then restart",
+            f"{setting}: {chosen} GB, then restart",
+        )
     )

@@ -12,7 +12,19 @@ from fractions import Fraction
 from runner.machine.capture import Reader
 from runner.machine.facts import Advice, Backend, Device, Machine, Platform
 from runner.machine.host import Host, Notes
-from runner.machine.read import GIB, MIB, clean, count, document, gib, rows, said, size, text_of
+from runner.machine.read import (
+    GIB,
+    MIB,
+    MOST_DEVICE_BYTES,
+    clean,
+    count,
+    document,
+    gib,
+    rows,
+    said,
+    size,
+    text_of,
+)
 
 _OLD, _NEW = 0, 26  # macOS 26 raised the share of large Macs; nothing between was measured
 
@@ -78,11 +90,12 @@ def probe(reader: Reader, host: Host, notes: Notes) -> Machine | None:
         backend=Backend.METAL,
         limit_bytes=limit,
         limit_source=source,
-        reserve_bytes=min(_RESERVE_BYTES, limit),
+        reserve_bytes=min(_RESERVE_BYTES, limit or _RESERVE_BYTES),
         reserve_why="Metal fails in the middle of a prompt when its working set is used up",
         cores=host.cores,
         available_bytes=host.available_bytes,
         devices=(Device(name, Backend.METAL, limit, cores=cores),),
+        ceiling_bytes=host.memory_bytes or MOST_DEVICE_BYTES,
     )
 
 
@@ -140,6 +153,7 @@ def _advice(memory: int, limit: int, wired: int | None) -> list[Advice]:
                     f"Let Metal use {gib(target * MIB)} of {gib(memory)}, until the next start",
                     f"sudo sysctl iogpu.wired_limit_mb={target}",
                     f"sudo sysctl iogpu.wired_limit_mb={(wired or 0) // MIB}",
+                    limit_after=target * MIB,
                 )
             ]
     return []

@@ -22,6 +22,7 @@ from typing import IO, Any, Protocol
 
 from runner.errors import BadFile
 from runner.files import write_private
+from runner.machine import replay
 from runner.machine.scrub import Scrubber
 
 SCHEMA = "steprun.capture/1"
@@ -142,7 +143,7 @@ class Live:
         return Capture(
             platform=self.platform,
             files={
-                path: None if text is None else scrubber.file(path, text)
+                scrubber.path(path): None if text is None else scrubber.file(path, text)
                 for path, text in sorted(self._files.items())
             },
             commands={
@@ -153,10 +154,20 @@ class Live:
 
 
 class Replay:
-    """Answers from a capture, and from nothing else."""
+    """Answers from a capture, and from nothing else.
+
+    What was recorded in the probes' own words comes first; then what other recorded commands tell
+    of the same (`replay`), as captures may be typed by hand or come from another version.
+    """
 
     def __init__(self, capture: Capture) -> None:
         self._capture = capture
+        # A path typed with a blank behind it is still that path; the exact one wins.
+        self._files = {path.strip(): text for path, text in capture.files.items()} | {
+            path: text for path, text in capture.files.items() if path == path.strip()
+        }
+        ran = capture.commands.items()
+        self._said = {argv: each.stdout for argv, each in ran if each and each.exit == 0}
 
     @property
     def platform(self) -> str:
@@ -165,16 +176,20 @@ class Replay:
 
     def file(self, path: str) -> str | None:
         """Return the recorded text."""
-        return self._capture.files.get(path)
+        return self._files.get(path)
 
     def glob(self, pattern: str) -> list[str]:
         """Return the recorded paths that match, sorted as on the live machine."""
         wanted = re.compile("[^/]*".join(re.escape(part) for part in pattern.split("*")))
-        return sorted(path for path in self._capture.files if wanted.fullmatch(path))[:MAX_MATCHES]
+        return sorted(path for path in self._files if wanted.fullmatch(path))[:MAX_MATCHES]
 
     def run(self, *argv: str) -> Ran | None:
-        """Return the recorded answer."""
-        return self._capture.commands.get(" ".join(argv))
+        """Return the recorded answer, of this command or else of one that tells the same."""
+        key = " ".join(argv)
+        if key in self._capture.commands:
+            return self._capture.commands[key]
+        answer = replay.equivalent(self._said, argv)
+        return None if answer is None else Ran(0, answer)
 
 
 def save(capture: Capture, path: Path) -> None:
@@ -191,8 +206,9 @@ def load(path: Path) -> Capture:
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_CAPTURE_BYTES + 1)
-    except OSError as error:
-        raise BadFile(f"The capture {path} cannot be read.", why=f"{error.strerror}.") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        why = getattr(error, "strerror", None) or str(error)
+        raise BadFile(f"The capture {path} cannot be read.", why=f"{why}.") from error
     return parse(raw)
 
 

@@ -40,6 +40,7 @@ class Device:
 
     `uuid` tells cards apart for certain, as their numbers depend on who counts. `cores` counts GPU
     cores (Apple) or compute units (AMD): one chip name may stand for two memory bandwidths.
+    `engine_name` is what an engine that was asked calls it (`CUDA0`), as its `--device` takes it.
     """
 
     name: str
@@ -48,18 +49,21 @@ class Device:
     free_bytes: int | None = None
     uuid: str = ""
     cores: int | None = None
+    engine_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
     """A change to the host that would help: the exact command, and how to take it back.
 
-    steprun never runs these by itself.
+    steprun never runs these by itself. `limit_after`: what `Machine.limit_bytes` becomes by it,
+    where that is known.
     """
 
     what: str
     command: str
     undo: str = ""
+    limit_after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,8 @@ class Machine:
     `limit_bytes`: the most that an engine may hold here in all, before the reserve that the
     ledger keeps back; `limit_source` says where the figure comes from.
     `reserve_bytes`: kept free for the system, with its reason.
+    `ceiling_bytes`: what cannot be more, whatever an engine says of its device: the RAM, or what
+    the kernel grants. None: `limit_bytes` itself.
     `unknown` names every probe that gave no answer: unknown is never the same as absent.
     """
 
@@ -90,6 +96,7 @@ class Machine:
     advice: tuple[Advice, ...] = ()
     warnings: tuple[str, ...] = ()
     unknown: tuple[str, ...] = field(default=())
+    ceiling_bytes: int | None = None
 
 
 def on_processor(machine: Machine) -> Machine:
@@ -108,6 +115,31 @@ def on_processor(machine: Machine) -> Machine:
         reserve_bytes=min(limit, max(machine.reserve_bytes, PROCESSOR_RESERVE_BYTES)),
         advice=(),
     )
+
+
+def as_it_is_now(machine: Machine) -> Machine:
+    """Return the machine with no more room than it has at this moment.
+
+    A plan is made for an idle machine; an engine is started on one where other programs run.
+    What macOS would have to compress of theirs cannot be told, so a Mac stays as it is.
+    """
+    if machine.os == "macos":
+        return machine
+    if machine.unified:
+        room = machine.available_bytes
+        if room is None or room >= machine.limit_bytes:
+            return machine
+        source = f"{machine.limit_source}; of that, what is available now"
+        return replace(machine, limit_bytes=room, limit_source=source)
+    devices = tuple(
+        replace(device, memory_bytes=device.free_bytes) if device.free_bytes is not None else device
+        for device in machine.devices
+    )
+    if devices == machine.devices:
+        return machine
+    limit = sum(device.memory_bytes or 0 for device in devices)
+    source = f"{machine.limit_source}; what is free of it now"
+    return replace(machine, devices=devices, limit_bytes=limit, limit_source=source)
 
 
 def to_json(machine: Machine) -> dict[str, Any]:

@@ -6,14 +6,16 @@ the same machine; psutil would only read the computer that the replay runs on.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from runner.machine import cgroup
 from runner.machine.capture import Reader
 from runner.machine.facts import Advice
-from runner.machine.read import KIB, clean, count, document, rows, said, size, text_of
+from runner.machine.read import KIB, clean, count, document, pairs, rows, said, size, text_of
 
 _MOST_CORES = 4096
+_MOST_RAM_BYTES = 64 << 40  # no computer has more; whatever says so counts something else
 
 _ARCHITECTURES = {
     "x86_64": "x86_64",
@@ -60,8 +62,11 @@ WINDOWS_ADAPTERS = (
     ),
 )
 
-# What `vm_stat` counts as memory that can be had without compressing or swapping anything.
-_MAC_AVAILABLE = ("Pages free", "Pages inactive", "Pages speculative", "Pages purgeable")
+# What `vm_stat` counts as memory that can be had without compressing or swapping anything: pages
+# that are free, that hold files, and that programs gave up. Inactive pages also hold programs' own
+# data; they stand in only where files are not counted apart.
+_MAC_FREE = ("Pages free", "Pages purgeable")
+_MAC_FILES = (("File-backed pages",), ("Pages inactive", "Pages speculative"))
 
 
 @dataclass(slots=True)
@@ -79,7 +84,8 @@ class Host:
 
     Sizes in bytes; 0 or None where unknown. `available_bytes`: what a new process can have
     without swapping (MemAvailable, or the room left in this control group if that is less);
-    swap never counts. `free_bytes`: without dropping the page cache either.
+    swap never counts. `free_bytes`: without dropping the page cache either. `hidden_bytes`: in
+    use, and by no program, cache or table of the kernel: drivers hold it.
     """
 
     os: str
@@ -90,6 +96,7 @@ class Host:
     available_source: str
     free_bytes: int | None = None
     cores: int = 1
+    hidden_bytes: int | None = None
 
 
 def read_host(reader: Reader, notes: Notes) -> Host:
@@ -99,7 +106,7 @@ def read_host(reader: Reader, notes: Notes) -> Host:
     if probe is None:
         notes.unknown.append("operating system")
         return Host(system or "unknown", _ARCHITECTURES.get(arch.lower(), arch), "", 0, None, "")
-    host = probe(reader, _ARCHITECTURES.get(arch.lower(), ""))
+    host = _bounded(probe(reader, _ARCHITECTURES.get(arch.lower(), "")))
     for name, known in (
         ("memory", host.memory_bytes > 0),
         ("available memory", host.available_bytes is not None),
@@ -110,14 +117,16 @@ def read_host(reader: Reader, notes: Notes) -> Host:
     return host
 
 
-def pairs(text: str | None, separator: str = ":") -> dict[str, str]:
-    """Return the `key: value` lines of a text; of equal keys the first."""
-    found: dict[str, str] = {}
-    for line in (text or "").splitlines():
-        key, mark, value = line.partition(separator)
-        if mark:
-            found.setdefault(key.strip(), value.strip())
-    return found
+def _bounded(host: Host) -> Host:
+    """Return the host with no more memory available than it has, whatever it was told.
+
+    Where it is not known how much it has, nothing is known to be available either.
+    """
+    if not 0 < host.memory_bytes <= _MOST_RAM_BYTES:
+        return replace(host, memory_bytes=0, available_bytes=None)
+    if host.available_bytes is None:
+        return host
+    return replace(host, available_bytes=min(host.available_bytes, host.memory_bytes))
 
 
 def display_ids(reader: Reader, system: str) -> list[str] | None:
@@ -166,7 +175,7 @@ def _linux(reader: Reader, arch: str) -> Host:
     processor = pairs(cpuinfo)
     total = size(meminfo.get("MemTotal"), KIB) or 0
     available, source = size(meminfo.get("MemAvailable"), KIB), "MemAvailable"
-    room = _cgroup_room(reader)
+    room = cgroup.room(reader)
     if room is not None and (available is None or room < available):
         available, source = room, "the memory limit of this control group"
     return Host(
@@ -178,28 +187,22 @@ def _linux(reader: Reader, arch: str) -> Host:
         available_source=source,
         free_bytes=size(meminfo.get("MemFree"), KIB),
         cores=_linux_cores(reader, cpuinfo),
+        hidden_bytes=_hidden(total, meminfo),
     )
 
 
-# Limit, use, and the key of what can be dropped from that use: control groups 2, then 1.
-_CGROUPS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current",
-     "/sys/fs/cgroup/memory.stat", "inactive_file"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-     "/sys/fs/cgroup/memory/memory.stat", "total_inactive_file"),
-)  # fmt: skip
+# What /proc/meminfo names of the memory in use; Shmem and the mapped files are in Cached.
+_NAMED = ("MemFree", "Buffers", "Cached", "AnonPages", "Slab")
+_NAMED_TOO = ("SwapCached", "KernelStack", "PageTables", "SecPageTables", "Percpu", "Hugetlb")
 
 
-def _cgroup_room(reader: Reader) -> int | None:
-    """Return the bytes left in a container's memory limit, or None where there is no limit."""
-    for limit_path, use_path, stat_path, cache_key in _CGROUPS:
-        limit = size(reader.file(limit_path))
-        if limit is None:
-            continue  # "max", or the 2^63 that control groups 1 write for it
-        use = size(reader.file(use_path)) or 0
-        cache = size(pairs(reader.file(stat_path), " ").get(cache_key)) or 0
-        return max(0, limit - max(0, use - cache))
-    return None
+def _hidden(total: int, meminfo: dict[str, str]) -> int | None:
+    """Return the memory that is in use by nothing that the kernel names, if it names enough."""
+    named = [size(meminfo.get(key), KIB, least=0) for key in _NAMED]
+    if not total or None in named:
+        return None
+    more = [size(meminfo.get(key), KIB, least=0) for key in _NAMED_TOO]
+    return max(0, total - sum(value or 0 for value in (*named, *more)))
 
 
 def _linux_cores(reader: Reader, cpuinfo: str | None) -> int:
@@ -221,8 +224,9 @@ def _macos(reader: Reader, arch: str) -> Host:
     pages = said(reader, "vm_stat")
     page = re.search(r"page size of ([0-9]{1,8}) bytes", pages or "")
     counted = pairs(pages)
+    files = next((keys for keys in _MAC_FILES if keys[0] in counted), ())
     free = (
-        [size(counted.get(key, "").rstrip("."), int(page[1])) for key in _MAC_AVAILABLE]
+        [size(counted.get(key, "").rstrip("."), int(page[1])) for key in (*_MAC_FREE, *files)]
         if page
         else []
     )

@@ -6,20 +6,27 @@ translation with its processor and yet has real memory of its own.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from runner.machine import wsl
 from runner.machine.capture import Reader
-from runner.machine.cards import LEAST_BYTES, discrete
+from runner.machine.cards import LEAST_BYTES, discrete, too_small
 from runner.machine.facts import Advice, Backend, Device, Machine, Platform
 from runner.machine.host import Host, Notes, display_ids
-from runner.machine.read import GIB, MIB, clean, gib, said, size
+from runner.machine.read import GIB, MIB, clean, device_size, gib, said
 
 # Newest first: a driver that does not know one of the fields refuses the whole query.
 QUERIES = (
     ("name", "uuid", "memory.total", "memory.free", "compute_cap", "driver_version"),
     ("name", "uuid", "memory.total", "memory.free"),
-)
+)  # fmt: skip
+# Asked only of cards that can be cut into slices: no GeForce can.
+MIG_QUERY = ("nvidia-smi", "--query-gpu=uuid,mig.mode.current", "--format=csv,noheader,nounits")
+# What programs hold on the GPU; answers on GB10 too (unsloth PR 10283), with nothing that names
+# a program.
+HELD_QUERY = ("nvidia-smi", "--query-compute-apps=used_memory", "--format=csv,noheader,nounits")
 _MOST_CARDS = 64
+_MOST_PROGRAMS = 256
 _FORMAT = "--format=csv,noheader,nounits"
 
 
@@ -48,21 +55,42 @@ _SHARED = (
         Platform.GB10,
         re.compile(r"\bGB10\b|\b10de:2e12\b|NVIDIA.DGX.Spark|cap 12\.1$"),
     ),
-    _Shared("NVIDIA Thor", Platform.CUDA, re.compile(r"\bThor\b|cap 11\.0$")),
-    _Shared("NVIDIA Orin", Platform.CUDA, re.compile(r"\bOrin\b|cap 8\.7$")),
+    # Jetsons also by their device tree, and the rest of them by NVIDIA's release file: all share.
+    _Shared(
+        "NVIDIA Thor",
+        Platform.CUDA,
+        re.compile(r"NVIDIA Thor|Jetson.* Thor\b|\btegra264\b|cap 11\.0$"),
+    ),
+    _Shared(
+        "NVIDIA Orin",
+        Platform.CUDA,
+        re.compile(r"^Orin\b|NVIDIA Orin|Jetson.* Orin\b|\btegra234\b|cap 8\.7$"),
+    ),
+    _Shared("NVIDIA Jetson", Platform.CUDA, re.compile(r"\bJetson\b|^# R[0-9]+ \(release\)")),
+)
+_SIGN_FILES = (
+    "/sys/class/dmi/id/product_name",
+    "/proc/device-tree/model",
+    "/proc/device-tree/compatible",
+    "/etc/nv_tegra_release",
 )
 
 # A station's superchip may sit beside a card for the screen: plan for the superchip alone.
 _SUPERCHIP = re.compile(r"\bG[BH][23]00\b")
 
 # GB10 does not fail when its memory runs out, it livelocks until the power is cut
-# (dgx-spark-playbooks 97, vllm 50011); the reports put the safe distance at 8 to 10 GiB.
-_SHARED_RESERVE_BYTES = 8 * GIB
+# (dgx-spark-playbooks 97, vllm 50011); the reports put the safe distance from what an engine's
+# buffers take at 8 to 10 GiB. The driver's own part of that, 1.8 GiB, is in the ledger by itself
+# (`device_mib` in builds/cuda.toml).
+_SHARED_RESERVE_BYTES = 25 * GIB // 4
 # From here on the page cache is worth dropping before a load: cudaMalloc sees MemFree only
 # (unsloth PR 10704: 60 GB of cache, 60 GB less to allocate).
 _MUCH_CACHE_BYTES = 4 * GIB
 # An idle GB10 has 106 to 113 of 121.7 GiB available; well below, something still holds memory.
 _IDLE_SHARE = 0.8
+# The driver may keep up to 80 GiB after an engine stopped (public record); idle machines show 1
+# to 2 GiB that nothing owns up to.
+_MUCH_HIDDEN_BYTES = 8 * GIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +112,8 @@ def probe(reader: Reader, host: Host, notes: Notes) -> Machine | None:
         _tell_silence(reader, host, seen, notes)
     shared = _shared(reader, cards or [], seen or [])
     if shared:
-        return _unified(host, shared, cards or [], notes)
-    return _discrete(host, cards, notes) if cards else None
+        return _unified(reader, host, (shared, cards or []), notes)
+    return _discrete(reader, host, cards, notes) if cards else None
 
 
 def _cards(reader: Reader) -> list[_Card] | None:
@@ -97,24 +125,26 @@ def _cards(reader: Reader) -> list[_Card] | None:
         split = [[clean(part) for part in line.split(", ")] for line in lines]
         found = [dict(zip(fields, row, strict=True)) for row in split if len(row) == len(fields)]
         if found:
-            return [
-                _Card(
-                    name=row["name"],
-                    uuid=row["uuid"] if re.fullmatch(r"GPU-[0-9A-Fa-f-]+", row["uuid"]) else "",
-                    total=size(row["memory.total"], MIB),
-                    free=size(row["memory.free"], MIB, least=0),
-                    capability=row.get("compute_cap", ""),
-                )
-                for row in found
-            ]
+            return [_card(row) for row in found]
     return None
+
+
+def _card(row: dict[str, str]) -> _Card:
+    total = device_size(row["memory.total"], MIB)
+    free = device_size(row["memory.free"], MIB, least=0)
+    return _Card(
+        name=row["name"],
+        uuid=row["uuid"] if re.fullmatch(r"GPU-[0-9A-Fa-f-]+", row["uuid"]) else "",
+        total=total,
+        free=free if free is None or total is None else min(free, total),
+        capability=row.get("compute_cap", ""),
+    )
 
 
 def _tell_silence(reader: Reader, host: Host, seen: list[str] | None, notes: Notes) -> None:
     """Note that nvidia-smi is silent, unless the system shows that it has nothing to say."""
     present = any(pci.startswith("10de:") for pci in seen or ())
-    wsl = host.os == "linux" and "/dev/dxg" in reader.glob("/dev/dxg*")
-    if seen is not None and not present and not wsl:
+    if seen is not None and not present and not wsl.inside(reader, host):
         return
     notes.unknown.append("nvidia-smi")
     if present:
@@ -123,14 +153,16 @@ def _tell_silence(reader: Reader, host: Host, seen: list[str] | None, notes: Not
 
 def _shared(reader: Reader, cards: list[_Card], seen: list[str]) -> _Shared | None:
     signs = [card.name for card in cards]
-    signs += [f"cap {card.capability}" for card in cards]
+    signs += [_cap(card) for card in cards]
     signs += seen
-    for path in ("/sys/class/dmi/id/product_name", "/proc/device-tree/model"):
-        signs.append(clean(reader.file(path)))
+    signs += [clean(reader.file(path)) for path in _SIGN_FILES]
     return next((kind for kind in _SHARED if any(map(kind.signs.search, signs))), None)
 
 
-def _unified(host: Host, kind: _Shared, cards: list[_Card], notes: Notes) -> Machine:
+def _unified(
+    reader: Reader, host: Host, seen: tuple[_Shared, list[_Card]], notes: Notes
+) -> Machine:
+    kind, cards = seen
     limit, source = host.available_bytes or 0, f"{host.available_source}; swap is not counted"
     if host.available_bytes is None:
         source = "unknown: the system does not tell how much memory is available"
@@ -138,19 +170,20 @@ def _unified(host: Host, kind: _Shared, cards: list[_Card], notes: Notes) -> Mac
         share = int(host.memory_bytes * kind.windows_share)
         limit, source = min(limit, share), f"{source}; at most {kind.windows_share:.0%} of RAM"
     if 0 < limit < host.memory_bytes * _IDLE_SHARE:
-        notes.warnings.append(
-            f"Only {gib(limit)} of {gib(host.memory_bytes)} is available: something holds the "
-            "rest. The driver may keep memory after an engine stopped; a restart frees it."
-        )
+        notes.warnings.append(_shortage(reader, host, limit))
     cache = limit - (host.free_bytes or 0)
     if host.os == "linux" and host.free_bytes is not None and cache > _MUCH_CACHE_BYTES:
         notes.advice.append(
             Advice(
-                f"Drop the page cache before loading: its {gib(cache)} are lost to CUDA",
+                "Drop the page cache before loading: CUDA can have only memory that is free, and "
+                f"{gib(cache)} are cache",
                 "sudo sh -c 'sync; echo 3 > /proc/sys/vm/drop_caches'",
+                "nothing to undo: the cache fills again by itself",
             )
         )
-    named = (c.uuid for c in cards if kind.signs.search(f"{c.name} cap {c.capability}"))
+    own = [c for c in cards if kind.signs.search(c.name) or kind.signs.search(_cap(c))]
+    beside = [c.name for c in cards if own and c not in own]
+    notes.warnings.extend(f"{name} is not counted: a plan is for one of them." for name in beside)
     return Machine(
         platform=kind.platform,
         name=kind.name,
@@ -165,18 +198,68 @@ def _unified(host: Host, kind: _Shared, cards: list[_Card], notes: Notes) -> Mac
         reserve_why="this machine livelocks, and needs its power cut, when memory runs out",
         cores=host.cores,
         available_bytes=host.available_bytes,
-        devices=(Device(kind.name, Backend.CUDA, uuid=next(named, "")),),
+        devices=(Device(kind.name, Backend.CUDA, uuid=own[0].uuid if own else ""),),
     )
 
 
-def _discrete(host: Host, cards: list[_Card], notes: Notes) -> Machine | None:
+def _cap(card: _Card) -> str:
+    return f"cap {card.capability}"
+
+
+def _shortage(reader: Reader, host: Host, limit: int) -> str:
+    """Say what holds the memory that is missing, as far as it can be known, and the remedy."""
+    only = f"Only {gib(limit)} of {gib(host.memory_bytes)} are available"
+    held = _held(reader)
+    if held:
+        return f"{only}: programs on the GPU hold {gib(held)}. Stop them, and ask again."
+    hidden = host.hidden_bytes or 0
+    if held is not None and hidden > _MUCH_HIDDEN_BYTES:
+        return (
+            f"{only}, and {gib(hidden)} are held by no program: the driver keeps them since an "
+            "engine stopped. Only a restart frees it."
+        )
+    return (
+        f"{only}: {gib(host.memory_bytes - limit)} are in use. Stop other engines and large "
+        "programs; what the driver keeps after an engine stopped, only a restart frees it."
+    )
+
+
+def _held(reader: Reader) -> int | None:
+    """Return the bytes that programs hold on the GPU, None if nvidia-smi does not tell."""
+    answer = said(reader, *HELD_QUERY)
+    if answer is None:
+        return None
+    lines = [line for line in answer.splitlines() if line.strip()][:_MOST_PROGRAMS]
+    known = [value for line in lines if (value := device_size(line, MIB)) is not None]
+    return sum(known) if known or not lines else None
+
+
+def _sliced(reader: Reader, cards: list[_Card]) -> set[str]:
+    """Return the UUIDs of the cards that are cut into slices."""
+    if all("GeForce" in card.name for card in cards):
+        return set()
+    lines = (said(reader, *MIG_QUERY) or "").splitlines()[:_MOST_CARDS]
+    split = [[clean(part) for part in line.split(", ")] for line in lines]
+    return {row[0] for row in split if row[1:] == ["Enabled"]}
+
+
+def _discrete(reader: Reader, host: Host, cards: list[_Card], notes: Notes) -> Machine | None:
     super_chips = [card for card in cards if _SUPERCHIP.search(card.name)]
+    sliced = _sliced(reader, cards)
     chosen = []
     for card in super_chips or cards:
-        if card.total is None:
+        if card.uuid and card.uuid in sliced:
+            # What nvidia-smi gives is the whole card; an engine sees one slice of it.
+            notes.unknown.append(f"memory of {card.name}")
+            notes.warnings.append(
+                f"{card.name} is cut into slices (MIG): an engine gets one, smaller than the card, "
+                "and steprun cannot tell how small. Off: sudo nvidia-smi -mig 0"
+            )
+            chosen.append(replace(card, total=None, free=None))
+        elif card.total is None:
             notes.unknown.append(f"memory of {card.name}")
         elif card.total < LEAST_BYTES:
-            notes.warnings.append(f"{card.name} has {gib(card.total)}: too little to count on.")
+            notes.warnings.append(too_small(card.name, card.total))
         else:
             chosen.append(card)
     if not chosen:
@@ -187,5 +270,9 @@ def _discrete(host: Host, cards: list[_Card], notes: Notes) -> Machine | None:
     used = sum(card.total or 0 for card in chosen) - free
     if used > len(chosen) * GIB:
         notes.warnings.append(f"{gib(used)} of the cards' memory is in use now.")
+    own = sum(card.total or 0 for card in chosen)
+    if super_chips and host.available_bytes is not None and host.memory_bytes > own:
+        # The system counts a superchip's own memory among its RAM (it is a NUMA node).
+        host = replace(host, available_bytes=max(0, host.available_bytes - own))
     devices = [Device(c.name, Backend.CUDA, c.total, c.free, c.uuid) for c in chosen]
     return discrete(host, Platform.CUDA, Backend.CUDA, devices, "as nvidia-smi reports it")

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from runner.machine import amd, amd_windows, apple, nvidia
+from runner.machine import amd, amd_windows, apple, cards, engine_view, nvidia, wsl
 from runner.machine.capture import Reader
 from runner.machine.facts import PROCESSOR_RESERVE_BYTES, Backend, Machine, Platform
-from runner.machine.host import Host, Notes, read_host
+from runner.machine.host import Host, Notes, display_ids, read_host
+from runner.machine.read import said
 
 Probe = Callable[[Reader, Host, Notes], Machine | None]
 
@@ -18,7 +19,8 @@ def detect(reader: Reader) -> Machine:
     """Return the machine behind a reader; never raises, and names what it could not learn.
 
     Of several accelerators the one with most room is taken. The CPU is taken only where there is
-    none: an accelerator whose memory is unknown is still one.
+    none: an accelerator whose memory is unknown is still one. An engine on the PATH is asked what
+    it sees of it.
     """
     notes = Notes()
     host = read_host(reader, notes)
@@ -33,14 +35,23 @@ def detect(reader: Reader) -> Machine:
         else:
             found.append((machine, own))
     machine, own = max(found, key=_room, default=(_plain(host), Notes()))
+    wsl.check(reader, host, notes)
+    cards.note_unplanned(display_ids(reader, host.os) or (), notes)
+    machine = replace(machine, advice=tuple(own.advice), warnings=tuple(own.warnings))
+    if not host.memory_bytes and machine.unified:
+        # What graphics may map of a memory of unknown size could be more than there is.
+        source = "unknown: how much memory this computer has could not be read"
+        machine = replace(machine, limit_bytes=0, limit_source=source)
+    if machine.backend is not Backend.CPU:
+        machine = engine_view.apply(machine, said(reader, *engine_view.COMMAND))
     if not host.memory_bytes:
         notes.warnings.append("How much memory this computer has could not be read.")
     if not machine.limit_bytes:
         notes.warnings.append("No memory is known to be free for an engine; see what is unknown.")
     return replace(
         machine,
-        advice=(*own.advice, *notes.advice),
-        warnings=(*own.warnings, *notes.warnings),
+        advice=(*machine.advice, *notes.advice),
+        warnings=(*machine.warnings, *notes.warnings),
         unknown=tuple(dict.fromkeys(notes.unknown)),
     )
 

@@ -13,6 +13,8 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 # Beyond this a size is a sign of something else: "no limit" (2^63 of cgroups), -1 as unsigned.
 _MOST_BYTES = 1 << 60
+# The same for the memory of one card or chip: the largest there is has under 0.3 TiB (GB300).
+MOST_DEVICE_BYTES = 1 << 40
 _LONGEST_NAME = 120
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)", re.DOTALL)
@@ -22,11 +24,11 @@ _SIZE = re.compile(r"([0-9]{1,20})(?:[.,]([0-9]{1,9}))? ?([A-Za-z]*)")
 _UNITS = {"b": 1, "kb": KIB, "kib": KIB, "mb": MIB, "mib": MIB, "gb": GIB, "gib": GIB}
 
 
-def clean(text: str | None) -> str:
+def clean(text: str | None, longest: int = _LONGEST_NAME) -> str:
     """Return printable text on one line: no escape codes, no NULs, no lone surrogates."""
     plain = _ESCAPES.sub("", text or "")
     plain = "".join(c if c.isprintable() else " " for c in plain)
-    return " ".join(plain.split())[:_LONGEST_NAME]
+    return " ".join(plain.split())[:longest]
 
 
 def size(text: str | None, unit: int = 1, least: int = 1) -> int | None:
@@ -45,6 +47,12 @@ def size(text: str | None, unit: int = 1, least: int = 1) -> int | None:
     if fraction:
         value += int(fraction) * scale // 10 ** len(fraction)
     return value if least <= value <= _MOST_BYTES else None
+
+
+def device_size(text: str | None, unit: int = 1, least: int = 1) -> int | None:
+    """Return the memory of one card or chip in bytes, None for what no card has."""
+    value = size(text, unit, least)
+    return value if value is not None and value <= MOST_DEVICE_BYTES else None
 
 
 def count(text: str | None, most: int = 4096) -> int | None:
@@ -72,6 +80,16 @@ def rows(value: Any) -> list[dict[str, Any]]:
     """Return the objects of a JSON list; a lone object counts as a list of one."""
     found = value if isinstance(value, list) else [value]
     return [row for row in found if isinstance(row, dict)]
+
+
+def pairs(text: str | None, separator: str = ":") -> dict[str, str]:
+    """Return the `key: value` lines of a text; of equal keys the first."""
+    found: dict[str, str] = {}
+    for line in (text or "").splitlines():
+        key, mark, value = line.partition(separator)
+        if mark:
+            found.setdefault(key.strip(), value.strip())
+    return found
 
 
 def text_of(value: Any) -> str:

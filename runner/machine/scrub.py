@@ -1,8 +1,8 @@
 """What must not leave the machine with a capture: names, serial numbers, UUIDs.
 
-The probes read nothing that holds a host or user name. What is dropped here comes along with
-what they do read; no probe uses it, so that a scrubbed capture gives the same machine (only the
-UUIDs of the cards differ).
+What is dropped here comes along with what the probes read; none of them uses it, so that a
+scrubbed capture gives the same machine (only the UUIDs of the cards differ). What they do use,
+the names of control groups, is numbered.
 """
 
 import json
@@ -10,11 +10,21 @@ import re
 from collections.abc import Callable
 
 _UUID = re.compile(r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b")
-_QUOTED_SERIAL = re.compile(r'("[^"\n]*serial[^"\n]*"\s*[:=]\s*)"[^"\n]*"', re.IGNORECASE)
-_SERIAL_LINE = re.compile(r'^([^"\n:=]*serial[^"\n:=]*[:=]).*$', re.IGNORECASE | re.MULTILINE)
+# Names of fields are short; without these bounds a line of nothing but "serial" takes minutes.
+_QUOTED_SERIAL = re.compile(
+    r'("[^"\n]{0,80}serial[^"\n]{0,80}"\s{0,9}[:=]\s{0,9})"[^"\n]*"', re.IGNORECASE
+)
+_SERIAL_LINE = re.compile(
+    r'^([^"\n:=]{0,80}serial[^"\n:=]{0,80}[:=]).*$', re.IGNORECASE | re.MULTILINE
+)
 # Long, of no use, and on a Raspberry Pi a serial number.
 _CPUINFO = re.compile(r"^(?:flags|vmx flags|Features|bugs|Serial)[ \t]*:.*\n?", re.MULTILINE)
 _IOREG_KEYS = ('"gpu-core-count"', '"model"')
+# Control groups are called after containers, virtual machines, users and services. A program's
+# own stand in this file, line by line as `0::/user.slice/mine`, and again in the paths below.
+_GROUPS, _GROUP_FOLDER = "/proc/self/cgroup", "/sys/fs/cgroup/"
+_GROUP_LINE = re.compile(r"^([0-9]+:[^:\n]*:)(.*)$", re.MULTILINE)
+_NO_NAMES = ("", "..", "memory")  # "memory" is a folder of control groups 1, not a group
 # A display of Apple's profiler is called after its owner ("Ada's iPad"): keep the card's own keys.
 _PROFILER_KEYS = ("_name", "sppci_", "spdisplays_metal", "spdisplays_mtl", "spdisplays_vendor")
 
@@ -24,15 +34,35 @@ class Scrubber:
 
     def __init__(self) -> None:
         self._uuids: dict[str, str] = {}
+        self._groups: dict[str, str] = {}
+
+    def path(self, path: str) -> str:
+        """Return a file's path, with the names of control groups numbered."""
+        if not path.startswith(_GROUP_FOLDER):
+            return path
+        groups, _, name = path.removeprefix(_GROUP_FOLDER).rpartition("/")
+        return f"{_GROUP_FOLDER}{self._numbered(groups)}/{name}" if groups else path
 
     def file(self, path: str, text: str) -> str:
         """Return a file's text without what identifies the machine."""
-        return self._common(_CPUINFO.sub("", text) if path == "/proc/cpuinfo" else text)
+        if path == "/proc/cpuinfo":
+            text = _CPUINFO.sub("", text)
+        if path == _GROUPS:
+            return _GROUP_LINE.sub(lambda line: line[1] + self._numbered(line[2].strip()), text)
+        return self._common(text)
 
     def output(self, argv: str, stdout: str) -> str:
         """Return a command's output without what identifies the machine or its owner."""
         reduce = _REDUCED.get(argv.split(" ", 1)[0])
         return self._common(reduce(stdout) if reduce else stdout)
+
+    def _numbered(self, groups: str) -> str:
+        return "/".join(
+            name
+            if name in _NO_NAMES
+            else self._groups.setdefault(name, f"group-{len(self._groups)}")
+            for name in groups.split("/")
+        )
 
     def _common(self, text: str) -> str:
         text = _SERIAL_LINE.sub(r"\1 0", _QUOTED_SERIAL.sub(r'\1"0"', text))

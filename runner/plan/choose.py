@@ -14,7 +14,7 @@ from runner.plan.cache import CHECKPOINTS, Config
 from runner.plan.fixes import Fix, fixes, gains
 from runner.plan.ladder import EXTRAS, configs, shortest, variants
 from runner.plan.launch import RunDefaults, Settings
-from runner.plan.ledger import Entry, Item, total
+from runner.plan.ledger import Entry, Item, merged, total
 from runner.plan.place import WHOLE, Placement, Way, is_split, place
 from runner.plan.reasons import Choice
 from runner.plan.subject import Subject, Variant
@@ -51,7 +51,7 @@ class Plan:
 
     @property
     def items(self) -> tuple[Item, ...]:
-        """The ledger of all memories together."""
+        """The ledger of the memories that the model needs, together."""
         return self.placement.items
 
     @property
@@ -61,22 +61,21 @@ class Plan:
 
     @property
     def limit_bytes(self) -> int:
-        """What there is in all: of cards, and of the main memory beside them if it is used."""
-        if not is_split(self.machine):
-            return self.machine.limit_bytes
-        return sum(part.pool.limit_bytes for part in self.placement.held)
+        """What there is in all: of cards, and of main memory where the model needs it too."""
+        return sum(part.pool.limit_bytes for part in self.placement.counted)
 
     @property
     def limit_source(self) -> str:
         """Where that figure comes from."""
-        if not is_split(self.machine):
+        if len(self.placement.counted) <= max(1, len(self.placement.layers)):
             return self.machine.limit_source
         return f"{self.machine.limit_source}, and main memory that is available"
 
     @property
     def held_bytes(self) -> int:
         """What the engine will hold: the ledger without the reserve."""
-        return total(item for item in self.items if item.item is not Entry.RESERVE)
+        items = merged(part.items for part in self.placement.held)
+        return total(item for item in items if item.item is not Entry.RESERVE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +158,11 @@ class _Search:
         for variant in tried:
             if variant.weights_bytes > most and not way.paging:
                 continue  # no configuration can help: most of a refusal's time is saved here
-            for config in configs(self.subject, ask, self.defaults):
+            # What even the least configuration cannot have room for, no other can.
+            tries = list(configs(self.subject, ask, self.defaults))
+            if not self._place(variant, tries[-1], way).fits:
+                continue
+            for config in tries:
                 placement = self._place(variant, config, way)
                 if placement.fits and not (fast and self._slow(variant, placement)):
                     return _Found(variant, config, way, placement)

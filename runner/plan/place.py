@@ -55,10 +55,10 @@ class Held:
 class Placement:
     """Where a configuration lies.
 
-    `items`: the ledger of all memories together. `layers`: how many layers each card takes, the
-    output head counting as one more; empty where there is only one memory. `experts_in_ram`: of so
-    many layers, from the first, which is `experts_share` of all experts. `sight_in_ram`: whether
-    the projector is there too.
+    `items`: the ledger of the memories that count (`counted`), together. `layers`: how many layers
+    each card takes, the output head counting as one more; empty where there is only one memory.
+    `experts_in_ram`: of so many layers, from the first, which is `experts_share` of all experts.
+    `sight_in_ram`: whether the projector is there too.
     """
 
     held: tuple[Held, ...]
@@ -67,6 +67,16 @@ class Placement:
     experts_in_ram: int = 0
     experts_share: float = 0.0
     sight_in_ram: bool = False
+
+    @property
+    def counted(self) -> tuple[Held, ...]:
+        """The memories that the model needs: main memory only where a part of it has to be there.
+
+        Beside cards that hold all of it, main memory holds what any program has: its own process,
+        and conversations that were put aside.
+        """
+        beside = self.experts_in_ram or self.sight_in_ram or not self.layers
+        return self.held if beside else self.held[:-1]
 
     @property
     def fits(self) -> bool:
@@ -223,7 +233,9 @@ def _split(machine: Machine, shares: _Shares, whys: dict[Entry, str]) -> Placeme
     scratch = sum(item.bytes for item in shares.on_card(first=False, cards=len(pools)))
     # A card that cannot even hold its scratch memory is left out, and gets no layer.
     used = [n for n, pool in enumerate(pools) if pool.limit_bytes - each > scratch] or [0]
-    fixed = {n: tuple(shares.on_card(first=n == used[0], cards=len(used))) for n in used}
+    same = tuple(shares.on_card(first=False, cards=len(used)))
+    fixed = dict.fromkeys(used, same)
+    fixed[used[0]] = tuple(shares.on_card(first=True, cards=len(used)))
     room = [pools[n].limit_bytes - each - sum(item.bytes for item in fixed[n]) for n in used]
     in_ram = _fewest(shares, room) if shares.way.hybrid else 0
     shared = _balanced(shares.loads(in_ram), room)
@@ -233,23 +245,29 @@ def _split(machine: Machine, shares: _Shares, whys: dict[Entry, str]) -> Placeme
         layers = shares.of_layers(begin, begin + count, in_ram) if count else ()
         held.append(_held(pool, (*layers, *fixed.get(n, ())), 0))
         begin += count
-    ram = Pool(
-        "main memory",
-        machine.available_bytes or 0,
-        min(machine.available_bytes or 0, PROCESSOR_RESERVE_BYTES),
-        "other programs, and the growth of this one",
-    )
     items = tuple(shares.in_ram(in_ram, len(used)))
+    ram = _main_memory(machine, 0 if in_ram else sum(item.bytes for item in items))
     held.append(_held(ram, items, items[0].bytes * shares.way.paging))
-    together = merged([part.items for part in held])
-    return Placement(
+    found = Placement(
         tuple(held),
-        tuple(replace(item, why=whys.get(item.item, item.why)) for item in together),
+        (),
         counts,
         in_ram,
         sum(shares.experts[:in_ram]) / max(1, sum(shares.experts)),
         shares.way.sight_in_ram and shares.config.projector,
     )
+    together = merged([part.items for part in found.counted])
+    items = tuple(replace(item, why=whys.get(item.item, item.why)) for item in together)
+    return replace(found, items=items)
+
+
+def _main_memory(machine: Machine, needed: int) -> Pool:
+    """Return main memory beside cards. Where its size is unknown, it is taken to hold `needed`."""
+    known = machine.available_bytes
+    limit = needed + PROCESSOR_RESERVE_BYTES if known is None and needed else known or 0
+    reserve = min(limit, PROCESSOR_RESERVE_BYTES)
+    name = "main memory" if known is not None else "main memory (of unknown size)"
+    return Pool(name, limit, reserve, "other programs, and the growth of this one")
 
 
 def _held(pool: Pool, items: Sequence[Item], mapped: int) -> Held:

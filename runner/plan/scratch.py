@@ -26,6 +26,13 @@ INPUT_COPIES: Final = 4
 NODES_PER_TENSOR: Final = 8
 MIN_NODES: Final = 1024
 NODE_BYTES: Final = 60 * 336 + 48 + 4 * 417
+# The same for a vision tower, whose graph has room for 8192 (`clip_ctx`, tools/mtmd/clip.cpp).
+VISION_NODES: Final = 8192
+VISION_NODE_BYTES: Final = 60 * 336 + 48 + 378
+# A cell's position, shift and place in a picture (16 bytes) and which of 256 sequences it belongs
+# to; once it is used, an entry in a set and in a map (llama-kv-cells.h).
+CELL_BYTES: Final = 48
+USED_CELL_BYTES: Final = 2 * 48
 # One word of the vocabulary: its text, the tables from text to number and back, and its merge.
 # 439 bytes for the full-size twin, 490 for SmolLM2 (xllamacpp 11549, Linux).
 WORD_BYTES: Final = 490
@@ -143,37 +150,59 @@ def vision_bytes(costs: Costs, vision: Vision = STEP_VISION) -> int:  # noqa: AR
     """
     v = vision
     patches = (v.image // v.patch) ** 2
-    picture = 3 * F32 * v.image**2
     cut = F16 * 3 * v.patch**2
     layer = F32 * (2 * v.width + v.feed_forward)
-    return picture + patches * (2 * F32 + max(cut, layer))
+    return _picture(v) + patches * (2 * F32 + max(cut, layer))
 
 
-def overhead_bytes(geometry: Geometry, config: Config, costs: Costs) -> int:
+def overhead_bytes(
+    geometry: Geometry, config: Config, costs: Costs, vision: Vision = STEP_VISION
+) -> int:
     """Return what the engine's process holds beyond its buffers.
 
-    The process itself; its words, twice with draft heads; its plan of the graph; the outputs of
-    each slot and the candidates that they are drawn from; on the processor, room to round a
+    The process itself; its words, twice with draft heads; its plans of the graphs; its tables of
+    cells; what each slot's next token is drawn from; on the processor, room to round a
     micro-batch's activations before they are multiplied.
     """
-    g, slots = geometry, config.parallel
-    # Logits for each output; candidates (12 bytes each), and all ids once more (4).
-    drawn = g.vocab_size * (F32 * outputs(config) + 12 * slots + 4)
-    nodes = max(NODES_PER_TENSOR * _tensors(g), MIN_NODES)
-    words = g.vocab_size
-    if config.mtp:
-        nodes += MIN_NODES
-        words *= 2
-        # The trunk's last state for each token of a batch goes to the heads, which keep logits,
-        # probabilities and candidates of their own for each slot.
-        drawn += F32 * (g.embedding_length * BATCH + 4 * g.vocab_size * slots)
-    rounding = 0 if costs.staging else _rounding(g, config)
-    return costs.overhead_mib * MIB + words * WORD_BYTES + nodes * NODE_BYTES + drawn + rounding
+    g, heads = geometry, config.mtp
+    nodes = max(NODES_PER_TENSOR * _tensors(g), MIN_NODES) + MIN_NODES * heads
+    # Logits for each output; candidates (12 bytes each), and all ids once more (4). The heads keep
+    # logits, probabilities and candidates of their own.
+    words = F32 * outputs(config) + 12 * config.parallel + 4 + 16 * config.parallel * heads
+    # The trunk's last state of a batch on its way to the heads: put out, taken, split, handed in.
+    states = 4 * F32 * g.embedding_length * BATCH * heads
+    sight = VISION_NODES * VISION_NODE_BYTES + 3 * _picture(vision) if config.projector else 0
+    return (
+        costs.overhead_mib * MIB
+        + g.vocab_size * (words + WORD_BYTES * (1 + heads))
+        + nodes * NODE_BYTES
+        + CELL_BYTES * cells(g, config)
+        + filled_bytes(g, config)
+        + states
+        + sight
+        + (0 if costs.staging else _rounding(g, config))
+    )
+
+
+def filled_bytes(geometry: Geometry, config: Config) -> int:
+    """Return that part of the overhead which is only there once every cell is in use."""
+    return USED_CELL_BYTES * cells(geometry, config)
+
+
+def cells(geometry: Geometry, config: Config) -> int:
+    """Return the cells of all caches, layers aside; draft heads have as many, used or not."""
+    sliding = sliding_cells(geometry, config) if geometry.sliding_window else 0
+    return (full_cells(config) + sliding) * (1 + config.mtp)
 
 
 def outputs(config: Config) -> int:
     """Return for how many tokens a graph gives logits: each slot's last, and its drafts."""
     return config.parallel * (1 + MTP_TOKENS * config.mtp)
+
+
+def _picture(vision: Vision) -> int:
+    """Return a picture of the tower's own size, f32."""
+    return 3 * F32 * vision.image**2
 
 
 def _tokens(config: Config) -> int:
@@ -193,11 +222,21 @@ def _indices(g: Geometry, config: Config) -> int:
     """Return the small inputs, for each token: its number and its position, where it goes.
 
     Twice: text and pictures mixed. For each cache two cells, i64; of a quantised cache also the
-    matrices that rotate keys and values before they are rounded (of 128 or 64 elements a side).
+    matrices that rotate keys and values before they are rounded.
     """
     caches = 1 + (g.sliding_window > 0)
-    rotations = F32 * (128 * 128 + 64 * 64) * caches if config.kv_type != "f16" else 0
-    return _tokens(config) * (20 + 16 * caches) + rotations + 32 * outputs(config)
+    rotations = F32 * (_side(g) ** 2 + 64 * 64) * caches if config.kv_type != "f16" else 0
+    last = -(-F32 * outputs(config) // 32) * 32  # which tokens' logits are wanted
+    return _tokens(config) * (20 + 16 * caches) + rotations + last
+
+
+def _side(g: Geometry) -> int:
+    """Return the side of the matrix that rotates keys: the largest 64 x 2^n that divides a head."""
+    length = g.layers[0].key_length
+    side = 64
+    while length % (2 * side) == 0:
+        side *= 2
+    return side
 
 
 def _full(g: Geometry) -> list[int]:

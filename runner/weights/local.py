@@ -5,14 +5,18 @@ be told the same takes longer than a whole `steprun plan`. Nothing here reads te
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from runner.catalog import Model, ModelFile, Quant
 from runner.errors import BadFile, Refused, UsageError
 from runner.paths import cache_dir
-from runner.weights.header import Header, kind, read_split
+from runner.weights.header import Header, kind, read_header, read_split
 from runner.weights.scan import shown
+
+T = TypeVar("T")
 
 _OTHER_KINDS = {
     "projector": "It is a vision projector, which goes with a model.",
@@ -79,25 +83,38 @@ def read_model(user_path: str | Path) -> tuple[Header, ...]:
     has shards missing; Refused where it may not be read.
     """
     path = _at_home(user_path).absolute()
+    headers = _read(path, read_split)
+    must_be_model(headers[0], path.name)
+    return headers
+
+
+def read_file(user_path: str | Path) -> Header:
+    """Read the header of one file, a projector or draft heads; raises as `read_model` does."""
+    return _read(_at_home(user_path).absolute(), read_header)
+
+
+def _read(path: Path, read: Callable[[Path], T]) -> T:
     try:
         if not path.is_file():
             raise _not_a_file(path)
-        headers = read_split(path)
+        return read(path)
     except OSError as error:
         raise Refused(
             f"{path} cannot be read",
             why=error.strerror or str(error),
             next="Check that the disk is there and that you may read the file.",
         ) from error
-    what = kind(headers[0])
-    # Only the first shard says what the series is; a lone shard of it was refused above.
+
+
+def must_be_model(header: Header, name: str) -> None:
+    """Refuse what only goes with a model. `header`: of the first shard, which alone says what."""
+    what = kind(header)
     if what != "model":
         raise BadFile(
-            f"{shown(path.name)} is not a model",
+            f"{shown(name)} is not a model",
             why=_OTHER_KINDS[what],
             next="Give the path of the model's own .gguf file, or of its first part.",
         )
-    return headers
 
 
 def _not_a_file(path: Path) -> UsageError:

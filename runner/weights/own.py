@@ -1,16 +1,20 @@
-"""A model of the user's own: `--model PATH`, its parts, and what its headers say of it."""
+"""A model of the user's own: `--model PATH`, its parts, and what its headers say of it.
+
+It may also lie on the network (`runner.weights.remote`): then it can be planned for, not started.
+"""
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from runner.errors import BadFile
 from runner.plan.launch import EngineFiles
 from runner.plan.subject import Subject, Variant
-from runner.weights import local
-from runner.weights.header import Header, geometry, kind, read_header, weights_bytes
+from runner.weights import local, remote
+from runner.weights.header import Header, geometry, kind, layout, read_header, weights_bytes
+from runner.weights.scan import shown
 
 WIDTH_KEY = "clip.vision.projection_dim"
 
@@ -25,27 +29,50 @@ def read(
     """
     headers = local.read_model(path)
     first = headers[0].path or path
-    shape = geometry(headers[0])
-    tensors = weights_bytes(headers)
-    heads_bytes = tensors.mtp
-    if mtp is not None:
-        heads = _part(mtp, "mtp")
-        heads_bytes = heads.file_size
-        shape = replace(shape, mtp_layers=geometry(heads).mtp_layers)
-    sight = _projector(projector, shape.embedding_length) or _beside(first, shape.embedding_length)
-    words = [("--model", path), ("--projector", projector), ("--mtp", mtp)]
-    subject = Subject(
-        name=re.sub(r"-\d{5}-of-\d{5}$", "", path.stem),
-        geometry=shape,
-        variants=(Variant(_main_type(headers), tensors.trunk, files=len(headers)),),
-        projector_bytes=sight.file_size if sight else 0,
-        mtp_bytes=heads_bytes,
-        words=tuple(str(word) for flag, file in words if file for word in (flag, file)),
-    )
-    return subject, EngineFiles(
+    width = geometry(headers[0]).embedding_length
+    sight = _projector(projector, width) or _beside(first, width)
+    heads = _part(mtp, "mtp") if mtp else None
+    words = (("--model", path), ("--projector", projector), ("--mtp", mtp))
+    return _subject(path.stem, headers, sight, heads, words), EngineFiles(
         weights=first,
         projector=sight.path if sight and see else None,
         mtp=mtp,
+    )
+
+
+def read_anywhere(
+    model: str | Path, projector: str | Path | None, mtp: str | Path | None
+) -> Subject:
+    """Read the headers of a model of which some file is on the network; raises as `read` does.
+
+    Nothing is looked for beside it: only what was named is asked for.
+    """
+    text = str(model)
+    far = remote.is_remote(text)
+    headers = remote.read_model(text) if far else local.read_model(model)
+    name = re.split(r"[/\\]", re.sub(r"(?i)\.gguf([?@].*)?$", "", text))[-1]
+    sight = _projector(projector, geometry(headers[0]).embedding_length)
+    heads = _part(mtp, "mtp") if mtp else None
+    words = (("--model", model), ("--projector", projector), ("--mtp", mtp))
+    return _subject(name, headers, sight, heads, words)
+
+
+def _subject(
+    stem: str,
+    headers: Sequence[Header],
+    sight: Header | None,
+    heads: Header | None,
+    words: Iterable[tuple[str, str | Path | None]],
+) -> Subject:
+    shape, tensors = geometry(headers[0]), weights_bytes(headers)
+    variant = Variant(_main_type(headers), tensors.trunk, len(headers), layout=layout(headers))
+    return Subject(
+        name=re.sub(r"-\d{5}-of-\d{5}$", "", stem),
+        geometry=replace(shape, mtp_layers=geometry(heads).mtp_layers) if heads else shape,
+        variants=(variant,),
+        projector_bytes=sight.file_size if sight else 0,
+        mtp_bytes=heads.file_size if heads else tensors.mtp,
+        words=tuple(str(word) for flag, file in words if file for word in (flag, file)),
     )
 
 
@@ -58,26 +85,28 @@ def _main_type(headers: Sequence[Header]) -> str:
     return sizes.most_common(1)[0][0] if sizes else "empty"
 
 
-def _part(path: Path, role: str) -> Header:
-    header = read_header(path)
+def _part(file: str | Path, role: str) -> Header:
+    far = remote.is_remote(str(file))
+    header = remote.read_file(str(file)) if far else local.read_file(file)
     if kind(header) != role:
         raise BadFile(
-            f"{path.name} is not what --{role} needs.",
+            f"{_name(file)} is not what --{role} needs.",
             why=f"Its header says that it is: {kind(header)}.",
             next="Give the right file, or leave the option out",
         )
     return header
 
 
-def _projector(path: Path | None, width: int) -> Header | None:
+def _projector(file: str | Path | None, width: int) -> Header | None:
     """Read the projector that was named; it must speak the model's width."""
-    if path is None:
+    if file is None:
         return None
-    header = _part(path, "projector")
+    header = _part(file, "projector")
     if not _fits(header, width):
         raise BadFile(
-            f"{path.name} belongs to another model.",
-            why=f"It gives {header.metadata[WIDTH_KEY]} numbers a token; the model takes {width}.",
+            f"{_name(file)} belongs to another model.",
+            why=f"It gives {shown(str(header.metadata[WIDTH_KEY]))} numbers a token; the model "
+            f"takes {width}.",
             next="Give this model's own projector, or leave --projector out",
         )
     return header
@@ -85,9 +114,9 @@ def _projector(path: Path | None, width: int) -> Header | None:
 
 def _beside(model: Path, width: int) -> Header | None:
     """Return the one projector in the model's folder that fits; two would be a guess: none."""
-    found = []
+    found: list[Header] = []
     for path in sorted(model.parent.glob("*.gguf")):
-        if "mmproj" in path.name.lower():
+        if "mmproj" in path.name.lower() and len(found) < 2:
             try:
                 header = read_header(path)
             except (BadFile, OSError):
@@ -99,3 +128,7 @@ def _beside(model: Path, width: int) -> Header | None:
 
 def _fits(header: Header, width: int) -> bool:
     return header.metadata.get(WIDTH_KEY, width) == width
+
+
+def _name(file: str | Path) -> str:
+    return shown(str(file).partition("?")[0].replace("\\", "/").rpartition("/")[2])

@@ -21,6 +21,7 @@ KEEP_ENTRIES = 4096  # per array of numbers; a longer one is a vocabulary's
 _KEEP_ALL = 1 << 18  # in all arrays together
 _MAX_DIMS = 4
 _MAX_NAME = 63  # bytes; GGML_MAX_NAME less the closing zero
+_ALIGNMENTS = frozenset(1 << n for n in range(21))  # 32 in practice
 _VERSIONS = (2, 3)
 _SWAPPED = tuple(int.from_bytes(bytes((0, 0, 0, version)), "little") for version in (1, *_VERSIONS))
 
@@ -93,8 +94,8 @@ def parse(stream: BinaryIO, size: int, name: str = "the file") -> Header:
             scan.fail(f"the header: it promises {count:,} {what}; the most is {ENTRIES_LIMIT:,}.")
     metadata = _metadata(scan, key_count)
     alignment = metadata.get("general.alignment", 32)
-    if type(alignment) is not int or alignment < 1 or alignment & (alignment - 1):
-        scan.fail("key 'general.alignment': it is not a power of two.")
+    if type(alignment) is not int or alignment not in _ALIGNMENTS:
+        scan.fail("key 'general.alignment': it is not a power of two up to 1 MiB.")
     tensors = _tensors(scan, tensor_count, alignment)
     header = Header(
         version=version,

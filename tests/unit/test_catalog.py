@@ -82,6 +82,44 @@ def test_a_better_quant_is_a_larger_one(step):
         assert [q.quality for q in quants] == sorted((q.quality for q in quants), reverse=True)
 
 
+@pytest.mark.parametrize("name", ["Q8_0", "Q4_K_S", "IQ4_XS", "Q3_K_M", "IQ3_XXS"])
+def test_a_layout_is_that_of_the_tensors(step, name):
+    # The test bed's tables give the published length of every shard to the byte.
+    from testbed import twin
+
+    from runner.weights import header
+
+    tensors, offset = [], 0
+    for made in twin.QUANTS[name].apply(twin.STEP.trunk()):
+        tensors.append(header.Tensor(made.name, made.shape, made.kind.name, offset, made.size))
+        offset += made.padded_size
+    metadata: dict[str, header.Value] = {
+        "general.architecture": "step35",
+        "step35.block_count": 45,
+    }
+    whole = header.Header(3, metadata, tuple(tensors), 0, 32, offset)
+    quant = step.quant(name)
+    assert quant.layout
+    assert quant.layout == header.layout([whole])
+    assert 0 < quant.total_bytes - quant.layout.total < quant.total_bytes // 500
+
+
+def test_a_layout_that_is_not_known_is_scaled_from_the_nearest(step):
+    for name, like in (("UD-IQ4_XS", "Q3_K_M"), ("Q3_K_L", "IQ4_XS"), ("BF16", "Q8_0")):
+        quant, near = step.quant(name), step.quant(like).layout
+        assert quant.layout is None
+        made = catalog.scaled_layout(step, quant)
+        assert made
+        assert made.total == quant.total_bytes
+        scale = quant.total_bytes / near.total
+        assert made.input == pytest.approx(near.input * scale, abs=1)
+        assert made.output == pytest.approx(near.output * scale, abs=200)
+        assert made.resident == pytest.approx([part * scale for part in near.resident], abs=1)
+        assert made.experts == pytest.approx([part * scale for part in near.experts], abs=1)
+    demo = catalog.load().demo
+    assert catalog.scaled_layout(demo, demo.quants[0]) is None
+
+
 def test_the_other_models():
     books = catalog.load()
     pruned = books.model("step-3.7-flash-240reap")
@@ -205,6 +243,50 @@ def test_damage_is_refused_by_name(tmp_path, old, new, names):
     with pytest.raises(BadFile) as caught:
         read(tmp_path, MINIMAL.replace(old, new))
     for name in names:
+        assert name in str(caught.value)
+
+
+SLIDING = MINIMAL.replace("layers = 2", "layers = 5\nsliding_window = 8\nfull_every = 4")
+PLACED = SLIDING.replace(
+    "quality = 1",
+    "quality = 1\nlayout = { input = 1, output = 2, layers = [[3, 1, 1, 0], [2, 2, 1, 1]] }",
+)
+
+
+def test_a_layout_is_read_run_by_run(tmp_path):
+    layout = read(tmp_path, PLACED).demo.quants[0].layout
+    assert layout is not None
+    assert (layout.input, layout.output) == (1, 2)
+    assert (layout.resident, layout.experts) == ((1, 1, 1, 1, 2), (0, 0, 0, 1, 1))
+    assert layout.total == 11
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "names"),
+    [
+        ("input = 1", "input = 0", ["`input`"]),
+        ("input = 1", "input = 2", ["12 bytes", "its files 11"]),
+        ("output = 2", "output = 1", ["10 bytes", "its files 11"]),
+        ("output = 2", "output = 2, head = 1", ["unknown key `head`"]),
+        (", layers = [[3, 1, 1, 0], [2, 2, 1, 1]]", "", ["`layers`", "missing"]),
+        ("[3, 1, 1, 0], [2, 2, 1, 1]", "3", ["`layers`", "4 numbers"]),
+        ("[3, 1, 1, 0]", "[3, 1, 1]", ["`layers`", "4 numbers"]),
+        ("[3, 1, 1, 0]", "[3, 1, 1, -1]", ["`layers`", "whole numbers"]),
+        ("[3, 1, 1, 0]", "[3, 1, 1, 0.5]", ["`layers`", "whole numbers"]),
+        ("[3, 1, 1, 0]", "[3, 1, 1, false]", ["`layers`", "whole numbers"]),
+        ("[3, 1, 1, 0]", "[3, 0, 1, 0]", ["not in step"]),  # layer 0 is a full one
+        ("[3, 1, 1, 0]", "[1, 1, 1, 0]", ["not in step"]),  # and no other
+        ("[2, 2, 1, 1]", "[3, 2, 1, 1]", ["not in step"]),
+        ("[2, 2, 1, 1]", "[900000000000, 2, 1, 1]", ["not in step"]),
+        ("[2, 2, 1, 1]", "[0, 2, 1, 1]", ["not in step"]),
+        (", [2, 2, 1, 1]", "", ["3 layers of 5"]),
+    ],
+)
+def test_a_damaged_layout_is_refused_by_name(tmp_path, old, new, names):
+    assert old in PLACED
+    with pytest.raises(BadFile) as caught:
+        read(tmp_path, PLACED.replace(old, new))
+    for name in ["quant[Q]", *names]:
         assert name in str(caught.value)
 
 

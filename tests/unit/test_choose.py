@@ -9,7 +9,7 @@ from runner import catalog
 from runner.engine import recipe
 from runner.engine.flags import FLAGS
 from runner.errors import UsageError
-from runner.machine import capture
+from runner.machine import capture, presets
 from runner.machine.facts import Backend, Machine, Platform, on_processor
 from runner.machine.probe import detect
 from runner.plan.ask import Ask, Profile
@@ -20,7 +20,6 @@ from runner.plan.ledger import Entry
 from runner.plan.report import to_json
 from runner.plan.subject import Subject, from_model
 
-CAPTURES = Path(__file__).parents[1] / "data" / "captures"
 _subject = from_model(catalog.load().models[0])
 assert _subject is not None
 STEP: Subject = _subject
@@ -48,22 +47,22 @@ def plan(limit_gib: float, **ask: object) -> Plan:
     return choose(machine(limit_gib), STEP, Ask(**ask), DEFAULTS)  # type: ignore[arg-type]
 
 
-# The captures' machines (values from public records, see tests/unit/test_machine.py).
+# More machines are in test_machines_table.
 @pytest.mark.parametrize(
     ("name", "fits", "quant", "context", "kv_type"),
     [
         ("cpu-24", False, "IQ3_XXS", 32_768, "q8_0"),
-        ("gb10", True, "UD-IQ4_XS", 131_072, "q8_0"),
-        ("mac-m4-max-128", True, "IQ4_XS", 65_536, "q8_0"),
-        ("rtx5090-4x", True, "Q4_K_S", 262_144, "q8_0"),
-        ("strix-halo-112", True, "Q4_K_S", 65_536, "q8_0"),
-        ("strix-halo-windows-64", True, "IQ4_XS", 262_144, "q8_0"),
+        ("dgx-spark-desktop", True, "UD-IQ4_XS", 131_072, "q8_0"),
+        ("m4-max-128", True, "IQ4_XS", 65_536, "q8_0"),
+        ("4x5090", True, "Q4_K_S", 131_072, "q8_0"),
+        ("strix-halo-linux-112", True, "Q4_K_S", 65_536, "q8_0"),
+        ("strix-halo-windows", True, "IQ4_XS", 131_072, "q8_0"),
     ],
 )
 def test_what_each_machine_gets(
     name: str, fits: bool, quant: str, context: int, kv_type: str
 ) -> None:
-    found = detect(capture.Replay(capture.load(CAPTURES / f"{name}.json")))
+    found = detect(capture.Replay(presets.load(name)))
     chosen = choose(found, STEP, Ask(), recipe.load(found.backend).run)
     got = (chosen.fits, chosen.variant.name, chosen.config.context, chosen.config.kv_type)
     assert got == (fits, quant, context, kv_type)
@@ -138,7 +137,8 @@ def test_profiles() -> None:
 def test_paging_counts_what_cannot_be_paged() -> None:
     paged = plan(24, allow_paging=True)
     assert paged.fits
-    assert any("seconds for each token" in reason for reason in paged.reasons)
+    assert paged.paged
+    assert any("Nothing fits" in reason for reason in paged.reasons)
     assert paged.variant == min(
         (v for v in STEP.variants if v.auto), key=lambda v: v.weights_bytes
     ), "the less there is to read again and again, the better"
@@ -197,16 +197,18 @@ def test_every_backend_has_a_recipe(backend: Backend) -> None:
 
 
 def test_advice_comes_before_buying() -> None:
-    found = detect(capture.Replay(capture.load(CAPTURES / "mac-m4-max-128.json")))
+    found = detect(capture.Replay(presets.load("m4-max-128")))
     asked = choose(found, STEP, Ask(quant="Q4_K_S"), DEFAULTS)
     commands = [fix.command for fix in asked.fixes]
     assert any("iogpu.wired_limit_mb" in command for command in commands)
 
 
-@pytest.mark.parametrize("name", ["strix-halo-windows-64", "strix-halo-112", "gb10", "rtx5090-4x"])
+@pytest.mark.parametrize(
+    "name", ["strix-halo-windows", "strix-halo-linux-112", "dgx-spark-desktop", "4x5090"]
+)
 def test_an_engine_without_the_accelerator_is_planned_in_main_memory(name: str) -> None:
     """A carve-out or a card's memory must not be counted where the processor computes."""
-    found = detect(capture.Replay(capture.load(CAPTURES / f"{name}.json")))
+    found = detect(capture.Replay(presets.load(name)))
     plain = on_processor(found)
     assert plain.backend is Backend.CPU
     assert plain.limit_bytes <= (found.available_bytes or 0)

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import struct
 import time
 import tracemalloc
@@ -89,6 +90,7 @@ STEP = [
     entry("step35.attention.sliding_window", U32, 512),
     entry("step35.attention.sliding_window_pattern", BOOL, [False, True, True, True, False]),
     entry("step35.expert_count", U32, 288),
+    entry("step35.expert_used_count", U32, 8),
     entry("step35.rope.freq_base", F32, 5_000_000.0),
     entry("tokenizer.ggml.tokens", STRING, ["<s>", "", "語", "x" * 300]),
 ]
@@ -181,6 +183,19 @@ def test_long_arrays_keep_only_their_length():
         (gguf([entry("general.alignment", U32, 48)]), ["general.alignment", "power of two"]),
         (gguf([entry("general.alignment", STRING, "32")]), ["general.alignment"]),
         (gguf([entry("general.alignment", BOOL, True)]), ["general.alignment"]),
+        (gguf([entry("general.alignment", U32, 3)]), ["general.alignment", "power of two"]),
+        (gguf([entry("general.alignment", U64, 1 << 40)]), ["general.alignment", "1 MiB"]),
+        (gguf([entry("general.alignment", F32, 32.0)]), ["general.alignment"]),
+        (gguf([entry("general.alignment", U32, [32])]), ["general.alignment"]),
+        (gguf([string(b"\xff\xfe") + struct.pack("<I", 99)]), ["\\xff", "type is 99"]),
+        # A thousand arrays, each inside the one before.
+        (
+            gguf([string("a") + struct.pack("<I", ARRAY) + struct.pack("<IQ", ARRAY, 1) * 1000]),
+            ["key 'a'", "type 9"],
+        ),
+        (gguf([ARCH], [tensor("a", (1 << 63,), 0)], 999), ["tensor 'a'", "shape"]),
+        (gguf([ARCH], [tensor("a", (1 << 31, 1 << 32), 0)], 999), ["tensor 'a'", "shape"]),
+        (gguf([ARCH], [tensor("a", (1 << 62,), 28)], 999), ["cut off", "tensor 'a'"]),
         (gguf([ARCH], [tensor("a"), tensor("a", offset=288)], 999), ["tensor 'a'", "twice"]),
         (gguf([ARCH], [tensor("a" * 64)], 999), ["tensor 1 of 1", "64 bytes"]),
         (gguf([ARCH], [tensor("a", (1,) * 5, 0)], 999), ["tensor 'a'", "5 dimensions"]),
@@ -411,6 +426,16 @@ def test_geometry_fills_in_what_may_be_left_out():
     assert shape_of("x", feed_forward_length=(I32, [1, 9, 3, 1, 1, 1])).feed_forward_length == 9
 
 
+def test_the_largest_vocabulary_counts():
+    # The engine needs a row of logits as long as the embedding has rows, whatever the keys say.
+    rows = [tensor("token_embd.weight", (8, 500), 0)]
+    for number, size in ((3, 500), (900, 900)):
+        made = parse(gguf(keys("llama", vocab_size=(U32, number)), rows, 16_000))
+        assert header.geometry(made).vocab_size == size
+    flat = parse(gguf(keys("llama"), [tensor("token_embd.weight", (8,), 0)], 99))
+    assert header.geometry(flat).vocab_size == 0
+
+
 def slides(shape: Any) -> str:
     return "".join("s" if layer.sliding else "F" for layer in shape.layers)
 
@@ -440,7 +465,12 @@ def test_geometry_of_sliding_models():
 
 def test_draft_heads_inside_the_model():
     data = gguf(
-        [*keys("step35", nextn_predict_layers=(U32, 2)), entry("step35.expert_count", U32, 4)],
+        keys(
+            "step35",
+            nextn_predict_layers=(U32, 2),
+            expert_count=(U32, 4),
+            expert_used_count=(U32, 1),
+        ),
         [
             tensor("token_embd.weight", (8,), 0, 0),
             tensor("blk.0.ffn_up_exps.weight", (8,), 0, 32),
@@ -455,6 +485,38 @@ def test_draft_heads_inside_the_model():
     sums = header.weights_bytes([made])
     assert (sums.trunk, sums.mtp, sums.experts, sums.total) == (64, 64, 32, 128)
     assert header.kind(made) == "model"
+
+
+def test_a_layout_says_where_all_bytes_of_the_trunk_lie():
+    rows = [
+        ("token_embd.weight", 1),
+        ("output.weight", 2),
+        ("rope_freqs.weight", 3),
+        ("blk.0.ffn_down.weight", 4),
+        ("blk.2.exp_probs_b.bias", 5),
+        ("blk.2.ffn_up_exps.weight", 6),
+        ("blk.2.ffn_up_shexp.weight", 7),
+        ("blk.03x.weight", 8),  # no layer's name
+        ("blk.4.attn_q.weight", 9),  # the draft head
+        ("blk.99.attn_q.weight", 10),  # of no layer at all
+    ]
+    parts = []
+    for number, half in enumerate((rows[:5], rows[5:])):
+        starts = range(0, 32 * len(half), 32)  # eight elements of 4 bytes are the most here
+        made = [tensor(n, (c,), 24, at) for (n, c), at in zip(half, starts, strict=True)]
+        own = keys("step35", block_count=(U32, 5), nextn_predict_layers=(U32, 1))
+        parts.append(parse(gguf(own if number == 0 else [], made, 32 * len(half))))
+    layout = header.layout(parts)
+    assert (layout.input, layout.output) == (1, 2 + 3 + 8)
+    assert layout.resident == (4, 0, 5 + 7, 0)
+    assert layout.experts == (0, 0, 6, 0)
+    sums = header.weights_bytes(parts)
+    assert (sums.trunk, sums.mtp, sums.experts) == (layout.total, 19, 6)
+
+
+def test_a_layout_needs_a_number_of_layers():
+    with pytest.raises(BadFile, match="block_count"):
+        header.layout([parse(gguf([ARCH], [tensor("blk.0.a")], 999))])
 
 
 def test_kinds():
@@ -481,6 +543,29 @@ def test_kinds():
         ({"embedding_length": (F32, 4.0)}, "embedding_length"),
         ({"attention__head_count": None}, "attention.head_count"),
         ({"attention__head_count_kv": (I32, [1, 2])}, "attention.head_count_kv"),
+        ({"attention__head_count_kv": (I32, [1] * 7)}, "attention.head_count_kv"),
+        ({"attention__head_count_kv": (I32, [])}, "attention.head_count_kv"),
+        ({"attention__head_count_kv": (I32, [0] * 6)}, "attention.head_count_kv"),
+        ({"attention__head_count_kv": (U64, 1 << 40)}, "attention.head_count_kv"),
+        ({"attention__head_count_kv": (STRING, ["8"] * 6)}, "attention.head_count_kv"),
+        ({"attention__head_count": (U32, 0)}, "attention.head_count"),
+        ({"attention__head_count": (U32, 577)}, "attention.key_length"),
+        ({"attention__key_length": (U64, 1 << 40)}, "attention.key_length"),
+        ({"attention__value_length": (U32, 0)}, "attention.value_length"),
+        ({"attention__sliding_window": (U64, 1 << 40)}, "attention.sliding_window"),
+        ({"attention__sliding_window": (F32, float("nan"))}, "attention.sliding_window"),
+        ({"block_count": (U64, 1 << 63)}, "block_count"),
+        ({"block_count": (U32, 1_000_000)}, "block_count"),
+        ({"context_length": (U64, 1 << 63)}, "context_length"),
+        ({"context_length": (F32, float("nan"))}, "context_length"),
+        ({"context_length": (BOOL, True)}, "context_length"),
+        ({"embedding_length": (U64, 1 << 40)}, "embedding_length"),
+        ({"feed_forward_length": (U64, 1 << 40)}, "feed_forward_length"),
+        ({"vocab_size": (U64, 1 << 40)}, "vocab_size"),
+        ({"expert_count": (U32, 8)}, "expert_used_count"),
+        ({"expert_count": (U32, 8), "expert_used_count": (U32, 9)}, "expert_used_count"),
+        ({"expert_used_count": (U32, 1)}, "expert_used_count"),
+        ({"expert_count": (U64, 1 << 40)}, "expert_count"),
         ({"attention__head_count_kv": (I32, [-1] * 6)}, "attention.head_count_kv"),
         ({"attention__head_count_kv": (F32, [1.0] * 6)}, "attention.head_count_kv"),
         ({"attention__head_count_kv": (I32, [1] * 5000)}, "attention.head_count_kv"),
@@ -573,3 +658,48 @@ def test_shards_of_two_series_are_refused(tmp_path):
     third = tmp_path / "third"
     third.mkdir()
     assert "same tensor" in broken(shards(third, name="t")[0])
+
+
+def test_a_series_that_contradicts_itself(tmp_path):
+    paths = shards(tmp_path)
+    # The first part says that it is the third.
+    paths[0].write_bytes(paths[2].read_bytes())
+    assert "part 3 of 3" in broken(paths[0])
+    assert "part 3 of 3" in broken(paths[1])
+    many = tmp_path / "m-00001-of-65535.gguf"
+    numbers = (("split.no", 0), ("split.count", 65_535), ("split.tensors.count", 1))
+    many.write_bytes(gguf([*STEP, *(entry(key, U32, value) for key, value in numbers)]))
+    assert "split.count" in broken(many)
+
+
+def test_a_series_is_bounded_as_a_single_header_is(tmp_path, monkeypatch):
+    paths = shards(tmp_path)
+    monkeypatch.setattr(header, "HEADER_LIMIT", sum(p.stat().st_size for p in paths) // 2)
+    assert "larger than 256 MiB in all" in broken(paths[0])
+
+
+def test_a_part_too_much_is_found_before_the_rest_is_read(tmp_path):
+    paths = shards(tmp_path, 3, tensors=1)
+    paths[2].write_bytes(b"not read")
+    assert "promise 1" in broken(paths[0])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such files there")
+def test_what_has_no_end_is_not_opened(tmp_path):
+    pipe = tmp_path / "m-00002-of-00003.gguf"
+    paths = shards(tmp_path)
+    pipe.unlink()
+    os.mkfifo(pipe)
+    for path in (pipe, paths[0], Path("/dev/zero"), tmp_path):
+        assert "not a regular file" in broken(path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="NTFS makes no holes by itself")
+@pytest.mark.parametrize("head", [b"", SOUND[:24], gguf(counts=(1 << 60, 1 << 60))[:24]])
+def test_a_hundred_gigabytes_of_nothing(tmp_path, head):
+    path = tmp_path / "m.gguf"
+    path.write_bytes(head)
+    os.truncate(path, 100 << 30)
+    start = time.process_time()
+    assert broken(path)
+    assert time.process_time() - start < 1

@@ -37,7 +37,7 @@ def document(**changes: Any) -> bytes:
         (b"", "document"),
         (b"{", "document"),
         (b"\xff\xfe", "document"),
-        (b"[" * 100_000, "document"),
+        pytest.param(b"[" * 100_000, "document", id="deep"),
         (b"[]", "document is not an object"),
         (b"{}", "schema"),
         (document(schema="steprun.capture/2"), "schema"),
@@ -51,7 +51,7 @@ def document(**changes: Any) -> bytes:
         (document(commands={"vm_stat": {"exit": "0", "stdout": ""}}), "commands['vm_stat'].exit"),
         (document(commands={"vm_stat": {"exit": True, "stdout": ""}}), "commands['vm_stat'].exit"),
         (document(commands={"vm_stat": {"exit": 0}}), "commands['vm_stat'].stdout"),
-        (b" " * (MAX_CAPTURE_BYTES + 1), "size"),
+        pytest.param(b" " * (MAX_CAPTURE_BYTES + 1), "size", id="large"),
     ],
 )
 def test_a_bad_capture_names_its_field(raw, field):
@@ -71,6 +71,8 @@ def test_a_capture_that_is_not_there(tmp_path):
         load(tmp_path / "none.json")
     with pytest.raises(BadFile, match="cannot be read"):
         load(tmp_path)
+    with pytest.raises(BadFile, match="cannot be read"):
+        load(tmp_path / "\0")
 
 
 def test_an_endless_file_is_not_read_to_its_end(tmp_path):
@@ -293,6 +295,37 @@ def test_uuids_become_numbers_and_stay_apart():
 )  # fmt: skip
 def test_serials_and_owners_are_dropped(argv, text):
     assert "C02XG0FDJGH5" not in Scrubber().output(argv, text)
+
+
+def test_control_groups_lose_their_names_and_keep_their_limits(monkeypatch):
+    own = "1:name=systemd:/lxc/adas-box\n0::/machine.slice/adas-box.scope/ada:app \n"
+    inner = "/sys/fs/cgroup/machine.slice/adas-box.scope"
+    files = {
+        "/proc/self/cgroup": own,
+        "/proc/meminfo": "MemTotal: 99999999 kB\nMemAvailable: 88888888 kB\n",
+        "/sys/fs/cgroup/memory.max": "max",
+        f"{inner}/memory.max": str(32 << 30),
+        f"{inner}/ada:app/memory.max": "max",
+        f"{inner}/ada:app/memory.current": "5",
+    }
+    monkeypatch.setattr(module, "_read", lambda path: (path in files, files.get(path)))
+    monkeypatch.setattr(module, "_run", lambda argv: None)
+    monkeypatch.setattr(sys, "platform", "linux")
+    live = Live()
+    here = detect(live)
+    seen = live.capture()
+    assert "ada" not in json.dumps(seen.to_json())
+    assert "/sys/fs/cgroup/memory.max" in seen.files
+    assert here.limit_bytes == 32 << 30
+    assert detect(Replay(seen)).limit_bytes == here.limit_bytes
+
+
+@pytest.mark.parametrize("unit", ["serial", '"serial', "serial :", '"serial":', "deadbeef-", "\n:"])
+@pytest.mark.parametrize("start", ["", '"', "a "])
+def test_a_long_output_is_cleaned_in_no_long_time(unit, start):
+    begun = time.process_time()
+    Scrubber().output("x", start + unit * ((1 << 20) // len(unit)))
+    assert time.process_time() - begun < 2
 
 
 def test_what_the_probes_need_is_kept():

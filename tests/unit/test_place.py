@@ -90,8 +90,9 @@ def test_nothing_is_lost_between_the_memories(
     assert sum(found.layers) == len(geometry.layers) + 1
     assert len(found.layers) == len(cards)
     assert sum(i.bytes for i in found.items) == sum(
-        i.bytes for part in found.held for i in part.items
+        i.bytes for part in found.counted for i in part.items
     )
+    assert set(found.counted) <= set(found.held)
     if found.fits:
         for part in found.held:
             assert sum(i.bytes for i in part.items) <= part.pool.limit_bytes
@@ -188,3 +189,10 @@ def test_layers_go_where_llama_cpp_would_put_them() -> None:
             first = sum(counts[:card])
             for layer in range(first, first + count):
                 assert bisect_right(ends, single(layer / whole)) == card
+
+
+def test_main_memory_of_unknown_size_does_not_stop_what_lies_on_the_cards() -> None:
+    machine = replace(pc([48] * 4, 100), available_bytes=None)
+    assert choose(machine, STEP, Ask(), CUDA).variant.name == "Q4_K_S"
+    one = replace(pc([24], 200), available_bytes=None)
+    assert not choose(one, STEP, Ask(), CUDA).fits, "experts cannot go where nothing is known"

@@ -13,8 +13,7 @@ from runner.plan.ask import Ask, Profile
 from runner.plan.launch import EngineFiles
 from runner.weights import local, own
 
-CAPTURES = Path(__file__).parents[1] / "data" / "captures"
-MAC = str(CAPTURES / "mac-m4-max-128.json")
+MAC = "m4-max-128"
 
 
 def test_missing_weights_are_named_with_the_line_that_brings_them() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from runner import catalog, published
 from runner.errors import BadFile
-from runner.machine import capture
+from runner.machine import capture, presets
 from runner.machine.facts import Backend, Device, Machine, Platform, on_processor
 from runner.machine.probe import detect
 from runner.plan import speed
@@ -20,7 +20,6 @@ from runner.plan.measured import Row, Run, nearest, runs
 from runner.plan.speed import Elsewhere, Speed
 from runner.plan.subject import Subject, Variant, from_model
 
-CAPTURES = Path(__file__).parents[1] / "data" / "captures"
 TABLES = published.tables()
 RUNS = runs(TABLES.rows)
 STEPFUN = [row for row in TABLES.rows if row.source == "StepFun"]
@@ -421,9 +420,9 @@ def test_the_document() -> None:
     assert speed.to_json(estimate(CARD, "IQ4_XS", 8192))["prefill"] is None
 
 
-@pytest.mark.parametrize("path", sorted(CAPTURES.glob("*.json")), ids=lambda p: p.stem)
-def test_every_captured_machine_gets_an_estimate(path: Path) -> None:
-    found = detect(capture.Replay(capture.load(path)))
+@pytest.mark.parametrize("name", presets.names())
+def test_every_known_machine_gets_an_estimate(name: str) -> None:
+    found = detect(capture.Replay(presets.load(name)))
     assert estimate(found, "IQ4_XS", 65_536).decode_tps_empty > 0
 
 

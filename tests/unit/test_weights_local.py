@@ -10,7 +10,7 @@ import pytest
 from runner import catalog
 from runner.catalog import ModelFile
 from runner.errors import BadFile, Refused, SteprunError, UsageError
-from runner.weights import local
+from runner.weights import local, own
 
 HUB_NAMES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME")
 
@@ -234,3 +234,28 @@ def test_a_disk_that_fails(models, monkeypatch):
 def test_a_pipe_is_not_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.gguf")
     assert "not a regular file" in fault(UsageError, tmp_path / "pipe.gguf")
+    assert "not a regular file" in fault(UsageError, Path("/dev/zero"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+def test_a_link_to_itself(tmp_path):
+    (tmp_path / "a.gguf").symlink_to(tmp_path / "b.gguf")
+    (tmp_path / "b.gguf").symlink_to(tmp_path / "a.gguf")
+    assert "does not exist" in fault(UsageError, tmp_path / "a.gguf")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such files there")
+def test_a_pipe_beside_a_model_is_no_projector(tiny, tmp_path):
+    for name in ("tiny-step.gguf", "mmproj-tiny-step.gguf"):
+        (tmp_path / name).symlink_to(tiny / name)
+    os.mkfifo(tmp_path / "a-mmproj.gguf")
+    subject, files = own.read(tmp_path / "tiny-step.gguf", None, None, see=True)
+    assert files.projector == tmp_path / "mmproj-tiny-step.gguf"
+    for wrong, why in (("a-mmproj.gguf", "not a regular file"), ("no.gguf", "does not exist")):
+        with pytest.raises(UsageError, match=why):
+            own.read(tmp_path / "tiny-step.gguf", tmp_path / wrong, None, see=True)
+    layout = subject.variants[0].layout
+    assert layout
+    assert layout.total == subject.variants[0].weights_bytes
+    assert len(layout.resident) == len(subject.geometry.layers) == 4
+    assert layout.experts[0] == 0 < layout.experts[1]

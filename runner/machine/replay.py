@@ -1,0 +1,312 @@
+"""Answers to questions that a capture holds in other words.
+
+A capture may have been typed by hand, or taken by another version of steprun, which asked in other
+words for the same figures. What was recorded exactly never comes here (`capture.Replay`).
+
+Pure: recorded output in, the output that the asked command would have had out. Nothing is guessed
+(a column that nobody recorded is `[N/A]`, as the driver itself prints it), and nothing raises,
+whatever the texts hold: anybody may write a capture.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+# The words after the program, and what it printed.
+Said = tuple[list[str], str]
+Row = dict[str, str]
+
+_MOST_CARDS = 64
+_MOST_LINES = 4096  # of one table; `nvidia-smi -q` prints about 250 for each card
+_LONGEST_LINE = 400
+_MOST_OBJECTS = 4096
+
+
+def equivalent(said: Mapping[str, str], argv: Sequence[str]) -> str | None:
+    """Return what a command would have printed, or None where nothing recorded tells.
+
+    `said`: recorded command lines and what each printed; only those that succeeded.
+    """
+    asked = [word for part in argv for word in part.split()]
+    program, words = _program(asked), asked[1:]
+    near = [(line[1:], out) for line, out in _lines(said) if _program(line) == program]
+    for line, out in near:
+        if line == words:
+            return out
+    translate = _TRANSLATORS.get(program)
+    return translate(words, near) if translate else None
+
+
+def _lines(said: Mapping[str, str]) -> Iterator[Said]:
+    for key, out in said.items():
+        yield key.split(), out
+
+
+def _program(line: Sequence[str]) -> str:
+    """Return a program's own name: captures may hold its whole path, or Windows' suffix."""
+    name = re.split(r"[\\/]", line[0])[-1].lower() if line else ""
+    name = name.removesuffix(".exe")
+    return "powershell" if name == "pwsh" else name
+
+
+# --- macOS
+
+
+def _sysctl(words: list[str], near: list[Said]) -> str | None:
+    """Answer `sysctl [-n] KEY...` from any mixture of forms: `-n`, named, several keys, all."""
+    bare = words[:1] == ["-n"]
+    keys = words[1:] if bare else words
+    values = [_sysctl_value(key, near) for key in keys]
+    if not keys or None in values:
+        return None
+    lines = zip(keys, values, strict=True)
+    return "".join(f"{value}\n" if bare else f"{key}: {value}\n" for key, value in lines)
+
+
+def _sysctl_value(key: str, near: list[Said]) -> str | None:
+    named = re.compile(rf"^{re.escape(key)}[ \t]*[:=](.*)$", re.MULTILINE)
+    for words, out in near:
+        if "-n" in words:  # values alone, one line each
+            keys, values = [word for word in words if word != "-n"], out.splitlines()
+            if key in keys and len(keys) == len(values):
+                return values[keys.index(key)].strip()
+        elif match := named.search(out):
+            return match[1].strip()
+    return None
+
+
+def _ioreg(words: list[str], near: list[Said]) -> str | None:
+    """Answer for the GPU's entry from any listing that holds it."""
+    if "AGXAccelerator" not in words:
+        return None
+    return next((out for _, out in near if '"gpu-core-count"' in out), None)
+
+
+def _profiler(words: list[str], near: list[Said]) -> str | None:
+    """Answer from the same words in any order, and from a report of more than was asked."""
+    return next((out for line, out in near if set(words) <= set(line)), None)
+
+
+# --- nvidia-smi
+
+_QUERY, _FORMAT = "--query-gpu=", "--format="
+_NONE = "[N/A]"
+_ALIASES = {"gpu_name": "name", "gpu_uuid": "uuid"}
+# What two tables of the same cards must agree on.
+_IDENTITY = ("uuid", "index", "name")
+_UNIT = re.compile(r"([0-9.,]+) (?:MiB|MHz|W|%)")
+_LISTED = re.compile(r"GPU ([0-9]+): (.+) \(UUID: (GPU-[^ )]+)\)")
+
+
+def _smi(words: list[str], near: list[Said]) -> str | None:
+    """Answer a query of cards from other queries, `-L`, `-q`, or the plain table."""
+    fields = _option(words, _QUERY)
+    cards = _merged(fields, [_cards(line, out) for line, out in near])
+    if not fields or not any("name" in card or "memory.total" in card for card in cards):
+        return None
+    form = _option(words, _FORMAT)
+    units = "nounits" not in form
+    head = [f"{field} [MiB]" if units and _in_mib(field) else field for field in fields]
+    told = ([_cell(f, card.get(f, _NONE), units=units) for f in fields] for card in cards)
+    lines = [*([] if "noheader" in form else [head]), *told]
+    return "".join(f"{', '.join(line)}\n" for line in lines)
+
+
+def _option(words: list[str], name: str) -> list[str]:
+    value = next((word.removeprefix(name) for word in words if word.startswith(name)), "")
+    return [_ALIASES.get(part, part) for part in value.split(",") if part]
+
+
+def _in_mib(field: str) -> bool:
+    return field.startswith("memory.")
+
+
+def _cell(field: str, text: str, *, units: bool) -> str:
+    match = _UNIT.fullmatch(text)
+    if match and not units:
+        return match[1]
+    return f"{text} MiB" if units and _in_mib(field) and text.isdecimal() else text
+
+
+def _merged(fields: list[str], tables: list[list[Row]]) -> list[Row]:
+    """Join tables of the same cards, the one with most of the asked fields first."""
+    known = [table for table in tables if table]
+    known.sort(key=lambda table: -len(table[0].keys() & set(fields)))
+    cards = known[0] if known else []
+    for table in known[1:]:
+        if len(table) == len(cards) and all(map(_agree, cards, table)):
+            cards = [{**more, **card} for card, more in zip(cards, table, strict=True)]
+    return cards
+
+
+def _agree(one: Row, other: Row) -> bool:
+    both = [(one[key], other[key]) for key in _IDENTITY if key in one and key in other]
+    return all(a == b or _NONE in (a, b) for a, b in both)
+
+
+def _cards(words: list[str], out: str) -> list[Row]:
+    lines = [line[:_LONGEST_LINE] for line in islice(out.splitlines(), _MOST_LINES)]
+    if fields := _option(words, _QUERY):
+        return _queried(fields, lines)
+    if "-L" in words:
+        listed = [_LISTED.match(line) for line in lines]
+        return [dict(zip(("index", "name", "uuid"), m.groups(), strict=True)) for m in listed if m]
+    return list(_reported(lines) if "-q" in words else _drawn(lines))[:_MOST_CARDS]
+
+
+def _queried(fields: list[str], lines: list[str]) -> list[Row]:
+    """Read comma-separated values. A comma alone may be a decimal mark: first try with a space."""
+    for mark in (", ", ","):
+        split = [[cell.strip() for cell in line.split(mark)] for line in lines if line.strip()]
+        rows = [row for row in split if len(row) == len(fields)]
+        if rows and [cell.split(" [")[0] for cell in rows[0]] == fields:
+            rows = rows[1:]  # the names of the columns
+        if rows:
+            return [dict(zip(fields, row, strict=True)) for row in rows[:_MOST_CARDS]]
+    return []
+
+
+def _reported(lines: list[str]) -> Iterator[Row]:
+    """Read `nvidia-smi -q`: `key : value` lines under headings that are further out."""
+    names = {"Product Name": "name", "GPU UUID": "uuid"}
+    memory = {"Total": "memory.total", "Free": "memory.free"}
+    card: Row = {}
+    heading = ""
+    for line in lines:
+        if re.match(r"GPU [0-9A-Fa-f]+:", line):
+            if card:
+                yield card
+            card = {}
+            continue
+        key, mark, value = (part.strip() for part in line.partition(" :"))
+        if not mark:
+            heading = key
+        elif field := (memory if heading == "FB Memory Usage" else names).get(key):
+            card.setdefault(field, value)
+    if card:
+        yield card
+
+
+def _drawn(lines: list[str]) -> Iterator[Row]:
+    """Read the plain table: of each card a line with its name and bus, then one with its memory."""
+    card: Row = {}
+    for line in lines:
+        cells = [cell.split() for cell in line.split("|")[1:]]
+        if len(cells) < 3 or not cells[1]:
+            continue
+        first, second = cells[:2]
+        if len(first) > 2 and first[0].isdecimal() and ":" in second[0]:
+            if card:
+                yield card
+            card = {"index": first[0], "name": " ".join(first[1:-1])}
+        elif card and "memory.total" not in card:
+            sizes = re.fullmatch(r"[0-9]+MiB/([0-9]+)MiB", "".join(second))
+            card["memory.total"] = f"{sizes[1]} MiB" if sizes else _NONE
+    if card:
+        yield card
+
+
+# --- Windows
+
+_HOST_KEYS = {
+    "total_kib": ("total_kib", "totalvisiblememorysize"),
+    "free_kib": ("free_kib", "freephysicalmemory"),
+}
+_PROCESSOR_KEYS = {
+    "cpu": ("cpu", "name"),
+    "cores": ("cores", "numberofcores"),
+    "arch": ("arch", "architecture"),
+}
+_ADAPTER_KEYS = {
+    "name": ("name", "driverdesc"),
+    "id": ("pnpdeviceid", "pnp", "matchingdeviceid", "id"),
+    "driver": ("driverversion", "driver"),
+    "qw": ("hardwareinformation.qwmemorysize", "qwmemorysize", "qw"),
+    "dw": ("hardwareinformation.memorysize", "memorysize", "dw"),
+}
+# Keys of an adapter's entry in the registry, which outlives the adapter.
+_REGISTRY_ONLY = {"driverdesc", "matchingdeviceid", *_ADAPTER_KEYS["qw"], *_ADAPTER_KEYS["dw"]}
+
+
+def _powershell(words: list[str], near: list[Said]) -> str | None:
+    """Answer for the host or its display adapters from any objects that tell of them.
+
+    The answers have the keys of `host.WINDOWS_HOST` and `host.WINDOWS_ADAPTERS`.
+    """
+    asked = " ".join(words)
+    objects = list(islice((row for _, out in near for row in _objects(out)), _MOST_OBJECTS))
+    if "Win32_OperatingSystem" in asked:
+        answer = _host(objects)
+    elif "Win32_VideoController" in asked:
+        answer = _adapters(objects)
+    else:
+        answer = None
+    return json.dumps(answer) if answer else None
+
+
+def _objects(out: str) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a JSON document, at most two levels deep, with their keys in small."""
+    try:
+        document = json.loads(out.lstrip("\ufeff"))
+    except (ValueError, RecursionError):
+        return
+    level = [document]
+    for _ in range(3):
+        inner: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                yield {key.lower(): item for key, item in value.items()}
+                inner.extend(value.values())
+            elif isinstance(value, list):
+                inner.extend(value)
+        level = inner
+
+
+def _picked(row: dict[str, Any], keys: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
+    """Return an object under our own keys, without what it does not tell."""
+    found = {}
+    for ours, theirs in keys.items():
+        values = (row[key] for key in theirs if key in row)
+        value = next(filter(_is_plain, values), None)
+        if value is not None:
+            found[ours] = value
+    return found
+
+
+def _is_plain(value: Any) -> bool:
+    """Text, a number, or the bytes of a binary value: what a tool's answer is made of."""
+    if isinstance(value, list):
+        return len(value) <= 8 and all(isinstance(part, int) for part in value)
+    return isinstance(value, str | int | float)
+
+
+def _host(objects: list[dict[str, Any]]) -> dict[str, Any] | None:
+    systems = [found for row in objects if "total_kib" in (found := _picked(row, _HOST_KEYS))]
+    processors = [found for row in objects if "cores" in (found := _picked(row, _PROCESSOR_KEYS))]
+    return {**(processors[0] if processors else {}), **systems[0]} if systems else None
+
+
+def _adapters(objects: list[dict[str, Any]]) -> dict[str, Any] | None:
+    present, registry = [], []
+    for row in objects:
+        found = _picked(row, _ADAPTER_KEYS)
+        kept = not _REGISTRY_ONLY.isdisjoint(row)
+        if "name" in found and "id" in found and (not kept or "pnpdeviceid" in row):
+            present.append({"name": found["name"], "id": found["id"]})
+        if "name" in found and kept:
+            registry.append(found)
+    for found in registry:  # an entry that does not say which card it is: the one of its name
+        same = (shown["id"] for shown in present if shown["name"] == found["name"])
+        found.setdefault("id", next(same, None))
+    return {"present": present, "registry": registry} if present or registry else None
+
+
+_TRANSLATORS: dict[str, Callable[[list[str], list[Said]], str | None]] = {
+    "ioreg": _ioreg,
+    "nvidia-smi": _smi,
+    "powershell": _powershell,
+    "sysctl": _sysctl,
+    "system_profiler": _profiler,
+}
