@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -21,17 +20,19 @@ class ModelRequest:
 
     model: str
     ask: Ask
-    projector: Path | None = None
-    mtp: Path | None = None
+    projector: str | None = None
+    mtp: str | None = None
 
 
 def model_options(command: F) -> F:
     """Add the options that choose a model and shape its plan."""
-    path = click.Path(exists=True, dir_okay=False, path_type=Path)
     for option in reversed(
         (
             click.option(
-                "--model", "-m", metavar="NAME|PATH", help="A model of the catalog, or a GGUF file."
+                "--model",
+                "-m",
+                metavar="NAME|PATH",
+                help="A model of the catalog, or a GGUF file (for plan also hf:OWNER/REPO/FILE).",
             ),
             click.option(
                 "--quant", "-q", help="The quant, such as IQ4_XS (else the best that fits)."
@@ -57,8 +58,10 @@ def model_options(command: F) -> F:
                 show_default=True,
                 help="see: pictures. fast: draft heads instead.",
             ),
-            click.option("--projector", type=path, help="The projector's GGUF, for --model PATH."),
-            click.option("--mtp", type=path, help="The draft heads' GGUF, for --model PATH."),
+            click.option(
+                "--projector", metavar="PATH", help="The projector's GGUF, for --model PATH."
+            ),
+            click.option("--mtp", metavar="PATH", help="The draft heads' GGUF, for --model PATH."),
             click.option(
                 "--allow-paging",
                 is_flag=True,
@@ -72,7 +75,7 @@ def model_options(command: F) -> F:
 
 def take_request(options: dict[str, Any], *, demo: bool = False) -> ModelRequest:
     """Take the options of `model_options` out of a command's keyword arguments."""
-    mtp: Path | None = options.pop("mtp")
+    mtp: str | None = options.pop("mtp")
     ask = Ask(
         quant=options.pop("quant"),
         context=options.pop("ctx"),

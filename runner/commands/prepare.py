@@ -23,6 +23,7 @@ from runner.plan.place import is_split
 from runner.plan.speed import Elsewhere, Speed, estimate, share_on_disk
 from runner.plan.subject import Subject, from_model
 from runner.weights import local, own
+from runner.weights.address import is_remote
 
 # -P: a folder named `runner` where the user happens to be must not be taken for ours.
 EMBEDDED = (sys.executable, "-P", "-m", "runner.engine.embedded")
@@ -36,11 +37,15 @@ BEYOND_EMBEDDED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A plan, and where its files come from: the user's own, or the catalog's."""
+    """A plan, and where its files come from: the user's own, or the catalog's.
+
+    `far`: addresses on the network. Such a model can be planned for, and not be started.
+    """
 
     plan: Plan
     own_files: EngineFiles | None = None
     model: Model | None = None
+    far: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -62,6 +67,8 @@ class Prepared:
         """Return where the files are, or will be once they are here."""
         if self.own_files is not None:
             return self.own_files
+        if self.far:
+            return EngineFiles(Path(f"{self.plan.subject.name}.gguf"))
         at: dict[str, Path] = {}
         for file in self.wanted():
             at.setdefault(file.role, local.expected_path(file, self.plan.subject.name))
@@ -82,10 +89,16 @@ def make_plan(
         found = on_processor(found)
     own_files: EngineFiles | None = None
     model: Model | None = None
-    if _is_path(request.model):
+    far = _on_network(request)
+    if far:
+        from runner.weights.own import read_anywhere
+
+        subject = read_anywhere(request.model, request.projector, request.mtp)
+    elif _is_path(request.model):
         see = request.ask.profile is Profile.SEE
         path = Path(request.model).expanduser()
-        subject, own_files = own.read(path, request.projector, request.mtp, see=see)
+        projector, mtp = (_path(part) for part in (request.projector, request.mtp))
+        subject, own_files = own.read(path, projector, mtp, see=see)
     else:
         model = _known(request.model)
         catalogued = from_model(model)
@@ -97,7 +110,17 @@ def make_plan(
             )
         # What nobody typed need not be typed again.
         subject = catalogued if request.model else replace(catalogued, words=())
-    return Prepared(_choose(found, subject, request.ask), own_files, model)
+    return Prepared(_choose(found, subject, request.ask), own_files, model, far)
+
+
+def _on_network(request: ModelRequest) -> tuple[str, ...]:
+    """Return the files of a request that lie on the network; the model first, and only there."""
+    named = (request.model, request.projector, request.mtp)
+    return tuple(text for text in named if text and is_remote(text))
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text).expanduser() if text else None
 
 
 def _reader(machine_from: str | None) -> capture.Reader:
@@ -179,6 +202,12 @@ def bring(prepared: Prepared) -> LaunchSpec:
     """
     if not prepared.plan.fits:
         refuse(prepared)
+    if prepared.far:
+        raise Refused(
+            f"{prepared.title} is not on this disk.",
+            why=f"Only the header of {prepared.far[0]} was read, which is enough for a plan.",
+            next="Fetch the files, then name them: --model PATH",
+        )
     missing = [
         file for file in prepared.wanted() if not local.locate(file, prepared.plan.subject.name)
     ]

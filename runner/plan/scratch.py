@@ -52,7 +52,7 @@ class Costs:
     to which a quantised tensor's last row is padded, 0 for none.
     """
 
-    overhead_mib: int = 300
+    overhead_mib: int = 32
     device_mib: int = 0
     staging: bool = False
     kv_copy: str = "never"
