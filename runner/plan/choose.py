@@ -12,7 +12,7 @@ from runner.plan import reasons
 from runner.plan.ask import Ask
 from runner.plan.cache import CHECKPOINTS, Config
 from runner.plan.fixes import Fix, fixes, gains
-from runner.plan.ladder import EXTRAS, configs, shortest, variants
+from runner.plan.ladder import EXTRAS, configs, most_cache_mib, shortest, variants
 from runner.plan.launch import RunDefaults, Settings
 from runner.plan.ledger import Entry, Item, merged, total
 from runner.plan.place import WHOLE, Placement, Way, is_split, place
@@ -171,7 +171,10 @@ class _Search:
     def with_extras(self, found: _Found, *, paged: bool) -> _Found:
         """Spend up to half of the room that is left over on what saves reading prompts again."""
         keep = found.placement.held[-1].spare_bytes // 2
+        most = most_cache_mib(self.subject.geometry, found.config)
         for checkpoints, cache_ram_mib in () if paged else EXTRAS:
+            if cache_ram_mib > most:
+                continue
             config = replace(found.config, checkpoints=checkpoints, cache_ram_mib=cache_ram_mib)
             placement = self._place(found.variant, config, found.way)
             if placement.fits and placement.held[-1].spare_bytes >= keep:

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
+from runner.catalog import Geometry
 from runner.errors import UsageError
 from runner.plan.ask import Ask, Profile
-from runner.plan.cache import Config
+from runner.plan.cache import MIB, Config, kv_full_bytes, kv_sliding_bytes
 from runner.plan.launch import RunDefaults
 from runner.plan.subject import Subject, Variant
 
@@ -40,6 +41,7 @@ UBATCHES: Final = (2048, 1024, 512)
 # What room that is left over buys, in this order: a prompt cache saves reading a conversation
 # again after another one, more checkpoints after an edit. (checkpoints, cache_ram_mib)
 EXTRAS: Final = ((8, 8192), (8, 4096), (8, 2048), (8, 0))
+_CONVERSATIONS: Final = 4  # of full length; a prompt cache for more would only take memory
 
 
 def variants(subject: Subject, ask: Ask) -> tuple[Variant, ...]:
@@ -84,6 +86,12 @@ def configs(subject: Subject, ask: Ask, defaults: RunDefaults) -> Iterator[Confi
     for context, kv_type in _rungs(trained, ask):
         for ubatch in ubatches:
             yield replace(base, context=context, kv_type=kv_type, ubatch=ubatch)
+
+
+def most_cache_mib(geometry: Geometry, config: Config) -> float:
+    """Return the largest prompt cache that is worth its room."""
+    one = (kv_full_bytes(geometry, config) + kv_sliding_bytes(geometry, config)) / config.parallel
+    return _CONVERSATIONS * one / MIB
 
 
 def shortest(subject: Subject) -> Config:

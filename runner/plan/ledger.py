@@ -110,7 +110,7 @@ def ledger(subject: Subject, variant: Variant, config: Config, costs: Costs) -> 
         ),
         (
             Entry.VISION_COMPUTE,
-            vision_bytes(costs) * config.projector,
+            vision_bytes(costs, subject.vision) * config.projector,
             "scratch memory of the vision tower",
         ),
         (

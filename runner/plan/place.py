@@ -180,7 +180,7 @@ class _Shares:
         """Yield the projector and its scratch memory."""
         seeing = self.config.projector
         yield Item(Entry.PROJECTOR, self.subject.projector_bytes * seeing, "the part that sees")
-        scratch = vision_bytes(self.costs) * seeing
+        scratch = vision_bytes(self.costs, self.subject.vision) * seeing
         yield Item(Entry.VISION_COMPUTE, scratch, "scratch memory of the vision tower")
 
     def of_layers(self, begin: int, end: int, in_ram: int) -> Iterator[Item]:

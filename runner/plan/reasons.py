@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from runner.machine.facts import Machine
 from runner.plan.ask import Ask
 from runner.plan.cache import GIB, MIB, Config
-from runner.plan.ladder import RUNGS, UBATCHES, configs, variants
+from runner.plan.ladder import EXTRAS, RUNGS, UBATCHES, configs, most_cache_mib, variants
 from runner.plan.launch import RunDefaults
 from runner.plan.place import Placement, is_split
 from runner.plan.subject import Subject, Variant
@@ -131,7 +131,7 @@ class Story:
             "prompt cache",
             NOT_ASKED,
             f"{config.cache_ram_mib:,} MiB" if config.cache_ram_mib else "none",
-            "out of room left over" if config.cache_ram_mib else "no room to spare for it",
+            self._why_cache(),
         )
         if self.placement.experts_in_ram:
             yield Choice(
@@ -199,6 +199,14 @@ class Story:
         other = replace(config, context=context, kv_type=kv_type, ubatch=ubatch)
         short = self.missing(self.variant, other)
         return f"{context:,} would need {_size(short)} more" if short else "the longest that fits"
+
+    def _why_cache(self) -> str:
+        if self.config.cache_ram_mib:
+            return "out of room left over"
+        least = min(size for _, size in EXTRAS if size)
+        if most_cache_mib(self.subject.geometry, self.config) < least:
+            return "its conversations are too small to need one"
+        return "no room to spare for it"
 
     def _fullest(self) -> str:
         return min(self.placement.held, key=lambda part: part.spare_bytes).pool.name

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from runner.catalog import Geometry, Layout, Model
+from runner.plan.scratch import STEP_VISION, Vision
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,8 @@ class Variant:
 class Subject:
     """A model as the ledger sees it. `projector_bytes` and `mtp_bytes` are 0 where it has none.
 
+    `vision`: the shape of its projector, which decides how much scratch memory that takes.
+
     `sampling`: llama-server's options for it, name and value. `words`: the options that name it.
     """
 
@@ -33,6 +36,7 @@ class Subject:
     variants: tuple[Variant, ...]
     projector_bytes: int = 0
     mtp_bytes: int = 0
+    vision: Vision = STEP_VISION
     sampling: tuple[tuple[str, float], ...] = ()
     words: tuple[str, ...] = ()
 

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from runner.errors import BadFile
 from runner.plan.launch import EngineFiles
+from runner.plan.scratch import STEP_VISION, Vision
 from runner.plan.subject import Subject, Variant
 from runner.weights import local, remote
 from runner.weights.header import Header, geometry, kind, layout, read_header, weights_bytes
 from runner.weights.scan import shown
 
+_MOST_WIDE = 1 << 16  # no tower has pictures, patches or layers wider than this
 WIDTH_KEY = "clip.vision.projection_dim"
 
 
@@ -71,8 +73,24 @@ def _subject(
         geometry=replace(shape, mtp_layers=geometry(heads).mtp_layers) if heads else shape,
         variants=(variant,),
         projector_bytes=sight.file_size if sight else 0,
+        vision=_shape(sight) if sight else STEP_VISION,
         mtp_bytes=heads.file_size if heads else tensors.mtp,
         words=tuple(str(word) for flag, file in words if file for word in (flag, file)),
+    )
+
+
+def _shape(projector: Header) -> Vision:
+    """Return the shape of a vision tower; what its header leaves open is taken from Step's."""
+
+    def number(key: str, default: int) -> int:
+        value = projector.metadata.get(f"clip.vision.{key}", default)
+        return value if isinstance(value, int) and 0 < value <= _MOST_WIDE else default
+
+    return Vision(
+        image=number("image_size", STEP_VISION.image),
+        patch=number("patch_size", STEP_VISION.patch),
+        width=number("embedding_length", STEP_VISION.width),
+        feed_forward=number("feed_forward_length", STEP_VISION.feed_forward),
     )
 
 

@@ -13,10 +13,9 @@ from functools import cache
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from runner.weights.scan import TENSOR_TYPES
 from testbed import metadata, tiny_step, twin
 from testbed.geometry import HEADS_Q8_0, PROJECTOR_F16
-
-from runner.weights.scan import TENSOR_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

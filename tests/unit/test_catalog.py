@@ -85,9 +85,8 @@ def test_a_better_quant_is_a_larger_one(step):
 @pytest.mark.parametrize("name", ["Q8_0", "Q4_K_S", "IQ4_XS", "Q3_K_M", "IQ3_XXS"])
 def test_a_layout_is_that_of_the_tensors(step, name):
     # The test bed's tables give the published length of every shard to the byte.
-    from testbed import twin
-
     from runner.weights import header
+    from testbed import twin
 
     tensors, offset = [], 0
     for made in twin.QUANTS[name].apply(twin.STEP.trunk()):

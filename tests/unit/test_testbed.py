@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from gguf.constants import GGMLQuantizationType as Kind
 from gguf.gguf_reader import GGUFReader
+
 from testbed import cli, files, language, metadata, tiny_step, twin, vocabulary
 from testbed.geometry import HEADS_Q8_0
 
