@@ -14,9 +14,10 @@ from runner.plan.ladder import ORDER
 from runner.plan.launch import LaunchSpec
 from runner.plan.ledger import Entry, Item
 from runner.plan.speed import Speed
-from runner.wrap import wrapped
+from runner.wrap import columns, wrapped
 
 BAR_CELLS = 60
+NARROW = 70  # columns; below, a reason stands on a line of its own
 # One colour for each kind of memory: what is loaded, what grows with use, what is kept free.
 COLOURS = {
     Entry.WEIGHTS: "blue",
@@ -46,15 +47,16 @@ def size(count: int) -> str:
 def bar(items: tuple[Item, ...], limit: int) -> str:
     """Return the ledger as a bar; a mark shows the limit where the ledger passes it."""
     whole = max(sum(item.bytes for item in items), limit, 1)
+    width = min(BAR_CELLS, columns() - 1)
     cells: list[str] = []
     used = 0
     for item in items:
         used += item.bytes
-        upto = round(used / whole * BAR_CELLS)
+        upto = round(used / whole * width)
         cells += [click.style("█", fg=COLOURS[item.item])] * (upto - len(cells))
-    cells += [click.style("░", fg="bright_black")] * (BAR_CELLS - len(cells))
+    cells += [click.style("░", fg="bright_black")] * (width - len(cells))
     if used > limit:
-        cells.insert(round(limit / whole * BAR_CELLS), click.style("┃", fg="red", bold=True))
+        cells.insert(round(limit / whole * width), click.style("┃", fg="red", bold=True))
     return "".join(cells)
 
 
@@ -91,11 +93,15 @@ def plan_text(plan: Plan, spec: LaunchSpec, speed: Speed | None = None) -> str:
         lines += [wrapped(f"- {reason}", 2) for reason in plan.reasons]
     if speed:
         lines += ["", *(wrapped(line, 0) for line in speed_lines(speed))]
+        if c.mtp:
+            lines.append("Draft heads make writing faster than that; the text decides by how much.")
         if speed.warning:
             lines.append(click.style(wrapped(f"Slow: {speed.warning}", 0), fg="yellow"))
-    if plan.machine.warnings:
-        warnings = (wrapped(f"! {warning}", 2) for warning in plan.machine.warnings)
-        lines += ["", *(click.style(warning, fg="yellow") for warning in warnings)]
+    warnings = [f"! {warning}" for warning in (*plan.warnings, *plan.machine.warnings)]
+    if plan.machine.unknown:
+        warnings.append(f"? not known: {', '.join(plan.machine.unknown)}")
+    if warnings:
+        lines += ["", *(click.style(wrapped(text, 2), fg="yellow") for text in warnings)]
     if plan.fixes:
         head = "What the host could give:" if plan.fits else "What would help, the cheapest first:"
         lines += ["", head]
@@ -152,12 +158,15 @@ def _table(plan: Plan) -> list[str]:
     rows = [("", "asked", "planned", "why")]
     rows += [(c.what, c.asked, c.planned, c.why) for c in plan.choices]
     wide = [max(len(row[column]) for row in rows) + 2 for column in range(3)]
-    lines = []
+    narrow = columns() < NARROW
+    lines: list[str] = []
     for *texts, why in rows:
         row = "".join(text.ljust(width) for text, width in zip(texts, wide, strict=True))
-        lines.append(wrapped(row + why, sum(wide)))
+        text = f"{row.rstrip()}\n    {why}" if narrow and lines else row + why
+        lines.append(wrapped(text, 4 if narrow else sum(wide)))
     lines[0] = click.style(lines[0], dim=True)
-    return [*lines, "", f"When memory is short, this gives way, in this order: {', '.join(ORDER)}."]
+    order = f"When memory is short, this gives way, in this order: {', '.join(ORDER)}."
+    return [*lines, "", wrapped(order, 0)]
 
 
 def machine_text(machine: Machine) -> str:

@@ -7,6 +7,13 @@ import textwrap
 LEAST = 40  # a narrower terminal gets its lines broken anyhow
 
 
+def columns() -> int:
+    """Return the terminal's width; what goes elsewhere has room for anything."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return 1000
+    return max(LEAST, shutil.get_terminal_size().columns)
+
+
 def wrapped(text: str, indent: int, *, err: bool = False) -> str:
     """Return `text` fitted to the terminal, further lines indented by `indent` columns.
 

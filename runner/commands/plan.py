@@ -1,5 +1,6 @@
 """`steprun plan`: what would run here, byte by byte, and why."""
 
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -24,7 +25,11 @@ from runner.plan.report import to_json
 def plan(*, machine_from: str | None, as_json: bool, **options: Any) -> int:
     """Show what would run here and why. Exits 3 where it would not fit."""
     prepared = make_plan(take_request(options), machine_from)
-    spec = launch_line(prepared) if prepared.plan.fits else LaunchSpec(())
+    spec = LaunchSpec(())
+    if prepared.plan.fits:
+        line = launch_line(prepared)
+        # Its default port has changed between builds.
+        spec = replace(line, argv=(*line.argv, "--host", "127.0.0.1", "--port", "8080"))
     speed = expected_speed(prepared.plan)
     if as_json:
         output.emit_json(to_json(prepared.plan, spec, speed))

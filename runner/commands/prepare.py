@@ -12,7 +12,7 @@ from runner.catalog import Model, ModelFile
 from runner.commands.options import ModelRequest
 from runner.engine import recipe
 from runner.engine.flags import FLAGS
-from runner.errors import Refused
+from runner.errors import Refused, UsageError
 from runner.machine import capture
 from runner.machine.facts import Backend, Machine, Platform, as_it_is_now, on_processor
 from runner.machine.probe import detect
@@ -90,6 +90,12 @@ def make_plan(
     own_files: EngineFiles | None = None
     model: Model | None = None
     far = _on_network(request)
+    if (request.projector or request.mtp) and not (far or _is_path(request.model)):
+        raise UsageError(
+            "--projector and --mtp go with a model of your own.",
+            why="A model of the catalog has its own, which --profile chooses between.",
+            next="Name the model's file too: --model PATH",
+        )
     if far:
         from runner.weights.own import read_anywhere
 
@@ -161,8 +167,9 @@ def expected_speed(plan: Plan) -> Speed | None:
         return None
     on_disk = _share_on_disk(plan)
     away = Elsewhere(max(0.0, plan.placement.experts_share - on_disk), on_disk)
+    used = tuple(d for d, n in zip(plan.machine.devices, plan.placement.layers, strict=False) if n)
     return estimate(
-        plan.machine,
+        replace(plan.machine, devices=used) if used else plan.machine,
         plan.subject.geometry,
         plan.variant,
         plan.config,

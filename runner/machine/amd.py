@@ -5,7 +5,7 @@ Windows is in `amd_windows`.
 
 import re
 
-from runner.machine import amdgpu, strix
+from runner.machine import amdgpu, engine_view, strix, wsl
 from runner.machine.capture import Reader
 from runner.machine.cards import LEAST_BYTES, discrete, too_small
 from runner.machine.facts import Backend, Device, Machine, Platform
@@ -27,7 +27,7 @@ def probe(reader: Reader, host: Host, notes: Notes) -> Machine | None:
     seen = display_ids(reader, host.os) or []
     node = next((node for node in nodes if node.gfx == strix.GFX), None)
     card = next((card for card in cards if card.pci == strix.PCI), None)
-    if node or card or strix.PCI in seen:
+    if node or card or strix.PCI in seen or _is_strix(reader, host):
         left = [other.name for other in cards if other is not card and _is_large(other)]
         notes.warnings.extend(f"{name} is not counted: a plan is for one of them." for name in left)
         return strix.machine(reader, host, (card, node), notes)
@@ -44,6 +44,15 @@ def probe(reader: Reader, host: Host, notes: Notes) -> Machine | None:
         return None
     amdgpu.check_rights(reader, None, notes)
     return _discrete(reader, host, large)
+
+
+def _is_strix(reader: Reader, host: Host) -> bool:
+    """Whether the processor's name or an engine says so, where the drivers tell nothing."""
+    if wsl.inside(reader, host):
+        return False
+    listed = engine_view.lists(reader, {Backend.VULKAN, Backend.ROCM})
+    names = (host.cpu, *(device.name for device in listed))
+    return any(map(strix.SIGNS.search, names))
 
 
 def _is_large(card: amdgpu.Card) -> bool:

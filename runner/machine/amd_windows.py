@@ -142,6 +142,11 @@ def _heaps(carve_out: int, visible: int, driver: tuple[int, ...]) -> tuple[int, 
                 return int(total * GIB), (
                     f"graphics memory with a carve-out of {dedicated} GiB, measured (unsloth 10418)"
                 )
+    if not carve_out:
+        # It does not follow from the RAM that Windows sees: 64 GiB may be half, or all there is.
+        return int(visible * _SHARE_OF_RAM), (
+            f"{_SHARE_OF_RAM:.0%} of the RAM that Windows sees; the carve-out is unknown"
+        )
     return carve_out + int(visible * _SHARE_OF_RAM), (
         f"carve-out of {gib(carve_out)} and {_SHARE_OF_RAM:.0%} of RAM; not measured for this size"
     )

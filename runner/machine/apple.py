@@ -72,10 +72,19 @@ def probe(reader: Reader, host: Host, notes: Notes) -> Machine | None:
     cores = _gpu_cores(reader)
     if cores is None:
         notes.unknown.append("GPU cores")
-    if wired and host.memory_bytes and wired > host.memory_bytes - _LEAST_REST_BYTES:
+    most = _most_wired(host.memory_bytes)
+    if wired and host.memory_bytes and wired > most:
         notes.warnings.append(
             f"iogpu.wired_limit_mb leaves macOS {gib(max(0, host.memory_bytes - wired))}; "
-            f"below {gib(_LEAST_REST_BYTES)} it may panic under load."
+            f"below {gib(host.memory_bytes - most)} it may panic under load."
+        )
+        notes.advice.append(
+            Advice(
+                "Give macOS its memory back",
+                f"sudo sysctl iogpu.wired_limit_mb={most // MIB}",
+                f"sudo sysctl iogpu.wired_limit_mb={wired // MIB}",
+                limit,
+            )
         )
     if clean(said(reader, "sysctl", "-n", "sysctl.proc_translated")) == "1":
         notes.warnings.append("This Python is for Intel and runs under Rosetta: use one for arm64.")
@@ -101,6 +110,7 @@ def probe(reader: Reader, host: Host, notes: Notes) -> Machine | None:
 
 def _macos_version(reader: Reader, notes: Notes) -> int:
     text = clean(said(reader, "sysctl", "-n", "kern.osproductversion"))
+    text = text or clean(said(reader, "sw_vers", "-productVersion"))
     version = count(text.partition(".")[0], 98)
     if version is None:
         notes.unknown.append("macOS version")
@@ -110,7 +120,13 @@ def _macos_version(reader: Reader, notes: Notes) -> int:
 def _working_set(memory: int, wired: int | None, version: int) -> tuple[int, str]:
     """Return Metal's working set in bytes, and where the figure comes from."""
     if wired:
-        return (min(wired, memory) if memory else wired), "iogpu.wired_limit_mb, set by hand"
+        most = _most_wired(memory)
+        if memory and wired > most:
+            return (
+                most,
+                f"iogpu.wired_limit_mb leaves macOS too little: all but {gib(memory - most)}",
+            )
+        return wired, "iogpu.wired_limit_mb, set by hand"
     if not memory:
         return 0, "unknown: hw.memsize gave no answer"
     known = [p for p in _POINTS if p.first_macos <= version <= p.last_macos]
@@ -127,6 +143,11 @@ def _working_set(memory: int, wired: int | None, version: int) -> tuple[int, str
         f"Metal's default working set, taken as {float(share):.0%} of RAM "
         f"from Macs of {points}: no measurement for this size"
     )
+
+
+def _most_wired(memory: int) -> int:
+    """Return the most that may be wired: macOS needs 13 GiB, and of a small Mac a third."""
+    return memory - min(_LEAST_REST_BYTES, memory // 3)
 
 
 def _gpu_cores(reader: Reader) -> int | None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from runner.errors import BadFile
+from runner.errors import BadFile, UsageError
 from runner.files import write_private
 from runner.machine import replay
 from runner.machine.scrub import Scrubber
@@ -202,13 +202,20 @@ def save(capture: Capture, path: Path) -> None:
 
 
 def load(path: Path) -> Capture:
-    """Read a capture that anybody may have written; raise `BadFile` for anything else."""
+    """Read a capture that anybody may have written.
+
+    Raises `BadFile` for anything else, and `UsageError` where there is nothing to read.
+    """
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_CAPTURE_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         why = getattr(error, "strerror", None) or str(error)
-        raise BadFile(f"The capture {path} cannot be read.", why=f"{why}.") from error
+        raise UsageError(
+            f"The capture {path} cannot be read.",
+            why=f"{why}.",
+            next="Check the path; `steprun machine --known` lists the machines known by name.",
+        ) from error
     return parse(raw)
 
 

@@ -5,12 +5,13 @@ So its totals count, up to what the computer cannot exceed (`Machine.ceiling_byt
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from runner.machine import cards
+from runner.machine.capture import Reader
 from runner.machine.facts import Backend, Device, Machine, Platform
-from runner.machine.read import MIB, clean, gib
+from runner.machine.read import MIB, clean, gib, said
 from runner.machine.vulkan_info import NO_DEVICE
 
 COMMAND = ("llama-server", "--list-devices")
@@ -86,6 +87,11 @@ def parse(listing: str | None) -> tuple[Listed, ...] | None:
         for match in found
         if int(match[3]) and not NO_DEVICE.search(match[2])
     )
+
+
+def lists(reader: Reader, backends: Collection[Backend]) -> tuple[Listed, ...]:
+    """Return what an engine on the PATH lists of these backends, where the drivers are silent."""
+    return tuple(d for d in parse(said(reader, *COMMAND)) or () if d.backend in backends)
 
 
 def apply(machine: Machine, listing: str | None, engine: str = ON_PATH) -> Machine:

@@ -40,6 +40,7 @@ class Device:
 
     `uuid` tells cards apart for certain, as their numbers depend on who counts. `cores` counts GPU
     cores (Apple) or compute units (AMD): one chip name may stand for two memory bandwidths.
+    `index`: the driver's own number, by slot.
     `engine_name` is what an engine that was asked calls it (`CUDA0`), as its `--device` takes it.
     """
 
@@ -50,6 +51,7 @@ class Device:
     uuid: str = ""
     cores: int | None = None
     engine_name: str = ""
+    index: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,8 @@ def on_processor(machine: Machine) -> Machine:
     Only main memory counts then: a carve-out or a card's own memory is out of reach, and a plan
     made for them would freeze the machine.
     """
+    if machine.backend is Backend.CPU:
+        return machine
     room = machine.available_bytes or 0
     limit = min(room, machine.limit_bytes) if machine.unified else room
     return replace(

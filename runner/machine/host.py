@@ -148,13 +148,23 @@ def _linux_displays(reader: Reader) -> list[str] | None:
     paths = reader.glob("/sys/bus/pci/devices/*/uevent")
     events = [pairs(reader.file(path), "=") for path in paths]
     if not events:
-        return None
+        return _lspci_displays(reader)
     # Class 03xxxx is a display controller; the kernel prints it without the leading zero.
     return [
         clean(event.get("PCI_ID")).lower()
         for event in events
         if re.fullmatch("0?3[0-9A-F]{4}", event.get("PCI_CLASS", ""))
     ]
+
+
+def _lspci_displays(reader: Reader) -> list[str] | None:
+    """Ask lspci, where sysfs is not to be seen: some containers."""
+    answer = said(reader, "lspci", "-nn")
+    if answer is None:
+        return None
+    lines = [line for line in answer.splitlines() if re.search(r"\[03[0-9a-f]{2}\]", line)]
+    found = (re.search(r"\[([0-9a-f]{4}:[0-9a-f]{4})\]", line) for line in lines)
+    return [match[1] for match in found if match]
 
 
 def _windows_displays(reader: Reader) -> list[str] | None:
@@ -175,6 +185,8 @@ def _linux(reader: Reader, arch: str) -> Host:
     processor = pairs(cpuinfo)
     total = size(meminfo.get("MemTotal"), KIB) or 0
     available, source = size(meminfo.get("MemAvailable"), KIB), "MemAvailable"
+    if available is None:  # a kernel before 3.14, or a capture by hand: less, and never more
+        available, source = size(meminfo.get("MemFree"), KIB), "MemFree"
     room = cgroup.room(reader)
     if room is not None and (available is None or room < available):
         available, source = room, "the memory limit of this control group"

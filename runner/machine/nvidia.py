@@ -8,7 +8,7 @@ translation with its processor and yet has real memory of its own.
 import re
 from dataclasses import dataclass, replace
 
-from runner.machine import wsl
+from runner.machine import engine_view, wsl
 from runner.machine.capture import Reader
 from runner.machine.cards import LEAST_BYTES, discrete, too_small
 from runner.machine.facts import Advice, Backend, Device, Machine, Platform
@@ -100,6 +100,7 @@ class _Card:
     total: int | None
     free: int | None
     capability: str
+    index: int = 0  # as nvidia-smi counts: by slot
 
 
 def probe(reader: Reader, host: Host, notes: Notes) -> Machine | None:
@@ -110,6 +111,8 @@ def probe(reader: Reader, host: Host, notes: Notes) -> Machine | None:
     seen = display_ids(reader, host.os)
     if cards is None:
         _tell_silence(reader, host, seen, notes)
+        listed = engine_view.lists(reader, {Backend.CUDA})
+        cards = [_Card(d.name, "", d.total, d.free, "") for d in listed] or None
     shared = _shared(reader, cards or [], seen or [])
     if shared:
         return _unified(reader, host, (shared, cards or []), notes)
@@ -125,7 +128,7 @@ def _cards(reader: Reader) -> list[_Card] | None:
         split = [[clean(part) for part in line.split(", ")] for line in lines]
         found = [dict(zip(fields, row, strict=True)) for row in split if len(row) == len(fields)]
         if found:
-            return [_card(row) for row in found]
+            return [replace(_card(row), index=index) for index, row in enumerate(found)]
     return None
 
 
@@ -258,6 +261,9 @@ def _discrete(reader: Reader, host: Host, cards: list[_Card], notes: Notes) -> M
             chosen.append(replace(card, total=None, free=None))
         elif card.total is None:
             notes.unknown.append(f"memory of {card.name}")
+            notes.warnings.append(
+                f"{card.name} is here, but its memory cannot be read: it is planned without."
+            )
         elif card.total < LEAST_BYTES:
             notes.warnings.append(too_small(card.name, card.total))
         else:
@@ -274,5 +280,7 @@ def _discrete(reader: Reader, host: Host, cards: list[_Card], notes: Notes) -> M
     if super_chips and host.available_bytes is not None and host.memory_bytes > own:
         # The system counts a superchip's own memory among its RAM (it is a NUMA node).
         host = replace(host, available_bytes=max(0, host.available_bytes - own))
-    devices = [Device(c.name, Backend.CUDA, c.total, c.free, c.uuid) for c in chosen]
+    # The largest first: the first card also takes the projector and its scratch memory.
+    chosen.sort(key=lambda card: -(card.total or 0))
+    devices = [Device(c.name, Backend.CUDA, c.total, c.free, c.uuid, index=c.index) for c in chosen]
     return discrete(host, Platform.CUDA, Backend.CUDA, devices, "as nvidia-smi reports it")

@@ -77,6 +77,15 @@ def _sysctl_value(key: str, near: list[Said]) -> str | None:
     return None
 
 
+def _sw_vers(words: list[str], near: list[Said]) -> str | None:
+    """Answer `sw_vers -productVersion` from the whole output."""
+    for _, out in near:
+        match = re.search(r"^ProductVersion:[ \t]*([0-9.]{1,20})$", out, re.MULTILINE)
+        if match and words == ["-productVersion"]:
+            return f"{match[1]}\n"
+    return None
+
+
 def _ioreg(words: list[str], near: list[Said]) -> str | None:
     """Answer for the GPU's entry from any listing that holds it."""
     if "AGXAccelerator" not in words:
@@ -307,6 +316,7 @@ _TRANSLATORS: dict[str, Callable[[list[str], list[Said]], str | None]] = {
     "ioreg": _ioreg,
     "nvidia-smi": _smi,
     "powershell": _powershell,
+    "sw_vers": _sw_vers,
     "sysctl": _sysctl,
     "system_profiler": _profiler,
 }

@@ -13,6 +13,7 @@ from runner.machine.read import GIB, MIB, clean, gib, said, size
 # (1150, 1152 and 1103 are smaller chips).
 PCI = "1002:1586"
 GFX = "110501"
+SIGNS = re.compile(r"RYZEN AI MAX|\b80[456]0S\b|gfx1151|STRIX.HALO", re.IGNORECASE)
 NAMES = {40: "Radeon 8060S", 32: "Radeon 8050S", 16: "Radeon 8040S"}  # by compute units
 # The largest that AMD specifies for the chip; a carve-out that makes it more is not believed.
 MOST_MEMORY_BYTES = 128 * GIB

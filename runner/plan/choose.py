@@ -7,12 +7,12 @@ would lie. The first candidate that has room is taken.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from runner.machine.facts import Backend, Device, Machine
+from runner.machine.facts import Backend, Device, Machine, on_processor
 from runner.plan import reasons
 from runner.plan.ask import Ask
 from runner.plan.cache import CHECKPOINTS, Config
 from runner.plan.fixes import Fix, fixes, gains
-from runner.plan.ladder import EXTRAS, configs, most_cache_mib, shortest, variants
+from runner.plan.ladder import EXTRAS, RUNGS, configs, most_cache_mib, variants
 from runner.plan.launch import RunDefaults, Settings
 from runner.plan.ledger import Entry, Item, merged, total
 from runner.plan.place import WHOLE, Placement, Way, is_split, place
@@ -47,6 +47,7 @@ class Plan:
     reasons: tuple[str, ...]
     choices: tuple[Choice, ...] = ()
     fixes: tuple[Fix, ...] = ()
+    warnings: tuple[str, ...] = ()
     paged: bool = False
 
     @property
@@ -96,6 +97,9 @@ def choose(machine: Machine, subject: Subject, ask: Ask, defaults: RunDefaults) 
     search = _Search(machine, subject, defaults)
     found, paged = search.best(ask), False
     if found is None and ask.allow_paging:
+        # Only the processor can work from a mapping that is larger than a shared memory.
+        machine = machine if is_split(machine) else on_processor(machine)
+        search = _Search(machine, subject, defaults)
         found = search.paging(ask)
         paged = found is not None
     if found is None:
@@ -111,8 +115,9 @@ def choose(machine: Machine, subject: Subject, ask: Ask, defaults: RunDefaults) 
         placement=found.placement,
         settings=_settings(machine, subject, found, defaults, paged=paged),
         reasons=tuple(story.reasons(paged=paged)),
-        choices=tuple(story.choices(defaults)),
+        choices=tuple(story.choices(defaults, paged=paged)),
         fixes=tuple(gains(machine, ask, search.fitting)),
+        warnings=tuple(story.warnings(paged=paged)),
         paged=paged,
     )
 
@@ -145,8 +150,12 @@ class _Search:
     def paging(self, ask: Ask) -> _Found | None:
         """Return what can run with its weights on the disk.
 
-        The less there is to read again and again, the better: the smallest quant first.
+        The less there is to read again and again, the better: the smallest quant first, and no
+        longer a context than was asked for, as the caches push weights out of memory.
         """
+        context = min(rung[0] for rung in RUNGS)
+        trained = self.subject.geometry.context_length or context
+        ask = replace(ask, context=ask.context or min(context, trained))
         tried = sorted(variants(self.subject, ask), key=lambda v: v.weights_bytes)
         return self.first(tried, ask, replace(_ALL_BUT_LAYERS, paging=True))
 
@@ -199,7 +208,7 @@ class _Search:
             settings=_settings(self.machine, self.subject, found, self.defaults, paged=False),
             reasons=(story.too_large(),),
             choices=tuple(story.choices(self.defaults)),
-            fixes=tuple(fixes(self.machine, self.subject, ask, self.fitting, self._smallest())),
+            fixes=tuple(fixes(self.machine, self.subject, ask, self.fitting, self._smallest(ask))),
         )
 
     def story(self, ask: Ask, found: _Found) -> reasons.Story:
@@ -228,13 +237,13 @@ class _Search:
         found = search.best(ask) or (search.paging(ask) if ask.allow_paging else None)
         return (found.variant, found.config) if found else None
 
-    def _smallest(self) -> int:
-        """Return what the least that is worth having takes in one memory, reserve included."""
-        least = shortest(self.subject)
+    def _smallest(self, ask: Ask) -> int:
+        """Return what the least of all that was asked for takes in one memory, with the reserve."""
         one = replace(self.machine, unified=True)
+        *_, least = configs(self.subject, ask, self.defaults)
         return min(
             total(place(one, self.subject, variant, least, costs=self.defaults.costs).items)
-            for variant in variants(self.subject, Ask())
+            for variant in variants(self.subject, ask)
         )
 
     def _place(self, variant: Variant, config: Config, way: Way) -> Placement:
@@ -287,11 +296,14 @@ def _settings(
 
 
 def _cards(machine: Machine, placement: Placement) -> tuple[str, ...]:
-    """Return the UUIDs of the cards that take layers; none unless every one has its own."""
+    """Return the cards that take layers: their UUIDs, or where one has none their numbers."""
     if machine.backend is not Backend.CUDA or not placement.layers:
         return ()
-    uuids = tuple(device.uuid for device in _used(machine, placement))
-    return uuids if all(uuids) and len(set(uuids)) == len(uuids) else ()
+    used = _used(machine, placement)
+    uuids = tuple(device.uuid for device in used)
+    if all(uuids) and len(set(uuids)) == len(uuids):
+        return uuids
+    return tuple(str(d.index) for d in used if d.index is not None)
 
 
 def _devices(machine: Machine, placement: Placement) -> tuple[str, ...]:

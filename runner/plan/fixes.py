@@ -46,11 +46,11 @@ def fixes(
     fast = replace(ask, profile=Profile.FAST)
     if ask.profile is Profile.SEE and subject.projector_bytes and search(fast):
         yield _fix("Without pictures it fits.", subject, fast)
-    yield from gains(machine, ask, search)
+    yield from gains(machine, ask, search, enough=True)
     yield Fix(
-        "The nearest that would fit is a machine that gives an engine "
-        f"{least_bytes / GIB:.0f} GiB or more. What one would run:",
-        "steprun plan --machine dgx-spark",
+        f"It takes a machine that gives an engine {least_bytes / GIB:.0f} GiB or more. Those that "
+        "steprun knows, for plan --machine NAME:",
+        "steprun machine --known",
     )
     paging = replace(ask, allow_paging=True)
     if machine.platform is Platform.CPU and not ask.allow_paging and search(paging):
@@ -68,11 +68,16 @@ def _fix(what: str, subject: Subject, ask: Ask) -> Fix:
     return Fix(what, command, ask=ask)
 
 
-def gains(machine: Machine, ask: Ask, search: Search) -> Iterator[Fix]:
-    """Yield what changes to the host would give, each with its undo."""
+def gains(machine: Machine, ask: Ask, search: Search, *, enough: bool = False) -> Iterator[Fix]:
+    """Yield what changes to the host would give, each with its undo.
+
+    `enough`: leave out those of which it is known that nothing would fit even then.
+    """
     for advice in machine.advice:
+        found = search(ask, advice.limit_after) if advice.limit_after else None
         then = ""
-        if advice.limit_after and (found := search(ask, advice.limit_after)):
+        if found and advice.limit_after != machine.limit_bytes:
             variant, config = found
             then = f" - {variant.name} at {config.context:,} tokens would fit then"
-        yield Fix(advice.what + then, advice.command, advice.undo)
+        if found or not (enough and advice.limit_after):
+            yield Fix(advice.what + then, advice.command, advice.undo)

@@ -47,20 +47,29 @@ _CONVERSATIONS: Final = 4  # of full length; a prompt cache for more would only 
 def variants(subject: Subject, ask: Ask) -> tuple[Variant, ...]:
     """Return the quants to try, best first. UsageError for one that does not exist."""
     if ask.quant is not None:
-        named = [v for v in subject.variants if v.name.lower() == ask.quant.lower()]
-        if not named:
-            raise UsageError(
-                f"{subject.name} has no quant {ask.quant}.",
-                why=f"It comes as {', '.join(v.name for v in subject.variants)}.",
-                next="See: steprun models",
-            )
-        return tuple(named)
+        by_name = {v.name.lower(): v for v in subject.variants}
+        named = by_name.get(ask.quant.strip().lower())
+        if named is None:
+            raise _no_quant(subject, ask.quant)
+        return (named,)
     auto = [v for v in subject.variants if v.auto]
     if not auto:
         raise UsageError(
             f"{subject.name} has no quant that could be chosen.", next="See: steprun models"
         )
     return tuple(sorted(auto, key=lambda v: (-v.quality, v.weights_bytes)))
+
+
+def _no_quant(subject: Subject, name: str) -> UsageError:
+    from difflib import get_close_matches  # noqa: PLC0415 - 4 ms, and only an error needs it
+
+    names = [v.name for v in subject.variants]
+    near = get_close_matches(name.strip().upper(), names)
+    return UsageError(
+        f"{subject.name} has no quant {name!r}.",
+        why=f"It comes as {', '.join(names)}.",
+        next=f"Did you mean {' or '.join(near)}?" if near else "See: steprun models",
+    )
 
 
 def configs(subject: Subject, ask: Ask, defaults: RunDefaults) -> Iterator[Config]:
@@ -92,15 +101,6 @@ def most_cache_mib(geometry: Geometry, config: Config) -> float:
     """Return the largest prompt cache that is worth its room."""
     one = (kv_full_bytes(geometry, config) + kv_sliding_bytes(geometry, config)) / config.parallel
     return _CONVERSATIONS * one / MIB
-
-
-def shortest(subject: Subject) -> Config:
-    """Return the least that is worth having of a model: its shortest rung."""
-    context, kv_type = RUNGS[-1]
-    trained = subject.geometry.context_length
-    return Config(
-        min(context, trained or context), kv_type, projector=bool(subject.projector_bytes)
-    )
 
 
 def _rungs(trained: int, ask: Ask) -> Iterator[tuple[int, str]]:

@@ -40,8 +40,8 @@ class Settings:
     `threads` is 0 where the accelerator does the work. `mtp_tokens`: draft length, 0 for none.
     `layers`: how many each of several cards takes. `experts_in_ram`: of how many layers, from the
     first, the routed experts stay in main memory; `sight_in_ram`: whether the projector does.
-    `cards`: their UUIDs, in the order of `layers`; `devices`: what the engine calls them, where
-    they have no UUID that it knows.
+    `cards`: their UUIDs or numbers, in the order of `layers`; `devices`: what the engine calls
+    them, where it does not go by those.
     """
 
     context: int
@@ -133,8 +133,12 @@ def launch(
         if files.mtp:
             wanted.append(("--spec-draft-model", str(files.mtp)))
     argv = tuple(word for words in wanted if words and words[0] in flags for word in words)
-    # CUDA counts cards by speed, nvidia-smi by slot: names leave no doubt, and keep the order.
-    env = (("CUDA_VISIBLE_DEVICES", ",".join(s.cards)),) if s.cards else ()
+    # CUDA counts cards by speed, nvidia-smi by slot: this leaves no doubt, and keeps the order.
+    env = (
+        (("CUDA_DEVICE_ORDER", "PCI_BUS_ID"), ("CUDA_VISIBLE_DEVICES", ",".join(s.cards)))
+        if s.cards
+        else ()
+    )
     return LaunchSpec(argv, total_bytes, env)
 
 

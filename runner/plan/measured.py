@@ -49,6 +49,11 @@ class Run:
         return self.rows[0].machine
 
     @property
+    def weights_bytes(self) -> int:
+        """The quant's size."""
+        return self.rows[0].weights_bytes
+
+    @property
     def quant(self) -> str:
         """The quant's name."""
         return self.rows[0].quant

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from runner.machine.facts import Machine
+from runner.machine.facts import Backend, Machine, Platform
 from runner.plan.ask import Ask
 from runner.plan.cache import GIB, MIB, Config
 from runner.plan.ladder import EXTRAS, RUNGS, UBATCHES, configs, most_cache_mib, variants
 from runner.plan.launch import RunDefaults
+from runner.plan.ledger import Entry, total
 from runner.plan.place import Placement, is_split
 from runner.plan.subject import Subject, Variant
 
@@ -42,10 +43,10 @@ class Story:
         """Say in sentences why this was chosen."""
         ask, config, variant = self.ask, self.config, self.variant
         better = self._better()
-        if paged:
-            yield (
-                f"Nothing fits; {variant.name} has the least to read from the disk again and again."
-            )
+        if paged and ask.quant:
+            yield f"{variant.name} was asked for, and stays on the disk: it does not fit."
+        elif paged:
+            yield f"Nothing fits; {variant.name} has the least to read from the disk all the time."
         elif better:
             names = ", ".join(v.name for v in better)
             yield f"{names} would not fit; {variant.name} is the best that does."
@@ -68,6 +69,21 @@ class Story:
         elif config.projector and self.subject.mtp_bytes:
             yield "Profile see: pictures, no draft heads (--profile fast for the reverse)."
 
+    def warnings(self, *, paged: bool) -> Iterator[str]:
+        """Say what is true of this moment only, or easily overlooked."""
+        machine = self.machine
+        if machine.backend is Backend.CPU and machine.platform is not Platform.CPU:
+            yield f"The processor would do all the work here, not {machine.name}."
+        if paged:
+            return
+        for part, free in zip(self.placement.held, _free(machine), strict=False):
+            needed = total(i for i in part.items if i.item is not Entry.RESERVE)
+            if free is not None and free < needed:
+                yield (
+                    f"Not at this moment: {needed / GIB:.1f} GiB are needed of "
+                    f"{part.pool.name}, and {free / GIB:.1f} GiB are free. Close other programs."
+                )
+
     def too_large(self) -> str:
         """Say in one sentence why nothing fits."""
         missing = -self.placement.spare_bytes
@@ -84,21 +100,20 @@ class Story:
             "little."
         )
 
-    def choices(self, defaults: RunDefaults) -> Iterator[Choice]:
+    def choices(self, defaults: RunDefaults, *, paged: bool = False) -> Iterator[Choice]:
         """Yield the table's rows, in the order in which things give way, the last first."""
         ask, config = self.ask, self.config
-        better = self._better()
         yield Choice(
             "quant",
             ask.quant or NOT_ASKED,
             self.variant.name,
-            "; ".join(map(self._why_not, better)) or "the best there is",
+            "as asked" if ask.quant else "; ".join(self._whys_not(paged)) or "the best there is",
         )
         yield Choice(
             "context",
             f"{ask.context:,}" if ask.context else NOT_ASKED,
             f"{config.context:,}",
-            "as asked" if ask.context else self._why_context(),
+            "as asked" if ask.context else self._why_context(paged=paged),
         )
         yield Choice(
             "cache type",
@@ -179,15 +194,23 @@ class Story:
         tried = variants(self.subject, self.ask)
         return list(tried[: tried.index(self.variant)])
 
+    def _whys_not(self, paged: bool) -> Iterator[str]:  # noqa: FBT001
+        if paged:
+            yield "the least to read from the disk all the time"
+        else:
+            yield from map(self._why_not, self._better())
+
     def _why_not(self, better: Variant) -> str:
         """Say by how much a better quant misses, with the least that may be asked of it."""
         *_, least = configs(self.subject, self.ask, RunDefaults(ubatch=min(UBATCHES)))
         short = self.missing(better, least)
         if short:
-            return f"{better.name} is {short / GIB:.1f} GiB too large"
+            return f"{better.name} is {short / GIB:.1f} GiB too large{self._where()}"
         return f"{better.name} would be slow: too much of it in main memory"
 
-    def _why_context(self) -> str:
+    def _why_context(self, *, paged: bool) -> str:
+        if paged:
+            return "short: its cache takes memory that weights could stay in"
         config = self.config
         longer = [rung for rung in RUNGS if rung[0] > config.context]
         longer = [rung for rung in longer if rung[0] <= self.subject.geometry.context_length]
@@ -198,7 +221,17 @@ class Story:
         ubatch = self.ask.ubatch or min(UBATCHES)
         other = replace(config, context=context, kv_type=kv_type, ubatch=ubatch)
         short = self.missing(self.variant, other)
-        return f"{context:,} would need {_size(short)} more" if short else "the longest that fits"
+        if not short:
+            return "the longest that fits"
+        return f"{context:,} would need {_size(short)} more{self._where()}"
+
+    def _where(self) -> str:
+        """Say which way of lying was meant, where there are several."""
+        if not is_split(self.machine):
+            return ""
+        if not self.placement.experts_in_ram:
+            return " on the cards alone"
+        return "" if self.placement.sight_in_ram else " with the projector on a card"
 
     def _why_cache(self) -> str:
         if self.config.cache_ram_mib:
@@ -210,6 +243,13 @@ class Story:
 
     def _fullest(self) -> str:
         return min(self.placement.held, key=lambda part: part.spare_bytes).pool.name
+
+
+def _free(machine: Machine) -> tuple[int | None, ...]:
+    """Return what is free now of each memory, in the order of the plan's; None if unknown."""
+    if is_split(machine):
+        return tuple(device.free_bytes for device in machine.devices)
+    return (machine.available_bytes,)
 
 
 def _size(count: int) -> str:

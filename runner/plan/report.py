@@ -20,6 +20,7 @@ def to_json(plan: Plan, spec: LaunchSpec, speed: Speed | None = None) -> dict[st
     return {
         "schema": "steprun.plan/1",
         "verdict": "fits" if plan.fits else "refused",
+        "paged": plan.paged,
         "machine": {
             "platform": str(machine.platform),
             "name": machine.name,
@@ -38,6 +39,7 @@ def to_json(plan: Plan, spec: LaunchSpec, speed: Speed | None = None) -> dict[st
         "limit_bytes": plan.limit_bytes,
         "limit_source": plan.limit_source,
         "total_bytes": plan.total_bytes,
+        "missing_bytes": max(0, -plan.placement.spare_bytes),
         "ledger": [_item(item) for item in plan.items],
         "memories": [
             {
@@ -57,7 +59,8 @@ def to_json(plan: Plan, spec: LaunchSpec, speed: Speed | None = None) -> dict[st
         ],
         "reasons": list(plan.reasons),
         "speed": speed_json(speed) if speed else None,
-        "warnings": list(machine.warnings),
+        "warnings": [*machine.warnings, *plan.warnings],
+        "unknown": list(machine.unknown),
         "fixes": [
             {"what": fix.what, "command": fix.command, "undo": fix.undo} for fix in plan.fixes
         ],

@@ -41,6 +41,7 @@ _SLOW_PROMPT: Final = PROMPTS[-1]
 _SLOW_S: Final = 300
 # Another quant or cache is named only where it is much faster: the runs differ by more than that.
 _FASTER: Final = 2
+_HEAVIER: Final = 1.05  # from here on the source says that a quant's size was allowed for
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +209,10 @@ def _from_table(
 ) -> Speed:
     writing, reading, how = scaled
     context = config.context
+    # Writing reads the weights of each token: a larger quant is slower by its size. A smaller one
+    # is not taken to be faster: Q3_K_L is slower than both that are larger.
+    heavier = max(1.0, variant.weights_bytes / run.weights_bytes)
+    writing /= heavier
     full, less = run.decode_tps(context)
     prompts = sorted({*(tokens for tokens in PROMPTS if tokens < context), context})
     prefill = None
@@ -217,7 +222,8 @@ def _from_table(
     same = run.quant.lower() == variant.name.lower()
     quant = run.quant if same else f"{run.quant} (the nearest to {variant.name})"
     cache = "" if run.kv_type == config.kv_type else f" with a cache in {run.kv_type}"
-    source = f"{run.source}'s table for {run.machine}, {quant}{cache}{how}"
+    size = f", scaled by {heavier:.2g} for its size" if heavier > _HEAVIER else ""
+    source = f"{run.source}'s table for {run.machine}, {quant}{cache}{how}{size}"
     speed = Speed(
         decode_tps_empty=run.decode_tps(0)[0] * writing,
         decode_tps_full=full * writing,

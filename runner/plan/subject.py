@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from runner.catalog import Geometry, Layout, Model
+from runner.catalog import Geometry, Layout, Model, scaled_layout
 from runner.plan.scratch import STEP_VISION, Vision
 
 
@@ -49,7 +49,15 @@ def from_model(model: Model) -> Subject | None:
         name=model.name,
         geometry=model.geometry,
         variants=tuple(
-            Variant(q.name, q.total_bytes, len(q.files), q.quality, q.auto, q.layout)
+            # Of a quant whose header nobody has read yet, the nearest one's proportions stand in.
+            Variant(
+                q.name,
+                q.total_bytes,
+                len(q.files),
+                q.quality,
+                q.auto,
+                q.layout or scaled_layout(model, q),
+            )
             for q in model.quants
         ),
         projector_bytes=model.projector.bytes if model.projector else 0,

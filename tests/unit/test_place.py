@@ -159,7 +159,7 @@ def test_the_launch_line_says_what_was_planned() -> None:
     argv = dict(zip(spec.argv, spec.argv[1:], strict=False))
     assert argv["--tensor-split"] == ",".join(map(str, plan.placement.layers))
     assert argv["--split-mode"] == "layer"
-    assert dict(spec.env) == {"CUDA_VISIBLE_DEVICES": "GPU-0,GPU-1"}
+    assert dict(spec.env)["CUDA_VISIBLE_DEVICES"] == "GPU-0,GPU-1"
     one = planned([31.84], 122)
     spec = launch(EngineFiles(MODEL), one.settings, LLAMA_SERVER)
     argv = dict(zip(spec.argv, spec.argv[1:], strict=False))
@@ -167,10 +167,13 @@ def test_the_launch_line_says_what_was_planned() -> None:
     assert "--tensor-split" not in argv
 
 
-def test_cards_without_their_own_names_are_left_in_the_drivers_order() -> None:
+def test_cards_without_names_of_their_own_are_told_by_their_slots() -> None:
+    """CUDA would put the fastest first, and the layers on the wrong cards."""
     machine = pc([31.84] * 4, 100)
-    same = replace(machine, devices=tuple(replace(d, uuid="") for d in machine.devices))
-    assert not choose(same, STEP, Ask(), CUDA).settings.cards
+    devices = tuple(replace(d, uuid="", index=3 - n) for n, d in enumerate(machine.devices))
+    plan = choose(replace(machine, devices=devices), STEP, Ask(), CUDA)
+    env = dict(launch(EngineFiles(MODEL), plan.settings, LLAMA_SERVER).env)
+    assert env == {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "3,2,1,0"}
 
 
 def test_layers_go_where_llama_cpp_would_put_them() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.errors import BadFile, Exit, UsageError
+from runner.errors import Exit, UsageError
 from runner.machine import presets
 from runner.machine.capture import SCHEMA, Capture, Replay, load, save
 from runner.machine.probe import detect
@@ -97,7 +97,7 @@ def test_a_path_is_never_taken_for_a_name(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(BadFile, match="cannot be read"):
+    with pytest.raises(UsageError, match="cannot be read"):
         presets.open_capture(name)
     with pytest.raises(UsageError):
         presets.load(name)
