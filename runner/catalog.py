@@ -58,13 +58,14 @@ class Layout:
     `input`: the token embedding, which llama.cpp always keeps in main memory. `output`: the head
     and its norm, and every other tensor outside the layers. `resident`: of each layer, what is
     always used (attention, norms, router, shared expert, dense block). `experts`: of each layer,
-    its routed experts, 0 in a dense one.
+    its routed experts, 0 in a dense one. `tied`: there is no head, and the embedding does its work.
     """
 
     input: int
     output: int
     resident: tuple[int, ...]
     experts: tuple[int, ...]
+    tied: bool = False
 
     @property
     def total(self) -> int:

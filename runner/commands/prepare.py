@@ -23,7 +23,7 @@ from runner.plan.place import is_split
 from runner.plan.speed import Elsewhere, Speed, estimate, share_on_disk
 from runner.plan.subject import Subject, from_model
 from runner.weights import local, own
-from runner.weights.address import is_remote
+from runner.weights.address import address, is_remote
 
 # -P: a folder named `runner` where the user happens to be must not be taken for ours.
 EMBEDDED = (sys.executable, "-P", "-m", "runner.engine.embedded")
@@ -68,7 +68,12 @@ class Prepared:
         if self.own_files is not None:
             return self.own_files
         if self.far:
-            return EngineFiles(Path(f"{self.plan.subject.name}.gguf"))
+            config = self.plan.config
+            return EngineFiles(
+                Path(f"{self.plan.subject.name}.gguf"),
+                Path("mmproj.gguf") if config.projector else None,
+                Path("heads.gguf") if config.mtp and not self.plan.subject.mtp_inside else None,
+            )
         at: dict[str, Path] = {}
         for file in self.wanted():
             at.setdefault(file.role, local.expected_path(file, self.plan.subject.name))
@@ -122,7 +127,7 @@ def make_plan(
 def _on_network(request: ModelRequest) -> tuple[str, ...]:
     """Return the files of a request that lie on the network; the model first, and only there."""
     named = (request.model, request.projector, request.mtp)
-    return tuple(text for text in named if text and is_remote(text))
+    return tuple(address(text).text for text in named if text and is_remote(text))
 
 
 def _path(text: str | None) -> Path | None:
@@ -167,7 +172,7 @@ def expected_speed(plan: Plan) -> Speed | None:
         return None
     on_disk = _share_on_disk(plan)
     away = Elsewhere(max(0.0, plan.placement.experts_share - on_disk), on_disk)
-    used = tuple(d for d, n in zip(plan.machine.devices, plan.placement.layers, strict=False) if n)
+    used = tuple(plan.machine.devices[card] for card in plan.placement.cards)
     return estimate(
         replace(plan.machine, devices=used) if used else plan.machine,
         plan.subject.geometry,

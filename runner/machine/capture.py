@@ -168,6 +168,7 @@ class Replay:
         }
         ran = capture.commands.items()
         self._said = {argv: each.stdout for argv, each in ran if each and each.exit == 0}
+        self._told: dict[str, Ran | None] = {}
 
     @property
     def platform(self) -> str:
@@ -188,8 +189,10 @@ class Replay:
         key = " ".join(argv)
         if key in self._capture.commands:
             return self._capture.commands[key]
-        answer = replay.equivalent(self._said, argv)
-        return None if answer is None else Ran(0, answer)
+        if key not in self._told:
+            answer = replay.equivalent(self._said, argv)
+            self._told[key] = None if answer is None else Ran(0, answer)
+        return self._told[key]
 
 
 def save(capture: Capture, path: Path) -> None:

@@ -4,24 +4,23 @@ A group's limit holds for all groups inside it, so the least of the whole path c
 of a container, of a systemd slice, or of the scope that a terminal runs in.
 """
 
-import re
-
 from runner.machine.capture import Reader
 from runner.machine.read import pairs, size
 
-# Groups 2, then 1: where they lie, their line in /proc/self/cgroup, the files that limit (`high`
-# does not refuse: it slows down to a crawl), the use, and the key of what can be dropped from it.
+# Groups 2, then 1: where they lie, their controller in /proc/self/cgroup, the files that limit
+# (`high` does not refuse: it slows down to a crawl), the use, and the key of what can be dropped
+# from it.
 _VERSIONS = (
     (
         "/sys/fs/cgroup",
-        re.compile(r"^0::(.*)$", re.MULTILINE),
+        "",
         ("memory.max", "memory.high"),
         "memory.current",
         "inactive_file",
     ),
     (
         "/sys/fs/cgroup/memory",
-        re.compile(r"^[0-9]+:(?:[^:\n]*,)?memory(?:,[^:\n]*)?:(.*)$", re.MULTILINE),
+        "memory",
         ("memory.limit_in_bytes",),
         "memory.usage_in_bytes",
         "total_inactive_file",
@@ -32,11 +31,12 @@ _MOST_LEVELS = 32
 
 def room(reader: Reader) -> int | None:
     """Return the bytes left to this process, or None where nothing limits it."""
-    own = reader.file("/proc/self/cgroup") or ""
+    # Lines as `0::/user.slice` and `4:cpu,memory:/docker/1`.
+    lines = [line.split(":", 2) for line in (reader.file("/proc/self/cgroup") or "").splitlines()]
+    groups = {part: line[2] for line in lines if len(line) == 3 for part in line[1].split(",")}
     found = []
-    for root, line, limits, use, cache in _VERSIONS:
-        path = line.search(own)
-        for folder in _folders(root, path[1] if path else ""):
+    for root, controller, limits, use, cache in _VERSIONS:
+        for folder in _folders(root, groups.get(controller, "")):
             # "max", or the 2^63 that control groups 1 write for it, are no size.
             known = [size(reader.file(f"{folder}/{name}")) for name in limits]
             limit = min((value for value in known if value is not None), default=None)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from runner.machine import cards
 from runner.machine.capture import Reader
 from runner.machine.facts import Backend, Device, Machine, Platform
-from runner.machine.read import MIB, clean, gib, said
+from runner.machine.read import MIB, MOST_DEVICE_BYTES, clean, gib, said
 from runner.machine.vulkan_info import NO_DEVICE
 
 COMMAND = ("llama-server", "--list-devices")
@@ -85,7 +85,7 @@ def parse(listing: str | None) -> tuple[Listed, ...] | None:
             free=min(int(match[3]), int(match[4])) * MIB,
         )
         for match in found
-        if int(match[3]) and not NO_DEVICE.search(match[2])
+        if 0 < int(match[3]) * MIB <= MOST_DEVICE_BYTES and not NO_DEVICE.search(match[2])
     )
 
 

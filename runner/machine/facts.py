@@ -109,7 +109,9 @@ def on_processor(machine: Machine) -> Machine:
     """
     if machine.backend is Backend.CPU:
         return machine
-    room = machine.available_bytes or 0
+    room = machine.available_bytes
+    if room is None:
+        room = machine.limit_bytes if machine.unified else 0
     limit = min(room, machine.limit_bytes) if machine.unified else room
     return replace(
         machine,

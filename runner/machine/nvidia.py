@@ -280,7 +280,5 @@ def _discrete(reader: Reader, host: Host, cards: list[_Card], notes: Notes) -> M
     if super_chips and host.available_bytes is not None and host.memory_bytes > own:
         # The system counts a superchip's own memory among its RAM (it is a NUMA node).
         host = replace(host, available_bytes=max(0, host.available_bytes - own))
-    # The largest first: the first card also takes the projector and its scratch memory.
-    chosen.sort(key=lambda card: -(card.total or 0))
     devices = [Device(c.name, Backend.CUDA, c.total, c.free, c.uuid, index=c.index) for c in chosen]
     return discrete(host, Platform.CUDA, Backend.CUDA, devices, "as nvidia-smi reports it")

@@ -42,6 +42,8 @@ def detect(reader: Reader) -> Machine:
         # What graphics may map of a memory of unknown size could be more than there is.
         source = "unknown: how much memory this computer has could not be read"
         machine = replace(machine, limit_bytes=0, limit_source=source)
+        if machine.platform is not Platform.APPLE:  # whose engine knows the working set itself
+            machine = replace(machine, ceiling_bytes=0, reserve_bytes=0)
     if machine.backend is not Backend.CPU:
         machine = engine_view.apply(machine, said(reader, *engine_view.COMMAND))
     if not host.memory_bytes:

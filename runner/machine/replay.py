@@ -306,9 +306,9 @@ def _adapters(objects: list[dict[str, Any]]) -> dict[str, Any] | None:
             present.append({"name": found["name"], "id": found["id"]})
         if "name" in found and kept:
             registry.append(found)
+    ids = {str(shown["name"]): shown["id"] for shown in reversed(present)}
     for found in registry:  # an entry that does not say which card it is: the one of its name
-        same = (shown["id"] for shown in present if shown["name"] == found["name"])
-        found.setdefault("id", next(same, None))
+        found.setdefault("id", ids.get(str(found["name"])))
     return {"present": present, "registry": registry} if present or registry else None
 
 

@@ -7,7 +7,7 @@ would lie. The first candidate that has room is taken.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from runner.machine.facts import Backend, Device, Machine, on_processor
+from runner.machine.facts import Backend, Machine, on_processor
 from runner.plan import reasons
 from runner.plan.ask import Ask
 from runner.plan.cache import CHECKPOINTS, Config
@@ -22,6 +22,7 @@ from runner.plan.subject import Subject, Variant
 # Draft tokens at a time. Step has three chained heads; owners of a Spark reported the best speed
 # with two (the third guess is seldom right).
 MTP_TOKENS = 2
+ALL_LAYERS = 999  # llama.cpp takes at most 512
 # A quant from here on (IQ4_XS) is good enough that no better one is worth leaving the cards for:
 # its loss is a few percent, and experts read from main memory cost most of the speed.
 GOOD_QUALITY = 60
@@ -98,7 +99,10 @@ def choose(machine: Machine, subject: Subject, ask: Ask, defaults: RunDefaults) 
     found, paged = search.best(ask), False
     if found is None and ask.allow_paging:
         # Only the processor can work from a mapping that is larger than a shared memory.
-        machine = machine if is_split(machine) else on_processor(machine)
+        if not is_split(machine):
+            machine = on_processor(machine)
+            costs = replace(defaults.costs, device_mib=0, staging=False, kv_copy="never")
+            defaults = replace(defaults, costs=costs)
         search = _Search(machine, subject, defaults)
         found = search.paging(ask)
         paged = found is not None
@@ -167,9 +171,11 @@ class _Search:
         for variant in tried:
             if variant.weights_bytes > most and not way.paging:
                 continue  # no configuration can help: most of a refusal's time is saved here
-            # What even the least configuration cannot have room for, no other can.
+            # What even the least configuration cannot have room for, no other can: one for each
+            # type of cache, as a quantised one is smaller but costs a copy.
             tries = list(configs(self.subject, ask, self.defaults))
-            if not self._place(variant, tries[-1], way).fits:
+            least = {config.kv_type: config for config in tries}.values()
+            if not any(self._place(variant, config, way).fits for config in least):
                 continue
             for config in tries:
                 placement = self._place(variant, config, way)
@@ -179,6 +185,8 @@ class _Search:
 
     def with_extras(self, found: _Found, *, paged: bool) -> _Found:
         """Spend up to half of the room that is left over on what saves reading prompts again."""
+        if is_split(self.machine) and self.machine.available_bytes is None:
+            return found  # they would lie in main memory, of which nothing is known
         keep = found.placement.held[-1].spare_bytes // 2
         most = most_cache_mib(self.subject.geometry, found.config)
         for checkpoints, cache_ram_mib in () if paged else EXTRAS:
@@ -279,7 +287,7 @@ def _settings(
         parallel=config.parallel,
         checkpoints=config.checkpoints,
         cache_ram_mib=config.cache_ram_mib,
-        gpu_layers=0 if on_cpu else 99,
+        gpu_layers=0 if on_cpu else ALL_LAYERS,
         threads=machine.cores if on_cpu or placement.experts_in_ram else 0,
         load_mode="mmap" if paged else defaults.load_mode,
         mtp_tokens=MTP_TOKENS if config.mtp else 0,
@@ -287,7 +295,7 @@ def _settings(
         repack=defaults.repack and not paged,
         alias=subject.name,
         sampling=subject.sampling,
-        layers=tuple(filter(None, placement.layers)) if len(placement.layers) > 1 else (),
+        layers=_layers(subject, placement),
         experts_in_ram=placement.experts_in_ram,
         cards=_cards(machine, placement),
         devices=_devices(machine, placement),
@@ -295,15 +303,24 @@ def _settings(
     )
 
 
-def _cards(machine: Machine, placement: Placement) -> tuple[str, ...]:
-    """Return the cards that take layers: their UUIDs, or where one has none their numbers."""
-    if machine.backend is not Backend.CUDA or not placement.layers:
+def _layers(subject: Subject, placement: Placement) -> tuple[int, ...]:
+    """Return the counts for `--tensor-split`: heads inside the main file go to the last card."""
+    if len(placement.layers) < 2:
         return ()
-    used = _used(machine, placement)
+    *others, last = placement.layers
+    return (*others, last + len(subject.geometry.mtp_layers) * subject.mtp_inside)
+
+
+def _cards(machine: Machine, placement: Placement) -> tuple[str, ...]:
+    """Return the cards that are used: their UUIDs, or where one has none their numbers."""
+    if machine.backend is not Backend.CUDA:
+        return ()
+    used = [machine.devices[card] for card in placement.cards]
     uuids = tuple(device.uuid for device in used)
     if all(uuids) and len(set(uuids)) == len(uuids):
         return uuids
-    return tuple(str(d.index) for d in used if d.index is not None)
+    numbers = tuple(str(device.index) for device in used if device.index is not None)
+    return numbers if len(numbers) == len(used) else ()
 
 
 def _devices(machine: Machine, placement: Placement) -> tuple[str, ...]:
@@ -314,12 +331,6 @@ def _devices(machine: Machine, placement: Placement) -> tuple[str, ...]:
     """
     if machine.backend in {Backend.CUDA, Backend.CPU}:
         return ()
-    names = tuple(device.engine_name for device in _used(machine, placement))
+    cards = placement.cards or range(len(machine.devices))
+    names = tuple(machine.devices[card].engine_name for card in cards)
     return names if all(names) else ()
-
-
-def _used(machine: Machine, placement: Placement) -> list[Device]:
-    if not placement.layers:
-        return list(machine.devices)
-    pairs = zip(machine.devices, placement.layers, strict=True)
-    return [device for device, layers in pairs if layers]

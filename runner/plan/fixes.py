@@ -64,7 +64,7 @@ def fixes(
 
 
 def _fix(what: str, subject: Subject, ask: Ask) -> Fix:
-    command = shlex.join(("steprun", "chat", *subject.words, *ask.words()))
+    command = shlex.join(("steprun", subject.verb, *subject.words, *ask.words()))
     return Fix(what, command, ask=ask)
 
 

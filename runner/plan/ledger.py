@@ -75,7 +75,7 @@ def ledger(subject: Subject, variant: Variant, config: Config, costs: Costs) -> 
     rows = (
         (
             Entry.WEIGHTS,
-            variant.weights_bytes,
+            variant.weights_bytes + _tied_bytes(variant, costs),
             f"{variant.name}, {variant.files} file{'s' * (variant.files > 1)}",
         ),
         (Entry.PROJECTOR, subject.projector_bytes * config.projector, "the part that sees"),
@@ -115,12 +115,18 @@ def ledger(subject: Subject, variant: Variant, config: Config, costs: Costs) -> 
         ),
         (
             Entry.OVERHEAD,
-            overhead_bytes(g, config, costs) + costs.device_mib * MIB,
+            overhead_bytes(g, config, costs, subject.vision) + costs.device_mib * MIB,
             "the engine itself: code, vocabulary, threads"
             + (", and the driver's context and pools" if costs.device_mib else ""),
         ),
     )
     return tuple(Item(item, size, why) for item, size, why in rows if size)
+
+
+def _tied_bytes(variant: Variant, costs: Costs) -> int:
+    """Return the copy that an accelerator gets of an embedding that is also the output."""
+    tied = variant.layout is not None and variant.layout.tied and costs.staging
+    return variant.layout.input if tied and variant.layout else 0
 
 
 def merged(parts: Iterable[Sequence[Item]]) -> tuple[Item, ...]:

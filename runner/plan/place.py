@@ -55,14 +55,16 @@ class Held:
 class Placement:
     """Where a configuration lies.
 
-    `items`: the ledger of the memories that count (`counted`), together. `layers`: how many layers
-    each card takes, the output head counting as one more; empty where there is only one memory.
+    `items`: the ledger of the memories that count (`counted`), together. `cards`: which of the
+    machine's devices are used, in the engine's order; empty where there is only one memory.
+    `layers`: how many layers each of them takes, the output head counting as one more.
     `experts_in_ram`: of so many layers, from the first, which is `experts_share` of all experts.
     `sight_in_ram`: whether the projector is there too.
     """
 
     held: tuple[Held, ...]
     items: tuple[Item, ...]
+    cards: tuple[int, ...] = ()
     layers: tuple[int, ...] = ()
     experts_in_ram: int = 0
     experts_share: float = 0.0
@@ -128,7 +130,8 @@ def place(
         return _split(machine, shares, {item.item: item.why for item in items})
     pool = Pool(machine.name, machine.limit_bytes, machine.reserve_bytes, machine.reserve_why)
     # The projector is not among them: llama.cpp reads it into memory of its own.
-    mapped = sum(i.bytes for i in items if i.item in {Entry.WEIGHTS, Entry.MTP})
+    mapped = sum(i.bytes for i in items if i.item is Entry.WEIGHTS)
+    mapped += subject.mtp_bytes * config.mtp
     items = (*items, *_reserve(pool))
     return Placement((Held(pool, items, mapped * way.paging),), items)
 
@@ -150,7 +153,9 @@ class _Shares:
         # What each layer holds beside its experts, the output head as one more at the end.
         kv = [layer_kv_bytes(self.geometry, layer, config) for layer in self.geometry.layers]
         resident = zip(self.layout.resident, kv, strict=True)
-        self.fixed = [*(own + cache for own, cache in resident), self.layout.output]
+        # Where the output is the embedding used twice, cards get a copy of it.
+        self.output = self.layout.output + self.layout.input * self.layout.tied
+        self.fixed = [*(own + cache for own, cache in resident), self.output]
         self.experts = [*self.layout.experts, 0]
 
     def loads(self, in_ram: int) -> list[int]:
@@ -160,21 +165,35 @@ class _Shares:
             for index, (own, experts) in enumerate(zip(self.fixed, self.experts, strict=True))
         ]
 
-    def on_card(self, *, first: bool, cards: int) -> Iterator[Item]:
-        """Yield what a card holds whatever its layers are."""
-        g, c, s = self.geometry, self.config, self.subject
-        scratch = compute_bytes(g, c, self.costs, cards)
+    def on_cards(self, cards: int) -> list[tuple[Item, ...]]:
+        """Return what each card holds whatever its layers are: a projector first, heads last.
+
+        The engine puts the projector on its first device. Draft heads are numbered after the last
+        layer, and so lie where that lies.
+        """
+        c = self.config
+        # Experts in main memory end the engine's working on several inputs at a time.
+        scratch = compute_bytes(self.geometry, c, self.costs, 1 if self.way.hybrid else cards)
         if self.way.hybrid:
             scratch += weights_copy_bytes(max(self.experts))
-        if first and not self.way.sight_in_ram:
-            yield from self.sight()
-        if first:
-            heads = s.mtp_bytes + kv_mtp_bytes(g, c)
-            yield Item(Entry.MTP, heads * c.mtp, "draft heads and their own cache")
-            scratch += compute_mtp_bytes(g, c) * c.mtp
-        yield Item(Entry.COMPUTE, scratch, f"scratch memory for {c.ubatch} tokens at a time")
         driver = self.costs.device_mib << 20
-        yield Item(Entry.OVERHEAD, driver, "the driver's context, kernels and pools")
+        same = (
+            Item(Entry.COMPUTE, scratch, f"scratch memory for {c.ubatch} tokens at a time"),
+            Item(Entry.OVERHEAD, driver, "the driver's context, kernels and pools"),
+        )
+        found: list[tuple[Item, ...]] = [same] * cards
+        if not self.way.sight_in_ram:
+            found[0] = (*self.sight(), *found[0])
+        if c.mtp:
+            found[-1] = (*self.heads(), *found[-1])
+        return found
+
+    def heads(self) -> Iterator[Item]:
+        """Yield the draft heads, their cache and their scratch memory."""
+        g, c = self.geometry, self.config
+        held = self.subject.mtp_bytes + kv_mtp_bytes(g, c)
+        yield Item(Entry.MTP, held, "draft heads and their own cache")
+        yield Item(Entry.COMPUTE, compute_mtp_bytes(g, c), "scratch memory of the draft heads")
 
     def sight(self) -> Iterator[Item]:
         """Yield the projector and its scratch memory."""
@@ -190,7 +209,7 @@ class _Shares:
         output = begin <= len(g.layers) < end
         weights = sum(self.layout.resident[i] for i in of)
         weights += sum(self.layout.experts[i] for i in of if i >= in_ram)
-        weights += self.layout.output * output
+        weights += self.output * output
         what = f"layers {begin}-{of.stop - 1}{' and the output' if output else ''}"
         apart = f", the experts of {min(in_ram, end) - begin} apart" if in_ram > begin else ""
         yield Item(Entry.WEIGHTS, weights, what + apart)
@@ -213,7 +232,8 @@ class _Shares:
         yield Item(Entry.PROMPT_CACHE, cached, "conversations kept to come back to")
         staged = staging_bytes(self.geometry, self.config, self.costs, cards)
         yield Item(Entry.COMPUTE, staged, "a graph's inputs on their way to the cards")
-        process = overhead_bytes(self.geometry, self.config, self.costs)
+        vision = self.subject.vision
+        process = overhead_bytes(self.geometry, self.config, self.costs, vision)
         yield Item(Entry.OVERHEAD, process, "the engine itself: code, vocabulary, threads")
 
 
@@ -225,25 +245,24 @@ def _even(variant: Variant, geometry: Geometry) -> Layout:
 
 
 def _split(machine: Machine, shares: _Shares, whys: dict[Entry, str]) -> Placement:
-    each = machine.reserve_bytes // len(machine.devices)
-    pools = [
-        Pool(device.name, device.memory_bytes or 0, each, machine.reserve_why)
-        for device in machine.devices
-    ]
-    scratch = sum(item.bytes for item in shares.on_card(first=False, cards=len(pools)))
-    # A card that cannot even hold its scratch memory is left out, and gets no layer.
-    used = [n for n, pool in enumerate(pools) if pool.limit_bytes - each > scratch] or [0]
-    same = tuple(shares.on_card(first=False, cards=len(used)))
-    fixed = dict.fromkeys(used, same)
-    fixed[used[0]] = tuple(shares.on_card(first=True, cards=len(used)))
-    room = [pools[n].limit_bytes - each - sum(item.bytes for item in fixed[n]) for n in used]
-    in_ram = _fewest(shares, room) if shares.way.hybrid else 0
-    shared = _balanced(shares.loads(in_ram), room)
-    counts = tuple(dict(zip(used, shared, strict=True)).get(n, 0) for n in range(len(pools)))
+    pools = _cards(machine)
+    used = _order(machine)
+    while True:
+        fixed = shares.on_cards(len(used))
+        room = [
+            pools[card].limit_bytes - pools[card].reserve_bytes - sum(i.bytes for i in items)
+            for card, items in zip(used, fixed, strict=True)
+        ]
+        in_ram = _fewest(shares, room) if shares.way.hybrid else 0
+        counts = _balanced(shares.loads(in_ram), room)
+        kept = [card for card, count in zip(used, counts, strict=True) if count]
+        if len(kept) == len(used) or not _can_be_told(machine):
+            break
+        used = kept  # a card without layers holds nothing, and the engine never gets to see it
     held, begin = [], 0
-    for n, (pool, count) in enumerate(zip(pools, counts, strict=True)):
-        layers = shares.of_layers(begin, begin + count, in_ram) if count else ()
-        held.append(_held(pool, (*layers, *fixed.get(n, ())), 0))
+    for card, count, items in zip(used, counts, fixed, strict=True):
+        layers = tuple(shares.of_layers(begin, begin + count, in_ram)) if count else ()
+        held.append(_held(pools[card], (*layers, *items), 0))
         begin += count
     items = tuple(shares.in_ram(in_ram, len(used)))
     ram = _main_memory(machine, 0 if in_ram else sum(item.bytes for item in items))
@@ -251,6 +270,7 @@ def _split(machine: Machine, shares: _Shares, whys: dict[Entry, str]) -> Placeme
     found = Placement(
         tuple(held),
         (),
+        tuple(used),
         counts,
         in_ram,
         sum(shares.experts[:in_ram]) / max(1, sum(shares.experts)),
@@ -259,6 +279,32 @@ def _split(machine: Machine, shares: _Shares, whys: dict[Entry, str]) -> Placeme
     together = merged([part.items for part in found.counted])
     items = tuple(replace(item, why=whys.get(item.item, item.why)) for item in together)
     return replace(found, items=items)
+
+
+def _cards(machine: Machine) -> list[Pool]:
+    each = machine.reserve_bytes // len(machine.devices)
+    return [
+        Pool(device.name, device.memory_bytes or 0, each, machine.reserve_why)
+        for device in machine.devices
+    ]
+
+
+def _can_be_told(machine: Machine) -> bool:
+    """Whether the engine can be told which cards to use, and in which order."""
+    if machine.backend is Backend.CUDA:
+        return all(device.uuid or device.index is not None for device in machine.devices)
+    return all(device.engine_name for device in machine.devices)
+
+
+def _order(machine: Machine) -> list[int]:
+    """Return the cards, the largest first where the engine can be told so.
+
+    The first card also takes the projector.
+    """
+    cards = list(range(len(machine.devices)))
+    if not _can_be_told(machine):
+        return cards
+    return sorted(cards, key=lambda card: -(machine.devices[card].memory_bytes or 0))
 
 
 def _main_memory(machine: Machine, needed: int) -> Pool:

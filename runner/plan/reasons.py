@@ -1,6 +1,6 @@
 """Why a plan is as it is: what was asked, what is planned, and the reason for each. Pure."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from runner.machine.facts import Backend, Machine, Platform
@@ -76,7 +76,8 @@ class Story:
             yield f"The processor would do all the work here, not {machine.name}."
         if paged:
             return
-        for part, free in zip(self.placement.held, _free(machine), strict=False):
+        free_now = _free(machine, self.placement.cards)
+        for part, free in zip(self.placement.held, free_now, strict=False):
             needed = total(i for i in part.items if i.item is not Entry.RESERVE)
             if free is not None and free < needed:
                 yield (
@@ -245,10 +246,10 @@ class Story:
         return min(self.placement.held, key=lambda part: part.spare_bytes).pool.name
 
 
-def _free(machine: Machine) -> tuple[int | None, ...]:
+def _free(machine: Machine, cards: Sequence[int]) -> tuple[int | None, ...]:
     """Return what is free now of each memory, in the order of the plan's; None if unknown."""
     if is_split(machine):
-        return tuple(device.free_bytes for device in machine.devices)
+        return tuple(machine.devices[card].free_bytes for card in cards)
     return (machine.available_bytes,)
 
 

@@ -26,9 +26,9 @@ class Variant:
 class Subject:
     """A model as the ledger sees it. `projector_bytes` and `mtp_bytes` are 0 where it has none.
 
-    `vision`: the shape of its projector, which decides how much scratch memory that takes.
-
-    `sampling`: llama-server's options for it, name and value. `words`: the options that name it.
+    `mtp_inside`: the draft heads are part of the main file. `vision`: the shape of its projector,
+    which decides how much scratch memory that takes. `sampling`: llama-server's options for it,
+    name and value. `words`: the options that name it; `verb`: the command that takes them.
     """
 
     name: str
@@ -36,9 +36,11 @@ class Subject:
     variants: tuple[Variant, ...]
     projector_bytes: int = 0
     mtp_bytes: int = 0
+    mtp_inside: bool = False
     vision: Vision = STEP_VISION
     sampling: tuple[tuple[str, float], ...] = ()
     words: tuple[str, ...] = ()
+    verb: str = "chat"
 
 
 def from_model(model: Model) -> Subject | None:

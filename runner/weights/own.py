@@ -14,6 +14,7 @@ from runner.plan.launch import EngineFiles
 from runner.plan.scratch import STEP_VISION, Vision
 from runner.plan.subject import Subject, Variant
 from runner.weights import local, remote
+from runner.weights.address import address
 from runner.weights.header import Header, geometry, kind, layout, read_header, weights_bytes
 from runner.weights.scan import shown
 
@@ -55,8 +56,13 @@ def read_anywhere(
     name = re.split(r"[/\\]", re.sub(r"(?i)\.gguf([?@].*)?$", "", text))[-1]
     sight = _projector(projector, geometry(headers[0]).embedding_length)
     heads = _part(mtp, "mtp") if mtp else None
-    words = (("--model", model), ("--projector", projector), ("--mtp", mtp))
-    return _subject(name, headers, sight, heads, words)
+    words = (("--model", _told(model)), ("--projector", _told(projector)), ("--mtp", _told(mtp)))
+    return replace(_subject(name, headers, sight, heads, words), verb="plan")
+
+
+def _told(file: str | Path | None) -> str | Path | None:
+    """Return what people are shown of an address: a signed link keeps its signature to itself."""
+    return address(str(file)).text if file and remote.is_remote(str(file)) else file
 
 
 def _subject(
@@ -75,6 +81,7 @@ def _subject(
         projector_bytes=sight.file_size if sight else 0,
         vision=_shape(sight) if sight else STEP_VISION,
         mtp_bytes=heads.file_size if heads else tensors.mtp,
+        mtp_inside=tensors.mtp > 0,
         words=tuple(str(word) for flag, file in words if file for word in (flag, file)),
     )
 

@@ -32,13 +32,12 @@ def layout(headers: Sequence[Header]) -> Layout:
     """Sort the tensors of a model's shards (all of them) by where an engine may put them.
 
     Draft heads inside the main file are left out: llama.cpp spreads their layers like any others,
-    but steprun accounts for them by themselves, as `WeightBytes.mtp`. A model without a tensor for
-    its output uses the embedding twice; the copy that llama.cpp then makes on an accelerator is
-    not in the file, and not in here.
+    but steprun accounts for them by themselves, as `WeightBytes.mtp`.
     """
     count, heads = layer_counts(headers[0])  # only the first shard knows the layers
     trunk = count - heads
     embedding = output = 0
+    tied = True
     resident, experts = [0] * trunk, [0] * trunk
     for header in headers:
         for tensor in header.tensors:
@@ -48,10 +47,11 @@ def layout(headers: Sequence[Header]) -> Layout:
                     embedding += tensor.bytes
                 else:
                     output += tensor.bytes
+                    tied = tied and tensor.name != "output.weight"
             elif int(block[1]) < trunk:
                 kind = experts if "_exps." in tensor.name else resident
                 kind[int(block[1])] += tensor.bytes
-    return Layout(embedding, output, tuple(resident), tuple(experts))
+    return Layout(embedding, output, tuple(resident), tuple(experts), tied)
 
 
 def weights_bytes(headers: Sequence[Header]) -> WeightBytes:

@@ -153,7 +153,7 @@ def test_paging_counts_what_cannot_be_paged() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ask", "word"), [({"quant": "Q9"}, "no quant Q9"), ({"context": 1 << 20}, "262,144")]
+    ("ask", "word"), [({"quant": "Q9"}, "no quant 'Q9'"), ({"context": 1 << 20}, "262,144")]
 )
 def test_what_does_not_exist_is_wrong_usage(ask: dict[str, object], word: str) -> None:
     with pytest.raises(UsageError) as caught:

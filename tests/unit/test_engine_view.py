@@ -344,18 +344,21 @@ def test_another_card_is_not_taken_for_the_chip():
     assert any("lists NVIDIA GeForce RTX 5090, and not AMD Strix" in w for w in machine.warnings)
 
 
-def test_a_plain_computer_asks_no_engine():
-    asked = []
-
-    class Spy(Replay):
-        def run(self, *argv: str) -> Ran | None:
-            asked.append(argv)
-            return super().run(*argv)
-
-    detect(Spy(linux(HOST_128)))
-    assert engine_view.COMMAND not in asked
-    detect(Spy(MIX))
-    assert engine_view.COMMAND in asked
+@pytest.mark.parametrize(
+    ("listed", "platform"),
+    [
+        ("CUDA0: NVIDIA GB10 (124610 MiB, 112000 MiB free)", Platform.GB10),
+        ("CUDA0: NVIDIA GeForce RTX 5090 (32110 MiB, 31000 MiB free)", Platform.CUDA),
+        ("Vulkan0: AMD Radeon 8060S Graphics (RADV GFX1151) (117760 MiB, 1 MiB free)",
+            Platform.STRIX_HALO),
+        ("", Platform.CPU),
+    ],
+)  # fmt: skip
+def test_where_the_drivers_are_silent_an_engine_is_asked(listed, platform):
+    """A GB10 taken for a plain computer would be given too much, and livelocks."""
+    said = {" ".join(engine_view.COMMAND): Ran(0, f"Available devices:\n  {listed}\n")}
+    machine = detect(Replay(Capture("linux-x86_64", {"/proc/meminfo": HOST_128}, said)))
+    assert machine.platform is platform
 
 
 def test_the_embedded_engine_may_be_asked_too():

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.errors import BadFile, Exit, Refused
+from runner.errors import BadFile, Exit, Refused, UsageError
 from runner.machine import capture as module
 from runner.machine.capture import MAX_CAPTURE_BYTES, Capture, Live, Ran, Replay, load, parse, save
 from runner.machine.probe import detect
@@ -67,11 +67,11 @@ def test_a_capture_may_hold_more_than_is_known():
 
 
 def test_a_capture_that_is_not_there(tmp_path):
-    with pytest.raises(BadFile, match="cannot be read"):
+    with pytest.raises(UsageError, match="cannot be read"):
         load(tmp_path / "none.json")
-    with pytest.raises(BadFile, match="cannot be read"):
+    with pytest.raises(UsageError, match="cannot be read"):
         load(tmp_path)
-    with pytest.raises(BadFile, match="cannot be read"):
+    with pytest.raises(UsageError, match="cannot be read"):
         load(tmp_path / "\0")
 
 

@@ -276,7 +276,7 @@ PLANS: dict[str, tuple[str, str, int]] = {
     "4x48": ("fits", "Q4_K_S", 262_144),
     "pro6000-128": ("fits", "Q4_K_S", 262_144),
     "mixed-5090-pro6000": ("fits", "Q4_K_S", 262_144),
-    "wsl2-5090": ("fits", "IQ3_XXS", 262_144),
+    "wsl2-5090": ("fits", "UD-IQ3_S", 131_072),
     "r9700-4x": ("fits", "Q4_K_S", 65_536),
     "cpu-24": ("refused", "IQ3_XXS", 32_768),
     "cpu-128": ("fits", "Q4_K_S", 262_144),

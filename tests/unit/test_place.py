@@ -12,7 +12,7 @@ from runner.engine import recipe
 from runner.engine.flags import FLAGS
 from runner.machine.facts import Backend, Device, Machine, Platform
 from runner.plan.ask import Ask
-from runner.plan.cache import GIB, Config, kv_full_bytes, kv_sliding_bytes
+from runner.plan.cache import GIB, Config, kv_full_bytes, kv_mtp_bytes, kv_sliding_bytes
 from runner.plan.choose import GOOD_QUALITY, RAM_BYTES_PER_TOKEN, Plan, choose
 from runner.plan.launch import EngineFiles, launch
 from runner.plan.ledger import Entry
@@ -88,7 +88,13 @@ def test_nothing_is_lost_between_the_memories(
     assert held(found, Entry.KV_SLIDING) == kv_sliding_bytes(geometry, config)
     assert held(found, Entry.PROJECTOR) == STEP.projector_bytes * config.projector
     assert sum(found.layers) == len(geometry.layers) + 1
-    assert len(found.layers) == len(cards)
+    assert len(found.layers) == len(found.cards) == len(found.held) - 1
+    assert held(found, Entry.MTP) == config.mtp * (STEP.mtp_bytes + kv_mtp_bytes(geometry, config))
+    if all(found.layers):
+        seen = [i for i in found.held[0].items if i.item is Entry.PROJECTOR]
+        assert bool(seen) == (config.projector and not way.sight_in_ram), "on the engine's first"
+        heads = [i for i in found.held[-2].items if i.item is Entry.MTP]
+        assert bool(heads) == config.mtp, "on the card of the last layer"
     assert sum(i.bytes for i in found.items) == sum(
         i.bytes for part in found.counted for i in part.items
     )
@@ -149,7 +155,7 @@ def test_paging_beside_a_card_leaves_the_experts_on_the_disk() -> None:
     plan = planned([24], 30, allow_paging=True)
     assert plan.fits
     assert plan.paged
-    assert plan.settings.gpu_layers == 99
+    assert plan.settings.gpu_layers >= 46
     assert plan.settings.load_mode == "mmap"
 
 
@@ -159,7 +165,7 @@ def test_the_launch_line_says_what_was_planned() -> None:
     argv = dict(zip(spec.argv, spec.argv[1:], strict=False))
     assert argv["--tensor-split"] == ",".join(map(str, plan.placement.layers))
     assert argv["--split-mode"] == "layer"
-    assert dict(spec.env)["CUDA_VISIBLE_DEVICES"] == "GPU-0,GPU-1"
+    assert dict(spec.env)["CUDA_VISIBLE_DEVICES"] == "GPU-1,GPU-0", "the largest first"
     one = planned([31.84], 122)
     spec = launch(EngineFiles(MODEL), one.settings, LLAMA_SERVER)
     argv = dict(zip(spec.argv, spec.argv[1:], strict=False))
@@ -199,3 +205,62 @@ def test_main_memory_of_unknown_size_does_not_stop_what_lies_on_the_cards() -> N
     assert choose(machine, STEP, Ask(), CUDA).variant.name == "Q4_K_S"
     one = replace(pc([24], 200), available_bytes=None)
     assert not choose(one, STEP, Ask(), CUDA).fits, "experts cannot go where nothing is known"
+
+
+def test_a_card_without_layers_holds_nothing_and_is_not_shown_to_the_engine() -> None:
+    plan = planned([9.5, 32, 32], 110, quant="IQ3_XXS", context=32_768)
+    assert plan.fits
+    names = [part.pool.name for part in plan.placement.held[:-1]]
+    used = [f"GPU-{card}" for card in plan.placement.cards]
+    assert dict(launch(EngineFiles(MODEL), plan.settings, LLAMA_SERVER).env)[
+        "CUDA_VISIBLE_DEVICES"
+    ] == ",".join(used)
+    assert len(used) == len(plan.settings.layers) == len(names)
+    assert all(plan.settings.layers)
+
+
+def test_a_card_of_unknown_size_does_not_refuse_for_the_others() -> None:
+    machine = pc([32, 32], 122)
+    sliced = replace(machine.devices[0], memory_bytes=None)
+    found = choose(replace(machine, devices=(sliced, machine.devices[1])), STEP, Ask(), CUDA)
+    assert found.fits
+    assert found.placement.cards == (1,)
+
+
+def test_where_the_engine_cannot_be_told_it_gets_a_share_for_every_card() -> None:
+    """Else it would give the counts to the wrong cards."""
+    machine = pc([7, 96, 96], 122)
+    devices = tuple(replace(d, uuid="", index=None) for d in machine.devices)
+    plan = choose(replace(machine, devices=devices), STEP, Ask(), CUDA)
+    assert plan.fits
+    assert len(plan.settings.layers) == 3
+    assert not launch(EngineFiles(MODEL), plan.settings, LLAMA_SERVER).env
+
+
+def test_the_order_in_which_cards_are_plugged_in_changes_nothing() -> None:
+    one, other = planned([8, 16], 122), planned([16, 8], 122)
+    assert one.config == other.config
+    assert one.placement.layers == other.placement.layers
+
+
+def test_heads_inside_the_main_file_are_layers_of_the_last_card() -> None:
+    inside = replace(STEP, mtp_inside=True)
+    plan = choose(pc([48] * 4, 100), inside, Ask(), CUDA)
+    assert sum(plan.settings.layers) == sum(plan.placement.layers) + 3
+
+
+def test_an_embedding_that_is_also_the_output_is_there_twice() -> None:
+    assert IQ4_XS.layout is not None
+    tied = replace(IQ4_XS, layout=replace(IQ4_XS.layout, tied=True))
+    config = Config(32_768)
+    two = [place(pc([200], 100), STEP, v, config, costs=CUDA.costs) for v in (IQ4_XS, tied)]
+    more = held(two[1], Entry.WEIGHTS) - held(two[0], Entry.WEIGHTS)
+    assert more == IQ4_XS.layout.input
+
+
+def test_a_quantised_cache_is_not_always_the_least() -> None:
+    """It saves on a card's own layers, and costs each card a copy of a whole one."""
+    machine = pc([12.34] * 12, 6)
+    assert choose(machine, STEP, Ask(quant="IQ4_XS", context=65_536, kv_type="f16"), CUDA).fits == (
+        choose(machine, STEP, Ask(quant="IQ4_XS", context=65_536), CUDA).fits
+    )

@@ -211,7 +211,7 @@ def test_a_relative_is_scaled_and_says_how() -> None:
         ("Apple M3 Max", 39, 300),  # not listed: the lesser, too
         ("Apple M4", 10, 120),
         ("NVIDIA GeForce RTX 5090", None, 1792),
-        ("NVIDIA GeForce RTX 5090 Laptop GPU", None, None),  # another memory altogether
+        ("NVIDIA GeForce RTX 5090 Laptop GPU", None, 896),
         ("NVIDIA RTX PRO 6000 Blackwell Server Edition", None, 1597),
         ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", None, 1792),
         ("AMD [1002:7551]", None, 640),
