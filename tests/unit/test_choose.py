@@ -10,7 +10,7 @@ from runner.engine import recipe
 from runner.engine.flags import FLAGS
 from runner.errors import UsageError
 from runner.machine import capture, presets
-from runner.machine.facts import Backend, Machine, Platform, on_processor
+from runner.machine.facts import Backend, Machine, Platform, as_it_is_now, on_processor
 from runner.machine.probe import detect
 from runner.plan.ask import Ask, Profile
 from runner.plan.cache import GIB
@@ -216,3 +216,54 @@ def test_an_engine_without_the_accelerator_is_planned_in_main_memory(name: str) 
     assert chosen.total_bytes <= (found.available_bytes or 0) or not chosen.fits
     assert chosen.settings.load_mode == "mmap"
     assert chosen.settings.gpu_layers == 0
+
+
+def test_a_machine_that_is_full_just_now_is_told_so() -> None:
+    """The plan is for an idle machine; what other programs hold now is said, not hidden."""
+    busy = replace(machine(120), available_bytes=20 * GIB)
+    found = choose(busy, STEP, Ask(), DEFAULTS)
+    assert found.fits
+    assert any("Not at this moment" in warning for warning in found.warnings)
+    assert not choose(machine(120), STEP, Ask(), DEFAULTS).warnings
+    assert not choose(as_it_is_now(busy), STEP, Ask(), DEFAULTS).fits, "but it is not started"
+
+
+def test_paging_is_the_processors_work() -> None:
+    """Only main memory counts then: a carve-out is out of the processor's reach."""
+    carved = replace(machine(112), available_bytes=24 * GIB)
+    paged = choose(carved, STEP, Ask(quant="Q8_0", allow_paging=True), DEFAULTS)
+    document = to_json(paged, LaunchSpec(()))
+    assert document["paged"]
+    assert document["backend"] == "cpu"
+    assert paged.limit_bytes <= 24 * GIB
+    assert "asked for" in paged.reasons[0]
+
+
+def test_a_change_to_the_host_that_would_not_be_enough_is_no_fix() -> None:
+    found = detect(capture.Replay(presets.load("m4-max-128")))
+    refused = choose(found, STEP, Ask(quant="Q8_0"), DEFAULTS)
+    assert not any("iogpu" in fix.command for fix in refused.fixes)
+    enough = choose(found, STEP, Ask(quant="Q4_K_S", context=32_768), DEFAULTS)
+    (fix,) = [fix for fix in enough.fixes if "iogpu" in fix.command]
+    assert "Q4_K_S at 32,768 tokens would fit then" in fix.what
+    assert fix.undo
+
+
+def test_the_next_rung_misses_by_what_it_says() -> None:
+    """`asked / planned / why` is checked by asking for what it says would not fit."""
+    found = detect(capture.Replay(presets.load("m4-max-128")))
+    defaults = recipe.load(found.backend).run
+    why = {c.what: c.why for c in choose(found, STEP, Ask(), defaults).choices}
+    longer = choose(found, STEP, Ask(quant="IQ4_XS", context=131_072), defaults)
+    missing = -longer.placement.spare_bytes
+    assert not longer.fits
+    assert why["context"] == f"131,072 would need {missing / GIB:.1f} GiB more"
+
+
+def test_what_is_left_over_is_spent_on_conversations() -> None:
+    roomy = plan(200, quant="Q4_K_S")
+    assert roomy.config.checkpoints > 4
+    assert roomy.config.cache_ram_mib > 0
+    assert roomy.placement.spare_bytes > 0
+    tight = plan(110, quant="IQ4_XS", context=32_768)
+    assert tight.fits

@@ -103,3 +103,33 @@ def test_heads_inside_the_model_count_in_profile_fast_only(tiny: Path) -> None:
 def test_an_unknown_name_is_wrong_usage_with_the_nearest(name: str) -> None:
     with pytest.raises(UsageError, match=name):
         make_plan(ModelRequest(name, Ask()), MAC)
+
+
+def test_a_part_of_ones_own_goes_with_a_model_of_ones_own(tmp_path: Path) -> None:
+    """Else it would be ignored without a word."""
+    for request in (
+        ModelRequest("", Ask(), projector="mine.gguf"),
+        ModelRequest("step-3.7-flash", Ask(), mtp="heads.gguf"),
+    ):
+        with pytest.raises(UsageError, match="model of your own"):
+            make_plan(request, MAC)
+
+
+def test_a_card_that_cannot_help_leaves_the_processor(tmp_path: Path) -> None:
+    from runner.machine import capture
+
+    small = tmp_path / "small.json"
+    card = "NVIDIA GeForce RTX 3060, GPU-1, 6144, 6000, 8.6, 580"
+    query = "nvidia-smi --query-gpu=name,uuid,memory.total,memory.free,compute_cap,driver_version"
+    capture.save(
+        capture.Capture(
+            "linux-x86_64",
+            {"/proc/meminfo": "MemTotal: 131000000 kB\nMemAvailable: 126000000 kB\n"},
+            {f"{query} --format=csv,noheader,nounits": capture.Ran(0, card)},
+        ),
+        small,
+    )
+    plan = make_plan(ModelRequest("", Ask()), str(small)).plan
+    assert plan.fits
+    assert str(plan.machine.backend) == "cpu"
+    assert any("processor would do all" in warning for warning in plan.warnings)
