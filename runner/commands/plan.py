@@ -6,8 +6,9 @@ from typing import Any
 import click
 
 from runner import output
+from runner.commands import proof
 from runner.commands.options import model_options, take_request
-from runner.commands.prepare import expected_speed, launch_line, make_plan
+from runner.commands.prepare import expected_speed, launch_line, make_plan, spec_of
 from runner.errors import Exit
 from runner.plan.launch import LaunchSpec
 from runner.plan.report import to_json
@@ -31,6 +32,8 @@ def plan(*, machine_from: str | None, as_json: bool, **options: Any) -> int:
         # Its default port has changed between builds.
         spec = replace(line, argv=(*line.argv, "--host", "127.0.0.1", "--port", "8080"))
     speed = expected_speed(prepared.plan)
+    for difference in proof.known(prepared.plan, spec_of(prepared)):
+        click.echo(proof.in_words(difference), err=True)
     if as_json:
         output.emit_json(to_json(prepared.plan, spec, speed))
     else:

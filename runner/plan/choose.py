@@ -17,11 +17,9 @@ from runner.plan.launch import RunDefaults, Settings
 from runner.plan.ledger import Entry, Item, merged, total
 from runner.plan.place import WHOLE, Placement, Way, is_split, place
 from runner.plan.reasons import Choice
+from runner.plan.scratch import MTP_TOKENS, batch
 from runner.plan.subject import Subject, Variant
 
-# Draft tokens at a time. Step has three chained heads; owners of a Spark reported the best speed
-# with two (the third guess is seldom right).
-MTP_TOKENS = 2
 ALL_LAYERS = 999  # llama.cpp takes at most 512
 # A quant from here on (IQ4_XS) is good enough that no better one is worth leaving the cards for:
 # its loss is a few percent, and experts read from main memory cost most of the speed.
@@ -282,7 +280,7 @@ def _settings(
     return Settings(
         context=config.context,
         kv_type=config.kv_type,
-        batch=max(2048, config.ubatch),
+        batch=batch(config),
         ubatch=config.ubatch,
         parallel=config.parallel,
         checkpoints=config.checkpoints,

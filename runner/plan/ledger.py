@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from runner.catalog import Geometry
 from runner.plan.cache import (
     MIB,
     Config,
+    checkpoint_bytes,
     kv_full_bytes,
     kv_mtp_bytes,
     kv_sliding_bytes,
@@ -54,13 +54,6 @@ class Item:
     why: str
 
 
-def checkpoint_bytes(geometry: Geometry, config: Config) -> int:
-    """Return one checkpoint: a copy of one slot's sliding caches, which lies in main memory."""
-    sliding = kv_sliding_bytes(geometry, config)
-    heads = kv_mtp_bytes(geometry, config) if config.mtp else 0
-    return (sliding + heads) // config.parallel
-
-
 def ledger(subject: Subject, variant: Variant, config: Config, costs: Costs) -> tuple[Item, ...]:
     """Return the items of one configuration in one memory, without those that are zero.
 
@@ -76,13 +69,14 @@ def ledger(subject: Subject, variant: Variant, config: Config, costs: Costs) -> 
         (
             Entry.WEIGHTS,
             variant.weights_bytes + _tied_bytes(variant, costs),
+            # A file's header, 5 MB, is more than what alignment and padding add on any backend.
             f"{variant.name}, {variant.files} file{'s' * (variant.files > 1)}",
         ),
         (Entry.PROJECTOR, subject.projector_bytes * config.projector, "the part that sees"),
         (
             Entry.MTP,
-            (subject.mtp_bytes + kv_mtp_bytes(g, config)) * config.mtp,
-            "draft heads and their own cache",
+            heads_bytes(subject, config),
+            "draft heads and their own cache" if config.mtp else "draft heads, loaded but not used",
         ),
         (
             Entry.KV_FULL,
@@ -99,7 +93,7 @@ def ledger(subject: Subject, variant: Variant, config: Config, costs: Costs) -> 
         (
             Entry.CHECKPOINTS,
             checkpoint_bytes(g, config) * kept,
-            f"up to {kept} copies of the sliding cache, so that an edited conversation "
+            f"up to {kept} copies of what the sliding layers see, so that an edited conversation "
             "need not be read again",
         ),
         (Entry.PROMPT_CACHE, config.cache_ram_mib * MIB, "conversations kept to come back to"),
@@ -110,7 +104,7 @@ def ledger(subject: Subject, variant: Variant, config: Config, costs: Costs) -> 
         ),
         (
             Entry.VISION_COMPUTE,
-            vision_bytes(costs, subject.vision) * config.projector,
+            vision_bytes(subject.vision) * config.projector,
             "scratch memory of the vision tower",
         ),
         (
@@ -127,6 +121,12 @@ def _tied_bytes(variant: Variant, costs: Costs) -> int:
     """Return the copy that an accelerator gets of an embedding that is also the output."""
     tied = variant.layout is not None and variant.layout.tied and costs.staging
     return variant.layout.input if tied and variant.layout else 0
+
+
+def heads_bytes(subject: Subject, config: Config) -> int:
+    """Return the draft heads and their cache; those inside the main file are always loaded."""
+    weights = subject.mtp_bytes * (config.mtp or subject.mtp_inside)
+    return weights + (kv_mtp_bytes(subject.geometry, config) if config.mtp else 0)
 
 
 def merged(parts: Iterable[Sequence[Item]]) -> tuple[Item, ...]:

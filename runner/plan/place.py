@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 from runner.catalog import Geometry, Layout
 from runner.machine.facts import PROCESSOR_RESERVE_BYTES, Backend, Machine
-from runner.plan.cache import Config, kv_mtp_bytes, layer_kv_bytes
-from runner.plan.ledger import Entry, Item, checkpoint_bytes, ledger, merged
+from runner.plan.cache import Config, checkpoint_bytes, layer_kv_bytes
+from runner.plan.ledger import Entry, Item, heads_bytes, ledger, merged
 from runner.plan.scratch import (
     Costs,
     compute_bytes,
@@ -131,7 +131,7 @@ def place(
     pool = Pool(machine.name, machine.limit_bytes, machine.reserve_bytes, machine.reserve_why)
     # The projector is not among them: llama.cpp reads it into memory of its own.
     mapped = sum(i.bytes for i in items if i.item is Entry.WEIGHTS)
-    mapped += subject.mtp_bytes * config.mtp
+    mapped += subject.mtp_bytes * (config.mtp or subject.mtp_inside)
     items = (*items, *_reserve(pool))
     return Placement((Held(pool, items, mapped * way.paging),), items)
 
@@ -184,22 +184,22 @@ class _Shares:
         found: list[tuple[Item, ...]] = [same] * cards
         if not self.way.sight_in_ram:
             found[0] = (*self.sight(), *found[0])
-        if c.mtp:
-            found[-1] = (*self.heads(), *found[-1])
+        found[-1] = (*self.heads(), *found[-1])
         return found
 
     def heads(self) -> Iterator[Item]:
         """Yield the draft heads, their cache and their scratch memory."""
-        g, c = self.geometry, self.config
-        held = self.subject.mtp_bytes + kv_mtp_bytes(g, c)
+        c = self.config
+        held = heads_bytes(self.subject, c)
         yield Item(Entry.MTP, held, "draft heads and their own cache")
-        yield Item(Entry.COMPUTE, compute_mtp_bytes(g, c), "scratch memory of the draft heads")
+        scratch = compute_mtp_bytes(self.geometry, c) * c.mtp
+        yield Item(Entry.COMPUTE, scratch, "scratch memory of the draft heads")
 
     def sight(self) -> Iterator[Item]:
         """Yield the projector and its scratch memory."""
         seeing = self.config.projector
         yield Item(Entry.PROJECTOR, self.subject.projector_bytes * seeing, "the part that sees")
-        scratch = vision_bytes(self.costs, self.subject.vision) * seeing
+        scratch = vision_bytes(self.subject.vision) * seeing
         yield Item(Entry.VISION_COMPUTE, scratch, "scratch memory of the vision tower")
 
     def of_layers(self, begin: int, end: int, in_ram: int) -> Iterator[Item]:
@@ -227,10 +227,12 @@ class _Shares:
             yield from self.sight()
         kept = self.config.checkpoints * self.config.parallel
         one = checkpoint_bytes(self.geometry, self.config)
-        yield Item(Entry.CHECKPOINTS, one * kept, f"up to {kept} copies of the sliding cache")
+        yield Item(Entry.CHECKPOINTS, one * kept, f"up to {kept} copies of the window")
         cached = self.config.cache_ram_mib << 20
         yield Item(Entry.PROMPT_CACHE, cached, "conversations kept to come back to")
-        staged = staging_bytes(self.geometry, self.config, self.costs, cards)
+        staged = staging_bytes(
+            self.geometry, self.config, self.costs, 1 if self.way.hybrid else cards
+        )
         yield Item(Entry.COMPUTE, staged, "a graph's inputs on their way to the cards")
         vision = self.subject.vision
         process = overhead_bytes(self.geometry, self.config, self.costs, vision)

@@ -20,24 +20,32 @@ QUERY_WIDTHS: Final = 2
 # micro-batch may be written while this one is read (GGML_SCHED_MAX_COPIES, ggml/CMakeLists.txt).
 INPUT_COPIES: Final = 4
 # llama.cpp makes room for so many nodes in a graph: 8 for each tensor of the file, and at least
-# 1024 (`llama_context::graph_max_nodes`). For each node the scheduler reserves 60 tensors of 336
-# bytes and 48 more (`ggml_backend_sched_new`; most are never touched, and then take no memory),
-# and four graphs that are kept 417 each (`llm_graph_result`).
+# 1024 (`llama_context::graph_max_nodes`); for a vision tower 8192 (`clip_ctx`, clip.cpp).
 NODES_PER_TENSOR: Final = 8
 MIN_NODES: Final = 1024
-NODE_BYTES: Final = 60 * 336 + 48 + 4 * 417
-# The same for a vision tower, whose graph has room for 8192 (`clip_ctx`, tools/mtmd/clip.cpp).
 VISION_NODES: Final = 8192
-VISION_NODE_BYTES: Final = 60 * 336 + 48 + 378
+# Three graphs that are kept take 417 bytes a node each (`llm_graph_result`), a tower's one 378. The
+# scheduler asks for 60 tensors of 336 bytes and 48 more (`ggml_backend_sched_new`).
+NODE_BYTES: Final = 3 * 417
+VISION_NODE_BYTES: Final = 378
+RESERVED_NODE_BYTES: Final = 60 * 336 + 48
 # A cell's position, shift and place in a picture (16 bytes) and which of 256 sequences it belongs
-# to; once it is used, an entry in a set and in a map (llama-kv-cells.h).
+# to; once it is used, an entry in each of two sets (llama-kv-cells.h).
 CELL_BYTES: Final = 48
 USED_CELL_BYTES: Final = 2 * 48
+# The largest picture as numbers (f32, three colours): Step's overview of 728 x 728 and 36 crops of
+# 504 x 504. The engine keeps it with the conversation's tokens (`mtmd_input_chunk`).
+PICTURE_BYTES: Final = 3 * F32 * (728**2 + 36 * 504**2)
 # One word of the vocabulary: its text, the tables from text to number and back, and its merge.
-# 439 bytes for the full-size twin, 490 for SmolLM2 (xllamacpp 11549, Linux).
-WORD_BYTES: Final = 490
-BATCH: Final = 2048  # `--batch-size`, as launched
-MTP_TOKENS: Final = 2  # draft tokens at a time; `choose` passes as many to the engine
+# 439 bytes for the full-size twin (xllamacpp 11549, Linux).
+WORD_BYTES: Final = 440
+# What a second context for the draft heads adds besides what is counted apart: 5 to 12 MiB were
+# seen with tiny Step, about as many with the full-size twin.
+HEADS_BYTES: Final = 5 * MIB
+BATCH: Final = 2048  # `--batch-size`, unless a micro-batch is larger
+# Draft tokens at a time. Step has three chained heads; owners of a Spark reported the best speed
+# with two (the third guess is seldom right).
+MTP_TOKENS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +56,13 @@ class Costs:
     each device.
     `staging`: the inputs of a graph lie in main memory and once more with the accelerator.
     `kv_copy`: whether attention over long prompts copies one layer's cache to f16: "never", for a
-    "quantised" cache only, or "always". `alignment_bytes`: of each tensor; `row_padding`: elements
-    to which a quantised tensor's last row is padded, 0 for none.
+    "quantised" cache only, or "always".
     """
 
     overhead_mib: int = 32
     device_mib: int = 0
     staging: bool = False
     kv_copy: str = "never"
-    alignment_bytes: int = 32
-    row_padding: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,11 @@ class Vision:
 
 
 STEP_VISION: Final = Vision(image=728, patch=14, width=1536, feed_forward=8960)
+
+
+def batch(config: Config) -> int:
+    """Return how many tokens the engine is handed at a time (`--batch-size`)."""
+    return max(BATCH, config.ubatch)
 
 
 def compute_bytes(
@@ -109,7 +119,9 @@ def compute_mtp_bytes(geometry: Geometry, config: Config) -> int:
     row = F32 * _tokens(config)
     dense = 2 * g.embedding_length + 3 * g.feed_forward_length
     attention = 2 * g.embedding_length + 2 * 3 * g.embedding_length
-    inputs = _masks(g, config)[1] + 24 * _tokens(config) + 32
+    full, sliding = _masks(g, config)
+    near = all(layer.sliding for layer in g.mtp_layers)
+    inputs = (sliding if near else sliding + full) + 24 * _tokens(config) + 32
     logits = F32 * g.vocab_size * config.parallel
     return inputs + max(row * max(dense, attention), logits)
 
@@ -132,12 +144,12 @@ def weights_copy_bytes(layer_experts: int) -> int:
 
     For a prompt (32 tokens or more) llama.cpp copies them to the card, one of a layer's three
     tensors at a time (`op_offload`; ggml-backend.cpp starts a new split for each, so that their
-    memory is used again).
+    memory is used again). One of the three may be of a larger type than the others: half is safe.
     """
-    return -(-layer_experts // 3)
+    return -(-layer_experts // 2)
 
 
-def vision_bytes(costs: Costs, vision: Vision = STEP_VISION) -> int:  # noqa: ARG001
+def vision_bytes(vision: Vision = STEP_VISION) -> int:
     """Return the scratch memory of the vision tower for one picture of its own size.
 
     The picture, f32; of each patch its two coordinates; and then either the picture cut into
@@ -165,28 +177,55 @@ def overhead_bytes(
     micro-batch's activations before they are multiplied.
     """
     g, heads = geometry, config.mtp
-    nodes = max(NODES_PER_TENSOR * _tensors(g), MIN_NODES) + MIN_NODES * heads
     # Logits for each output; candidates (12 bytes each), and all ids once more (4). The heads keep
     # logits, probabilities and candidates of their own.
     words = F32 * outputs(config) + 12 * config.parallel + 4 + 16 * config.parallel * heads
-    # The trunk's last state of a batch on its way to the heads: put out, taken, split, handed in.
-    states = 4 * F32 * g.embedding_length * BATCH * heads
+    # The trunk's last states of a batch, for the heads.
+    states = (F32 * g.embedding_length * batch(config) + HEADS_BYTES) * heads
     sight = VISION_NODES * VISION_NODE_BYTES + 3 * _picture(vision) if config.projector else 0
     return (
         costs.overhead_mib * MIB
         + g.vocab_size * (words + WORD_BYTES * (1 + heads))
-        + nodes * NODE_BYTES
+        + _nodes(g, config) * NODE_BYTES
         + CELL_BYTES * cells(g, config)
         + filled_bytes(g, config)
         + states
         + sight
-        + (0 if costs.staging else _rounding(g, config))
+        + reading_bytes(g, config, costs, batch(config))
     )
 
 
+def reading_bytes(geometry: Geometry, config: Config, costs: Costs, tokens: int) -> int:
+    """Return that part of the overhead which reading a prompt of so many tokens takes.
+
+    The processor rounds activations before it multiplies them: 292 bytes for 256 (Q8_K). With
+    experts also a list of its tokens for each of them, as long as it could ever be, 8 bytes an
+    entry (`ggml_graph_plan`, ggml-cpu.c). For draft heads the trunk's states are taken, split, and
+    handed in.
+    """
+    g = geometry
+    widest = max(g.feed_forward_length, g.experts_used * g.expert_feed_forward_length)
+    rounding = widest * 292 // 256 + 8 * g.experts * g.experts_used
+    handed = 3 * F32 * g.embedding_length * config.mtp
+    at_once = min(tokens, _tokens(config))
+    return (0 if costs.staging else at_once * rounding) + min(tokens, batch(config)) * handed
+
+
+def reserved_bytes(geometry: Geometry, config: Config) -> int:
+    """Return what the engine asks for but hardly ever touches: no memory, so not in the ledger.
+
+    Tables for a graph that is cut at each of its nodes; a real one is cut a few times.
+    """
+    nodes = _nodes(geometry, config) + VISION_NODES * config.projector
+    return nodes * RESERVED_NODE_BYTES
+
+
 def filled_bytes(geometry: Geometry, config: Config) -> int:
-    """Return that part of the overhead which is only there once every cell is in use."""
-    return USED_CELL_BYTES * cells(geometry, config)
+    """Return that part of the overhead which a long conversation fills: cells, and a picture.
+
+    A picture stays in the conversation, and is there twice while it is read.
+    """
+    return USED_CELL_BYTES * cells(geometry, config) + 2 * PICTURE_BYTES * config.projector
 
 
 def cells(geometry: Geometry, config: Config) -> int:
@@ -297,17 +336,12 @@ def _feed_forward(g: Geometry, *, gone: bool) -> int:
     return max(dense, experts if g.experts else 0)
 
 
+def _nodes(g: Geometry, config: Config) -> int:
+    """Return for how many nodes there is room in the graphs of the trunk and of draft heads."""
+    return max(NODES_PER_TENSOR * _tensors(g), MIN_NODES) + MIN_NODES * config.mtp
+
+
 def _tensors(g: Geometry) -> int:
     """Return about how many tensors a model has: of llama 9 for each layer, of Step's 12 and 17."""
     dense = 9 if g.arch == "llama" else 12
     return len(g.layers) * (17 if g.experts else dense) + 4
-
-
-def _rounding(g: Geometry, config: Config) -> int:
-    """Return the processor's room for rounded activations: 292 bytes for 256 of them (Q8_K).
-
-    With experts also a list of its tokens for each of them, as long as it could ever be, 8 bytes
-    an entry (`ggml_graph_plan`, ggml-cpu.c).
-    """
-    widest = max(g.feed_forward_length, g.experts_used * g.expert_feed_forward_length)
-    return _tokens(config) * (widest * 292 // 256 + 8 * g.experts * g.experts_used)

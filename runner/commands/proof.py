@@ -1,0 +1,62 @@
+"""What the engine itself says of a plan before it is started: asked, shown, remembered, kept to."""
+
+from importlib.metadata import version
+
+import click
+
+from runner import output
+from runner.engine import oracle
+from runner.engine.oracle import Difference
+from runner.errors import Refused
+from runner.plan.choose import Plan
+from runner.plan.launch import LaunchSpec
+
+
+def known(plan: Plan, spec: LaunchSpec) -> tuple[Difference, ...]:
+    """Return where the engine's own account of this launch differs, if it was ever asked."""
+    try:
+        told = oracle.recall(oracle.key(_engine(), spec.argv))
+    except OSError:
+        return ()  # the files are not here, so it never was
+    return oracle.compare(plan.items, told) if told else ()
+
+
+def check(plan: Plan, spec: LaunchSpec, program: tuple[str, ...]) -> None:
+    """Ask the engine what this launch would take, once, and say where the plan is wrong.
+
+    Takes about half a second, allocates nothing, and is remembered. Raises `Refused` where by the
+    engine's own figures there is not enough room.
+    """
+    name = oracle.key(_engine(), spec.argv)
+    told = oracle.recall(name)
+    if told is None:
+        told = oracle.ask(program, spec.argv)
+        if told is None:
+            return  # an engine that does not say: the plan stands
+        oracle.remember(name, told)
+    # Where the plan has more, nothing can go wrong, and it is nobody's business.
+    differences = [d for d in oracle.compare(plan.items, told) if d.engine > d.planned]
+    for difference in differences:
+        click.echo(in_words(difference), err=True)
+    more = sum(each.engine - each.planned for each in differences)
+    missing = more - max(0, plan.placement.spare_bytes)
+    if more and missing > 0:
+        half = max(256, plan.config.context // 2)
+        raise Refused(
+            f"{plan.subject.name} would not fit after all.",
+            why=f"By the engine's own account it takes {output.size(more)} more than planned, and "
+            f"{output.size(missing)} of that are not there.",
+            next=f"Ask for less: --ctx {half}",
+        )
+
+
+def in_words(difference: Difference) -> str:
+    """Say one difference to people."""
+    return (
+        f"The engine counts {output.size(difference.engine)} for {difference.item}, the plan "
+        f"{output.size(difference.planned)}."
+    )
+
+
+def _engine() -> str:
+    return f"xllamacpp {version('xllamacpp')}"
