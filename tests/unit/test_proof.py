@@ -33,7 +33,12 @@ def spec(tmp_path: Path) -> LaunchSpec:
 
 def fake(monkeypatch: pytest.MonkeyPatch, told: Breakdown | None) -> list[int]:
     asked: list[int] = []
-    monkeypatch.setattr(oracle, "ask", lambda *_: asked.append(1) or told)
+
+    def ask(*_: object) -> Breakdown | None:
+        asked.append(1)
+        return told
+
+    monkeypatch.setattr(oracle, "ask", ask)
     return asked
 
 
