@@ -128,6 +128,7 @@ def _strix(reader: Reader, host: Host, adapter: _Adapter | None, notes: Notes) -
         reserve_why="the screen and the driver use graphics memory too",
         cores=host.cores,
         available_bytes=host.available_bytes,
+        apart_bytes=carve_out,
         devices=(Device(name, Backend.VULKAN, limit or None),),
         ceiling_bytes=ceiling,
     )

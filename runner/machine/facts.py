@@ -78,6 +78,7 @@ class Machine:
     `reserve_bytes`: kept free for the system, with its reason.
     `ceiling_bytes`: what cannot be more, whatever an engine says of its device: the RAM, or what
     the kernel grants. None: `limit_bytes` itself.
+    `apart_bytes`: a carve-out, which is part of the memory and not of what is available.
     `unknown` names every probe that gave no answer: unknown is never the same as absent.
     """
 
@@ -99,6 +100,14 @@ class Machine:
     warnings: tuple[str, ...] = ()
     unknown: tuple[str, ...] = field(default=())
     ceiling_bytes: int | None = None
+    apart_bytes: int = 0
+
+    @property
+    def free_now_bytes(self) -> int | None:
+        """What an engine could have at this moment of the memory that it shares; None: unknown."""
+        if self.available_bytes is None:
+            return None
+        return self.available_bytes + self.apart_bytes
 
 
 def on_processor(machine: Machine) -> Machine:
@@ -132,7 +141,7 @@ def as_it_is_now(machine: Machine) -> Machine:
     if machine.os == "macos":
         return machine
     if machine.unified:
-        room = machine.available_bytes
+        room = machine.free_now_bytes
         if room is None or room >= machine.limit_bytes:
             return machine
         source = f"{machine.limit_source}; of that, what is available now"

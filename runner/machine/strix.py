@@ -103,6 +103,7 @@ def machine(
         reserve_why=f"the system keeps {gib(_SYSTEM_BYTES)}, and the screen some graphics memory",
         cores=host.cores,
         available_bytes=host.available_bytes,
+        apart_bytes=carve_out,
         devices=(Device(label or "Strix Halo", Backend.VULKAN, limit or None, cores=units),),
         # Vulkan counts the smallest carve-out too, ROCm does not.
         ceiling_bytes=carve_out + shared.bytes,

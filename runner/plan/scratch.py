@@ -64,6 +64,11 @@ class Costs:
     staging: bool = False
     kv_copy: str = "never"
 
+    def __post_init__(self) -> None:
+        """Refuse a misspelt recipe: ValueError."""
+        if self.kv_copy not in {"never", "quantised", "always"}:
+            raise ValueError(f"kv_copy cannot be {self.kv_copy!r}")
+
 
 @dataclass(frozen=True, slots=True)
 class Vision:

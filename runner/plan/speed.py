@@ -142,19 +142,6 @@ def slow(speed: Speed, context: int) -> str | None:
     )
 
 
-def hybrid_decode_tps(
-    card_gbps: float,
-    bytes_on_card: float,
-    bytes_in_ram: float,
-    efficiency: float = CARD_EFFICIENCY,
-) -> float:
-    """Return tokens a second where each token reads so many bytes from a card and from RAM.
-
-    One waits for the other, so the times add up. RAM is taken for dual-channel DDR5.
-    """
-    return _tps((bytes_on_card, card_gbps * efficiency), (bytes_in_ram, RAM_GBPS))
-
-
 def bytes_per_token(geometry: Geometry, variant: Variant) -> Reads | None:
     """Return the weights that one token reads; None for experts that nothing tells the size of."""
     layout = variant.layout

@@ -8,7 +8,7 @@ import pytest
 from runner import catalog
 from runner.engine import recipe
 from runner.engine.flags import FLAGS
-from runner.errors import UsageError
+from runner.errors import BadFile, UsageError
 from runner.machine import capture, presets
 from runner.machine.facts import Backend, Machine, Platform, as_it_is_now, on_processor
 from runner.machine.probe import detect
@@ -267,3 +267,19 @@ def test_what_is_left_over_is_spent_on_conversations() -> None:
     assert roomy.placement.spare_bytes > 0
     tight = plan(110, quant="IQ4_XS", context=32_768)
     assert tight.fits
+
+
+def test_a_carve_out_is_free_though_the_system_does_not_count_it() -> None:
+    for name in ("strix-halo-windows", "strix-halo-windows-96", "strix-halo-linux-carve-out"):
+        found = detect(capture.Replay(presets.load(name)))
+        chosen = choose(found, STEP, Ask(), recipe.load(found.backend).run)
+        assert not any("Not at this moment" in warning for warning in chosen.warnings), name
+        assert as_it_is_now(found).limit_bytes == found.limit_bytes
+
+
+def test_a_misspelt_recipe_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "builds" / "cuda.toml").read_text()
+    (tmp_path / "cuda.toml").write_text(text.replace('"quantised"', '"quantized"'))
+    monkeypatch.setattr(recipe, "shipped", lambda _: tmp_path)
+    with pytest.raises(BadFile, match="cannot be read"):
+        recipe.load(Backend.CUDA)

@@ -372,18 +372,6 @@ def test_another_model_never_gets_step_s_table() -> None:
 # --- experts elsewhere
 
 
-def test_hybrid_adds_the_times_up() -> None:
-    rate = speed.hybrid_decode_tps(1000, 4e9, 3e9, efficiency=0.5)
-    assert rate == pytest.approx(1 / (4 / 500 + 3 / 60))
-    reads = speed.bytes_per_token(STEP.geometry, variant("IQ4_XS"))
-    assert reads is not None
-    found = estimate(CARD, "IQ4_XS", 8192, away=Elsewhere(in_ram=0.75))
-    on_card, in_ram = reads.resident + reads.experts / 4, reads.experts * 3 / 4
-    assert found.decode_tps_empty == pytest.approx(speed.hybrid_decode_tps(1792, on_card, in_ram))
-    assert "RTX 5090" in found.source
-    assert "main memory" in found.source
-
-
 def test_paging_is_a_range_between_two_disks_below_the_processor() -> None:
     away = Elsewhere(on_disk=0.75)
     found = estimate(PROCESSOR, "IQ3_XXS", 8192, away=away)
