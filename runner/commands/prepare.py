@@ -96,7 +96,8 @@ def make_plan(
     own_files: EngineFiles | None = None
     model: Model | None = None
     far = _on_network(request)
-    if (request.projector or request.mtp) and not (far or _is_path(request.model)):
+    own_model = _is_path(request.model) or is_remote(request.model)
+    if (request.projector or request.mtp) and not own_model:
         raise UsageError(
             "--projector and --mtp go with a model of your own.",
             why="A model of the catalog has its own, which --profile chooses between.",
@@ -215,6 +216,9 @@ def bring(prepared: Prepared) -> LaunchSpec:
     """
     if not prepared.plan.fits:
         refuse(prepared)
+    if prepared.plan.machine.backend is not Backend.CPU:  # else a notice of its own says so
+        for warning in prepared.plan.warnings:
+            click.echo(warning, err=True)
     if prepared.far:
         raise Refused(
             f"{prepared.title} is not on this disk.",
