@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from runner.machine import vulkan_info
 from runner.machine.capture import Capture, Ran, Replay
-from runner.machine.facts import Machine, Platform
+from runner.machine.facts import Backend, Machine, Platform
 from runner.machine.host import WINDOWS_ADAPTERS, Notes, read_host
 from runner.machine.nvidia import HELD_QUERY, MIG_QUERY
 from runner.machine.probe import detect
@@ -552,3 +552,43 @@ def test_cards_keep_main_memory_apart():
 def test_hidden_memory_is_unknown_where_the_kernel_names_too_little():
     assert read_host(Replay(linux(HOST_128)), Notes()).hidden_bytes is None
     assert PCI in linux(HOST_128).files
+
+
+def test_a_container_without_sysfs_is_known_by_lspci():
+    """There nvidia-smi may be missing as well, and the name is the PCI line."""
+    line = "000f:01:00.0 3D controller [0302]: NVIDIA Corporation Device [10de:2e12] (rev a1)\n"
+    other = "0000:00:00.0 Host bridge [0600]: Intel Corporation Device [8086:1234]\n"
+    files = {"/proc/meminfo": meminfo(127600748, 118566368)}
+    capture = Capture("linux-aarch64", files, {"lspci -nn": Ran(0, other + line)})
+    assert detect(Replay(capture)).platform is Platform.GB10
+
+
+def test_a_strix_halo_is_known_by_its_processor_where_graphics_are_hidden():
+    cpu = "processor: 0\nmodel name: AMD RYZEN AI MAX+ PRO 395 w/ Radeon 8060S\n"
+    files = {"/proc/meminfo": meminfo(127098456, 120_000_000), "/proc/cpuinfo": cpu}
+    machine = detect(Replay(Capture("linux-x86_64", files)))
+    assert machine.platform is Platform.STRIX_HALO
+    assert machine.limit_bytes <= machine.memory_bytes // 2, "the driver's default, as none tells"
+
+
+def test_without_memavailable_what_is_free_counts():
+    lines = "MemTotal: 127600748 kB\nMemFree: 99159460 kB\n"
+    machine = detect(Replay(Capture("linux-x86_64", {"/proc/meminfo": lines})))
+    assert machine.limit_bytes == 99159460 * KIB
+    assert "MemFree" in machine.limit_source
+
+
+def test_a_card_whose_memory_cannot_be_read_is_named():
+    machine = detect(Replay(linux(HOST_128, f"NVIDIA GeForce RTX 4090, {ADA}, [N/A], , 8.9, 580")))
+    assert machine.backend is Backend.CPU
+    assert any("RTX 4090 is here, but its memory" in warning for warning in machine.warnings)
+
+
+def test_an_old_macos_is_known_by_sw_vers_too():
+    said = {
+        "sysctl -n hw.memsize": Ran(0, f"{128 * GIB}\n"),
+        "sysctl -n hw.optional.arm64": Ran(0, "1\n"),
+        "sw_vers": Ran(0, "ProductName: macOS\nProductVersion: 14.5\nBuildVersion: 23F79\n"),
+    }
+    machine = detect(Replay(Capture("darwin-arm64", {}, said)))
+    assert machine.limit_bytes == 96 * GIB
