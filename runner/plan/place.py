@@ -16,6 +16,7 @@ from runner.plan.scratch import (
     Costs,
     compute_bytes,
     compute_mtp_bytes,
+    handed_bytes,
     overhead_bytes,
     staging_bytes,
     vision_bytes,
@@ -181,7 +182,9 @@ class _Shares:
             Item(Entry.COMPUTE, scratch, f"scratch memory for {c.ubatch} tokens at a time"),
             Item(Entry.OVERHEAD, driver, "the driver's context, kernels and pools"),
         )
-        found: list[tuple[Item, ...]] = [same] * cards
+        later = 0 if self.way.hybrid else handed_bytes(self.geometry, c, cards)
+        more = Item(Entry.COMPUTE, later, "what the card before hands over")
+        found: list[tuple[Item, ...]] = [same, *([(*same, more)] * (cards - 1))]
         if not self.way.sight_in_ram:
             found[0] = (*self.sight(), *found[0])
         found[-1] = (*self.heads(), *found[-1])
@@ -233,6 +236,8 @@ class _Shares:
         staged = staging_bytes(
             self.geometry, self.config, self.costs, 1 if self.way.hybrid else cards
         )
+        if layers:  # the processor takes part in the graph
+            staged = max(staged, compute_bytes(self.geometry, self.config))
         yield Item(Entry.COMPUTE, staged, "a graph's inputs on their way to the cards")
         vision = self.subject.vision
         process = overhead_bytes(self.geometry, self.config, self.costs, vision)

@@ -144,6 +144,16 @@ def staging_bytes(geometry: Geometry, config: Config, costs: Costs, devices: int
     return copies * (sum(_masks(geometry, config)) + stream + _indices(geometry, config))
 
 
+def handed_bytes(geometry: Geometry, config: Config, devices: int) -> int:
+    """Return what each device but the first needs to take over from the one before it.
+
+    The residual stream, as often as any input. Exact for the twin on four devices (32 MiB with 512
+    tokens at a time, 128 with 2048), as the engine accounts for them over RPC.
+    """
+    copies = INPUT_COPIES if devices > 1 else 0
+    return copies * F32 * _tokens(config) * geometry.embedding_length
+
+
 def weights_copy_bytes(layer_experts: int) -> int:
     """Return what a card needs beside experts that stay in main memory.
 

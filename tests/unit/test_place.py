@@ -12,11 +12,12 @@ from runner.engine import recipe
 from runner.engine.flags import FLAGS
 from runner.machine.facts import Backend, Device, Machine, Platform
 from runner.plan.ask import Ask
-from runner.plan.cache import GIB, Config, kv_full_bytes, kv_mtp_bytes, kv_sliding_bytes
+from runner.plan.cache import GIB, MIB, Config, kv_full_bytes, kv_mtp_bytes, kv_sliding_bytes
 from runner.plan.choose import GOOD_QUALITY, RAM_BYTES_PER_TOKEN, Plan, choose
 from runner.plan.launch import EngineFiles, launch
 from runner.plan.ledger import Entry
-from runner.plan.place import Placement, Way, place
+from runner.plan.place import Held, Placement, Way, place
+from runner.plan.scratch import Costs
 from runner.plan.subject import Subject, from_model
 
 _subject = from_model(catalog.load().models[0])
@@ -264,3 +265,63 @@ def test_a_quantised_cache_is_not_always_the_least() -> None:
     assert choose(machine, STEP, Ask(quant="IQ4_XS", context=65_536, kv_type="f16"), CUDA).fits == (
         choose(machine, STEP, Ask(quant="IQ4_XS", context=65_536), CUDA).fits
     )
+
+
+# The engine's own account (MiB, rounded down: model, context, compute; main memory last) of the
+# full-size twin on four or two devices: llama-server of llama-cpp-python 0.3.36 with `--fit on`,
+# and as many ggml-rpc-server processes for cards.
+ACCOUNTS = [
+    (
+        [31.84] * 4,
+        Config(131_072, "q8_0", 512, checkpoints=0),
+        Way(),
+        (13, 11, 11, 11),
+        [(23946, 1107, 704), (25965, 563, 736), (25948, 833, 736), (23997, 830, 736)],
+        267,
+    ),
+    (
+        [31.84] * 4,
+        Config(32_768, "f16", 2048, checkpoints=0),
+        Way(),
+        (13, 11, 11, 11),
+        [(23946, 602, 1304), (25965, 346, 1432), (25948, 464, 1432), (23997, 454, 1432)],
+        267,
+    ),
+    (
+        [12, 12],
+        Config(65_536, "q8_0", 1024, checkpoints=0),
+        Way(hybrid=True),
+        (41, 5),
+        [(7386, 1591, 411), (9850, 145, 414)],
+        82_887,
+    ),
+    (
+        [24],
+        Config(65_536, "q8_0", 1024, checkpoints=0),
+        Way(hybrid=True),
+        (46,),
+        [(19_532, 1737, 414)],
+        80_592,
+    ),
+]
+
+
+@pytest.mark.parametrize("account", ACCOUNTS)
+def test_each_device_holds_what_the_engine_says(
+    account: tuple[list[float], Config, Way, tuple[int, ...], list[tuple[int, int, int]], int],
+) -> None:
+    cards, config, way, layers, told, in_ram = account
+    machine = replace(pc(cards, 200), reserve_bytes=0)
+    found = place(machine, STEP, IQ4_XS, config, costs=Costs(0, 0, staging=True), way=way)
+    assert found.layers == layers
+
+    def mib(part: Held, *entries: Entry) -> float:
+        return sum(i.bytes for i in part.items if i.item in entries) / MIB
+
+    for part, (model, context, compute) in zip(found.held, told, strict=False):
+        assert 0 <= mib(part, Entry.WEIGHTS) - model < 2
+        assert 0 <= mib(part, Entry.KV_FULL, Entry.KV_SLIDING) - context < 2
+        # An RPC device copies no experts to itself, as a real card would.
+        assert mib(part, Entry.COMPUTE) >= compute
+        assert way.hybrid or mib(part, Entry.COMPUTE) - compute < 2
+    assert 0 <= mib(found.held[-1], Entry.WEIGHTS) - in_ram < 2
