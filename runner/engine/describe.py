@@ -1,0 +1,115 @@
+"""What an engine says of itself: its version, its flags, the devices that it sees.
+
+Nothing is loaded: `--version`, `--help` and `--list-devices` answer at once. What they print is
+not trusted: it is bounded in time and length, and only what looks as it should is taken.
+"""
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from runner.errors import SteprunError
+from runner.text import clean
+
+TIMEOUT_S: Final = 30.0  # a CUDA build initialises its cards before it prints anything
+MAX_BYTES: Final = 1 << 20  # llama-server's help is 60 kB
+MOST_DEVICES: Final = 64
+_LONGEST_LINE = 300
+
+_VERSION = re.compile(r"version:\s*(.+?)\s*$", re.MULTILINE)
+_COMMIT = re.compile(r"\b(?:commit\s+|\()([0-9a-f]{7,40})\b")
+_BUILT = re.compile(r"built with\s+(.+?)\s*$", re.MULTILINE)
+_FLAG = re.compile(r"--?[A-Za-z][A-Za-z0-9-]*")
+_DEVICE = re.compile(r"^\s+\w+: .+\(\d+ MiB, \d+ MiB free\)\s*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What an engine says of itself. `listing`: its answer to --list-devices, as it came."""
+
+    version: str
+    commit: str
+    compiler: str
+    flags: frozenset[str]
+    devices: tuple[str, ...]
+    listing: str = ""
+
+
+def describe(program: Sequence[str], env: Mapping[str, str] | None = None) -> Described:
+    """Ask an engine what it is. Raises `SteprunError` where it does not answer as one."""
+    told = _said(program, "--version", env)
+    flags = flags_of(_said(program, "--help", env))
+    if "--model" not in flags:
+        raise SteprunError(
+            f"{program[0]} is no llama-server.",
+            why="Its --help lists no --model.",
+            next="Build one: steprun engine build",
+        )
+    listing = _said(program, "--list-devices", env) if "--list-devices" in flags else ""
+    version, commit, built = (found.search(told) for found in (_VERSION, _COMMIT, _BUILT))
+    return Described(
+        version=clean(version[1])[:_LONGEST_LINE] if version else "",
+        commit=commit[1] if commit else "",
+        compiler=clean(built[1])[:_LONGEST_LINE] if built else "",
+        flags=flags,
+        devices=devices_of(listing),
+        listing=listing,
+    )
+
+
+def flags_of(help_text: str) -> frozenset[str]:
+    """Return every flag that a --help lists, in all its spellings.
+
+    A line that lists flags begins with one; those after it follow commas, and the first word that
+    is none (a value's name, or the description) ends the list.
+    """
+    found: set[str] = set()
+    for line in help_text.splitlines():
+        for word in line.split() if line.startswith("-") else ():
+            name = word.rstrip(",")
+            if not _FLAG.fullmatch(name):
+                break
+            found.add(name)
+    return frozenset(found)
+
+
+def devices_of(listing: str) -> tuple[str, ...]:
+    """Return the lines of --list-devices that name a device, without what surrounds them."""
+    lines = [line for line in listing.splitlines() if _DEVICE.match(line)]
+    return tuple(clean(line)[:_LONGEST_LINE].strip() for line in lines[:MOST_DEVICES])
+
+
+def _said(program: Sequence[str], flag: str, env: Mapping[str, str] | None) -> str:
+    """Return what an engine prints, on either stream; at most MAX_BYTES of it."""
+    with tempfile.TemporaryFile() as out:
+        try:
+            process = subprocess.Popen(
+                [*program, flag],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=dict(env) if env is not None else None,
+            )
+        except OSError as error:
+            raise SteprunError(
+                f"{program[0]} cannot be started.",
+                why=f"{error.strerror or error}.",
+                next="Make the engine again: steprun engine build",
+            ) from error
+        try:
+            process.wait(TIMEOUT_S)
+        except subprocess.TimeoutExpired as error:
+            raise SteprunError(
+                f"{program[0]} {flag} does not end.",
+                why=f"It has run for {TIMEOUT_S:.0f} s.",
+                next="Make the engine again: steprun engine build",
+            ) from error
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        out.seek(0)
+        return out.read(MAX_BYTES).decode("utf-8", "replace")

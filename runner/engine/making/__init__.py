@@ -1,0 +1,1 @@
+"""Getting engines: sources, builds, downloads."""

@@ -1,0 +1,167 @@
+"""What is known of one engine: where it came from, how it was made, what it can do. Pure.
+
+Every engine on this disk has a stamp beside it, `stamp.json`. A launch passes no flag that is not
+in it, and a feature that its canary saw fail is left out of every plan for it.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Final, Literal, Self
+
+from runner.machine.facts import Backend
+
+SCHEMA: Final = "steprun.stamp/1"
+MAX_BYTES: Final = 1 << 20  # a real one is under 20 kB
+
+Result = Literal["pass", "fail", "absent"]
+# In the order in which the canary asks for them, and a table shows them.
+FEATURES: Final = (
+    "text",
+    "threads",
+    "picture",
+    "two_pictures",
+    "thinking",
+    "tools",
+    "long_prompt",
+    "slots",
+    "mtp",
+    "mtp_picture",
+)
+
+
+class Kind(StrEnum):
+    """The kinds of engine: which program answers, and whose flags it takes."""
+
+    EMBEDDED = "embedded"  # llama-server inside the xllamacpp wheel
+    SERVER = "llama-server"
+    PYTHON = "llama-cpp-python"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an engine came from.
+
+    `source`: its name in `builds/sources.toml`, or `folder`. `where`: an address, package or path.
+    `version`: a tag, branch, build or package version. `sha256`: of the archive, else empty.
+    """
+
+    source: str
+    where: str = ""
+    version: str = ""
+    commit: str = ""
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """What the canary saw of one feature: it works, it fails, or the engine has no such thing."""
+
+    result: Result
+    seconds_s: float = 0.0
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """One engine.
+
+    `program`: what to start, its first word relative to the engine's folder where it lies in it.
+    `cmake`: the definitions that it was configured with. `flags`: every flag that its own `--help`
+    lists. `devices`: lines of its own list. `safe_flags`: what its canary found that it needs.
+    `features`: by name; empty before the canary. `made`: when, in UTC, ISO 8601.
+    """
+
+    name: str
+    kind: Kind
+    backend: Backend
+    origin: Origin
+    program: tuple[str, ...]
+    version: str = ""
+    compiler: str = ""
+    cmake: tuple[str, ...] = ()
+    flags: frozenset[str] = frozenset()
+    devices: tuple[str, ...] = ()
+    safe_flags: tuple[str, ...] = ()
+    features: Mapping[str, Feature] = field(default_factory=dict)
+    made: str = ""
+
+    @property
+    def tested(self) -> bool:
+        """Whether the canary has been through."""
+        return bool(self.features)
+
+    @property
+    def passed(self) -> bool:
+        """Whether it may become the current engine: it answers, with all the cores."""
+        return all(self.can(name) for name in ("text", "threads")) and self.tested
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """The features that are off for this engine: they failed, or are not there."""
+        return tuple(n for n in FEATURES if n in self.features and not self.can(n))
+
+    def can(self, feature: str) -> bool:
+        """Whether a feature may be used: it passed, or nobody has looked yet."""
+        found = self.features.get(feature)
+        return found is None or found.result == "pass"
+
+    def proven(self, features: Mapping[str, Feature], safe_flags: tuple[str, ...]) -> Self:
+        """Return the stamp with a canary's results."""
+        return replace(self, features=dict(features), safe_flags=safe_flags)
+
+
+def to_json(stamp: Stamp) -> dict[str, Any]:
+    """Return a stamp as the document that is written beside its engine."""
+    return {"schema": SCHEMA, **asdict(stamp), "flags": sorted(stamp.flags)}
+
+
+def from_json(text: str | bytes) -> Stamp:
+    """Return the stamp of a document. Raises ValueError for anything that is none."""
+    if len(text) > MAX_BYTES:
+        raise ValueError("too long for a stamp")
+    try:
+        data = json.loads(text)
+        if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
+            raise ValueError(f"not a {SCHEMA}")
+        features = {str(k): _feature(v) for k, v in dict(data.pop("features")).items()}
+        stamp = Stamp(
+            name=_text(data.pop("name")),
+            kind=Kind(data.pop("kind")),
+            backend=Backend(data.pop("backend")),
+            origin=Origin(**{str(k): _text(v) for k, v in dict(data.pop("origin")).items()}),
+            program=_words(data.pop("program")),
+            version=_text(data.pop("version")),
+            compiler=_text(data.pop("compiler")),
+            cmake=_words(data.pop("cmake")),
+            flags=frozenset(_words(data.pop("flags"))),
+            devices=_words(data.pop("devices")),
+            safe_flags=_words(data.pop("safe_flags")),
+            features=features,
+            made=_text(data.pop("made")),
+        )
+    except (KeyError, TypeError, RecursionError, AttributeError) as error:
+        raise ValueError(f"a field is missing or of another kind ({error})") from error
+    if data or not stamp.program:
+        raise ValueError(f"unknown fields, or no program: {sorted(data)}")
+    return stamp
+
+
+def _feature(value: Any) -> Feature:
+    result = value["result"]
+    if result not in {"pass", "fail", "absent"}:
+        raise ValueError(f"{result!r} is no result")
+    return Feature(result, float(value["seconds_s"]), _text(value["why"]))
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r} is no list")
+    return tuple(_text(word) for word in value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
