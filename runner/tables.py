@@ -11,9 +11,10 @@ REINSTALL = "Install steprun again; if you changed the file, correct the entry."
 class Table:
     """A TOML table that knows its place in the file and what nobody has asked for yet."""
 
-    def __init__(self, data: object, where: str) -> None:
-        """Wrap `data`, which errors call `where`."""
+    def __init__(self, data: object, where: str, what: str = "the model catalog") -> None:
+        """Wrap `data`, which errors call `where`, in a file that they call `what`."""
         self._where = where
+        self._what = what
         if not isinstance(data, dict):
             raise self.wrong("is not a table")
         self._left: dict[str, Any] = dict(data)
@@ -21,7 +22,7 @@ class Table:
     def wrong(self, why: str) -> BadFile:
         """Return the error that names this table."""
         return BadFile(
-            f"the model catalog is broken: {self._where}: {why}",
+            f"{self._what} is broken: {self._where}: {why}",
             why="It ships with steprun, so this copy was changed or damaged.",
             next=REINSTALL,
         )
@@ -48,6 +49,20 @@ class Table:
             raise self.wrong(f"`{key}` is {value}; the least is {least}")
         return value
 
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Take a list of texts; none where it is not there."""
+        found: list[Any] = self._take(key, list, [])
+        if not all(type(value) is str for value in found):
+            raise self.wrong(f"`{key}` holds something that is no text")
+        return tuple(found)
+
+    def pairs(self, key: str) -> dict[str, str]:
+        """Take a table of names and texts; none where it is not there."""
+        found: dict[str, Any] = self._take(key, dict, {})
+        if not all(type(value) is str for value in found.values()):
+            raise self.wrong(f"`{key}` holds something that is no text")
+        return found
+
     def numbers(self, key: str) -> tuple[tuple[str, float], ...]:
         """Take a table of names and numbers; none where it is not there."""
         found: dict[str, Any] = self._take(key, dict, {})
@@ -71,12 +86,12 @@ class Table:
 
     def table(self, key: str) -> "Table | None":
         """Take a table, if it is there."""
-        return Table(self._left.pop(key), f"{self._where}.{key}") if key in self._left else None
+        return self._inner(self._left.pop(key), key) if key in self._left else None
 
     def tables(self, key: str) -> "dict[str, Table]":
         """Take a table of tables."""
         found: dict[str, Any] = self._take(key, dict, {})
-        return {name: Table(table, f"{self._where}.{key}.{name}") for name, table in found.items()}
+        return {name: self._inner(table, f"{key}.{name}") for name, table in found.items()}
 
     def rows(self, key: str) -> "list[Table]":
         """Take a list of tables, each known by its name, or by its number."""
@@ -84,8 +99,11 @@ class Table:
         made = []
         for number, row in enumerate(rows, 1):
             name = row.get("name", number) if isinstance(row, dict) else number
-            made.append(Table(row, f"{self._where}.{key}[{name}]"))
+            made.append(self._inner(row, f"{key}[{name}]"))
         return made
+
+    def _inner(self, data: object, name: str) -> "Table":
+        return Table(data, f"{self._where}.{name}", self._what)
 
     def close(self) -> None:
         """Refuse what nobody asked for: a misspelt key would otherwise be a silent default."""

@@ -28,7 +28,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def tiny() -> Path:
     """Return the folder of tiny Step: `tiny-step.gguf`, its projector and its MTP file."""
-    from testbed import files, tiny_step
+    from runner.testbed import files, tiny_step
 
     folder = CACHE / "testbed"
     folder.mkdir(parents=True, exist_ok=True)
@@ -40,14 +40,12 @@ def tiny() -> Path:
 @pytest.fixture(scope="session")
 def twin() -> Path:
     """Return the folder of the full-size twin (sparse files)."""
-    from functools import partial
-
-    from testbed import files, twin
+    from testbed import twin
 
     folder = CACHE / "testbed"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(CACHE / "testbed.lock"):
-        files.ensure(folder, "twin-IQ4_XS", partial(twin.write, quant="IQ4_XS"))
+        twin.ensure(folder, "IQ4_XS")
     return folder
 
 

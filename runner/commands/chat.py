@@ -34,7 +34,6 @@ from runner.talk.wire import EFFORTS, Options
 )
 @click.option("--temperature", type=click.FloatRange(0, 5), help="0 for always the same answer.")
 @click.option("--show-thinking", is_flag=True, help="Show the thinking (with -p: on stderr).")
-@click.option("--engine", default="embedded", show_default=True, help="Which engine runs it.")
 @click.option("--url", help="Talk to a server that runs already.")
 @click.option(
     "--api-key-file",
@@ -53,7 +52,7 @@ def chat(**options: Any) -> int:
     prompt = read_prompt(options.pop("prompt"))
     images: tuple[Path, ...] = options.pop("images")
     request = take_request(options, demo=options.pop("demo"))
-    _check(prompt, images, options["engine"])
+    _check(prompt, images)
     answer = Options(
         effort=options["effort"],
         max_tokens=options["max_tokens"],
@@ -76,7 +75,7 @@ def chat(**options: Any) -> int:
     return asyncio.run(ask_once(setup, prompt))
 
 
-def _check(prompt: str | None, images: tuple[Path, ...], engine: str) -> None:
+def _check(prompt: str | None, images: tuple[Path, ...]) -> None:
     """Refuse what cannot work, before anything is planned or fetched for it."""
     if prompt is not None and not prompt.strip() and not images:
         raise UsageError("There is nothing to ask.", next='steprun chat -p "Your question"')
@@ -85,12 +84,6 @@ def _check(prompt: str | None, images: tuple[Path, ...], engine: str) -> None:
             "The chat needs a terminal.",
             why="Its output is not one.",
             next='For one answer: steprun chat -p "Your question"',
-        )
-    if engine != "embedded":
-        raise UsageError(
-            f"There is no engine {engine!r}.",
-            why="This version has one engine: embedded.",
-            next="Leave --engine out",
         )
 
 
@@ -105,7 +98,7 @@ def _blind(images: tuple[Path, ...], why: str) -> None:
 
 def _local(request: ModelRequest, answer: Options, common: dict[str, Any]) -> ChatSetup:
     """Plan, bring what is missing, and set up a chat with an engine of our own."""
-    from runner.commands.prepare import EMBEDDED, backend_notice, bring, make_plan
+    from runner.commands.prepare import bring, engine_notice, make_plan
     from runner.engine.supervisor import Engine
 
     prepared = make_plan(request, to_run=True)
@@ -120,13 +113,13 @@ def _local(request: ModelRequest, answer: Options, common: dict[str, Any]) -> Ch
     spec = bring(prepared)
     return ChatSetup(
         title=f"{prepared.title} {plan.variant.name}",
-        open_host=lambda: Engine(EMBEDDED, spec),
+        open_host=lambda: Engine(prepared.engine.program, spec),
         options=answer,
         context=plan.config.context,
         sees=plan.config.projector,
         blind_why=blind_why,
         prices=plan.subject.geometry.arch == "step35",
-        greeting=backend_notice(plan.machine),
+        greeting=engine_notice(prepared),
         words=plan.subject.words,
         **common,
     )

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from runner import __version__, catalog, output, paths
-from runner.engine import recipe
+from runner.engine import pick, recipe, store
 from runner.errors import Exit, SteprunError
 from runner.machine import capture
 from runner.machine.facts import Machine
@@ -151,7 +151,7 @@ def _disk(_: Facts) -> Finding:
     )
 
 
-def _engine(_: Facts) -> Finding:
+def _embedded(_: Facts) -> Finding:
     """Load the embedded engine's native code, in a process of its own."""
     script = "import xllamacpp; print(xllamacpp.__version__)"
     try:
@@ -163,13 +163,32 @@ def _engine(_: Facts) -> Finding:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding("engine", "bad", f"the embedded engine does not load: {error}")
+        return Finding("embedded", "bad", f"the embedded engine does not load: {error}")
     if ran.returncode:
         why = (ran.stderr.strip().splitlines() or [f"status {ran.returncode}"])[-1]
         return Finding(
-            "engine", "bad", f"the embedded engine does not load: {why}", "Install steprun again"
+            "embedded", "bad", f"the embedded engine does not load: {why}", "Install steprun again"
         )
-    return Finding("engine", "ok", f"embedded, xllamacpp {ran.stdout.strip()}")
+    return Finding("embedded", "ok", f"xllamacpp {ran.stdout.strip()}")
+
+
+def _engine(facts: Facts) -> Finding:
+    """Say which engine chat and serve take, and whether a better one could be had."""
+    current = store.current()
+    taken = pick.pick(store.engines(), current.name, facts.machine)
+    found = pick.in_words(taken, current).removeprefix("Engine: ")
+    if pick.rank(taken, facts.machine):
+        return Finding(
+            "engine",
+            "warn",
+            f"{found} It leaves {facts.machine.name} idle.",
+            "steprun engine build, or steprun engine fetch",
+        )
+    if not taken.stamp.tested:
+        return Finding("engine", "warn", f"{found} No canary yet", "steprun engine test")
+    if taken.name != current.name and current.name:
+        return Finding("engine", "warn", found, "steprun engine list")
+    return Finding("engine", "ok", found)
 
 
 def _terminal(_: Facts) -> Finding:
@@ -186,4 +205,4 @@ def _terminal(_: Facts) -> Finding:
     )
 
 
-CHECKS = (_python, _machine, _plan, _weights, _folders, _disk, _engine, _terminal)
+CHECKS = (_python, _machine, _plan, _weights, _folders, _disk, _embedded, _engine, _terminal)

@@ -22,6 +22,7 @@ class ModelRequest:
     ask: Ask
     projector: str | None = None
     mtp: str | None = None
+    engine: str = ""
 
 
 def model_options(command: F) -> F:
@@ -63,6 +64,11 @@ def model_options(command: F) -> F:
             ),
             click.option("--mtp", metavar="PATH", help="The draft heads' GGUF, for --model PATH."),
             click.option(
+                "--engine",
+                metavar="NAME",
+                help="Which engine runs it (else the best: steprun engine list).",
+            ),
+            click.option(
                 "--allow-paging",
                 is_flag=True,
                 help="Start even if weights must stay on disk (slow).",
@@ -92,4 +98,5 @@ def take_request(options: dict[str, Any], *, demo: bool = False) -> ModelRequest
         ask=ask,
         projector=options.pop("projector"),
         mtp=mtp,
+        engine=options.pop("engine") or "",
     )

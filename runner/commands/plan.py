@@ -32,7 +32,7 @@ def plan(*, machine_from: str | None, as_json: bool, **options: Any) -> int:
         # Its default port has changed between builds.
         spec = replace(line, argv=(*line.argv, "--host", "127.0.0.1", "--port", "8080"))
     speed = expected_speed(prepared.plan)
-    for difference in proof.known(prepared.plan, spec_of(prepared)):
+    for difference in proof.known(prepared.plan, spec_of(prepared), prepared.engine):
         click.echo(proof.in_words(difference), err=True)
     if as_json:
         output.emit_json(to_json(prepared.plan, spec, speed))

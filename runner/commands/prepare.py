@@ -1,9 +1,10 @@
 """From a request to a plan to files on this disk: what `plan`, `chat` and `serve` share."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import click
 
@@ -11,42 +12,57 @@ from runner import catalog, output
 from runner.catalog import Model, ModelFile
 from runner.commands import proof
 from runner.commands.options import ModelRequest
-from runner.engine import recipe
+from runner.engine import describe, pick, recipe, store
 from runner.engine.flags import FLAGS
+from runner.engine.stamp import Kind
+from runner.engine.store import Engine
 from runner.errors import Refused, UsageError
-from runner.machine import capture
+from runner.machine import capture, engine_view
 from runner.machine.facts import Backend, Machine, Platform, as_it_is_now, on_processor
 from runner.machine.probe import detect
-from runner.plan.ask import Ask, Profile
+from runner.plan import speed
+from runner.plan.ask import Ask
 from runner.plan.choose import Plan, choose
 from runner.plan.launch import EngineFiles, LaunchSpec, launch
+from runner.plan.measured import Run
 from runner.plan.place import is_split
 from runner.plan.speed import Elsewhere, Speed, estimate, share_on_disk
 from runner.plan.subject import Subject, from_model
 from runner.weights import local, own
 from runner.weights.address import address, is_remote
 
-# -P: a folder named `runner` where the user happens to be must not be taken for ours.
-EMBEDDED = (sys.executable, "-P", "-m", "runner.engine.embedded")
-# What the wheel on the registry computes with, by system; anything else needs a built engine.
-EMBEDDED_BACKENDS = {"macos": {Backend.METAL, Backend.CPU}}
+_Told = TypeVar("_Told")
 # What llama-server takes for cards, and the embedded engine, which has none, does not.
 BEYOND_EMBEDDED = frozenset(
-    {"--device", "--split-mode", "--tensor-split", "--n-cpu-moe", "--no-mmproj-offload"}
+    {
+        "--device",
+        "--split-mode",
+        "--tensor-split",
+        "--n-cpu-moe",
+        "--no-mmproj-offload",
+        "--spec-draft-device",
+    }
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A plan, and where its files come from: the user's own, or the catalog's.
+    """A plan, the engine for it, and where its files come from: the user's own, or the catalog's.
 
     `far`: addresses on the network. Such a model can be planned for, and not be started.
+    `chosen` is None where the plan is for another machine, or for an engine yet to be made.
     """
 
     plan: Plan
+    chosen: Engine | None = None
     own_files: EngineFiles | None = None
     model: Model | None = None
     far: tuple[str, ...] = ()
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that would be started."""
+        return self.chosen or store.embedded()
 
     @property
     def title(self) -> str:
@@ -86,13 +102,20 @@ def make_plan(
 ) -> Prepared:
     """Plan for this machine, or for the machine of a capture.
 
-    `to_run`: for the engine that is here, which may not be able to use the accelerator.
+    `to_run`: for the engine that is here, which may not be able to use the accelerator. Else an
+    engine that cannot is left out of the plan: a better one can be made.
     """
     found = detect(_reader(machine_from))
+    engine: Engine | None = None
+    if machine_from is None or to_run:
+        engine = _engine(request.engine, found)
+        if not to_run and not request.engine and pick.rank(engine, found):
+            engine = None
     if to_run:
-        found = as_it_is_now(found)
-    if to_run and found.backend not in EMBEDDED_BACKENDS.get(found.os, {Backend.CPU}):
-        found = on_processor(found)
+        found = as_it_is_now(_asked(engine, found))
+    if engine is not None:
+        found = pick.seen_by(engine, found)
+        request = replace(request, ask=replace(request.ask, without=frozenset(engine.stamp.broken)))
     own_files: EngineFiles | None = None
     model: Model | None = None
     far = _on_network(request)
@@ -108,10 +131,9 @@ def make_plan(
 
         subject = read_anywhere(request.model, request.projector, request.mtp)
     elif _is_path(request.model):
-        see = request.ask.profile is Profile.SEE
         path = Path(request.model).expanduser()
         projector, mtp = (_path(part) for part in (request.projector, request.mtp))
-        subject, own_files = own.read(path, projector, mtp, see=see)
+        subject, own_files = own.read(path, projector, mtp, see=request.ask.see)
     else:
         model = _known(request.model)
         catalogued = from_model(model)
@@ -123,7 +145,23 @@ def make_plan(
             )
         # What nobody typed need not be typed again.
         subject = catalogued if request.model else replace(catalogued, words=())
-    return Prepared(_choose(found, subject, request.ask), own_files, model, far)
+    return Prepared(_choose(found, subject, request.ask), engine, own_files, model, far)
+
+
+def _engine(name: str, machine: Machine) -> Engine:
+    """Return the engine of that name, or the one that suits the machine best."""
+    if name:
+        return store.find(name)
+    return pick.pick(store.engines(), store.current().name, machine)
+
+
+def _asked(engine: Engine | None, machine: Machine) -> Machine:
+    """Return the machine with what the engine itself says of its devices."""
+    if engine is None or engine.stamp.backend is Backend.CPU:
+        return machine
+    if "--list-devices" not in engine.stamp.flags:
+        return machine
+    return engine_view.apply(machine, describe.listing(engine.program), f"the {engine.name} engine")
 
 
 def _on_network(request: ModelRequest) -> tuple[str, ...]:
@@ -168,14 +206,21 @@ def _is_path(name: str) -> bool:
 
 def expected_speed(plan: Plan) -> Speed | None:
     """Return how fast the plan should be; None where nothing can be said."""
+    return _of_speed(plan, estimate) if plan.fits else None
+
+
+def published_run(plan: Plan) -> Run | None:
+    """Return the published measurements that are nearest to a plan, if any say something of it."""
+    return _of_speed(plan, speed.published) if plan.fits else None
+
+
+def _of_speed(plan: Plan, ask: Callable[..., _Told]) -> _Told:
     from runner import published
 
-    if not plan.fits:
-        return None
     on_disk = _share_on_disk(plan)
     away = Elsewhere(max(0.0, plan.placement.experts_share - on_disk), on_disk)
     used = tuple(plan.machine.devices[card] for card in plan.placement.cards)
-    return estimate(
+    return ask(
         replace(plan.machine, devices=used) if used else plan.machine,
         plan.subject.geometry,
         plan.variant,
@@ -197,13 +242,18 @@ def _share_on_disk(plan: Plan) -> float:
 
 def spec_of(prepared: Prepared) -> LaunchSpec:
     """Return what to start, whether the files are here yet or not."""
-    return launch(
-        prepared.files(), prepared.plan.settings, frozenset(FLAGS), prepared.plan.held_bytes
-    )
+    stamp = prepared.engine.stamp
+    spec = launch(prepared.files(), prepared.plan.settings, stamp.flags, prepared.plan.held_bytes)
+    safe = tuple(flag for flag in stamp.safe_flags if flag not in spec.argv)
+    return replace(spec, argv=(*spec.argv, *safe))
 
 
 def launch_line(prepared: Prepared) -> LaunchSpec:
-    """Return the launch line as llama-server itself would take it, its name first."""
+    """Return the launch line as a llama-server takes it, the program first."""
+    engine = prepared.engine
+    if engine.stamp.kind is Kind.SERVER:
+        spec = spec_of(prepared)
+        return replace(spec, argv=(*engine.program, *spec.argv))
     flags = frozenset(FLAGS) | BEYOND_EMBEDDED
     spec = launch(prepared.files(), prepared.plan.settings, flags, prepared.plan.held_bytes)
     return replace(spec, argv=("llama-server", *spec.argv))
@@ -235,7 +285,7 @@ def bring(prepared: Prepared) -> LaunchSpec:
     if elsewhere:
         raise _not_here(prepared, elsewhere)
     spec = spec_of(prepared)
-    proof.check(prepared.plan, spec, EMBEDDED)
+    proof.check(prepared.plan, spec, prepared.engine)
     return spec
 
 
@@ -250,13 +300,15 @@ def refuse(prepared: Prepared) -> NoReturn:
     )
 
 
-def backend_notice(machine: Machine) -> str:
-    """Say where the embedded engine leaves this machine's accelerator idle; empty if not."""
+def engine_notice(prepared: Prepared) -> str:
+    """Say which engine it is, and where it leaves this machine's accelerator idle."""
+    engine, machine = prepared.engine, prepared.plan.machine
+    said = pick.in_words(engine, store.current())
     if machine.backend is not Backend.CPU or machine.platform is Platform.CPU:
-        return ""
+        return said
     return (
-        f"The embedded engine computes on the processor: {machine.name} could do far better "
-        "with an engine built for it."
+        f"{said} It computes on the processor: {machine.name} could do far better with an engine "
+        "built for it: steprun engine build"
     )
 
 

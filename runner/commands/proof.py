@@ -1,36 +1,37 @@
 """What the engine itself says of a plan before it is started: asked, shown, remembered, kept to."""
 
-from importlib.metadata import version
-
 import click
 
 from runner import output
 from runner.engine import oracle
 from runner.engine.oracle import Difference
+from runner.engine.store import Engine
 from runner.errors import Refused
 from runner.plan.choose import Plan
 from runner.plan.launch import LaunchSpec
 
 
-def known(plan: Plan, spec: LaunchSpec) -> tuple[Difference, ...]:
+def known(plan: Plan, spec: LaunchSpec, engine: Engine) -> tuple[Difference, ...]:
     """Return where the engine's own account of this launch differs, if it was ever asked."""
     try:
-        told = oracle.recall(oracle.key(_engine(), spec.argv))
+        told = oracle.recall(oracle.key(_name(engine), spec.argv))
     except OSError:
         return ()  # the files are not here, so it never was
     return oracle.compare(plan.items, told) if told else ()
 
 
-def check(plan: Plan, spec: LaunchSpec, program: tuple[str, ...]) -> None:
+def check(plan: Plan, spec: LaunchSpec, engine: Engine) -> None:
     """Ask the engine what this launch would take, once, and say where the plan is wrong.
 
     Takes about half a second, allocates nothing, and is remembered. Raises `Refused` where by the
     engine's own figures there is not enough room.
     """
-    name = oracle.key(_engine(), spec.argv)
+    if "--fit" not in engine.stamp.flags:
+        return
+    name = oracle.key(_name(engine), spec.argv)
     told = oracle.recall(name)
     if told is None:
-        told = oracle.ask(program, spec.argv)
+        told = oracle.ask(engine.program, spec.argv)
         if told is None:
             return  # an engine that does not say: the plan stands
         oracle.remember(name, told)
@@ -58,5 +59,7 @@ def in_words(difference: Difference) -> str:
     )
 
 
-def _engine() -> str:
-    return f"xllamacpp {version('xllamacpp')}"
+def _name(engine: Engine) -> str:
+    """Return a name that no other build has: one engine may be made again under its name."""
+    origin = engine.stamp.origin
+    return f"{engine.name} {origin.version} {origin.commit} {engine.stamp.made}".strip()

@@ -36,7 +36,13 @@ def serve(
     *, demo: bool, port: int, host: str, api_key_file: Path | None, dry_run: bool, **options: Any
 ) -> int:
     """Serve the model to agents: OpenAI's and Anthropic's APIs, streaming, pictures, tools."""
-    from runner.commands.prepare import backend_notice, bring, launch_line, make_plan, refuse
+    from runner.commands.prepare import (
+        bring,
+        engine_notice,
+        launch_line,
+        make_plan,
+        refuse,
+    )
     from runner.engine.supervisor import Where, check_port
 
     prepared = make_plan(take_request(options, demo=demo), to_run=True)
@@ -52,8 +58,7 @@ def serve(
         return Exit.DONE
     check_port(host, port)
     spec = bring(prepared)
-    if notice := backend_notice(prepared.plan.machine):
-        click.echo(notice, err=True)
+    click.echo(engine_notice(prepared), err=True)
     if own_key and key_file is not None:
         if not key_file.exists():
             write_private(key_file, secrets.token_urlsafe(32) + "\n")
@@ -63,17 +68,16 @@ def serve(
         )
     where = Where(host, port, key_file, open_to_all=key_file is None)
     try:
-        return asyncio.run(_serve(prepared.title, spec, where))
+        return asyncio.run(_serve(prepared.title, prepared.engine.program, spec, where))
     except asyncio.CancelledError:
         return Exit.DONE  # a service manager asked for the end, and got it
 
 
-async def _serve(title: str, spec: Any, where: Any) -> int:
-    from runner.commands.prepare import EMBEDDED
+async def _serve(title: str, argv: tuple[str, ...], spec: Any, where: Any) -> int:
     from runner.engine.supervisor import Engine
 
     _stop_on_sigterm()
-    async with Engine(EMBEDDED, spec, where) as engine:
+    async with Engine(argv, spec, where) as engine:
         with Status() as status:
             await engine.wait_ready(lambda s: status.show(f"loading {title} ... {s:.0f} s"))
         click.echo(f"{title} is served. Stop it with Ctrl-C.", err=True)

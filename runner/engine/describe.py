@@ -20,7 +20,7 @@ MOST_DEVICES: Final = 64
 _LONGEST_LINE = 300
 
 _VERSION = re.compile(r"version:\s*(.+?)\s*$", re.MULTILINE)
-_COMMIT = re.compile(r"\b(?:commit\s+|\()([0-9a-f]{7,40})\b")
+_COMMIT = re.compile(r"(?:\bcommit |\()([0-9a-f]{7,40})\b")
 _BUILT = re.compile(r"built with\s+(.+?)\s*$", re.MULTILINE)
 _FLAG = re.compile(r"--?[A-Za-z][A-Za-z0-9-]*")
 _DEVICE = re.compile(r"^\s+\w+: .+\(\d+ MiB, \d+ MiB free\)\s*$")
@@ -48,16 +48,24 @@ def describe(program: Sequence[str], env: Mapping[str, str] | None = None) -> De
             why="Its --help lists no --model.",
             next="Build one: steprun engine build",
         )
-    listing = _said(program, "--list-devices", env) if "--list-devices" in flags else ""
+    seen = _said(program, "--list-devices", env) if "--list-devices" in flags else ""
     version, commit, built = (found.search(told) for found in (_VERSION, _COMMIT, _BUILT))
     return Described(
         version=clean(version[1])[:_LONGEST_LINE] if version else "",
         commit=commit[1] if commit else "",
         compiler=clean(built[1])[:_LONGEST_LINE] if built else "",
         flags=flags,
-        devices=devices_of(listing),
-        listing=listing,
+        devices=devices_of(seen),
+        listing=seen,
     )
+
+
+def listing(program: Sequence[str]) -> str:
+    """Return an engine's answer to --list-devices; empty where there is none."""
+    try:
+        return _said(program, "--list-devices", None)
+    except SteprunError:
+        return ""
 
 
 def flags_of(help_text: str) -> frozenset[str]:
@@ -76,9 +84,9 @@ def flags_of(help_text: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def devices_of(listing: str) -> tuple[str, ...]:
+def devices_of(text: str) -> tuple[str, ...]:
     """Return the lines of --list-devices that name a device, without what surrounds them."""
-    lines = [line for line in listing.splitlines() if _DEVICE.match(line)]
+    lines = [line for line in text.splitlines() if _DEVICE.match(line)]
     return tuple(clean(line)[:_LONGEST_LINE].strip() for line in lines[:MOST_DEVICES])
 
 

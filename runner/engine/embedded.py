@@ -72,8 +72,24 @@ def _put(params: Any, path: str, value: Any) -> None:
     setattr(params, last, value)
 
 
+def devices() -> str:
+    """Return the accelerators as llama-server's `--list-devices` prints them."""
+    found = xllamacpp.get_device_info()
+    cpu = xllamacpp.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_CPU
+    lines = [
+        f"  {device['name']}: {device['description']} "
+        f"({device['memory_total'] >> 20} MiB, {device['memory_free'] >> 20} MiB free)"
+        for device in found
+        if device["type"] != cpu
+    ]
+    return "\n".join(["Available devices:", *(lines or ["  (none)"])])
+
+
 def main(argv: Sequence[str]) -> int:
     """Serve until stopped by a signal. Returns 1 where the model does not load."""
+    if list(argv) == ["--list-devices"]:
+        sys.stdout.write(devices() + "\n")
+        return 0
     params = xllamacpp.CommonParams()
     try:
         apply(params, argv)

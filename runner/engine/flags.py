@@ -58,6 +58,7 @@ FLAGS: Final = {
     "--fit": Flag("fit_params", "on-off"),
     "--ctx-checkpoints": Flag("n_ctx_checkpoints", "whole"),
     "--cache-ram": Flag("cache_ram_mib", "whole"),
+    "--slot-save-path": Flag("slot_save_path", "text"),
     "--jinja": Flag("use_jinja", "set"),
     "--reasoning-format": Flag(
         "reasoning_format", "one-of", "common_reasoning_format", "COMMON_REASONING_FORMAT_"

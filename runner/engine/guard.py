@@ -7,6 +7,9 @@ when steprun dies, however it dies, the pipe ends and the guard kills the engine
 output goes to the log.
 
 The guard writes one line to its standard output, `pid N`, and exits as the engine did.
+
+With `--tree` it guards a build instead: what is started starts others, and all of them end. They
+are always asked first, as only ninja and make know their compilers, and which files are whole.
 """
 
 import argparse
@@ -16,6 +19,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import IO
 
@@ -68,21 +72,62 @@ def _pump(source: IO[bytes], log: BoundedLog) -> None:
             log.write(data)
 
 
-def _watch_owner(engine: subprocess.Popen[bytes]) -> None:
+def _watch_owner(engine: subprocess.Popen[bytes], *, tree: bool) -> None:
     """Wait for the owner's word or death, then end the engine."""
     polite = sys.stdin.buffer.readline().strip() == b"stop"
-    if polite:
+    if tree:
+        _end_tree(engine.pid, signal.SIGTERM)
+    elif polite:
         engine.terminate()
+    if tree or polite:
         with contextlib.suppress(subprocess.TimeoutExpired):
             engine.wait(GRACE_S)
     if engine.poll() is None:
         engine.kill()
 
 
+def _end_tree(pid: int, number: int) -> None:
+    """Send a signal to a build and all that it started; Windows knows only the hard one."""
+    if os.name == "posix":
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: they are zombies
+            os.killpg(pid, number)
+    else:
+        argv = ["taskkill", "/F", "/T", "/PID", str(pid)]
+        subprocess.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+
+
+def _end_rest(session: int) -> None:
+    """Kill what is left of a build, and wait until it is gone.
+
+    ninja gives each compiler a process group of its own: all that they share is the session.
+    """
+    deadline = time.monotonic() + GRACE_S
+    while (left := _members(session)) and time.monotonic() < deadline:
+        for pid in left:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
+
+
+def _members(session: int) -> list[int]:
+    if sys.platform == "linux":
+        pids = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+    else:
+        listed = subprocess.run(["ps", "-A", "-o", "pid="], stdout=subprocess.PIPE, check=False)
+        pids = [int(pid) for pid in listed.stdout.split()]
+    found = []
+    for pid in pids:
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if os.getsid(pid) == session:
+                found.append(pid)
+    return found
+
+
 def main(argv: list[str]) -> int:
     """Run the guard; returns the engine's exit status (128 + N for signal N)."""
     parser = argparse.ArgumentParser(prog="guard")
     parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--tree", action="store_true")
     parser.add_argument("engine", nargs="+")
     args = parser.parse_args(argv)
     # The owner decides when to stop; a Ctrl-C in its terminal is not meant for the engine.
@@ -94,6 +139,7 @@ def main(argv: list[str]) -> int:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            start_new_session=args.tree and os.name == "posix",
             # Safe here: no thread runs yet.
             preexec_fn=_in_child if sys.platform == "linux" else None,  # noqa: PLW1509
         )
@@ -106,9 +152,14 @@ def main(argv: list[str]) -> int:
         raise AssertionError
     pump = threading.Thread(target=_pump, args=(engine.stdout, log), daemon=True)
     pump.start()
-    threading.Thread(target=_watch_owner, args=(engine,), daemon=True).start()
+    watch = threading.Thread(
+        target=_watch_owner, args=(engine,), kwargs={"tree": args.tree}, daemon=True
+    )
+    watch.start()
     status = engine.wait()
-    pump.join(GRACE_S)
+    pump.join(GRACE_S)  # until all that write to the log have ended
+    if args.tree and os.name == "posix":
+        _end_rest(engine.pid)
     return status if status >= 0 else 128 - status
 
 

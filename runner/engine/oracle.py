@@ -11,6 +11,7 @@ every token of a micro-batch, which no server does: its compute column is larger
 import contextlib
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -40,7 +41,7 @@ _LONGEST_LINE = 400
 _TABLE = "memory breakdown [MiB]"
 _DRAFT = "memory data for the extra model"
 # After the tables; a real load begins only after the last of these.
-_DONE = re.compile(r"projected to use|fitting params to free memory took|load_tensors: loading")
+_DONE = re.compile(rb"projected to use|fitting params to free memory took|load_tensors: loading")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,10 +178,22 @@ def _with_fit(argv: Sequence[str]) -> list[str]:
 def _wait(guard: subprocess.Popen[bytes], log: Path, timeout_s: float) -> None:
     """Return when the engine has said it all, has ended, or takes too long."""
     deadline = time.monotonic() + timeout_s
+    read, tail = 0, b""
     while guard.poll() is None and time.monotonic() < deadline:
-        if any(_DONE.search(line) for line in _lines(log)):
+        new, read = _since(read, log)
+        if _DONE.search(tail + new):
             return
+        tail = (tail + new)[-_LONGEST_LINE:]
         time.sleep(POLL_S)
+
+
+def _since(read: int, log: Path) -> tuple[bytes, int]:
+    """Return what came after so many bytes, and how many there are now; a full log starts anew."""
+    with contextlib.suppress(OSError), log.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(read if read <= size else 0)
+        return file.read(), file.tell()
+    return b"", read
 
 
 def _lines(log: Path) -> Iterator[str]:

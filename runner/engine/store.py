@@ -90,7 +90,7 @@ def embedded() -> Engine:
         # -P: a folder named `runner` where the user happens to be must not be taken for ours.
         program=(sys.executable, "-P", "-m", "runner.engine.embedded"),
         version=wheel,
-        flags=frozenset(FLAGS),
+        flags=frozenset(FLAGS) | {"--list-devices"},
     )
     kept = _read(folder() / EMBEDDED)
     # Of another wheel, or of another Python's: what was found then says nothing of this one.
@@ -224,6 +224,7 @@ def current() -> Current:
 def use(name: str, *, forget: bool = False) -> None:
     """Make an engine the current one; the one before stays known, unless it is to be forgotten."""
     before = current()
-    previous = "" if forget else before.previous if before.name == name else before.name
+    was = before.name or EMBEDDED  # nobody chose: then it was the embedded one
+    previous = "" if forget else before.previous if was == name else was
     data = {"name": name, "previous": previous}
     write_private(folder() / "current.json", json.dumps(data) + "\n")

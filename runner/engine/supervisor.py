@@ -82,6 +82,7 @@ class Engine:
         self._own_key: Path | None = None
         self._record: Path | None = None
         self._ready = False
+        self._seen = (-1.0, 0.0)  # its last sign of life, and when it came
         self.pid = 0
         self.log_path = Path()
         self.endpoint = Endpoint("")
@@ -119,34 +120,21 @@ class Engine:
         memory = psutil.virtual_memory().total
         if held and held + self._spec.total_bytes > memory:
             gib = 1 << 30
+            url = others[0].base_url
             raise Refused(
                 f"Another engine of steprun runs already and holds {held / gib:.1f} GiB.",
                 why=f"With this one ({self._spec.total_bytes / gib:.1f} GiB) it would be more than "
                 f"the {memory / gib:.1f} GiB of this machine.",
-                next=f"Talk to that one: steprun chat --url {others[0].base_url} - or close it",
+                next=f"Talk to that one: steprun chat --url {url} - or close it"
+                if url
+                else "Wait until that one has ended",
             )
 
     def _spawn(self, folder: Path) -> None:
-        where = self._where
-        port = where.port or free_port(where.host)
         name = f"{os.getpid()}-{secrets.token_hex(3)}"
         self.log_path = make_private_dir(paths.state_dir() / "logs") / f"engine-{name}.log"
         _trim_logs(self.log_path.parent)
-        argv = [*self._spec.argv, "--host", where.host, "--port", str(port)]
-        key = ""
-        if not where.open_to_all:
-            key_file = where.key_file
-            if key_file is None:
-                key = secrets.token_urlsafe(24)
-                key_file = self._own_key = folder / f"{name}.key"
-                write_private(key_file, key + "\n")
-            else:
-                key = read_key(key_file)
-            argv += ["--api-key-file", str(key_file)]
-        # A wildcard address is one to listen on, not one to talk to.
-        talk_to = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(where.host, where.host)  # noqa: S104
-        talk_to = f"[{talk_to}]" if ":" in talk_to else talk_to
-        self.endpoint = Endpoint(f"http://{talk_to}:{port}", api_key=key, owned=True)
+        argv = [*self._spec.argv, *self._listen(folder / f"{name}.key")]
         self._guard = subprocess.Popen(
             [
                 *(sys.executable, "-I", "-S", str(GUARD), "--log", str(self.log_path), "--"),
@@ -170,32 +158,61 @@ class Engine:
             self._record = folder / f"{name}.json"
             records.write(self._record, self.pid, self._spec.total_bytes, self.endpoint.base_url)
 
+    def _listen(self, own_key: Path) -> list[str]:
+        """Return the flags that say where to listen; `own_key`: the place for a key of ours."""
+        where = self._where
+        port = where.port or free_port(where.host)
+        argv = ["--host", where.host, "--port", str(port)]
+        key = ""
+        if not where.open_to_all:
+            key_file = where.key_file
+            if key_file is None:
+                key = secrets.token_urlsafe(24)
+                key_file = self._own_key = own_key
+                write_private(key_file, key + "\n")
+            else:
+                key = read_key(key_file)
+            argv += ["--api-key-file", str(key_file)]
+        # A wildcard address is one to listen on, not one to talk to.
+        talk_to = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(where.host, where.host)  # noqa: S104
+        talk_to = f"[{talk_to}]" if ":" in talk_to else talk_to
+        self.endpoint = Endpoint(f"http://{talk_to}:{port}", api_key=key, owned=True)
+        return argv
+
     async def wait_ready(self, on_wait: Callable[[float], None] = lambda _: None) -> None:
         """Return once the engine answers `/health` with 200.
 
         `on_wait` hears the seconds waited so far, several times a second.
         Raises the reason (`SteprunError`) where the engine ends or hangs instead.
         """
-        began = moved = time.monotonic()
-        progress = -1.0
+        began = time.monotonic()
         async with httpx2.AsyncClient(timeout=5, trust_env=False) as http:
             while True:
-                now = time.monotonic()
-                if not self.alive():
-                    raise self.verdict()
+                self.check()
                 if await self._healthy(http) and self.alive():
                     self._ready = True
                     return
-                if (seen := self._progress()) != progress:
-                    progress, moved = seen, now
-                if now - moved > STALL_S:
-                    raise SteprunError(
-                        "The engine hangs while loading.",
-                        why=f"It has read, computed and said nothing for {STALL_S:.0f} s.",
-                        next=f"Read the log: {self.log_path}",
-                    )
-                on_wait(now - began)
+                on_wait(time.monotonic() - began)
                 await asyncio.sleep(POLL_S)
+
+    def check(self) -> None:
+        """Raise the reason where the engine has ended, or hangs; call it often while waiting."""
+        if not self.alive():
+            raise self.verdict()
+        self.check_moves()
+
+    def check_moves(self) -> None:
+        """Raise `SteprunError` where the engine hangs."""
+        now = time.monotonic()
+        progress, moved = self._seen
+        if (seen := self._progress()) != progress:
+            self._seen = (seen, now)
+        elif now - moved > STALL_S:
+            raise SteprunError(
+                f"The engine hangs{'' if self._ready else ' while loading'}.",
+                why=f"It has read, computed and said nothing for {STALL_S:.0f} s.",
+                next=f"Read the log: {self.log_path}",
+            )
 
     async def _healthy(self, http: httpx2.AsyncClient) -> bool:
         try:

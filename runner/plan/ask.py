@@ -15,7 +15,9 @@ class Profile(StrEnum):
 class Ask:
     """What the user asked for; None leaves the choice to the plan.
 
-    `with_mtp`: draft heads were named by hand, and are taken whatever the profile.
+    `with_mtp`: draft heads were named by hand, and are taken whatever the profile. `without`: what
+    the engine's canary saw fail there, which is left out whatever was asked (`picture`, `mtp`, and
+    `mtp_picture`: both at once).
     """
 
     quant: str | None = None
@@ -26,6 +28,17 @@ class Ask:
     profile: Profile = Profile.SEE
     with_mtp: bool = False
     allow_paging: bool = False
+    without: frozenset[str] = frozenset()
+
+    @property
+    def see(self) -> bool:
+        """Whether pictures are wanted, and the engine can take them."""
+        return self.profile is Profile.SEE and "picture" not in self.without
+
+    def drafts(self, *, see: bool) -> bool:
+        """Whether draft heads are wanted, and the engine can use them beside what it has."""
+        fails = {"mtp", "mtp_picture"} if see else {"mtp"}
+        return (self.with_mtp or not see) and not fails & self.without
 
     def words(self) -> tuple[str, ...]:
         """Return the options that ask for this."""

@@ -11,6 +11,7 @@ from runner.machine.facts import Backend, Machine, on_processor
 from runner.plan import reasons
 from runner.plan.ask import Ask
 from runner.plan.cache import CHECKPOINTS, Config
+from runner.plan.cards import told
 from runner.plan.fixes import Fix, fixes, gains
 from runner.plan.ladder import EXTRAS, RUNGS, configs, most_cache_mib, variants
 from runner.plan.launch import RunDefaults, Settings
@@ -248,13 +249,12 @@ class _Search:
         one = replace(self.machine, unified=True)
         *_, least = configs(self.subject, ask, self.defaults)
         return min(
-            total(place(one, self.subject, variant, least, costs=self.defaults.costs).items)
+            total(place(one, self.subject, variant, least, self.defaults).items)
             for variant in variants(self.subject, ask)
         )
 
     def _place(self, variant: Variant, config: Config, way: Way) -> Placement:
-        costs = self.defaults.costs
-        return place(self.machine, self.subject, variant, config, costs=costs, way=way)
+        return place(self.machine, self.subject, variant, config, self.defaults, way=way)
 
     def _slow(self, variant: Variant, placement: Placement) -> bool:
         geometry, layout = self.subject.geometry, variant.layout
@@ -274,9 +274,11 @@ def _settings(
     machine: Machine, subject: Subject, found: _Found, defaults: RunDefaults, *, paged: bool
 ) -> Settings:
     config, placement = found.config, found.placement
-    # Weights that stay on the disk are mapped, and only the processor can work from a mapping
-    # that is larger than memory; cards keep what lies on them.
-    on_cpu = machine.backend is Backend.CPU or (paged and not is_split(machine))
+    on_cpu = machine.backend is Backend.CPU
+    # Without this the engine would also use a card that was left out. In one memory a device goes
+    # by no more than the engine's own name for it.
+    used = placement.cards or range(len(machine.devices))
+    cards = told(machine, used, defaults.cards if placement.cards else None)
     return Settings(
         context=config.context,
         kv_type=config.kv_type,
@@ -295,8 +297,9 @@ def _settings(
         sampling=subject.sampling,
         layers=_layers(subject, placement),
         experts_in_ram=placement.experts_in_ram,
-        cards=_cards(machine, placement),
-        devices=_devices(machine, placement),
+        env=cards.env if cards else (),
+        devices=cards.names if cards and not cards.env and not on_cpu else (),
+        heads_on=cards.names[-1] if cards and len(placement.cards) > 1 else "",
         sight_in_ram=placement.sight_in_ram,
     )
 
@@ -307,28 +310,3 @@ def _layers(subject: Subject, placement: Placement) -> tuple[int, ...]:
         return ()
     *others, last = placement.layers
     return (*others, last + len(subject.geometry.mtp_layers) * subject.mtp_inside)
-
-
-def _cards(machine: Machine, placement: Placement) -> tuple[str, ...]:
-    """Return the cards that are used: their UUIDs, or where one has none their numbers."""
-    if machine.backend is not Backend.CUDA:
-        return ()
-    used = [machine.devices[card] for card in placement.cards]
-    uuids = tuple(device.uuid for device in used)
-    if all(uuids) and len(set(uuids)) == len(uuids):
-        return uuids
-    numbers = tuple(str(device.index) for device in used if device.index is not None)
-    return numbers if len(numbers) == len(used) else ()
-
-
-def _devices(machine: Machine, placement: Placement) -> tuple[str, ...]:
-    """Return what the engine calls the devices that are used, if it was asked and can be told.
-
-    Without this it would also use a card that was left out. CUDA's are told by UUID, which
-    renumbers them.
-    """
-    if machine.backend in {Backend.CUDA, Backend.CPU}:
-        return ()
-    cards = placement.cards or range(len(machine.devices))
-    names = tuple(machine.devices[card].engine_name for card in cards)
-    return names if all(names) else ()

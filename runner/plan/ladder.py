@@ -9,7 +9,7 @@ from typing import Final
 
 from runner.catalog import Geometry
 from runner.errors import UsageError
-from runner.plan.ask import Ask, Profile
+from runner.plan.ask import Ask
 from runner.plan.cache import MIB, Config, kv_full_bytes, kv_sliding_bytes
 from runner.plan.launch import RunDefaults
 from runner.plan.subject import Subject, Variant
@@ -84,12 +84,12 @@ def configs(subject: Subject, ask: Ask, defaults: RunDefaults) -> Iterator[Confi
             why=f"It was trained for {trained:,}.",
             next=f"Ask for at most that: --ctx {trained}",
         )
-    see = ask.profile is Profile.SEE
+    see = ask.see and bool(subject.projector_bytes)
     base = Config(
         context=0,
         parallel=ask.parallel,
-        projector=see and bool(subject.projector_bytes),
-        mtp=(ask.with_mtp or not see) and bool(subject.mtp_bytes),
+        projector=see,
+        mtp=ask.drafts(see=ask.see) and bool(subject.mtp_bytes),
     )
     ubatches = (ask.ubatch,) if ask.ubatch else [u for u in UBATCHES if u <= defaults.ubatch]
     for context, kv_type in _rungs(trained, ask):

@@ -7,6 +7,7 @@ the engine did not list, so that an older or newer build never dies of an unknow
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from runner.plan.cards import Cards
 from runner.plan.scratch import Costs
 
 
@@ -40,8 +41,9 @@ class Settings:
     `threads` is 0 where the accelerator does the work. `mtp_tokens`: draft length, 0 for none.
     `layers`: how many each of several cards takes. `experts_in_ram`: of how many layers, from the
     first, the routed experts stay in main memory; `sight_in_ram`: whether the projector does.
-    `cards`: their UUIDs or numbers, in the order of `layers`; `devices`: what the engine calls
-    them, where it does not go by those.
+    `env`: the variables that tell which cards to use, in the order of `layers`; `devices`: what the
+    engine calls them, where it is told by `--device`. `heads_on`: the card for draft heads of a
+    file of their own, where there are several.
     """
 
     context: int
@@ -61,8 +63,9 @@ class Settings:
     layers: tuple[int, ...] = ()
     experts_in_ram: int = 0
     sight_in_ram: bool = False
-    cards: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
     devices: tuple[str, ...] = ()
+    heads_on: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +73,15 @@ class RunDefaults:
     """How a backend is best run, from its recipe in `builds/`.
 
     `load_mode`: how the engine reads the weights. `ubatch`: the largest micro-batch worth having.
-    `costs`: what it spends beyond the model's own bytes.
+    `costs`: what it spends beyond the model's own bytes. `cards`: how its driver is told which
+    cards to use, None where only the engine's own names for them serve.
     """
 
     load_mode: str = "mmap"
     ubatch: int = 2048
     repack: bool = True
     costs: Costs = field(default_factory=Costs)
+    cards: Cards | None = None
 
 
 def launch(
@@ -132,14 +137,10 @@ def launch(
         wanted += [("--spec-type", "draft-mtp"), ("--spec-draft-n-max", str(s.mtp_tokens))]
         if files.mtp:
             wanted.append(("--spec-draft-model", str(files.mtp)))
+            if s.heads_on:  # else they would spread over the last cards
+                wanted.append(("--spec-draft-device", s.heads_on))
     argv = tuple(word for words in wanted if words and words[0] in flags for word in words)
-    # CUDA counts cards by speed, nvidia-smi by slot: this leaves no doubt, and keeps the order.
-    env = (
-        (("CUDA_DEVICE_ORDER", "PCI_BUS_ID"), ("CUDA_VISIBLE_DEVICES", ",".join(s.cards)))
-        if s.cards
-        else ()
-    )
-    return LaunchSpec(argv, total_bytes, env)
+    return LaunchSpec(argv, total_bytes, s.env)
 
 
 def _load_mode(mode: str, flags: frozenset[str]) -> tuple[str, ...]:

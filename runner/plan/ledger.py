@@ -24,6 +24,7 @@ from runner.plan.scratch import (
     compute_mtp_bytes,
     overhead_bytes,
     staging_bytes,
+    staging_mtp_bytes,
     vision_bytes,
 )
 from runner.plan.subject import Subject, Variant
@@ -65,6 +66,8 @@ def ledger(subject: Subject, variant: Variant, config: Config, costs: Costs) -> 
     slots = f" in each of {config.parallel} slots" if config.parallel > 1 else ""
     kept = config.checkpoints * config.parallel
     scratch = compute_bytes(g, config, costs) + staging_bytes(g, config, costs)
+    if config.mtp:
+        scratch += compute_mtp_bytes(g, config) + staging_mtp_bytes(g, config, costs)
     rows = (
         (
             Entry.WEIGHTS,
@@ -99,7 +102,7 @@ def ledger(subject: Subject, variant: Variant, config: Config, costs: Costs) -> 
         (Entry.PROMPT_CACHE, config.cache_ram_mib * MIB, "conversations kept to come back to"),
         (
             Entry.COMPUTE,
-            scratch + (compute_mtp_bytes(g, config) if config.mtp else 0),
+            scratch,
             f"scratch memory for {config.ubatch:,} tokens at a time",
         ),
         (

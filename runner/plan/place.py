@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from runner.catalog import Geometry, Layout
 from runner.machine.facts import PROCESSOR_RESERVE_BYTES, Backend, Machine
 from runner.plan.cache import Config, checkpoint_bytes, layer_kv_bytes
+from runner.plan.cards import told
+from runner.plan.launch import RunDefaults
 from runner.plan.ledger import Entry, Item, heads_bytes, ledger, merged
 from runner.plan.scratch import (
     Costs,
@@ -19,6 +21,7 @@ from runner.plan.scratch import (
     handed_bytes,
     overhead_bytes,
     staging_bytes,
+    staging_mtp_bytes,
     vision_bytes,
     weights_copy_bytes,
 )
@@ -120,15 +123,17 @@ def place(
     subject: Subject,
     variant: Variant,
     config: Config,
+    defaults: RunDefaults,
     *,
-    costs: Costs,
     way: Way = WHOLE,
 ) -> Placement:
     """Return where a configuration would lie; `fits` says whether there is room for it."""
-    items = ledger(subject, variant, config, costs)
+    items = ledger(subject, variant, config, defaults.costs)
     if is_split(machine):
-        shares = _Shares(subject, variant, config, costs, way)
-        return _split(machine, shares, {item.item: item.why for item in items})
+        shares = _Shares(subject, variant, config, defaults.costs, way)
+        whys = {item.item: item.why for item in items}
+        choosing = told(machine, range(len(machine.devices)), defaults.cards) is not None
+        return _split(machine, shares, whys, choosing=choosing)
     pool = Pool(machine.name, machine.limit_bytes, machine.reserve_bytes, machine.reserve_why)
     # The projector is not among them: llama.cpp reads it into memory of its own.
     mapped = sum(i.bytes for i in items if i.item is Entry.WEIGHTS)
@@ -193,7 +198,7 @@ class _Shares:
     def heads(self) -> Iterator[Item]:
         """Yield the draft heads, their cache and their scratch memory."""
         c = self.config
-        held = heads_bytes(self.subject, c)
+        held = heads_bytes(self.subject, c) - self.subject.mtp_input_bytes * c.mtp
         yield Item(Entry.MTP, held, "draft heads and their own cache")
         scratch = compute_mtp_bytes(self.geometry, c) * c.mtp
         yield Item(Entry.COMPUTE, scratch, "scratch memory of the draft heads")
@@ -226,6 +231,8 @@ class _Shares:
         experts = sum(self.layout.experts[:layers])
         also = f" and the experts of layers 0-{layers - 1}" if experts else ""
         yield Item(Entry.WEIGHTS, self.layout.input + experts, f"the token embedding{also}")
+        apart = self.subject.mtp_input_bytes * self.config.mtp
+        yield Item(Entry.MTP, apart, "the draft heads' token embedding")
         if self.way.sight_in_ram:
             yield from self.sight()
         kept = self.config.checkpoints * self.config.parallel
@@ -238,6 +245,8 @@ class _Shares:
         )
         if layers:  # the processor takes part in the graph
             staged = max(staged, compute_bytes(self.geometry, self.config))
+        if self.config.mtp:
+            staged += staging_mtp_bytes(self.geometry, self.config, self.costs)
         yield Item(Entry.COMPUTE, staged, "a graph's inputs on their way to the cards")
         vision = self.subject.vision
         process = overhead_bytes(self.geometry, self.config, self.costs, vision)
@@ -251,9 +260,14 @@ def _even(variant: Variant, geometry: Geometry) -> Layout:
     return Layout(0, each, (each,) * layers, (0,) * layers)
 
 
-def _split(machine: Machine, shares: _Shares, whys: dict[Entry, str]) -> Placement:
+def _split(
+    machine: Machine, shares: _Shares, whys: dict[Entry, str], *, choosing: bool
+) -> Placement:
+    """Lay it out. `choosing`: whether the engine can be told which cards to use, in which order."""
     pools = _cards(machine)
-    used = _order(machine)
+    used = list(range(len(pools)))
+    if choosing:  # the largest first: the first also takes the projector
+        used.sort(key=lambda card: -pools[card].limit_bytes)
     while True:
         fixed = shares.on_cards(len(used))
         room = [
@@ -263,7 +277,7 @@ def _split(machine: Machine, shares: _Shares, whys: dict[Entry, str]) -> Placeme
         in_ram = _fewest(shares, room) if shares.way.hybrid else 0
         counts = _balanced(shares.loads(in_ram), room)
         kept = [card for card, count in zip(used, counts, strict=True) if count]
-        if len(kept) == len(used) or not _can_be_told(machine):
+        if len(kept) == len(used) or not choosing:
             break
         used = kept  # a card without layers holds nothing, and the engine never gets to see it
     held, begin = [], 0
@@ -294,24 +308,6 @@ def _cards(machine: Machine) -> list[Pool]:
         Pool(device.name, device.memory_bytes or 0, each, machine.reserve_why)
         for device in machine.devices
     ]
-
-
-def _can_be_told(machine: Machine) -> bool:
-    """Whether the engine can be told which cards to use, and in which order."""
-    if machine.backend is Backend.CUDA:
-        return all(device.uuid or device.index is not None for device in machine.devices)
-    return all(device.engine_name for device in machine.devices)
-
-
-def _order(machine: Machine) -> list[int]:
-    """Return the cards, the largest first where the engine can be told so.
-
-    The first card also takes the projector.
-    """
-    cards = list(range(len(machine.devices)))
-    if not _can_be_told(machine):
-        return cards
-    return sorted(cards, key=lambda card: -(machine.devices[card].memory_bytes or 0))
 
 
 def _main_memory(machine: Machine, needed: int) -> Pool:

@@ -13,6 +13,7 @@ from runner.plan.place import Placement, is_split
 from runner.plan.subject import Subject, Variant
 
 NOT_ASKED = "-"
+FAILED = "this engine failed at it (steprun engine test)"
 # What another quant or configuration would need beyond what there is, in bytes; 0 where it fits.
 Missing = Callable[[Variant, Config], int]
 
@@ -55,7 +56,7 @@ class Story:
         elif len(variants(self.subject, ask)) > 1:
             yield f"{variant.name} is the best quality there is for this machine."
         why = "as asked" if ask.context else "the longest that fits"
-        spare = "" if paged else f"; {self.placement.spare_bytes / GIB:.1f} GiB stay free"
+        spare = "" if paged else f"; {_size(self.placement.spare_bytes)} stay free"
         where = f" in {self._fullest()}" if spare and is_split(self.machine) else ""
         below = " below the limit" if spare and not where else ""
         yield f"Context {config.context:,} in {config.kv_type}, {why}{spare}{where}{below}."
@@ -64,7 +65,7 @@ class Story:
                 f"The routed experts of the first {self.placement.experts_in_ram} layers stay in "
                 "main memory: the cards have no room for them."
             )
-        if config.mtp and not config.projector:
+        if config.mtp and not config.projector and not self._off("picture"):
             yield "Profile fast: draft heads instead of pictures."
         elif config.projector and self.subject.mtp_bytes:
             yield "Profile see: pictures, no draft heads (--profile fast for the reverse)."
@@ -74,6 +75,10 @@ class Story:
         machine = self.machine
         if machine.backend is Backend.CPU and machine.platform is not Platform.CPU:
             yield f"The processor would do all the work here, not {machine.name}."
+        if self._off("picture"):
+            yield f"Pictures are off: {FAILED}."
+        if self._off("mtp", "mtp_picture"):
+            yield f"Draft heads are off: {FAILED}."
         if paged:
             return
         free_now = _free(machine, self.placement.cards)
@@ -81,8 +86,8 @@ class Story:
             needed = total(i for i in part.items if i.item is not Entry.RESERVE)
             if free is not None and free < needed:
                 yield (
-                    f"Not at this moment: {needed / GIB:.1f} GiB are needed of "
-                    f"{part.pool.name}, and {free / GIB:.1f} GiB are free. Close other programs."
+                    f"Not at this moment: {_size(needed)} are needed of {part.pool.name}, "
+                    f"and {_size(free)} are free. Close other programs."
                 )
 
     def too_large(self) -> str:
@@ -96,9 +101,8 @@ class Story:
             else self.machine.limit_source
         )
         return (
-            f"{self.subject.name} {self.variant.name} needs {(limit + missing) / GIB:.1f} GiB; "
-            f"the limit here is {limit / GIB:.1f} GiB ({where}): {missing / GIB:.1f} GiB too "
-            "little."
+            f"{self.subject.name} {self.variant.name} needs {_size(limit + missing)}; "
+            f"the limit here is {_size(limit)} ({where}): {_size(missing)} too little."
         )
 
     def choices(self, defaults: RunDefaults, *, paged: bool = False) -> Iterator[Choice]:
@@ -178,17 +182,30 @@ class Story:
                 "pictures",
                 f"{ask.profile}",
                 "yes" if config.projector else "no",
-                "given up only where asked for (--profile fast)",
+                FAILED
+                if self._off("picture")
+                else "given up only where asked for (--profile fast)",
             )
         if subject.mtp_bytes:
             yield Choice(
                 "draft heads",
                 "yes" if ask.with_mtp else f"{ask.profile}",
                 "yes" if config.mtp else "no",
-                "with pictures only in engines that can do both"
+                FAILED
+                if self._off("mtp", "mtp_picture")
+                else "with pictures only in engines that can do both"
                 if not config.mtp
                 else "faster answers",
             )
+
+    def _off(self, *features: str) -> bool:
+        """Whether something that was wanted is left out because the engine fails at it."""
+        ask, config = self.ask, self.config
+        able = replace(ask, without=frozenset())
+        if "picture" in features:
+            return able.see and not ask.see and bool(self.subject.projector_bytes)
+        wanted = able.drafts(see=config.projector) and bool(self.subject.mtp_bytes)
+        return wanted and not config.mtp
 
     def _better(self) -> list[Variant]:
         """Return the quants that were tried before."""
@@ -206,7 +223,7 @@ class Story:
         *_, least = configs(self.subject, self.ask, RunDefaults(ubatch=min(UBATCHES)))
         short = self.missing(better, least)
         if short:
-            return f"{better.name} is {short / GIB:.1f} GiB too large{self._where()}"
+            return f"{better.name} is {_size(short)} too large{self._where()}"
         return f"{better.name} would be slow: too much of it in main memory"
 
     def _why_context(self, *, paged: bool) -> str:

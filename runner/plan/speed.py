@@ -109,19 +109,35 @@ def estimate(
     `elsewhere`: experts that are not where the rest computes. A measured table says nothing then.
     """
     away = elsewhere or Elsewhere()
-    whole = not (away.in_ram or away.on_disk)
     chip = slowest(machine, tables.chips)
-    if chip and whole and machine.backend is not Backend.CPU and _is_step(geometry):
-        of_machine = [run for run in runs(tables.rows) if run.machine == chip.like]
-        run = nearest(of_machine, variant.name, variant.weights_bytes, config.kv_type)
-        if run:
-            scaled = scale(chip, tables.chips)
-            return _from_table(run, of_machine, scaled, variant, config)
+    run = published(machine, geometry, variant, config, tables, elsewhere=elsewhere)
+    if chip and run:
+        of_machine = [other for other in runs(tables.rows) if other.machine == run.machine]
+        return _from_table(run, of_machine, scale(chip, tables.chips), variant, config)
     reads = bytes_per_token(geometry, variant)
     if reads is None or reads.resident + reads.experts < _LEAST_READ_BYTES:
         return None
     rates = _rates(machine, chip, away)
     return _from_bandwidth(rates, geometry, config, reads, away) if rates else None
+
+
+def published(
+    machine: Machine,
+    geometry: Geometry,
+    variant: Variant,
+    config: Config,
+    tables: Tables,
+    *,
+    elsewhere: Elsewhere | None = None,
+) -> Run | None:
+    """Return the published run that is nearest to a plan; None where none says anything of it."""
+    away = elsewhere or Elsewhere()
+    chip = slowest(machine, tables.chips)
+    whole = not (away.in_ram or away.on_disk)
+    if chip is None or not whole or machine.backend is Backend.CPU or not _is_step(geometry):
+        return None
+    of_machine = [run for run in runs(tables.rows) if run.machine == chip.like]
+    return nearest(of_machine, variant.name, variant.weights_bytes, config.kv_type)
 
 
 def slow(speed: Speed, context: int) -> str | None:

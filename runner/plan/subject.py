@@ -26,9 +26,11 @@ class Variant:
 class Subject:
     """A model as the ledger sees it. `projector_bytes` and `mtp_bytes` are 0 where it has none.
 
-    `mtp_inside`: the draft heads are part of the main file. `vision`: the shape of its projector,
-    which decides how much scratch memory that takes. `sampling`: llama-server's options for it,
-    name and value. `words`: the options that name it; `verb`: the command that takes them.
+    `mtp_inside`: the draft heads are part of the main file. `mtp_input_bytes`: the token embedding
+    in a file of their own, which stays in main memory as the model's does. `vision`: the shape of
+    its projector, which decides how much scratch memory that takes. `sampling`: llama-server's
+    options for it, name and value. `words`: the options that name it; `verb`: the command that
+    takes them.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Subject:
     projector_bytes: int = 0
     mtp_bytes: int = 0
     mtp_inside: bool = False
+    mtp_input_bytes: int = 0
     vision: Vision = STEP_VISION
     sampling: tuple[tuple[str, float], ...] = ()
     words: tuple[str, ...] = ()
@@ -64,6 +67,7 @@ def from_model(model: Model) -> Subject | None:
         ),
         projector_bytes=model.projector.bytes if model.projector else 0,
         mtp_bytes=model.mtp.bytes if model.mtp else 0,
+        mtp_input_bytes=model.mtp.input_bytes if model.mtp else 0,
         sampling=model.sampling,
         words=("--demo",) if model.demo else ("--model", model.name),
     )

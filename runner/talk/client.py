@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
 import httpx2
@@ -10,6 +10,7 @@ import httpx2
 from runner.endpoint import Endpoint
 from runner.errors import SteprunError
 from runner.talk.events import Event, Failed, Finished
+from runner.talk.untagged import Untagged
 from runner.talk.wire import Message, Options, garbled, parse_chunk, request_body, server_error
 
 # Between two chunks. llama-server reports each batch of a prompt; other servers are silent while
@@ -28,6 +29,16 @@ async def stream(
     Closing the iterator (or cancelling the task) closes the connection, which makes the server
     stop generating.
     """
+    plain = Untagged(options.extra.get("tools", ()))
+    async with contextlib.aclosing(_events(endpoint, messages, options)) as events:
+        async for event in events:
+            for told in plain.take(event):
+                yield told
+
+
+async def _events(
+    endpoint: Endpoint, messages: Sequence[Message], options: Options
+) -> AsyncGenerator[Event, None]:
     timeout = httpx2.Timeout(SILENCE_S, connect=CONNECT_S)
     body = request_body(messages, options)
     finished: Finished | None = None

@@ -7,7 +7,7 @@ progress and timings. Everything that differs between servers is known here and 
 import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from runner.errors import Refused, SteprunError, UsageError
@@ -58,12 +58,16 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to answer. None leaves a choice to the server."""
+    """How to answer. None leaves a choice to the server.
+
+    `extra`: further fields of the request's body, as they are (`tools`).
+    """
 
     effort: str | None = None
     max_tokens: int | None = None
     temperature: float | None = None
     model: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 def request_body(messages: Sequence[Message], options: Options) -> dict[str, Any]:
@@ -84,7 +88,7 @@ def request_body(messages: Sequence[Message], options: Options) -> dict[str, Any
         body["max_tokens"] = options.max_tokens
     if options.temperature is not None:
         body["temperature"] = options.temperature
-    return body
+    return {**body, **options.extra}
 
 
 def _message(message: Message) -> dict[str, Any]:

@@ -82,6 +82,7 @@ def _subject(
         vision=_shape(sight) if sight else STEP_VISION,
         mtp_bytes=heads.file_size if heads else tensors.mtp,
         mtp_inside=tensors.mtp > 0,
+        mtp_input_bytes=layout([heads]).input if heads else 0,
         words=tuple(str(word) for flag, file in words if file for word in (flag, file)),
     )
 

@@ -14,7 +14,7 @@ from typing import NoReturn, Self
 
 import httpx2
 
-from runner import __version__
+from runner import web
 from runner.endpoint import Endpoint
 from runner.errors import BadFile, Refused, SteprunError, UsageError
 from runner.weights.address import Address, endpoint, same_origin
@@ -23,9 +23,6 @@ from runner.weights.scan import shown
 CONNECT_S = 10.0
 READ_S = 20.0  # between two pieces
 TOTAL_S = 60.0
-_HOPS = 5
-_REDIRECTS = {301, 302, 303, 307, 308}
-_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
 _AGAIN = "Try again later, or fetch the file and give its path: --model PATH"
 
 
@@ -46,14 +43,7 @@ class Session:
         self._deadline = time.monotonic() + TOTAL_S
         self._token = _token()
         timeout = httpx2.Timeout(READ_S, connect=CONNECT_S)
-        try:
-            self._http = httpx2.AsyncClient(timeout=timeout, trust_env=not local)
-        except (ImportError, ValueError, OSError, httpx2.HTTPError) as error:
-            raise SteprunError(
-                "no connection can be made",
-                why=f"The proxy or certificate settings cannot be used: {shown(str(error))}.",
-                next="Check HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE",
-            ) from error
+        self._http = web.client(timeout, local=local)
         self._runner = asyncio.Runner()
 
     def __enter__(self) -> Self:
@@ -94,11 +84,11 @@ class Session:
 
     async def _get(self, place: Address, start: int, end: int, known: str) -> Piece | None:
         url = place.url
-        for _ in range(_HOPS + 1):
+        for _ in range(web.HOPS + 1):
             headers = {
                 "Accept-Encoding": "identity",
                 "Range": f"bytes={start}-{end - 1}",
-                "User-Agent": f"steprun/{__version__}",
+                "User-Agent": web.AGENT,
             }
             if known:
                 headers["If-None-Match"] = known
@@ -106,7 +96,7 @@ class Session:
                 headers["Authorization"] = f"Bearer {self._token}"
             async with self._http.stream("GET", url, headers=headers) as response:
                 status = response.status_code
-                if status in _REDIRECTS:
+                if status in web.REDIRECTS:
                     url = _next_hop(place, url, response)
                 elif status == 304 and known:
                     return None
@@ -117,7 +107,7 @@ class Session:
                     return await _take(place, response, start, end)
                 else:
                     _refuse(place, response)
-        raise _trouble(place, f"It redirects more than {_HOPS} times.")
+        raise _trouble(place, f"It redirects more than {web.HOPS} times.")
 
 
 async def _take(place: Address, response: httpx2.Response, start: int, end: int) -> Piece:
@@ -125,12 +115,11 @@ async def _take(place: Address, response: httpx2.Response, start: int, end: int)
     encoding = response.headers.get("content-encoding", "identity")
     if encoding != "identity":
         raise _odd(place, f"It sends the file compressed ({shown(encoding)}), so no part is known.")
-    length = _whole(response.headers.get("content-length", ""))
+    length = web.whole(response.headers.get("content-length", ""))
     skip = 0
     if response.status_code == 206:
         told = response.headers.get("content-range", "")
-        match = _RANGE.fullmatch(told)
-        first, last, size = map(int, match.groups()) if match else (0, 0, 0)
+        first, last, size = web.content_range(response.headers) or (0, 0, 0)
         if not start == first <= last < min(end, size):
             raise _odd(place, f"Asked for bytes {start}-{end - 1}, it sends {shown(told)}.")
         count = last - first + 1
@@ -151,25 +140,21 @@ async def _take(place: Address, response: httpx2.Response, start: int, end: int)
             break
     if len(body) < skip + count or (response.status_code == 206 and len(body) > count):
         raise _odd(place, f"It promises {count:,} bytes and sends {len(body) - skip:,}.")
-    etag = response.headers.get("etag", "")
-    # It goes back to the server in a header, so it must be fit for one.
-    etag = etag if re.fullmatch(r"[ -~]{1,255}", etag) else ""
-    return Piece(bytes(body[skip : skip + count]), size, etag)
+    return Piece(bytes(body[skip : skip + count]), size, web.etag(response.headers))
 
 
 def _next_hop(place: Address, url: str, response: httpx2.Response) -> str:
     """Return where a redirect leads, if it may be followed."""
-    location = response.headers.get("location", "")
-    target = httpx2.URL(url).join(location) if location else None
-    if target is None or target.scheme not in {"http", "https"} or not target.host:
-        raise _trouble(place, f"It redirects to {shown(location)}, which is no web address.")
-    if url.startswith("https:") and target.scheme == "http":
+    try:
+        return web.next_hop(url, response.headers.get("location", ""))
+    except web.NoHop as error:
+        if not error.host:
+            raise _trouble(place, str(error)) from error
         raise Refused(
             f"{shown(place.text)} was not read",
-            why=f"Its server redirects to {shown(target.host)} without encryption.",
+            why=str(error),
             next="Use another mirror (HF_ENDPOINT), or fetch the file yourself",
-        )
-    return str(target)
+        ) from error
 
 
 def _refuse(place: Address, response: httpx2.Response) -> NoReturn:
@@ -199,7 +184,7 @@ def _refuse(place: Address, response: httpx2.Response) -> NoReturn:
     if status == 416:
         raise _odd(place, "It is empty, or shorter than it was a moment ago (status 416).")
     if status == 429:
-        pause = _whole(response.headers.get("retry-after", ""))
+        pause = web.whole(response.headers.get("retry-after", ""))
         wait = f" for {pause} seconds" if pause is not None and pause < 86_400 else ""
         raise SteprunError(
             what,
@@ -217,10 +202,6 @@ def _trouble(place: Address, why: str) -> SteprunError:
 
 def _odd(place: Address, why: str) -> BadFile:
     return BadFile(f"{shown(place.text)} is not a file that can be read", why=why, next=_AGAIN)
-
-
-def _whole(text: str) -> int | None:
-    return int(text) if re.fullmatch(r"\d{1,18}", text, re.ASCII) else None
 
 
 def _token() -> str:

@@ -13,16 +13,17 @@ from functools import cache
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from runner.testbed import metadata, tiny_step
+from runner.testbed.geometry import HEADS_Q8_0, PROJECTOR_F16
 from runner.weights.scan import TENSOR_TYPES
-from testbed import metadata, tiny_step, twin
-from testbed.geometry import HEADS_Q8_0, PROJECTOR_F16
+from testbed import twin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from random import Random
 
-    from testbed.geometry import Tensor
-    from testbed.metadata import Entry
+    from runner.testbed.geometry import Tensor
+    from runner.testbed.metadata import Entry
 
 STRING, ARRAY = 8, 9
 CODES = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}

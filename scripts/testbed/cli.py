@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from functools import partial
 from pathlib import Path
 
-from testbed import files, tiny_step, twin
+from runner.testbed import files, tiny_step
+from testbed import twin
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,10 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
         if sys.platform == "win32":
             sys.stderr.write("The twin needs sparse files, which this system does not make.\n")
             return 3
-        name = f"twin-{asked.quant}"
-        _, written = files.ensure(
-            asked.out, name, partial(twin.write, quant=asked.quant), force=asked.force
-        )
+        written = twin.ensure(asked.out, asked.quant, force=asked.force)
     else:
         _, written = files.ensure(asked.out, "tiny", tiny_step.write, force=asked.force)
     for file in written:

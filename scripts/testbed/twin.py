@@ -11,15 +11,13 @@ of all shards after the first, which hold next to no metadata, equal the publish
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from pathlib import Path
 
 from gguf.constants import GGMLQuantizationType as Kind
 
-from testbed import files, metadata, vocabulary
-from testbed.geometry import HEADS_Q8_0, PROJECTOR_F16, Recipe, TextGeometry, VisionGeometry
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from runner.testbed import files, metadata, vocabulary
+from runner.testbed.geometry import HEADS_Q8_0, PROJECTOR_F16, Recipe, TextGeometry, VisionGeometry
 
 STEP = TextGeometry(
     hidden=4096,
@@ -83,6 +81,12 @@ QUANTS = {
     "Q8_0": Recipe(7, Kind.Q8_0),
 }
 """Recipes whose shard lengths were checked against the published ones."""
+
+
+def ensure(folder: Path, quant: str, *, force: bool = False) -> list[files.Written]:
+    """Have the twin of one quant in `folder`, written only where it is not current."""
+    write_this = partial(write, quant=quant)
+    return files.ensure(folder, f"twin-{quant}", write_this, also=Path(__file__), force=force)[1]
 
 
 def write(folder: Path, quant: str) -> None:

@@ -7,8 +7,8 @@ import time
 
 import psutil
 
-from runner.commands.prepare import EMBEDDED
 from runner.engine import oracle, recipe
+from runner.engine.store import embedded
 from runner.machine.facts import Backend
 from runner.plan.cache import GIB
 from truth import models, real, table
@@ -24,7 +24,7 @@ def main() -> int:
     room = options.memory * GIB if options.memory else psutil.virtual_memory().available - 4 * GIB
     cases = models.cases(options.only, quick=options.quick)
     failed = False
-    for name, program in (("embedded", EMBEDDED), (options.engine, (options.engine,))):
+    for name, program in (("embedded", embedded().program), (options.engine, (options.engine,))):
         if not name:
             continue
         errors = table.Errors()

@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Collection
-from functools import partial
 from pathlib import Path
 
 from filelock import FileLock
 
 from runner import catalog
+from runner.testbed import files, tiny_step
 from runner.weights import local, wheel
-from testbed import files, tiny_step, twin
+from testbed import twin
 from truth import grid
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -31,7 +31,7 @@ def bed() -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(CACHE / "testbed.lock"):
         files.ensure(folder, "tiny", tiny_step.write)
-        files.ensure(folder, "twin-IQ4_XS", partial(twin.write, quant="IQ4_XS"))
+        twin.ensure(folder, "IQ4_XS")
     return folder
 
 

@@ -15,8 +15,8 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from runner.commands.prepare import EMBEDDED
 from runner.engine import oracle, recipe
+from runner.engine.store import embedded
 from runner.machine.facts import Backend
 from runner.plan.cache import GIB, MIB, Config
 from runner.plan.ledger import Entry
@@ -70,7 +70,7 @@ def main() -> int:
     known = {model.name: model for model in models.models()}
     for name, config in CONFIGS:
         case = Case(known[name], config)
-        told = oracle.ask(EMBEDDED, case.argv())
+        told = oracle.ask(embedded().program, case.argv())
         if told is None:
             print(f"{case}  the engine gave no account")
             continue

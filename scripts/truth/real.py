@@ -20,8 +20,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner.commands.prepare import EMBEDDED
 from runner.engine.guard import __file__ as GUARD  # noqa: N812
+from runner.engine.store import embedded
 from runner.engine.supervisor import free_port
 from truth.grid import Case
 
@@ -53,7 +53,7 @@ def load(case: Case, prompt_tokens: int, argv: tuple[str, ...] = ()) -> Seen:
     """Load, answer one prompt in each slot, and measure. RuntimeError where it does not start."""
     began = time.monotonic()
     port = free_port("127.0.0.1")
-    words = [*EMBEDDED, *case.argv(), *argv, "--port", str(port)]
+    words = [*embedded().program, *case.argv(), *argv, "--port", str(port)]
     with tempfile.TemporaryDirectory(prefix="steprun-truth-") as folder:
         log = Path(folder) / "log"
         guard = subprocess.Popen(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from runner.commands.prepare import EMBEDDED
 from runner.engine import oracle, recipe
+from runner.engine.store import embedded
 from runner.machine.facts import Backend
 from runner.plan.cache import Config, checkpoint_bytes
 from truth import grid, real, table
@@ -19,7 +19,7 @@ def account(model: grid.Model) -> table.Errors:
     """Ask for a few combinations that touch every value, allocating nothing."""
     errors = table.Errors()
     for case in grid.cases(model, quick=True):
-        row = table.oracle_row(case, oracle.ask(EMBEDDED, case.argv()), COSTS, errors)
+        row = table.oracle_row(case, oracle.ask(embedded().program, case.argv()), COSTS, errors)
         assert "NOT" not in row, row
         assert "no account" not in row, row
     return errors

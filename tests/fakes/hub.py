@@ -10,13 +10,14 @@ import contextlib
 import hashlib
 import io
 import re
-import threading
 from dataclasses import dataclass, field
 from email.message import Message
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO
 from urllib.parse import unquote
+
+from tests.fakes.loopback import Loopback
 
 CHUNK = 1 << 16
 
@@ -71,14 +72,7 @@ class Asked:
         return str(self.headers.get("Authorization", "")).removeprefix("Bearer ")
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of clients that hang up between two requests."""
-
-
-class FakeHub:
+class FakeHub(Loopback):
     """Serves files on a free port of the loopback."""
 
     def __init__(self, files: dict[str, bytes | Path], manner: Manner | None = None) -> None:
@@ -86,43 +80,19 @@ class FakeHub:
         self.manner = manner or Manner()
         self.manners: dict[str, Manner] = {}
         self.asked: list[Asked] = []
-        self.over = threading.Event()  # the test has ended: let go of who waits
-        hub = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-                pass
-
-            def do_GET(self) -> None:
-                asked = Asked(self.path, self.headers)
-                hub.asked.append(asked)
-                # A client that has read enough hangs up; that is no fault.
-                with contextlib.suppress(OSError):
-                    hub._answer(self, asked)
-
-        self._server = _Server(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        super().__init__()
 
     @property
     def body_bytes(self) -> int:
         """How many bytes of files were sent, all answers together."""
         return sum(asked.sent[0] for asked in self.asked)
+
+    def answer(self, to: BaseHTTPRequestHandler) -> None:
+        asked = Asked(to.path, to.headers)
+        self.asked.append(asked)
+        # A client that has read enough hangs up; that is no fault.
+        with contextlib.suppress(OSError):
+            self._answer(to, asked)
 
     def _answer(self, to: BaseHTTPRequestHandler, asked: Asked) -> None:
         path = unquote(asked.path.partition("?")[0])
@@ -158,7 +128,8 @@ class FakeHub:
                 return
             first, last, partial = 0, size - 1, False
             match = re.fullmatch(r"bytes=(\d+)-(\d*)", asked.range)
-            if manner.ranges and match:
+            same = asked.headers.get("If-Range", f'"{version}"') == f'"{version}"'
+            if manner.ranges and match and same:
                 first, partial = int(match[1]), True
                 last = min(int(match[2] or last), last)
                 if first >= size:

@@ -11,11 +11,12 @@ import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 
 from runner.endpoint import Endpoint
 from runner.errors import SteprunError
+from tests.fakes.loopback import Loopback
 
 
 @dataclass
@@ -76,47 +77,26 @@ Step = Say | Think | Read | End | Refuse | Die | Gate
 DEFAULT: tuple[Step, ...] = (Read(10, 20), Say("Fine, "), Say("thank you."), End())
 
 
-class FakeServer:
+class FakeServer(Loopback):
     """Serves scripted answers on a free port of the loopback."""
+
+    method = "POST"
 
     def __init__(self, *scripts: Sequence[Step]) -> None:
         self.scripts = list(scripts)
         self.requests: list[dict[str, Any]] = []
         self.hung_up = threading.Event()  # the client closed a connection in mid-answer
-        fake = self
+        super().__init__()
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-                pass
-
-            def do_POST(self) -> None:
-                length = int(self.headers["Content-Length"])
-                fake.requests.append(json.loads(self.rfile.read(length)))
-                script = fake.scripts.pop(0) if fake.scripts else DEFAULT
-                self.close_connection = True
-                try:
-                    fake._play(script, self)
-                except OSError:
-                    fake.hung_up.set()
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+    def answer(self, to: BaseHTTPRequestHandler) -> None:
+        length = int(to.headers["Content-Length"])
+        self.requests.append(json.loads(to.rfile.read(length)))
+        script = self.scripts.pop(0) if self.scripts else DEFAULT
+        to.close_connection = True
+        try:
+            self._play(script, to)
+        except OSError:
+            self.hung_up.set()
 
     def _play(self, script: Sequence[Step], handler: BaseHTTPRequestHandler) -> None:
         if script and isinstance(script[0], Refuse):

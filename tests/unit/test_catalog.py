@@ -46,6 +46,7 @@ def test_projector_and_draft_heads(step):
     assert step.projector.path == "mmproj-step3.7-flash-f16.gguf"  # not the card's spelling
     assert step.projector.bytes == 3_972_828_768
     assert (step.mtp.name, step.mtp.bytes) == ("Step3.7-flash-mtp-Q8_0.gguf", 3_707_276_416)
+    assert step.mtp.input_bytes == 128_896 * 4096 * 34 // 32, "Q8_0"
     assert [file.name for file in step.mtp_others] == ["Step3.7-flash-mtp-BF16.gguf"]
     assert (step.projector.role, step.mtp.role) == ("projector", "mtp")
 

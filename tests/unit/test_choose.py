@@ -13,7 +13,7 @@ from runner.machine import capture, presets
 from runner.machine.facts import Backend, Machine, Platform, as_it_is_now, on_processor
 from runner.machine.probe import detect
 from runner.plan.ask import Ask, Profile
-from runner.plan.cache import GIB
+from runner.plan.cache import CHECKPOINTS, GIB
 from runner.plan.choose import Plan, choose
 from runner.plan.launch import EngineFiles, LaunchSpec, RunDefaults, Settings, launch
 from runner.plan.ledger import Entry
@@ -265,8 +265,11 @@ def test_what_is_left_over_is_spent_on_conversations() -> None:
     assert roomy.config.checkpoints > 4
     assert roomy.config.cache_ram_mib > 0
     assert roomy.placement.spare_bytes > 0
-    tight = plan(110, quant="IQ4_XS", context=32_768)
-    assert tight.fits
+    tight = plan(106, quant="IQ4_XS", context=32_768)
+    assert (tight.config.checkpoints, tight.config.cache_ram_mib) == (CHECKPOINTS, 0)
+    between = plan(115, quant="IQ4_XS", context=32_768)
+    assert between.config.cache_ram_mib == 2048
+    assert between.placement.spare_bytes > 2 * GIB, "more would fit, but half of the room stays"
 
 
 def test_a_carve_out_is_free_though_the_system_does_not_count_it() -> None:

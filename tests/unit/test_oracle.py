@@ -149,6 +149,30 @@ def test_the_engine_is_killed_once_it_has_said_all(tmp_path: Path) -> None:
     assert "--fit on" in (tmp_path / "argv").read_text()
 
 
+def test_the_last_word_may_come_in_two_parts(tmp_path: Path) -> None:
+    *table, last = PRINTED
+    half = last.index("projected") + 5
+    body = f"print({chr(10).join([*table, last[:half]])!r}, end='', flush=True)\n"
+    body += f"time.sleep(0.2)\nprint({last[half:]!r}, flush=True)\ntime.sleep(60)\n"
+    began = time.monotonic()
+    assert ask(script(tmp_path, body), ["--spec-draft-model", "x"]) == parse(
+        PRINTED, own_draft_file=True
+    )
+    assert time.monotonic() - began < 10
+
+
+def test_a_log_is_read_once_and_may_start_anew(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert oracle._since(0, log) == (b"", 0), "not there yet"
+    log.write_bytes(b"one")
+    assert oracle._since(0, log) == (b"one", 3)
+    log.write_bytes(b"one, two")
+    assert oracle._since(3, log) == (b", two", 8)
+    assert oracle._since(8, log) == (b"", 8)
+    log.write_bytes(b"anew")
+    assert oracle._since(8, log) == (b"anew", 4)
+
+
 @pytest.mark.parametrize("body", ["sys.exit(1)", "time.sleep(60)", "print('x' * 100)"])
 def test_an_engine_that_says_nothing_gives_no_account(tmp_path: Path, body: str) -> None:
     assert ask(script(tmp_path, body), [], timeout_s=1) is None

@@ -1,6 +1,7 @@
 """Several memories: nothing is lost between them, and no card is given more than it holds."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,8 @@ from hypothesis import strategies as st
 from runner import catalog
 from runner.engine import recipe
 from runner.engine.flags import FLAGS
-from runner.machine.facts import Backend, Device, Machine, Platform
-from runner.plan.ask import Ask
+from runner.machine.facts import Backend, Device, Machine, Platform, on_processor
+from runner.plan.ask import Ask, Profile
 from runner.plan.cache import GIB, MIB, Config, kv_full_bytes, kv_mtp_bytes, kv_sliding_bytes
 from runner.plan.choose import GOOD_QUALITY, RAM_BYTES_PER_TOKEN, Plan, choose
 from runner.plan.launch import EngineFiles, launch
@@ -24,8 +25,11 @@ _subject = from_model(catalog.load().models[0])
 assert _subject is not None
 STEP: Subject = _subject
 CUDA = recipe.load(Backend.CUDA).run
+VULKAN = recipe.load(Backend.VULKAN).run
 MODEL = Path("model.gguf")
 LLAMA_SERVER = frozenset(FLAGS) | {
+    "--device",
+    "--spec-draft-device",
     "--split-mode",
     "--tensor-split",
     "--n-cpu-moe",
@@ -65,6 +69,22 @@ def held(placement: Placement, entry: Entry) -> int:
     return sum(i.bytes for part in placement.held for i in part.items if i.item is entry)
 
 
+def named(
+    machine: Machine, engine_name: str = "", *, uuid: str = "", index: int | None = None
+) -> Machine:
+    """Return the machine with only this knowledge of its cards; `{}` is a card's number."""
+    devices = (
+        replace(device, engine_name=engine_name.format(number), uuid=uuid, index=index)
+        for number, device in enumerate(machine.devices)
+    )
+    return replace(machine, devices=tuple(devices))
+
+
+def words(plan: Plan, files: EngineFiles, flags: frozenset[str] = LLAMA_SERVER) -> dict[str, str]:
+    argv = launch(files, plan.settings, flags).argv
+    return dict(pairwise(argv))
+
+
 @settings(max_examples=60)
 @given(
     cards=st.lists(st.floats(2, 200), min_size=1, max_size=9),
@@ -81,7 +101,7 @@ def held(placement: Placement, entry: Entry) -> int:
 def test_nothing_is_lost_between_the_memories(
     cards: list[float], ram: float, config: Config, way: Way
 ) -> None:
-    found = place(pc(cards, ram), STEP, IQ4_XS, config, costs=CUDA.costs, way=way)
+    found = place(pc(cards, ram), STEP, IQ4_XS, config, CUDA, way=way)
     layout, geometry = IQ4_XS.layout, STEP.geometry
     assert layout is not None
     assert held(found, Entry.WEIGHTS) == layout.total
@@ -109,7 +129,7 @@ def test_nothing_is_lost_between_the_memories(
 def test_no_more_experts_leave_the_card_than_must(gib: float) -> None:
     way, config = Way(hybrid=True), Config(32_768, projector=True)
     machine = pc([gib], 200)
-    found = place(machine, STEP, IQ4_XS, config, costs=CUDA.costs, way=way)
+    found = place(machine, STEP, IQ4_XS, config, CUDA, way=way)
     assert found.fits
     assert found.experts_in_ram
     # With one layer's experts more on the card it would be too full.
@@ -162,14 +182,13 @@ def test_paging_beside_a_card_leaves_the_experts_on_the_disk() -> None:
 
 def test_the_launch_line_says_what_was_planned() -> None:
     plan = planned([31.84, 95.6], 60)
-    spec = launch(EngineFiles(MODEL), plan.settings, LLAMA_SERVER)
-    argv = dict(zip(spec.argv, spec.argv[1:], strict=False))
+    argv = words(plan, EngineFiles(MODEL))
     assert argv["--tensor-split"] == ",".join(map(str, plan.placement.layers))
     assert argv["--split-mode"] == "layer"
-    assert dict(spec.env)["CUDA_VISIBLE_DEVICES"] == "GPU-1,GPU-0", "the largest first"
+    env = dict(launch(EngineFiles(MODEL), plan.settings, LLAMA_SERVER).env)
+    assert env["CUDA_VISIBLE_DEVICES"] == "GPU-1,GPU-0", "the largest first"
     one = planned([31.84], 122)
-    spec = launch(EngineFiles(MODEL), one.settings, LLAMA_SERVER)
-    argv = dict(zip(spec.argv, spec.argv[1:], strict=False))
+    argv = words(one, EngineFiles(MODEL))
     assert argv["--n-cpu-moe"] == str(one.placement.experts_in_ram)
     assert "--tensor-split" not in argv
 
@@ -181,6 +200,48 @@ def test_cards_without_names_of_their_own_are_told_by_their_slots() -> None:
     plan = choose(replace(machine, devices=devices), STEP, Ask(), CUDA)
     env = dict(launch(EngineFiles(MODEL), plan.settings, LLAMA_SERVER).env)
     assert env == {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "3,2,1,0"}
+
+
+def test_an_engine_that_named_its_cards_is_told_by_those_names() -> None:
+    machine = named(pc([31.84, 95.6], 60), "Vulkan{}")
+    for defaults in (CUDA, VULKAN):
+        plan = choose(machine, STEP, Ask(), defaults)
+        assert words(plan, EngineFiles(MODEL))["--device"] == "Vulkan1,Vulkan0", "the largest first"
+        assert not plan.settings.env
+
+
+def test_a_variable_is_only_for_the_backend_that_reads_it() -> None:
+    plan = choose(pc([31.84, 95.6], 60), STEP, Ask(), VULKAN)
+    assert plan.placement.cards == (0, 1), "as the engine counts them"
+    assert not plan.settings.env
+    assert not plan.settings.devices
+
+
+def test_an_engine_on_the_processor_is_told_of_no_card() -> None:
+    machine = on_processor(named(pc([31.84], 122), "CUDA{}"))
+    assert not choose(machine, STEP, Ask(), recipe.load(machine.backend).run).settings.devices
+
+
+def test_cards_that_cannot_be_told_apart_are_not_named() -> None:
+    two = pc([31.84, 95.6], 60)
+    for machine in (named(two, uuid="GPU-x"), named(two, index=0)):
+        plan = choose(machine, STEP, Ask(), CUDA)
+        assert plan.placement.cards == (0, 1)
+        assert not plan.settings.env
+
+
+def test_draft_heads_of_their_own_are_kept_to_the_last_card() -> None:
+    files, fast = EngineFiles(MODEL, mtp=MODEL), Ask(profile=Profile.FAST)
+    four = choose(pc([31.84] * 4, 100), STEP, fast, CUDA)
+    assert words(four, files)["--spec-draft-device"] == "CUDA3", "as they are counted anew"
+    two = choose(named(pc([31.84, 95.6], 60), "ROCm{}"), STEP, fast, CUDA)
+    assert words(two, files)["--spec-draft-device"] == "ROCm0", "the smaller is the last"
+    older = LLAMA_SERVER - {"--spec-draft-device"}
+    assert "--spec-draft-device" not in words(four, files, older)
+    assert "--spec-draft-device" not in words(four, EngineFiles(MODEL)), "inside the main file"
+    one = choose(pc([31.84], 122), STEP, fast, CUDA)
+    assert one.config.mtp
+    assert "--spec-draft-device" not in words(one, files), "there is no other"
 
 
 def test_layers_go_where_llama_cpp_would_put_them() -> None:
@@ -254,17 +315,23 @@ def test_an_embedding_that_is_also_the_output_is_there_twice() -> None:
     assert IQ4_XS.layout is not None
     tied = replace(IQ4_XS, layout=replace(IQ4_XS.layout, tied=True))
     config = Config(32_768)
-    two = [place(pc([200], 100), STEP, v, config, costs=CUDA.costs) for v in (IQ4_XS, tied)]
+    two = [place(pc([200], 100), STEP, v, config, CUDA) for v in (IQ4_XS, tied)]
     more = held(two[1], Entry.WEIGHTS) - held(two[0], Entry.WEIGHTS)
     assert more == IQ4_XS.layout.input
 
 
 def test_a_quantised_cache_is_not_always_the_least() -> None:
     """It saves on a card's own layers, and costs each card a copy of a whole one."""
-    machine = pc([12.34] * 12, 6)
-    assert choose(machine, STEP, Ask(quant="IQ4_XS", context=65_536, kv_type="f16"), CUDA).fits == (
-        choose(machine, STEP, Ask(quant="IQ4_XS", context=65_536), CUDA).fits
+    machine = pc([12.26] * 12, 6)
+    exact, rounded = (
+        choose(machine, STEP, Ask(quant="IQ4_XS", context=65_536, kv_type=kv_type), CUDA)
+        for kv_type in ("f16", "q8_0")
     )
+    assert exact.fits
+    assert exact.placement.experts_in_ram == 0
+    assert not rounded.fits
+    either = choose(machine, STEP, Ask(quant="IQ4_XS", context=65_536), CUDA)
+    assert either.config == exact.config
 
 
 # The engine's own account (MiB, rounded down: model, context, compute; main memory last) of the
@@ -312,7 +379,8 @@ def test_each_device_holds_what_the_engine_says(
 ) -> None:
     cards, config, way, layers, told, in_ram = account
     machine = replace(pc(cards, 200), reserve_bytes=0)
-    found = place(machine, STEP, IQ4_XS, config, costs=Costs(0, 0, staging=True), way=way)
+    bare = replace(CUDA, costs=Costs(0, 0, staging=True))
+    found = place(machine, STEP, IQ4_XS, config, bare, way=way)
     assert found.layers == layers
 
     def mib(part: Held, *entries: Entry) -> float:
@@ -325,3 +393,33 @@ def test_each_device_holds_what_the_engine_says(
         assert mib(part, Entry.COMPUTE) >= compute
         assert way.hybrid or mib(part, Entry.COMPUTE) - compute < 2
     assert 0 <= mib(found.held[-1], Entry.WEIGHTS) - in_ram < 2
+
+
+@pytest.mark.parametrize(
+    ("ubatch", "context", "scratch", "staged"), [(512, 12, 83, 17), (2048, 30, 338, 74)]
+)
+def test_draft_heads_lie_where_the_engine_says(
+    ubatch: int, context: int, scratch: int, staged: int
+) -> None:
+    """Its account of the twin's, on the last of four: 2995 MiB, and 534 in main memory."""
+    machine, way = replace(pc([48] * 4, 200), reserve_bytes=0), Way()
+    bare = replace(CUDA, costs=Costs(0, 0, staging=True))
+    without, found = (
+        place(machine, STEP, IQ4_XS, Config(32_768, "f16", ubatch, mtp=mtp), bare, way=way)
+        for mtp in (False, True)
+    )
+
+    def more(entry: Entry) -> list[float]:
+        sums = [
+            [sum(i.bytes for i in part.items if i.item is entry) / MIB for part in plan.held]
+            for plan in (without, found)
+        ]
+        return [now - before for before, now in zip(*sums, strict=True)]
+
+    # The real file's header and vocabulary take 5 MiB more.
+    heads, computing = more(Entry.MTP), more(Entry.COMPUTE)
+    assert heads[:3] == computing[:3] == [0, 0, 0]
+    assert 0 <= heads[3] - 2995 - context < 7
+    assert 0 <= heads[4] - 534 < 1
+    assert 0 <= computing[3] - scratch < 1
+    assert 0 <= computing[4] - staged < 1

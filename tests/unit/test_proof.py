@@ -7,12 +7,15 @@ import pytest
 from runner.commands import proof
 from runner.engine import oracle
 from runner.engine.oracle import Breakdown, Row
+from runner.engine.store import embedded
 from runner.errors import Refused
 from runner.plan.cache import MIB
 from runner.plan.choose import Plan
 from runner.plan.launch import LaunchSpec
 from runner.plan.ledger import Entry
 from tests.unit.test_choose import plan
+
+ENGINE = embedded()
 
 
 def account(found: Plan, more: int = 0) -> Breakdown:
@@ -48,9 +51,9 @@ def test_an_engine_that_agrees_is_asked_once(
     found = plan(120)
     asked = fake(monkeypatch, account(found))
     for _ in range(2):
-        proof.check(found, spec, ("engine",))
+        proof.check(found, spec, ENGINE)
     assert asked == [1]
-    assert proof.known(found, spec) == ()
+    assert proof.known(found, spec, ENGINE) == ()
     assert capsys.readouterr().err == ""
 
 
@@ -60,9 +63,9 @@ def test_a_difference_that_fits_is_told(
     found = plan(120)
     assert found.placement.spare_bytes > 100 * MIB
     fake(monkeypatch, account(found, 100 * MIB))
-    proof.check(found, spec, ("engine",))
+    proof.check(found, spec, ENGINE)
     assert "for compute" in capsys.readouterr().err
-    (difference,) = proof.known(found, spec)
+    (difference,) = proof.known(found, spec, ENGINE)
     assert difference.engine - difference.planned == 100 * MIB
 
 
@@ -72,7 +75,7 @@ def test_what_the_engine_says_would_not_fit_is_not_started(
     found = plan(120)
     fake(monkeypatch, account(found, found.placement.spare_bytes + 300 * MIB))
     with pytest.raises(Refused, match="after all") as caught:
-        proof.check(found, spec, ("engine",))
+        proof.check(found, spec, ENGINE)
     assert "300 MiB of that" in caught.value.why
     assert f"--ctx {found.config.context // 2}" in caught.value.next
 
@@ -81,11 +84,11 @@ def test_an_engine_that_does_not_say_leaves_the_plan(
     monkeypatch: pytest.MonkeyPatch, spec: LaunchSpec
 ) -> None:
     asked = fake(monkeypatch, None)
-    proof.check(plan(120), spec, ("engine",))
-    proof.check(plan(120), spec, ("engine",))
+    proof.check(plan(120), spec, ENGINE)
+    proof.check(plan(120), spec, ENGINE)
     assert asked == [1, 1], "silence is not remembered"
 
 
 def test_files_that_are_not_here_were_never_asked_about() -> None:
     gone = LaunchSpec(("--model", "/nowhere/m.gguf"))
-    assert proof.known(plan(120), gone) == ()
+    assert proof.known(plan(120), gone, ENGINE) == ()

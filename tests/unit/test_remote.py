@@ -134,6 +134,7 @@ def test_a_subject_of_far_files_can_be_planned_for(hub: FakeHub, tiny: Path) -> 
     mixed = own.read_anywhere(tiny / "tiny-step-trunk.gguf", None, at("tiny-step-mtp.gguf"))
     assert mixed.mtp_bytes == (tiny / "tiny-step-mtp.gguf").stat().st_size
     assert len(mixed.geometry.mtp_layers) == 3
+    assert 0 < mixed.mtp_input_bytes < mixed.mtp_bytes
     with pytest.raises(BadFile, match="not what --projector needs"):
         own.read_anywhere(at(NAME), at(NAME), None)
     assert "vision projector" in fault(BadFile, at("mmproj-tiny-step.gguf")).why

@@ -2,7 +2,6 @@
 
 import hashlib
 import sys
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +9,9 @@ import pytest
 from gguf.constants import GGMLQuantizationType as Kind
 from gguf.gguf_reader import GGUFReader
 
-from testbed import cli, files, language, metadata, tiny_step, twin, vocabulary
-from testbed.geometry import HEADS_Q8_0
+from runner.testbed import files, language, metadata, tiny_step, vocabulary
+from runner.testbed.geometry import HEADS_Q8_0
+from testbed import cli, twin
 
 # Lengths of the official shards after the first (which alone holds much metadata), from the hub.
 PUBLISHED = {
@@ -48,7 +48,7 @@ def sparse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if sys.platform == "win32":
         pytest.skip("NTFS makes no holes by itself")
     folder = tmp_path_factory.mktemp("twin")
-    files.ensure(folder, "twin", partial(twin.write, quant="IQ4_XS"))
+    twin.ensure(folder, "IQ4_XS")
     return folder
 
 

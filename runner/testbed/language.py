@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from testbed import vocabulary
+from runner.testbed import vocabulary
 
 RESERVED = 32
 """Leading coordinates of the residual stream kept for the grammar: one Q8_0 block, so that its

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from testbed import files, language, metadata
-from testbed.geometry import (
+from runner.testbed import files, language, metadata
+from runner.testbed.geometry import (
     HEADS_Q8_0,
     PROJECTOR_F16,
     Recipe,

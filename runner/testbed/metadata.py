@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from gguf.constants import GGUFValueType as Kind
 
 if TYPE_CHECKING:
-    from testbed.geometry import TextGeometry, VisionGeometry
-    from testbed.vocabulary import Vocabulary
+    from runner.testbed.geometry import TextGeometry, VisionGeometry
+    from runner.testbed.vocabulary import Vocabulary
 
 TEXT_ARCH = "step35"
 VISION_ARCH = "clip"

@@ -24,8 +24,8 @@ from gguf.quants import quantize
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from testbed.geometry import Tensor
-    from testbed.metadata import Entry
+    from runner.testbed.geometry import Tensor
+    from runner.testbed.metadata import Entry
 
 KEY_FILE = ".testbed-key"
 
@@ -85,14 +85,20 @@ def write_sparse(
 
 
 def ensure(
-    folder: Path, name: str, write: Callable[[Path], None], *, force: bool = False
+    folder: Path,
+    name: str,
+    write: Callable[[Path], None],
+    *,
+    also: Path | None = None,
+    force: bool = False,
 ) -> tuple[bool, list[Written]]:
     """Have the set `name` in `folder`; tell whether it had to be written, and its files.
 
-    `write` fills an empty folder. The set is current if it was written by this very source.
+    `write` fills an empty folder. The set is current if it was written by this very source, and by
+    that of `also` where `write` lies elsewhere.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    key = source_key()
+    key = source_key(also)
     known = _read_keys(folder).get(name, {})
     if not force and known.get("key") == key and _as_recorded(folder, known["files"]):
         return False, [Written(folder / file, size) for file, size in known["files"].items()]
@@ -100,6 +106,8 @@ def ensure(
         write(Path(scratch))
         sizes = {path.name: path.stat().st_size for path in sorted(Path(scratch).iterdir())}
         for file in sizes:
+            with (Path(scratch) / file).open("rb+") as made:
+                os.fsync(made.fileno())  # before the rename: a crash must not leave zeros
             (Path(scratch) / file).replace(folder / file)
         keys = _read_keys(folder) | {name: {"key": key, "files": sizes}}
         draft = Path(scratch) / KEY_FILE
@@ -108,11 +116,12 @@ def ensure(
     return True, [Written(folder / file, size) for file, size in sizes.items()]
 
 
-def source_key() -> str:
-    """Hash of everything in this package that decides what is written."""
+def source_key(also: Path | None = None) -> str:
+    """Hash of everything in this package, and in `also`, that decides what is written."""
     digest = hashlib.sha256()
     package = Path(__file__).parent
-    for source in sorted([*package.glob("*.py"), *package.glob("*.jinja")]):
+    sources = sorted([*package.glob("*.py"), *package.glob("*.jinja")])
+    for source in (*sources, *([also] if also else ())):
         digest.update(source.name.encode() + b"\0" + source.read_bytes())
     return digest.hexdigest()
 

@@ -1,0 +1,126 @@
+"""Runs the engine's own `llama-batched-bench` over the grid, and reads its table as it grows."""
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from runner.bench.grid import N_GEN, Grid, Row
+from runner.engine.supervisor import Engine
+from runner.errors import SteprunError
+from runner.plan.launch import LaunchSpec
+
+NAME: Final = "llama-batched-bench"
+POLL_S: Final = 0.1
+_CELLS: Final = 10  # PP, TG, B, N_KV, T_PP, S_PP, T_TG, S_TG, T, S
+_PIECE_BYTES: Final = 1 << 20  # read of its output at a time
+_LINE_BYTES: Final = 1000  # a row has 99
+
+
+def parse(line: str) -> Row | None:
+    """Return a line of the tool's table as a row; None for any other line.
+
+    Without a prompt the tool divides nothing by next to nothing: its rate may read `-nan`.
+    """
+    cells = line.strip().strip("|").split("|")
+    if not line.startswith("|") or len(cells) != _CELLS:
+        return None
+    try:
+        n_prompt, n_gen, parallel, n_kv = (int(cell) for cell in cells[:4])
+        prefill_s, prefill_tps, decode_s, decode_tps = (float(cell) for cell in cells[4:8])
+    except ValueError:
+        return None
+    if n_prompt == 0:
+        prefill_tps = 0.0
+    figures = (prefill_s, prefill_tps, decode_s, decode_tps)
+    if not all(math.isfinite(figure) and figure >= 0 for figure in figures):
+        return None
+    return Row(n_prompt, n_gen, parallel, n_kv, prefill_s, prefill_tps, decode_s, decode_tps)
+
+
+def asked(grid: Grid) -> tuple[str, ...]:
+    """Return the flags that ask for the grid, and for a short row more, which nobody waits for.
+
+    The tool writes its table in a thread, and ends without waiting for it: its last row is lost
+    now and then (2 times of 8, with both cores of a machine busy).
+    """
+    prompts = ",".join(str(prompt) for prompt in (*grid.prompts, 0))
+    return ("-npp", prompts, "-ntg", str(N_GEN), "-npl", "1")
+
+
+class Lines:
+    """Whole lines out of a log that another program is writing, however long they are."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._at = 0
+        self._half = b""
+
+    def read(self) -> list[str]:
+        """Return the lines that are new, up to a bound; empty where there are none yet."""
+        try:
+            with self._path.open("rb") as log:
+                # The guard has turned the page. What a tool says in a tenth of a second fits one.
+                if log.seek(0, 2) < self._at:
+                    self._at, self._half = 0, b""
+                log.seek(self._at)
+                data = log.read(_PIECE_BYTES)
+        except OSError:
+            return []
+        self._at += len(data)
+        *whole, half = (self._half + data).split(b"\n")
+        # One byte more than a line may have: what is too long stays so.
+        self._half = half[: _LINE_BYTES + 1]
+        return [line.decode("utf-8", "replace") for line in whole if len(line) <= _LINE_BYTES]
+
+
+class Tool(Engine):
+    """The tool under the guard. It listens nowhere: what it says is in its log."""
+
+    def _listen(self, own_key: Path) -> list[str]:  # noqa: ARG002 - it asks for no key
+        return []
+
+    async def rows(self, grid: Grid, on_wait: Callable[[float], None]) -> AsyncGenerator[Row]:
+        """Yield each row of the grid when it is measured; see `measure`."""
+        lines, began = Lines(self.log_path), time.monotonic()
+        found: list[Row] = []
+        while len(found) < len(grid.prompts):
+            ended = not self.alive()  # before the log is read: after its end nothing is added
+            new = lines.read()
+            for row in map(parse, new):
+                if row and grid.is_next(row, found):
+                    found.append(row)
+                    self._ready = True
+                    yield row
+            if not new:
+                if ended:
+                    raise self._ended()
+                self.check_moves()
+                on_wait(time.monotonic() - began)
+                await asyncio.sleep(POLL_S)
+
+    def _ended(self) -> SteprunError:
+        if self._guard is not None and self._guard.poll() == 0:
+            return SteprunError(
+                f"{NAME} ended before it had measured all.",
+                why="Not every row of its table came, or not in a form that is known.",
+                next=f"Read the log: {self.log_path}",
+            )
+        return self.verdict()
+
+
+async def measure(
+    tool: Path, spec: LaunchSpec, grid: Grid, on_wait: Callable[[float], None] = lambda _: None
+) -> AsyncGenerator[Row]:
+    """Yield each row of the grid when it is measured.
+
+    `spec`: from `grid.launch_line`, with the tool's own flags. `on_wait` hears the seconds so far,
+    several times a second. Raises the reason (`SteprunError`) where the tool ends early or hangs.
+    """
+    line = replace(spec, argv=(*spec.argv, *asked(grid)))
+    async with Tool((str(tool),), line) as running:
+        async for row in running.rows(grid, on_wait):
+            yield row

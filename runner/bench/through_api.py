@@ -1,0 +1,113 @@
+"""Measures the grid through a llama-server's own API, where there is no tool beside it."""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any, Final
+
+import httpx2
+
+from runner.bench.grid import N_GEN, Grid, Row, rate
+from runner.engine.supervisor import Engine
+from runner.errors import SteprunError
+from runner.plan.launch import LaunchSpec
+
+POLL_S: Final = 0.1
+REPLY_BYTES: Final = 1 << 20  # the figures alone are asked for: under 1 kB
+
+
+async def measure(
+    program: Sequence[str],
+    spec: LaunchSpec,
+    grid: Grid,
+    on_wait: Callable[[float], None] = lambda _: None,
+) -> AsyncGenerator[Row]:
+    """Yield each row of the grid when it is measured; as `batched.measure` for the rest."""
+    began = time.monotonic()
+    async with Engine(program, spec) as engine:
+        await engine.wait_ready(on_wait)
+        timeout = httpx2.Timeout(None)  # `Engine.check` knows whether it still works
+        headers = engine.endpoint.headers()
+        async with httpx2.AsyncClient(timeout=timeout, headers=headers, trust_env=False) as http:
+            url = engine.endpoint.base_url
+            words = _vocabulary(await _reply(http, "GET", f"{url}/v1/models", None))
+            # The same tokens each time, and as llama-batched-bench takes any of the vocabulary.
+            chance = random.Random(0)  # noqa: S311 - no secret
+            for prompt in grid.prompts:
+                # Nothing cannot be asked: one token stands for an empty prompt.
+                tokens = chance.choices(range(words), k=max(1, prompt))
+                asking = asyncio.create_task(
+                    _reply(http, "POST", f"{url}/completion", _request(tokens))
+                )
+                try:
+                    while not (await asyncio.wait({asking}, timeout=POLL_S))[0]:
+                        engine.check()
+                        on_wait(time.monotonic() - began)
+                    yield _row(prompt, asking.result())
+                except httpx2.HTTPError as error:
+                    raise engine.verdict() from error
+                finally:
+                    asking.cancel()
+
+
+def _request(tokens: list[int]) -> dict[str, Any]:
+    return {
+        "prompt": tokens,
+        # The server's clock starts when the first token is there: so many more are computed.
+        "n_predict": N_GEN + 1,
+        "cache_prompt": False,
+        "ignore_eos": True,
+        "samplers": ["top_k"],
+        "top_k": 1,
+        "stream": False,
+        "response_fields": ["timings", "error"],
+    }
+
+
+async def _reply(http: httpx2.AsyncClient, method: str, url: str, body: Any) -> Any:
+    """Return a reply's JSON; None where it is none, or longer than any has to be."""
+    data = b""
+    async with http.stream(method, url, json=body) as response:
+        async for chunk in response.aiter_bytes():
+            data += chunk
+            if len(data) > REPLY_BYTES:
+                return None
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _vocabulary(reply: Any) -> int:
+    try:
+        count = reply["data"][0]["meta"]["n_vocab"]
+    except (LookupError, TypeError) as error:
+        raise _garbled("/v1/models") from error
+    if type(count) is not int or not 0 < count < 1 << 24:
+        raise _garbled("/v1/models")
+    return count
+
+
+def _row(prompt: int, reply: Any) -> Row:
+    try:
+        timings = reply["timings"]
+        seconds = float(timings["prompt_ms"]) / 1000 if prompt else 0.0
+        decode_s = float(timings["predicted_ms"]) / 1000
+        asked = (max(1, prompt), N_GEN + 1)
+        whole = (timings["prompt_n"], timings["predicted_n"]) == asked
+    except (LookupError, TypeError, ValueError) as error:
+        raise _garbled("/completion") from error
+    read, written = rate(prompt, seconds), rate(N_GEN, decode_s)
+    if not whole or not written or (prompt and not read):
+        raise _garbled("/completion")
+    return Row(prompt, N_GEN, 1, prompt + N_GEN, seconds, read, decode_s, written)
+
+
+def _garbled(path: str) -> SteprunError:
+    return SteprunError(
+        f"The engine's answer to {path} has no figures of what was asked for.",
+        why="It is another program than steprun knows, or an older one.",
+        next="Take another engine: steprun engine list",
+    )

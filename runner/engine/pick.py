@@ -1,0 +1,77 @@
+"""Which engine runs a model on a machine, and how the machine looks to it. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from runner.engine.stamp import Kind
+from runner.engine.store import Current, Engine
+from runner.machine.facts import Backend, Machine, on_processor
+
+# Which backends can use a machine's accelerator, the best first. Any engine computes on the
+# processor; what it cannot use stands idle.
+USES: Final = {
+    Backend.METAL: (Backend.METAL,),
+    Backend.CUDA: (Backend.CUDA, Backend.VULKAN),
+    Backend.ROCM: (Backend.ROCM, Backend.VULKAN),
+    Backend.VULKAN: (Backend.VULKAN, Backend.ROCM),
+    Backend.CPU: (),
+}
+# What a canary's feature is called for people.
+WORDS: Final = {
+    "text": "text",
+    "threads": "several threads",
+    "picture": "pictures",
+    "two_pictures": "two pictures in one question",
+    "thinking": "thinking",
+    "tools": "tools",
+    "long_prompt": "long prompts",
+    "slots": "saved slots",
+    "mtp": "draft heads",
+    "mtp_picture": "draft heads with pictures",
+}
+
+
+def rank(engine: Engine, machine: Machine) -> int:
+    """Return how well an engine's backend suits a machine: 0 is best."""
+    backend = engine.stamp.backend
+    uses = (*USES[machine.backend], Backend.CPU)
+    return uses.index(backend) if backend in uses else len(uses)
+
+
+def pick(engines: Sequence[Engine], current: str, machine: Machine) -> Engine:
+    """Return the engine that `chat` and `serve` take on this machine.
+
+    `engines`: the embedded one first, which needs no canary. The current one, if it passed its
+    canary and can run here; else of those that passed the one with the best backend, llama-server
+    before llama-cpp-python, which can do less.
+    """
+    embedded, *others = engines
+    able = [e for e in others if e.stamp.passed and rank(e, machine) <= rank(embedded, machine)]
+    return min(
+        (embedded, *able),
+        key=lambda e: (e.name != current, rank(e, machine), e.stamp.kind is Kind.PYTHON),
+    )
+
+
+def seen_by(engine: Engine, machine: Machine) -> Machine:
+    """Return the machine as an engine of another backend can use it."""
+    backend = engine.stamp.backend
+    if backend is machine.backend:
+        return machine
+    if backend not in USES[machine.backend]:
+        return on_processor(machine)
+    devices = tuple(replace(device, backend=backend) for device in machine.devices)
+    return replace(machine, backend=backend, devices=devices)
+
+
+def in_words(engine: Engine, current: Current) -> str:
+    """Say in one line which engine it is, and what is off in it; what was lost comes first."""
+    stamp = engine.stamp
+    lost = current.name not in {"", engine.name}
+    before = f"The engine {current.name} is gone or may not run here. " if lost else ""
+    off = ", ".join(WORDS[name] for name in stamp.broken)
+    state = f"off, as its canary saw them fail: {off}" if off else ""
+    if not stamp.tested and stamp.kind is not Kind.EMBEDDED:
+        state = f"not tested yet: steprun engine test {engine.name}"
+    return f"{before}Engine: {engine.name}, {stamp.backend}" + (f"; {state}." if state else ".")

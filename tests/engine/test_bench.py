@@ -1,0 +1,131 @@
+"""`steprun bench` on tiny Step: with the embedded engine, and with a built one where there is one.
+
+A built one: STEPRUN_TEST_SERVER names a llama-server with its llama-batched-bench beside it.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from runner.engine import describe, store
+from runner.engine.stamp import Feature, Kind, Origin, Stamp
+from runner.machine.facts import Backend
+
+pytestmark = pytest.mark.engine
+SERVER = os.environ.get("STEPRUN_TEST_SERVER", "")
+built = pytest.mark.skipif(not SERVER, reason="STEPRUN_TEST_SERVER names no llama-server")
+
+
+@pytest.fixture
+def engine(home: Path) -> str:
+    """Put the built engine into this test's home."""
+    told = describe.describe((SERVER,))
+    passed = {"text": Feature("pass"), "threads": Feature("pass")}
+    stamp = Stamp(
+        name="built",
+        kind=Kind.SERVER,
+        backend=Backend.CPU,
+        origin=Origin("folder", SERVER),
+        program=(SERVER,),
+        flags=told.flags,
+        features=passed,
+    )
+    return store.add(store.new_folder(), stamp).name
+
+
+def bench(tiny: Path, *arguments: str) -> list[str]:
+    model = ("--model", str(tiny / "tiny-step.gguf"))
+    # A program that was started in the background ignores a Ctrl-C: this one must not.
+    start = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from runner.cli import main; main()"
+    )
+    return [sys.executable, "-c", start, "bench", *model, *arguments]
+
+
+def document(tiny: Path, *arguments: str) -> dict[str, Any]:
+    ended = subprocess.run(
+        bench(tiny, "--json", *arguments), capture_output=True, text=True, check=True
+    )
+    found: dict[str, Any] = json.loads(ended.stdout)
+    return found
+
+
+def holds(found: dict[str, Any]) -> None:
+    assert found["schema"] == "steprun.bench/1"
+    assert found["finished"] is True
+    assert (found["model"], found["quant"]) == ("tiny-step", "Q8_0")
+    # The context of 2,176 tokens is full to the last: 2,048 read and 128 written.
+    assert [row["n_prompt"] for row in found["rows"]] == [0, 2_048]
+    assert found["left_out"] == [8_192, 16_384, 32_768]
+    for row in found["rows"]:
+        assert (row["n_gen"], row["parallel"]) == (128, 1)
+        assert row["n_kv"] == row["n_prompt"] + 128
+        assert row["decode_tps"] == pytest.approx(128 / row["decode_s"], rel=0.01)
+        assert "published_decode_tps" not in row
+    read = found["rows"][1]
+    assert read["prefill_tps"] == pytest.approx(2_048 / read["prefill_s"], rel=0.01)
+    assert found["rows"][0]["prefill_tps"] == 0
+
+
+def test_the_embedded_engine_through_its_api(tiny: Path, home: Path) -> None:
+    found = document(tiny, "--engine", "embedded", "--ctx", "2176")
+    assert (found["engine"], found["method"]) == ("embedded", "api")
+    holds(found)
+    assert {path.name for path in (home / "state" / "engines").iterdir()} <= {"start.lock"}
+
+
+@built
+def test_a_built_engine_by_its_own_tool(tiny: Path, engine: str) -> None:
+    found = document(tiny, "--engine", engine, "--ctx", "2176")
+    assert (found["engine"], found["method"]) == ("built", "llama-batched-bench")
+    holds(found)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize(
+    "name", [pytest.param("built", marks=built), pytest.param("embedded", id="embedded")]
+)
+def test_ctrl_c_shows_the_rows_so_far(tiny: Path, name: str, request: Any) -> None:
+    if name == "built":
+        request.getfixturevalue("engine")
+    with subprocess.Popen(
+        bench(tiny, "--engine", name), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        seen = [process.stdout.readline(), process.stdout.readline()]
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert seen[1].split()[0] == "0"
+    assert "32,768" not in out
+    assert err.splitlines()[-1] == "interrupted"
+    assert children
+    assert not any(child.is_running() for child in children)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_an_engine_that_dies_leaves_its_rows_and_a_reason(tiny: Path) -> None:
+    """The document comes only at the end, so that the error is what can be waited for."""
+    with subprocess.Popen(
+        bench(tiny, "--engine", "embedded"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert process.stdout.readline().split()[0] == "0"
+        (guard,) = psutil.Process(process.pid).children()
+        guard.children()[0].kill()
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "SIGKILL" in err

@@ -1,0 +1,237 @@
+"""A fake llama-server, named as one: it answers what a canary asks, with the faults it is told.
+
+    canary_engine.py FAULT,FAULT --port N --api-key-file FILE …
+
+Its words are tiny Step's, chosen by a hash of the prompt. Each fault is one that an engine was
+seen to have, or might; `FAULTS` lists them. The real engines are in `tests/engine`.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import re
+import signal
+import struct
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from runner.talk.pricing import image_tokens
+
+FAULTS = {
+    *("none", "unready", "crash-threads", "crash-load", "crash-pictures"),
+    *("hang-text", "hang-tools", "flood", "garbage", "empty"),
+    *("no-json", "moody", "huge", "blind", "dear-pictures"),
+    *("no-crops", "untold-thinking", "tags", "no-effort", "no-call"),
+    *("wrong-call", "wrong-arguments", "forgetful", "wrong-cache", "no-slots"),
+    *("slots-501", "wrong-slot", "wrong-heads", "idle-heads", "heads-500-picture"),
+    *("stubborn",),
+}
+KINDS = ("small", "quiet", "plain", "odd", "new")
+PICTURE = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]+)")
+
+
+class Fake:
+    """What is known of one start."""
+
+    def __init__(self, faults: set[str], argv: list[str]) -> None:
+        assert faults <= FAULTS, faults - FAULTS
+        self.faults, self.argv = faults, argv
+        self.key = Path(self.option("--api-key-file")).read_text().strip()
+        self.held = self.saved = ""
+        self.asked = 0
+        self.hangs = False
+
+    def option(self, name: str) -> str:
+        return self.argv[self.argv.index(name) + 1]
+
+    @property
+    def safe(self) -> bool:
+        return "--no-repack" in self.argv
+
+    def has(self, fault: str) -> bool:
+        return fault in self.faults
+
+    def answer(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        self.hangs |= self.has("hang-text") or (self.has("hang-tools") and "tools" in body)
+        if self.hangs:  # for good, whatever is asked next
+            threading.Event().wait()
+        if path.startswith("/slots/"):
+            return self.slot(path.rpartition("=")[2], body)
+        self.asked += 1
+        pictures = [picture_size(found) for found in PICTURE.findall(json.dumps(body))]
+        if self.has("crash-threads") and int(self.option("--threads")) > 1 and not self.safe:
+            crash()
+        if self.has("crash-pictures") and pictures:
+            crash()
+        if self.has("flood"):
+            print("x" * (9 << 20), flush=True)
+        if self.has("no-json"):
+            return 200, "<html>no such thing</html>"
+        if self.has("huge"):
+            return 200, {"text": "x" * (9 << 20)}
+        if pictures and self.heads and self.has("heads-500-picture"):
+            return 500, {"error": {"message": "decode() failed"}}
+        return 200, self.completion(body, pictures)
+
+    @property
+    def heads(self) -> bool:
+        return "--spec-type" in self.argv
+
+    def completion(self, body: dict[str, Any], pictures: list[tuple[int, int]]) -> dict[str, Any]:
+        prompt = " ".join(spelled(message["content"]) for message in body["messages"])
+        if "reasoning_effort" in body and not self.has("no-effort"):
+            prompt = f"Reasoning: {body['reasoning_effort']} " + prompt
+        words = len(re.findall(r"\w+|\s", PICTURE.sub("", prompt)))
+        cost = sum(image_tokens(*size) for size in pictures)
+        cost += 1 if self.has("dear-pictures") and pictures else 0
+        if self.has("no-crops") and pictures:
+            cost = 171 * len(pictures)
+        same = (
+            0
+            if self.has("forgetful") or not body.get("cache_prompt", True)
+            else common(self.held, prompt)
+        )
+        cached = (words + cost) * same // len(prompt)
+        seed = PICTURE.sub("", prompt) if self.has("blind") else prompt
+        seed += str(self.asked) if self.has("moody") else ""
+        seed += "heads" if self.has("wrong-heads") and self.heads else ""
+        seed += "cache" if self.has("wrong-cache") and same == len(prompt) and words > 900 else ""
+        seed += "slot" if self.has("wrong-slot") and self.held == self.saved != "" else ""
+        self.held = prompt
+        tokens = [token(seed, n) for n in range(body["max_tokens"])]
+        if self.has("garbage"):
+            tokens = ["!"] * len(tokens)
+        thinking, text = " ".join(tokens[:5]), " ".join(tokens[5:10])
+        text = "" if self.has("empty") else text
+        if self.has("untold-thinking"):
+            thinking, text = "", thinking + text
+        if self.has("tags"):
+            text = f"</think>{text}"
+        row = {"top_logprobs": [{"logprob": -0.1}, {"logprob": -2.0}]}
+        drafted = 3 if self.heads and not self.has("idle-heads") else 0
+        return {
+            "choices": [
+                {
+                    "message": {
+                        "reasoning_content": thinking,
+                        "content": text,
+                        "tool_calls": self.calls() if "tools" in body else None,
+                    },
+                    "logprobs": {"content": [{"token": f" {word}", **row} for word in tokens]},
+                    "finish_reason": "stop",
+                }
+            ],
+            "usage": {
+                "prompt_tokens": words + cost,
+                "prompt_tokens_details": {"cached_tokens": cached},
+            },
+            "timings": {"draft_n": drafted},
+        }
+
+    def calls(self) -> list[dict[str, Any]]:
+        if self.has("no-call"):
+            return []
+        name = "rm" if self.has("wrong-call") else "get_weather"
+        arguments = "{" if self.has("wrong-arguments") else '{"city": "red square"}'
+        return [{"index": 0, "id": "1", "function": {"name": name, "arguments": arguments}}]
+
+    def slot(self, action: str, body: dict[str, Any]) -> tuple[int, Any]:
+        if self.has("no-slots") or self.has("slots-501"):
+            return (404 if self.has("no-slots") else 501), {"error": {"message": "no"}}
+        assert Path(self.option("--slot-save-path")).is_dir()
+        assert body["filename"] == Path(body["filename"]).name
+        if action == "save":
+            self.saved = self.held
+        self.held = self.saved if action == "restore" else ""
+        return 200, {}
+
+
+def token(seed: str, place: int) -> str:
+    return KINDS[hashlib.sha256(f"{seed}{place}".encode()).digest()[0] % len(KINDS)]
+
+
+def common(first: str, second: str) -> int:
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(first), len(second)))
+
+
+def spelled(content: Any) -> str:
+    """Return a message's content as one text, its pictures as their URLs."""
+    if isinstance(content, str):
+        return content
+    return "|".join(
+        part["text"] if "text" in part else part["image_url"]["url"] for part in content
+    )
+
+
+def picture_size(data: str) -> tuple[int, int]:
+    width, height = struct.unpack(">II", base64.b64decode(data)[16:24])
+    return width, height
+
+
+def crash() -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+    threading.Event().wait()
+
+
+def pieces(reply: dict[str, Any]) -> list[str]:
+    """Return a reply as the events of a stream."""
+    (choice,) = reply["choices"]
+    message = {name: value for name, value in choice["message"].items() if value}
+    chunks = [{"choices": [{"delta": {name: value}}]} for name, value in message.items()]
+    end = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
+    return [*(json.dumps(chunk) for chunk in (*chunks, end)), "[DONE]"]
+
+
+def handler(fake: Fake) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.reply(503 if fake.has("unready") else 200, "{}")
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if self.headers["Authorization"] != f"Bearer {fake.key}":
+                self.reply(401, "{}")
+                return
+            status, reply = fake.answer(self.path, body)
+            text = reply if isinstance(reply, str) else json.dumps(reply)
+            kind = "application/json"
+            if body.get("stream") and isinstance(reply, dict) and "choices" in reply:
+                kind = "text/event-stream"
+                text = "".join(f"data: {piece}\n\n" for piece in pieces(reply))
+            self.reply(status, text, kind)
+
+        def reply(self, status: int, text: str, kind: str = "application/json") -> None:
+            data = text.encode()
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    return Handler
+
+
+def main(argv: list[str]) -> None:
+    faults, *argv = argv
+    fake = Fake(set(faults.split(",")), argv)
+    if fake.has("crash-load") and not fake.safe:
+        crash()
+    if fake.has("stubborn"):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    server = ThreadingHTTPServer(("127.0.0.1", int(fake.option("--port"))), handler(fake))
+    server.daemon_threads = True
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
