@@ -293,8 +293,11 @@ def settle(made: Engine, machine: Machine, *, no_test: bool) -> int:
 
 def _ask_canary(asked: Engine, machine: Machine, *, quiet: bool = False) -> Engine:
     """Ask, write down what was found, and show it."""
-    from runner.engine import canary, recipe
+    from runner.engine import canary, describe, recipe
 
+    if asked.stamp.kind is Kind.SERVER:
+        told = describe.describe(asked.program)
+        asked = replace(asked, stamp=asked.stamp.described(told.flags, told.devices))
     safe = recipe.load(asked.stamp.backend).safe_flags
     click.echo(f"Asking the canary of {asked.name} on {machine.name}:", err=True)
 

@@ -266,9 +266,8 @@ def bring(prepared: Prepared) -> LaunchSpec:
     """
     if not prepared.plan.fits:
         refuse(prepared)
-    if prepared.plan.machine.backend is not Backend.CPU:  # else a notice of its own says so
-        for warning in prepared.plan.warnings:
-            click.echo(warning, err=True)
+    for warning in prepared.plan.warnings:
+        click.echo(warning, err=True)
     if prepared.far:
         raise Refused(
             f"{prepared.title} is not on this disk.",
@@ -285,6 +284,12 @@ def bring(prepared: Prepared) -> LaunchSpec:
     if elsewhere:
         raise _not_here(prepared, elsewhere)
     spec = spec_of(prepared)
+    if spec.lost:
+        raise Refused(
+            f"The engine {prepared.engine.name} cannot run this plan.",
+            why=f"It does not know {', '.join(spec.lost)}, on which the plan rests.",
+            next="Take another: steprun engine list",
+        )
     proof.check(prepared.plan, spec, prepared.engine)
     return spec
 
@@ -307,8 +312,8 @@ def engine_notice(prepared: Prepared) -> str:
     if machine.backend is not Backend.CPU or machine.platform is Platform.CPU:
         return said
     return (
-        f"{said} It computes on the processor: {machine.name} could do far better with an engine "
-        "built for it: steprun engine build"
+        f"{said} {machine.name} could do far better with an engine built for it: "
+        "steprun engine build"
     )
 
 

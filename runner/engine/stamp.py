@@ -93,9 +93,16 @@ class Stamp:
         return bool(self.features)
 
     @property
+    def blind(self) -> bool:
+        """Whether it was made for an accelerator and lists none here: it would not use it."""
+        lists = "--list-devices" in self.flags and self.kind is Kind.SERVER
+        return lists and self.backend is not Backend.CPU and not self.devices
+
+    @property
     def passed(self) -> bool:
         """Whether it may become the current engine: it answers, with all the cores."""
-        return all(self.can(name) for name in ("text", "threads")) and self.tested
+        answers = all(self.can(name) for name in ("text", "threads"))
+        return answers and self.tested and not self.blind
 
     @property
     def broken(self) -> tuple[str, ...]:
@@ -106,6 +113,10 @@ class Stamp:
         """Whether a feature may be used: it passed, or nobody has looked yet."""
         found = self.features.get(feature)
         return found is None or found.result == "pass"
+
+    def described(self, flags: frozenset[str], devices: tuple[str, ...]) -> Self:
+        """Return the stamp with what the engine says of itself now: drivers come and go."""
+        return replace(self, flags=flags, devices=devices)
 
     def proven(self, features: Mapping[str, Feature], safe_flags: tuple[str, ...]) -> Self:
         """Return the stamp with a canary's results."""

@@ -6,6 +6,7 @@ the engine did not list, so that an older or newer build never dies of an unknow
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from runner.plan.cards import Cards
 from runner.plan.scratch import Costs
@@ -16,12 +17,24 @@ class LaunchSpec:
     """What to start: flags for any llama-server.
 
     `total_bytes`: what the ledger expects it to hold, so that two engines started by hand do not
-    overcommit the machine together. `env`: variables beside those that are set already.
+    overcommit the machine together. `env`: variables beside those that are set already. `lost`:
+    flags that the plan rests on and the engine does not know, with which it must not be started.
     """
 
     argv: tuple[str, ...]
     total_bytes: int = 0
     env: tuple[tuple[str, str], ...] = ()
+    lost: tuple[str, ...] = ()
+
+
+# Without these the model would lie elsewhere than planned, or lack a part; all others only tune.
+RESTS_ON: Final = frozenset(
+    {
+        *("--model", "--ctx-size", "--cache-type-k", "--cache-type-v", "--mmproj"),
+        *("--no-mmproj-offload", "--tensor-split", "--n-cpu-moe", "--device"),
+        *("--parallel", "--spec-type", "--spec-draft-model"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +153,11 @@ def launch(
             if s.heads_on:  # else they would spread over the last cards
                 wanted.append(("--spec-draft-device", s.heads_on))
     argv = tuple(word for words in wanted if words and words[0] in flags for word in words)
-    return LaunchSpec(argv, total_bytes, s.env)
+    # One slot, f16 and the one device there is are what an engine without the flag has anyway.
+    usual = {("--parallel", "1"), ("--cache-type-k", "f16"), ("--cache-type-v", "f16")}
+    usual |= {("--device", name) for name in s.devices if len(s.devices) == 1}
+    lost = {words[0] for words in wanted if words and words not in usual} & RESTS_ON - flags
+    return LaunchSpec(argv, total_bytes, s.env, tuple(sorted(lost)))
 
 
 def _load_mode(mode: str, flags: frozenset[str]) -> tuple[str, ...]:

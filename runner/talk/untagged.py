@@ -38,6 +38,7 @@ _LONGEST_END = len("</function></tool_call>") + 16
 _FUNCTION = re.compile(
     r"\n*<tool_call>\s*<function=([^<>\n]{1,256})>(.*)</function>\s*</tool_call>", re.DOTALL
 )
+_ANOTHER = re.compile(r"<tool_call>\s*<function=")
 _PARAMETER = re.compile(
     r"\s*<parameter=([^<>\n]{1,256})>\n?(.*?)\n?</parameter>(?=\s*(?:<parameter=|\Z))", re.DOTALL
 )
@@ -176,7 +177,8 @@ class Untagged:
     def _parse(self, raw: str) -> ToolCall | None:
         """Return a call, None where it is not written as one."""
         function = _FUNCTION.fullmatch(raw)
-        if function is None:
+        # A call within a value would end it: what is there of the outer one is not all of it.
+        if function is None or _ANOTHER.search(function[2]):
             return None
         name, body = function[1].strip(), function[2]
         arguments: dict[str, Any] = {}

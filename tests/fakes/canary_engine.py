@@ -30,7 +30,7 @@ FAULTS = {
     *("no-crops", "untold-thinking", "tags", "no-effort", "no-call"),
     *("wrong-call", "wrong-arguments", "forgetful", "wrong-cache", "no-slots"),
     *("slots-501", "wrong-slot", "wrong-heads", "idle-heads", "heads-500-picture"),
-    *("stubborn",),
+    *("stubborn", "one-call"),
 }
 KINDS = ("small", "quiet", "plain", "odd", "new")
 PICTURE = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]+)")
@@ -121,7 +121,7 @@ class Fake:
                     "message": {
                         "reasoning_content": thinking,
                         "content": text,
-                        "tool_calls": self.calls() if "tools" in body else None,
+                        "tool_calls": self.calls(body) if "tools" in body else None,
                     },
                     "logprobs": {"content": [{"token": f" {word}", **row} for word in tokens]},
                     "finish_reason": "stop",
@@ -134,12 +134,14 @@ class Fake:
             "timings": {"draft_n": drafted},
         }
 
-    def calls(self) -> list[dict[str, Any]]:
+    def calls(self, body: dict[str, Any]) -> list[dict[str, Any]]:
         if self.has("no-call"):
             return []
         name = "rm" if self.has("wrong-call") else "get_weather"
         arguments = "{" if self.has("wrong-arguments") else '{"city": "red square"}'
-        return [{"index": 0, "id": "1", "function": {"name": name, "arguments": arguments}}]
+        function = {"name": name, "arguments": arguments}
+        many = 3 if body.get("parallel_tool_calls") and not self.has("one-call") else 1
+        return [{"index": n, "id": str(n), "function": function} for n in range(many)]
 
     def slot(self, action: str, body: dict[str, Any]) -> tuple[int, Any]:
         if self.has("no-slots") or self.has("slots-501"):

@@ -93,6 +93,7 @@ def test_a_healthy_engine_passes_everything(home: Path) -> None:
         ("tags", "thinking", "a tag of the thinking is left"),
         ("no-effort", "thinking", "does not reach the model"),
         ("no-call", "tools", "none is called"),
+        ("one-call", "tools", "only one is told"),
         ("wrong-call", "tools", "calls 'rm'"),
         ("wrong-arguments", "tools", "calls get_weather with '{'"),
         ("wrong-cache", "long_prompt", "Out of the cache the answer is another"),

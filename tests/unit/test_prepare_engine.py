@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from runner.commands.options import ModelRequest
-from runner.commands.prepare import engine_notice, launch_line, make_plan, spec_of
+from runner.commands.prepare import bring, engine_notice, launch_line, make_plan, spec_of
 from runner.engine import store
 from runner.engine.flags import FLAGS
 from runner.engine.stamp import FEATURES, Feature
 from runner.engine.store import Engine
-from runner.errors import UsageError
+from runner.errors import Refused, UsageError
 from runner.plan.ask import Ask, Profile
 from tests.unit.test_store import made
 
@@ -45,10 +45,20 @@ def test_the_engine_in_use_is_planned_for_and_started(tiny: Path) -> None:
 
 
 def test_no_flag_is_passed_that_the_stamp_does_not_list(tiny: Path) -> None:
-    few = frozenset({"--model", "--ctx-size", "--port"})
+    few = frozenset({"--model", "--ctx-size", "--port", "--mmproj"})
     engine(flags=few)
-    argv = spec_of(make_plan(request(tiny), to_run=True)).argv
-    assert {word for word in argv if word.startswith("--")} == {"--model", "--ctx-size"}
+    spec = spec_of(make_plan(request(tiny), to_run=True))
+    known = {"--model", "--ctx-size", "--mmproj"}
+    assert {word for word in spec.argv if word.startswith("--")} == known
+    assert spec.lost == ()
+
+
+def test_an_engine_that_lacks_what_the_plan_rests_on_is_not_started(tiny: Path) -> None:
+    engine(flags=frozenset({"--model", "--ctx-size", "--port"}))
+    prepared = make_plan(request(tiny), to_run=True)
+    with pytest.raises(Refused, match="cannot run this plan") as caught:
+        bring(prepared)
+    assert "--mmproj" in caught.value.why
 
 
 def test_the_flags_that_make_it_safe_are_always_passed_and_once(tiny: Path) -> None:

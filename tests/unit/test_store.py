@@ -35,7 +35,9 @@ def of(name: str, backend: Backend = Backend.CPU, **changes: object) -> Stamp:
 def made(name: str, backend: Backend = Backend.CPU, **changes: object) -> Engine:
     place = store.new_folder()
     (place / "bin").mkdir()
-    (place / "bin" / "llama-server").write_text("#!/bin/sh\n")
+    program = place / "bin" / "llama-server"
+    program.write_text('#!/bin/sh\necho "--model FILE"\n')  # a fake: it only says what it is
+    program.chmod(0o755)
     return store.add(place, of(name, backend, **changes))
 
 
@@ -211,6 +213,17 @@ def test_llama_cpp_python_is_not_taken_before_llama_server() -> None:
     found = [store.embedded(), python, server]
     assert pick.pick(found, "", spark) is server
     assert pick.pick(found, "a-python", spark) is python
+
+
+def test_an_engine_that_lists_no_device_is_not_taken() -> None:
+    flags = frozenset({"--model", "--list-devices"})
+    spark = machine("dgx-spark")
+    blind = proven("blind", Backend.CUDA, flags=flags)
+    assert blind.stamp.blind
+    assert pick.pick([store.embedded(), blind], "blind", spark).name == "embedded"
+    seeing = proven("seeing", Backend.CUDA, flags=flags, devices=("CUDA0: GB10",))
+    assert pick.pick([store.embedded(), seeing], "", spark) is seeing
+    assert not proven("cpu", Backend.CPU, flags=flags).stamp.blind
 
 
 def test_a_machine_looks_as_its_engine_sees_it() -> None:

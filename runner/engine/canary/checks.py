@@ -109,17 +109,21 @@ _TOOLS: Final = {"get_weather": "city", "find_file": "name"}
 
 
 async def tools(talk: Talk) -> None:
-    """Demand a call: it comes, with the name of a tool and arguments in JSON."""
+    """Demand a call, then several: they come, with a tool's name and arguments in JSON."""
     for several in (False, True):
         fields: dict[str, Any] = {"tools": [_tool(*each) for each in _TOOLS.items()]}
         if talk.kind is Kind.PYTHON:
-            fields["grammar"] = model.CALL_GRAMMAR
+            fields["grammar"] = model.call_grammar(2 if several else 1)
         else:
+            # Without an end the model calls on and on, and the last call is cut short.
             fields |= {"tool_choice": "required", "parallel_tool_calls": several}
+            fields |= {"ignore_eos": True} if several else {}
         answer = await talk.chat(model.PROMPTS[0], model.CALL_TOKENS, extra=fields)
         if not answer.calls:
             raise Fault(f"A tool was demanded, and none is called: {answer.text[:60]!r}.")
-        for call in answer.calls:
+        if several and len(answer.calls) < 2:
+            raise Fault("Several calls at once were allowed, and only one is told.")
+        for call in answer.calls[: 2 if several else None]:
             if call.name not in _TOOLS:
                 raise Fault(f"It calls {call.name[:40]!r}, which nobody offered.")
             if not isinstance(_arguments(call.arguments).get(_TOOLS[call.name]), str):

@@ -22,12 +22,6 @@ SENTENCE_TOKENS: Final = 8
 ANSWER_TOKENS: Final = 120
 # A forced call is spelled letter by letter in places.
 CALL_TOKENS: Final = 400
-# For an engine that forces no call itself: thinking, then calls as the model writes them.
-CALL_GRAMMAR: Final = r"""
-root ::= "<think>\n" ("The" | "This" | "Some") [a-z, ]+ "</think>" call call?
-call ::= "<tool_call>\n<function=get_weather>\n" city "\n</function>\n</tool_call>"
-city ::= "<parameter=city>" "\n" [a-z ]+ "\n</parameter>"
-"""
 _FEWEST_WORDS: Final = 3
 
 
@@ -52,6 +46,15 @@ def files() -> EngineFiles:
         folder / "mmproj-tiny-step.gguf",
         folder / "tiny-step-mtp.gguf",
     )
+
+
+def call_grammar(calls: int) -> str:
+    """Return a grammar of thinking and so many calls, for an engine that forces none itself."""
+    return rf"""
+root ::= "<think>\n" ("The" | "This" | "Some") [a-z, ]+ "</think>"{" call" * calls}
+call ::= "<tool_call>\n<function=get_weather>\n" city "\n</function>\n</tool_call>"
+city ::= "<parameter=city>" "\n" [a-z ]+ "\n</parameter>"
+"""
 
 
 def long_text(tokens: int) -> str:
