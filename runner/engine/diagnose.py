@@ -1,5 +1,6 @@
 """Why an engine died, from its exit status and the end of its log. Pure."""
 
+import re
 import signal
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ from runner.errors import BadFile, Exit, Refused, SteprunError
 from runner.text import clean
 
 LAST_LINES = 40
+_NEWS = re.compile(r"[\d.]+ [ID] ")  # "0.00.012.293 I llama_context: ..."
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +109,12 @@ def _how(status: int | None) -> str:
 
 
 def _last_error(log_tail: str) -> str:
-    """Return the engine's last complaint (llama-server marks errors with ' E '), or last word."""
-    for line in reversed(log_tail.splitlines()):
+    """Return the engine's last complaint (llama-server marks errors with ' E '), or last word.
+
+    A line that it marks as news (' I ') is neither: it says only how far it came.
+    """
+    lines = [clean(line).strip()[:300] for line in reversed(log_tail.splitlines())]
+    for line in lines:
         if " E " in line or line.lower().startswith(("error", "fatal", "ggml_abort", "terminate")):
-            return clean(line).strip()[:300]
-    return next(
-        (line.strip()[:300] for line in reversed(log_tail.splitlines()) if line.strip()), ""
-    )
+            return line
+    return next((line for line in lines if line and not _NEWS.match(line)), "")

@@ -1,6 +1,8 @@
-"""Real engines, started the way a user starts them."""
+"""Real engines, started the way a user starts them; one of them built here, once."""
 
+import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+from runner.engine import store
+from runner.engine.making import Tree, sources
 from runner.engine.supervisor import free_port
+from tests.conftest import CACHE, ROOT
+
+SOURCE = "llama-cpp-python"  # on the package registry: no git host is needed
 
 
 @dataclass(frozen=True)
@@ -74,3 +82,39 @@ def served(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     home = tmp_path_factory.mktemp("home")
     with serve(home, "--model", str(tiny / "tiny-step.gguf"), "--ctx", "16384") as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def built_home() -> Path:
+    """Return a STEPRUN_HOME with an engine that was built here: 11 minutes on 2 cores, once.
+
+    It is kept for as long as the recipe stays the same.
+    """
+    recipes = [ROOT / "builds" / name for name in ("common.toml", "cpu.toml", "sources.toml")]
+    key = hashlib.sha256(b"\0".join(path.read_bytes() for path in recipes)).hexdigest()[:16]
+    home = CACHE / f"engine-{key}"
+    with FileLock(CACHE / "engine.lock"), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STEPRUN_HOME", str(home))
+        if len(store.engines()) == 1:
+            for old in CACHE.glob("engine-*"):
+                if old != home:
+                    shutil.rmtree(old)
+            line = ["engine", "build", "--source", SOURCE, "--no-test"]
+            subprocess.run([sys.executable, "-m", "runner", *line], check=True)
+    return home
+
+
+@pytest.fixture
+def built(built_home: Path, home: Path) -> store.Engine:
+    """Have the engine that was built in this test's home; its canary was not asked."""
+    (stamp,) = built_home.glob("cache/engines/cpu-*/stamp.json")
+    shutil.copytree(stamp.parent, home / "cache" / "engines" / stamp.parent.name)
+    return store.find(stamp.parent.name)
+
+
+@pytest.fixture
+def tree(built_home: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
+    """Return the source that it was built from."""
+    with monkeypatch.context() as patch:
+        patch.setenv("STEPRUN_HOME", str(built_home))
+        return sources.bring(SOURCE, lambda *_: None)

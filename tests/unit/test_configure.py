@@ -3,10 +3,7 @@
 `python -m tests.unit.test_configure` writes them anew.
 """
 
-import os
-import re
 import shlex
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,13 +47,6 @@ CASES = [
     ("r9700-4x", Backend.ROCM),
     ("cpu-128", Backend.CPU),
 ]
-# Options that the trees at hand have no longer; cmake says so and goes on.
-GONE = {"GGML_HIP_ROCWMMA_FATTN"}
-# cmake's own, and those of the languages' packages.
-CMAKES = re.compile(
-    r"CMAKE_(BUILD_TYPE|CUDA_ARCHITECTURES|CUDA_COMPILER)|CUDAToolkit_ROOT|GPU_TARGETS"
-)
-SOURCE = os.environ.get("STEPRUN_TEST_LLAMA_SOURCE", "")
 
 
 def machine(name: str, backend: Backend) -> Machine:
@@ -185,30 +175,6 @@ def test_a_misspelt_recipe_is_refused(
     monkeypatch.setattr(recipe, "shipped", lambda _: tmp_path)
     with pytest.raises(BadFile):
         recipe.load(Backend.CUDA)
-
-
-@pytest.mark.skipif(not SOURCE, reason="STEPRUN_TEST_LLAMA_SOURCE names no llama.cpp tree")
-def test_every_definition_is_an_option_of_the_tree() -> None:
-    known = set()
-    for path in Path(SOURCE).rglob("CMakeLists.txt"):
-        text = path.read_text("utf-8", "replace")
-        known |= set(re.findall(r"(?:option|set)\s*\(\s*([A-Za-z_0-9]+)", text))
-    for backend in Backend:
-        rules = recipe.load(backend)
-        names = {row.name for row in (*rules.build.define, *rules.common.define)}
-        assert {n for n in names if not CMAKES.fullmatch(n)} - known - GONE == set()
-
-
-@pytest.mark.skipif(not SOURCE, reason="STEPRUN_TEST_LLAMA_SOURCE names no llama.cpp tree")
-def test_the_real_tree_is_configured(tmp_path: Path) -> None:
-    from runner.engine.making import needs
-
-    rules = recipe.load(Backend.CPU)
-    here = machine("cpu-24", Backend.CPU)
-    made = configure.configure(rules, here, needs.find(rules, here), Path(SOURCE), tmp_path / "out")
-    done = subprocess.run(made.configure, capture_output=True, text=True, check=True)
-    assert "unused" not in done.stderr
-    assert "Manually-specified" not in done.stderr
 
 
 def test_conditions_need_a_device() -> None:
