@@ -5,6 +5,7 @@ import json
 import random
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import httpx2
@@ -13,6 +14,7 @@ from runner.bench.grid import N_GEN, Grid, Row, rate
 from runner.engine.supervisor import Engine
 from runner.errors import SteprunError
 from runner.plan.launch import LaunchSpec
+from runner.talk.wire import server_error
 
 POLL_S: Final = 0.1
 REPLY_BYTES: Final = 1 << 20  # the figures alone are asked for: under 1 kB
@@ -31,25 +33,28 @@ async def measure(
         timeout = httpx2.Timeout(None)  # `Engine.check` knows whether it still works
         headers = engine.endpoint.headers()
         async with httpx2.AsyncClient(timeout=timeout, headers=headers, trust_env=False) as http:
-            url = engine.endpoint.base_url
-            words = _vocabulary(await _reply(http, "GET", f"{url}/v1/models", None))
-            # The same tokens each time, and as llama-batched-bench takes any of the vocabulary.
-            chance = random.Random(0)  # noqa: S311 - no secret
-            for prompt in grid.prompts:
-                # Nothing cannot be asked: one token stands for an empty prompt.
-                tokens = chance.choices(range(words), k=max(1, prompt))
+
+            async def ask(method: str, path: str, body: Any = None) -> Any:
                 asking = asyncio.create_task(
-                    _reply(http, "POST", f"{url}/completion", _request(tokens))
+                    _reply(http, method, f"{engine.endpoint.base_url}{path}", body)
                 )
                 try:
                     while not (await asyncio.wait({asking}, timeout=POLL_S))[0]:
                         engine.check()
                         on_wait(time.monotonic() - began)
-                    yield _row(prompt, asking.result())
+                    return asking.result()
                 except httpx2.HTTPError as error:
                     raise engine.verdict() from error
                 finally:
                     asking.cancel()
+
+            words = _vocabulary(await ask("GET", "/v1/models"))
+            # The same tokens each time, and as llama-batched-bench takes any of the vocabulary.
+            chance = random.Random(0)  # noqa: S311 - no secret
+            for prompt in grid.prompts:
+                # Nothing cannot be asked: one token stands for an empty prompt.
+                tokens = chance.choices(range(words), k=max(1, prompt))
+                yield _row(prompt, await ask("POST", "/completion", _request(tokens)))
 
 
 def _request(tokens: list[int]) -> dict[str, Any]:
@@ -62,22 +67,27 @@ def _request(tokens: list[int]) -> dict[str, Any]:
         "samplers": ["top_k"],
         "top_k": 1,
         "stream": False,
-        "response_fields": ["timings", "error"],
+        "response_fields": ["timings"],
     }
 
 
 async def _reply(http: httpx2.AsyncClient, method: str, url: str, body: Any) -> Any:
-    """Return a reply's JSON; None where it is none, or longer than any has to be."""
+    """Return a reply's JSON; None where it is none, or longer than any has to be.
+
+    Raises what the server says of itself (`SteprunError`) where it refuses.
+    """
     data = b""
     async with http.stream(method, url, json=body) as response:
         async for chunk in response.aiter_bytes():
             data += chunk
             if len(data) > REPLY_BYTES:
                 return None
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
-        return None
+    reply = None
+    with suppress(ValueError, RecursionError):
+        reply = json.loads(data)
+    if response.status_code != 200:
+        raise server_error(response.status_code, reply)
+    return reply
 
 
 def _vocabulary(reply: Any) -> int:

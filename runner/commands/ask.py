@@ -57,8 +57,7 @@ async def _print_answer(setup: ChatSetup, host: Host, message: Message, status: 
                 raise await reason_of(host, error)
             case Finished(reason):
                 _end_line(last)
-                if reason == "length":
-                    _cut_short(usage, said)
+                _how_it_ended(reason, usage, thought, said)
     if sys.stderr.isatty() and usage.decode_tps:
         click.secho(
             f"{usage.completion_tokens} tokens at {usage.decode_tps:.1f} a second; "
@@ -76,8 +75,12 @@ def _end_line(last: str) -> None:
     sys.stdout.flush()
 
 
-def _cut_short(usage: Usage, said: int) -> None:
-    """Say that the tokens ran out; raise where that left no answer at all."""
+def _how_it_ended(reason: str, usage: Usage, thought: int, said: int) -> None:
+    """Say that the tokens ran out, or that there was no answer; raise where both are so."""
+    if reason == "stop" and thought and not said:
+        click.echo("There was thinking, and no answer after it: --show-thinking", err=True)
+    if reason != "length":
+        return
     if said:
         click.echo("The answer was cut at its limit of tokens: --max-tokens, --ctx", err=True)
         return

@@ -16,6 +16,7 @@ from runner.commands.options import model_options, take_request
 from runner.commands.prepare import (
     Prepared,
     bring,
+    check_lost,
     engine_notice,
     expected_speed,
     make_plan,
@@ -82,6 +83,7 @@ def line(prepared: Prepared, asked: Grid) -> tuple[Path | None, LaunchSpec]:
         safe_flags=engine.stamp.safe_flags,
         total_bytes=plan.held_bytes,
     )
+    check_lost(engine.name, spec)
     return tool, spec
 
 

@@ -174,9 +174,10 @@ def _embedded(_: Facts) -> Finding:
 
 def _engine(facts: Facts) -> Finding:
     """Say which engine chat and serve take, and whether a better one could be had."""
-    current = store.current()
-    taken = pick.pick(store.engines(), current.name, facts.machine)
-    found = pick.in_words(taken, current).removeprefix("Engine: ")
+    current = store.current().name
+    taken = pick.pick(store.engines(), current, facts.machine)
+    lost = current if current != taken.name else ""
+    found = pick.in_words(taken, lost).removeprefix("Engine: ")
     if pick.rank(taken, facts.machine):
         return Finding(
             "engine",
@@ -186,7 +187,7 @@ def _engine(facts: Facts) -> Finding:
         )
     if not taken.stamp.tested:
         return Finding("engine", "warn", f"{found} No canary yet", "steprun engine test")
-    if taken.name != current.name and current.name:
+    if lost:
         return Finding("engine", "warn", found, "steprun engine list")
     return Finding("engine", "ok", found)
 

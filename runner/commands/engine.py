@@ -77,6 +77,8 @@ def _about(each: Engine) -> str:
 def _canary(stamp: Stamp) -> str:
     if not stamp.tested:
         return f"not asked yet: steprun engine test {stamp.name}"
+    if stamp.blind:
+        return f"it lists no {stamp.backend} device here, so it would compute on the processor"
     failed = [f"{WORDS[n]} ({stamp.features[n].result})" for n in stamp.broken]
     safe = f", with {' '.join(stamp.safe_flags)}" if stamp.safe_flags else ""
     return (
@@ -142,7 +144,7 @@ def build(
     what = "llama-cpp-python" if as_python else f"llama-server from {source}"
     what += f" at {at}" if at else ""
     if dry_run:
-        return _dry_run(recipe, machine, what)
+        return _dry_run(recipe, machine, what, as_python=as_python)
     click.echo(f"Building {what} for {machine.name}, with {recipe.title}.", err=True)
     with shown() as tell:
         if as_python:
@@ -154,22 +156,30 @@ def build(
             from runner.engine.making import needs
 
             needs.find(recipe, machine)  # before anything is downloaded for it
-            made = building.build(recipe, machine, sources.bring(source, tell, at=at), tell)
-    return settle(made, machine, no_test=no_test)
+            tree = sources.bring(source, tell, at=at)
+            with sources.held(tree, tell):
+                made = building.build(recipe, machine, tree, tell)
+    return settle(made, no_test=no_test)
 
 
-def _dry_run(recipe: Recipe, machine: Machine, what: str) -> int:
+def _dry_run(recipe: Recipe, machine: Machine, what: str, *, as_python: bool) -> int:
     """Print what a build would run. Raises `Refused` that names what is missing for it."""
-    from runner.engine.making import needs
+    from runner.engine.making import needs, python
     from runner.engine.making.configure import configure
 
     tools = needs.find(recipe, machine)
     work = store.folder() / ".work"
-    commands = configure(recipe, machine, tools, work / "source", work / "out")
+    source, out = work / "source", work / "out"
+    if as_python:
+        env = python.variables(recipe, machine, tools, source)
+        lines = [python.command(work / "wheels", out, source)]
+    else:
+        commands = configure(recipe, machine, tools, source, out)
+        env, lines = commands.env, [commands.configure, commands.build]
     click.echo(f"# {what}, with {recipe.title}")
-    env = [f"{name}={value}" for name, value in commands.env]
-    click.echo(shlex.join((*env, *commands.configure)))
-    click.echo(shlex.join(commands.build))
+    click.echo(shlex.join((*(f"{name}={value}" for name, value in env), *lines[0])))
+    for line in lines[1:]:
+        click.echo(shlex.join(line))
     return Exit.DONE
 
 
@@ -201,7 +211,7 @@ def fetch(
         made = releases.fetch(
             machine, tell, source=source, version=version, archive=archive, sha256=sha256
         )
-    return settle(made, machine, no_test=no_test)
+    return settle(made, no_test=no_test)
 
 
 # --- proving and choosing
@@ -214,10 +224,10 @@ def test(*, name: str | None, as_json: bool) -> int:
     """Ask an engine (else the one in use) for everything that a chat will ask of it.
 
     A tiny model with random weights answers, so that it takes a minute and no download. What
-    fails is left out of every plan for that engine.
+    fails is named in every plan for that engine, and left out where it can be.
     """
     asked = store.find(name or _taken(store.engines()))
-    proven = _ask_canary(asked, this_machine(), quiet=as_json)
+    proven = _ask_canary(asked, quiet=as_json)
     if as_json:
         document = to_json(proven.stamp)
         output.emit_json(
@@ -252,11 +262,18 @@ def use(*, name: str | None, previous: bool) -> None:
         )
     wanted = store.find(name or now.previous)
     if wanted.stamp.kind is not Kind.EMBEDDED and not wanted.stamp.passed:
-        found = "found that it does not answer" if wanted.stamp.tested else "was not asked yet"
         raise Refused(
             f"{wanted.name} is not to be relied on.",
-            why=f"Its canary {found}.",
+            why=f"Its canary: {_canary(wanted.stamp)}.",
             next=f"See: steprun engine test {wanted.name}",
+        )
+    machine = this_machine()
+    if rank(wanted, machine) > rank(store.embedded(), machine):
+        raise Refused(
+            f"{wanted.name} is not for this machine.",
+            why=f"It computes with {wanted.stamp.backend}, and the embedded engine with "
+            f"{store.embedded().stamp.backend}, which suits {machine.name} better.",
+            next=f"Take it for once: steprun chat --engine {wanted.name}",
         )
     store.use(wanted.name)
     click.echo(f"In use: {wanted.name}", err=True)
@@ -270,13 +287,14 @@ def rm(*, name: str) -> None:
     click.echo(f"Removed {name}: {output.size(freed)} are free again.", err=True)
 
 
-def settle(made: Engine, machine: Machine, *, no_test: bool) -> int:
+def settle(made: Engine, *, no_test: bool) -> int:
     """Ask the canary of a new engine; use it if it passes and is no step back."""
+    machine = this_machine()  # as it is, whatever backend was asked for
     click.echo(f"{made.name} is here: {output.size(store.size(made.folder))}.", err=True)
     if no_test:
         click.echo(f"Not in use before its canary: steprun engine test {made.name}", err=True)
         return Exit.DONE
-    proven = _ask_canary(made, machine)
+    proven = _ask_canary(made)
     if not proven.stamp.passed:
         click.echo("It is not in use: what was before stays.", err=True)
         return Exit.FAILED
@@ -291,7 +309,7 @@ def settle(made: Engine, machine: Machine, *, no_test: bool) -> int:
     return Exit.DONE
 
 
-def _ask_canary(asked: Engine, machine: Machine, *, quiet: bool = False) -> Engine:
+def _ask_canary(asked: Engine, *, quiet: bool = False) -> Engine:
     """Ask, write down what was found, and show it."""
     from runner.engine import canary, describe, recipe
 
@@ -299,7 +317,7 @@ def _ask_canary(asked: Engine, machine: Machine, *, quiet: bool = False) -> Engi
         told = describe.describe(asked.program)
         asked = replace(asked, stamp=asked.stamp.described(told.flags, told.devices))
     safe = recipe.load(asked.stamp.backend).safe_flags
-    click.echo(f"Asking the canary of {asked.name} on {machine.name}:", err=True)
+    click.echo(f"Asking the canary of {asked.name}:", err=True)
 
     def tell(feature: str, found: Feature) -> None:
         mark, colour = MARKS[found.result]

@@ -51,6 +51,7 @@ class Prepared:
 
     `far`: addresses on the network. Such a model can be planned for, and not be started.
     `chosen` is None where the plan is for another machine, or for an engine yet to be made.
+    `lost`: the engine that was to be taken and cannot be.
     """
 
     plan: Plan
@@ -58,6 +59,7 @@ class Prepared:
     own_files: EngineFiles | None = None
     model: Model | None = None
     far: tuple[str, ...] = ()
+    lost: str = ""
 
     @property
     def engine(self) -> Engine:
@@ -145,7 +147,12 @@ def make_plan(
             )
         # What nobody typed need not be typed again.
         subject = catalogued if request.model else replace(catalogued, words=())
-    return Prepared(_choose(found, subject, request.ask), engine, own_files, model, far)
+    plan = _choose(found, subject, request.ask)
+    if engine is not None and (fails := pick.fails_beyond(engine, plan.subject)):
+        plan = replace(plan, warnings=(*plan.warnings, fails))
+    current = store.current().name
+    lost = current if engine and not request.engine and current != engine.name else ""
+    return Prepared(plan, engine, own_files, model, far, lost)
 
 
 def _engine(name: str, machine: Machine) -> Engine:
@@ -244,7 +251,7 @@ def spec_of(prepared: Prepared) -> LaunchSpec:
     """Return what to start, whether the files are here yet or not."""
     stamp = prepared.engine.stamp
     spec = launch(prepared.files(), prepared.plan.settings, stamp.flags, prepared.plan.held_bytes)
-    safe = tuple(flag for flag in stamp.safe_flags if flag not in spec.argv)
+    safe = tuple(f for f in stamp.safe_flags if f in stamp.flags and f not in spec.argv)
     return replace(spec, argv=(*spec.argv, *safe))
 
 
@@ -284,14 +291,19 @@ def bring(prepared: Prepared) -> LaunchSpec:
     if elsewhere:
         raise _not_here(prepared, elsewhere)
     spec = spec_of(prepared)
+    check_lost(prepared.engine.name, spec)
+    proof.check(prepared.plan, spec, prepared.engine)
+    return spec
+
+
+def check_lost(name: str, spec: LaunchSpec) -> None:
+    """Raise `Refused` where a program lacks a flag that the plan rests on."""
     if spec.lost:
         raise Refused(
-            f"The engine {prepared.engine.name} cannot run this plan.",
+            f"The engine {name} cannot run this plan.",
             why=f"It does not know {', '.join(spec.lost)}, on which the plan rests.",
             next="Take another: steprun engine list",
         )
-    proof.check(prepared.plan, spec, prepared.engine)
-    return spec
 
 
 def refuse(prepared: Prepared) -> NoReturn:
@@ -308,7 +320,7 @@ def refuse(prepared: Prepared) -> NoReturn:
 def engine_notice(prepared: Prepared) -> str:
     """Say which engine it is, and where it leaves this machine's accelerator idle."""
     engine, machine = prepared.engine, prepared.plan.machine
-    said = pick.in_words(engine, store.current())
+    said = pick.in_words(engine, prepared.lost)
     if machine.backend is not Backend.CPU or machine.platform is Platform.CPU:
         return said
     return (

@@ -6,24 +6,23 @@ not trusted: it is bounded in time and length, and only what looks as it should 
 
 import re
 import subprocess
-import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from runner.errors import SteprunError
+from runner.machine import engine_view
 from runner.text import clean
 
 TIMEOUT_S: Final = 30.0  # a CUDA build initialises its cards before it prints anything
 MAX_BYTES: Final = 1 << 20  # llama-server's help is 60 kB
-MOST_DEVICES: Final = 64
 _LONGEST_LINE = 300
 
 _VERSION = re.compile(r"version:\s*(.+?)\s*$", re.MULTILINE)
 _COMMIT = re.compile(r"(?:\bcommit |\()([0-9a-f]{7,40})\b")
 _BUILT = re.compile(r"built with\s+(.+?)\s*$", re.MULTILINE)
 _FLAG = re.compile(r"--?[A-Za-z][A-Za-z0-9-]*")
-_DEVICE = re.compile(r"^\s+\w+: .+\(\d+ MiB, \d+ MiB free\)\s*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,39 +84,44 @@ def flags_of(help_text: str) -> frozenset[str]:
 
 
 def devices_of(text: str) -> tuple[str, ...]:
-    """Return the lines of --list-devices that name a device, without what surrounds them."""
-    lines = [line for line in text.splitlines() if _DEVICE.match(line)]
-    return tuple(clean(line)[:_LONGEST_LINE].strip() for line in lines[:MOST_DEVICES])
+    """Return the accelerators of a --list-devices, one line each; BLAS and llvmpipe are none."""
+    return tuple(
+        f"{seen.engine_name}: {seen.name} ({seen.total >> 20} MiB)"
+        for seen in engine_view.parse(text) or ()
+    )
 
 
 def _said(program: Sequence[str], flag: str, env: Mapping[str, str] | None) -> str:
-    """Return what an engine prints, on either stream; at most MAX_BYTES of it."""
-    with tempfile.TemporaryFile() as out:
+    """Return what an engine prints, on either stream; after MAX_BYTES of it, it is stopped."""
+    try:
+        process = subprocess.Popen(
+            [*program, flag],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=dict(env) if env is not None else None,
+        )
+    except OSError as error:
+        raise SteprunError(
+            f"{program[0]} cannot be started.",
+            why=f"{error.strerror or error}.",
+            next="Make the engine again: steprun engine build",
+        ) from error
+    with process:
+        late = threading.Timer(TIMEOUT_S, process.kill)
+        late.start()
         try:
-            process = subprocess.Popen(
-                [*program, flag],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env=dict(env) if env is not None else None,
-            )
-        except OSError as error:
-            raise SteprunError(
-                f"{program[0]} cannot be started.",
-                why=f"{error.strerror or error}.",
-                next="Make the engine again: steprun engine build",
-            ) from error
-        try:
-            process.wait(TIMEOUT_S)
-        except subprocess.TimeoutExpired as error:
-            raise SteprunError(
-                f"{program[0]} {flag} does not end.",
-                why=f"It has run for {TIMEOUT_S:.0f} s.",
-                next="Make the engine again: steprun engine build",
-            ) from error
+            if process.stdout is None:
+                raise AssertionError
+            text = process.stdout.read(MAX_BYTES).decode("utf-8", "replace")
+            in_time = late.is_alive()
         finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-        out.seek(0)
-        return out.read(MAX_BYTES).decode("utf-8", "replace")
+            late.cancel()
+            process.kill()  # it has said all, or too much
+    if not in_time:
+        raise SteprunError(
+            f"{program[0]} {flag} does not end.",
+            why=f"It has run for {TIMEOUT_S:.0f} s.",
+            next="Make the engine again: steprun engine build",
+        )
+    return text

@@ -5,8 +5,9 @@ from dataclasses import replace
 from typing import Final
 
 from runner.engine.stamp import Kind
-from runner.engine.store import Current, Engine
+from runner.engine.store import Engine
 from runner.machine.facts import Backend, Machine, on_processor
+from runner.plan.subject import Subject
 
 # Which backends can use a machine's accelerator, the best first. Any engine computes on the
 # processor; what it cannot use stands idle.
@@ -17,6 +18,8 @@ USES: Final = {
     Backend.VULKAN: (Backend.VULKAN, Backend.ROCM),
     Backend.CPU: (),
 }
+# Features that a plan leaves out by itself; of the others it can only warn.
+PLANNED: Final = {"picture", "mtp", "mtp_picture"}
 # What a canary's feature is called for people.
 WORDS: Final = {
     "text": "text",
@@ -65,13 +68,22 @@ def seen_by(engine: Engine, machine: Machine) -> Machine:
     return replace(machine, backend=backend, devices=devices)
 
 
-def in_words(engine: Engine, current: Current) -> str:
-    """Say in one line which engine it is, and what is off in it; what was lost comes first."""
+def in_words(engine: Engine, lost: str = "") -> str:
+    """Say in one line which engine it is, and what does not work in it.
+
+    `lost`: the engine that was to be taken and cannot be, which comes first.
+    """
     stamp = engine.stamp
-    lost = current.name not in {"", engine.name}
-    before = f"The engine {current.name} is gone or may not run here. " if lost else ""
-    off = ", ".join(WORDS[name] for name in stamp.broken)
-    state = f"off, as its canary saw them fail: {off}" if off else ""
+    before = f"The engine {lost} is gone or cannot be used. " if lost else ""
+    broken = ", ".join(WORDS[name] for name in stamp.broken)
+    state = f"without {broken}" if broken else ""
     if not stamp.tested and stamp.kind is not Kind.EMBEDDED:
         state = f"not tested yet: steprun engine test {engine.name}"
     return f"{before}Engine: {engine.name}, {stamp.backend}" + (f"; {state}." if state else ".")
+
+
+def fails_beyond(engine: Engine, subject: Subject) -> str:
+    """Say what does not work in an engine and no plan can leave out; empty where all does."""
+    known = PLANNED if subject.projector_bytes else {*PLANNED, "two_pictures"}
+    others = [WORDS[name] for name in engine.stamp.broken if name not in known]
+    return f"Not working in the engine {engine.name}: {', '.join(others)}." if others else ""

@@ -1,7 +1,7 @@
 """What is known of one engine: where it came from, how it was made, what it can do. Pure.
 
 Every engine on this disk has a stamp beside it, `stamp.json`. A launch passes no flag that is not
-in it, and a feature that its canary saw fail is left out of every plan for it.
+in it, and what its canary saw fail is left out of every plan for it, or warned of.
 """
 
 import json
@@ -95,7 +95,7 @@ class Stamp:
     @property
     def blind(self) -> bool:
         """Whether it was made for an accelerator and lists none here: it would not use it."""
-        lists = "--list-devices" in self.flags and self.kind is Kind.SERVER
+        lists = "--list-devices" in self.flags and self.kind is not Kind.EMBEDDED
         return lists and self.backend is not Backend.CPU and not self.devices
 
     @property

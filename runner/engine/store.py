@@ -5,6 +5,7 @@ engine that `chat` and `serve` take, and the one before it. Whatever is being ma
 begins with a dot, and gets its real one, by a rename, when everything in it is there.
 """
 
+import itertools
 import json
 import os
 import re
@@ -142,22 +143,21 @@ def new_folder() -> Path:
 def add(made: Path, stamp: Stamp) -> Engine:
     """Give a finished folder its place and name, whole or not at all.
 
-    An engine of the same name is replaced. Raises `Refused` where the disk says no.
+    Nothing is replaced: an engine that worked stays until its owner removes it, so a taken name
+    gets a number. Raises `Refused` where the disk says no.
     """
     if not NAME.fullmatch(stamp.name) or stamp.name == EMBEDDED:
         raise ValueError(stamp.name)
     stamp = replace(stamp, made=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
-    place = folder() / stamp.name
+    for number in itertools.count(1):
+        name = stamp.name if number == 1 else f"{stamp.name[:76]}-{number}"
+        place = folder() / name
+        if not os.path.lexists(place):
+            break
+    stamp = replace(stamp, name=name)
     write(made, stamp)
     try:
-        if place.exists():
-            # A rename does not replace a folder that has something in it.
-            aside = Path(tempfile.mkdtemp(prefix="old-", dir=work_dir()))
-            place.rename(aside / stamp.name)
-            made.rename(place)
-            shutil.rmtree(aside, ignore_errors=True)
-        else:
-            made.rename(place)
+        made.rename(place)
     except OSError as error:
         raise cannot_write(place, error) from error
     return Engine(stamp, place)

@@ -13,7 +13,7 @@ from runner.plan.place import Placement, is_split
 from runner.plan.subject import Subject, Variant
 
 NOT_ASKED = "-"
-FAILED = "this engine failed at it (steprun engine test)"
+FAILED = "they do not work in this engine (steprun engine test)"
 # What another quant or configuration would need beyond what there is, in bytes; 0 where it fits.
 Missing = Callable[[Variant, Config], int]
 
@@ -76,9 +76,9 @@ class Story:
         if machine.backend is Backend.CPU and machine.platform is not Platform.CPU:
             yield f"The processor would do all the work here, not {machine.name}."
         if self._off("picture"):
-            yield f"Pictures are off: {FAILED}."
+            yield "Pictures are off: they do not work in this engine (steprun engine test)."
         if self._off("mtp", "mtp_picture"):
-            yield f"Draft heads are off: {FAILED}."
+            yield "Draft heads are off: they do not work in this engine (steprun engine test)."
         if paged:
             return
         free_now = _free(machine, self.placement.cards)

@@ -18,7 +18,7 @@ from runner.talk.wire import Message, Options, garbled, parse_chunk, request_bod
 SILENCE_S = 3600.0
 CONNECT_S = 10.0
 EVENT_BYTES = 4 << 20
-ANSWER_BYTES = 64 << 20  # an answer of 262,144 tokens is about 1 MB: more is not an answer
+ANSWER_BYTES = 256 << 20  # 262,144 tokens in events of 252 bytes each (llama-server's) are 63 MiB
 
 
 async def stream(

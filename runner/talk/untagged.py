@@ -1,7 +1,7 @@
 """Thinking and tool calls out of an answer that a server hands on as the model wrote it. Pure.
 
-llama-server takes a model's text apart itself. Others (llama-cpp-python, a vLLM without its
-parsers) send one text: `<think>` opens it, `</think>` ends the thinking, and a tool call is
+llama-server takes a model's text apart itself. Others (llama-cpp-python under our server) send one
+text: `<think>` opens it, `</think>` ends the thinking, and a tool call is
 
     <tool_call>
     <function=NAME>
@@ -11,9 +11,10 @@ parsers) send one text: `<think>` opens it, `</think>` ends the thinking, and a 
     </function>
     </tool_call>
 
-An answer that does not open with `<think>` is left alone. So is every `<tool_call>` where no tools
-were offered: there it is something that the model talks about. Pieces may be cut anywhere; how
-they are cut changes nothing. Of the text only the tags are taken away, and the newlines next to
+An answer that does not open with `<think>` is left alone: a vLLM needs its `--reasoning-parser`,
+as Step's template has the tag in the prompt and not in the answer. So is every `<tool_call>` where
+no tools were offered: there it is something that the model talks about. Pieces may be cut anywhere;
+how they are cut changes nothing. Of the text only the tags are taken away, and the newlines next to
 them; what looked like a tag and is none comes back as it was.
 """
 

@@ -8,12 +8,14 @@ import asyncio
 import io
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
+import psutil
 import pytest
 
 from runner.engine import python_server
@@ -271,7 +273,12 @@ async def test_nothing_of_a_conversation_is_in_the_log(engine: Engine) -> None:
 
 async def test_it_ends_at_once_in_the_middle_of_a_prompt(engine: Engine) -> None:
     task = asyncio.create_task(ask(engine, user(LONG * 3)))
-    await asyncio.sleep(0)
+    process, deadline = psutil.Process(engine.pid), time.monotonic() + 30
+    idle = process.cpu_times().user
+    while process.cpu_times().user < idle + 0.2:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+    assert not task.done()
     began = asyncio.get_running_loop().time()
     await engine.stop()
     assert asyncio.get_running_loop().time() - began < 5, "before the guard has to kill it"

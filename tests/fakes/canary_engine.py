@@ -30,7 +30,7 @@ FAULTS = {
     *("no-crops", "untold-thinking", "tags", "no-effort", "no-call"),
     *("wrong-call", "wrong-arguments", "forgetful", "wrong-cache", "no-slots"),
     *("slots-501", "wrong-slot", "wrong-heads", "idle-heads", "heads-500-picture"),
-    *("stubborn", "one-call"),
+    *("stubborn", "one-call", "crash-projector"),
 }
 KINDS = ("small", "quiet", "plain", "odd", "new")
 PICTURE = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]+)")
@@ -227,6 +227,8 @@ def main(argv: list[str]) -> None:
     faults, *argv = argv
     fake = Fake(set(faults.split(",")), argv)
     if fake.has("crash-load") and not fake.safe:
+        crash()
+    if fake.has("crash-projector") and "--mmproj" in argv:
         crash()
     if fake.has("stubborn"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -143,6 +143,14 @@ def test_one_fault_leaves_the_others_alone(home: Path) -> None:
 
 
 @posix
+def test_a_projector_that_does_not_load_leaves_the_rest(home: Path) -> None:
+    features, _ = ask("crash-projector")
+    blind = dict.fromkeys(("picture", "two_pictures", "mtp_picture"), "fail")
+    assert results(features) == ALL_PASS | blind
+    assert nothing_runs(home)
+
+
+@posix
 @pytest.mark.parametrize(
     ("fault", "threads"), [("crash-threads", "2 threads"), ("crash-load", "1 thread")]
 )

@@ -51,8 +51,25 @@ def test_an_engine_is_described(tmp_path: Path) -> None:
     found = describe.describe(program)
     assert (found.version, found.commit) == ("0.5.0-dev (build 1, commit 0c1e570)", "0c1e570")
     assert found.compiler == "GNU 12.2.0 for Linux"
-    assert found.devices == ("CUDA0: NVIDIA GB10 (124610 MiB, 100000 MiB free)",)
+    assert found.devices == ("CUDA0: NVIDIA GB10 (124610 MiB)",)
     assert "--list-devices" in found.flags
+
+
+def test_what_computes_on_the_processor_is_no_device() -> None:
+    listed = (
+        "Available devices:\n"
+        "  BLAS: Accelerate (0 MiB, 0 MiB free)\n"
+        "  Vulkan0: llvmpipe (LLVM 15.0.7, 256 bits) (24000 MiB, 24000 MiB free)\n"
+    )
+    assert describe.devices_of(listed) == ()
+
+
+def test_an_engine_that_says_too_much_is_stopped(tmp_path: Path) -> None:
+    path = tmp_path / "floods"
+    path.write_text(f"#!{sys.executable}\nwhile True: print('x' * 1000)\n")
+    path.chmod(0o755)
+    with pytest.raises(SteprunError, match="no llama-server"):
+        describe.describe((str(path),))
 
 
 def test_an_older_version_line_is_understood(tmp_path: Path) -> None:

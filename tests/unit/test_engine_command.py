@@ -47,14 +47,14 @@ def fake_canary(
 
 
 def settled(engine: store.Engine) -> int:
-    return settle(engine, detect(capture.Live()), no_test=False)
+    return settle(engine, no_test=False)
 
 
 def test_a_new_engine_is_used_only_after_its_canary(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = fake_canary(monkeypatch, FINE)
-    assert settle(made("new"), detect(capture.Live()), no_test=True) == 0
+    assert settle(made("new"), no_test=True) == 0
     assert (store.current().name, asked) == ("", [])
     assert "steprun engine test new" in capsys.readouterr().err
     assert settled(store.find("new")) == 0
@@ -101,8 +101,8 @@ def test_an_engine_that_leaves_the_accelerator_idle_does_not_take_over(
     spark = detect(capture.Replay(presets.open_capture("dgx-spark")))
     monkeypatch.setattr("runner.commands.engine.this_machine", lambda *_: spark)
     fake_canary(monkeypatch, FINE)
-    assert settle(made("cuda", Backend.CUDA), spark, no_test=False) == 0
-    assert settle(made("plain"), spark, no_test=False) == 0
+    assert settle(made("cuda", Backend.CUDA), no_test=False) == 0
+    assert settle(made("plain"), no_test=False) == 0
     assert store.current().name == "cuda"
 
 

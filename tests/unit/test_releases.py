@@ -175,7 +175,7 @@ def test_an_engine_is_fetched_and_described(server, kind):
     assert stamp.origin.where == f"{server.url}/b11429/{name}"
     assert (stamp.origin.source, stamp.origin.version) == ("upstream", "b11429")
     assert stamp.origin.commit == "0123abcd"
-    assert stamp.devices == ("Vulkan0: A fake card (24576 MiB, 24000 MiB free)",)
+    assert stamp.devices == ("Vulkan0: A fake card (24576 MiB)",)
     assert "--model" in stamp.flags
     assert Path(engine.program[0]).stat().st_mode & stat.S_IXUSR
     assert engine.tool("llama-bench")
@@ -191,7 +191,8 @@ def test_the_same_is_not_fetched_twice_and_another_of_that_name_is(server):
     other = tar_gz(ENGINE | {"more": b"more"})
     server.releases["b11429"][VULKAN] = server.files[f"b11429/{VULKAN}"] = other
     assert get().stamp.origin.sha256 == hashlib.sha256(other).hexdigest()
-    assert [engine.name for engine in store.engines()] == ["embedded", "vulkan-b11429"]
+    kept = [engine.name for engine in store.engines()]
+    assert kept == ["embedded", "vulkan-b11429", "vulkan-b11429-2"], "nothing is replaced"
 
 
 def test_cuda_brings_its_libraries_along(server):

@@ -129,11 +129,12 @@ def test_no_name_leads_out_of_the_folder(name: str) -> None:
         store.add(store.new_folder(), of(name))
 
 
-def test_an_engine_replaces_the_one_of_its_name_whole() -> None:
-    (made("x").folder / "left-over").write_text("old")
-    again = made("x", devices=("new",))
-    assert not (again.folder / "left-over").exists()
-    assert store.find("x").stamp.devices == ("new",)
+def test_an_engine_never_takes_the_place_of_another() -> None:
+    made("x", devices=("old",))
+    assert made("x", devices=("new",)).name == "x-2"
+    assert made("x").name == "x-3"
+    assert names() == ["embedded", "x", "x-2", "x-3"]
+    assert store.find("x").stamp.devices == ("old",)
     assert [p.name for p in store.work_dir().iterdir()] == []
 
 
@@ -218,9 +219,10 @@ def test_llama_cpp_python_is_not_taken_before_llama_server() -> None:
 def test_an_engine_that_lists_no_device_is_not_taken() -> None:
     flags = frozenset({"--model", "--list-devices"})
     spark = machine("dgx-spark")
-    blind = proven("blind", Backend.CUDA, flags=flags)
-    assert blind.stamp.blind
-    assert pick.pick([store.embedded(), blind], "blind", spark).name == "embedded"
+    for kind in (Kind.SERVER, Kind.PYTHON):
+        blind = proven("blind", Backend.CUDA, flags=flags, kind=kind)
+        assert blind.stamp.blind
+        assert pick.pick([store.embedded(), blind], "blind", spark).name == "embedded"
     seeing = proven("seeing", Backend.CUDA, flags=flags, devices=("CUDA0: GB10",))
     assert pick.pick([store.embedded(), seeing], "", spark) is seeing
     assert not proven("cpu", Backend.CPU, flags=flags).stamp.blind
@@ -238,10 +240,10 @@ def test_a_machine_looks_as_its_engine_sees_it() -> None:
 
 def test_one_line_says_which_engine_and_what_is_off() -> None:
     broken = of("x", Backend.CUDA).proven({**PASSED, "mtp_picture": Feature("fail")}, ())
-    said = pick.in_words(Engine(broken, Path("/x")), store.Current("x", ""))
-    assert said == ("Engine: x, cuda; off, as its canary saw them fail: draft heads with pictures.")
-    assert "not tested yet" in pick.in_words(Engine(of("x"), Path("/x")), store.Current())
-    assert "The engine y is gone" in pick.in_words(store.embedded(), store.Current("y", ""))
+    said = pick.in_words(Engine(broken, Path("/x")))
+    assert said == "Engine: x, cuda; without draft heads with pictures."
+    assert "not tested yet" in pick.in_words(Engine(of("x"), Path("/x")))
+    assert "The engine y is gone" in pick.in_words(store.embedded(), "y")
 
 
 def test_the_note_of_an_engine_that_cannot_be_renamed_is_kind(

@@ -52,8 +52,8 @@ def events(pieces: Iterable[str], tools: Any = TOOLS) -> list[Event]:
     """Return what an answer in pieces amounts to; neighbours of one kind made one."""
     plain = Untagged(tools)
     out: list[Event] = []
-    told_by_server: list[Event] = [*(Text(piece) for piece in pieces), Finished()]
-    for event in told_by_server:
+    given: list[Event] = [*(Text(piece) for piece in pieces), Finished()]
+    for event in given:
         for told in plain.take(event):
             match out[-1] if out else None, told:
                 case Text(before), Text(after):
@@ -162,7 +162,7 @@ def test_what_is_no_call_comes_back_as_it_was(raw: str) -> None:
     assert events([f"<think></think>So: {raw}"]) == [Text(f"So: {raw}"), Finished()]
 
 
-def test_an_endless_call_is_told_by_serverback() -> None:
+def test_an_endless_call_is_given_back() -> None:
     piece = "x" * 4096
     count = LONGEST_CALL // len(piece) + 2
     plain = Untagged(TOOLS)

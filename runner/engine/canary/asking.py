@@ -153,7 +153,11 @@ def _tokens(reply: Mapping[str, Any]) -> Tokens:
             tokens=tokens,
             gaps=tuple(_gap(row["top_logprobs"]) for row in rows) or (inf,) * len(tokens),
             prompt=int(usage["prompt_tokens"]),
-            cached=int((usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)),
+            cached=int(
+                (usage.get("prompt_tokens_details") or {}).get(
+                    "cached_tokens", timings.get("cache_n", 0)
+                )
+            ),
             drafted=int(timings.get("draft_n", 0)),
         )
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:

@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
-from runner.engine import recipe, supervisor
+from runner.engine import guard, recipe, supervisor
 from runner.engine.canary import model
 from runner.engine.canary.asking import Absent, Fault, Talk, Tokens
 from runner.engine.canary.checks import STEPS, Start, Step
@@ -58,11 +58,11 @@ async def ask(
     limits: Limits = Limits(),
 ) -> tuple[Features, tuple[str, ...]]:
     """Ask for each feature, with the safe flags where they mend a crash; see `canary.run`."""
-    told: dict[str, Result] = {}
+    told: dict[str, tuple[Result, str]] = {}
 
     def tell(name: str, feature: Feature) -> None:
-        if told.get(name) != feature.result:
-            told[name] = feature.result
+        if told.get(name) != (feature.result, feature.why):
+            told[name] = (feature.result, feature.why)
             on_feature(name, feature)
 
     files = await asyncio.to_thread(model.files)
@@ -110,7 +110,7 @@ class _Round:
         for start, steps in groupby(STEPS, lambda step: step.start):
             left = deque(step for step in steps if not self._is_settled(step))
             while left:
-                await self._session(start, left)
+                start = await self._session(start, left)  # noqa: PLW2901 - it may have to be less
 
     def _is_settled(self, step: Step) -> bool:
         """Whether a feature need not be asked further: it failed, or there is none."""
@@ -122,8 +122,11 @@ class _Round:
         found = self.features.get(step.feature)
         return found is not None and found.result != "pass"
 
-    async def _session(self, start: Start, left: deque[Step]) -> None:
-        """Start the engine once and ask what is left, until that is nothing, or it is lost."""
+    async def _session(self, start: Start, left: deque[Step]) -> Start:
+        """Start the engine once and ask what is left, until that is nothing, or it is lost.
+
+        Returns how to start it for what is left then.
+        """
         program, spec = self.engine.program, self._spec(start)
         async with supervisor.Engine(program, spec) as running:
             began = time.monotonic()
@@ -139,11 +142,18 @@ class _Round:
             took = time.monotonic() - began
             while left and not why:
                 if not await self._ask(left.popleft(), running):
-                    return
+                    return start
         if why:
             await self._try_safe(left[0], why)
-            while left:
-                self._settle(left.popleft(), "fail", took, why, lost=True)
+            # It may be the projector alone that does not load: the rest can do without.
+            rest = [s for s in left if start.projector and "--mmproj" not in s.needs]
+            for step in left:
+                if step not in rest:
+                    self._settle(step, "fail", took, why, lost=True)
+            left.clear()
+            left.extend(rest)
+            return replace(start, projector=False)
+        return start
 
     async def _ask(self, step: Step, running: supervisor.Engine) -> bool:
         """Ask one thing; return whether this engine can be asked another."""
@@ -180,8 +190,8 @@ class _Round:
         seen = dict(self.seen)
         other = replace(self, flags=self.safe, safe=(), tell=_nothing, features={}, seen=seen)
         await other._session(step.start, deque([step]))  # noqa: SLF001 - another of this class
-        found = other.features[step.feature]
-        if found.result == "pass":
+        found = other.features.get(step.feature)
+        if found is not None and found.result == "pass":
             count = step.start.threads or _cores()
             threads = f"{count} thread{'s' if count > 1 else ''}"
             flags = " ".join(self.safe)
@@ -221,7 +231,7 @@ class _Round:
         return replace(spec, argv=(*spec.argv, *more, *self.flags))
 
 
-_LOG_MIB = 4  # supervisor's guard turns the page there
+_LOG_MIB = guard.LOG_BYTES >> 20
 
 
 def _nothing(*_: object) -> None:

@@ -33,7 +33,7 @@ from runner.plan.cache import MIB
 
 _LIBRARIES: Final = ("*.so", "*.so.*", "*.dylib", "*.dll")
 # What cmake and the compilers read besides their arguments.
-_VARIABLES: Final = (
+VARIABLES: Final = (
     *("CC", "CXX", "CUDACXX", "CUDAHOSTCXX", "HIPCXX"),
     *("CFLAGS", "CXXFLAGS", "CUDAFLAGS", "HIPFLAGS", "LDFLAGS", "CMAKE_PREFIX_PATH"),
 )
@@ -66,8 +66,10 @@ def build(
         progress("waiting for another steprun that builds the same", 0, 0)
 
     with disk.explained(work), disk.alone(work.with_suffix(".lock"), waiting):
-        made = _made_meanwhile(name, tree, commands) if waited else None
+        # A folder of the user's own may have changed, whatever its commit says.
+        made = _here(tree, commands) if waited or tree.origin.source != "folder" else None
         if made:
+            progress(f"{made.name} is here already", 0, 0)
             return made
         taken = store.size(work) if work.is_dir() else 0
         disk.check_room(store.work_dir(), recipe.build.room_mib * MIB - taken)
@@ -94,7 +96,7 @@ def key(recipe: Recipe, machine: Machine, tree: Tree, tools: Tools) -> str:
     told = (
         *(origin.source, origin.where, origin.version, origin.commit, origin.sha256),
         *(commands.configure, commands.env, sorted(tools.versions.items())),
-        [(variable, os.environ.get(variable)) for variable in _VARIABLES],
+        [(variable, os.environ.get(variable)) for variable in VARIABLES],
     )
     return hashlib.sha256(json.dumps(told).encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
@@ -111,15 +113,11 @@ def clean(kin: Path) -> None:
                 shutil.rmtree(work, ignore_errors=True)
 
 
-def _made_meanwhile(name: str, tree: Tree, commands: Commands) -> store.Engine | None:
-    with suppress(SteprunError):
-        engine = store.find(name)
-        if (engine.stamp.origin, engine.stamp.cmake) == (tree.origin, _definitions(commands)):
-            return engine
-    return None
-
-
-# --- the compilers
+def _here(tree: Tree, commands: Commands) -> store.Engine | None:
+    """Return an engine that was built of this very source in this very way, if there is one."""
+    wanted = (tree.origin, _definitions(commands))
+    found = (e for e in store.engines() if (e.stamp.origin, e.stamp.cmake) == wanted)
+    return next(found, None)
 
 
 def _compile(recipe: Recipe, commands: Commands, work: Path, progress: Progress) -> None:

@@ -118,7 +118,7 @@ def _environment() -> dict[str, str]:
 def _protocol(url: str) -> str:
     """Return the one way to reach an address, so that no redirect leads to another."""
     scheme, sign, _ = url.partition("://")
-    return scheme if sign else "ssh" if "@" in url else "file"
+    return scheme if sign else "file" if Path(url).is_absolute() else "ssh"
 
 
 def _run(words: list[str], folder: Path, tell: Progress, url: str, ref: str) -> None:

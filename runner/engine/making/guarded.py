@@ -54,6 +54,8 @@ def run_guarded(
         while (status := _status(process)) is None:
             if count := counts.latest():
                 tell(*count)
+        if count := counts.latest():  # what came between the last look and the end
+            tell(*count)
         return status
     finally:
         _stop(process)

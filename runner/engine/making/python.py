@@ -25,14 +25,14 @@ from runner.engine import python_server, store
 from runner.engine.describe import describe
 from runner.engine.making import needs, places, trouble
 from runner.engine.making.archive import unpack
-from runner.engine.making.build import clean
+from runner.engine.making.build import VARIABLES, clean
 from runner.engine.making.configure import definitions, environment, jobs
 from runner.engine.making.guarded import Progress, log_tail, run_guarded
 from runner.engine.making.rows import Tools
 from runner.engine.recipe import Recipe
 from runner.engine.stamp import Kind, Origin, Stamp
 from runner.errors import SteprunError
-from runner.files import make_private_dir
+from runner.files import make_private_dir, write_private
 from runner.machine.facts import Machine
 from runner.plan.cache import MIB
 
@@ -93,6 +93,7 @@ def key(recipe: Recipe, machine: Machine, tools: Tools) -> str:
     told = (
         *(carried().package.sha256, sys.version, definitions(recipe, machine, tools)),
         sorted(tools.versions.items()),
+        [(variable, os.environ.get(variable)) for variable in VARIABLES],
     )
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
@@ -151,13 +152,20 @@ def _wheel(title: str, env: Variables, source: Path, progress: Progress) -> Path
         for folder in (half, tmp):
             shutil.rmtree(folder, ignore_errors=True)
             make_private_dir(folder)
-        _checked(
-            f"llama-cpp-python for {title} does not compile.",
-            command(half, work / "out", source),
-            env,
-            work,
-            lambda *count: progress("compiling", *count),
-        )
+        what = f"llama-cpp-python for {title} does not compile."
+        argv, out, killed = command(half, work / "out", source), work / "out", work / "running"
+        again = killed.exists()  # there while it compiles, and after a kill
+        write_private(killed, "")
+        try:
+            _checked(what, argv, env, work, lambda *count: progress("compiling", *count))
+        except SteprunError:
+            killed.unlink()
+            if not again:
+                raise
+            # make takes a file that a killed compiler has half written for whole.
+            progress("beginning anew", 0, 0)
+            shutil.rmtree(out, ignore_errors=True)
+            _checked(what, argv, env, work, lambda *count: progress("compiling", *count))
         half.rename(wheels)
     (wheel,) = wheels.glob("*.whl")
     return wheel

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -37,6 +38,13 @@ def ask(base: str, repo: str, version: str) -> list[list[Asset]]:
     `base`: the list's address, up to `/repos/`. Raises UsageError (no such release) or
     SteprunError (no network, no list, or it is closed for a while).
     """
+    parts = urlsplit(base)
+    if parts.username or parts.password or (parts.scheme == "http" and not Endpoint(base).local):
+        raise UsageError(
+            "The mirror that STEPRUN_RELEASES names cannot be used.",
+            why="It holds a name or a password, or can be changed on its way (http).",
+            next="Give an https address without either",
+        )
     place = f"{base.rstrip('/')}/repos/{repo}/releases"
     if version == "latest":
         listed = asyncio.run(_listed(f"{place}?per_page={_RELEASES}"))

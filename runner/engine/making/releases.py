@@ -93,7 +93,9 @@ def fetch(
         parts = [part for part in (choice.asset, choice.beside) if part is not None]
         sums = [_sum(part, sha256 if part is choice.asset else "") for part in parts]
         name = release.engine.format(backend=choice.backend, build=choice.build)
-        origin = Origin(release.source, choice.asset.url, choice.build, sha256=sums[0])
+        # Without its query, which may hold a signature.
+        where = choice.asset.url.partition("?")[0]
+        origin = Origin(release.source, where, choice.build, sha256=sums[0])
         for engine in store.engines():
             if engine.name == name and engine.stamp.origin.sha256 == origin.sha256:
                 progress(f"{name} is here already", 0, 0)
@@ -151,24 +153,20 @@ def _release_for(machine: Machine, source: str) -> tuple[Release, list[Row]]:
             why=f"There is: {', '.join(known)}.",
             next="Take one of them, or none: steprun engine fetch",
         )
-    for release in [known[source]] if source else known.values():
+    asked = [known[source]] if source else list(known.values())
+    for release in asked:
         rows = [row for row in release.rows if row.fits(machine)]
         if rows:
             return release, rows
-    here = sorted(
-        {
-            row.backend
-            for release in known.values()
-            for row in release.rows
-            if (row.os, row.arch) == (machine.os, machine.arch)
-        }
-    )
+    fit = (row for release in asked for row in release.rows)
+    here = sorted({r.backend for r in fit if (r.os, r.arch) == (machine.os, machine.arch)})
     where = f" at {source}" if source else ""
     has = f"there is {', '.join(here)}" if here else "there is nothing"
+    others = " or ".join(f"--backend {backend}" for backend in here)
     raise Refused(
         f"There is no archive of {machine.backend} for this machine{where}.",
         why=f"For {machine.os} on {machine.arch} {has}.",
-        next=_BUILD,
+        next=f"{_BUILD}{f' (or take another: {others})' if others else ''}",
     )
 
 
@@ -263,6 +261,9 @@ def _add_beside(place: Path, archive: Path, tell: Progress) -> None:
         archives.unpack(archive, apart, progress=tell)
         for path in sorted(apart.rglob("*")):
             to = place / path.name
+            # A link was checked where it lay; elsewhere it might lead out.
+            if path.is_symlink() and path.readlink().name != str(path.readlink()):
+                continue
             if not (path.is_dir() and not path.is_symlink()) and not os.path.lexists(to):
                 path.rename(to)
     finally:

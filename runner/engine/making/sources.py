@@ -5,7 +5,8 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -58,6 +59,27 @@ def bring(name_or_path: str, progress: Progress, *, at: str = "") -> Tree:
     if url:
         return _repository(Repository("folder", url, at or BRANCH, moves=True), progress)
     return _folder(name_or_path, at)
+
+
+@contextmanager
+def held(tree: Tree, progress: Progress) -> Iterator[None]:
+    """Keep a source as it is while it is built: whoever would fetch it anew waits.
+
+    Raises `SteprunError` where it was changed between `bring` and this.
+    """
+    if tree.path.parent != store.work_dir():
+        yield  # the user's own folder
+        return
+    waiting = partial(progress, "waiting for another steprun", 0, 0)
+    with alone(tree.path.with_name(f"{tree.path.name}.lock"), waiting):
+        now = git.commit(tree.path) or tree.origin.commit
+        if not tree.path.is_dir() or now != tree.origin.commit:
+            raise SteprunError(
+                "The source was changed while it was about to be built.",
+                why="Another steprun fetched it anew.",
+                next="Try again",
+            )
+        yield
 
 
 # --- in a folder of the user's own

@@ -70,7 +70,7 @@ def make(wanted: Wanted) -> Any:
         server_settings=settings.ServerSettings.model_construct(**wanted["server"]),
         model_settings=[settings.ModelSettings.model_construct(**model)],
     )
-    if wanted["own"]["origins"] == "localhost":
+    if wanted["own"]["origins"] != "*":
         app.user_middleware = [m for m in app.user_middleware if m.cls is not CORSMiddleware]
         app.add_middleware(
             CORSMiddleware,

@@ -24,7 +24,7 @@ class Flag:
     """One flag: what it sets where, and how.
 
     `place`: `model` and `server` are llama_cpp.server's settings, `params` llama.cpp's own defaults
-    for a model, `request` a request's defaults, `own` is for this file. `constant` is the member
+    for a model, `request` a request's defaults, `own` is for this package. `constant` is the member
     `prefix + VALUE` of llama_cpp; `off` takes no value.
     """
 
