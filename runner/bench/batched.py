@@ -14,7 +14,9 @@ from runner.errors import SteprunError
 from runner.plan.launch import LaunchSpec
 
 NAME: Final = "llama-batched-bench"
-POLL_S: Final = 0.1
+# Between two looks at its log. Where all cores compute, each look makes them wait for each other.
+SHORTEST_S: Final = 0.05
+LONGEST_S: Final = 1.0
 _CELLS: Final = 10  # PP, TG, B, N_KV, T_PP, S_PP, T_TG, S_TG, T, S
 _PIECE_BYTES: Final = 1 << 20  # read of its output at a time
 _LINE_BYTES: Final = 1000  # a row has 99
@@ -87,6 +89,7 @@ class Tool(Engine):
         """Yield each row of the grid when it is measured; see `measure`."""
         lines, began = Lines(self.log_path), time.monotonic()
         found: list[Row] = []
+        pause = SHORTEST_S
         while len(found) < len(grid.prompts):
             ended = not self.alive()  # before the log is read: after its end nothing is added
             new = lines.read()
@@ -100,7 +103,10 @@ class Tool(Engine):
                     raise self._ended()
                 self.check_moves()
                 on_wait(time.monotonic() - began)
-                await asyncio.sleep(POLL_S)
+                await asyncio.sleep(pause)
+                pause = min(LONGEST_S, 2 * pause)
+            else:
+                pause = SHORTEST_S
 
     def _ended(self) -> SteprunError:
         if self._guard is not None and self._guard.poll() == 0:

@@ -16,7 +16,7 @@ from runner.errors import SteprunError
 from runner.plan.launch import LaunchSpec
 from runner.talk.wire import server_error
 
-POLL_S: Final = 0.1
+POLL_S: Final = 1.0  # as rare as in `batched`
 REPLY_BYTES: Final = 1 << 20  # the figures alone are asked for: under 1 kB
 
 

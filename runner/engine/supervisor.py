@@ -33,6 +33,7 @@ POLL_S = 0.05
 # No line of log, no processor time and no byte read for so long: the engine hangs. Loads of
 # 105 GB through mmap take minutes, but never without reading.
 STALL_S = 120.0
+LOOK_S = 1.0  # between two looks for a sign of life: each costs processor time
 START_S = 10.0  # starting a process takes milliseconds; somebody else's start may be ahead
 STOP_S = 8.0  # the guard's own grace is 5 s
 
@@ -83,6 +84,7 @@ class Engine:
         self._record: Path | None = None
         self._ready = False
         self._seen = (-1.0, 0.0)  # its last sign of life, and when it came
+        self._looked = 0.0
         self.pid = 0
         self.log_path = Path()
         self.endpoint = Endpoint("")
@@ -204,6 +206,9 @@ class Engine:
     def check_moves(self) -> None:
         """Raise `SteprunError` where the engine hangs."""
         now = time.monotonic()
+        if now - self._looked < LOOK_S:
+            return
+        self._looked = now
         progress, moved = self._seen
         if (seen := self._progress()) != progress:
             self._seen = (seen, now)
@@ -226,8 +231,10 @@ class Engine:
         try:
             total += self.log_path.stat().st_size
             engine = psutil.Process(self.pid)
-            # With its children: a Windows environment's Python only starts the real one.
-            for process in (engine, *engine.children(recursive=True)):
+            # A Windows environment's Python only starts the real one. To look for children is to
+            # look at every process, which an engine would feel on a small machine.
+            children = engine.children(recursive=True) if os.name == "nt" else ()
+            for process in (engine, *children):
                 cpu = process.cpu_times()
                 total += cpu.user + cpu.system + process.memory_info().rss
                 if hasattr(process, "io_counters"):
