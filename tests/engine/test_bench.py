@@ -81,7 +81,7 @@ def test_a_built_engine_by_its_own_tool(tiny: Path, engine: str) -> None:
 )
 def test_ctrl_c_shows_the_rows_so_far(tiny: Path, name: str, request: Any) -> None:
     if name == "built":
-        request.getfixturevalue("engine")
+        name = request.getfixturevalue("engine")
     with subprocess.Popen(
         bench(tiny, "--engine", name), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -164,7 +164,8 @@ def test_the_second_of_two_waits_and_takes_what_the_first_made(tmp_path: Path, h
         made = build(
             llama_tree.recipe(), llama_tree.machine(), tree, lambda step, *_: said.append(step)
         )
-        assert said == ["waiting for another steprun that builds the same"]
+        waited = "waiting for another steprun that builds the same"
+        assert said == [waited, f"{made.name} is here already"]
         assert other.wait(30) == 0
         assert names() == ["embedded", made.name]
     finally:
