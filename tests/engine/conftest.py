@@ -84,24 +84,35 @@ def served(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
         yield running
 
 
-@pytest.fixture(scope="session")
-def built_home() -> Path:
-    """Return a STEPRUN_HOME with an engine that was built here: 11 minutes on 2 cores, once.
+def home_with(kind: str, *words: str) -> Path:
+    """Return a STEPRUN_HOME in which `engine build WORDS` was run, once.
 
     It is kept for as long as the recipe stays the same.
     """
     recipes = [ROOT / "builds" / name for name in ("common.toml", "cpu.toml", "sources.toml")]
     key = hashlib.sha256(b"\0".join(path.read_bytes() for path in recipes)).hexdigest()[:16]
-    home = CACHE / f"engine-{key}"
-    with FileLock(CACHE / "engine.lock"), pytest.MonkeyPatch.context() as patch:
+    home = CACHE / f"engine-{kind}-{key}"
+    with FileLock(CACHE / f"engine-{kind}.lock"), pytest.MonkeyPatch.context() as patch:
         patch.setenv("STEPRUN_HOME", str(home))
         if len(store.engines()) == 1:
-            for old in CACHE.glob("engine-*"):
+            for old in CACHE.glob(f"engine-{kind}-*"):
                 if old != home:
                     shutil.rmtree(old)
-            line = ["engine", "build", "--source", SOURCE, "--no-test"]
+            line = ["engine", "build", *words, "--no-test"]
             subprocess.run([sys.executable, "-m", "runner", *line], check=True)
     return home
+
+
+@pytest.fixture(scope="session")
+def built_home() -> Path:
+    """Return a STEPRUN_HOME with a llama-server that was built here: 6 minutes on 2 cores, once."""
+    return home_with("server", "--source", SOURCE)
+
+
+@pytest.fixture(scope="session")
+def python_home() -> Path:
+    """Return a STEPRUN_HOME with a llama-cpp-python that was built here: 8 minutes, once."""
+    return home_with("python", "--python")
 
 
 @pytest.fixture

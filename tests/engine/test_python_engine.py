@@ -1,12 +1,7 @@
-"""llama-cpp-python's server on tiny Step, spoken to the way the chat does.
-
-It takes ten minutes to compile, so an installed one has to be named: STEPRUN_TEST_PYTHON_ENGINE is
-the folder of its environment (`engines/NAME/venv` after `steprun engine build --python`).
-"""
+"""llama-cpp-python's server on tiny Step, spoken to the way the chat does."""
 
 import asyncio
 import io
-import os
 import shutil
 import time
 from collections.abc import AsyncIterator
@@ -29,11 +24,7 @@ from runner.talk.events import Event, Failed, Finished, Reasoning, Text, ToolCal
 from runner.talk.pricing import image_tokens
 from runner.talk.wire import Message, Options, Picture
 
-ENVIRONMENT = os.environ.get("STEPRUN_TEST_PYTHON_ENGINE", "")
-pytestmark = [
-    pytest.mark.engine,
-    pytest.mark.skipif(not ENVIRONMENT, reason="STEPRUN_TEST_PYTHON_ENGINE names no environment"),
-]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(2400)]  # the first time it is built
 CONTEXT = 8192
 WEATHER = {
     "type": "function",
@@ -76,11 +67,12 @@ class Answer:
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+def program(python_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     """Return the environment's Python with the server as it is in this tree."""
     place = tmp_path_factory.mktemp("server")
     shutil.copytree(Path(python_server.__file__).parent, place / "server_under_test")
-    python = next(Path(ENVIRONMENT).glob("[bS][ic][nr]*/python*"))
+    (folder,) = python_home.glob("cache/engines/cpu-python-*")
+    python = next(folder.glob("venv/[bS][ic][nr]*/python*"))
     start = f"import runpy, sys; sys.path.insert(0, {str(place)!r}); "
     start += "runpy.run_module('server_under_test', run_name='__main__')"
     return (str(python), "-I", "-c", start)
