@@ -29,6 +29,7 @@ from runner.machine.facts import Backend
 
 STAMP: Final = "stamp.json"
 EMBEDDED: Final = "embedded"
+LEFT_S: Final = 24 * 3600.0
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._+-]{0,79}")
 
 
@@ -137,6 +138,10 @@ def _read(path: Path) -> Engine | None:
 
 def new_folder() -> Path:
     """Return an empty folder to put an engine together in; `add` gives it its place."""
+    for left in (*work_dir().glob("new-*"), *work_dir().glob("old-*")):
+        # Of a run that was killed. A folder of today may still be somebody's.
+        if time.time() - left.stat().st_mtime > LEFT_S:
+            shutil.rmtree(left, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix="new-", dir=work_dir()))
 
 

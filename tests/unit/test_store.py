@@ -1,6 +1,7 @@
 """The engines on this disk: stamps, places, which is in use, and which one a machine gets."""
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -115,6 +116,13 @@ def test_nothing_half_made_is_listed() -> None:
     assert names() == ["embedded", "whole"]
     (whole.folder / "bin" / "llama-server").unlink()
     assert names() == ["embedded"], "an engine without its program is none"
+
+
+def test_what_a_kill_left_yesterday_is_cleared_away() -> None:
+    old, new = store.new_folder(), store.new_folder()
+    os.utime(old, (1, 1))
+    made("x")
+    assert (old.exists(), new.exists()) == (False, True)
 
 
 def test_a_stamp_of_another_name_is_not_believed() -> None:
