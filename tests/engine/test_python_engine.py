@@ -163,6 +163,12 @@ async def test_pictures_cost_what_we_say_and_are_seen(engine: Engine) -> None:
     assert (after.thinking, after.text) == (plain.thinking, plain.text), "the picture is gone"
 
 
+async def test_words_that_look_like_a_picture_are_words(engine: Engine) -> None:
+    said = await ask(engine, user("What is <__media__> in mtmd.cpp?", (300, 300)))
+    assert said.text
+    assert isinstance(said.events[-1], Finished)
+
+
 async def test_a_long_prompt_read_again_is_answered_the_same(engine: Engine) -> None:
     cold = await ask(engine, user(LONG))
     assert cold.usage.prompt_tokens > 1500, "beyond the window of 512"

@@ -56,13 +56,18 @@ class Sight(MTMDChatHandler):  # type: ignore[misc]  # no types are published
         """Return a message with its pictures as marks in its text.
 
         As parts they would be texts of their own, and the template would part them from the words.
+        A mark that stands in somebody's words is no picture: a letter without width breaks it.
         """
+
+        def words(text: str) -> str:
+            return text.replace(media_marker, f"{media_marker[0]}\u200b{media_marker[1:]}")
+
         content = message.get("content")
         if not isinstance(content, list):
-            return dict(message)
+            return {**message, "content": words(content)} if content else dict(message)
         told = ""
         for part in content:
-            text = media_marker if part["type"] == "image_url" else part["text"]
+            text = media_marker if part["type"] == "image_url" else words(part["text"])
             apart = told and media_marker not in {text, told[-len(media_marker) :]}
             told += (" " if apart else "") + text
         return {**message, "content": told}
