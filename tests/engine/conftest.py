@@ -22,6 +22,13 @@ from runner.engine.making import Tree, sources
 from runner.engine.supervisor import free_port
 from tests.conftest import CACHE, ROOT
 
+# steprun, to be stopped by a Ctrl-C: what a shell starts in the background ignores it, and hands
+# that on to all that it starts.
+INTERRUPTIBLE = (
+    *(sys.executable, "-c"),
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "from runner.cli import main; main()",
+)
 SOURCE = "llama-cpp-python"  # on the package registry: no git host is needed
 
 

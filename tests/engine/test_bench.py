@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 
 from runner.engine import store
 from runner.engine.stamp import Feature
+from tests.engine.conftest import INTERRUPTIBLE
 
 pytestmark = pytest.mark.engine
 built = pytest.mark.timeout(2400)  # the first time it is built
@@ -28,12 +28,7 @@ def engine(built: store.Engine) -> str:
 
 def bench(tiny: Path, *arguments: str) -> list[str]:
     model = ("--model", str(tiny / "tiny-step.gguf"))
-    # A program that was started in the background ignores a Ctrl-C: this one must not.
-    start = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from runner.cli import main; main()"
-    )
-    return [sys.executable, "-c", start, "bench", *model, *arguments]
+    return [*INTERRUPTIBLE, "bench", *model, *arguments]
 
 
 def document(tiny: Path, *arguments: str) -> dict[str, Any]:

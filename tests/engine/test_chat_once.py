@@ -10,6 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.engine.conftest import INTERRUPTIBLE
+
 pytestmark = pytest.mark.engine
 
 
@@ -154,7 +156,7 @@ def start_long_answer(home: Path) -> tuple[subprocess.Popen[bytes], psutil.Proce
     """Start `chat -p` on a long answer; return it and its engine once words arrive."""
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "runner", "chat", "--demo", "-p", "Write a very long story."),
+            *(*INTERRUPTIBLE, "chat", "--demo", "-p", "Write a very long story."),
             *("--temperature", "0", "--max-tokens", "4000"),
         ],
         stdin=subprocess.DEVNULL,
