@@ -8,6 +8,7 @@ and does what `FAKE_BUILD` in its environment says: `fail`, `no network`, or `ha
 import io
 import os
 import shutil
+import signal
 import sys
 import tarfile
 from pathlib import Path
@@ -108,5 +109,7 @@ def install(archive: Path, progress: Progress = lambda *_: None) -> store.Engine
 
 
 if __name__ == "__main__":  # for a test that kills it
+    # What a shell starts in the background ignores a Ctrl-C, and hands that on.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["FAKE_BUILD"] = sys.argv[2]
     install(Path(sys.argv[1]))
