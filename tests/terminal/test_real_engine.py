@@ -85,7 +85,7 @@ def test_esc_stops_and_the_next_answer_comes(demo_here: Path) -> None:
         pressed = 0.0
 
         def stopped() -> bool:
-            nonlocal pressed  # once in many runs a lone Esc is lost on its way: a user presses again
+            nonlocal pressed  # once in many runs a lone Esc is lost: a user presses again
             if time.monotonic() - pressed > 5:
                 terminal.child.send("\x1b")
                 pressed = time.monotonic()
