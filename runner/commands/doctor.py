@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from runner import __version__, catalog, output, paths
+from runner import __version__, models_toml, output, paths
 from runner.engine import pick, recipe, store
 from runner.errors import Exit, SteprunError
 from runner.machine import capture
@@ -21,7 +21,7 @@ from runner.machine.probe import detect
 from runner.plan.ask import Ask
 from runner.plan.choose import Plan, choose
 from runner.plan.subject import from_model
-from runner.weights import local
+from runner.weights import places
 from runner.wrap import wrapped
 
 ENGINE_S = 20.0  # loading 100 MB of native code from a cold disk takes a few seconds
@@ -66,7 +66,7 @@ def doctor(*, as_json: bool) -> int:
 
 def _facts() -> Facts:
     machine = detect(capture.Live())
-    subject = from_model(catalog.load().models[0])
+    subject = from_model(models_toml.load().models[0])
     if subject is None:
         raise AssertionError
     return Facts(machine, choose(machine, subject, Ask(), recipe.load(machine.backend).run))
@@ -119,9 +119,9 @@ def _plan(facts: Facts) -> Finding:
 
 
 def _weights(facts: Facts) -> Finding:
-    model = catalog.load().models[0]
+    model = models_toml.load().models[0]
     quant = model.quant(facts.plan.variant.name)
-    missing = [place.file for place in local.find(model, quant, mtp=False) if place.path is None]
+    missing = [place.file for place in places.find(model, quant, mtp=False) if place.path is None]
     if not missing:
         return Finding("weights", "ok", f"{model.title} {quant.name} is on this disk")
     size = output.size(sum(file.bytes for file in missing))
@@ -144,7 +144,7 @@ def _folders(_: Facts) -> Finding:
 
 
 def _disk(_: Facts) -> Finding:
-    cache: Path = local.hub_cache()
+    cache: Path = places.hub_cache()
     there = next(p for p in (cache, *cache.parents) if p.exists())
     return Finding(
         "disk", "ok", f"{output.size(shutil.disk_usage(there).free)} free for weights in {cache}"

@@ -9,12 +9,12 @@ import click
 from runner import output
 from runner.commands.progress import shown
 from runner.engine import store
-from runner.engine.pick import WORDS, rank
+from runner.engine.pick import rank, shortfalls
 from runner.engine.recipe import Recipe
 from runner.engine.stamp import FEATURES, Feature, Kind, Stamp, to_json
 from runner.engine.store import Engine
 from runner.errors import Exit, Refused, UsageError
-from runner.machine.facts import Backend, Machine
+from runner.machine.facts import Backend, Machine, with_backend
 from runner.wrap import wrapped
 
 MARKS = {"pass": ("pass", "green"), "fail": ("FAIL", "red"), "absent": ("none", "yellow")}
@@ -79,29 +79,18 @@ def _canary(stamp: Stamp) -> str:
         return f"not asked yet: steprun engine test {stamp.name}"
     if stamp.blind:
         return f"it lists no {stamp.backend} device here, so it would compute on the processor"
-    failed = [f"{WORDS[n]} ({stamp.features[n].result})" for n in stamp.broken]
     safe = f", with {' '.join(stamp.safe_flags)}" if stamp.safe_flags else ""
-    return (
-        ("passed" if stamp.passed else "failed")
-        + safe
-        + (f"; off: {', '.join(failed)}" if failed else "")
-    )
+    verdict = ("passed" if stamp.passed else "failed") + safe
+    return "; ".join(filter(None, (verdict, shortfalls(stamp))))
 
 
 def this_machine(backend: str | None = None) -> Machine:
     """Return this machine, as an engine of that backend could use it."""
     from runner.machine import capture
-    from runner.machine.facts import on_processor
     from runner.machine.probe import detect
 
     machine = detect(capture.Live())
-    if backend is None or backend == machine.backend:
-        return machine
-    if backend == Backend.CPU:
-        return on_processor(machine)
-    wanted = Backend(backend)
-    devices = tuple(replace(device, backend=wanted) for device in machine.devices)
-    return replace(machine, backend=wanted, devices=devices)
+    return with_backend(machine, Backend(backend)) if backend else machine
 
 
 # --- making one
@@ -292,7 +281,11 @@ def settle(made: Engine, *, no_test: bool) -> int:
     machine = this_machine()  # as it is, whatever backend was asked for
     click.echo(f"{made.name} is here: {output.size(store.size(made.folder))}.", err=True)
     if no_test:
-        click.echo(f"Not in use before its canary: steprun engine test {made.name}", err=True)
+        click.echo(
+            f"Not in use before its canary: steprun engine test {made.name}, "
+            f"then steprun engine use {made.name}",
+            err=True,
+        )
         return Exit.DONE
     proven = _ask_canary(made)
     if not proven.stamp.passed:
@@ -313,7 +306,7 @@ def _ask_canary(asked: Engine, *, quiet: bool = False) -> Engine:
     """Ask, write down what was found, and show it."""
     from runner.engine import canary, describe, recipe
 
-    if asked.stamp.kind is Kind.SERVER:
+    if asked.stamp.kind is not Kind.EMBEDDED:
         told = describe.describe(asked.program)
         asked = replace(asked, stamp=asked.stamp.described(told.flags, told.devices))
     safe = recipe.load(asked.stamp.backend).safe_flags

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from runner import catalog, output
+from runner import models_toml, output
 from runner.catalog import Model, ModelFile, Quant
 from runner.engine import recipe
 from runner.machine import capture
@@ -13,7 +13,7 @@ from runner.machine.probe import detect
 from runner.plan.ask import Ask
 from runner.plan.choose import choose
 from runner.plan.subject import from_model
-from runner.weights import local
+from runner.weights import places
 from runner.wrap import wrapped
 
 
@@ -21,7 +21,7 @@ from runner.wrap import wrapped
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (steprun.models/1).")
 def models(*, as_json: bool) -> None:
     """List the models: their quants, what fits on this machine, what is on this disk."""
-    known = catalog.load().models
+    known = models_toml.load().models
     machine = detect(capture.Live())
     if as_json:
         output.emit_json(
@@ -47,7 +47,7 @@ def _files(model: Model, quant: Quant) -> tuple[ModelFile, ...]:
 
 def _on_disk(model: Model, quant: Quant) -> bool:
     """Whether all that a chat needs is here: the weights, and the projector if there is one."""
-    return all(place.path for place in local.find(model, quant, mtp=False))
+    return all(place.path for place in places.find(model, quant, mtp=False))
 
 
 def _model(model: Model, machine: Machine) -> dict[str, Any]:

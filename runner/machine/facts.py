@@ -132,6 +132,19 @@ def on_processor(machine: Machine) -> Machine:
     )
 
 
+def with_backend(machine: Machine, backend: Backend) -> Machine:
+    """Return the machine as an engine of that backend computes on it.
+
+    Whether such an engine could drive its devices is for the caller to know.
+    """
+    if backend is machine.backend:
+        return machine
+    if backend is Backend.CPU:
+        return on_processor(machine)
+    devices = tuple(replace(device, backend=backend) for device in machine.devices)
+    return replace(machine, backend=backend, devices=devices)
+
+
 def as_it_is_now(machine: Machine) -> Machine:
     """Return the machine with no more room than it has at this moment.
 

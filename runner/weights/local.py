@@ -1,18 +1,11 @@
-"""Where a model's files are on this disk: those of the catalog, and those that the user names.
-
-The hub's cache is found by its documented layout and variables; importing `huggingface_hub` to
-be told the same takes longer than a whole `steprun plan`. Nothing here reads tensor data.
-"""
+"""The files that the user names: their headers, read and checked. No tensor data is read."""
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from runner.catalog import Model, ModelFile, Quant
 from runner.errors import BadFile, Refused, UsageError
-from runner.paths import cache_dir
 from runner.weights.header import Header, kind, read_header, read_split
 from runner.weights.scan import shown
 
@@ -23,52 +16,6 @@ _OTHER_KINDS = {
     "mtp": "It holds draft heads only, which go with a model.",
     "other": "It is no language model: an adapter, perhaps, or an importance matrix.",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Located:
-    """A file of the catalog, and where it lies; None where it has to be fetched."""
-
-    file: ModelFile
-    path: Path | None
-
-
-def find(model: Model, quant: Quant, *, projector: bool = True, mtp: bool = True) -> list[Located]:
-    """Look up what a quant needs: its shards in order, then projector and draft heads if any."""
-    wanted = list(quant.files)
-    wanted += [model.projector] if projector and model.projector else []
-    wanted += [model.mtp] if mtp and model.mtp else []
-    return [Located(file, locate(file, model.name)) for file in wanted]
-
-
-def locate(file: ModelFile, model: str) -> Path | None:
-    """Return the path of a catalog file if it is there in full size; hashes are not checked."""
-    path = expected_path(file, model)
-    try:
-        return path if path.stat().st_size == file.bytes else None
-    except OSError:  # not there, a link into nowhere, or behind a folder that is closed to us
-        return None
-
-
-def expected_path(file: ModelFile, model: str) -> Path:
-    """Return where a file of the model `model` belongs, whether it is there or not."""
-    if file.source == "wheel":
-        return cache_dir() / "models" / model / file.name
-    if file.source == "hf":
-        folder = "models--" + file.repo.replace("/", "--")
-        return hub_cache() / folder / "snapshots" / file.revision / file.path
-    return Path(file.path)
-
-
-def hub_cache() -> Path:
-    """Return the Hugging Face hub's cache folder, by the variables that `huggingface_hub` reads.
-
-    Source: huggingface_hub 2.4, `constants.py`; a test compares the two.
-    """
-    env = os.environ.get
-    home = env("HF_HOME", str(Path(env("XDG_CACHE_HOME", "~/.cache"), "huggingface")))
-    cache = env("HF_HUB_CACHE", env("HUGGINGFACE_HUB_CACHE", str(Path(home, "hub"))))
-    return Path(os.path.expandvars(_at_home(cache)))
 
 
 def _at_home(path: str | Path) -> Path:

@@ -19,7 +19,7 @@ from runner.catalog import ModelFile
 from runner.disk import alone, check_room, explained, size, sync_folder
 from runner.errors import BadFile
 from runner.packages import Package, Progress, download
-from runner.weights.local import expected_path, locate
+from runner.weights.places import expected_path, locate
 
 _WORK = ".fetch-"  # prefix of a run's own folder beside the target; all that is half-made is in it
 _CHUNK = 1 << 20

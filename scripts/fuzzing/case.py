@@ -12,7 +12,8 @@ from random import Random
 from typing import TYPE_CHECKING, NoReturn
 
 from fuzzing import captures, headers
-from runner import catalog
+from runner import models_toml
+from runner.catalog import Layout
 from runner.engine import recipe
 from runner.errors import BadFile, SteprunError, UsageError
 from runner.machine import capture
@@ -98,7 +99,7 @@ def _header(lie: Lie, number: int) -> str:
     return _plan(_machines()[number % len(_machines())], subject, number)
 
 
-def _parts(sums: object, place: catalog.Layout) -> tuple[int, ...]:
+def _parts(sums: object, place: Layout) -> tuple[int, ...]:
     trunk: int = getattr(sums, "trunk", -1)
     mtp: int = getattr(sums, "mtp", -1)
     return (trunk, mtp, place.input, place.output, *place.resident, *place.experts)
@@ -126,7 +127,7 @@ def _plan(machine: Machine, subject: Subject, number: int) -> str:
 
 @cache
 def _step() -> Subject:
-    found = from_model(catalog.load().models[0])
+    found = from_model(models_toml.load().models[0])
     if found is None:
         raise LookupError("the catalog has lost its first model")
     return found

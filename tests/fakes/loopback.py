@@ -8,6 +8,7 @@ from typing import Any, Self
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or a short body waits 40 ms for the head's acknowledgement
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         pass
@@ -15,6 +16,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # clients that open many connections at once
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of clients that hang up between two requests."""
@@ -23,16 +25,19 @@ class _Server(ThreadingHTTPServer):
 
 
 class Loopback:
-    """Answers requests of one `method` for as long as it is entered."""
+    """Answers requests for as long as it is entered. `method`: of these, with a space between."""
 
     method = "GET"
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         def do(to: BaseHTTPRequestHandler) -> None:
-            self.answer(to)
+            if self.over.is_set():  # a connection that has outlived its server
+                to.close_connection = True
+            else:
+                self.answer(to)
 
-        handler = type("Handler", (_Handler,), {f"do_{self.method}": do})
-        self._server = _Server(("127.0.0.1", 0), handler)
+        handler = type("Handler", (_Handler,), {f"do_{each}": do for each in self.method.split()})
+        self._server = _Server(("127.0.0.1", port), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self.over = threading.Event()  # the test has ended: let go of who waits
 

@@ -16,7 +16,7 @@ import zipfile
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from tests.fakes.hub import FakeHub, Manner, _plain
+from tests.fakes.hub import FakeHub, plain
 
 SERVER = b"""#!/bin/sh
 case "$1" in
@@ -94,22 +94,18 @@ class FakeReleases(FakeHub):
         self.changes: dict[str, dict[str, Any]] = {}  # of single archives in the list
         self.list_status: list[tuple[int, tuple[tuple[str, str], ...]]] = []  # before the list
         self.list_body: bytes | None = None
-        self.turns: dict[str, list[Manner]] = {}  # of single archives: one for each request
 
     def answer(self, to: BaseHTTPRequestHandler) -> None:
         path = to.path.partition("?")[0]
         match = re.fullmatch(r"/repos/[^/]+/[^/]+/releases(?:/tags/(.+))?", path)
         if not match:
-            name = path.lstrip("/")
-            if self.turns.get(name):
-                self.manners[name] = self.turns[name].pop(0)
             super().answer(to)
             return
         if self.list_status:
             status, headers = self.list_status.pop(0)
-            _plain(to, status, headers)
+            plain(to, status, headers)
         elif match[1] and match[1] not in self.releases:
-            _plain(to, 404)
+            plain(to, 404)
         else:
             found = (
                 self._release(match[1]) if match[1] else [self._release(t) for t in self.releases]

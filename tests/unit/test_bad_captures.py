@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runner import catalog
+from runner import models_toml
 from runner.engine import recipe
 from runner.errors import BadFile, Exit
 from runner.machine import presets
@@ -30,7 +30,7 @@ from runner.plan.subject import Subject, from_model
 
 EXAMPLES = int(os.environ.get("STEPRUN_EXAMPLES", "150"))
 LONGEST_S = 3.0  # of this process's own time: others may use the computer too
-_subject = from_model(catalog.load().models[0])
+_subject = from_model(models_toml.load().models[0])
 assert _subject is not None
 STEP: Subject = _subject
 

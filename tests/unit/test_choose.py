@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from runner import catalog
+from runner import models_toml
 from runner.engine import recipe
 from runner.engine.flags import FLAGS
 from runner.errors import BadFile, UsageError
@@ -20,7 +20,7 @@ from runner.plan.ledger import Entry
 from runner.plan.report import to_json
 from runner.plan.subject import Subject, from_model
 
-_subject = from_model(catalog.load().models[0])
+_subject = from_model(models_toml.load().models[0])
 assert _subject is not None
 STEP: Subject = _subject
 DEFAULTS = RunDefaults()

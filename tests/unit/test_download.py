@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from runner import web
-from runner.download import Patience, download
+from runner.download import download
 from runner.errors import BadFile, Exit, Refused, SteprunError
+from runner.stream import Patience
 from tests.fakes.hub import Manner
 from tests.fakes.releases import FakeReleases
 
@@ -83,10 +84,10 @@ def test_ctrl_c_keeps_what_came(server, place):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        get(server, place, progress=interrupt)
+        get(server, place, progress=interrupt, manners=[Manner(cut=1_500_000), Manner(silent=True)])
     assert not place.exists()
     before = server.body_bytes
-    get(server, place)
+    get(server, place, manners=[GOOD])
     assert place.read_bytes() == DATA
     assert server.asked[-1].range != ""
     assert server.body_bytes - before < len(DATA)
@@ -106,7 +107,7 @@ def test_another_part_than_asked_for(server, place):
     odd = Manner(content_range="bytes 5-9/3072000")
     get(server, place, manners=[Manner(cut=700_000), odd, GOOD])
     assert place.read_bytes() == DATA
-    assert [asked.range for asked in server.asked] == ["", "bytes=700000-", ""]
+    assert [asked.range for asked in server.asked] == ["", *["bytes=700000-"] * 2]
 
 
 def test_a_part_longer_than_the_file_begins_anew(server, place):

@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from runner.commands.engine import engine as command
-from runner.commands.engine import settle
+from runner.commands.engine import settle, this_machine
 from runner.engine import canary, store
-from runner.engine.stamp import FEATURES, Feature
+from runner.engine.stamp import FEATURES, Feature, Kind
 from runner.errors import SteprunError
 from runner.machine import capture
 from runner.machine.facts import Backend
@@ -56,7 +56,8 @@ def test_a_new_engine_is_used_only_after_its_canary(
     asked = fake_canary(monkeypatch, FINE)
     assert settle(made("new"), no_test=True) == 0
     assert (store.current().name, asked) == ("", [])
-    assert "steprun engine test new" in capsys.readouterr().err
+    said = "steprun engine test new, then steprun engine use new"
+    assert said in " ".join(capsys.readouterr().err.split())
     assert settled(store.find("new")) == 0
     assert store.current().name == "new"
     assert asked == [("new", "--no-repack")], "the recipe's safe flags are offered"
@@ -120,9 +121,33 @@ def test_the_canarys_findings_are_kept_and_told(
     }  # fmt: skip
     assert store.find("x").stamp.broken == ("slots", "mtp_picture")
     told = run("list").stdout
-    assert "passed, with --no-repack; off: saved slots (absent), draft heads with pictures" in (
-        " ".join(told.split())
-    )
+    said = "passed, with --no-repack; fails at draft heads with pictures and lacks saved slots"
+    assert said in " ".join(told.split())
+
+
+@pytest.mark.parametrize("kind", [Kind.SERVER, Kind.PYTHON])
+def test_the_canary_asks_what_an_engine_sees_now(
+    monkeypatch: pytest.MonkeyPatch, kind: Kind
+) -> None:
+    fake_canary(monkeypatch, FINE)
+    engine = made("x", Backend.CUDA, kind=kind)
+
+    def tell(devices: str) -> int:
+        # A fake: whatever it is asked, it says all of this.
+        said = f"--list-devices\n--model FILE\n{devices}"
+        Path(engine.program[0]).write_text(f"#!/bin/sh\necho '{said}'\n")
+        return int(run("test", "x").return_value)
+
+    assert tell("") == 1
+    assert store.find("x").stamp.blind
+    assert tell("  CUDA0: NVIDIA GB10 (124546 MiB, 120000 MiB free)") == 0
+    assert store.find("x").stamp.devices == ("CUDA0: NVIDIA GB10 (124546 MiB)",)
+
+
+def test_this_machine_as_an_engine_of_another_backend_uses_it() -> None:
+    here = this_machine()
+    assert [this_machine(str(b)).backend for b in Backend] == list(Backend)
+    assert this_machine(str(here.backend)).limit_source == here.limit_source
 
 
 def test_a_failed_canary_is_an_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:

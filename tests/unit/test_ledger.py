@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner import catalog
+from runner import models_toml
 from runner.catalog import Layer
 from runner.plan.cache import (
     MIB,
@@ -28,8 +28,8 @@ from runner.plan.scratch import (
 )
 from runner.plan.subject import from_model
 
-STEP = catalog.load().models[0]
-SMOL = catalog.load().demo
+STEP = models_toml.load().models[0]
+SMOL = models_toml.load().demo
 assert STEP.geometry is not None
 assert SMOL.geometry is not None
 G = STEP.geometry

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner import catalog
+from runner import models_toml
 from runner.engine import recipe
 from runner.engine.flags import FLAGS
 from runner.machine.facts import Backend, Device, Machine, Platform, on_processor
@@ -21,7 +21,7 @@ from runner.plan.place import Held, Placement, Way, place
 from runner.plan.scratch import Costs
 from runner.plan.subject import Subject, from_model
 
-_subject = from_model(catalog.load().models[0])
+_subject = from_model(models_toml.load().models[0])
 assert _subject is not None
 STEP: Subject = _subject
 CUDA = recipe.load(Backend.CUDA).run

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from runner import catalog
+from runner import models_toml
 from runner.commands.options import ModelRequest
 from runner.commands.prepare import bring, launch_line, make_plan
 from runner.errors import BadFile, Refused, UsageError
 from runner.plan.ask import Ask, Profile
 from runner.plan.launch import EngineFiles
-from runner.weights import local, own
+from runner.weights import own, places
 
 MAC = "m4-max-128"
 
@@ -20,7 +20,7 @@ def test_missing_weights_are_named_with_the_line_that_brings_them() -> None:
     prepared = make_plan(ModelRequest("", Ask()), MAC)
     with pytest.raises(Refused) as caught:
         bring(prepared)
-    model = catalog.load().models[0]
+    model = models_toml.load().models[0]
     for file in model.quant("IQ4_XS").files:
         assert file.path in caught.value.next
     assert model.projector is not None
@@ -33,7 +33,7 @@ def test_weights_in_the_hubs_cache_are_found_and_launched(tmp_path: Path) -> Non
     """Sparse files of the right length stand in for 105 GB; only names and sizes are looked at."""
     prepared = make_plan(ModelRequest("", Ask()), MAC)
     for file in prepared.wanted():
-        path = local.expected_path(file, prepared.plan.subject.name)
+        path = places.expected_path(file, prepared.plan.subject.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as sparse:
             sparse.truncate(file.bytes)

@@ -16,13 +16,13 @@ from unittest import mock
 
 import pytest
 
-from runner.download import Patience
 from runner.engine import store
 from runner.engine.making import places, release_list, releases
 from runner.engine.making.release_list import Asset
 from runner.errors import BadFile, Exit, Refused, SteprunError, UsageError
 from runner.machine.facts import Backend, Machine, Platform
 from runner.paths import shipped
+from runner.stream import Patience
 from tests.fakes.hub import Manner
 from tests.fakes.releases import ENGINE, FakeReleases, member, tar_gz, zipped
 

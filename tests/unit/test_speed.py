@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner import catalog, published
+from runner import models_toml, published
+from runner.catalog import Model
 from runner.errors import BadFile
 from runner.machine import capture, presets
 from runner.machine.facts import Backend, Device, Machine, Platform, on_processor
@@ -25,14 +26,14 @@ RUNS = runs(TABLES.rows)
 STEPFUN = [row for row in TABLES.rows if row.source == "StepFun"]
 
 
-def _subject(model: catalog.Model) -> Subject:
+def _subject(model: Model) -> Subject:
     made = from_model(model)
     assert made is not None
     return made
 
 
-STEP = _subject(catalog.load().models[0])
-DEMO = _subject(catalog.load().demo)
+STEP = _subject(models_toml.load().models[0])
+DEMO = _subject(models_toml.load().demo)
 
 
 def machine(name: str, cores: int | None = None, backend: Backend = Backend.METAL) -> Machine:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner import models_toml
 from runner.engine import pick, stamp, store
 from runner.engine.stamp import FEATURES, Feature, Kind, Origin, Stamp
 from runner.engine.store import Engine
@@ -17,6 +18,7 @@ from runner.errors import Refused, SteprunError, UsageError
 from runner.machine import capture, presets
 from runner.machine.facts import Backend, Machine
 from runner.machine.probe import detect
+from runner.plan.subject import from_model
 
 PASSED = {name: Feature("pass", 0.5) for name in FEATURES}
 
@@ -249,9 +251,30 @@ def test_a_machine_looks_as_its_engine_sees_it() -> None:
 def test_one_line_says_which_engine_and_what_is_off() -> None:
     broken = of("x", Backend.CUDA).proven({**PASSED, "mtp_picture": Feature("fail")}, ())
     said = pick.in_words(Engine(broken, Path("/x")))
-    assert said == "Engine: x, cuda; without draft heads with pictures."
+    assert said == "Engine: x, cuda; fails at draft heads with pictures."
     assert "not tested yet" in pick.in_words(Engine(of("x"), Path("/x")))
     assert "The engine y is gone" in pick.in_words(store.embedded(), "y")
+
+
+def test_what_fails_and_what_is_not_there_are_told_apart() -> None:
+    assert pick.shortfalls(of("x").proven(PASSED, ())) == ""
+    off = {"slots": Feature("absent"), "mtp": Feature("fail"), "tools": Feature("fail")}
+    found = of("x").proven({**PASSED, **off}, ())
+    assert pick.shortfalls(found) == "fails at tools, draft heads and lacks saved slots"
+    assert pick.shortfalls(found, {"mtp", "tools"}) == "lacks saved slots"
+    assert pick.shortfalls(found, off) == ""
+
+
+def test_a_plan_warns_of_what_it_cannot_leave_out() -> None:
+    step = from_model(models_toml.load().models[0])
+    assert step
+    off = {name: Feature("fail") for name in ("slots", "picture", "two_pictures", "mtp")}
+    engine = Engine(of("x").proven({**PASSED, **off}, ()), Path("/x"))
+    said = "The engine x fails at two pictures in one question, saved slots."
+    assert pick.fails_beyond(engine, step) == said
+    without = replace(step, projector_bytes=0)
+    assert pick.fails_beyond(engine, without) == "The engine x fails at saved slots."
+    assert pick.fails_beyond(store.embedded(), step) == ""
 
 
 def test_the_note_of_an_engine_that_cannot_be_renamed_is_kind(

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from runner import catalog
+from runner import models_toml
 from runner.catalog import ModelFile
 from runner.errors import BadFile, Refused, SteprunError, UsageError
-from runner.weights import local, own
+from runner.weights import local, own, places
 
 HUB_NAMES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME")
 
@@ -34,11 +34,11 @@ FILE = ModelFile("weights", "hf", "org/model", "abc", "Q/m.gguf", 1000, "0" * 64
 
 def test_a_file_in_the_hub_cache_is_found_by_its_size(tmp_path):
     place = tmp_path / "hf/hub/models--org--model/snapshots/abc/Q/m.gguf"
-    assert local.locate(FILE, "m") is None
+    assert places.locate(FILE, "m") is None
     sparse(place, 999)
-    assert local.locate(FILE, "m") is None
+    assert places.locate(FILE, "m") is None
     sparse(place, 1000)
-    assert local.locate(FILE, "m") == place
+    assert places.locate(FILE, "m") == place
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
@@ -47,23 +47,23 @@ def test_links_into_the_blobs_are_followed(tmp_path):
     place = folder / "snapshots/abc/Q/m.gguf"
     place.parent.mkdir(parents=True)
     place.symlink_to(folder / "blobs/0")
-    assert local.locate(FILE, "m") is None  # a link into nowhere
+    assert places.locate(FILE, "m") is None  # a link into nowhere
     sparse(folder / "blobs/0", 1000)
-    assert local.locate(FILE, "m") == place
+    assert places.locate(FILE, "m") == place
 
 
 def test_find_lists_all_that_a_quant_needs(tmp_path):
-    step = catalog.load().model("step-3.7-flash")
-    found = local.find(step, step.quant("IQ4_XS"))
+    step = models_toml.load().model("step-3.7-flash")
+    found = places.find(step, step.quant("IQ4_XS"))
     assert [each.file.role for each in found] == ["weights"] * 3 + ["projector", "mtp"]
     assert all(each.path is None for each in found)
-    assert len(local.find(step, step.quant("IQ4_XS"), projector=False, mtp=False)) == 3
-    demo = catalog.load().demo
-    (wanted,) = local.find(demo, demo.quants[0])
-    place = local.expected_path(wanted.file, demo.name)
+    assert len(places.find(step, step.quant("IQ4_XS"), projector=False, mtp=False)) == 3
+    demo = models_toml.load().demo
+    (wanted,) = places.find(demo, demo.quants[0])
+    place = places.expected_path(wanted.file, demo.name)
     assert place == tmp_path / "steprun/cache/models/smollm2-135m" / wanted.file.name
     sparse(place, wanted.file.bytes)
-    assert local.find(demo, demo.quants[0])[0].path == place
+    assert places.find(demo, demo.quants[0])[0].path == place
 
 
 @pytest.mark.parametrize(
@@ -89,12 +89,12 @@ def test_the_cache_is_where_the_hub_says(monkeypatch, variables):
     theirs = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.strip()
-    assert os.path.normpath(local.hub_cache()) == os.path.normpath(theirs)
+    assert os.path.normpath(places.hub_cache()) == os.path.normpath(theirs)
 
 
 def test_finding_needs_no_heavy_import():
     code = (
-        "import sys, runner.catalog as c, runner.weights.local as l\n"
+        "import sys, runner.models_toml as c, runner.weights.places as l\n"
         "m = c.load().models[0]; l.find(m, m.quants[0])\n"
         "print([n for n in ('huggingface_hub', 'numpy', 'gguf', 'asyncio') if n in sys.modules])"
     )

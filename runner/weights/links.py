@@ -1,0 +1,84 @@
+"""Putting files where the engine finds them, without a second copy: links, and the hub's cache."""
+
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from runner.catalog import ModelFile
+from runner.disk import explained, sync_folder
+from runner.errors import Refused
+from runner.weights import places
+
+
+def settle(file: ModelFile, part: Path) -> Path:
+    """Give a whole and proven part its place in the hub's cache; return where it is found."""
+    blob, shown = places.blob_path(file), places.expected_path(file, "")
+    with explained(blob.parent):
+        part.replace(blob)
+        sync_folder(blob.parent)
+        show(file)
+    return shown
+
+
+def show(file: ModelFile) -> None:
+    """Link a file's bytes, which are in the hub's cache, to its name in the pinned snapshot."""
+    blob, shown = places.blob_path(file), places.expected_path(file, "")
+    shown.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _replace(shown, Path(os.path.relpath(blob, shown.parent)))
+    except OSError:  # no symlinks here (Windows without developer mode): the hub's own way
+        blob.replace(shown)
+    sync_folder(shown.parent)
+
+
+def adopt(file: ModelFile, model: str, found: Path) -> Path:
+    """Link a file that lies in another program's folder; return the link.
+
+    A hard link where symbolic ones are not allowed; Refused where neither can be.
+    """
+    link = places.linked_path(file, model)
+    with explained(link.parent):
+        link.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _replace(link, found.resolve())
+        except OSError:
+            _hard(link, found)
+        sync_folder(link.parent)
+    return link
+
+
+def gather(files: Sequence[ModelFile], model: str) -> Path:
+    """See to it that all shards are found in one folder, and return the path of the first.
+
+    The engine opens the first, and makes up the others' names from it.
+    """
+    found = [places.locate(file, model) for file in files]
+    if all(path == places.expected_path(f, model) for path, f in zip(found, files, strict=True)):
+        return places.expected_path(files[0], model)
+    for file, path in zip(files, found, strict=True):
+        if path is not None and path != places.linked_path(file, model):
+            adopt(file, model, path)
+    return places.linked_path(files[0], model)
+
+
+def _replace(link: Path, target: Path) -> None:
+    new = link.with_name(f".{link.name}.{secrets.token_hex(4)}")
+    new.symlink_to(target)
+    try:
+        new.replace(link)
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise
+
+
+def _hard(link: Path, found: Path) -> None:
+    try:
+        link.unlink(missing_ok=True)
+        link.hardlink_to(found)
+    except OSError as error:
+        raise Refused(
+            f"{found} cannot be linked to",
+            why=f"{error.strerror}: this system allows no link from {link.parent} to it.",
+            next=f"Use it where it is: steprun chat --model {found}",
+        ) from error

@@ -1,0 +1,146 @@
+"""Bringing files of the hub into its cache: all at once, each going on where it was, each proven.
+
+A file appears under its name only whole and with the published sha256, which is made while the
+bytes come. What is interrupted stays beside its place, whoever interrupts it.
+"""
+
+import contextlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from runner.catalog import ModelFile
+from runner.disk import alone, check_room, explained
+from runner.download import must_be
+from runner.errors import BadFile
+from runner.fetching import Digest, Fetch, Progress, bring, fetch_range
+from runner.stream import Patience
+from runner.weights import links, marks, places, rate, verdicts
+from runner.weights.hub import Hub, HubFile
+from runner.weights.marks import Marker
+from runner.weights.prove import Mend
+from runner.weights.verdicts import Verdict
+
+# Three quarters of an hour without a byte: a router that restarts, a night's maintenance.
+PATIENCE: Final = Patience(tries=50, wait_s=3600.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """What a pull did. `bytes`: from the network. `resumed`: files that had been begun before."""
+
+    files: int
+    bytes: int
+    seconds: float
+    resumed: int
+
+
+def missing(files: Sequence[ModelFile], model: str) -> list[ModelFile]:
+    """Return those that have to be fetched: not here, or not whole. Damage is not looked for."""
+    return [file for file in files if places.locate(file, model) is None]
+
+
+def to_fetch(files: Sequence[ModelFile]) -> int:
+    """Return how many bytes of some missing files have not come yet."""
+    return sum(0 if _blob(file) else file.bytes - _begun(file) for file in files)
+
+
+def pull(
+    files: Sequence[ModelFile],
+    model: str,
+    tell: Progress,
+    patience: Patience = PATIENCE,
+) -> Pulled:
+    """Bring what is missing of a model's files, and prove it.
+
+    Raises BadFile (it is not what was published; nothing of that file is kept), Refused (no room,
+    no leave) or SteprunError (no network); what has come is kept. Waits for any other program that
+    fetches the same file.
+    """
+    began = time.monotonic()
+    wanted = missing(files, model)
+    if not wanted:
+        return Pulled(0, 0, 0.0, 0)
+    folder = places.hub_cache()
+    with explained(folder), contextlib.ExitStack() as held:
+        folder.mkdir(parents=True, exist_ok=True)
+        waiting = partial(tell, "waiting for another program that fetches the same", 0, 0)
+        for file in sorted(wanted, key=lambda each: each.sha256 or ""):
+            lock = places.lock_path(file)
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(alone(lock, waiting))
+        for file in missing(wanted, model):  # another program may have brought them meanwhile
+            if _blob(file):
+                links.show(file)
+        wanted = missing(wanted, model)
+        check_room(folder, to_fetch(wanted))
+        resumed = sum(_begun(file) > 0 for file in wanted)
+        hub = Hub()
+        fetches = [_fetch(file, HubFile(file, hub, patience), patience) for file in wanted]
+        if fetches:
+            bring(fetches, tell)
+    links.gather([file for file in files if file.role == "weights"], model)
+    came, took = sum(fetch.came for fetch in fetches), time.monotonic() - began
+    rate.remember(came, took)
+    return Pulled(len(fetches), came, took, resumed)
+
+
+def mender(patience: Patience = PATIENCE) -> Mend:
+    """Return what fetches the right bytes of a file's piece, as `prove` wants it."""
+    hub = Hub()
+
+    def mend(file: ModelFile, start: int, end: int) -> bytes:
+        return fetch_range(HubFile(file, hub, patience), start, end, patience)
+
+    return mend
+
+
+def _fetch(file: ModelFile, source: HubFile, patience: Patience) -> Fetch:
+    part = places.part_path(file)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    sha256 = file.sha256 or ""
+    noted = marks.journal(sha256)
+    rebooted = part.exists() and part.stat().st_mtime < psutil.boot_time()
+
+    def finish(digest: Digest) -> None:
+        try:
+            must_be(source.name, digest.hexdigest(), sha256)
+        except BadFile:
+            part.unlink()
+            noted.unlink(missing_ok=True)
+            raise
+        if isinstance(digest, Marker):
+            marks.keep(sha256, digest.all_marks())
+        shown = links.settle(file, part)
+        verdicts.remember(shown, Verdict(sha256))
+        noted.unlink(missing_ok=True)
+
+    return Fetch(
+        source,
+        part,
+        size=file.bytes,
+        make=lambda: Marker(noted, rebooted=rebooted),
+        finish=finish,
+        patience=patience,
+    )
+
+
+def _blob(file: ModelFile) -> Path | None:
+    """Return the file's bytes where another revision of the repository has brought them."""
+    blob = places.blob_path(file)
+    try:
+        return blob if blob.stat().st_size == file.bytes else None
+    except OSError:
+        return None
+
+
+def _begun(file: ModelFile) -> int:
+    try:
+        return places.part_path(file).stat().st_size
+    except OSError:
+        return 0

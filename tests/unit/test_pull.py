@@ -1,0 +1,464 @@
+"""Pulls from a fake hub with bad manners: what comes is whole, proven and never fetched twice."""
+
+import hashlib
+import shutil
+import threading
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner import paths
+from runner.catalog import ModelFile
+from runner.errors import BadFile, Exit, Refused, SteprunError
+from runner.stream import Patience
+from runner.weights import links, marks, places, prove, pull, rate, verdicts
+from tests.fakes.hub import COMMIT, FakeHub, Manner
+
+PIECE = 1 << 16
+QUICK = Patience(head_s=0.6, stall_s=0.6, slow_s=0.4, slow_bytes=1000, tries=3, pause_s=0.01)
+GOOD = Manner()
+NAMES = [f"Q/m-{n:05d}-of-00003.gguf" for n in (1, 2, 3)]
+DATA = {name: bytes(range(1, 251)) * (4_000 + 700 * n) for n, name in enumerate(NAMES)}
+SIZE = sum(map(len, DATA.values()))
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch):
+    for module in (marks, prove):
+        monkeypatch.setattr(module, "PIECE_BYTES", PIECE)
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    with FakeHub(dict(DATA)) as fake:
+        monkeypatch.setenv("HF_ENDPOINT", fake.url)
+        yield fake
+
+
+def file_of(name: str, data: bytes, **changed: Any) -> ModelFile:
+    made = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), **changed}
+    return ModelFile("weights", "hf", "o/r", COMMIT, name, **made)
+
+
+FILES = [file_of(name, data) for name, data in DATA.items()]
+
+
+def get(files=FILES, tell=lambda *_: None, patience=QUICK) -> pull.Pulled:
+    return pull.pull(files, "m", tell, patience)
+
+
+def whole(files=FILES) -> bool:
+    return all(
+        places.expected_path(file, "m").read_bytes() == DATA[file.path]
+        and verdicts.recall(places.expected_path(file, "m")) == verdicts.Verdict(str(file.sha256))
+        for file in files
+    )
+
+
+def left() -> list[str]:
+    """Names of all that lies beside the blobs, and has no right to at the end."""
+    folder = places.repo_folder("o/r")
+    return [p.name for p in folder.rglob("*") if "incomplete" in p.name or p.name.startswith(".")]
+
+
+def test_all_shards_come_and_are_proven(hub):
+    told: list[tuple[str, int, int]] = []
+    done = get(tell=lambda *step: told.append(step))
+    assert whole()
+    assert (done.files, done.bytes, done.resumed) == (3, SIZE, 0)
+    assert hub.body_bytes == SIZE
+    assert told[-1][1:] == (SIZE, SIZE)
+    assert left() == []
+    assert get() == pull.Pulled(0, 0, 0.0, 0)
+    for file in FILES:
+        known = marks.known(str(file.sha256), file.bytes)
+        assert len(known) == marks.count(file.bytes)
+        assert not marks.journal(str(file.sha256)).exists()
+
+
+def test_the_hubs_own_tools_find_it(hub):
+    from huggingface_hub import hf_hub_download, scan_cache_dir
+
+    get()
+    before = len(hub.asked)
+    cache = str(places.hub_cache())
+    found = hf_hub_download("o/r", NAMES[0], revision=COMMIT, cache_dir=cache)
+    assert Path(found) == places.expected_path(FILES[0], "m")
+    assert len(hub.asked) == before
+    (repo,) = scan_cache_dir(cache).repos
+    assert repo.size_on_disk == SIZE
+
+
+def test_a_broken_connection_is_gone_on_with(hub):
+    hub.turns[NAMES[0]] = [Manner(cut=400_000, only="GET")] * 2 + [GOOD]
+    get()
+    assert whole()
+    assert hub.body_bytes == SIZE
+
+
+def test_a_later_pull_goes_on(hub):
+    hub.manners[NAMES[1]] = Manner(cut=300_000, only="GET")
+    hub.turns[NAMES[1]] = [Manner(cut=300_000, only="GET"), Manner(status=503)]
+    with pytest.raises(SteprunError, match="was not fetched") as caught:
+        get()
+    assert "it goes on where it was" in caught.value.next
+    assert not places.expected_path(FILES[1], "m").exists()
+    hub.manners.clear()
+    done = get()
+    assert whole()
+    assert hub.body_bytes == SIZE
+    assert done.resumed >= 1
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_trouble_that_passes(hub, status):
+    hub.turns[NAMES[2]] = [Manner(status=status), Manner(status=status), GOOD]
+    get()
+    assert whole()
+
+
+def test_a_server_that_ignores_ranges_loses_nothing(hub):
+    hub.turns[NAMES[0]] = [Manner(cut=400_000, only="GET"), Manner(ranges=False)]
+    get()
+    assert whole()
+
+
+def test_no_head_no_etag_no_matter(hub):
+    hub.manner = Manner(head=False, etag=False)
+    get()
+    assert whole()
+
+
+@pytest.mark.parametrize(
+    ("manner", "why"),
+    [
+        (Manner(etag='"' + "0" * 64 + '"'), "another file"),
+        (Manner(size_lie=5), "should have"),
+        (Manner(length_lie=9, only="GET"), "should have"),
+        (Manner(page=True, only="GET"), "web page"),
+        (Manner(encoding="gzip", only="GET"), "compressed"),
+        (Manner(flip=1000, only="GET"), "sha256"),
+    ],
+)
+def test_what_is_not_it_is_never_ready(hub, manner, why):
+    hub.manners[NAMES[1]] = manner
+    with pytest.raises(BadFile, match="not what was published") as caught:
+        get()
+    assert why in caught.value.why
+    assert caught.value.exit_code == Exit.BAD_FILE
+    assert places.locate(FILES[1], "m") is None
+    del hub.manners[NAMES[1]]
+    get()
+    assert whole()
+
+
+def test_a_wrong_head_costs_nothing(hub):
+    hub.manner = Manner(etag='"' + "0" * 64 + '"')
+    with pytest.raises(BadFile):
+        get()
+    assert hub.body_bytes == 0
+
+
+def test_good_shards_survive_a_bad_one(hub):
+    hub.manners[NAMES[1]] = Manner(flip=1000, only="GET")
+    with pytest.raises(BadFile):
+        get([FILES[1]])
+    get([FILES[0], FILES[2]])
+    before = hub.body_bytes
+    del hub.manners[NAMES[1]]
+    get()
+    assert whole()
+    assert hub.body_bytes - before == len(DATA[NAMES[1]])
+
+
+@pytest.mark.parametrize(
+    "manner",
+    [
+        Manner(silent=True),
+        Manner(drip_s=0.01, only="GET"),
+        Manner(drip_headers_s=0.05, only="GET"),
+        Manner(cut=0, only="GET"),
+        Manner(status=503),
+    ],
+)
+def test_a_server_in_trouble_is_given_up(hub, manner):
+    hub.manners[NAMES[0]] = manner
+    with pytest.raises(SteprunError, match="was not fetched"):
+        get()
+    assert places.locate(FILES[0], "m") is None
+
+
+@pytest.mark.parametrize(
+    ("status", "exit_code", "says"),
+    [(401, Exit.REFUSED, "hf auth login"), (403, Exit.REFUSED, "terms"), (404, 1, "models check")],
+)
+def test_a_refusal_says_what_to_do(hub, status, exit_code, says):
+    hub.manners[NAMES[0]] = Manner(status=status)
+    with pytest.raises(SteprunError, match="was not fetched") as caught:
+        get()
+    assert caught.value.exit_code == exit_code
+    assert says in caught.value.next
+
+
+def test_nothing_goes_from_https_to_http_nor_elsewhere(hub):
+    hub.manners[NAMES[0]] = Manner(redirect="ftp://127.0.0.1/a", only="GET")
+    with pytest.raises(Refused, match="was not fetched") as caught:
+        get()
+    assert "no web address" in caught.value.why
+
+
+def test_the_token_goes_to_the_hub_alone(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    with FakeHub() as cdn, FakeHub(dict(DATA), cdn=cdn) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        hub.manner = Manner(token="hf_secret")
+        get()
+        assert whole()
+        assert cdn.body_bytes == SIZE
+        assert {asked.token for asked in cdn.asked} == {""}
+
+
+def test_offline_mode_is_honoured(hub, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(Refused, match="Nothing can be fetched"):
+        get()
+    assert hub.asked == []
+
+
+def test_the_disk_is_asked_first(hub, monkeypatch):
+    usage = namedtuple("usage", "total used free")  # noqa: PYI024
+    free = SIZE + (32 << 20)  # less than the margin of 64 MiB
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1 << 40, 0, free))
+    with pytest.raises(Refused, match="too full"):
+        get()
+    assert hub.asked == []
+
+
+def test_two_pulls_at_once_fetch_once(hub):
+    hub.manner = Manner(rate=4e6)
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            get()
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert whole()
+    assert hub.body_bytes == SIZE
+
+
+def test_another_revision_with_the_same_bytes_is_linked(hub):
+    get()
+    before = hub.body_bytes
+    newer = [ModelFile("weights", "hf", "o/r", "f" * 40, f.path, f.bytes, f.sha256) for f in FILES]
+    get(newer)
+    assert places.locate(newer[0], "m") is not None
+    assert hub.body_bytes == before
+
+
+def test_a_part_that_a_power_cut_has_damaged_is_found(hub, monkeypatch):
+    hub.turns[NAMES[0]] = [Manner(cut=600_000, only="GET"), Manner(status=404)]
+    with pytest.raises(SteprunError):
+        get([FILES[0]])
+    part = places.part_path(FILES[0])
+    data = bytearray(part.read_bytes())
+    assert len(data) == 600_000
+    data[5 * PIECE + 9] ^= 1
+    part.write_bytes(data)
+    hub.manners.clear()
+    before = hub.body_bytes
+    get([FILES[0]])
+    assert whole([FILES[0]])
+    assert hub.body_bytes - before == len(DATA[NAMES[0]]) - 5 * PIECE
+
+
+def test_after_a_reboot_the_loose_end_is_fetched_again(hub, monkeypatch):
+    hub.turns[NAMES[0]] = [Manner(cut=600_000, only="GET"), Manner(status=404)]
+    with pytest.raises(SteprunError):
+        get([FILES[0]])
+    part = places.part_path(FILES[0])
+    part.write_bytes(part.read_bytes()[:-100] + bytes(100))
+    monkeypatch.setattr("psutil.boot_time", lambda: part.stat().st_mtime + 10)
+    hub.manners.clear()
+    before = hub.body_bytes
+    get([FILES[0]])
+    assert whole([FILES[0]])
+    kept = 600_000 // PIECE * PIECE
+    assert hub.body_bytes - before == len(DATA[NAMES[0]]) - kept
+
+
+def test_zeros_take_no_room_and_are_proven(hub):
+    data = bytes(4 << 20) + b"end"
+    hub.files["zeros.gguf"] = data
+    file = file_of("zeros.gguf", data)
+    get([file])
+    path = places.expected_path(file, "m")
+    assert path.read_bytes() == data
+    assert path.stat().st_blocks * 512 < 1 << 20
+
+
+def test_it_comes_over_xet(tmp_path, monkeypatch):
+    with FakeHub(dict(DATA), xet=tmp_path / "cas") as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        get()
+        assert whole()
+        assert hub.body_bytes == 0
+        damage(FILES[2], 12)
+        (proof,) = prove.prove(found()[2:], lambda *_: None, pull.mender(QUICK))
+        assert (proof.sound, proof.fetched, hub.body_bytes) == (True, PIECE, 0)
+
+
+def test_where_xet_fails_plain_http_does_it(tmp_path, monkeypatch):
+    from runner.weights import xet
+
+    def broken(*_args: Any, **_named: Any) -> Any:
+        raise RuntimeError("no leave")
+
+    monkeypatch.setattr(xet, "_session", broken)
+    with FakeHub(dict(DATA), xet=tmp_path / "cas") as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        get(patience=Patience(tries=5, pause_s=0.01))
+        assert whole()
+        assert hub.body_bytes == SIZE
+
+
+def test_the_rate_is_remembered(monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example")
+    assert rate.recall() is None
+    rate.remember(1 << 20, 60)
+    assert rate.recall() is None
+    rate.remember(10**9, 10)
+    assert rate.recall() == 10**8
+    monkeypatch.setenv("HF_ENDPOINT", "https://other.example")
+    assert rate.recall() is None
+
+
+# --- proofs and mending
+
+
+def damage(file: ModelFile, *places_of: int) -> None:
+    path = places.expected_path(file, "m").resolve()
+    data = bytearray(path.read_bytes())
+    for at in places_of:
+        data[at] ^= 1
+    path.write_bytes(data)
+
+
+def found() -> list[tuple[ModelFile, Path]]:
+    return [(file, places.expected_path(file, "m")) for file in FILES]
+
+
+def test_a_proof_of_what_is_sound(hub):
+    get()
+    told: list[tuple[str, int, int]] = []
+    proofs = prove.prove(found(), lambda *step: told.append(step))
+    assert [(p.sound, p.wrong) for p in proofs] == [(True, ())] * 3
+    assert told[-1] == ("reading", SIZE, SIZE)
+
+
+def test_a_flipped_byte_is_found_and_only_its_piece_fetched(hub):
+    get()
+    damage(FILES[1], 7 * PIECE + 3)
+    proofs = prove.prove(found(), lambda *_: None)
+    assert [p.sound for p in proofs] == [True, False, True]
+    assert proofs[1].wrong == (7 * PIECE,)
+    verdict = verdicts.recall(places.expected_path(FILES[1], "m"))
+    assert verdict
+    assert not verdict.sound
+    before = hub.body_bytes
+    proofs = prove.prove(found(), lambda *_: None, pull.mender(QUICK))
+    assert [p.sound for p in proofs] == [True] * 3
+    assert proofs[1].fetched == PIECE
+    assert hub.body_bytes - before == PIECE
+    assert whole()
+
+
+def test_several_wrong_pieces_are_mended_in_one_reading(hub):
+    get()
+    damage(FILES[0], 0, 3 * PIECE, 3 * PIECE + 1, len(DATA[NAMES[0]]) - 1)
+    hub.turns["*"] = [Manner(status=503), GOOD]
+    (proof,) = prove.prove(found()[:1], lambda *_: None, pull.mender(QUICK))
+    assert proof.sound
+    assert len(proof.wrong) == 3
+    assert whole(FILES[:1])
+
+
+def test_a_hub_that_sends_something_else_mends_nothing(hub):
+    get()
+    damage(FILES[0], 100)
+    hub.manner = Manner(flip=200, only="GET")
+    with pytest.raises(BadFile, match="cannot be mended"):
+        prove.prove(found()[:1], lambda *_: None, pull.mender(QUICK))
+    verdict = verdicts.recall(places.expected_path(FILES[0], "m"))
+    assert not (verdict and verdict.sound)
+
+
+def test_without_marks_it_is_only_known_to_be_wrong(hub):
+    get()
+    damage(FILES[0], 100)
+    marks.forget(str(FILES[0].sha256))
+    (proof,) = prove.prove(found()[:1], lambda *_: None, pull.mender(QUICK))
+    assert not proof.sound
+    assert proof.wrong == ()
+
+
+def test_a_proof_makes_the_marks_that_were_missing(hub):
+    get()
+    known = marks.known(str(FILES[0].sha256), FILES[0].bytes)
+    marks.forget(str(FILES[0].sha256))
+    prove.prove(found()[:1], lambda *_: None)
+    assert marks.known(str(FILES[0].sha256), FILES[0].bytes) == known
+
+
+def test_marks_that_are_damaged_are_no_marks(hub):
+    get()
+    path = next((paths.cache_dir() / "marks").iterdir())
+    data = bytearray(path.read_bytes())
+    data[5] ^= 1
+    path.write_bytes(data)
+    sizes = {str(f.sha256): f.bytes for f in FILES}
+    assert marks.known(path.name, sizes[path.name]) == ()
+
+
+def test_a_file_that_vanishes_is_said_so(hub):
+    get()
+    places.blob_path(FILES[0]).unlink()
+    with pytest.raises((Refused, OSError)):
+        prove.prove(found()[:1], lambda *_: None)
+
+
+def test_a_verdict_ends_with_a_change(hub, tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"one")
+    verdicts.remember(path, verdicts.Verdict("0" * 64))
+    assert verdicts.recall(path)
+    path.write_bytes(b"three")
+    assert verdicts.recall(path) is None
+    verdicts.forget(path)
+    assert verdicts.recall_all() == {}
+
+
+# --- links
+
+
+def test_shards_of_two_places_are_gathered(hub, tmp_path):
+    get(FILES[1:])
+    lying = tmp_path / "other" / "renamed.gguf"
+    lying.parent.mkdir()
+    lying.write_bytes(DATA[NAMES[0]])
+    links.adopt(FILES[0], "m", lying)
+    first = links.gather(FILES, "m")
+    assert first == places.first(FILES, "m")
+    assert [first.with_name(Path(n).name).read_bytes() for n in NAMES] == list(DATA.values())
+    assert hub.body_bytes == sum(len(DATA[name]) for name in NAMES[1:])
