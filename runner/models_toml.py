@@ -6,14 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from runner import overlay, shards
 from runner.catalog import Catalog, Geometry, Layer, Layout, Model, ModelFile, Quant, Role, Source
 from runner.errors import BadFile
 from runner.paths import shipped
 from runner.tables import REINSTALL, Table
 
 
-@functools.cache
 def load() -> Catalog:
+    """Return the catalog, with the newer files that the user has taken into use."""
+    return overlay.apply(as_shipped(), overlay.read() or ())
+
+
+@functools.cache
+def as_shipped() -> Catalog:
     """Read the catalog that ships with steprun; BadFile, naming the entry, if it is broken."""
     return read(shipped("models.toml"))
 
@@ -38,11 +44,7 @@ def read(path: Path) -> Catalog:
 
 # --- reading
 
-_REPO = r"[\w.-]+/[\w.-]+"
 _NAME = r"[A-Za-z0-9][\w.-]*"
-_SHA256 = r"[0-9a-f]{64}"
-# No drive, no leading slash, no `..`: a path of the catalog is joined to folders of ours.
-_PATH = r"(?!.*(^|/)\.{1,2}(/|$))[\w.-]+(/[\w.-]+)*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,9 @@ class _Origin:
             source=self.source,
             repo=self.repo,
             revision=self.revision,
-            path=table.text("path", _PATH),
+            path=table.text("path", shards.PATH),
             bytes=table.whole("bytes"),
-            sha256=table.text("sha256", _SHA256),
+            sha256=table.text("sha256", shards.SHA256),
             archive_bytes=self.archive_bytes,
             archive_sha256=self.archive_sha256,
             input_bytes=table.whole("input", 0) if role == "mtp" else 0,
@@ -83,10 +85,10 @@ def _source(table: Table) -> _Origin:
             repo=package,
             revision=table.text("version", _NAME),
             archive_bytes=table.whole("wheel_bytes"),
-            archive_sha256=table.text("wheel_sha256", _SHA256),
+            archive_sha256=table.text("wheel_sha256", shards.SHA256),
         )
     else:
-        made = _Origin("hf", table.text("repo", _REPO), table.text("revision", r"[0-9a-f]{40}"))
+        made = _Origin("hf", table.text("repo", shards.REPO), table.text("revision", shards.COMMIT))
     table.close()
     return made
 
@@ -115,7 +117,7 @@ def _model(table: Table, sources: _Origins) -> Model:
         demo=table.flag("demo", default=False),
         gguf=table.flag("gguf", default=True),
         licence=table.text("licence", default=""),
-        home=table.text("home", _REPO, ""),
+        home=table.text("home", shards.REPO, ""),
         note=table.text("note", default=""),
         sampling=table.numbers("sampling"),
     )
@@ -140,16 +142,13 @@ def _quant(table: Table, sources: _Origins, shape: Geometry | None) -> Quant:
         layout=_layout(placed, shape) if placed and shape else None,
     )
     table.close()
-    if quant.layout and not 0 <= quant.total_bytes - quant.layout.total <= quant.total_bytes // 500:
+    if quant.layout and not overlay.in_step(quant.layout, files):
         raise table.wrong(
             f"its layout has {quant.layout.total:,} bytes, its files {quant.total_bytes:,}"
         )
-    # llama.cpp opens the first shard and makes up the other names from it.
-    count = len(files)
-    stem = files[0].path.partition("-00001-of-")[0] if files else ""
-    series = [f"{stem}-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1)]
-    if count != 1 and [file.path for file in files] != (series or None):
-        raise table.wrong(f"its {count} files are no series of shards in order")
+    paths = tuple(file.path for file in files)
+    if len(paths) != 1 and (not paths or paths != shards.series(paths[0])):
+        raise table.wrong(f"its {len(paths)} files are no series of shards in order")
     return quant
 
 

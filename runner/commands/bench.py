@@ -12,10 +12,10 @@ import click
 from runner import output
 from runner.bench import batched, grid, report, through_api
 from runner.bench.grid import Grid, Row
+from runner.commands.bringing import bring
 from runner.commands.options import model_options, take_request
 from runner.commands.prepare import (
     Prepared,
-    bring,
     check_lost,
     engine_notice,
     expected_speed,

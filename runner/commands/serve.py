@@ -36,8 +36,8 @@ def serve(
     *, demo: bool, port: int, host: str, api_key_file: Path | None, dry_run: bool, **options: Any
 ) -> int:
     """Serve the model to agents: OpenAI's and Anthropic's APIs, streaming, pictures, tools."""
+    from runner.commands.bringing import bring
     from runner.commands.prepare import (
-        bring,
         engine_notice,
         launch_line,
         make_plan,

@@ -77,26 +77,40 @@ def same_origin(one: str, other: str) -> bool:
     return a is not None and b is not None and _origin(a) == _origin(b)
 
 
+@dataclass(frozen=True, slots=True)
+class HubName:
+    """A file of the hub as `hf:` names it; `revision` is a branch, a tag or a commit."""
+
+    repo: str
+    path: str
+    revision: str = "main"
+
+
+def hub_name(text: str) -> HubName | None:
+    """Take `hf:OWNER/REPO/FILE.gguf[@REVISION]` apart; None where it is something else."""
+    match = _HUB_FILE.fullmatch(text) if text.isprintable() else None
+    if match is None:
+        return None
+    name = HubName(match["repo"], match["path"], match["revision"] or "main")
+    dotted = {".", ".."} & {*name.repo.split("/"), *name.revision.split("/")}
+    return None if dotted else name
+
+
 def address(text: str) -> Address:
     """Read what the user typed; UsageError where it names no file."""
     return _hub_file(text) if text.lower().startswith("hf:") else _web_file(text)
 
 
 def _hub_file(text: str) -> Address:
-    match = _HUB_FILE.fullmatch(text)
-    revision = (match and match["revision"]) or "main"
-    if (
-        match is None
-        or not text.isprintable()
-        or {".", ".."} & {*match["repo"].split("/"), *revision.split("/")}
-    ):
+    name = hub_name(text)
+    if name is None:
         raise UsageError(
             f"{shown(text)} names no file of the hub",
             why="It takes an owner, a repository and the path of a .gguf file in it.",
             next=f"For example: --model {EXAMPLE}",
         )
-    url = f"{endpoint()}/{match['repo']}/resolve/{quote(revision, safe='')}/{quote(match['path'])}"
-    return Address(url, text, match["path"].rpartition("/")[2], bool(_PINNED.search(url)))
+    url = f"{endpoint()}/{name.repo}/resolve/{quote(name.revision, safe='')}/{quote(name.path)}"
+    return Address(url, text, name.path.rpartition("/")[2], bool(_PINNED.search(url)))
 
 
 def _web_file(text: str) -> Address:

@@ -28,6 +28,7 @@ from runner.weights.verdicts import Verdict
 
 # Three quarters of an hour without a byte: a router that restarts, a night's maintenance.
 PATIENCE: Final = Patience(tries=50, wait_s=3600.0)
+SAMPLE_S: Final = 3.0  # connections begin slowly, and nobody likes to wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +85,38 @@ def pull(
         fetches = [_fetch(file, HubFile(file, hub, patience), patience) for file in wanted]
         if fetches:
             bring(fetches, tell)
-    links.gather([file for file in files if file.role == "weights"], model)
+    if shards := [file for file in files if file.role == "weights"]:
+        links.gather(shards, model)
     came, took = sum(fetch.came for fetch in fetches), time.monotonic() - began
     rate.remember(came, took)
     return Pulled(len(fetches), came, took, resumed)
+
+
+def sample(files: Sequence[ModelFile], model: str, seconds: float = SAMPLE_S) -> int | None:
+    """Fetch for a moment, and return bytes a second; what came is kept, and gone on from later.
+
+    None where it was over before anything could be told. Raises as `pull` does.
+    """
+    first: list[tuple[float, int]] = []
+    found: list[int] = []
+
+    def tell(doing: str, done: int, _whole: int) -> None:
+        now = time.monotonic()
+        if doing == "downloading" and not first:
+            first.append((now, done))
+        elif doing == "downloading" and now - first[0][0] > seconds:
+            found.append(round((done - first[0][1]) / (now - first[0][0])))
+            raise _EnoughError
+
+    try:
+        pull(files, model, tell)
+    except _EnoughError:
+        return found[0] or None
+    return None
+
+
+class _EnoughError(Exception):
+    pass
 
 
 def mender(patience: Patience = PATIENCE) -> Mend:

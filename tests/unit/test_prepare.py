@@ -7,7 +7,8 @@ import pytest
 
 from runner import models_toml
 from runner.commands.options import ModelRequest
-from runner.commands.prepare import bring, launch_line, make_plan
+from runner.commands.bringing import bring
+from runner.commands.prepare import launch_line, make_plan
 from runner.errors import BadFile, Refused, UsageError
 from runner.plan.ask import Ask, Profile
 from runner.plan.launch import EngineFiles

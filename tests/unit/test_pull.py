@@ -245,7 +245,7 @@ def test_two_pulls_at_once_fetch_once(hub):
     def run() -> None:
         try:
             get()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the test says which
             errors.append(error)
 
     threads = [threading.Thread(target=run) for _ in range(2)]

@@ -1,0 +1,131 @@
+"""`steprun models verify` and `repair`: prove what is on this disk, and mend what is damaged."""
+
+import time
+from pathlib import Path
+
+import click
+
+from runner import models_toml, output
+from runner.catalog import ModelFile
+from runner.commands.models_pull import MODEL, NAMED
+from runner.errors import Exit, Refused
+from runner.weights import places, shelf
+from runner.weights.address import is_remote
+
+WHAT = click.argument("what", required=False, default="", metavar="[QUANT|hf:...]")
+Found = list[tuple[ModelFile, Path]]
+
+
+@click.command()
+@WHAT
+@MODEL
+@click.option("--json", "as_json", is_flag=True, help="One JSON document (steprun.verify/1).")
+def verify(*, what: str, model: str, as_json: bool) -> int:
+    """Read the weights that are here, and prove them by their published sha256.
+
+    All files at once; what is found is remembered, so that a start need not read 105 GB.
+    """
+    from runner.commands.progress import shown
+    from runner.weights import prove
+
+    _, found = _here(what, model)
+    began = time.monotonic()
+    with shown(paced=True) as tell:
+        proofs = prove.prove(found, tell)
+    took = time.monotonic() - began
+    if as_json:
+        rows = [
+            {
+                "path": str(p.path),
+                "sound": p.sound,
+                "bytes": p.file.bytes,
+                "wrong_at": list(p.wrong),
+            }
+            for p in proofs
+        ]
+        output.emit_json({"schema": "steprun.verify/1", "seconds_s": round(took, 3), "files": rows})
+    else:
+        for proof in proofs:
+            click.echo(_line(proof.file, sound=proof.sound, wrong=proof.wrong))
+        read = sum(file.bytes for file, _ in found)
+        rate = output.size(round(read / max(took, 0.001)))
+        click.echo(f"{output.size(read)} read in {output.duration(took)} ({rate}/s).", err=True)
+    if all(proof.sound for proof in proofs):
+        return Exit.DONE
+    click.echo("To mend what is wrong: steprun models repair", err=True)
+    return Exit.BAD_FILE
+
+
+@click.command()
+@WHAT
+@MODEL
+@click.option("--yes", is_flag=True, help="Do not ask before mending another program's files.")
+def repair(*, what: str, model: str, yes: bool) -> int:
+    """Prove the weights that are here, and fetch again what is wrong of them, and only that.
+
+    A file that was never whole on this disk is fetched anew: nothing is known of its pieces.
+    """
+    from runner.commands.bringing import fetch
+    from runner.commands.progress import shown
+    from runner.weights import links, marks, prove, pull
+
+    name, found = _here(what, model)
+    foreign = [path.resolve() for file, path in found if path == places.linked_path(file, name)]
+    if foreign and not yes:
+        click.echo("These files are another program's, and would be mended where they lie:")
+        for path in foreign:
+            click.echo(f"  {path}")
+        click.confirm("Go on?", abort=True, err=True)
+    with shown(paced=True) as tell:
+        proofs = prove.prove(found, tell, pull.mender())
+    for proof in proofs:
+        click.echo(_line(proof.file, sound=proof.sound, wrong=proof.wrong))
+    mended = sum(proof.fetched for proof in proofs)
+    anew = [proof.file for proof in proofs if not proof.sound]
+    if anew:
+        size = output.size(sum(file.bytes for file in anew))
+        click.echo(f"Fetched anew, as nothing is known of their pieces: {len(anew)}, {size}.")
+        for file in anew:
+            shelf.remove(shelf.removals([file], name))
+            marks.forget(file.sha256 or "")
+        fetch(anew, name)
+        links.gather([file for file, _ in found if file.role == "weights"], name)
+    click.echo(
+        f"All is sound; {output.size(mended)} were fetched to mend it."
+        if mended
+        else "All is sound."
+    )
+    return Exit.DONE
+
+
+def meant(what: str, model: str) -> tuple[str, tuple[ModelFile, ...]]:
+    """Return the files that a command is about, and the name they are kept under.
+
+    `what`: a quant, a model named by `hf:`, or nothing: all that the catalog has of a model.
+    """
+    if is_remote(what):
+        return NAMED, shelf.named(what)
+    known = models_toml.load()
+    of = known.model(model) if model else known.models[0]
+    return of.name, places.needs(of, of.quant(what)) if what else shelf.all_files(of)
+
+
+def _here(what: str, model: str) -> tuple[str, Found]:
+    """Return the files that are here; `Refused` where there is none."""
+    name, files = meant(what, model)
+    found = [(each.file, each.path) for each in shelf.look(files, name) if each.path]
+    if not found:
+        raise Refused(
+            f"Nothing of {what or 'the model'} is whole on this disk.",
+            why=f"It was looked for in {places.hub_cache()}.",
+            next="steprun models pull, or, if another program has it: steprun models adopt",
+        )
+    return name, found
+
+
+def _line(file: ModelFile, *, sound: bool, wrong: tuple[int, ...]) -> str:
+    state = click.style("sound", fg="green") if sound else click.style("WRONG", fg="red")
+    where = ", ".join(f"byte {at:,}" for at in wrong[:3])
+    more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+    was = f"  (was wrong from {where}{more} on)" if wrong else ""
+    return f"{state}  {file.path}{was}"

@@ -1,0 +1,217 @@
+"""What a repository of the hub holds at a revision: its commit, and its GGUF files with sha256.
+
+One question is answered with all of it, so that no commit can come in between. `huggingface_hub`
+asks the same and would wait for the answer for ever, however long it is (2.4: `HfApi.model_info`
+sets no time limit); a mirror is not trusted so far. Nothing is fetched.
+"""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote
+
+import httpx2
+from huggingface_hub import constants
+
+from runner import shards, web
+from runner.catalog import ModelFile
+from runner.endpoint import Endpoint
+from runner.errors import BadFile, Refused, SteprunError
+from runner.stream import Again, Odd, Patience, Status, failed
+from runner.weights.address import endpoint
+from runner.weights.hub import Hub, refusal
+
+MOST_FILES: Final = 10_000
+MOST_BYTES: Final = 16 << 20  # a file takes about 300 of them
+MOST_SIZE: Final = 1 << 50  # of one file
+TOTAL_S: Final = 60.0  # for one answer, whole
+PATIENCE: Final = Patience(tries=3)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A GGUF file: its path, its bytes, and its sha256, which the hub knows of large files only."""
+
+    path: str
+    bytes: int
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The GGUF files of a repository at a commit. `skipped`: those with unusable names or sizes."""
+
+    repo: str
+    commit: str
+    files: tuple[Listed, ...]
+    skipped: int = 0
+
+    @property
+    def by_path(self) -> Mapping[str, Listed]:
+        """Its files by their paths."""
+        return {file.path: file for file in self.files}
+
+
+def fetch(repo: str, revision: str = "main", patience: Patience = PATIENCE) -> Listing:
+    """Ask the hub for the files of a repository at a branch, a tag or a commit.
+
+    Raises Refused (offline mode, no leave, no such repository), BadFile (no answer of a hub) or
+    SteprunError (no such revision, no network, a server in trouble).
+    """
+    if constants.is_offline_mode():
+        raise Refused(
+            f"{web.shown(repo)} was not looked up",
+            why="HF_HUB_OFFLINE is set, which says to stay off the network.",
+            next="Unset it: unset HF_HUB_OFFLINE",
+        )
+    hub = Hub()
+    url = f"{endpoint()}/api/models/{quote(repo)}/revision/{quote(revision, safe='')}?blobs=true"
+    try:
+        data = _tried(url, hub, patience)
+    except Status as answer:
+        raise _refused(repo, revision, answer) from answer
+    except Again as error:
+        wait = f" It asks to wait for {error.pause_s:.0f} seconds." if error.pause_s else ""
+        raise SteprunError(
+            f"{web.shown(repo)} was not looked up",
+            why=f"{error}{wait}",
+            next="Check the network or the proxy (HTTPS_PROXY), and try again",
+        ) from error
+    except Odd as error:
+        raise _odd(repo, str(error)) from error
+    except web.NoHop as error:
+        raise Refused(
+            f"{web.shown(repo)} was not looked up",
+            why=str(error),
+            next="Use another mirror (HF_ENDPOINT)",
+        ) from error
+    return read(repo, data)
+
+
+def read(repo: str, data: bytes) -> Listing:
+    """Read the hub's answer; BadFile where it is none. Odd files in it are counted, not taken."""
+    try:
+        told = json.loads(data)
+        commit, siblings = told["sha"], told["siblings"]
+        sound = re.fullmatch(shards.COMMIT, commit) and isinstance(siblings, list)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        sound = None
+    if not sound:
+        raise _odd(repo, "What came is no list of a repository's files.")
+    if len(siblings) > MOST_FILES:
+        raise _odd(repo, f"It lists {len(siblings):,} files; the most is {MOST_FILES:,}.")
+    named = [each for each in siblings if _is_gguf(each)]
+    files = {file.path: file for each in named if (file := _listed(each))}
+    return Listing(repo, commit, tuple(files.values()), len(named) - len(files))
+
+
+def _is_gguf(entry: Any) -> bool:
+    name = entry.get("rfilename") if isinstance(entry, dict) else None
+    return isinstance(name, str) and name.lower().endswith(".gguf")
+
+
+def _listed(entry: dict[str, Any]) -> Listed | None:
+    path, size, lfs = entry["rfilename"], entry.get("size"), entry.get("lfs")
+    if not re.fullmatch(shards.PATH, path) or type(size) is not int or not 0 < size < MOST_SIZE:
+        return None
+    sha256 = lfs.get("sha256") if isinstance(lfs, dict) else None
+    sound = isinstance(sha256, str) and re.fullmatch(shards.SHA256, sha256)
+    return Listed(path, size, sha256 if sound else None)
+
+
+def must_be_provable(files: Sequence[ModelFile]) -> None:
+    """Raise Refused where the hub tells no sha256 of a file; BadFile where two are the same."""
+    bare = [file for file in files if file.sha256 is None]
+    if bare:
+        raise Refused(
+            f"{bare[0].name} cannot be proven",
+            why=f"{bare[0].repo} tells no sha256 of it, so nobody could say whether it came whole.",
+            next="Fetch it yourself, then: --model PATH",
+        )
+    if len({file.sha256 for file in files}) < len(files):
+        raise BadFile(
+            f"two files of {files[0].repo} are the same",
+            why="Parts of one model never are.",
+            next="Name another quant, or another repository",
+        )
+
+
+# --- asking
+
+
+def _tried(url: str, hub: Hub, patience: Patience) -> bytes:
+    tried = 0
+    while True:
+        try:
+            return asyncio.run(_within(url, hub, patience))
+        except Again as error:
+            tried += 1
+            if tried >= patience.tries or error.pause_s > patience.wait_s:
+                raise
+            time.sleep(max(error.pause_s, patience.pause_s * 2 ** (tried - 1)))
+
+
+async def _within(url: str, hub: Hub, patience: Patience) -> bytes:
+    try:
+        async with asyncio.timeout(TOTAL_S):
+            return await _asked(url, hub, patience)
+    except (TimeoutError, httpx2.TimeoutException) as error:
+        raise Again("No answer within the time it was given.") from error
+    except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSError) as error:
+        raise Again(failed(error)) from error
+
+
+async def _asked(url: str, hub: Hub, patience: Patience) -> bytes:
+    timeout = httpx2.Timeout(patience.stall_s, connect=patience.head_s)
+    async with web.client(timeout, local=Endpoint(url).local) as http:
+        for _ in range(web.HOPS + 1):
+            headers = {"Accept-Encoding": "identity", "User-Agent": web.AGENT, **hub.headers(url)}
+            async with http.stream("GET", url, headers=headers) as response:
+                status = response.status_code
+                if status == 200:
+                    return await _body(response)
+                if status not in web.REDIRECTS:  # a repository that was renamed has one
+                    raise _trouble(response)
+                url = web.next_hop(url, response.headers.get("location", ""))
+    raise Again(f"It redirects more than {web.HOPS} times.")
+
+
+async def _body(response: httpx2.Response) -> bytes:
+    body = bytearray()
+    async for data in response.aiter_raw():
+        body += data
+        if len(body) > MOST_BYTES:
+            raise Odd(f"It sends more than {MOST_BYTES >> 20} MiB.")
+    return bytes(body)
+
+
+def _trouble(response: httpx2.Response) -> Exception:
+    status = response.status_code
+    if status in {408, 425, 429} or status >= 500:
+        pause = web.whole(response.headers.get("retry-after", "")) or 0
+        asks = " and asks for a pause" if status == 429 else ""
+        return Again(f"The server answers with status {status}{asks}.", pause)
+    return Status(status, response.headers)
+
+
+def _refused(repo: str, revision: str, answer: Status) -> SteprunError:
+    if answer.status not in {404, 410}:
+        return refusal(repo, answer.status, answer.headers)
+    return SteprunError(
+        f"{web.shown(repo)} was not looked up",
+        why=f"There is no such repository there, or no {web.shown(revision)} in it"
+        f" (status {answer.status}).",
+        next="Check the name, and HF_ENDPOINT if it names a mirror",
+    )
+
+
+def _odd(repo: str, why: str) -> BadFile:
+    return BadFile(
+        f"{web.shown(repo)} has no list of files that can be read",
+        why=why,
+        next="A network may ask to sign in; else check HF_ENDPOINT, if it names a mirror",
+    )
