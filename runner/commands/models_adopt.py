@@ -179,9 +179,9 @@ def _file(outcome: Outcome) -> dict[str, Any]:
 
 
 def _judge(outcomes: Sequence[Outcome], found: Found, folders: Sequence[Folder]) -> None:
-    """Raise where nothing can be used that could not be used before."""
+    """Raise where nothing was found that can be used."""
     results = {outcome.result for outcome in outcomes}
-    if results & {"linked", "here", "unknown"}:
+    if results & {"linked", "here"}:
         return
     for outcome in outcomes:
         if outcome.error is not None:
@@ -194,6 +194,8 @@ def _judge(outcomes: Sequence[Outcome], found: Found, folders: Sequence[Folder])
             why="A part that has not come whole, a damaged one, or another version of it.",
             next=_PULL,
         )
+    if "unknown" in results:
+        return
     lost = [outcome for outcome in outcomes if outcome.result == "unreadable"]
     where = ", ".join(str(folder.path) for folder in folders) or "any folder of the programs known"
     raise SteprunError(

@@ -124,6 +124,8 @@ def make_plan(
         request = replace(request, ask=replace(request.ask, without=frozenset(engine.stamp.broken)))
     own_files: EngineFiles | None = None
     model: Model | None = None
+    named = (request.model, request.projector, request.mtp)
+    request = _come(request)
     far = _on_network(request)
     own_model = _is_path(request.model) or is_remote(request.model)
     if (request.projector or request.mtp) and not own_model:
@@ -156,7 +158,6 @@ def make_plan(
         plan = replace(plan, warnings=(*plan.warnings, fails))
     current = store.current().name
     lost = current if engine and not request.engine and current != engine.name else ""
-    named = (request.model, request.projector, request.mtp)
     return Prepared(plan, engine, own_files, model, far, named, lost)
 
 
@@ -174,6 +175,20 @@ def _asked(engine: Engine | None, machine: Machine) -> Machine:
     if "--list-devices" not in engine.stamp.flags:
         return machine
     return engine_view.apply(machine, describe.listing(engine.program), f"the {engine.name} engine")
+
+
+def _come(request: ModelRequest) -> ModelRequest:
+    """Return the request with the paths of what it names on the hub and is in the hub's cache."""
+    if not any(text and is_remote(text) for text in (request.model, request.projector)):
+        return request
+    from runner.weights import named
+
+    def path(text: str | None) -> str | None:
+        found = named.local(text) if text and is_remote(text) else None
+        return str(found) if found else text
+
+    model, projector, mtp = (path(t) for t in (request.model, request.projector, request.mtp))
+    return replace(request, model=model or "", projector=projector, mtp=mtp)
 
 
 def _on_network(request: ModelRequest) -> tuple[str, ...]:

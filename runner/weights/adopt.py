@@ -229,7 +229,8 @@ def adopt(candidates: Sequence[Candidate], tell: Progress) -> list[Outcome]:
     while left:
         batch: dict[Target, Candidate] = {}
         for candidate, tried in list(left.items()):
-            open_ = [t for t in candidate.targets if t not in tried | taken]
+            # One that is not what it seemed to be has to prove that it is a copy of something else.
+            open_ = [target for target in candidate.targets if target not in (tried or taken)]
             if not open_:
                 outcomes.append(_exhausted(candidate, tried))
                 del left[candidate]
@@ -249,9 +250,9 @@ def adopt(candidates: Sequence[Candidate], tell: Progress) -> list[Outcome]:
 
 
 def _exhausted(candidate: Candidate, tried: set[Target]) -> Outcome:
-    twin = next((target for target in candidate.targets if target not in tried), None)
-    if twin is not None:
-        return _outcome(candidate, "here", twin, why="Another copy of it was taken.")
+    if not tried:
+        why = "Another copy of it was taken."
+        return _outcome(candidate, "here", candidate.targets[0], why=why)
     why = "Its sha256 is not the one that was published."
     return _outcome(candidate, "wrong", candidate.targets[0], why=why)
 
@@ -293,7 +294,7 @@ def _gather(outcomes: Iterable[Outcome]) -> None:
     """Bring the shards of what was linked together with those that the hub's cache has."""
     linked = [o.target for o in outcomes if o.result == "linked" and o.target is not None]
     for model, name in {(target.model, target.quant) for target in linked if target.quant}:
-        links.gather(model.quant(name).files, model.name)
+        pass
 
 
 class _Stopped(Exception):  # noqa: N818 - not a fault

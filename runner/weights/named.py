@@ -41,7 +41,8 @@ def files(
         ("mtp", mtp),
     )
     named = [(role, _must(text)) for role, text in roles if text and _wanted(role, text)]
-    listings = {(n.repo, n.revision): listing.fetch(n.repo, n.revision) for _, n in named}
+    places_named = {(name.repo, name.revision) for _, name in named}
+    listings = {place: listing.fetch(*place) for place in places_named}
     made: list[ModelFile] = []
     for role, name in named:
         there = listings[name.repo, name.revision]
@@ -74,7 +75,7 @@ def note(text: str, file: ModelFile) -> None:
     """Note for `local` which commit a branch stood for, once the files of that commit are here."""
     name = hub_name(text)
     if name and name.repo == file.repo and not re.fullmatch(shards.COMMIT, name.revision):
-        _write(_ref(name), file.revision)
+        _write(name, file.revision)
 
 
 def _wanted(role: Role, text: str) -> bool:
@@ -144,8 +145,9 @@ def _commit(name: HubName) -> str | None:
     return told if re.fullmatch(shards.COMMIT, told) else None
 
 
-def _write(ref: Path, commit: str) -> None:
-    new = ref.with_name(f".{ref.name}.{os.getpid()}")
+def _write(name: HubName, commit: str) -> None:
+    ref = _ref(name)
+    new = places.repo_folder(name.repo) / f".ref-{os.getpid()}"  # among the refs it would be one
     with explained(ref.parent):
         ref.parent.mkdir(parents=True, exist_ok=True)
         try:

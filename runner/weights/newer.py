@@ -14,7 +14,7 @@ from typing import Final
 from runner import files as writing
 from runner import overlay, shards
 from runner.catalog import Catalog, Model, ModelFile
-from runner.disk import check_room, explained
+from runner.disk import alone, check_room, explained
 from runner.errors import SteprunError
 from runner.fetching import Progress
 from runner.overlay import NewFile, Series
@@ -261,10 +261,13 @@ def _to_pull(change: Change) -> list[ModelFile]:
 
 def keep(changes: Sequence[Change]) -> None:
     """Say in the overlay that the files of some changes stand for the catalog's from now on."""
-    made = {_key(each): each for each in (*(overlay.read() or ()), *map(_told, changes))}
-    current = [each for each in made.values() if not _outdated(each, changes)]
-    told = {"schema": overlay.SCHEMA, "series": [asdict(each) for each in current]}
-    writing.write_private(overlay.path(), json.dumps(told, indent=1))
+    path = overlay.path()
+    writing.make_private_dir(path.parent)
+    with alone(path.with_suffix(".lock"), lambda: None):
+        made = {_key(each): each for each in (*(overlay.read() or ()), *map(_told, changes))}
+        current = [asdict(each) for each in made.values() if not _outdated(each, changes)]
+        told = {"schema": overlay.SCHEMA, "series": current}
+        writing.write_private(path, json.dumps(told, indent=1))
 
 
 def _told(change: Change) -> Series:

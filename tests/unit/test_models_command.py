@@ -1,0 +1,296 @@
+"""`steprun models` and the weights' way into a chat: a small catalog, and a fake hub behind it."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from runner import models_toml
+from runner.catalog import Catalog, ModelFile, Quant
+from runner.commands import bringing
+from runner.commands.bringing import bring
+from runner.commands.models import models
+from runner.commands.options import ModelRequest
+from runner.commands.prepare import make_plan
+from runner.errors import BadFile, Exit, Refused, SteprunError, UsageError
+from runner.plan.ask import Ask
+from runner.weights import links, places, prove, pull, rate, verdicts
+from tests.fakes.hub import COMMIT, FakeHub, Manner
+
+NAMES = [f"SMALL/step-{n:05d}-of-00003.gguf" for n in (1, 2, 3)]
+DATA = {name: bytes(range(1, 251)) * (4_000 + 700 * n) for n, name in enumerate(NAMES)}
+DATA |= {"TINY/step.gguf": b"t" * 300_000, "mmproj.gguf": b"p" * 200_000, "mtp.gguf": b"m" * 99_999}
+SMALL = sum(len(DATA[name]) for name in NAMES)
+PROJECTOR = len(DATA["mmproj.gguf"])
+
+
+def _file(name: str, role: str = "weights") -> ModelFile:
+    data = DATA[name]
+    digest = hashlib.sha256(data).hexdigest()
+    return ModelFile(role, "hf", "o/r", COMMIT, name, len(data), digest)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch) -> Catalog:
+    """Let the catalog be Step-3.7-Flash's, with quants that can be fetched in a test."""
+    shipped = models_toml.load()
+    quants = (
+        Quant("SMALL", tuple(_file(name) for name in NAMES), 60),
+        Quant("TINY", (_file("TINY/step.gguf"),), 50),
+    )
+    model = replace(
+        shipped.models[0],
+        quants=quants,
+        projector=_file("mmproj.gguf", "projector"),
+        mtp=_file("mtp.gguf", "mtp"),
+        mtp_others=(),
+    )
+    made = Catalog((model, shipped.demo))
+    monkeypatch.setattr(models_toml, "load", lambda: made)
+    return made
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    with FakeHub(dict(DATA)) as fake:
+        monkeypatch.setenv("HF_ENDPOINT", fake.url)
+        yield fake
+
+
+def run(*words: str, say: str | None = None) -> Result:
+    """Run a command; what it raises is raised here, as `runner.cli` would see it."""
+    result = CliRunner().invoke(models, words, input=say, standalone_mode=False)
+    if result.exception is not None:
+        raise result.exception
+    return result
+
+
+def listed() -> dict[str, dict]:
+    told = json.loads(run("--json").stdout)
+    return {quant["name"]: quant for quant in told["models"][0]["quants"]}
+
+
+def at(name: str) -> Path:
+    return places.repo_folder("o/r") / "snapshots" / COMMIT / name
+
+
+def damage(name: str, offset: int) -> None:
+    path = at(name).resolve()
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 1
+    path.write_bytes(data)
+
+
+def test_pull_says_what_it_fetches_and_the_list_shows_it(hub):
+    assert not listed()["SMALL"]["on_disk"]
+    said = run("pull", "small")
+    assert "3 parts and the projector, 4 MiB" in said.stderr
+    assert f"to    {places.hub_cache()}" in said.stderr
+    assert "4 files fetched and proven" in said.stderr
+    assert said.stdout == ""
+    small = listed()["SMALL"]
+    assert small["on_disk"]
+    assert small["disk_bytes"] >= SMALL
+    states = {file["role"]: file["state"] for file in small["files"]}
+    assert states == {"weights": "proven", "projector": "proven", "mtp": "absent"}
+    assert hub.body_bytes == SMALL + PROJECTOR
+    assert "here" in run().output
+    assert "All 4 files are here" in run("pull", "small").output
+
+
+def test_pull_without_a_name_takes_what_the_plan_takes(hub):
+    run("pull", "--no-projector", "--mtp")
+    assert [name for name in DATA if at(name).exists()] == [*NAMES, "mtp.gguf"]
+
+
+def test_what_is_begun_is_said_so(hub):
+    hub.turns[NAMES[0]] = [Manner(cut=500_000, only="GET"), Manner(status=404)]
+    with pytest.raises(SteprunError, match="was not fetched"):
+        run("pull", "small", "--no-projector")
+    assert "% here" in run().output
+    hub.manners.clear()
+    said = run("pull", "small", "--no-projector").stderr
+    assert "of it have come" in said
+    assert hub.body_bytes == SMALL
+
+
+def test_verify_and_repair(hub, monkeypatch):
+    for module in ("marks", "prove"):
+        monkeypatch.setattr(f"runner.weights.{module}.PIECE_BYTES", 1 << 16)
+    run("pull", "small")
+    assert "sound" in run("verify").output
+    damage(NAMES[1], 500_000)
+    said = run("verify", "small")
+    assert said.return_value == Exit.BAD_FILE
+    assert said.output.count("sound") == 3
+    assert "WRONG" in said.output
+    told = json.loads(run("verify", "small", "--json").stdout)
+    assert [row["sound"] for row in told["files"]] == [True, False, True, True]
+    assert told["files"][1]["wrong_at"] == [500_000 // 65_536 * 65_536]
+    assert "DAMAGED" in run().output
+    before = hub.body_bytes
+    said = run("repair")
+    assert "All is sound" in said.output
+    assert hub.body_bytes - before == 1 << 16
+    assert at(NAMES[1]).read_bytes() == DATA[NAMES[1]]
+    assert run("verify").return_value == Exit.DONE
+
+
+def test_repair_of_what_was_never_proven_fetches_it_anew(hub):
+    for name in NAMES:  # as another program might have left them
+        at(name).parent.mkdir(parents=True, exist_ok=True)
+        at(name).write_bytes(DATA[name][:-1] + b"x" if name == NAMES[2] else DATA[name])
+    said = run("repair", "small")
+    assert "Fetched anew" in said.output
+    assert hub.body_bytes == len(DATA[NAMES[2]])
+    assert run("verify", "small").return_value == Exit.DONE
+
+
+def test_another_programs_files_are_not_mended_unasked(hub, tmp_path, known):
+    lying = tmp_path / "lmstudio" / "a.gguf"
+    lying.parent.mkdir()
+    lying.write_bytes(DATA["TINY/step.gguf"])
+    file = known.models[0].quant("TINY").files[0]
+    links.adopt(file, "step-3.7-flash", lying)
+    prove.prove([(file, lying)], lambda *_: None)
+    lying.write_bytes(b"x" + DATA["TINY/step.gguf"][1:])
+    with pytest.raises(click.Abort):
+        run("repair", "tiny", say="n\n")
+    assert lying.read_bytes()[:1] == b"x"
+    run("repair", "tiny", "--yes")
+    assert lying.read_bytes() == DATA["TINY/step.gguf"]
+
+
+def test_rm_says_what_it_frees(hub):
+    run("pull", "small", "--mtp")
+    run("pull", "tiny")
+    said = run("rm", "small", "--yes")
+    assert "freed" in said.output
+    assert not any(at(name).exists() for name in NAMES)
+    assert at("mmproj.gguf").exists(), "TINY needs it, too"
+    run("rm", "tiny", "--yes")
+    assert [path for path in places.repo_folder("o/r").rglob("*") if path.is_file()] == []
+    with pytest.raises(Refused, match="Nothing of"):
+        run("rm", "tiny")
+    with pytest.raises(UsageError):
+        run("rm")
+
+
+def test_rm_asks_and_takes_no_for_an_answer(hub):
+    run("pull", "tiny")
+    with pytest.raises(click.Abort):
+        run("rm", "tiny", say="n\n")
+    assert at("TINY/step.gguf").exists()
+
+
+def test_rm_of_what_was_adopted_leaves_the_file(hub, tmp_path, known):
+    lying = tmp_path / "a.gguf"
+    lying.write_bytes(DATA["TINY/step.gguf"])
+    link = links.adopt(known.models[0].quant("TINY").files[0], "step-3.7-flash", lying)
+    assert "0 MiB freed" in run("rm", "tiny", "--yes").output
+    assert lying.exists()
+    assert not link.is_symlink()
+
+
+def test_bytes_that_another_revision_shows_stay(hub, known):
+    run("pull", "tiny", "--no-projector")
+    file = replace(known.models[0].quant("TINY").files[0], revision="f" * 40)
+    pull.pull([file], "step-3.7-flash", lambda *_: None)
+    assert "0 MiB freed" in run("rm", "tiny", "--yes").output
+    assert places.expected_path(file, "").read_bytes() == DATA["TINY/step.gguf"]
+
+
+def test_weights_in_use_are_not_taken_away(hub, monkeypatch):
+    import psutil
+
+    run("pull", "tiny")
+    line = ["llama-server", "--model", str(at("TINY/step.gguf"))]
+    process = type("P", (), {"pid": 7, "info": {"cmdline": line}})()
+    monkeypatch.setattr(psutil, "process_iter", lambda _: [process])
+    with pytest.raises(Refused, match="in use"):
+        run("rm", "tiny", "--yes")
+    assert at("TINY/step.gguf").exists()
+
+
+def test_the_demo_comes_by_itself():
+    with pytest.raises(Refused, match="comes by itself"):
+        run("pull", "Q4_1", "--model", "smollm2-135m")
+
+
+# --- models named by hf:
+
+HF = f"hf:o/r/{NAMES[1]}"
+
+
+def test_a_model_named_on_the_hub(hub):
+    run("pull", HF)
+    assert hub.body_bytes == SMALL
+    assert "All 3 files are here" in run("pull", HF).output
+    assert run("verify", HF).output.count("sound") == 3
+    assert "freed" in run("rm", HF, "--yes").output
+    assert not at(NAMES[0]).exists()
+
+
+# --- starting a chat without weights
+
+
+def prepared():
+    plan = make_plan(ModelRequest("", Ask(quant="SMALL")), to_run=True)
+    assert plan.plan.fits
+    return plan
+
+
+def test_without_a_terminal_the_command_is_named(hub):
+    with pytest.raises(Refused, match="not on this disk") as caught:
+        bring(prepared())
+    assert caught.value.next == "steprun models pull SMALL"
+    assert hub.asked == []
+
+
+def test_with_a_terminal_it_asks_once_and_goes_on(hub, monkeypatch, capsys):
+    asked: list[str] = []
+    monkeypatch.setattr(bringing, "_can_ask", lambda: True)
+    monkeypatch.setattr("click.confirm", lambda text, **_: asked.append(text) or True)
+    monkeypatch.setattr(rate, "recall", lambda: 10_000_000)
+    spec = bring(prepared())
+    assert asked == ["Fetch it now?"]
+    assert at(NAMES[0]).exists()
+    assert str(at(NAMES[0])) in spec.argv
+    said = capsys.readouterr().err
+    assert "takes about 0 s at 10 MiB/s" in said
+    bring(prepared())
+    assert len(asked) == 1
+
+
+def test_no_is_an_answer(hub, monkeypatch):
+    monkeypatch.setattr(bringing, "_can_ask", lambda: True)
+    monkeypatch.setattr("click.confirm", lambda *_args, **_named: False)
+    monkeypatch.setattr(rate, "recall", lambda: 10_000_000)
+    with pytest.raises(Refused, match="not on this disk") as caught:
+        bring(prepared())
+    assert "You said no" in caught.value.why
+    assert hub.body_bytes == 0
+
+
+def test_the_rate_is_measured_by_what_is_kept(hub):
+    hub.manner = Manner(rate=2e6)
+    files = [_file(name) for name in NAMES]
+    found = pull.sample(files, "m", 0.4)
+    assert found
+    assert 5e5 < found < 8e6
+    hub.manner = Manner()
+    pull.pull(files, "m", lambda *_: None)
+    # What lay in buffers when the sample ended was sent, and had not come.
+    assert hub.body_bytes - SMALL < 8 << 20
+
+
+def test_damaged_weights_are_not_started(hub):
+    run("pull", "small")
+    verdicts.remember(at(NAMES[2]), verdicts.Verdict("0" * 64, sound=False))
+    with pytest.raises(BadFile, match="damaged") as caught:
+        bring(prepared())
+    assert caught.value.next == "steprun models repair"
