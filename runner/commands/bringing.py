@@ -54,9 +54,7 @@ def fetch(files: Sequence[ModelFile], model: str) -> None:
         with shown(paced=True) as tell:
             done = pull.pull(files, model, tell)
     except KeyboardInterrupt:
-        click.echo(
-            "Stopped. What has come is kept, and the same command goes on from there.", err=True
-        )
+        click.echo("Stopped. What came is kept; the same command goes on from there.", err=True)
         raise
     again = f"; {done.resumed} of them begun before" if done.resumed else ""
     click.echo(

@@ -294,7 +294,7 @@ def _gather(outcomes: Iterable[Outcome]) -> None:
     """Bring the shards of what was linked together with those that the hub's cache has."""
     linked = [o.target for o in outcomes if o.result == "linked" and o.target is not None]
     for model, name in {(target.model, target.quant) for target in linked if target.quant}:
-        pass
+        links.gather(model.quant(name).files, model.name)
 
 
 class _Stopped(Exception):  # noqa: N818 - not a fault

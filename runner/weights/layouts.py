@@ -194,7 +194,7 @@ class Walk:
         identity = (found.st_dev, found.st_ino)
         if identity in self._entered:
             return []
-        if depth > MOST_DEEP or self.entries >= MOST_ENTRIES:
+        if self.entries >= MOST_ENTRIES:
             self.cut = True
             return []
         self._entered.add(identity)

@@ -394,7 +394,7 @@ def test_a_quant_that_is_not_here_comes_when_it_is_named(hub):
     with pytest.raises(Refused, match="nothing to bring up to date"):
         run(update, "--yes")
     run(update, "Q8", "--yes")
-    assert at(quant("Q8").files[0])
+    assert at(quant("Q8").files[0]).stat().st_size == 12_000
     assert quant("IQ4").files[0].revision == OLD
     with pytest.raises(UsageError, match="no quant"):
         run(update, "Q9", "--yes")
