@@ -193,7 +193,7 @@ class Fetch:
         if self.have + len(data) > (self.size or 0):
             raise Odd(f"It has more than the {self.size:,} bytes promised.")
         # Zeros become a hole, which takes no room: files of them are how 105 GB are rehearsed.
-        if data and not data[-1] and not data[0] and not data.strip(b"\0"):
+        if data and not data[-1] and not data[0] and data == bytes(len(data)):
             file.seek(len(data), os.SEEK_CUR)
         else:
             view = memoryview(data)

@@ -16,7 +16,7 @@ from runner.errors import BadFile, Refused
 from runner.plan.launch import EngineFiles, LaunchSpec
 from runner.weights import places, verdicts
 
-NAMES: dict[Role, str] = {"weights": "part", "projector": "projector", "mtp": "draft heads' file"}
+NAMES: dict[Role, str] = {"weights": "model", "projector": "projector", "mtp": "draft heads"}
 
 
 def bring(prepared: Prepared) -> LaunchSpec:
@@ -185,8 +185,7 @@ def _parts(files: Sequence[ModelFile]) -> str:
     for role, name in NAMES.items():
         count = sum(file.role == role for file in files)
         if count:
-            several = f"{count} {name}s" if count > 1 else f"1 {name}"
-            said.append(several if role == "weights" else f"the {name}")
+            said.append(f"{count} parts" if count > 1 else f"the {name}")
     return " and ".join((", ".join(said[:-1]), said[-1])) if len(said) > 1 else said[0]
 
 

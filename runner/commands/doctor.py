@@ -21,7 +21,8 @@ from runner.machine.probe import detect
 from runner.plan.ask import Ask
 from runner.plan.choose import Plan, choose
 from runner.plan.subject import from_model
-from runner.weights import places
+from runner.weights import places, shelf
+from runner.weights.shelf import State
 from runner.wrap import wrapped
 
 ENGINE_S = 20.0  # loading 100 MB of native code from a cold disk takes a few seconds
@@ -121,16 +122,28 @@ def _plan(facts: Facts) -> Finding:
 def _weights(facts: Facts) -> Finding:
     model = models_toml.load().models[0]
     quant = model.quant(facts.plan.variant.name)
-    missing = [place.file for place in places.find(model, quant, mtp=False) if place.path is None]
-    if not missing:
-        return Finding("weights", "ok", f"{model.title} {quant.name} is on this disk")
-    size = output.size(sum(file.bytes for file in missing))
-    return Finding(
-        "weights",
-        "warn",
-        f"{len(missing)} files of {quant.name} are not here ({size})",
-        "steprun models",
-    )
+    kept = shelf.look(places.needs(model, quant, mtp=False), model.name)
+    states = {each.state for each in kept}
+    if State.WRONG in states:
+        return Finding("weights", "bad", f"{quant.name} is damaged", "steprun models repair")
+    missing = [each.file for each in kept if each.path is None]
+    if missing:
+        size = output.size(sum(file.bytes for file in missing))
+        return Finding(
+            "weights",
+            "warn",
+            f"{len(missing)} files of {quant.name} are not here ({size})",
+            f"steprun models pull {quant.name}, or if another program has them: "
+            "steprun models adopt",
+        )
+    if State.HERE in states:
+        return Finding(
+            "weights",
+            "warn",
+            f"{quant.name} is here, and was never proven",
+            f"steprun models verify {quant.name}",
+        )
+    return Finding("weights", "ok", f"{model.title} {quant.name} is here, and proven")
 
 
 def _folders(_: Facts) -> Finding:
@@ -143,12 +156,19 @@ def _folders(_: Facts) -> Finding:
     return Finding("folders", "ok", f"state in {paths.state_dir()}")
 
 
-def _disk(_: Facts) -> Finding:
+def _disk(facts: Facts) -> Finding:
     cache: Path = places.hub_cache()
     there = next(p for p in (cache, *cache.parents) if p.exists())
-    return Finding(
-        "disk", "ok", f"{output.size(shutil.disk_usage(there).free)} free for weights in {cache}"
-    )
+    free = shutil.disk_usage(there).free
+    model = models_toml.load().models[0]
+    quant = model.quant(facts.plan.variant.name)
+    kept = shelf.look(places.needs(model, quant, mtp=False), model.name)
+    need = sum(each.file.bytes - each.bytes for each in kept if each.path is None)
+    says = f"{output.size(free)} free for weights in {cache}"
+    if need > free:
+        lack = f"{says}; {quant.name} needs {output.size(need)} more"
+        return Finding("disk", "warn", lack, "Free some, or name another disk: HF_HOME=DIR")
+    return Finding("disk", "ok", says)
 
 
 def _embedded(_: Facts) -> Finding:

@@ -181,7 +181,9 @@ class _Judge:
             why = "Nobody published a hash of it that steprun knows."
             return Outcome(path, size, "unknown", model=model, why=why)
         if named:
-            why = f"It has {size:,} bytes; the published file has {named.file.bytes:,}."
+            whole = named.file.bytes
+            why = f"It has {size:,} bytes; the published file has {whole:,}."
+            why = "Its header is that of something else." if size == whole else why
             return Outcome(path, size, "wrong", named, why=why)
         return None
 

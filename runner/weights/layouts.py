@@ -155,7 +155,7 @@ def _moved_to(moved: Moved) -> Path | None:
             text = stream.read(_SETTINGS_LIMIT).decode("utf-8-sig")
         named = json.loads(text)[moved.key] if moved.key else text.strip().split("\n")[0].strip()
         return _expanded(f"{named}/{moved.inside}") if isinstance(named, str) and named else None
-    except (OSError, ValueError, LookupError, TypeError, KeyError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None  # another program's file: it may hold anything
 
 
@@ -194,7 +194,7 @@ class Walk:
         identity = (found.st_dev, found.st_ino)
         if identity in self._entered:
             return []
-        if depth > MOST_DEEP or self.entries >= MOST_ENTRIES:
+        if depth > MOST_DEEP:
             self.cut = True
             return []
         self._entered.add(identity)

@@ -19,7 +19,7 @@ from runner.errors import SteprunError
 from runner.fetching import Progress
 from runner.overlay import NewFile, Series
 from runner.weights import links, places, pull, verdicts
-from runner.weights.listing import Listed, Listing, must_be_provable
+from runner.weights.listing import Listed, Listing
 
 BRANCH: Final = "main"
 
@@ -145,7 +145,7 @@ def compare(mine: Held, there: Listing) -> Change:
     if found and (len(found) == 1 or mine.quant):  # what is no quant cannot become several files
         return Change(mine, state, tuple(_file(old[0], there, now) for now in found))
     stem = _stem(old[0].path)
-    begun = any(_stem(file.path) == stem for file in there.files)
+    begun = mine.quant and any(_stem(file.path) == stem for file in there.files)
     return Change(mine, State.PARTIAL if begun else State.GONE)
 
 
@@ -209,10 +209,9 @@ def to_fetch(changes: Sequence[Change]) -> int:
 def take(changes: Sequence[Change], tell: Progress) -> None:
     """Bring the files of some changes, and take them into use once all are whole and proven.
 
-    Raises what `pull` raises; then the files in use are those from before, and what came is kept.
+    They all have a sha256 (`listing.must_be_provable`). Raises what `pull` raises; then the files
+    in use are those from before, and what came is kept.
     """
-    for change in changes:
-        must_be_provable(change.files)
     folder = places.hub_cache()
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,11 +44,14 @@ def silent(_doing: str, _done: int, _whole: int) -> None:
 # --- a small catalog, and its files as their makers write them
 
 
-def write(path: Path, arch: str, tensors: list[str], *, seed: int, parts: int = 0) -> None:
+def write(
+    path: Path, arch: str, tensors: list[str], *, seed: int, parts: int = 0, heads: int = 0
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = gguf.GGUFWriter(path, arch, split_max_tensors=parts)
     writer.add_type("model" if arch == "step35" else "mmproj")
-    writer.add_block_count(2)
+    writer.add_block_count(2 + heads)
+    writer.add_nextn_predict_layers(heads)
     writer.add_context_length(4096)
     writer.add_embedding_length(64)
     writer.add_feed_forward_length(128)
@@ -149,6 +153,8 @@ def state(folder: Path) -> list[tuple[str, int, int, int, int]]:
 
 def test_all_of_a_disk_is_linked_and_nothing_copied(model, disk, home):
     before = state(disk)
+    numbers = [{target.part for target in c.targets} for c in look(model, disk).candidates]
+    assert all(len(number) == 1 for number in numbers)  # sizes leave it open, headers do not
     assert results(take(model, disk)) == whole(model)
     assert state(disk) == before
     for target in adopt.targets([model]):
@@ -164,8 +170,9 @@ def test_all_of_a_disk_is_linked_and_nothing_copied(model, disk, home):
     assert [part.shards.number for part in parts if part.shards] == [1, 2, 3]
 
 
-def test_a_second_time_nothing_is_read(model, disk, monkeypatch):
+def test_a_second_time_nothing_is_read(model, disk, home, monkeypatch):
     take(model, disk)
+    (home / "state/verdicts.json").unlink()
     monkeypatch.setattr(prove, "prove", lambda *_: pytest.fail("read again"))
     again = take(model, disk)
     assert set(results(again).values()) == {"here"}
@@ -184,10 +191,8 @@ def test_a_shard_of_another_quant_under_the_right_name(model, disk):
     kept = two.read_bytes()
     one.replace(two)
     outcomes = take(model, disk)
-    by_path = {o.path: o for o in outcomes}
-    assert by_path[two].result == "linked"
-    assert by_path[two].target
-    assert by_path[two].target.file.path == "A/step-A-00002-of-00003.gguf"
+    (found,) = [o for o in outcomes if o.path == two]
+    assert results([found]) == {"A/step-A-00002-of-00003.gguf": "linked"}
     assert "B/step-B-00002-of-00003.gguf" not in results(outcomes)
     one.write_bytes(kept)
     assert results(take(model, disk))["B/step-B-00002-of-00003.gguf"] == "linked"
@@ -233,12 +238,43 @@ def test_a_damaged_copy_does_not_hide_a_good_one(model, disk):
     assert by_path[disk / "copy/good.gguf"] == "linked"
 
 
+def watch(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return a list that all files get into which are read from now on."""
+    read: list[Path] = []
+    real = prove.prove
+
+    def watched(found, tell):
+        read.extend(path for _, path in found)
+        return real(found, tell)
+
+    monkeypatch.setattr(prove, "prove", watched)
+    return read
+
+
+def test_a_copy_under_another_quants_name_is_no_damage(model, disk):
+    one, two = (disk / f"{q}/step-{q}-00002-of-00003.gguf" for q in "AB")
+    copy = disk / "copy" / one.name
+    copy.parent.mkdir()
+    shutil.copy(two, copy)
+    one.unlink()
+    outcomes = take(model, disk)
+    (found,) = [o for o in outcomes if o.path == copy]
+    assert results([found]) == {"B/step-B-00002-of-00003.gguf": "here"}
+
+
+def test_something_else_of_the_right_size(model, disk):
+    path = disk / model.projector.path
+    path.write_bytes(path.read_bytes().replace(b"clip", b"blip"))
+    (found,) = [o for o in take(model, disk) if o.path == path]
+    assert (found.result, found.why) == ("wrong", "Its header is that of something else.")
+    path.rename(disk / "blip.gguf")
+    assert disk / "blip.gguf" not in {o.path for o in take(model, disk)}
+
+
 def test_a_spare_copy_is_not_read(model, disk, monkeypatch):
     path = model.projector.path
     shutil.copy(disk / path, disk / "spare.gguf")
-    read = []
-    real = prove.prove
-    monkeypatch.setattr(prove, "prove", lambda f, t: [read.append(f[0][1]), real(f, t)][1])
+    read = watch(monkeypatch)
     by_path = {o.path: o.result for o in take(model, disk)}
     assert by_path[disk / "spare.gguf"] == "here"
     assert disk / "spare.gguf" not in read
@@ -265,11 +301,13 @@ def test_a_part_that_has_not_come_whole(model, disk):
 def test_files_of_other_quanters(model, disk, user):
     shutil.rmtree(disk)
     write(disk / "theirs.gguf", "step35", TRUNK[:3], seed=9)
+    write(disk / "inside.gguf", "step35", [*TRUNK[:3], "blk.2.nextn.a"], seed=9, heads=1)
     write(disk / "other.gguf", "llama", TRUNK[:3], seed=9)
     write(disk / "split.gguf", "step35", TRUNK, seed=8, parts=3)
     (disk / "notes.gguf").write_text("not a model")
     outcomes = take(model, disk)
-    assert results(outcomes) == {"theirs.gguf": "unknown", "split-00001-of-00002.gguf": "unknown"}
+    names = ("theirs.gguf", "inside.gguf", "split-00001-of-00002.gguf")
+    assert results(outcomes) == dict.fromkeys(names, "unknown")
     assert {o.model for o in outcomes} == {"step"}
     demo = replace(model, demo=True, quants=(), projector=None, mtp=None)
     assert take(demo, disk) == []
@@ -372,12 +410,19 @@ def test_variables_move_them(user, tmp_path, monkeypatch, *, variable, inside, p
     assert layouts.folders() == []
 
 
+def test_a_folder_with_two_names_is_one(user, monkeypatch):
+    (user / ".cache/huggingface/hub").mkdir(parents=True)
+    (user / "elsewhere").symlink_to(user / ".cache/huggingface")
+    monkeypatch.setenv("HF_HOME", str(user / "elsewhere"))
+    assert [folder.path for folder in layouts.folders()] == [user / "elsewhere/hub"]
+
+
 def test_settings_move_them(user, tmp_path):
     here, there, jan = (tmp_path / name for name in ("models", "studio", "jan"))
     for folder in (here, there / "models", jan / "llamacpp/models", user / ".lmstudio"):
         folder.mkdir(parents=True)
     settings = user / ".lmstudio/settings.json"
-    settings.write_text(json.dumps({"downloadsFolder": str(here)}))
+    settings.write_text(json.dumps({"downloadsFolder": str(here)}), "utf-8-sig")
     assert layouts.folders() == [Folder("LM Studio", here)]
     (user / ".lmstudio-home-pointer").write_text(f"{there}\n")
     ours = user / ".local/share/Jan/settings.json"
@@ -445,6 +490,14 @@ def test_parts_from_everywhere_are_one_series(model, published, disk, adopted):
     assert [part.shards.number for part in parts if part.shards] == [1, 2, 3]
 
 
+def test_the_last_part_makes_a_series_at_once(model, published, disk):
+    files = model.quants[0].files
+    for file in files[:2]:
+        settle_in_hub(published, file)
+    take(model, disk / files[2].path)
+    assert len(header.read_split(places.first(files, model.name))) == 3
+
+
 def test_what_the_other_program_deletes_is_missing_again(model, disk):
     files = model.quants[0].files
     take(model, disk)
@@ -498,7 +551,17 @@ def test_files_and_folders_closed_to_us(model, disk):
 def test_what_is_no_regular_file_is_not_opened(model, disk):
     os.mkfifo(disk / "pipe.gguf")
     (disk / "zero.gguf").symlink_to("/dev/zero")
+    names = {path.name for path, _ in layouts.Walk().files(disk)}
+    assert names.isdisjoint({"pipe.gguf", "zero.gguf"})
     assert results(take(model, disk)) == whole(model)
+
+
+def test_data_sets_in_the_hubs_cache_are_passed_by(model, published, user):
+    hub(published, places.hub_cache())
+    place(published, places.hub_cache() / "datasets--org--many/blobs", "{sha256}")
+    found = look(model, places.hub_cache())
+    assert all(len(candidate.paths) == 2 for candidate in found.candidates)
+    assert found.entries < 40
 
 
 def test_a_search_has_bounds(model, disk, monkeypatch):
@@ -569,11 +632,10 @@ def test_an_interruption_keeps_what_was_proven(model, disk, monkeypatch):
         patch.setattr(prove._Task, "_piece", piece)
         with pytest.raises(KeyboardInterrupt):
             adopt.adopt(candidates, stop)
-    read = []
-    proof = prove.prove
-    monkeypatch.setattr(prove, "prove", lambda f, t: [read.append(f[0][1].name), proof(f, t)][1])
+    assert not any(isinstance(thread, adopt._Reading) for thread in threading.enumerate())
+    read = watch(monkeypatch)
     assert results(take(model, disk)) == whole(model)
-    assert read == [slow]
+    assert read == [disk / slow]
 
 
 # --- links
@@ -665,6 +727,7 @@ def test_the_command_as_json(catalog, model, published, user):
 def test_what_is_here_by_a_pull_is_said_to_be(catalog, published, user):
     hub(published, places.hub_cache())
     ran = run("--json")
+    assert ran.exception is None
     assert {file["result"] for file in json.loads(ran.stdout)["files"]} == {"here"}
 
 
@@ -691,6 +754,13 @@ def test_nothing_at_all(catalog, user, tmp_path):
     assert isinstance(refusal(tmp_path / "no"), UsageError)
 
 
+def test_only_what_the_catalog_does_not_know(catalog, user, tmp_path):
+    write(tmp_path / "own/theirs.gguf", "step35", TRUNK[:3], seed=9)
+    ran = run(tmp_path / "own")
+    assert ran.exception is None
+    assert ran.stdout.startswith("unknown to the catalog ")
+
+
 def test_nothing_that_can_be_linked(catalog, disk, monkeypatch):
     no_symlinks(monkeypatch)
     monkeypatch.setattr(Path, "hardlink_to", lambda *_: fail(disk))
@@ -711,9 +781,12 @@ def test_a_file_by_its_name(catalog, disk, monkeypatch):
 
 
 def test_names_cannot_speak_to_the_terminal(catalog, disk):
-    (disk / "mmproj.gguf").rename(disk / "mm\x1b[2Jproj.gguf")
+    (disk / "mmproj.gguf").rename(disk / "mm\a\u202eproj.gguf")
     ran = run(disk)
-    assert "\x1b" not in ran.stdout + ran.stderr
+    for text in (ran.stdout, ran.stderr):
+        assert "mmproj.gguf" in text
+        assert text.isascii()
+        assert "\a" not in text
 
 
 def test_the_table_has_absolute_places_only():

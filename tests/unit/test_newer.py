@@ -5,7 +5,9 @@ import hashlib
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -13,12 +15,13 @@ import pytest
 from click.testing import CliRunner, Result
 from huggingface_hub import constants
 
-from runner import models_toml, overlay
+from runner import disk, models_toml, overlay
 from runner.catalog import Layout, ModelFile, Quant
 from runner.commands.models_check import check, update
 from runner.errors import BadFile, Refused, SteprunError, UsageError
 from runner.stream import Patience
-from runner.weights import links, listing, places, pull
+from runner.weights import links, listing, places, pull, verdicts
+from runner.weights.verdicts import Verdict
 from tests.fakes.hub import FakeHub, Manner
 
 OLD, NEW = "a" * 40, "b" * 40
@@ -189,8 +192,10 @@ def test_a_silent_server_has_an_end(hub, monkeypatch):
         listing.fetch("o/r", "main", QUICK)
     assert "No answer" in caught.value.why
     monkeypatch.setattr(listing, "TOTAL_S", 0.2)
+    began = time.monotonic()
     with pytest.raises(SteprunError, match="not looked up"):
         listing.fetch("o/r", "main", Patience(tries=1))
+    assert time.monotonic() - began < 10, "its own limit between two pieces is 30 seconds"
 
 
 def test_a_page_or_anything_else_is_no_listing(hub):
@@ -387,6 +392,9 @@ def test_a_projector_alone(hub):
     commit(hub, {"mmproj.gguf": b"more sight"})
     run(update, "--yes")
     assert at(projector()).read_bytes() == b"more sight"
+    halves = {f"mmproj-0000{n}-of-00002.gguf": bytes([n]) for n in (1, 2)}
+    commit(hub, {"mmproj.gguf": None} | halves)
+    assert states()["projector"] == "gone", "the engine takes one file"
 
 
 def test_a_quant_that_is_not_here_comes_when_it_is_named(hub):
@@ -474,9 +482,51 @@ def test_shards_that_lie_in_another_program_s_folder_come_along(hub, tmp_path):
     commit(hub, {TWO: b"third" * 1000})
     run(update, "--yes")
     assert hub.body_bytes - sent == 5000
+    together(mine, b"third" * 1000)
+
+
+def together(mine: Path, second: bytes) -> None:
+    """The engine opens the first part, and looks for the second beside it."""
     found = places.first(quant().files, "m")
     assert found.samefile(mine)
-    assert found.parent.joinpath(quant().files[1].name).read_bytes() == b"third" * 1000
+    assert found.with_name(quant().files[1].name).read_bytes() == second
+
+
+def test_shards_are_brought_together_where_nothing_is_left_to_fetch(hub, tmp_path):
+    mine = tmp_path / "elsewhere.gguf"
+    mine.write_bytes(THERE[ONE])
+    links.adopt(quant().files[0], "m", mine)
+    have("IQ4")
+    commit(hub, {TWO: b"third" * 1000})
+    there = listing.fetch("o/r", "main", QUICK).by_path[TWO]
+    new = dataclasses.replace(
+        quant().files[1], revision=NEW, bytes=there.bytes, sha256=there.sha256
+    )
+    pull.pull([dataclasses.replace(new, role="mtp")], "m", lambda *_: None, QUICK)
+    run(update, "--yes")
+    together(mine, b"third" * 1000)
+
+
+def test_a_shard_that_is_known_to_be_damaged_does_not_come_along(hub, tmp_path):
+    first = quant().files[0]
+    mine = tmp_path / "elsewhere.gguf"
+    mine.write_bytes(THERE[ONE][::-1])
+    verdicts.remember(links.adopt(first, "m", mine), Verdict(str(first.sha256), sound=False))
+    have("IQ4")
+    commit(hub, {TWO: b"third" * 1000})
+    run(update, "--yes")
+    assert at(quant().files[0]).read_bytes() == THERE[ONE]
+
+
+def test_room_is_looked_for_before_anything_comes(hub, monkeypatch):
+    have("IQ4", "Q8")
+    sent = hub.body_bytes
+    commit(hub, {ONE: b"other" * 100_000, "Q8/m-Q8.gguf": b"larger" * 100})
+    usage = SimpleNamespace(free=disk.MARGIN_BYTES + 300_000)
+    monkeypatch.setattr("shutil.disk_usage", lambda _folder: usage)
+    with pytest.raises(Refused, match="too full"):
+        run(update, "--yes")
+    assert hub.body_bytes == sent, "the quant that there is room for is not begun either"
 
 
 def test_a_second_update_keeps_the_first(hub):
@@ -535,7 +585,7 @@ def test_a_layout_goes_where_the_size_no_longer_suits_it():
         b"\xff\xfe",
         b"[]",
         b"[" * 200_000,
-        b" " * (1 << 21),
+        json.dumps({"schema": overlay.SCHEMA, "series": []}).encode() + b" " * (1 << 21),
         b'{"schema": "steprun.overlay/2", "series": []}',
         document(revision="main"),
         document(files=[]),
