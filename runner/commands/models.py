@@ -6,11 +6,7 @@ import click
 
 from runner import models_toml, output
 from runner.catalog import Model, ModelFile, Quant
-from runner.commands.models_adopt import adopt
-from runner.commands.models_check import check, update
-from runner.commands.models_pull import pull
-from runner.commands.models_rm import rm
-from runner.commands.models_verify import repair, verify
+from runner.commands.lazy import Commands
 from runner.engine import recipe
 from runner.machine import capture
 from runner.machine.facts import Machine
@@ -30,7 +26,18 @@ _WORDS = {
 }
 
 
-@click.group(invoke_without_command=True)
+COMMANDS = {
+    "pull": ("runner.commands.models_pull:pull", "Fetch weights, whole and proven."),
+    "adopt": ("runner.commands.models_adopt:adopt", "Link those that another program has brought."),
+    "verify": ("runner.commands.models_verify:verify", "Prove what is here by its sha256."),
+    "repair": ("runner.commands.models_verify:repair", "Fetch again what is wrong, and only that."),
+    "check": ("runner.commands.models_check:check", "See whether the hub has newer files."),
+    "update": ("runner.commands.models_check:update", "Take them into use."),
+    "rm": ("runner.commands.models_rm:rm", "Take weights away; says how much room that gives."),
+}
+
+
+@click.group(cls=Commands, table=COMMANDS, invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (steprun.models/1).")
 @click.pass_context
 def models(context: click.Context, *, as_json: bool) -> None:
@@ -41,10 +48,6 @@ def models(context: click.Context, *, as_json: bool) -> None:
     """
     if context.invoked_subcommand is None:
         _list(as_json=as_json)
-
-
-for _each in (pull, verify, repair, adopt, check, update, rm):
-    models.add_command(_each)
 
 
 def _list(*, as_json: bool) -> None:

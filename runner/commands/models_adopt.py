@@ -71,7 +71,7 @@ def _named(path: Path) -> list[Folder]:
 
 
 def _say_found(found: Found, folders: Sequence[Folder]) -> None:
-    lines = [f"looked in {folder.program or 'your'}: {folder.path}" for folder in folders]
+    lines = [f"looked in {f.path}" + f" ({f.program})" * bool(f.program) for f in folders]
     lines += [f"{found.skipped:,} folders or links could not be followed"] * bool(found.skipped)
     if found.cut:
         lines.append(
@@ -82,9 +82,10 @@ def _say_found(found: Found, folders: Sequence[Folder]) -> None:
         target = candidate.targets[0]
         lines.append(f"{candidate.path}, {size(target.file.bytes)}: perhaps {_what(target)}")
     if found.candidates:
+        count = len(found.candidates)
         lines.append(
-            f"{len(found.candidates)} files are read now, {size(found.to_read)} in all; "
-            "the disk decides how long that takes"
+            f"now reading {size(found.to_read)} in {count} file{'s' * (count > 1)}; how long that "
+            "takes is up to the disk and the processor"
         )
     for line in lines:
         click.echo(wrapped(clean(line), 4, err=True), err=True)

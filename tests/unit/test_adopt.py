@@ -701,7 +701,7 @@ def test_the_command_says_what_became_of_each(catalog, model, disk):
     assert any(line.startswith("Step B is complete") for line in lines)
     assert lines[-1] == "bytes copied: 0"
     read = sum(t.file.bytes for t in adopt.targets([model])) - model.quants[0].files[2].bytes
-    assert f"7 files are read now, {read / 1e6:.1f} MB in all" in ran.stderr
+    assert f"now reading {read / 1e6:.1f} MB in 7 files" in ran.stderr
 
 
 def test_the_command_as_json(catalog, model, published, user):
@@ -777,6 +777,8 @@ def test_nothing_that_can_be_read(catalog, model, disk, monkeypatch):
 def test_a_file_by_its_name(catalog, disk, monkeypatch):
     monkeypatch.chdir(disk)
     ran = run("mmproj.gguf")
+    assert f"looked in {disk / 'mmproj.gguf'}\n" in ran.stderr
+    assert " in 1 file;" in ran.stderr
     assert ran.stdout.startswith(f"linked {disk / 'mmproj.gguf'} ")
 
 

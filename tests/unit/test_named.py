@@ -1,9 +1,12 @@
 """A model named by `hf:` is fetched whole, with its parts, and found again without the network."""
 
+import errno
 import hashlib
+import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -143,6 +146,23 @@ def test_a_branch_moves_with_what_was_fetched(hub):
     assert sorted(p.name for p in refs.parent.iterdir()) == ["blobs", "refs", "snapshots"]
 
 
+def test_a_half_written_note_is_no_branch(hub, monkeypatch):
+    (small,) = named.files("hf:o/r/small.gguf")
+
+    refs = places.repo_folder("o/r") / "refs"
+    seen: list[Path] = []
+
+    def full(_file):
+        seen.extend(refs.rglob("*"))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(Refused, match="too full"):
+        named.note("hf:o/r/small.gguf", small)
+    assert seen == []
+    assert [path.name for path in refs.parent.iterdir()] == ["refs"]
+
+
 def test_a_note_is_of_its_own_repository_and_branch_only(hub):
     (small,) = named.files("hf:o/r/small.gguf")
     named.note("hf:o/other/small.gguf", small)
@@ -152,11 +172,14 @@ def test_a_note_is_of_its_own_repository_and_branch_only(hub):
     assert not places.repo_folder("o/other").exists()
 
 
-@pytest.mark.parametrize("told", [b"", b"../../x", b"\xff" * 40, b"a" * 39, b"A" * 40, b"a" * 5000])
+@pytest.mark.parametrize("told", [b"", b"../x", b"\xff" * 40, b"a" * 39, b"A" * 40, b"a" * 5000])
 def test_a_damaged_note_is_none(told):
     bring("hf:o/r/small.gguf")
     ref = places.repo_folder("o/r") / "refs" / "main"
     assert named.local("hf:o/r/small.gguf")
+    other = places.repo_folder("o/r") / "x" / "small.gguf"
+    other.parent.mkdir()
+    other.write_bytes(b"no commit's")
     ref.write_bytes(told)
     assert named.local("hf:o/r/small.gguf") is None
     ref.write_bytes(OLD.encode() + b"\n")
