@@ -15,26 +15,29 @@ from runner.weights.address import is_remote
 @WHAT
 @MODEL
 @click.option("--all", "everything", is_flag=True, help="Every quant, projector and draft heads.")
+@click.option("--old", is_flag=True, help="Revisions that are not in use any more.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def rm(*, what: str, model: str, everything: bool, yes: bool) -> None:
+def rm(*, what: str, model: str, everything: bool, old: bool, yes: bool) -> None:
     """Take a quant away, begun or whole, and say how much room that gives.
 
     The projector and the draft heads go with the last quant. Of a file that was adopted from
     another program, only our link goes.
     """
-    if bool(what) == everything:
+    if bool(what) + everything + old != 1:
         raise UsageError(
             "Say what to take away.",
-            why="A quant, or --all.",
+            why="A quant, or --old, or --all.",
             next="See what is here: steprun models",
         )
     name, files = meant(what, model)
-    if what and not is_remote(what):
+    if old:
+        files = shelf.other_revisions(files)
+    elif what and not is_remote(what):
         files = _going(models_toml.load().model(name), what)
     gone = shelf.removals(files, name)
     if not gone:
         raise Refused(
-            f"Nothing of {what or name} is on this disk.",
+            f"Nothing{' old' if old else ''} of {what or name} is on this disk.",
             next="See what is: steprun models",
         )
     _must_be_idle([str(each.path) for each in gone])
@@ -44,7 +47,8 @@ def rm(*, what: str, model: str, everything: bool, yes: bool) -> None:
     if not yes:
         click.confirm("Take this away?", abort=True, err=True)
     freed = shelf.remove(gone)
-    shelf.forget_marks(files)
+    if not old:
+        shelf.forget_marks(files)
     click.echo(f"{output.size(freed)} freed.")
 
 

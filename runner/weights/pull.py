@@ -71,8 +71,8 @@ def pull(
     with explained(folder), contextlib.ExitStack() as held:
         folder.mkdir(parents=True, exist_ok=True)
         waiting = partial(tell, "waiting for another program that fetches the same", 0, 0)
-        for file in sorted(wanted, key=lambda each: each.sha256 or ""):
-            lock = places.lock_path(file)
+        # In order, so that two pulls never wait for each other.
+        for lock in sorted({places.lock_path(file) for file in wanted}):
             lock.parent.mkdir(parents=True, exist_ok=True)
             held.enter_context(alone(lock, waiting))
         for file in missing(wanted, model):  # another program may have brought them meanwhile
@@ -82,9 +82,12 @@ def pull(
         check_room(folder, to_fetch(wanted))
         resumed = sum(_begun(file) > 0 for file in wanted)
         hub = Hub()
-        fetches = [_fetch(file, HubFile(file, hub, patience), patience) for file in wanted]
+        once = {file.sha256: file for file in wanted}.values()
+        fetches = [_fetch(file, HubFile(file, hub, patience), patience) for file in once]
         if fetches:
             bring(fetches, tell)
+        for file in missing(wanted, model):  # the same bytes under another name
+            links.show(file)
     if shards := [file for file in files if file.role == "weights"]:
         links.gather(shards, model)
     came, took = sum(fetch.came for fetch in fetches), time.monotonic() - began
@@ -163,9 +166,11 @@ def _blob(file: ModelFile) -> Path | None:
     """Return the file's bytes where another revision of the repository has brought them."""
     blob = places.blob_path(file)
     try:
-        return blob if blob.stat().st_size == file.bytes else None
+        there = blob.stat().st_size == file.bytes
     except OSError:
         return None
+    verdict = verdicts.recall(blob)
+    return blob if there and (verdict is None or verdict.sound) else None
 
 
 def _begun(file: ModelFile) -> int:

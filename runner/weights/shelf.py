@@ -3,7 +3,7 @@
 import enum
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,18 @@ def _snapshots(file: ModelFile) -> Iterable[Path]:
     return (places.repo_folder(file.repo) / "snapshots").glob(f"*/{file.path}")
 
 
+def other_revisions(files: Iterable[ModelFile]) -> tuple[ModelFile, ...]:
+    """Return the same files as other revisions of their repositories have them on this disk."""
+    found: list[ModelFile] = []
+    for file in (file for file in files if file.source == "hf"):
+        for path in _snapshots(file):
+            revision = path.parents[file.path.count("/")].name
+            blob = path.resolve().name
+            if revision != file.revision and re.fullmatch(shards.SHA256, blob):
+                found.append(replace(file, revision=revision, sha256=blob))
+    return tuple(found)
+
+
 def remove(gone: Sequence[Removal]) -> int:
     """Remove it; return how many bytes that frees."""
     for each in gone:
@@ -154,5 +166,5 @@ def named(text: str) -> tuple[ModelFile, ...]:
     return tuple(
         ModelFile("weights", "hf", name.repo, top.name, path, blob.stat().st_size, blob.name)
         for path, blob in paths
-        if re.fullmatch(r"[0-9a-f]{64}", blob.name)
+        if re.fullmatch(shards.SHA256, blob.name)
     )

@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -15,7 +16,7 @@ from runner.commands import bringing
 from runner.commands.bringing import bring
 from runner.commands.models import models
 from runner.commands.options import ModelRequest
-from runner.commands.prepare import make_plan
+from runner.commands.prepare import Prepared, make_plan
 from runner.errors import BadFile, Exit, Refused, SteprunError, UsageError
 from runner.plan.ask import Ask
 from runner.weights import links, places, prove, pull, rate, verdicts
@@ -69,7 +70,7 @@ def run(*words: str, say: str | None = None) -> Result:
     return result
 
 
-def listed() -> dict[str, dict]:
+def listed() -> dict[str, dict[str, Any]]:
     told = json.loads(run("--json").stdout)
     return {quant["name"]: quant for quant in told["models"][0]["quants"]}
 
@@ -204,6 +205,23 @@ def test_bytes_that_another_revision_shows_stay(hub, known):
     assert places.expected_path(file, "").read_bytes() == DATA["TINY/step.gguf"]
 
 
+def test_old_revisions_are_taken_away_and_the_one_in_use_stays(hub, known):
+    run("pull", "tiny", "--no-projector")
+    used = known.models[0].quant("TINY").files[0]
+    hub.files["TINY/step.gguf"] = b"o" * 50_000
+    digest = hashlib.sha256(b"o" * 50_000).hexdigest()
+    old = replace(used, revision="e" * 40, bytes=50_000, sha256=digest)
+    same = replace(used, revision="f" * 40)
+    pull.pull([old], "m", lambda *_: None)
+    pull.pull([same], "m", lambda *_: None)
+    run("rm", "--old", "--yes")
+    assert at("TINY/step.gguf").read_bytes() == DATA["TINY/step.gguf"]
+    gone = [places.expected_path(old, ""), places.blob_path(old), places.expected_path(same, "")]
+    assert not any(path.exists() for path in gone)
+    with pytest.raises(Refused, match="Nothing old"):
+        run("rm", "--old")
+
+
 def test_weights_in_use_are_not_taken_away(hub, monkeypatch):
     import psutil
 
@@ -238,7 +256,7 @@ def test_a_model_named_on_the_hub(hub):
 # --- starting a chat without weights
 
 
-def prepared():
+def prepared() -> Prepared:
     plan = make_plan(ModelRequest("", Ask(quant="SMALL")), to_run=True)
     assert plan.plan.fits
     return plan
@@ -254,7 +272,12 @@ def test_without_a_terminal_the_command_is_named(hub):
 def test_with_a_terminal_it_asks_once_and_goes_on(hub, monkeypatch, capsys):
     asked: list[str] = []
     monkeypatch.setattr(bringing, "_can_ask", lambda: True)
-    monkeypatch.setattr("click.confirm", lambda text, **_: asked.append(text) or True)
+
+    def confirm(text: str, **_: object) -> bool:
+        asked.append(text)
+        return True
+
+    monkeypatch.setattr("click.confirm", confirm)
     monkeypatch.setattr(rate, "recall", lambda: 10_000_000)
     spec = bring(prepared())
     assert asked == ["Fetch it now?"]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from runner.commands.options import ModelRequest
 from runner.commands.bringing import bring
+from runner.commands.options import ModelRequest
 from runner.commands.prepare import engine_notice, launch_line, make_plan, spec_of
 from runner.engine import store
 from runner.engine.flags import FLAGS

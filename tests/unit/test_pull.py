@@ -267,6 +267,23 @@ def test_another_revision_with_the_same_bytes_is_linked(hub):
     assert hub.body_bytes == before
 
 
+def test_two_names_for_the_same_bytes_are_fetched_once(hub):
+    hub.files["Q/twin.gguf"] = DATA[NAMES[0]]
+    twin = file_of("Q/twin.gguf", DATA[NAMES[0]])
+    get([FILES[0], twin])
+    assert places.expected_path(twin, "m").read_bytes() == DATA[NAMES[0]]
+    assert hub.body_bytes == len(DATA[NAMES[0]])
+
+
+def test_bytes_that_are_known_to_be_damaged_are_not_linked(hub):
+    get([FILES[0]])
+    damage(FILES[0], 9)
+    prove.prove(found()[:1], lambda *_: None)
+    newer = ModelFile("weights", "hf", "o/r", "f" * 40, NAMES[0], FILES[0].bytes, FILES[0].sha256)
+    get([newer])
+    assert places.expected_path(newer, "m").read_bytes() == DATA[NAMES[0]]
+
+
 def test_a_part_that_a_power_cut_has_damaged_is_found(hub, monkeypatch):
     hub.turns[NAMES[0]] = [Manner(cut=600_000, only="GET"), Manner(status=404)]
     with pytest.raises(SteprunError):
