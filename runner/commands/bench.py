@@ -59,6 +59,8 @@ def bench(*, demo: bool, quick: bool, as_json: bool, **options: Any) -> int:
             next="Take another: steprun engine list",
         )
     bring(prepared)
+    if prepared.far:  # it is here now, and is planned for by its path
+        prepared = make_plan(request, to_run=True)
     asked = grid.cut(prepared.plan.config.context, grid.QUICK if quick else grid.PROMPTS)
     work = _Work(prepared, asked, *line(prepared, asked), as_json)
     try:

@@ -17,9 +17,10 @@ from filelock import FileLock
 
 from tests.conftest import CACHE
 from tests.engine.conftest import serve
-from tests.engine.test_twin import pytestmark  # noqa: F401 - the same needs
+from tests.engine.test_twin import pytestmark as needs
 from tests.fakes.hub import COMMIT, FakeHub
 
+pytestmark = [*needs, pytest.mark.slow]
 SHARDS = [f"step-twin-IQ4_XS-{number:05d}-of-00003.gguf" for number in (1, 2, 3)]
 NAMED = f"hf:o/r/IQ4_XS/{SHARDS[0]}"
 # The disk says that it has room: it needs none.
