@@ -9,6 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from runner import paths
 from runner.errors import Refused
 
 MARGIN_BYTES = 64 << 20  # left free on the disk
@@ -34,13 +35,16 @@ def explained(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        at = error.filename2 or error.filename
+        if isinstance(at, str) and not Path(at).is_relative_to(folder):
+            folder = Path(at).parent
         if error.errno in {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}:
             raise _no_room(folder, f"{error.strerror}.") from error
         if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}:
             raise Refused(
                 f"steprun cannot write to {folder}",
                 why=f"{error.strerror}.",
-                next="Make it writable for you, or set STEPRUN_HOME to a folder that is.",
+                next=f"Make it writable for you, or set {_variable(folder)} to a folder that is.",
             ) from error
         raise
 
@@ -74,5 +78,11 @@ def _no_room(folder: Path, why: str) -> Refused:
     return Refused(
         f"the disk that holds {folder} is too full",
         why=why,
-        next="Free some space, or set STEPRUN_HOME to a folder on another disk.",
+        next=f"Free some space, or set {_variable(folder)} to a folder on another disk.",
     )
+
+
+def _variable(folder: Path) -> str:
+    """Return what moves a folder to another place: all but our own are the hub's."""
+    own = (paths.cache_dir(), paths.data_dir(), paths.config_dir(), paths.state_dir())
+    return "STEPRUN_HOME" if any(map(folder.is_relative_to, own)) else "HF_HOME"

@@ -5,6 +5,7 @@ thread of its own that blocks, which costs half of what asyncio does; the caller
 them all, shows their progress, and ends what has become too slow.
 """
 
+import contextlib
 import os
 import threading
 import time
@@ -23,6 +24,8 @@ MOST_BYTES: Final = 8 << 30  # of a file whose size nobody promised; the largest
 _CHUNK: Final = 1 << 20
 _LOOK_S: Final = 0.1  # between two looks at the threads
 _LEAVE_S: Final = 5.0  # a thread has this long to end once its stream is aborted
+_STUCK: Final = 10  # times the patience for a head; not every question can be ended from outside
+_MOST_SKIPPED: Final = 64 << 20  # bytes that nobody asked for, on the way to a range
 
 
 class Digest(Protocol):
@@ -82,6 +85,7 @@ class Fetch:
         self.doing = "checking what is here"
         self.attempt = 0  # each stage of each try has a number of its own
         self.opening = False
+        self.left = False  # its thread did not end in time: the part may be another's by now
         self.error: BaseException | None = None
         self._make, self._finish = make, finish
         self._digest = make()
@@ -104,19 +108,19 @@ class Fetch:
             stream.abort()
 
     def _run(self, stop: threading.Event) -> None:
-        self.part.touch()
+        self.part.open("ab").close()  # which leaves the time of an older one as it is
         with self.part.open("r+b", buffering=0) as file:
+            good = self._digest.resume(file, self._checked(stop))
+            if self.size is not None and good > self.size:
+                good = self._anew(file)
+            self.have = good
+            file.seek(good)
             try:
-                good = self._digest.resume(file, self._checked(stop))
-                if self.size is not None and good > self.size:
-                    good = self._anew(file)
-                file.truncate(good)
-                file.seek(good)
-                self.have = good
                 self._bring(file, stop)
             finally:
-                file.truncate(max(self.have, 0))
-                os.fsync(file.fileno())
+                if not self.left:
+                    file.truncate(self.have)
+                    os.fsync(file.fileno())
         self.doing = "done"
         self._finish(self._digest)
 
@@ -129,7 +133,7 @@ class Fetch:
         return told
 
     def _bring(self, file: BinaryIO, stop: threading.Event) -> None:
-        tried, before = 0, self.have
+        tried, most = 0, self.have
         while self.have != self.size:
             try:
                 self._once(file, stop)
@@ -139,11 +143,11 @@ class Fetch:
                     raise Stopped from error
                 if error.anew:
                     self._anew(file)
-                tried = 1 if self.have - before >= _CHUNK else tried + 1
-                before = self.have
+                tried = 1 if self.have - most >= _CHUNK else tried + 1
+                most = max(most, self.have)  # so that a server cannot make it begin anew for ever
                 patience = self.patience
                 if tried >= patience.tries or error.pause_s > patience.wait_s:
-                    raise self._given_up(why, error.pause_s) from error
+                    raise self.given_up(why, error.pause_s) from error
                 pause = min(patience.pause_s * 2 ** (tried - 1), patience.most_pause_s)
                 self.doing = f"waiting for the server: {why.rstrip('.')}"
                 self.attempt += 1
@@ -157,7 +161,7 @@ class Fetch:
         try:
             self._stream = self.source.stream(self.have, self._etag)
             self._stream.open()
-            self.opening = False
+            self.opening, self._aborted = False, ""
             self._receive(file, self._stream, stop)
         except Status as answer:
             raise self.source.refused(answer) from answer
@@ -203,17 +207,23 @@ class Fetch:
         self.have += len(data)
         self.came += len(data)
 
+    def moved(self) -> int:
+        """Return how many bytes came, those among them that were here already."""
+        stream = self._stream
+        return self.came + (stream.skipped if stream is not None else 0)
+
+    def given_up(self, why: str, pause_s: float = 0) -> SteprunError:
+        """Return the error of a server that has been given all the time it gets."""
+        of = f" of {self.size:,}" if self.size else ""
+        wait = f" It asks to wait for {pause_s:.0f} seconds." if pause_s else ""
+        return _not_fetched(self.source.name, f"{why}{wait} {self.have:,}{of} bytes have come.")
+
     def _anew(self, file: BinaryIO) -> int:
         file.seek(0)
         file.truncate()
         self.have = 0
         self._digest = self._make()
         return 0
-
-    def _given_up(self, why: str, pause_s: float) -> SteprunError:
-        of = f" of {self.size:,}" if self.size else ""
-        wait = f" It asks to wait for {pause_s:.0f} seconds." if pause_s else ""
-        return _not_fetched(self.source.name, f"{why}{wait} {self.have:,}{of} bytes have come.")
 
 
 class _Watch:
@@ -228,13 +238,16 @@ class _Watch:
     def look(self, now: float) -> None:
         fetch, patience = self._fetch, self._fetch.patience
         if fetch.attempt != self._stage:
-            self._stage, self._since, self._then = fetch.attempt, now, fetch.came
+            self._stage, self._since, self._then = fetch.attempt, now, fetch.moved()
         elif fetch.opening and now - self._since > patience.head_s:
-            fetch.abort(f"No answer within {patience.head_s:g} seconds.")
+            why = f"No answer within {patience.head_s:g} seconds."
+            fetch.abort(why)
+            if now - self._since > _STUCK * patience.head_s:
+                raise fetch.given_up(why)
         elif fetch.doing == "downloading" and now - self._since > patience.slow_s:
-            if fetch.came - self._then < patience.slow_bytes:
+            if fetch.moved() - self._then < patience.slow_bytes:
                 fetch.abort("It sends almost nothing.")
-            self._since, self._then = now, fetch.came
+            self._since, self._then = now, fetch.moved()
 
 
 def bring(fetches: Sequence[Fetch], tell: Progress) -> None:
@@ -249,8 +262,8 @@ def bring(fetches: Sequence[Fetch], tell: Progress) -> None:
     try:
         for thread in threads:
             thread.start()
-        while any(thread.is_alive() for thread in threads):
-            next(thread for thread in threads if thread.is_alive()).join(_LOOK_S)
+        while running := [thread for thread in threads if thread.is_alive()]:
+            running[0].join(_LOOK_S)
             if any(fetch.error for fetch in fetches):
                 break
             for watch in watches:
@@ -262,9 +275,10 @@ def bring(fetches: Sequence[Fetch], tell: Progress) -> None:
             if thread.is_alive():
                 fetch.abort("")
         ends = time.monotonic() + _LEAVE_S
-        for thread in threads:
+        for fetch, thread in zip(fetches, threads, strict=True):
             if thread.ident is not None:
                 thread.join(max(0.0, ends - time.monotonic()))
+                fetch.left = thread.is_alive()
     errors = [fetch.error for fetch in fetches if fetch.error is not None]
     for error in sorted(errors, key=lambda each: isinstance(each, Stopped)):
         raise error
@@ -292,8 +306,9 @@ def fetch_range(source: Source, start: int, end: int, patience: Patience) -> byt
         stream: Stream | None = None
         try:
             stream = source.stream(start, "", end)
-            stream.open()
-            return b"".join(_in_time(stream, patience))
+            with _ended_after(patience.head_s, stream):
+                stream.open()
+            return b"".join(_in_time(source.name, stream, patience))
         except Status as answer:
             raise source.refused(answer) from answer
         except (Odd, web.NoHop) as error:
@@ -309,16 +324,34 @@ def fetch_range(source: Source, start: int, end: int, patience: Patience) -> byt
                 stream.close()
 
 
-def _in_time(stream: Stream, patience: Patience) -> Iterator[bytes]:
+def _in_time(name: str, stream: Stream, patience: Patience) -> Iterator[bytes]:
     ends = time.monotonic() + patience.slow_s
     came = 0
-    for data in stream:
+    pieces = iter(stream)
+    while True:
+        with _ended_after(patience.slow_s, stream):
+            data = next(pieces, None)
+        if data is None:
+            return
+        if stream.skipped > _MOST_SKIPPED:
+            raise _not_fetched(name, "Its server sends whole files only, and no part of one.")
         came += len(data)
         if time.monotonic() > ends:
             if came < patience.slow_bytes:
                 raise Again("It sends almost nothing.")
             ends, came = time.monotonic() + patience.slow_s, 0
         yield data
+
+
+@contextlib.contextmanager
+def _ended_after(seconds: float, stream: Stream) -> Iterator[None]:
+    timer = threading.Timer(seconds, stream.abort)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _not_fetched(name: str, why: str) -> SteprunError:

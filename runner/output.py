@@ -149,8 +149,17 @@ def speed_lines(speed: Speed) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """Return a time for people: seconds, or minutes above two of them."""
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    """Return a time for people: seconds, minutes above two of them, hours above three, days."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 3 * 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} days"
+
+
+def rate(count: float) -> str:
+    """Return bytes a second for people; a slow network's in KiB, so that it is not 0."""
+    return f"{count / 1024:.0f} KiB/s" if count < MIB else f"{size(round(count))}/s"
 
 
 def _table(plan: Plan) -> list[str]:

@@ -67,10 +67,14 @@ class Status(Exception):  # noqa: N818 - an answer, not a fault
 
 
 class Stream(Protocol):
-    """The bytes of a file from some place on, in order. `size`: of the whole file, if known."""
+    """The bytes of a file from some place on, in order.
+
+    `size`: of the whole file, if known. `skipped`: bytes that came though they were before it.
+    """
 
     size: int | None
     etag: str
+    skipped: int
 
     def open(self) -> None:
         """Ask for the bytes. Raises Again, Odd, Status, or web.NoHop."""
@@ -112,6 +116,7 @@ class HttpStream:
         self._end = end
         self._headers = headers
         self._skip = 0
+        self.skipped = 0
         self._count: int | None = None
         self._response: httpx2.Response | None = None
         self.size = size
@@ -163,7 +168,8 @@ class HttpStream:
             asks = " and asks for a pause" if status == 429 else ""
             raise Again(f"The server answers with status {status}{asks}.", pause)
         if status == 416:
-            raise Again("It is shorter than it was (status 416).", anew=True)
+            # Of a known size there is more to come, whatever the server thinks just now.
+            raise Again("It is shorter than it was (status 416).", anew=self.size is None)
         if status not in {200, 206}:
             raise Status(status, headers)
         if "text/html" in headers.get("content-type", ""):
@@ -205,6 +211,7 @@ class HttpStream:
             if not data:
                 raise Again("The connection broke off.")
             if skip:  # it does not know ranges, and sends the file from its beginning
+                self.skipped += min(skip, len(data))
                 skip, data = max(0, skip - len(data)), data[skip:]
                 if not data:
                     yield b""

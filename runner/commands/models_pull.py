@@ -1,14 +1,23 @@
 """`steprun models pull`: fetch weights, whole and proven."""
 
+import contextlib
+from pathlib import Path
+
 import click
 
 from runner import models_toml
 from runner.catalog import Model, ModelFile
-from runner.errors import Refused, UsageError
+from runner.errors import BadFile, Refused, UsageError
 from runner.weights.address import is_remote
 
 MODEL = click.option("--model", "-m", default="", metavar="NAME", help="Of another model.")
 NAMED = "named"  # what the files of models named by `hf:` are kept under
+
+
+def line(verb: str, what: str, model: str) -> str:
+    """Return another command on the same weights, for people to type next."""
+    words = ("steprun models", verb, what, f"--model {model}" if model else "")
+    return " ".join(word for word in words if word)
 
 
 @click.command()
@@ -26,13 +35,23 @@ def pull(*, what: str, model: str, mtp: bool, no_projector: bool) -> None:
     from runner.weights import named, places, rate
 
     if is_remote(what):
+        if model or mtp or no_projector:
+            raise UsageError(
+                "--model, --mtp and --no-projector go with a quant of the catalog.",
+                why=f"{what} is one model, or one projector.",
+                next=f"One by one: {line('pull', what, '')}",
+            )
         name, files = NAMED, named.files(what)
     else:
         chosen, files = _of_catalog(what, model, mtp=mtp, projector=not no_projector)
         name = chosen.name
     missing = [file for file in files if places.locate(file, name) is None]
     if not missing:
-        click.echo(f"All {counted(len(files))} are here. To prove them: steprun models verify")
+        if is_remote(what):
+            with contextlib.suppress(Refused):  # another program may have brought them
+                named.note(what, files[0])
+        said = "It is here" if len(files) == 1 else f"All {counted(len(files))} are here"
+        click.echo(f"{said}. To prove it: {line('verify', what, model)}")
         return
     if missing[0].source == "wheel":
         raise Refused(
@@ -40,19 +59,37 @@ def pull(*, what: str, model: str, mtp: bool, no_projector: bool) -> None:
             why="It is a small model inside a Python package.",
             next="steprun chat --demo",
         )
-    click.echo(f"Fetching {announce(missing, rate.recall())}", err=True)
+    click.echo(f"Fetching {announce(missing, name, rate.recall())}", err=True)
     fetch(files, name)
+    words = ["steprun chat"]
     if is_remote(what):
         named.note(what, files[0])
-        click.echo(f"Ready: steprun chat --model {what}", err=True)
+        words.append(f"{_option(places.expected_path(files[0], name))} {what}")
     else:
-        click.echo("Ready: steprun chat", err=True)
+        words += [f"--model {name}"] * bool(model) + [f"--quant {what}"] * bool(what)
+    click.echo(f"Ready: {' '.join(words)}", err=True)
+
+
+def _option(path: Path) -> str:
+    """Return the option that takes a GGUF: one named by `hf:` may be no model by itself."""
+    from runner.weights.header import kind, read_header
+
+    try:
+        found = kind(read_header(path))
+    except BadFile:
+        found = "model"
+    return {"projector": "--model MODEL --projector", "mtp": "--model MODEL --mtp"}.get(
+        found, "--model"
+    )
 
 
 def _of_catalog(
     quant: str, model: str, *, mtp: bool, projector: bool
 ) -> tuple[Model, tuple[ModelFile, ...]]:
     """Return the files of a quant that was named, or of the plan for this machine."""
+    from runner.commands.options import ModelRequest
+    from runner.commands.prepare import make_plan, refuse
+    from runner.plan.ask import Ask
     from runner.weights import places
 
     known = models_toml.load()
@@ -65,11 +102,12 @@ def _of_catalog(
         )
     if quant:
         found = chosen.quant(quant)
+        if not make_plan(ModelRequest(chosen.name, Ask(quant=found.name))).plan.fits:
+            click.echo(
+                f"{found.name} does not fit on this machine: steprun plan --quant {found.name}",
+                err=True,
+            )
         return chosen, places.needs(chosen, found, projector=projector, mtp=mtp)
-    from runner.commands.options import ModelRequest
-    from runner.commands.prepare import make_plan, refuse
-    from runner.plan.ask import Ask
-
     prepared = make_plan(ModelRequest(model, Ask()))
     if not prepared.plan.fits:
         refuse(prepared)

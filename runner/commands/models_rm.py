@@ -1,14 +1,20 @@
 """`steprun models rm`: take weights away, and say how much room that gives."""
 
+import contextlib
+from collections.abc import Iterator, Sequence
+
 import click
+from filelock import FileLock, Timeout
 
 from runner import models_toml, output
 from runner.catalog import Model, ModelFile
-from runner.commands.models_pull import MODEL
+from runner.commands.asking import must_agree
+from runner.commands.models_pull import MODEL, line
 from runner.commands.models_verify import WHAT, meant
 from runner.errors import Refused, UsageError
 from runner.weights import places, shelf
 from runner.weights.address import is_remote
+from runner.weights.shelf import State
 
 
 @click.command()
@@ -20,8 +26,8 @@ from runner.weights.address import is_remote
 def rm(*, what: str, model: str, everything: bool, old: bool, yes: bool) -> None:
     """Take a quant away, begun or whole, and say how much room that gives.
 
-    The projector and the draft heads go with the last quant. Of a file that was adopted from
-    another program, only our link goes.
+    The projector and the draft heads go with the last quant, begun ones counted. Of a file that was
+    adopted from another program, only our link goes.
     """
     if bool(what) + everything + old != 1:
         raise UsageError(
@@ -30,6 +36,10 @@ def rm(*, what: str, model: str, everything: bool, old: bool, yes: bool) -> None
             next="See what is here: steprun models",
         )
     name, files = meant(what, model)
+    if is_remote(what) and not files:  # it may have begun: only the hub knows under which hashes
+        from runner.weights import named
+
+        files = named.files(what)
     if old:
         files = shelf.other_revisions(files)
     elif what and not is_remote(what):
@@ -41,26 +51,53 @@ def rm(*, what: str, model: str, everything: bool, old: bool, yes: bool) -> None
             next="See what is: steprun models",
         )
     _must_be_idle([str(each.path) for each in gone])
+    with _unfetched(files):
+        _take_away(gone, yes=yes, command=f"{line('rm', what or _flag(old=old), model)} --yes")
+        if not old:
+            shelf.forget_marks(files)
+
+
+def _flag(*, old: bool) -> str:
+    return "--old" if old else "--all"
+
+
+def _take_away(gone: Sequence[shelf.Removal], *, yes: bool, command: str) -> None:
     for each in gone:
         frees = output.size(each.frees) if each.frees else "a link"
         click.echo(f"  {each.path}  ({frees})", err=True)
     if not yes:
-        click.confirm("Take this away?", abort=True, err=True)
-    freed = shelf.remove(gone)
-    if not old:
-        shelf.forget_marks(files)
-    click.echo(f"{output.size(freed)} freed.")
+        must_agree("Take this away?", "Nothing was taken away.", command)
+    click.echo(f"{output.size(shelf.remove(gone))} freed.")
 
 
 def _going(model: Model, name: str) -> tuple[ModelFile, ...]:
-    """Return the files of a quant; with projector and draft heads if no other quant is here."""
+    """Return the files of a quant; projector and draft heads too if no other has begun."""
     quant = model.quant(name)
     others = [other for other in model.quants if other.name != quant.name]
-    kept = any(each.path for o in others for each in shelf.look(o.files, model.name))
+    kept = any(
+        each.state is not State.ABSENT for o in others for each in shelf.look(o.files, model.name)
+    )
     if kept:
         return quant.files
     heads = model.mtp_others
     return (*places.needs(model, quant), *heads)
+
+
+@contextlib.contextmanager
+def _unfetched(files: Sequence[ModelFile]) -> Iterator[None]:
+    """Keep other programs from fetching some files; `Refused` where one is at it."""
+    locks = {places.lock_path(file) for file in files}
+    with contextlib.ExitStack() as held:
+        for lock in (path for path in locks if path.exists()):
+            try:
+                held.enter_context(FileLock(lock, timeout=0))
+            except Timeout as error:
+                raise Refused(
+                    "These weights are on their way.",
+                    why="Another program fetches them.",
+                    next="Stop it (Ctrl-C in `steprun models pull`), and try again",
+                ) from error
+        yield
 
 
 def _must_be_idle(paths: list[str]) -> None:

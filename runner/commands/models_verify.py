@@ -7,7 +7,8 @@ import click
 
 from runner import models_toml, output
 from runner.catalog import ModelFile
-from runner.commands.models_pull import MODEL, NAMED
+from runner.commands.asking import must_agree
+from runner.commands.models_pull import MODEL, NAMED, line
 from runner.errors import Exit, Refused
 from runner.weights import places, shelf
 from runner.weights.address import is_remote
@@ -28,7 +29,7 @@ def verify(*, what: str, model: str, as_json: bool) -> int:
     from runner.commands.progress import shown
     from runner.weights import prove
 
-    _, found = _here(what, model)
+    _, found, lacking = _here(what, model)
     began = time.monotonic()
     with shown(paced=True) as tell:
         proofs = prove.prove(found, tell)
@@ -43,16 +44,24 @@ def verify(*, what: str, model: str, as_json: bool) -> int:
             }
             for p in proofs
         ]
-        output.emit_json({"schema": "steprun.verify/1", "seconds_s": round(took, 3), "files": rows})
+        output.emit_json(
+            {
+                "schema": "steprun.verify/1",
+                "seconds_s": round(took, 3),
+                "files": rows,
+                "missing": [file.path for file in lacking],
+            }
+        )
     else:
         for proof in proofs:
             click.echo(_line(proof.file, sound=proof.sound, wrong=proof.wrong))
         read = sum(file.bytes for file, _ in found)
-        rate = output.size(round(read / max(took, 0.001)))
-        click.echo(f"{output.size(read)} read in {output.duration(took)} ({rate}/s).", err=True)
+        rate = output.rate(read / max(took, 0.001))
+        click.echo(f"{output.size(read)} read in {output.duration(took)} ({rate}).", err=True)
     if all(proof.sound for proof in proofs):
+        _must_be_whole(what, model, lacking)
         return Exit.DONE
-    click.echo("To mend what is wrong: steprun models repair", err=True)
+    click.echo(f"To mend what is wrong: {line('repair', what, model)}", err=True)
     return Exit.BAD_FILE
 
 
@@ -69,13 +78,14 @@ def repair(*, what: str, model: str, yes: bool) -> int:
     from runner.commands.progress import shown
     from runner.weights import links, marks, prove, pull
 
-    name, found = _here(what, model)
+    name, found, lacking = _here(what, model)
     foreign = [path.resolve() for file, path in found if path == places.linked_path(file, name)]
     if foreign and not yes:
-        click.echo("These files are another program's, and would be mended where they lie:")
+        click.echo("These files are another program's, and mended where they lie:", err=True)
         for path in foreign:
-            click.echo(f"  {path}")
-        click.confirm("Go on?", abort=True, err=True)
+            click.echo(f"  {path}", err=True)
+        command = f"{line('repair', what, model)} --yes"
+        must_agree("Read them, and mend what is wrong?", "Nothing was changed.", command)
     with shown(paced=True) as tell:
         proofs = prove.prove(found, tell, pull.mender())
     for proof in proofs:
@@ -84,12 +94,18 @@ def repair(*, what: str, model: str, yes: bool) -> int:
     anew = [proof.file for proof in proofs if not proof.sound]
     if anew:
         size = output.size(sum(file.bytes for file in anew))
-        click.echo(f"Fetched anew, as nothing is known of their pieces: {len(anew)}, {size}.")
+        few = (
+            "file, as nothing is known of its"
+            if len(anew) == 1
+            else "files, as nothing is known of their"
+        )
+        click.echo(f"Fetching anew {len(anew)} {few} pieces: {size}.")
         for file in anew:
             shelf.remove(shelf.removals([file], name))
             marks.forget(file.sha256 or "")
         fetch(anew, name)
         links.gather([file for file, _ in found if file.role == "weights"], name)
+    _must_be_whole(what, model, lacking)
     click.echo(
         f"All is sound; {output.size(mended)} were fetched to mend it."
         if mended
@@ -110,17 +126,35 @@ def meant(what: str, model: str) -> tuple[str, tuple[ModelFile, ...]]:
     return of.name, places.needs(of, of.quant(what)) if what else shelf.all_files(of)
 
 
-def _here(what: str, model: str) -> tuple[str, Found]:
-    """Return the files that are here; `Refused` where there is none."""
+def _here(what: str, model: str) -> tuple[str, Found, list[ModelFile]]:
+    """Return the files that are here, and the weights that a named quant lacks.
+
+    `Refused` where none of what was meant is here.
+    """
     name, files = meant(what, model)
-    found = [(each.file, each.path) for each in shelf.look(files, name) if each.path]
-    if not found:
+    kept = shelf.look(files, name)
+    found = [(each.file, each.path) for each in kept if each.path]
+    weights = [each for each in kept if each.file.role == "weights"]
+    if not found or (what and not any(each.path for each in weights)):
         raise Refused(
             f"Nothing of {what or 'the model'} is whole on this disk.",
             why=f"It was looked for in {places.hub_cache()}.",
-            next="steprun models pull, or, if another program has it: steprun models adopt",
+            next=f"{line('pull', what, model)}, or, if another program has it: "
+            "steprun models adopt",
         )
-    return name, found
+    return name, found, [each.file for each in weights if what and each.path is None]
+
+
+def _must_be_whole(what: str, model: str, lacking: list[ModelFile]) -> None:
+    """Raise `Refused` where a quant that was named is not all here: what is sound is not enough."""
+    if lacking:
+        size = output.size(sum(file.bytes for file in lacking))
+        raise Refused(
+            f"{what} is not whole on this disk.",
+            why=f"What is here is sound; {', '.join(file.name for file in lacking)} ({size}) are "
+            "missing or have only begun.",
+            next=line("pull", what, model),
+        )
 
 
 def _line(file: ModelFile, *, sound: bool, wrong: tuple[int, ...]) -> str:

@@ -32,8 +32,8 @@ def model_options(command: F) -> F:
             click.option(
                 "--model",
                 "-m",
-                metavar="NAME|PATH",
-                help="A model of the catalog, or a GGUF file (for plan also hf:OWNER/REPO/FILE).",
+                metavar="NAME|PATH|hf:...",
+                help="A model of the catalog, a GGUF file, or hf:OWNER/REPO/FILE.gguf of the hub.",
             ),
             click.option(
                 "--quant", "-q", help="The quant, such as IQ4_XS (else the best that fits)."
@@ -60,9 +60,11 @@ def model_options(command: F) -> F:
                 help="see: pictures. fast: draft heads instead.",
             ),
             click.option(
-                "--projector", metavar="PATH", help="The projector's GGUF, for --model PATH."
+                "--projector", metavar="PATH|hf:...", help="The projector's GGUF, for --model PATH."
             ),
-            click.option("--mtp", metavar="PATH", help="The draft heads' GGUF, for --model PATH."),
+            click.option(
+                "--mtp", metavar="PATH|hf:...", help="The draft heads' GGUF, for --model PATH."
+            ),
             click.option(
                 "--engine",
                 metavar="NAME",

@@ -179,7 +179,9 @@ def _asked(engine: Engine | None, machine: Machine) -> Machine:
 
 def _come(request: ModelRequest) -> ModelRequest:
     """Return the request with the paths of what it names on the hub and is in the hub's cache."""
-    if not any(text and is_remote(text) for text in (request.model, request.projector)):
+    if not any(
+        text and is_remote(text) for text in (request.model, request.projector, request.mtp)
+    ):
         return request
     from runner.weights import named
 

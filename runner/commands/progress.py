@@ -71,7 +71,7 @@ class Pace:
         if now - then < 1 or done <= before:
             return ""
         rate = (done - before) / (now - then)
-        return f"{output.size(round(rate))}/s, {output.duration((whole - done) / rate)} left"
+        return f"{output.rate(rate)}, {output.duration((whole - done) / rate)} left"
 
 
 class _Lines:

@@ -167,7 +167,7 @@ class _Judge:
         try:
             header = read_header(path)
         except BadFile as error:
-            said = fits[0] if fits and _LIKELY.fullmatch(path.name) else named
+            said = fits[0] if fits and not named and _LIKELY.fullmatch(path.name) else named
             return Outcome(path, size, "wrong", said, why=error.why or error.what) if said else None
         except OSError as error:
             why = f"{error.strerror or error}."

@@ -45,8 +45,12 @@ class HubFile:
         self._xet_tries = 0
         self._last_start = -1
 
-    def stream(self, start: int, etag: str, end: int | None = None) -> Stream:
-        """Return its bytes from `start` on, up to `end` or to its own end."""
+    def stream(self, start: int, etag: str, end: int | None = None) -> Stream:  # noqa: ARG002
+        """Return its bytes from `start` on, up to `end` or to its own end.
+
+        The server's name for the version, `etag`, is not asked for again: the commit says which it
+        is, and the servers behind a mirror may each have a name of their own.
+        """
         if self._head is None:
             self._head = self._asked()
         if self._head.xet is not None:
@@ -61,7 +65,6 @@ class HubFile:
             start,
             end,
             size=self._file.bytes,
-            etag=etag,
             patience=self._patience,
             headers=self._hub.headers,
         )

@@ -21,14 +21,20 @@ def settle(file: ModelFile, part: Path) -> Path:
     return shown
 
 
-def show(file: ModelFile) -> None:
-    """Link a file's bytes, which are in the hub's cache, to its name in the pinned snapshot."""
+def show(file: ModelFile, twin: ModelFile | None = None) -> None:
+    """Link a file's bytes, which are in the hub's cache, to its name in the pinned snapshot.
+
+    `twin`: a file of the same bytes, which may have them under its name alone.
+    """
     blob, shown = places.blob_path(file), places.expected_path(file, "")
     shown.parent.mkdir(parents=True, exist_ok=True)
     try:
         _replace(shown, Path(os.path.relpath(blob, shown.parent)))
     except OSError:  # no symlinks here (Windows without developer mode): the hub's own way
-        blob.replace(shown)
+        if twin is not None and not blob.exists():
+            _hard(shown, places.expected_path(twin, ""))
+        else:
+            blob.replace(shown)
     sync_folder(shown.parent)
 
 

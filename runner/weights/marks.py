@@ -47,9 +47,11 @@ class Marker:
         """Take in what an earlier run left; return how many bytes of it are as they came.
 
         After a reboot nothing vouches for what lies behind the last mark. Without one it was in the
-        system's hands when steprun was killed, and is all there.
+        system's hands when steprun was killed, and is all there. What is not good is cut off, and
+        that before the journal forgets it.
         """
-        noted = self._noted()
+        found = self._noted()
+        noted = found or []
         good = 0
         while True:
             before = self._sha256.copy()
@@ -58,7 +60,7 @@ class Marker:
             if number < len(noted):
                 damaged = self._sha256.digest() != noted[number]
             else:
-                damaged = self._rebooted and bool(noted)
+                damaged = self._rebooted and found is not None
             if not came or damaged:
                 self._sha256 = before
                 break
@@ -66,9 +68,9 @@ class Marker:
             good += came
             self._end_piece()
             told(good)
+        part.truncate(good)
         if self._journal is not None:
-            self._journal.parent.mkdir(parents=True, exist_ok=True)
-            self._journal.write_bytes(b"".join(self.marks))
+            files.write_private(self._journal, b"".join(self.marks))
         return good
 
     def update(self, data: bytes) -> None:
@@ -106,13 +108,14 @@ class Marker:
             came += len(data)
         return came
 
-    def _noted(self) -> list[bytes]:
-        if self._journal is None:
-            return []
+    def _noted(self) -> list[bytes] | None:
+        """Return the marks in the journal; None where there is none, as after a cleaned cache."""
         try:
-            data = self._journal.read_bytes()
+            data = self._journal.read_bytes() if self._journal is not None else None
         except FileNotFoundError:
-            return []
+            data = None
+        if data is None:
+            return None
         return [data[at : at + _MARK] for at in range(0, len(data) - _MARK + 1, _MARK)]
 
 

@@ -15,7 +15,7 @@ from runner.catalog import ModelFile, Role
 from runner.disk import explained, sync_folder
 from runner.errors import BadFile, UsageError
 from runner.weights import places
-from runner.weights.address import HubName, hub_name
+from runner.weights.address import HubName, hub_name, is_remote
 from runner.weights.scan import shown
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ _NAMED: Final = 3  # files that are named in an error
 
 
 def files(
-    model: str, projector: str | None = None, mtp: str | None = None
+    model: str | None, projector: str | None = None, mtp: str | None = None
 ) -> tuple[ModelFile, ...]:
     """Ask the hub for what was named: all parts of the model in order, then the others.
 
-    A projector or draft heads that are not named by `hf:` are left out. Raises UsageError (no such
+    A projector or draft heads that are on this disk are left out. Raises UsageError (no such
     file), BadFile (parts are missing), Refused (it cannot be proven) and what `listing.fetch` does.
     """
     from runner.weights import listing  # noqa: PLC0415 - the network, which `local` does without
@@ -79,7 +79,7 @@ def note(text: str, file: ModelFile) -> None:
 
 
 def _wanted(role: Role, text: str) -> bool:
-    return role == "weights" or hub_name(text) is not None
+    return role == "weights" or is_remote(text)
 
 
 def _must(text: str) -> HubName:

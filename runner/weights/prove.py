@@ -7,6 +7,7 @@ known that it is wrong.
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,9 +66,10 @@ def prove(
     finally:
         for task in tasks:
             task.stop.set()
+        ends = time.monotonic() + _LEAVE_S
         for task in tasks:
             if task.ident is not None:
-                task.join(_LEAVE_S)
+                task.join(max(0.0, ends - time.monotonic()))
     for task in tasks:
         if task.error is not None:
             raise task.error
@@ -101,13 +103,15 @@ class _Task(threading.Thread):
         file, path = self._file, self._path
         mending = self._mend is not None and bool(self._known)
         with path.open("r+b" if mending else "rb", buffering=0) as stream:
+            before = os.fstat(stream.fileno())  # a change while it is read ends the verdict
             made, wrong, fetched = self._read(stream)
             if fetched:
                 os.fsync(stream.fileno())
+                before = os.fstat(stream.fileno())
         sound = made[-1:] == [bytes.fromhex(file.sha256 or "")] and (mending or not wrong)
         if sound and not self._known:
             marks.keep(file.sha256 or "", tuple(made))
-        verdicts.remember(path, Verdict(file.sha256 or "", sound))
+        verdicts.remember(path, Verdict(file.sha256 or "", sound), before)
         return Proof(file, path, sound, tuple(wrong), fetched)
 
     def _read(self, stream: BinaryIO) -> tuple[list[bytes], list[int], int]:
@@ -126,6 +130,7 @@ class _Task(threading.Thread):
                 wrong.append(start)
                 if self._mend is None:
                     break  # a mark is of all before it, so what follows cannot be judged
+                self._condemn(stream)
                 self.doing = "fetching what is wrong"
                 data = self._mend(self._file, start, end)
                 sha256 = before
@@ -134,11 +139,17 @@ class _Task(threading.Thread):
                 if mark != self._known[number]:
                     raise _not_it(self._file, start)
                 _write(stream, start, data)
+                self._condemn(stream)
                 fetched += len(data)
                 self.doing = "reading"
             made.append(mark)
             self.done = end
         return made, wrong, fetched
+
+    def _condemn(self, stream: BinaryIO) -> None:
+        """Remember that it is wrong: a mending may not come to its end."""
+        wrong = Verdict(self._file.sha256 or "", sound=False)
+        verdicts.remember(self._path, wrong, os.fstat(stream.fileno()))
 
     def _piece(self, stream: BinaryIO, room: memoryview) -> memoryview:
         """Fill `room` from the file; what a cut file lacks stays as it was, and fails the proof."""

@@ -29,6 +29,10 @@ from runner.weights.verdicts import Verdict
 # Three quarters of an hour without a byte: a router that restarts, a night's maintenance.
 PATIENCE: Final = Patience(tries=50, wait_s=3600.0)
 SAMPLE_S: Final = 3.0  # connections begin slowly, and nobody likes to wait
+SAMPLE_MOST_S: Final = 20.0  # before anything can be told
+
+
+_OTHER: Final = "waiting for another program that fetches the same"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,12 @@ def missing(files: Sequence[ModelFile], model: str) -> list[ModelFile]:
 
 def to_fetch(files: Sequence[ModelFile]) -> int:
     """Return how many bytes of some missing files have not come yet."""
-    return sum(0 if _blob(file) else file.bytes - _begun(file) for file in files)
+    return sum(0 if _blob(file) else file.bytes - _begun(file) for file in _once(files).values())
+
+
+def _once(files: Sequence[ModelFile]) -> dict[Path, ModelFile]:
+    """Return one file for each of the places that their bytes go to."""
+    return {places.blob_path(file): file for file in files}
 
 
 def pull(
@@ -70,7 +79,7 @@ def pull(
     folder = places.hub_cache()
     with explained(folder), contextlib.ExitStack() as held:
         folder.mkdir(parents=True, exist_ok=True)
-        waiting = partial(tell, "waiting for another program that fetches the same", 0, 0)
+        waiting = partial(tell, _OTHER, 0, 0)
         # In order, so that two pulls never wait for each other.
         for lock in sorted({places.lock_path(file) for file in wanted}):
             lock.parent.mkdir(parents=True, exist_ok=True)
@@ -79,27 +88,32 @@ def pull(
             if _blob(file):
                 links.show(file)
         wanted = missing(wanted, model)
-        check_room(folder, to_fetch(wanted))
-        resumed = sum(_begun(file) > 0 for file in wanted)
+        if need := to_fetch(wanted):
+            check_room(folder, need)
+        once = _once(wanted)
+        resumed = sum(_begun(file) > 0 for file in once.values())
         hub = Hub()
-        once = {file.sha256: file for file in wanted}.values()
-        fetches = [_fetch(file, HubFile(file, hub, patience), patience) for file in once]
+        fetches = [_fetch(file, HubFile(file, hub, patience), patience) for file in once.values()]
+        moving = time.monotonic()
         if fetches:
             bring(fetches, tell)
+        moved = time.monotonic() - moving
         for file in missing(wanted, model):  # the same bytes under another name
-            links.show(file)
+            links.show(file, once[places.blob_path(file)])
     if shards := [file for file in files if file.role == "weights"]:
         links.gather(shards, model)
     came, took = sum(fetch.came for fetch in fetches), time.monotonic() - began
-    rate.remember(came, took)
+    rate.remember(came, moved)
     return Pulled(len(fetches), came, took, resumed)
 
 
 def sample(files: Sequence[ModelFile], model: str, seconds: float = SAMPLE_S) -> int | None:
     """Fetch for a moment, and return bytes a second; what came is kept, and gone on from later.
 
-    None where it was over before anything could be told. Raises as `pull` does.
+    None where nothing can be told: it was over too soon, or nothing came for long, or another
+    program fetches the same. Raises as `pull` does.
     """
+    began = time.monotonic()
     first: list[tuple[float, int]] = []
     found: list[int] = []
 
@@ -110,11 +124,13 @@ def sample(files: Sequence[ModelFile], model: str, seconds: float = SAMPLE_S) ->
         elif doing == "downloading" and now - first[0][0] > seconds:
             found.append(round((done - first[0][1]) / (now - first[0][0])))
             raise _EnoughError
+        if doing == _OTHER or (not first and now - began > SAMPLE_MOST_S):
+            raise _EnoughError
 
     try:
         pull(files, model, tell)
     except _EnoughError:
-        return found[0] or None
+        return (found[0] or None) if found else None
     return None
 
 
@@ -148,9 +164,9 @@ def _fetch(file: ModelFile, source: HubFile, patience: Patience) -> Fetch:
             raise
         if isinstance(digest, Marker):
             marks.keep(sha256, digest.all_marks())
+        noted.unlink(missing_ok=True)  # before the rename: no later pull would find it
         shown = links.settle(file, part)
         verdicts.remember(shown, Verdict(sha256))
-        noted.unlink(missing_ok=True)
 
     return Fetch(
         source,
@@ -175,6 +191,7 @@ def _blob(file: ModelFile) -> Path | None:
 
 def _begun(file: ModelFile) -> int:
     try:
-        return places.part_path(file).stat().st_size
+        size = places.part_path(file).stat().st_size
     except OSError:
         return 0
+    return size if size <= file.bytes else 0  # of one too long nothing can be used

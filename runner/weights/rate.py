@@ -1,9 +1,11 @@
 """How fast weights came from the hub the last time, to say how long the next will take."""
 
+import contextlib
 import json
 from typing import Final
 
 from runner import files
+from runner.errors import Refused
 from runner.paths import state_dir
 from runner.weights.address import endpoint
 
@@ -16,7 +18,8 @@ def remember(came: int, took_s: float) -> None:
     """Note what a pull has shown, if it was long enough to show anything."""
     if came >= _LEAST_BYTES and took_s >= _LEAST_S:
         known = _read() | {endpoint(): round(came / took_s)}
-        files.write_private(state_dir() / _NAME, json.dumps(known))
+        with contextlib.suppress(Refused):  # the weights are here, which is what was asked for
+            files.write_private(state_dir() / _NAME, json.dumps(known))
 
 
 def recall() -> int | None:

@@ -76,27 +76,32 @@ def removals(files: Sequence[ModelFile], model: str) -> list[Removal]:
     Another program's files are not among it, and bytes that another snapshot shows stay.
     """
     gone: list[Removal] = []
+    blobs: dict[Path, ModelFile] = {}
     for file in files:
         shown, linked = places.expected_path(file, model), places.linked_path(file, model)
         gone += [Removal(path, 0) for path in (linked,) if path.is_symlink() or path.exists()]
         if file.source == "wheel":
             gone += [Removal(shown, _size(shown))] if shown.exists() else []
         elif file.source == "hf" and file.sha256:
+            blobs[places.blob_path(file)] = file
             gone += _of_hub(file, shown)
-    return gone
+    going = {each.path for each in gone}
+    for blob, file in blobs.items():
+        # Under any name. What nothing shows was left by a kill, as were links of another name.
+        shows = {path for path in _links(file) if _named(path) == blob.name}
+        lost = {path for path in shows if re.fullmatch(r"\..+\.[0-9a-f]{8}", path.name)}
+        gone += [Removal(path, 0) for path in sorted(lost)]
+        if shows - lost <= going and blob.exists():
+            # One that is itself a link leads to the hub's shared store, which is not ours.
+            gone.append(Removal(blob, 0 if blob.is_symlink() else _size(blob)))
+    return list(dict.fromkeys(gone))
 
 
 def _of_hub(file: ModelFile, shown: Path) -> list[Removal]:
-    blob, part = places.blob_path(file), places.part_path(file)
+    part = places.part_path(file)
     gone: list[Removal] = []
     if shown.is_symlink():
         gone.append(Removal(shown, 0))
-        shared = any(
-            other != shown and other.is_symlink() and other.resolve() == blob.resolve()
-            for other in _snapshots(file)
-        )
-        if blob.exists() and not shared:
-            gone.append(Removal(blob, _size(blob)))
     elif shown.exists():  # a system without symlinks has the bytes themselves there
         gone.append(Removal(shown, _size(shown)))
     if part.exists():
@@ -108,13 +113,29 @@ def _snapshots(file: ModelFile) -> Iterable[Path]:
     return (places.repo_folder(file.repo) / "snapshots").glob(f"*/{file.path}")
 
 
+def _links(file: ModelFile) -> Iterable[Path]:
+    found = (places.repo_folder(file.repo) / "snapshots").rglob("*")
+    return (path for path in found if path.is_symlink())
+
+
+def _named(path: Path) -> str:
+    """Return the name of the blob that a snapshot's link leads to; "" where there is none.
+
+    A blob may itself be a link, to bytes that the hub's tools keep under a name of another kind.
+    """
+    try:
+        return path.readlink().name
+    except OSError:
+        return ""
+
+
 def other_revisions(files: Iterable[ModelFile]) -> tuple[ModelFile, ...]:
     """Return the same files as other revisions of their repositories have them on this disk."""
     found: list[ModelFile] = []
     for file in (file for file in files if file.source == "hf"):
         for path in _snapshots(file):
             revision = path.parents[file.path.count("/")].name
-            blob = path.resolve().name
+            blob = _named(path)
             if revision != file.revision and re.fullmatch(shards.SHA256, blob):
                 found.append(replace(file, revision=revision, sha256=blob))
     return tuple(found)
@@ -124,8 +145,8 @@ def remove(gone: Sequence[Removal]) -> int:
     """Remove it; return how many bytes that frees."""
     for each in gone:
         with explained(each.path.parent):
-            verdicts.forget(each.path)
             each.path.unlink(missing_ok=True)
+            verdicts.forget(each.path)  # then, as a link that goes takes no verdict with it
     return sum(each.frees for each in gone)
 
 
@@ -162,9 +183,8 @@ def named(text: str) -> tuple[ModelFile, ...]:
     if first is None or name is None:
         return ()
     top = first.parents[name.path.count("/")]
-    paths = [(path, (top / path).resolve()) for path in shards.series(name.path)]
     return tuple(
-        ModelFile("weights", "hf", name.repo, top.name, path, blob.stat().st_size, blob.name)
-        for path, blob in paths
-        if re.fullmatch(shards.SHA256, blob.name)
+        ModelFile("weights", "hf", name.repo, top.name, path, (top / path).stat().st_size, blob)
+        for path in shards.series(name.path)
+        if re.fullmatch(shards.SHA256, blob := _named(top / path))
     )

@@ -5,6 +5,7 @@ verdict; what a disk does to bytes without changing the time is found by `stepru
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,9 +39,9 @@ def of(known: Mapping[str, Any], path: Path) -> Verdict | None:
     return _verdict(known.get(_key(path)), path)
 
 
-def remember(path: Path, verdict: Verdict) -> None:
-    """Remember a verdict on a file as it is now."""
-    found = path.stat()
+def remember(path: Path, verdict: Verdict, read: os.stat_result | None = None) -> None:
+    """Remember a verdict on a file as it is now, or as it was when it was `read`."""
+    found = read or path.stat()
     entry = {"size": found.st_size, "mtime_ns": found.st_mtime_ns, **asdict(verdict)}
     _change({_key(path): entry})
 
@@ -51,7 +52,7 @@ def forget(path: Path) -> None:
 
 
 def _key(path: Path) -> str:
-    return str(path.resolve())
+    return os.path.realpath(path)  # Path.resolve raises for links in a circle (Python < 3.13)
 
 
 def _verdict(entry: Any, path: Path) -> Verdict | None:

@@ -45,6 +45,7 @@ class XetStream:
     def __init__(self, data: Any, size: int, start: int, end: int | None, headers: Headers) -> None:
         self.size: int | None = size
         self.etag = ""
+        self.skipped = 0
         self._data, self._start, self._end = data, start, end or size
         self._headers = headers
         self._group: Any = None

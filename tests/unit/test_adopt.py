@@ -291,6 +291,13 @@ def test_a_file_without_a_sound_header(model, disk):
     assert "zeros" in outcomes["step-A-00002-of-00003.gguf"].why
 
 
+def test_a_broken_part_is_told_by_its_name_where_sizes_are_alike(model, disk):
+    path = disk / "B/step-B-00002-of-00003.gguf"  # the parts of A have the same sizes
+    path.write_bytes(b"<html>" + path.read_bytes()[6:])
+    (wrong,) = [o for o in take(model, disk) if o.result == "wrong"]
+    assert (wrong.path, wrong.target and wrong.target.quant) == (path, "B")
+
+
 def test_a_part_that_has_not_come_whole(model, disk):
     path = disk / "B/step-B-00002-of-00003.gguf"
     path.write_bytes(path.read_bytes()[:-1000])

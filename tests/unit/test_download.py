@@ -2,14 +2,17 @@
 
 import hashlib
 import shutil
+import threading
 from collections import namedtuple
 from typing import Any
 
 import pytest
 
 from runner import web
+from runner.disk import explained
 from runner.download import download
 from runner.errors import BadFile, Exit, Refused, SteprunError
+from runner.paths import cache_dir
 from runner.stream import Patience
 from tests.fakes.hub import Manner
 from tests.fakes.releases import FakeReleases
@@ -101,6 +104,41 @@ def test_ctrl_c_keeps_what_came(server, place):
 def test_what_cannot_be_gone_on_with_begins_anew(server, place, second):
     get(server, place, manners=[Manner(cut=700_000), second, second])
     assert place.read_bytes() == DATA
+
+
+def test_a_server_that_is_never_done_is_given_up(server, place):
+    def told(*_: Any) -> None:
+        assert len(server.asked) < 30
+
+    server.manner = Manner(cut=2_000_000, restless=True)
+    with pytest.raises(SteprunError, match="was not fetched"):
+        get(server, place, progress=told)
+    assert server.body_bytes <= 2 * QUICK.tries * 2_000_000
+
+
+def test_a_thread_that_ends_between_two_looks(server, place, monkeypatch):
+    class Late(threading.Thread):
+        looked = False
+
+        def is_alive(self) -> bool:
+            if self.looked:
+                return super().is_alive()
+            self.looked = True
+            self.join()
+            return True
+
+    monkeypatch.setattr(threading, "Thread", Late)
+    get(server, place)
+    assert place.read_bytes() == DATA
+
+
+def test_the_folder_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(Refused, match="elsewhere") as caught, explained(tmp_path / "here"):
+        raise PermissionError(13, "Permission denied", str(tmp_path / "elsewhere" / "a"))
+    assert "HF_HOME" in caught.value.next
+    with pytest.raises(Refused, match="too full") as caught, explained(cache_dir()):
+        raise OSError(28, "No space left on device")
+    assert "STEPRUN_HOME" in caught.value.next
 
 
 def test_another_part_than_asked_for(server, place):

@@ -10,14 +10,16 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from runner import models_toml
+from runner import models_toml, output
 from runner.catalog import Catalog, ModelFile, Quant
-from runner.commands import bringing
+from runner.commands import asking, bringing, progress
 from runner.commands.bringing import bring
 from runner.commands.models import models
 from runner.commands.options import ModelRequest
 from runner.commands.prepare import Prepared, make_plan
+from runner.disk import alone
 from runner.errors import BadFile, Exit, Refused, SteprunError, UsageError
+from runner.machine.facts import Machine
 from runner.plan.ask import Ask
 from runner.weights import links, places, prove, pull, rate, verdicts
 from tests.fakes.hub import COMMIT, FakeHub, Manner
@@ -68,6 +70,13 @@ def run(*words: str, say: str | None = None) -> Result:
     if result.exception is not None:
         raise result.exception
     return result
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Let there be somebody to ask."""
+    monkeypatch.setattr(asking, "can_ask", lambda: True)
+    monkeypatch.setattr(bringing, "can_ask", lambda: True)
 
 
 def listed() -> dict[str, dict[str, Any]]:
@@ -141,17 +150,52 @@ def test_verify_and_repair(hub, monkeypatch):
     assert run("verify").return_value == Exit.DONE
 
 
+def test_a_quant_that_is_not_whole_is_not_called_sound(hub):
+    run("pull", "small")
+    run("pull", "tiny", "--mtp")
+    at(NAMES[1]).unlink()
+    for command in ("verify", "repair"):
+        with pytest.raises(Refused, match="small is not whole") as caught:
+            run(command, "small")
+        assert "step-00002-of-00003.gguf" in caught.value.why
+        assert caught.value.next == "steprun models pull small"
+    assert run("verify").return_value == Exit.DONE, "what is here is sound"
+    run("rm", "tiny", "--yes")
+    with pytest.raises(Refused, match="Nothing of tiny"):
+        run("verify", "tiny")
+
+
+def test_the_next_command_is_for_the_same_weights(hub):
+    said = run("pull", "tiny").stderr
+    assert "Ready: steprun chat --quant tiny" in said
+    assert "models verify tiny" in run("pull", "tiny").output
+    at("TINY/step.gguf").resolve().write_bytes(b"x" * len(DATA["TINY/step.gguf"]))
+    assert "steprun models repair tiny" in run("verify", "tiny").stderr
+
+
+def test_pull_warns_of_what_does_not_fit(hub, monkeypatch):
+    monkeypatch.setattr("runner.commands.prepare.detect", lambda _: _small_machine())
+    assert "TINY does not fit on this machine" in run("pull", "tiny").stderr
+
+
+def _small_machine() -> Machine:
+    from runner.commands.prepare import _reader
+    from runner.machine.probe import detect
+
+    return replace(detect(_reader("m4-max-128")), limit_bytes=1 << 30)
+
+
 def test_repair_of_what_was_never_proven_fetches_it_anew(hub):
     for name in NAMES:  # as another program might have left them
         at(name).parent.mkdir(parents=True, exist_ok=True)
         at(name).write_bytes(DATA[name][:-1] + b"x" if name == NAMES[2] else DATA[name])
     said = run("repair", "small")
-    assert "Fetched anew" in said.output
+    assert "Fetching anew 1 file" in said.output
     assert hub.body_bytes == len(DATA[NAMES[2]])
     assert run("verify", "small").return_value == Exit.DONE
 
 
-def test_another_programs_files_are_not_mended_unasked(hub, tmp_path, known):
+def test_another_programs_files_are_not_mended_unasked(hub, tmp_path, known, terminal):
     lying = tmp_path / "lmstudio" / "a.gguf"
     lying.parent.mkdir()
     lying.write_bytes(DATA["TINY/step.gguf"])
@@ -159,7 +203,7 @@ def test_another_programs_files_are_not_mended_unasked(hub, tmp_path, known):
     links.adopt(file, "step-3.7-flash", lying)
     prove.prove([(file, lying)], lambda *_: None)
     lying.write_bytes(b"x" + DATA["TINY/step.gguf"][1:])
-    with pytest.raises(click.Abort):
+    with pytest.raises(Refused, match="Nothing was changed"):
         run("repair", "tiny", say="n\n")
     assert lying.read_bytes()[:1] == b"x"
     run("repair", "tiny", "--yes")
@@ -181,10 +225,33 @@ def test_rm_says_what_it_frees(hub):
         run("rm")
 
 
-def test_rm_asks_and_takes_no_for_an_answer(hub):
+def test_the_projector_stays_for_a_quant_that_has_begun(hub):
     run("pull", "tiny")
-    with pytest.raises(click.Abort):
+    for name in NAMES:
+        hub.turns[name] = [Manner(cut=500_000, only="GET"), Manner(status=404)]
+    with pytest.raises(SteprunError, match="was not fetched"):
+        run("pull", "small")
+    assert not any(at(name).exists() for name in NAMES)
+    run("rm", "tiny", "--yes")
+    assert at("mmproj.gguf").exists()
+
+
+def test_rm_asks_and_takes_no_for_an_answer(hub, terminal):
+    run("pull", "tiny")
+    with pytest.raises(Refused, match="Nothing was taken away") as caught:
         run("rm", "tiny", say="n\n")
+    assert caught.value.why == "You said no."
+    assert at("TINY/step.gguf").exists()
+    with pytest.raises(click.Abort):
+        run("rm", "tiny", say="")
+
+
+def test_without_a_terminal_nothing_goes_and_the_command_is_named(hub):
+    run("pull", "tiny")
+    for words in (["tiny"], ["--all"], [f"hf:o/r/TINY/step.gguf@{COMMIT}"]):
+        with pytest.raises(Refused, match="Nothing was taken away") as caught:
+            run("rm", *words, say="y\n")
+        assert caught.value.next == f"steprun models rm {words[0]} --yes"
     assert at("TINY/step.gguf").exists()
 
 
@@ -262,6 +329,63 @@ def prepared() -> Prepared:
     return plan
 
 
+def test_a_begun_model_of_the_hub_is_taken_away(hub):
+    hub.turns[NAMES[0]] = [Manner(cut=500_000, only="GET"), Manner(status=404)]
+    with pytest.raises(SteprunError, match="was not fetched"):
+        run("pull", HF)
+    assert "freed" in run("rm", HF, "--yes").output
+    assert [path for path in places.repo_folder("o/r").rglob("*") if path.is_file()] == []
+
+
+def test_what_another_program_brought_of_the_hub_is_proven_after_a_pull(hub):
+    run("pull", HF)
+    (places.repo_folder("o/r") / "refs" / "main").unlink()
+    run("pull", HF)
+    assert run("verify", HF).output.count("sound") == 3
+
+
+def test_the_catalogs_options_do_not_go_with_a_model_of_the_hub(hub):
+    for option in ("--mtp", "--no-projector", "--model=step-3.7-flash"):
+        with pytest.raises(UsageError, match="go with a quant"):
+            run("pull", HF, option)
+    assert hub.asked == []
+
+
+def test_the_damaged_are_not_started_whoever_names_them(hub, tiny):
+    hub.files["tiny.gguf"] = tiny / "tiny-step.gguf"
+    hub.files["sight.gguf"] = tiny / "mmproj-tiny-step.gguf"
+    named = ["hf:o/r/tiny.gguf", "hf:o/r/sight.gguf"]
+    said = [run("pull", each).stderr for each in named]
+    assert "Ready: steprun chat --model hf:o/r/tiny.gguf" in said[0]
+    assert "Ready: steprun chat --model MODEL --projector hf:o/r/sight.gguf" in said[1]
+    request = ModelRequest(named[0], Ask(), projector=named[1])
+    bring(make_plan(request, to_run=True))
+    for name, text in zip(("tiny.gguf", "sight.gguf"), named, strict=True):
+        verdicts.remember(at(name), verdicts.Verdict("0" * 64, sound=False))
+        with pytest.raises(BadFile, match="damaged") as caught:
+            bring(make_plan(request, to_run=True))
+        assert caught.value.next == f"steprun models repair {text}"
+        with pytest.raises(BadFile, match="damaged"):
+            bring(make_plan(ModelRequest(str(at("tiny.gguf")), Ask(), str(at("sight.gguf")))))
+        verdicts.forget(at(name))
+
+
+@pytest.mark.parametrize("far", ["model", "projector"])
+def test_parts_here_and_parts_on_the_hub_go_together(hub, tiny, monkeypatch, terminal, far):
+    paths = {"model": tiny / "tiny-step.gguf", "projector": tiny / "mmproj-tiny-step.gguf"}
+    hub.files["far.gguf"] = paths[far]
+    monkeypatch.setattr("click.confirm", lambda *_args, **_named: True)
+    text = {each: str(path) for each, path in paths.items()} | {far: "hf:o/r/far.gguf"}
+    request = ModelRequest(text["model"], Ask(), projector=text["projector"])
+    argv = bring(make_plan(request, to_run=True)).argv
+    wanted = paths | {far: at("far.gguf")}
+    for option, path in (("--model", wanted["model"]), ("--mmproj", wanted["projector"])):
+        assert argv[argv.index(option) + 1] == str(path)
+    asked = len(hub.asked)
+    bring(make_plan(request, to_run=True))
+    assert len(hub.asked) == asked, "it is found again without the network"
+
+
 def test_without_a_terminal_the_command_is_named(hub):
     with pytest.raises(Refused, match="not on this disk") as caught:
         bring(prepared())
@@ -271,7 +395,7 @@ def test_without_a_terminal_the_command_is_named(hub):
 
 def test_with_a_terminal_it_asks_once_and_goes_on(hub, monkeypatch, capsys):
     asked: list[str] = []
-    monkeypatch.setattr(bringing, "_can_ask", lambda: True)
+    monkeypatch.setattr(bringing, "can_ask", lambda: True)
 
     def confirm(text: str, **_: object) -> bool:
         asked.append(text)
@@ -290,13 +414,21 @@ def test_with_a_terminal_it_asks_once_and_goes_on(hub, monkeypatch, capsys):
 
 
 def test_no_is_an_answer(hub, monkeypatch):
-    monkeypatch.setattr(bringing, "_can_ask", lambda: True)
+    monkeypatch.setattr(bringing, "can_ask", lambda: True)
     monkeypatch.setattr("click.confirm", lambda *_args, **_named: False)
     monkeypatch.setattr(rate, "recall", lambda: 10_000_000)
     with pytest.raises(Refused, match="not on this disk") as caught:
         bring(prepared())
     assert "You said no" in caught.value.why
     assert hub.body_bytes == 0
+
+
+def test_nothing_small_comes_before_the_answer(hub, monkeypatch, terminal):
+    """What measuring the rate brings would be all of it."""
+    monkeypatch.setattr("click.confirm", lambda *_args, **_named: False)
+    with pytest.raises(Refused, match="not on this disk"):
+        bring(prepared())
+    assert hub.asked == []
 
 
 def test_the_rate_is_measured_by_what_is_kept(hub):
@@ -317,3 +449,45 @@ def test_damaged_weights_are_not_started(hub):
     with pytest.raises(BadFile, match="damaged") as caught:
         bring(prepared())
     assert caught.value.next == "steprun models repair"
+
+
+def test_a_disk_that_is_not_mounted_is_named_before_a_fetch(hub, tmp_path, known, terminal):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    (disk / "a.gguf").write_bytes(DATA["TINY/step.gguf"])
+    links.adopt(known.models[0].quant("TINY").files[0], "step-3.7-flash", disk / "a.gguf")
+    disk.rename(tmp_path / "elsewhere")
+    assert f"was linked from {disk}, which is not there now" in run("pull", "tiny").stderr
+
+
+def test_off_the_network_nobody_is_asked_in_vain(hub, monkeypatch, terminal):
+    monkeypatch.setattr("huggingface_hub.constants.is_offline_mode", lambda: True)
+    with pytest.raises(Refused, match="not on this disk") as caught:
+        bring(prepared())
+    assert caught.value.next == "env -u HF_HUB_OFFLINE steprun models pull SMALL"
+
+
+def test_a_slow_network_has_a_rate_and_a_time_that_can_be_read(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    pace = progress.Pace()
+    assert pace.words("downloading", 0, 105 << 30) == ""
+    now[0] = 10.0
+    assert pace.words("downloading", 3 << 20, 105 << 30) == "307 KiB/s, 4 days left"
+    now[0] = 20.0
+    assert pace.words("downloading", 600 << 20, 105 << 30) == "30 MiB/s, 59 min left"
+    assert output.duration(9 * 3600) == "9.0 h"
+
+
+def test_weights_on_their_way_are_not_taken_away(hub, known):
+    hub.turns[NAMES[0]] = [Manner(cut=500_000, only="GET"), Manner(status=404)]
+    with pytest.raises(SteprunError, match="was not fetched"):
+        run("pull", "small", "--no-projector")
+    file = known.models[0].quant("SMALL").files[0]
+    part = places.part_path(file)
+    with alone(places.lock_path(file), lambda: None):
+        with pytest.raises(Refused, match="on their way"):
+            run("rm", "small", "--yes")
+        assert part.stat().st_size == 500_000
+    run("rm", "small", "--yes")
+    assert not part.exists()

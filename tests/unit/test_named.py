@@ -63,7 +63,10 @@ def test_projector_and_heads_come_after(hub):
     assert [file.role for file in files] == ["weights"] * 3 + ["projector", "mtp"]
     assert [file.name for file in files[3:]] == ["mmproj.gguf", "heads.gguf"]
     assert len(hub.asked) == 1, "one repository is asked once"
-    assert len(named.files(MODEL, "/here/mmproj.gguf", f"{hub.url}/heads.gguf")) == 3
+    assert len(named.files(MODEL, "/here/mmproj.gguf")) == 3
+    assert [file.role for file in named.files(None, "hf:o/r/mmproj.gguf")] == ["projector"]
+    with pytest.raises(UsageError):  # it would be left out without a word
+        named.files(MODEL, f"{hub.url}/mmproj.gguf")
 
 
 def test_a_revision_is_kept_to(hub):

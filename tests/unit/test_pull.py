@@ -3,7 +3,9 @@
 import hashlib
 import shutil
 import threading
+import time
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ import pytest
 from runner import paths
 from runner.catalog import ModelFile
 from runner.errors import BadFile, Exit, Refused, SteprunError
-from runner.stream import Patience
-from runner.weights import links, marks, places, prove, pull, rate, verdicts
+from runner.fetching import fetch_range
+from runner.stream import Again, HttpStream, Patience
+from runner.weights import links, marks, places, prove, pull, rate, shelf, verdicts
 from tests.fakes.hub import COMMIT, FakeHub, Manner
 
 PIECE = 1 << 16
@@ -361,6 +364,14 @@ def test_the_rate_is_remembered(monkeypatch):
     assert rate.recall() is None
 
 
+def test_a_rate_that_cannot_be_noted_is_no_failure(hub, monkeypatch):
+    monkeypatch.setattr(rate, "_LEAST_BYTES", 1)
+    monkeypatch.setattr(rate, "_LEAST_S", 0)
+    (paths.state_dir() / rate._NAME).mkdir(parents=True)
+    get()
+    assert whole()
+
+
 # --- proofs and mending
 
 
@@ -421,6 +432,16 @@ def test_a_hub_that_sends_something_else_mends_nothing(hub):
     assert not (verdict and verdict.sound)
 
 
+@pytest.mark.parametrize("second", [Manner(status=404), Manner(flip=3 * PIECE + 5, only="GET")])
+def test_what_was_mended_by_half_is_known_to_be_wrong(hub, second):
+    get()
+    damage(FILES[0], 100, 3 * PIECE)
+    hub.turns[NAMES[0]] = [Manner(only="GET"), second]
+    with pytest.raises(SteprunError):
+        prove.prove(found()[:1], lambda *_: None, pull.mender(QUICK))
+    assert verdicts.recall(found()[0][1]) == verdicts.Verdict(str(FILES[0].sha256), sound=False)
+
+
 def test_without_marks_it_is_only_known_to_be_wrong(hub):
     get()
     damage(FILES[0], 100)
@@ -479,3 +500,325 @@ def test_shards_of_two_places_are_gathered(hub, tmp_path):
     assert first == places.first(FILES, "m")
     assert [first.with_name(Path(n).name).read_bytes() for n in NAMES] == list(DATA.values())
     assert hub.body_bytes == sum(len(DATA[name]) for name in NAMES[1:])
+
+
+# --- what has come is not lost
+
+
+def begun(hub, size: int = 600_000) -> Path:
+    """Leave a pull of the first file after so many bytes; return its part."""
+    hub.turns[NAMES[0]] = [Manner(cut=size, only="GET"), Manner(status=404)]
+    with pytest.raises(SteprunError):
+        get([FILES[0]])
+    hub.manners.clear()
+    part = places.part_path(FILES[0])
+    assert part.stat().st_size == size
+    return part
+
+
+def stop_at_once(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.fixture
+def slow_check(monkeypatch):
+    """Make the reading of what is here take a while."""
+    read = marks.Marker._read_piece
+
+    def slow(self: Any, part: Any) -> int:
+        time.sleep(0.05)
+        return read(self, part)
+
+    monkeypatch.setattr(marks.Marker, "_read_piece", slow)
+
+
+def test_a_stop_while_a_part_is_read_loses_nothing_of_it(hub, slow_check):
+    part = begun(hub)
+    written = part.stat().st_mtime_ns
+    with pytest.raises(KeyboardInterrupt):
+        get([FILES[0]], tell=stop_at_once)
+    assert part.stat().st_size == 600_000
+    assert part.stat().st_mtime_ns == written  # else a power cut before it would be forgotten
+    before = hub.body_bytes
+    get([FILES[0]])
+    assert hub.body_bytes - before == len(DATA[NAMES[0]]) - 600_000
+
+
+def test_another_files_failure_loses_nothing_of_a_part_being_read(hub, slow_check):
+    part = begun(hub)
+    hub.manners[NAMES[1]] = Manner(status=404)
+    with pytest.raises(SteprunError, match="00002"):
+        get()
+    assert part.stat().st_size == 600_000
+
+
+def test_a_kill_after_damage_was_found_leaves_it_cut_off(hub, monkeypatch):
+    part = begun(hub)
+    data = bytearray(part.read_bytes())
+    data[5 * PIECE + 9] ^= 1
+    part.write_bytes(data)
+    journal = marks.journal(str(FILES[0].sha256))
+    with part.open("r+b") as file:
+        good = marks.Marker(journal).resume(file, lambda _: None)
+    assert good == 5 * PIECE
+    assert part.stat().st_size == good  # before the journal forgets that what followed was wrong
+
+
+def test_after_a_power_cut_that_took_the_marks_nothing_vouches(hub, monkeypatch):
+    part = begun(hub)
+    marks.journal(str(FILES[0].sha256)).write_bytes(b"")
+    data = part.read_bytes()
+    part.write_bytes(data[:-100_000] + bytes(100_000))
+    monkeypatch.setattr("psutil.boot_time", lambda: part.stat().st_mtime + 10)
+    get([FILES[0]])
+    assert whole([FILES[0]])
+
+
+def test_other_names_for_a_version_cost_nothing(hub):
+    cut = Manner(cut=400_000, restless=True, only="GET")
+    hub.turns[NAMES[0]] = [cut, cut, Manner(restless=True)]
+    get([FILES[0]])
+    assert whole([FILES[0]])
+    assert hub.body_bytes == len(DATA[NAMES[0]])
+
+
+def test_a_server_that_is_wrong_about_the_end_costs_nothing(hub):
+    cut = Manner(cut=400_000, only="GET")
+    hub.turns[NAMES[0]] = [cut, Manner(status=416, only="GET"), GOOD]
+    get([FILES[0]])
+    assert whole([FILES[0]])
+    assert hub.body_bytes == len(DATA[NAMES[0]])
+
+
+def test_what_a_server_without_ranges_sends_again_is_not_almost_nothing(hub):
+    begun(hub, 1_000_000 - 10)
+    hub.manners[NAMES[0]] = Manner(ranges=False, rate=800_000, only="GET")  # 1.2 s, of 0.4 a window
+    get([FILES[0]], patience=replace(QUICK, tries=1))
+    assert whole([FILES[0]])
+
+
+def test_a_thread_left_behind_spoils_nothing(hub, monkeypatch):
+    monkeypatch.setattr("runner.fetching._LEAVE_S", 0.1)
+    begun(hub, 100_000)
+    held = threading.Event()
+    open_it = HttpStream.open
+
+    def late(self: Any) -> None:
+        open_it(self)
+        held.wait(5)
+
+    monkeypatch.setattr(HttpStream, "open", late)
+    monkeypatch.setattr(HttpStream, "abort", lambda _self: None)
+    with pytest.raises(KeyboardInterrupt):
+        get([FILES[0]], tell=stop_at_once)
+    monkeypatch.setattr(HttpStream, "open", open_it)
+    hub.manner = Manner(rate=2e6, only="GET")
+    threading.Timer(0.3, held.set).start()  # amid the second pull
+    get([FILES[0]])
+    assert whole([FILES[0]])
+
+
+def test_a_head_that_drips_is_given_up(hub, monkeypatch):
+    monkeypatch.setattr("runner.fetching._LEAVE_S", 0.1)
+    hub.manner = Manner(drip_headers_s=0.05, only="HEAD")
+    began = time.monotonic()
+    with pytest.raises(SteprunError, match="was not fetched") as caught:
+        get([FILES[0]], patience=replace(QUICK, head_s=0.2, tries=1))
+    assert "No answer" in caught.value.why
+    assert time.monotonic() - began < 20
+
+
+def test_a_mending_that_gets_no_bytes_is_given_up(hub):
+    class Stuck:
+        size, etag, skipped = 1, "", 0
+
+        def __init__(self) -> None:
+            self.over = threading.Event()
+
+        def open(self) -> None:
+            pass
+
+        def __iter__(self) -> Any:
+            self.over.wait(30)
+            raise Again("It was ended.")
+            yield b""
+
+        def close(self) -> None:
+            pass
+
+        def abort(self) -> None:
+            self.over.set()
+
+    class Source:
+        name = "a"
+
+        def stream(self, *_: Any) -> Stuck:
+            return Stuck()
+
+    began = time.monotonic()
+    with pytest.raises(SteprunError, match="was not fetched"):
+        fetch_range(Source(), 0, 1, QUICK)  # type: ignore[arg-type]
+    assert time.monotonic() - began < 10
+
+
+def test_a_server_of_whole_files_mends_nothing_far_inside(hub, monkeypatch):
+    monkeypatch.setattr("runner.fetching._MOST_SKIPPED", 300_000)
+    get()
+    damage(FILES[0], 7 * PIECE)
+    hub.manner = Manner(ranges=False)
+    before = hub.body_bytes
+    with pytest.raises(SteprunError, match="was not fetched") as caught:
+        prove.prove(found()[:1], lambda *_: None, pull.mender(QUICK))
+    assert "whole files only" in caught.value.why
+    assert hub.body_bytes - before <= len(DATA[NAMES[0]])
+
+
+def test_a_part_that_is_too_long_counts_for_nothing(hub):
+    part = places.part_path(FILES[0])
+    part.parent.mkdir(parents=True)
+    part.write_bytes(bytes(SIZE))
+    assert pull.to_fetch(FILES) == SIZE
+    assert get().resumed == 0
+    assert whole()
+
+
+def test_the_same_bytes_in_two_repositories(hub):
+    other = ModelFile(
+        "weights",
+        "hf",
+        "p/s",
+        COMMIT,
+        *[getattr(FILES[0], key) for key in ("path", "bytes", "sha256")],
+    )
+    get([FILES[0], other])
+    for file in (FILES[0], other):
+        assert places.expected_path(file, "m").read_bytes() == DATA[NAMES[0]]
+
+
+def test_two_names_for_the_same_bytes_where_no_links_are_allowed(hub, monkeypatch):
+    def refused(*_: Any) -> None:
+        raise OSError(1314, "A required privilege is not held by the client")
+
+    monkeypatch.setattr(links, "_replace", refused)
+    hub.files["Q/twin.gguf"] = DATA[NAMES[0]]
+    twin = file_of("Q/twin.gguf", DATA[NAMES[0]])
+    assert pull.to_fetch([FILES[0], twin]) == len(DATA[NAMES[0]])
+    get([FILES[0], twin])
+    for file in (FILES[0], twin):
+        assert places.expected_path(file, "m").read_bytes() == DATA[NAMES[0]]
+
+
+def test_a_full_disk_is_no_matter_where_nothing_is_left_to_fetch(hub, monkeypatch):
+    get([FILES[0]])
+    newer = ModelFile("weights", "hf", "o/r", "f" * 40, NAMES[0], FILES[0].bytes, FILES[0].sha256)
+    usage = namedtuple("usage", "total used free")  # noqa: PYI024
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1 << 40, 1 << 40, 0))
+    get([newer])
+    assert places.locate(newer, "m") is not None
+
+
+def test_a_full_disk_names_the_variable_that_helps(hub, monkeypatch):
+    usage = namedtuple("usage", "total used free")  # noqa: PYI024
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1 << 40, 1 << 40, 0))
+    with pytest.raises(Refused) as caught:
+        get()
+    assert "HF_HOME" in caught.value.next
+
+
+def test_a_sample_of_a_hub_in_trouble_is_short(hub, monkeypatch):
+    monkeypatch.setattr(pull, "SAMPLE_MOST_S", 1.0)
+    hub.manner = Manner(status=503)
+    began = time.monotonic()
+    assert pull.sample(FILES, "m") is None
+    assert time.monotonic() - began < 10
+
+
+def test_a_file_changed_while_it_is_read_has_no_verdict(hub):
+    get([FILES[0]])
+    path = places.expected_path(FILES[0], "m")
+    verdicts.forget(path)
+    changed: list[bool] = []
+
+    def change(*_: Any) -> None:
+        if not changed:
+            changed.append(True)
+            damage(FILES[0], 3)
+
+    read = prove._Task._read
+
+    def changing(self: Any, stream: Any) -> Any:
+        made = read(self, stream)
+        change()
+        return made
+
+    prove._Task._read, kept = changing, read  # type: ignore[method-assign]
+    try:
+        prove.prove([(FILES[0], path)], lambda *_: None)
+    finally:
+        prove._Task._read = kept  # type: ignore[method-assign]
+    verdict = verdicts.recall(path)
+    assert not (verdict and verdict.sound)
+
+
+# --- what is removed
+
+
+def test_bytes_that_another_name_shows_stay(hub):
+    hub.files["Q/twin.gguf"] = DATA[NAMES[0]]
+    twin = file_of("Q/twin.gguf", DATA[NAMES[0]])
+    get([FILES[0], twin])
+    assert shelf.remove(shelf.removals([twin], "m")) == 0
+    assert whole([FILES[0]])  # its verdict, too
+    get([twin])
+    shelf.remove(shelf.removals([FILES[0], twin], "m"))
+    assert not places.blob_path(twin).exists()
+
+
+def test_a_blob_in_the_hubs_shared_store_is_no_blob_of_that_name(hub):
+    get([FILES[0]])
+    blob = places.blob_path(FILES[0])
+    store = places.hub_cache() / "blobs" / "ab" / ("ab" * 32)
+    store.parent.mkdir(parents=True)
+    blob.replace(store)
+    blob.symlink_to(store)
+    assert shelf.look([FILES[0]], "m")[0].path is not None
+    (found,) = shelf.named(f"hf:o/r/{NAMES[0]}@{COMMIT}")[:1] or [None]
+    assert found is None or found.sha256 == FILES[0].sha256
+    newer = ModelFile("weights", "hf", "o/r", "f" * 40, NAMES[0], FILES[0].bytes, FILES[0].sha256)
+    (old,) = shelf.other_revisions([newer])
+    assert old.sha256 == FILES[0].sha256
+    gone = shelf.removals([FILES[0]], "m")
+    assert sum(each.frees for each in gone) == 0  # it is the hub's, and others may show it
+    shelf.remove(gone)
+    assert store.exists()
+
+
+def test_a_link_in_a_circle_can_be_removed(hub):
+    shown = places.expected_path(FILES[0], "m")
+    shown.parent.mkdir(parents=True)
+    shown.symlink_to(shown.name)
+    assert verdicts.recall(shown) is None
+    shelf.remove(shelf.removals([FILES[0]], "m"))
+    assert not shown.is_symlink()
+    shown.symlink_to(shown.name)
+    get([FILES[0]])
+    assert whole([FILES[0]])
+
+
+def test_a_kill_at_the_last_moment_leaves_no_journal(hub, monkeypatch):
+    def killed(*_: Any) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(links, "settle", killed)
+    with pytest.raises(KeyboardInterrupt):
+        get([FILES[0]])
+    assert not marks.journal(str(FILES[0].sha256)).exists()
+
+
+def test_what_a_kill_left_is_removed(hub):
+    get([FILES[0]])
+    shown, blob = places.expected_path(FILES[0], "m"), places.blob_path(FILES[0])
+    shown.rename(shown.with_name(f".{shown.name}.0123abcd"))  # a kill before the last rename
+    assert shelf.remove(shelf.removals([FILES[0]], "m")) >= FILES[0].bytes
+    assert not blob.exists()
+    assert list(shown.parent.iterdir()) == []
