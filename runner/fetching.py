@@ -66,7 +66,7 @@ class Fetch:
     """One file on its way: what has come is in `part`, and in its digest.
 
     `make`: returns a fresh digest. `finish`: what to do with the part once it is whole, given its
-    digest; called in the file's own thread. `most`: of a file without a `size`.
+    digest; called in the file's own thread.
     """
 
     def __init__(

@@ -128,6 +128,8 @@ def _offer(prepared: Prepared, missing: Sequence[ModelFile], model: str) -> None
         click.echo("Asking the hub how fast it is (what comes meanwhile is kept) ...", err=True)
         known = pull.sample(missing, model)
     click.echo(f"{what} is not on this disk yet: {announce(missing, model, known)}", err=True)
+    if elsewhere := _elsewhere(prepared):
+        click.echo(f"  perhaps in {elsewhere} already: steprun models adopt", err=True)
     for other in _here(prepared):
         click.echo(f"  here already: {other} (steprun chat --quant {other})", err=True)
     if not click.confirm("Fetch it now?", default=True, err=True):
@@ -148,6 +150,23 @@ def pull_command(prepared: Prepared) -> str:
     if prepared.model is not None and prepared.model != models_toml.load().models[0]:
         words += ["--model", prepared.model.name]
     return " ".join([*words, *(["--mtp"] if config.mtp else [])])
+
+
+def _elsewhere(prepared: Prepared) -> str:
+    """Return the programs that seem to have files of the model, by their size and header."""
+    from runner.weights import adopt, layouts
+
+    if prepared.model is None:
+        return ""
+    folders = layouts.folders()
+    found = adopt.find([prepared.model], folders, lambda *_: None)
+    programs = {
+        folder.program
+        for candidate in found.candidates
+        for folder in folders
+        if candidate.path.is_relative_to(folder.path)
+    }
+    return " and ".join(sorted(programs))
 
 
 def _here(prepared: Prepared) -> list[str]:

@@ -7,6 +7,7 @@ sha256 of the whole, wherever a copy may lie.
 """
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -40,6 +41,7 @@ class Marker:
         self.marks: list[bytes] = []
         self._journal = journal
         self._rebooted = rebooted
+        self._loose: int | None = None
         self._sha256 = hashlib.sha256()
         self._in_piece = 0
 
@@ -69,6 +71,8 @@ class Marker:
             self._end_piece()
             told(good)
         part.truncate(good)
+        vouched = min(len(noted), len(self.marks))
+        self._loose = vouched if good > vouched * PIECE_BYTES else None
         if self._journal is not None:
             files.write_private(self._journal, b"".join(self.marks))
         return good
@@ -86,6 +90,18 @@ class Marker:
         if self._journal is not None and len(self.marks) > before:
             with self._journal.open("ab") as file:
                 file.write(b"".join(self.marks[before:]))
+
+    def back_out(self, part: Path) -> bool:
+        """Cut a part that is not what it should be to what is known to be as it came.
+
+        The end of what an earlier run left is vouched for by nothing: a disk that was pulled out
+        may have lost it. Returns False where there was no such end, and all is at fault.
+        """
+        if self._loose is None or self._journal is None:
+            return False
+        os.truncate(part, self._loose * PIECE_BYTES)
+        files.write_private(self._journal, b"".join(self.marks[: self._loose]))
+        return True
 
     def hexdigest(self) -> str:
         """Return the sha256 of all that came."""

@@ -5,6 +5,7 @@ bytes come. What is interrupted stays beside its place, whoever interrupts it.
 """
 
 import contextlib
+import functools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -140,10 +141,10 @@ class _EnoughError(Exception):
 
 def mender(patience: Patience = PATIENCE) -> Mend:
     """Return what fetches the right bytes of a file's piece, as `prove` wants it."""
-    hub = Hub()
+    hub = functools.cache(Hub)  # what is sound needs no network
 
     def mend(file: ModelFile, start: int, end: int) -> bytes:
-        return fetch_range(HubFile(file, hub, patience), start, end, patience)
+        return fetch_range(HubFile(file, hub(), patience), start, end, patience)
 
     return mend
 
@@ -156,14 +157,15 @@ def _fetch(file: ModelFile, source: HubFile, patience: Patience) -> Fetch:
     rebooted = part.exists() and part.stat().st_mtime < psutil.boot_time()
 
     def finish(digest: Digest) -> None:
+        marker = digest if isinstance(digest, Marker) else Marker()
         try:
-            must_be(source.name, digest.hexdigest(), sha256)
+            must_be(source.name, marker.hexdigest(), sha256)
         except BadFile:
-            part.unlink()
-            noted.unlink(missing_ok=True)
+            if not marker.back_out(part):
+                part.unlink()
+                noted.unlink(missing_ok=True)
             raise
-        if isinstance(digest, Marker):
-            marks.keep(sha256, digest.all_marks())
+        marks.keep(sha256, marker.all_marks())
         noted.unlink(missing_ok=True)  # before the rename: no later pull would find it
         shown = links.settle(file, part)
         verdicts.remember(shown, Verdict(sha256))

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -411,6 +413,27 @@ def test_with_a_terminal_it_asks_once_and_goes_on(hub, monkeypatch, capsys):
     assert "takes about 0 s at 10 MiB/s" in said
     bring(prepared())
     assert len(asked) == 1
+
+
+def test_what_another_program_seems_to_have_is_said(hub, monkeypatch, capsys, tmp_path):
+    import gguf
+
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    lying = tmp_path / "user" / ".lmstudio" / "models" / "o" / "r" / "step.gguf"
+    lying.parent.mkdir(parents=True)
+    writer = gguf.GGUFWriter(lying, "step35")
+    writer.add_type("model")
+    writer.add_tensor("blk.0.a", np.zeros((4, 4), dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    os.truncate(lying, len(DATA["TINY/step.gguf"]))
+    monkeypatch.setattr(bringing, "can_ask", lambda: True)
+    monkeypatch.setattr("click.confirm", lambda *_args, **_named: False)
+    with pytest.raises(Refused):
+        bring(prepared())
+    assert "perhaps in LM Studio already: steprun models adopt" in capsys.readouterr().err
 
 
 def test_no_is_an_answer(hub, monkeypatch):

@@ -303,6 +303,42 @@ def test_a_part_that_a_power_cut_has_damaged_is_found(hub, monkeypatch):
     assert hub.body_bytes - before == len(DATA[NAMES[0]]) - 5 * PIECE
 
 
+def test_a_tail_that_a_disk_has_lost_costs_the_tail_alone(hub):
+    """As a disk that was pulled out and put back, the machine running on."""
+    hub.turns[NAMES[0]] = [Manner(cut=600_000, only="GET"), Manner(status=404)]
+    with pytest.raises(SteprunError):
+        get([FILES[0]])
+    part = places.part_path(FILES[0])
+    part.write_bytes(part.read_bytes()[:-100] + bytes(100))
+    hub.manners.clear()
+    with pytest.raises(BadFile, match="not what was published"):
+        get([FILES[0]])
+    kept = 600_000 // PIECE * PIECE
+    assert part.stat().st_size == kept
+    before = hub.body_bytes
+    get([FILES[0]])
+    assert whole([FILES[0]])
+    assert hub.body_bytes - before == len(DATA[NAMES[0]]) - kept
+
+
+def test_what_is_sound_is_proven_without_a_network_or_leave_to_write(hub, monkeypatch):
+    from huggingface_hub import constants
+
+    get()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    opened: list[str] = []
+    real = Path.open
+
+    def spy(path: Path, mode: str = "r", *args: Any, **named: Any) -> Any:
+        opened.append(mode) if path == found()[0][1] else None
+        return real(path, mode, *args, **named)
+
+    monkeypatch.setattr(Path, "open", spy)
+    (proof,) = prove.prove(found()[:1], lambda *_: None, pull.mender(QUICK))
+    assert proof.sound
+    assert opened == ["rb"]
+
+
 def test_after_a_reboot_the_loose_end_is_fetched_again(hub, monkeypatch):
     hub.turns[NAMES[0]] = [Manner(cut=600_000, only="GET"), Manner(status=404)]
     with pytest.raises(SteprunError):
