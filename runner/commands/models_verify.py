@@ -161,5 +161,5 @@ def _line(file: ModelFile, *, sound: bool, wrong: tuple[int, ...]) -> str:
     state = click.style("sound", fg="green") if sound else click.style("WRONG", fg="red")
     where = ", ".join(f"byte {at:,}" for at in wrong[:3])
     more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-    was = f"  (was wrong from {where}{more} on)" if wrong else ""
+    was = f"  ({'was ' if sound else ''}wrong from {where}{more} on)" if wrong else ""
     return f"{state}  {file.path}{was}"
