@@ -99,7 +99,7 @@ def repair(*, what: str, model: str, yes: bool) -> int:
             if len(anew) == 1
             else "files, as nothing is known of their"
         )
-        click.echo(f"Fetching anew {len(anew)} {few} pieces: {size}.")
+        click.echo(f"Fetching anew {len(anew)} {few} pieces: {size}.", err=True)
         for file in anew:
             shelf.remove(shelf.removals([file], name))
             marks.forget(file.sha256 or "")

@@ -2,7 +2,7 @@
 
 `huggingface_hub` knows the hub's addresses, tokens, offline mode and Xet. Its own download begins
 a file anew whenever it is interrupted (2.4: the part has a random name and is deleted), so the
-bytes are brought by `runner.download`, which goes on, and proves them while they come.
+bytes are brought by `runner.fetching`, which goes on, and proves them while they come.
 """
 
 import importlib.util
@@ -35,7 +35,7 @@ class Head:
 
 
 class HubFile:
-    """A file of a repository at a commit, as a source for `runner.download`."""
+    """A file of a repository at a commit, as a source for `runner.fetching`."""
 
     def __init__(self, file: ModelFile, hub: "Hub", patience: Patience) -> None:
         self.name = f"{file.repo}/{file.path}"
