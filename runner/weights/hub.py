@@ -5,8 +5,6 @@ a file anew whenever it is interrupted (2.4: the part has a random name and is d
 bytes are brought by `runner.fetching`, which goes on, and proves them while they come.
 """
 
-import importlib.util
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -53,14 +51,7 @@ class HubFile:
         """
         if self._head is None:
             self._head = self._asked()
-        if self._head.xet is not None:
-            self._xet_tries = 1 if start > self._last_start else self._xet_tries + 1
-            self._last_start = start
-            if self._xet_tries <= _XET_TRIES:
-                from runner.weights.xet import XetStream  # noqa: PLC0415 - it may not be installed
-
-                return XetStream(self._head.xet, self._file.bytes, start, end, self._hub.headers)
-        return HttpStream(
+        return self._over_xet(self._head, start, end) or HttpStream(
             self.url,
             start,
             end,
@@ -68,6 +59,18 @@ class HubFile:
             patience=self._patience,
             headers=self._hub.headers,
         )
+
+    def _over_xet(self, head: Head, start: int, end: int | None) -> Stream | None:
+        """Return the bytes as hf-xet brings them; None where it cannot, or has failed before."""
+        self._xet_tries = 1 if start > self._last_start else self._xet_tries + 1
+        self._last_start = start
+        if head.xet is None or self._xet_tries > _XET_TRIES:
+            return None
+        try:
+            from runner.weights.xet import XetStream  # noqa: PLC0415 - it may not be installed
+        except ImportError:  # or not be what it was
+            return None
+        return XetStream(head.xet, self._file.bytes, start, end, self._hub.headers)
 
     def _asked(self) -> Head:
         head = self._hub.head(self.url, self._patience)
@@ -133,12 +136,8 @@ class Hub:
             raise Again("No answer within the time it was given.") from error
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
             raise Again(failed(error)) from error
-        return Head(found.etag or "", found.size, found.xet_file_data if _has_xet() else None)
-
-
-def _has_xet() -> bool:
-    off = os.environ.get("HF_HUB_DISABLE_XET", "").upper() in {"1", "ON", "YES", "TRUE"}
-    return not off and importlib.util.find_spec("hf_xet") is not None
+        off = constants.HF_HUB_DISABLE_XET
+        return Head(found.etag or "", found.size, None if off else found.xet_file_data)
 
 
 def refusal(name: str, status: int, headers: Mapping[str, str]) -> SteprunError:

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import sys
 import threading
 import time
 from collections import namedtuple
@@ -385,6 +386,21 @@ def test_where_xet_fails_plain_http_does_it(tmp_path, monkeypatch):
     with FakeHub(dict(DATA), xet=tmp_path / "cas") as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         get(patience=Patience(tries=5, pause_s=0.01))
+        assert whole()
+        assert hub.body_bytes == SIZE
+
+
+@pytest.mark.parametrize("why", ["not there", "turned off"])
+def test_without_xet_plain_http_does_it(tmp_path, monkeypatch, why):
+    from huggingface_hub import constants
+
+    if why == "not there":
+        monkeypatch.setitem(sys.modules, "runner.weights.xet", None)
+    else:
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    with FakeHub(dict(DATA), xet=tmp_path / "cas") as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        get()
         assert whole()
         assert hub.body_bytes == SIZE
 
