@@ -11,6 +11,15 @@ ROOT = Path(__file__).resolve().parent.parent
 # Models are made or fetched once and kept between runs, by content.
 CACHE = Path(os.environ.get("STEPRUN_TEST_CACHE", ROOT / ".cache"))
 
+# steprun, to be stopped by a signal: what a shell starts in the background ignores a Ctrl-C, what
+# nohup starts a hang-up, and both hand that on to all that they start.
+INTERRUPTIBLE = (
+    *(sys.executable, "-c"),
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "if hasattr(signal, 'SIGHUP'): signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+    "from runner.cli import main; main()",
+)
+
 sys.path.insert(0, str(ROOT / "scripts"))
 
 

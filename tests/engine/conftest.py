@@ -22,14 +22,6 @@ from runner.engine.making import Tree, sources
 from runner.engine.supervisor import free_port
 from tests.conftest import CACHE, ROOT
 
-# steprun, to be stopped by a signal: what a shell starts in the background ignores a Ctrl-C, what
-# nohup starts a hang-up, and both hand that on to all that they start.
-INTERRUPTIBLE = (
-    *(sys.executable, "-c"),
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    "if hasattr(signal, 'SIGHUP'): signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
-    "from runner.cli import main; main()",
-)
 SOURCE = "llama-cpp-python"  # on the package registry: no git host is needed
 
 

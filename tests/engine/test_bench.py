@@ -12,7 +12,7 @@ import pytest
 
 from runner.engine import store
 from runner.engine.stamp import Feature
-from tests.engine.conftest import INTERRUPTIBLE
+from tests.conftest import INTERRUPTIBLE
 
 pytestmark = pytest.mark.engine
 built = pytest.mark.timeout(2400)  # the first time it is built

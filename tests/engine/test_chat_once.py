@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.engine.conftest import INTERRUPTIBLE
+from tests.conftest import INTERRUPTIBLE
 
 pytestmark = pytest.mark.engine
 

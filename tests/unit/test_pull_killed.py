@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from runner import shards
+from tests.conftest import INTERRUPTIBLE
 from tests.fakes.hub import COMMIT, FakeHub, Manner
 
 NAMES = shards.series("Q/m-00001-of-00003.gguf")
@@ -28,7 +29,7 @@ def data() -> dict[str, bytes]:
 def start(hub: FakeHub, home: Path, *words: str) -> subprocess.Popen[str]:
     env = {"HF_ENDPOINT": hub.url, "HF_HOME": str(home / "hf"), "STEPRUN_HOME": str(home / "own")}
     return subprocess.Popen(
-        [sys.executable, "-m", "runner", "models", *(words or ("pull", NAMED))],
+        [*INTERRUPTIBLE, "models", *(words or ("pull", NAMED))],
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
