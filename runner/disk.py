@@ -26,7 +26,7 @@ def check_room(folder: Path, need: int) -> None:
     need += MARGIN_BYTES
     free = shutil.disk_usage(folder).free
     if free < need:
-        raise _no_room(folder, f"{size(need)} are needed for a moment, {size(free)} are free.")
+        raise _no_room(folder, f"{size(need)} are needed, {size(free)} are free.")
 
 
 @contextlib.contextmanager
