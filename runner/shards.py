@@ -13,6 +13,12 @@ MOST: Final = 512  # parts; BF16 in parts of 1 GB has 395
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.ASCII)
 
 
+def part(path: str) -> tuple[int, int]:
+    """Return which part of how many a path's name says that it is, true or not."""
+    match = _SHARD.fullmatch(path)
+    return (int(match["number"]), int(match["count"])) if match else (1, 1)
+
+
 def stem(path: str) -> str:
     """Return a path without its number and its ending."""
     match = _shard(path)
@@ -32,5 +38,5 @@ def series(path: str) -> tuple[str, ...]:
 
 
 def _shard(path: str) -> re.Match[str] | None:
-    match = _SHARD.fullmatch(path)
-    return match if match and 1 <= int(match["number"]) <= int(match["count"]) <= MOST else None
+    number, count = part(path)
+    return _SHARD.fullmatch(path) if 1 <= number <= count <= MOST else None

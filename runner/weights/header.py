@@ -5,13 +5,13 @@ because a header may come from anywhere and says how many gigabytes will be allo
 `runner.weights.shape` and `runner.weights.sizes` say what was read; this module is the way in.
 """
 
-import re
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from runner import shards
 from runner.errors import BadFile
 from runner.weights.parse import Header, Shards, Skipped, Tensor, Value, parse
 from runner.weights.scan import HEADER_LIMIT, shown
@@ -38,8 +38,6 @@ __all__ = [
 
 Kind = Literal["model", "projector", "mtp", "other"]
 
-_SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
-_MAX_SHARDS = 512  # BF16 in parts of 1 GB has 395
 _NAMED = 3  # missing shards named in an error
 
 
@@ -89,8 +87,7 @@ def read_series(
     BadFile says which shards do not belong together.
     """
     given = read(name)
-    match = _SHARD.fullmatch(name)
-    claimed = (int(match["number"]), int(match["count"])) if match else (1, 1)
+    claimed = shards.part(name)
     said = (given.shards.number, given.shards.count) if given.shards else (1, 1)
     if claimed != said:
         raise BadFile(
@@ -98,16 +95,16 @@ def read_series(
             why=f"Its header says part {said[0]} of {said[1]}; the engine finds the parts by name.",
             next="Give the files their original names, ...-00001-of-0000N.gguf.",
         )
-    if not match or not given.shards:
+    if not given.shards:
         return (given,)
     count = given.shards.count
-    if count > _MAX_SHARDS:
+    if count > shards.MOST:
         raise BadFile(
             f"{shown(name)} is of a series that cannot be",
-            why=f"Key 'split.count': {count:,} parts; the most is {_MAX_SHARDS}.",
+            why=f"Key 'split.count': {count:,} parts; the most is {shards.MOST}.",
             next="Fetch another quant of the model.",
         )
-    names = [f"{match['stem']}-{n:05d}-of-{count:05d}.gguf" for n in range(1, count + 1)]
+    names = shards.series(name)
     look_for(names)
     headers: list[Header] = []
     for part in names:
@@ -115,7 +112,7 @@ def read_series(
         why = _quarrel(headers, given.shards)
         if why:
             raise BadFile(
-                f"the parts of {shown(match['stem'])} do not belong together",
+                f"the parts of {shown(shards.stem(name))} do not belong together",
                 why=why,
                 next="Fetch the whole series again from one place.",
             )
