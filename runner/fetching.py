@@ -11,13 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, Final, Protocol, TypeVar
 
 from runner import web
 from runner.disk import check_room
 from runner.errors import BadFile, Refused, SteprunError
 from runner.stream import Again, Odd, Patience, Status, Stream
 
+_T = TypeVar("_T")
 Progress = Callable[[str, int, int], None]  # what is being done, bytes done, bytes in all
 
 MOST_BYTES: Final = 8 << 30  # of a file whose size nobody promised; the largest archive is 0.6 GB
@@ -148,10 +149,9 @@ class Fetch:
                 patience = self.patience
                 if tried >= patience.tries or error.pause_s > patience.wait_s:
                     raise self.given_up(why, error.pause_s) from error
-                pause = min(patience.pause_s * 2 ** (tried - 1), patience.most_pause_s)
                 self.doing = f"waiting for the server: {why.rstrip('.')}"
                 self.attempt += 1
-                if stop.wait(max(error.pause_s, pause)):
+                if stop.wait(max(error.pause_s, patience.pause(tried))):
                     raise Stopped from error
 
     def _once(self, file: BinaryIO, stop: threading.Event) -> None:
@@ -301,27 +301,37 @@ def _have(fetches: Sequence[Fetch]) -> int:
 
 def fetch_range(source: Source, start: int, end: int, patience: Patience) -> bytes:
     """Return a file's bytes from `start` up to `end`; raises as `bring` does."""
-    tried = 0
-    while True:
-        stream: Stream | None = None
+
+    def once() -> bytes:
+        stream = source.stream(start, "", end)
         try:
-            stream = source.stream(start, "", end)
-            with _ended_after(patience.head_s, stream):
+            with ended_after(patience.head_s, stream):
                 stream.open()
             return b"".join(_in_time(source.name, stream, patience))
-        except Status as answer:
-            raise source.refused(answer) from answer
-        except (Odd, web.NoHop) as error:
-            raise wrong(source.name, str(error)) from error
+        finally:
+            stream.close()
+
+    try:
+        return patiently(patience, once)
+    except Status as answer:
+        raise source.refused(answer) from answer
+    except (Odd, web.NoHop) as error:
+        raise wrong(source.name, str(error)) from error
+    except Again as error:
+        raise _not_fetched(source.name, str(error)) from error
+
+
+def patiently(patience: Patience, once: Callable[[], _T]) -> _T:
+    """Return what `once` does, which is tried again while it raises Again, as long as allowed."""
+    tried = 0
+    while True:
+        try:
+            return once()
         except Again as error:
             tried += 1
             if tried >= patience.tries or error.pause_s > patience.wait_s:
-                raise _not_fetched(source.name, str(error)) from error
-            pause = min(patience.pause_s * 2 ** (tried - 1), patience.most_pause_s)
-            time.sleep(max(error.pause_s, pause))
-        finally:
-            if stream is not None:
-                stream.close()
+                raise
+            time.sleep(max(error.pause_s, patience.pause(tried)))
 
 
 def _in_time(name: str, stream: Stream, patience: Patience) -> Iterator[bytes]:
@@ -329,7 +339,7 @@ def _in_time(name: str, stream: Stream, patience: Patience) -> Iterator[bytes]:
     came = 0
     pieces = iter(stream)
     while True:
-        with _ended_after(patience.slow_s, stream):
+        with ended_after(patience.slow_s, stream):
             data = next(pieces, None)
         if data is None:
             return
@@ -344,7 +354,8 @@ def _in_time(name: str, stream: Stream, patience: Patience) -> Iterator[bytes]:
 
 
 @contextlib.contextmanager
-def _ended_after(seconds: float, stream: Stream) -> Iterator[None]:
+def ended_after(seconds: float, stream: Stream) -> Iterator[None]:
+    """Abort a stream that takes longer than this, for those who have nobody to watch it."""
     timer = threading.Timer(seconds, stream.abort)
     timer.daemon = True
     timer.start()

@@ -16,7 +16,7 @@ import httpx2
 from runner import web
 from runner.endpoint import Endpoint
 
-_AGAIN: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+_PASSING: Final = frozenset({408, 425, 429})  # and all from 500 on
 
 Headers = Callable[[str], Mapping[str, str]]  # what to send beside the usual, by the address
 
@@ -39,6 +39,10 @@ class Patience:
     pause_s: float = 1.0
     most_pause_s: float = 60.0
     wait_s: float = 60.0
+
+    def pause(self, tried: int) -> float:
+        """Return how long to wait after so many tries in vain."""
+        return min(self.pause_s * 2.0 ** (tried - 1), self.most_pause_s)
 
 
 class Again(Exception):  # noqa: N818 - a wish, not a fault
@@ -163,10 +167,8 @@ class HttpStream:
     def _judge(self, response: httpx2.Response) -> None:
         """Judge an answer by its head."""
         status, headers = response.status_code, response.headers
-        if status in _AGAIN:
-            pause = web.whole(headers.get("retry-after", "")) or 0
-            asks = " and asks for a pause" if status == 429 else ""
-            raise Again(f"The server answers with status {status}{asks}.", pause)
+        if trouble := passing(status, headers):
+            raise trouble
         if status == 416:
             # Of a known size there is more to come, whatever the server thinks just now.
             raise Again("It is shorter than it was (status 416).", anew=self.size is None)
@@ -208,6 +210,8 @@ class HttpStream:
                 raise Again("It sends almost nothing.") from error
             except (httpx2.HTTPError, httpx2.StreamError, OSError, RuntimeError) as error:
                 raise Again(failed(error)) from error
+            if not data and left is None:  # the whole of what nobody said the length of
+                return
             if not data:
                 raise Again("The connection broke off.")
             if skip:  # it does not know ranges, and sends the file from its beginning
@@ -231,6 +235,15 @@ class HttpStream:
                 found.shutdown(socket.SHUT_RDWR)
         with contextlib.suppress(Exception):
             self._http.close()
+
+
+def passing(status: int, headers: Mapping[str, str]) -> Again | None:
+    """Return what to say of a status that may pass; None of any other."""
+    if status not in _PASSING and status < 500:
+        return None
+    pause = web.whole(headers.get("retry-after", "")) or 0
+    asks = " and asks for a pause" if status == 429 else ""
+    return Again(f"The server answers with status {status}{asks}.", pause)
 
 
 def failed(error: Exception) -> str:

@@ -17,7 +17,7 @@ from runner import web
 from runner.catalog import ModelFile
 from runner.endpoint import Endpoint
 from runner.errors import Refused, SteprunError, UsageError
-from runner.stream import Again, HttpStream, Odd, Patience, Status, Stream, failed
+from runner.stream import Again, HttpStream, Odd, Patience, Status, Stream, failed, passing
 from runner.weights.address import endpoint, same_origin
 
 _XET_TRIES: Final = 2  # in a row in vain; then plain HTTP, which any proxy lets through
@@ -128,9 +128,8 @@ class Hub:
             status = error.response.status_code
             if status in {401, 403, 404, 410}:
                 raise Status(status, error.response.headers) from error
-            if status == 429 or status >= 500:
-                pause = web.whole(error.response.headers.get("retry-after", "")) or 0
-                raise Again(f"The server answers with status {status}.", pause) from error
+            if trouble := passing(status, error.response.headers):
+                raise trouble from error
             return Head()
         except httpx2.TimeoutException as error:
             raise Again("No answer within the time it was given.") from error

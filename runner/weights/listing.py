@@ -5,23 +5,20 @@ asks the same and would wait for the answer for ever, however long it is (2.4: `
 sets no time limit); a mirror is not trusted so far. Nothing is fetched.
 """
 
-import asyncio
 import json
 import re
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import quote
 
-import httpx2
 from huggingface_hub import constants
 
 from runner import shards, web
 from runner.catalog import ModelFile
-from runner.endpoint import Endpoint
 from runner.errors import BadFile, Refused, SteprunError
-from runner.stream import Again, Odd, Patience, Status, failed
+from runner.fetching import ended_after, patiently
+from runner.stream import Again, HttpStream, Odd, Patience, Status
 from runner.weights.address import endpoint
 from runner.weights.hub import Hub, refusal
 
@@ -71,7 +68,7 @@ def fetch(repo: str, revision: str = "main", patience: Patience = PATIENCE) -> L
     hub = Hub()
     url = f"{endpoint()}/api/models/{quote(repo)}/revision/{quote(revision, safe='')}?blobs=true"
     try:
-        data = _tried(url, hub, patience)
+        data = patiently(patience, lambda: _asked(url, hub, patience))
     except Status as answer:
         raise _refused(repo, revision, answer) from answer
     except Again as error:
@@ -143,59 +140,22 @@ def must_be_provable(files: Sequence[ModelFile]) -> None:
 # --- asking
 
 
-def _tried(url: str, hub: Hub, patience: Patience) -> bytes:
-    tried = 0
-    while True:
-        try:
-            return asyncio.run(_within(url, hub, patience))
-        except Again as error:
-            tried += 1
-            if tried >= patience.tries or error.pause_s > patience.wait_s:
-                raise
-            time.sleep(max(error.pause_s, patience.pause_s * 2 ** (tried - 1)))
-
-
-async def _within(url: str, hub: Hub, patience: Patience) -> bytes:
+def _asked(url: str, hub: Hub, patience: Patience) -> bytes:
+    # A server that is silent from the beginning is ended by its own limits alone.
+    head_s, stall_s = min(patience.head_s, TOTAL_S), min(patience.stall_s, TOTAL_S)
+    given = replace(patience, head_s=head_s, stall_s=stall_s)
+    stream = HttpStream(url, patience=given, headers=hub.headers)
     try:
-        async with asyncio.timeout(TOTAL_S):
-            return await _asked(url, hub, patience)
-    except (TimeoutError, httpx2.TimeoutException) as error:
-        raise Again("No answer within the time it was given.") from error
-    except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSError) as error:
-        raise Again(failed(error)) from error
-
-
-async def _asked(url: str, hub: Hub, patience: Patience) -> bytes:
-    timeout = httpx2.Timeout(patience.stall_s, connect=patience.head_s)
-    async with web.client(timeout, local=Endpoint(url).local) as http:
-        for _ in range(web.HOPS + 1):
-            headers = {"Accept-Encoding": "identity", "User-Agent": web.AGENT, **hub.headers(url)}
-            async with http.stream("GET", url, headers=headers) as response:
-                status = response.status_code
-                if status == 200:
-                    return await _body(response)
-                if status not in web.REDIRECTS:  # a repository that was renamed has one
-                    raise _trouble(response)
-                url = web.next_hop(url, response.headers.get("location", ""))
-    raise Again(f"It redirects more than {web.HOPS} times.")
-
-
-async def _body(response: httpx2.Response) -> bytes:
-    body = bytearray()
-    async for data in response.aiter_raw():
-        body += data
-        if len(body) > MOST_BYTES:
-            raise Odd(f"It sends more than {MOST_BYTES >> 20} MiB.")
-    return bytes(body)
-
-
-def _trouble(response: httpx2.Response) -> Exception:
-    status = response.status_code
-    if status in {408, 425, 429} or status >= 500:
-        pause = web.whole(response.headers.get("retry-after", "")) or 0
-        asks = " and asks for a pause" if status == 429 else ""
-        return Again(f"The server answers with status {status}{asks}.", pause)
-    return Status(status, response.headers)
+        with ended_after(TOTAL_S, stream):
+            stream.open()
+            body = bytearray()
+            for data in stream:
+                body += data
+                if len(body) > MOST_BYTES:
+                    raise Odd(f"It sends more than {MOST_BYTES >> 20} MiB.")
+            return bytes(body)
+    finally:
+        stream.close()
 
 
 def _refused(repo: str, revision: str, answer: Status) -> SteprunError:
