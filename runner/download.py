@@ -9,7 +9,7 @@ from typing import BinaryIO, Final
 from runner import web
 from runner.disk import explained, sync_folder
 from runner.errors import BadFile, SteprunError
-from runner.fetching import Digest, Fetch, Progress, bring, wrong
+from runner.fetching import Fetch, Progress, bring, wrong
 from runner.stream import HttpStream, Patience, Status, Stream
 
 _CHUNK: Final = 1 << 20
@@ -77,7 +77,7 @@ def download(
     given = patience or Patience()
     part = to.with_name(f"{to.name}.{sha256[:16]}.part")
 
-    def finish(digest: Digest) -> None:
+    def finish(digest: Sha256) -> None:
         must_be(Web(url, size, given).name, digest.hexdigest(), sha256)
 
     with explained(to.parent):

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol, TypeVar
+from typing import Any, BinaryIO, Final, Generic, Protocol, TypeVar
 
 from runner import web
 from runner.disk import check_room
@@ -45,6 +45,9 @@ class Digest(Protocol):
         ...
 
 
+D = TypeVar("D", bound=Digest)
+
+
 class Source(Protocol):
     """Where a file comes from. `name`: how people are told of it."""
 
@@ -63,7 +66,7 @@ class Stopped(Exception):  # noqa: N818 - not a fault
     """Another file has failed, or the user has had enough: what came is kept."""
 
 
-class Fetch:
+class Fetch(Generic[D]):
     """One file on its way: what has come is in `part`, and in its digest.
 
     `make`: returns a fresh digest. `finish`: what to do with the part once it is whole, given its
@@ -76,8 +79,8 @@ class Fetch:
         part: Path,
         *,
         size: int | None,
-        make: Callable[[], Digest],
-        finish: Callable[[Digest], None],
+        make: Callable[[], D],
+        finish: Callable[[D], None],
         patience: Patience,
     ) -> None:
         self.source, self.part, self.size, self.patience = source, part, size, patience
@@ -229,7 +232,7 @@ class Fetch:
 class _Watch:
     """Sees to it that one file's server is not given more time than its `Patience` says."""
 
-    def __init__(self, fetch: Fetch) -> None:
+    def __init__(self, fetch: Fetch[Any]) -> None:
         self._fetch = fetch
         self._stage = -1
         self._since = 0.0
@@ -250,7 +253,7 @@ class _Watch:
             self._since, self._then = now, fetch.moved()
 
 
-def bring(fetches: Sequence[Fetch], tell: Progress) -> None:
+def bring(fetches: Sequence[Fetch[Any]], tell: Progress) -> None:
     """Bring all files at once; raises the first error that any of them meets, the others stopped.
 
     However it ends, what came is in the parts.
@@ -285,7 +288,7 @@ def bring(fetches: Sequence[Fetch], tell: Progress) -> None:
     tell("downloading", _have(fetches), _have(fetches))
 
 
-def _doing(fetches: Sequence[Fetch]) -> str:
+def _doing(fetches: Sequence[Fetch[Any]]) -> str:
     """Say the one thing of all that go on which people would most want to know."""
     now = [fetch.doing for fetch in fetches if fetch.doing != "done"]
     for beginning in ("downloading", "waiting", "checking"):
@@ -295,7 +298,7 @@ def _doing(fetches: Sequence[Fetch]) -> str:
     return "downloading"
 
 
-def _have(fetches: Sequence[Fetch]) -> int:
+def _have(fetches: Sequence[Fetch[Any]]) -> int:
     return sum(fetch.have for fetch in fetches)
 
 

@@ -19,7 +19,7 @@ from runner.catalog import ModelFile
 from runner.disk import alone, check_room, explained
 from runner.download import must_be
 from runner.errors import BadFile
-from runner.fetching import Digest, Fetch, Progress, bring, fetch_range
+from runner.fetching import Fetch, Progress, bring, fetch_range
 from runner.stream import Patience
 from runner.weights import links, marks, places, rate, verdicts
 from runner.weights.hub import Hub, HubFile
@@ -149,15 +149,14 @@ def mender(patience: Patience = PATIENCE) -> Mend:
     return mend
 
 
-def _fetch(file: ModelFile, source: HubFile, patience: Patience) -> Fetch:
+def _fetch(file: ModelFile, source: HubFile, patience: Patience) -> Fetch[Marker]:
     part = places.part_path(file)
     part.parent.mkdir(parents=True, exist_ok=True)
     sha256 = file.sha256 or ""
     noted = marks.journal(sha256)
     rebooted = part.exists() and part.stat().st_mtime < psutil.boot_time()
 
-    def finish(digest: Digest) -> None:
-        marker = digest if isinstance(digest, Marker) else Marker()
+    def finish(marker: Marker) -> None:
         try:
             must_be(source.name, marker.hexdigest(), sha256)
         except BadFile:
