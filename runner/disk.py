@@ -13,6 +13,8 @@ from runner import paths
 from runner.errors import Refused
 
 MARGIN_BYTES = 64 << 20  # left free on the disk
+# What a system says of a disk that was pulled out or fails; not every system has all of them.
+_DISK_GONE = {getattr(errno, name, errno.EIO) for name in ("EIO", "ENODEV", "ENXIO", "ESTALE")}
 
 
 def size(count: int) -> str:
@@ -45,6 +47,12 @@ def explained(folder: Path) -> Iterator[None]:
                 f"steprun cannot write to {folder}",
                 why=f"{error.strerror}.",
                 next=f"Make it writable for you, or set {_variable(folder)} to a folder that is.",
+            ) from error
+        if error.errno in _DISK_GONE:
+            raise Refused(
+                f"the disk that holds {folder} cannot be read or written any more",
+                why=f"{error.strerror}.",
+                next="See whether it is still there and sound; then the same command again.",
             ) from error
         raise
 

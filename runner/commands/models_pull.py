@@ -100,6 +100,12 @@ def _of_catalog(
             why=chosen.note or "There is no GGUF of it.",
             next="See what can: steprun models",
         )
+    if mtp and chosen.mtp is None:
+        raise UsageError(
+            f"{chosen.title} has no draft heads.",
+            why="The catalog names no file of them.",
+            next="Leave --mtp out",
+        )
     if quant:
         found = chosen.quant(quant)
         if not make_plan(ModelRequest(chosen.name, Ask(quant=found.name))).plan.fits:
@@ -112,7 +118,5 @@ def _of_catalog(
     if not prepared.plan.fits:
         refuse(prepared)
     wanted = tuple(f for f in prepared.wanted() if projector or f.role != "projector")
-    heads = chosen.mtp
-    if mtp and heads is None:
-        raise UsageError(f"{chosen.title} has no draft heads.", next="Leave --mtp out")
-    return chosen, (*wanted, *((heads,) if mtp and heads and heads not in wanted else ()))
+    heads = (chosen.mtp,) if mtp and chosen.mtp and chosen.mtp not in wanted else ()
+    return chosen, (*wanted, *heads)

@@ -48,6 +48,7 @@ def rm(*, what: str, model: str, everything: bool, old: bool, yes: bool) -> None
     if not gone:
         raise Refused(
             f"Nothing{' old' if old else ''} of {what or name} is on this disk.",
+            why=f"It was looked for in {places.hub_cache()}, and among adopted files.",
             next="See what is: steprun models",
         )
     _must_be_idle([str(each.path) for each in gone])

@@ -263,6 +263,8 @@ def _settle(reading: "_Reading") -> Outcome | None:
     """Link what is proven; None where the file is not this target."""
     candidate, target, file = reading.candidate, reading.target, reading.target.file
     try:
+        if isinstance(reading.error, Refused):  # by the disk, before there was anything to link
+            return _outcome(candidate, "unreadable", target, why=reading.error.why)
         if reading.error is not None:
             raise reading.error
         if not reading.sound:

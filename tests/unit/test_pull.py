@@ -1,5 +1,6 @@
 """Pulls from a fake hub with bad manners: what comes is whole, proven and never fetched twice."""
 
+import errno
 import hashlib
 import shutil
 import sys
@@ -240,6 +241,17 @@ def test_the_disk_is_asked_first(hub, monkeypatch):
     with pytest.raises(Refused, match="too full"):
         get()
     assert hub.asked == []
+
+
+def test_a_disk_that_fails_is_said_so(hub, monkeypatch):
+    def fails(*_: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("runner.fetching.check_room", fails)  # the first to ask the disk
+    with pytest.raises(Refused, match="cannot be read or written any more") as caught:
+        get([FILES[0]])
+    assert "same command again" in caught.value.next
+    assert places.locate(FILES[0], "m") is None
 
 
 def test_two_pulls_at_once_fetch_once(hub):
