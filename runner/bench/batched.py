@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from runner.base.errors import SteprunError
 from runner.bench.grid import N_GEN, Grid, Row
-from runner.engine.supervisor import Engine
-from runner.errors import SteprunError
+from runner.engine.process.supervisor import Engine
 from runner.plan.launch import LaunchSpec
 
 NAME: Final = "llama-batched-bench"

@@ -5,9 +5,9 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from runner.bench.grid import Row
-from runner.plan import measured
-from runner.plan.measured import Run
-from runner.plan.speed import Speed
+from runner.speed import measured
+from runner.speed.estimate import Speed
+from runner.speed.measured import Run
 
 SCHEMA: Final = "steprun.bench/1"
 # Two runs of one quant on one kind of machine, StepFun's and gitcommit90's on a DGX Spark, are up

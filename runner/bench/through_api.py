@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import httpx2
 
+from runner.base.errors import SteprunError
 from runner.bench.grid import N_GEN, Grid, Row, rate
-from runner.engine.supervisor import Engine
-from runner.errors import SteprunError
+from runner.chat.wire import server_error
+from runner.engine.process.supervisor import Engine
 from runner.plan.launch import LaunchSpec
-from runner.talk.wire import server_error
 
 POLL_S: Final = 1.0  # as rare as in `batched`
 REPLY_BYTES: Final = 1 << 20  # the figures alone are asked for: under 1 kB

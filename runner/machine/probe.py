@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from runner.machine import amd, amd_windows, apple, cards, engine_view, nvidia, wsl
-from runner.machine.capture import Reader
+from runner.machine.captures.capture import Reader
 from runner.machine.facts import PROCESSOR_RESERVE_BYTES, Backend, Machine, Platform
-from runner.machine.host import Host, Notes, display_ids, read_host
-from runner.machine.read import said
+from runner.machine.probes import amd, amd_windows, apple, cards, engine_view, nvidia, wsl
+from runner.machine.probes.host import Host, Notes, display_ids, read_host
+from runner.machine.probes.read import said
 
 Probe = Callable[[Reader, Host, Notes], Machine | None]
 

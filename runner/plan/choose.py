@@ -8,18 +8,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from runner.machine.facts import Backend, Machine, on_processor
-from runner.plan import reasons
-from runner.plan.ask import Ask
-from runner.plan.cache import CHECKPOINTS, Config
-from runner.plan.cards import told
+from runner.plan import explain
+from runner.plan.candidates import EXTRAS, RUNGS, configs, most_cache_mib, variants
+from runner.plan.devices import told
+from runner.plan.explain import Choice
 from runner.plan.fixes import Fix, fixes, gains
-from runner.plan.ladder import EXTRAS, RUNGS, configs, most_cache_mib, variants
 from runner.plan.launch import RunDefaults, Settings
-from runner.plan.ledger import Entry, Item, merged, total
-from runner.plan.place import WHOLE, Placement, Way, is_split, place
-from runner.plan.reasons import Choice
-from runner.plan.scratch import MTP_TOKENS, batch
-from runner.plan.subject import Subject, Variant
+from runner.plan.memory.compute_buffers import MTP_TOKENS, batch
+from runner.plan.memory.kv_cache import CHECKPOINTS, Config
+from runner.plan.memory.ledger import Entry, Item, merged, total
+from runner.plan.model_spec import Subject, Variant
+from runner.plan.placement import WHOLE, Placement, Way, is_split, place
+from runner.plan.request import Ask
 
 ALL_LAYERS = 999  # llama.cpp takes at most 512
 # A quant from here on (IQ4_XS) is good enough that no better one is worth leaving the cards for:
@@ -218,14 +218,14 @@ class _Search:
             fixes=tuple(fixes(self.machine, self.subject, ask, self.fitting, self._smallest(ask))),
         )
 
-    def story(self, ask: Ask, found: _Found) -> reasons.Story:
+    def story(self, ask: Ask, found: _Found) -> explain.Story:
         """Return what can be told of a candidate."""
 
         def missing(variant: Variant, config: Config) -> int:
             bare = replace(config, checkpoints=CHECKPOINTS, cache_ram_mib=0)
             return max(0, -self._place(variant, bare, found.way).spare_bytes)
 
-        return reasons.Story(
+        return explain.Story(
             self.machine,
             self.subject,
             ask,

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from runner.machine.facts import Machine, Platform
-from runner.plan.ask import Ask, Profile
-from runner.plan.cache import GIB, Config
-from runner.plan.subject import Subject, Variant
+from runner.plan.memory.kv_cache import GIB, Config
+from runner.plan.model_spec import Subject, Variant
+from runner.plan.request import Ask, Profile
 
 
 class Search(Protocol):

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from runner.plan.cards import Cards
-from runner.plan.scratch import Costs
+from runner.plan.devices import Cards
+from runner.plan.memory.compute_buffers import Costs
 
 
 @dataclass(frozen=True, slots=True)

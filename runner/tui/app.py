@@ -12,15 +12,15 @@ from textual import on
 from textual.message import Message
 from textual.widgets import TextArea
 
-from runner.errors import Refused, SteprunError, UsageError
-from runner.files import write_private
-from runner.talk.images import load_picture
-from runner.talk.wire import EFFORTS, Picture
+from runner.base.errors import Refused, SteprunError, UsageError
+from runner.base.files import write_private
+from runner.chat.images.load import load_picture
+from runner.chat.turn import to_markdown
+from runner.chat.wire import EFFORTS, Picture
 from runner.tui.clipboard import copy_by_program
-from runner.tui.commands import Command, parse_command
 from runner.tui.composer import PASTE_BYTES, PICTURES, Prompt
-from runner.tui.model import to_markdown
 from runner.tui.paste import picture_paths
+from runner.tui.slash_commands import Command, parse_command
 from runner.tui.talking import ChatTalk
 from runner.tui.turnview import Thought
 

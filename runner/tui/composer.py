@@ -12,9 +12,9 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static, TextArea
 
-from runner.talk.wire import Picture
-from runner.text import clean
-from runner.tui.model import chip_lines
+from runner.base.text import clean
+from runner.chat.turn import chip_lines
+from runner.chat.wire import Picture
 from runner.tui.paste import PATHS
 
 PASTE_BYTES = 1 << 20

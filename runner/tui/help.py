@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from runner.tui.commands import COMMANDS, KEYS
+from runner.tui.slash_commands import COMMANDS, KEYS
 
 COLUMN = 24
 SIDE_BY_SIDE = 60  # cells; below, what a key does stands under it

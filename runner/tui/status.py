@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 
-from runner.tui.model import Phase, Turn
+from runner.chat.turn import Phase, Turn
 
 GAP = 3
 

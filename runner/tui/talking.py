@@ -17,14 +17,14 @@ from textual import on
 from textual.message import Message
 from textual.timer import Timer
 
-from runner.errors import Exit, SteprunError
-from runner.files import write_trace
-from runner.talk.events import Failed, Loading
-from runner.talk.host import ChatSetup
-from runner.tui.answering import fill
-from runner.tui.conversation import Conversation
-from runner.tui.keeper import Keeper, News, Ready
-from runner.tui.model import Phase, Turn
+from runner.base.errors import Exit, SteprunError
+from runner.base.files import write_trace
+from runner.chat.answering import fill
+from runner.chat.conversation import Conversation
+from runner.chat.events import Failed, Loading
+from runner.chat.host import ChatSetup
+from runner.chat.host_task import Keeper, News, Ready
+from runner.chat.turn import Phase, Turn
 from runner.tui.status import Status, turn_state
 from runner.tui.view import ChatView
 

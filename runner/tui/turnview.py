@@ -13,9 +13,9 @@ from textual.widget import Widget
 from textual.widgets import Markdown, Static
 from textual.widgets.markdown import MarkdownStream
 
-from runner.errors import SteprunError
+from runner.base.errors import SteprunError
+from runner.chat.turn import Phase, Turn, chip, last_words
 from runner.tui.composer import ROOMY
-from runner.tui.model import Phase, Turn, chip, last_words
 from runner.tui.render import markdown_lines, settled
 from runner.tui.status import rate_text
 

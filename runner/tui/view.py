@@ -12,11 +12,11 @@ from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Static
 
-from runner.errors import SteprunError
-from runner.talk.host import ChatSetup
-from runner.tui.commands import COMMANDS, Command
+from runner.base.errors import SteprunError
+from runner.chat.host import ChatSetup
 from runner.tui.composer import Composer
 from runner.tui.help import HelpScreen
+from runner.tui.slash_commands import COMMANDS, Command
 from runner.tui.status import Status, status_parts
 from runner.tui.transcript import Transcript
 from runner.tui.turnview import error_content

@@ -12,13 +12,13 @@ from os import stat_result
 from pathlib import Path
 from typing import Final, Literal
 
-from runner.catalog import Geometry, Model, ModelFile
-from runner.errors import BadFile, Refused, SteprunError
-from runner.fetching import Progress
-from runner.weights import links, places, prove, verdicts
-from runner.weights.header import Header, geometry, kind, read_header
-from runner.weights.layouts import Folder, Walk
-from runner.weights.verdicts import Verdict
+from runner.base.errors import BadFile, Refused, SteprunError
+from runner.catalog.model import Geometry, Model, ModelFile
+from runner.gguf.header import Header, geometry, kind, read_header
+from runner.net.transfer import Progress
+from runner.weights import cache_layout, links, verified, verify
+from runner.weights.other_programs import Folder, Walk
+from runner.weights.verified import Verdict
 
 Result = Literal["linked", "here", "wrong", "unknown", "unreadable", "refused"]
 
@@ -42,7 +42,7 @@ class Target:
     @property
     def here(self) -> Path | None:
         """Where the file already is in its place, if it is."""
-        return places.locate(self.file, self.model.name)
+        return cache_layout.locate(self.file, self.model.name)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,7 +82,7 @@ class Outcome:
 class Found:
     """What a search has found. `settled`: files of which there is nothing to prove.
 
-    `entries`: names looked at. `skipped` and `cut`: see `runner.weights.layouts.Walk`.
+    `entries`: names looked at. `skipped` and `cut`: see `runner.weights.other_programs.Walk`.
     """
 
     candidates: tuple[Candidate, ...]
@@ -274,7 +274,7 @@ def _settle(reading: "_Reading") -> Outcome | None:
         if target.here:
             return _outcome(candidate, "here", target, why=f"It is at {target.here}.")
         link = links.adopt(file, target.model.name, candidate.path)
-        verdicts.remember(link, Verdict(file.sha256 or ""))  # a hard link is a name of its own
+        verified.remember(link, Verdict(file.sha256 or ""))  # a hard link is a name of its own
     except Refused as error:
         return _outcome(candidate, "refused", target, why=error.why, error=error)
     except OSError as error:
@@ -320,10 +320,10 @@ class _Reading(threading.Thread):
         """Read it, unless it was proven before and has not changed since."""
         file, path = self.target.file, self.candidate.path
         try:
-            if verdicts.recall(path) == Verdict(file.sha256 or ""):
+            if verified.recall(path) == Verdict(file.sha256 or ""):
                 self.sound, self.done = True, file.bytes
                 return
-            (proof,) = prove.prove([(file, path)], self._told)
+            (proof,) = verify.prove([(file, path)], self._told)
             self.sound = proof.sound
         except BaseException as error:  # noqa: BLE001 - the caller's thread raises it
             self.error = error

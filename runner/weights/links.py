@@ -5,15 +5,15 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from runner.catalog import ModelFile
-from runner.disk import explained, sync_folder
-from runner.errors import Refused
-from runner.weights import places
+from runner.base.disk import explained, sync_folder
+from runner.base.errors import Refused
+from runner.catalog.model import ModelFile
+from runner.weights import cache_layout
 
 
 def settle(file: ModelFile, part: Path) -> Path:
     """Give a whole and proven part its place in the hub's cache; return where it is found."""
-    blob, shown = places.blob_path(file), places.expected_path(file, "")
+    blob, shown = cache_layout.blob_path(file), cache_layout.expected_path(file, "")
     with explained(blob.parent):
         part.replace(blob)
         sync_folder(blob.parent)
@@ -26,13 +26,13 @@ def show(file: ModelFile, twin: ModelFile | None = None) -> None:
 
     `twin`: a file of the same bytes, which may have them under its name alone.
     """
-    blob, shown = places.blob_path(file), places.expected_path(file, "")
+    blob, shown = cache_layout.blob_path(file), cache_layout.expected_path(file, "")
     shown.parent.mkdir(parents=True, exist_ok=True)
     try:
         _replace(shown, Path(os.path.relpath(blob, shown.parent)))
     except OSError:  # no symlinks here (Windows without developer mode): the hub's own way
         if twin is not None and not blob.exists():
-            _hard(shown, places.expected_path(twin, ""))
+            _hard(shown, cache_layout.expected_path(twin, ""))
         else:
             blob.replace(shown)
     sync_folder(shown.parent)
@@ -43,7 +43,7 @@ def adopt(file: ModelFile, model: str, found: Path) -> Path:
 
     A hard link where symbolic ones are not allowed; Refused where neither can be.
     """
-    link = places.linked_path(file, model)
+    link = cache_layout.linked_path(file, model)
     with explained(link.parent):
         link.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -59,13 +59,15 @@ def gather(files: Sequence[ModelFile], model: str) -> Path:
 
     The engine opens the first, and makes up the others' names from it.
     """
-    found = [places.locate(file, model) for file in files]
-    if all(path == places.expected_path(f, model) for path, f in zip(found, files, strict=True)):
-        return places.expected_path(files[0], model)
+    found = [cache_layout.locate(file, model) for file in files]
+    if all(
+        path == cache_layout.expected_path(f, model) for path, f in zip(found, files, strict=True)
+    ):
+        return cache_layout.expected_path(files[0], model)
     for file, path in zip(files, found, strict=True):
-        if path is not None and path != places.linked_path(file, model):
+        if path is not None and path != cache_layout.linked_path(file, model):
             adopt(file, model, path)
-    return places.linked_path(files[0], model)
+    return cache_layout.linked_path(files[0], model)
 
 
 def _replace(link: Path, target: Path) -> None:

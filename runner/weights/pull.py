@@ -15,17 +15,18 @@ from typing import Final
 
 import psutil
 
-from runner.catalog import ModelFile
-from runner.disk import alone, check_room, explained
-from runner.download import must_be
-from runner.errors import BadFile
-from runner.fetching import Fetch, Progress, bring, fetch_range
-from runner.stream import Patience
-from runner.weights import links, marks, places, rate, verdicts
-from runner.weights.hub import Hub, HubFile
-from runner.weights.marks import Marker
-from runner.weights.prove import Mend
-from runner.weights.verdicts import Verdict
+from runner.base.disk import alone, check_room, explained
+from runner.base.errors import BadFile
+from runner.catalog.model import ModelFile
+from runner.hub import rate
+from runner.hub.client import Hub, HubFile
+from runner.net.download import must_be
+from runner.net.stream import Patience
+from runner.net.transfer import Fetch, Progress, bring, fetch_range
+from runner.weights import block_checksums, cache_layout, links, verified
+from runner.weights.block_checksums import Marker
+from runner.weights.verified import Verdict
+from runner.weights.verify import Mend
 
 # Three quarters of an hour without a byte: a router that restarts, a night's maintenance.
 PATIENCE: Final = Patience(tries=50, wait_s=3600.0)
@@ -48,7 +49,7 @@ class Pulled:
 
 def missing(files: Sequence[ModelFile], model: str) -> list[ModelFile]:
     """Return those that have to be fetched: not here, or not whole. Damage is not looked for."""
-    return [file for file in files if places.locate(file, model) is None]
+    return [file for file in files if cache_layout.locate(file, model) is None]
 
 
 def to_fetch(files: Sequence[ModelFile]) -> int:
@@ -58,7 +59,7 @@ def to_fetch(files: Sequence[ModelFile]) -> int:
 
 def _once(files: Sequence[ModelFile]) -> dict[Path, ModelFile]:
     """Return one file for each of the places that their bytes go to."""
-    return {places.blob_path(file): file for file in files}
+    return {cache_layout.blob_path(file): file for file in files}
 
 
 def pull(
@@ -77,12 +78,12 @@ def pull(
     wanted = missing(files, model)
     if not wanted:
         return Pulled(0, 0, 0.0, 0)
-    folder = places.hub_cache()
+    folder = cache_layout.hub_cache()
     with explained(folder), contextlib.ExitStack() as held:
         folder.mkdir(parents=True, exist_ok=True)
         waiting = partial(tell, _OTHER, 0, 0)
         # In order, so that two pulls never wait for each other.
-        for lock in sorted({places.lock_path(file) for file in wanted}):
+        for lock in sorted({cache_layout.lock_path(file) for file in wanted}):
             lock.parent.mkdir(parents=True, exist_ok=True)
             held.enter_context(alone(lock, waiting))
         for file in missing(wanted, model):  # another program may have brought them meanwhile
@@ -100,7 +101,7 @@ def pull(
             bring(fetches, tell)
         moved = time.monotonic() - moving
         for file in missing(wanted, model):  # the same bytes under another name
-            links.show(file, once[places.blob_path(file)])
+            links.show(file, once[cache_layout.blob_path(file)])
     if shards := [file for file in files if file.role == "weights"]:
         links.gather(shards, model)
     came, took = sum(fetch.came for fetch in fetches), time.monotonic() - began
@@ -150,10 +151,10 @@ def mender(patience: Patience = PATIENCE) -> Mend:
 
 
 def _fetch(file: ModelFile, source: HubFile, patience: Patience) -> Fetch[Marker]:
-    part = places.part_path(file)
+    part = cache_layout.part_path(file)
     part.parent.mkdir(parents=True, exist_ok=True)
     sha256 = file.sha256 or ""
-    noted = marks.journal(sha256)
+    noted = block_checksums.journal(sha256)
     rebooted = part.exists() and part.stat().st_mtime < psutil.boot_time()
 
     def finish(marker: Marker) -> None:
@@ -164,10 +165,10 @@ def _fetch(file: ModelFile, source: HubFile, patience: Patience) -> Fetch[Marker
                 part.unlink()
                 noted.unlink(missing_ok=True)
             raise
-        marks.keep(sha256, marker.all_marks())
+        block_checksums.keep(sha256, marker.all_marks())
         noted.unlink(missing_ok=True)  # before the rename: no later pull would find it
         shown = links.settle(file, part)
-        verdicts.remember(shown, Verdict(sha256))
+        verified.remember(shown, Verdict(sha256))
 
     return Fetch(
         source,
@@ -181,18 +182,18 @@ def _fetch(file: ModelFile, source: HubFile, patience: Patience) -> Fetch[Marker
 
 def _blob(file: ModelFile) -> Path | None:
     """Return the file's bytes where another revision of the repository has brought them."""
-    blob = places.blob_path(file)
+    blob = cache_layout.blob_path(file)
     try:
         there = blob.stat().st_size == file.bytes
     except OSError:
         return None
-    verdict = verdicts.recall(blob)
+    verdict = verified.recall(blob)
     return blob if there and (verdict is None or verdict.sound) else None
 
 
 def _begun(file: ModelFile) -> int:
     try:
-        size = places.part_path(file).stat().st_size
+        size = cache_layout.part_path(file).stat().st_size
     except OSError:
         return 0
     return size if size <= file.bytes else 0  # of one too long nothing can be used

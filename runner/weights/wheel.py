@@ -15,11 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from runner.catalog import ModelFile
-from runner.disk import alone, check_room, explained, size, sync_folder
-from runner.errors import BadFile
-from runner.packages import Package, Progress, download
-from runner.weights.places import expected_path, locate
+from runner.base.disk import alone, check_room, explained, size, sync_folder
+from runner.base.errors import BadFile
+from runner.catalog.model import ModelFile
+from runner.net.packages import Package, Progress, download
+from runner.weights.cache_layout import expected_path, locate
 
 _WORK = ".fetch-"  # prefix of a run's own folder beside the target; all that is half-made is in it
 _CHUNK = 1 << 20

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from random import Random
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = (ROOT / "tests/data/captures", ROOT / "runner/machine/known")
+FOLDERS = (ROOT / "tests/data/captures", ROOT / "runner/machine/captures/known")
 
 NUMBERS = (
     *("0", "-1", "1", "00", "1e9", "NaN", "inf", "0x10", "9" * 18, "9" * 30, "9" * 5000, ""),

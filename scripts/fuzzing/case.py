@@ -12,18 +12,18 @@ from random import Random
 from typing import TYPE_CHECKING, NoReturn
 
 from fuzzing import captures, headers
-from runner import models_toml
-from runner.catalog import Layout
-from runner.engine import recipe
-from runner.errors import BadFile, SteprunError, UsageError
-from runner.machine import capture
+from runner.base.errors import BadFile, SteprunError, UsageError
+from runner.catalog import models_toml
+from runner.catalog.model import Layout
+from runner.engine.builder import recipe
+from runner.gguf.header import geometry, kind, layout, parse, weights_bytes
+from runner.machine.captures import capture
 from runner.machine.facts import Backend, Machine
 from runner.machine.probe import detect
-from runner.plan.ask import Ask, Profile
 from runner.plan.choose import choose
 from runner.plan.launch import RunDefaults
-from runner.plan.subject import Subject, Variant, from_model
-from runner.weights.header import geometry, kind, layout, parse, weights_bytes
+from runner.plan.model_spec import Subject, Variant, from_model
+from runner.plan.request import Ask, Profile
 
 if TYPE_CHECKING:
     from types import FrameType

@@ -13,9 +13,9 @@ from functools import cache
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from runner.gguf.scan import TENSOR_TYPES
 from runner.testbed import metadata, tiny_step
 from runner.testbed.geometry import HEADS_Q8_0, PROJECTOR_F16
-from runner.weights.scan import TENSOR_TYPES
 from testbed import twin
 
 if TYPE_CHECKING:

@@ -7,10 +7,11 @@ import time
 
 import psutil
 
-from runner.engine import oracle, recipe
-from runner.engine.store import embedded
+from runner.engine.builder import recipe
+from runner.engine.installed.store import embedded
+from runner.engine.process import memory_probe
 from runner.machine.facts import Backend
-from runner.plan.cache import GIB
+from runner.plan.memory.kv_cache import GIB
 from truth import models, real, table
 
 
@@ -29,7 +30,7 @@ def main() -> int:
             continue
         errors = table.Errors()
         for case in cases:
-            told = oracle.ask(program, case.argv())
+            told = memory_probe.ask(program, case.argv())
             print(table.oracle_row(case, told, costs, errors), flush=True)
         print(*table.summary(f"the account of {name}", errors), sep="\n", flush=True)
         failed = failed or _wrong(errors.largest, exact=name == "embedded")

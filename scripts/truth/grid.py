@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from runner.engine.flags import FLAGS
-from runner.plan.cache import Config
+from runner.engine.process.flags import FLAGS
+from runner.gguf.header import read_header
 from runner.plan.launch import EngineFiles, Settings, launch
-from runner.plan.ledger import Entry, Item, ledger
-from runner.plan.scratch import MTP_TOKENS, Costs, Vision, vision_bytes
-from runner.plan.subject import Subject
-from runner.weights import own
-from runner.weights.header import read_header
+from runner.plan.memory.compute_buffers import MTP_TOKENS, Costs, Vision, vision_bytes
+from runner.plan.memory.kv_cache import Config
+from runner.plan.memory.ledger import Entry, Item, ledger
+from runner.plan.model_spec import Subject
+from runner.weights import user_model
 
 CONTEXTS = (4096, 32_768, 131_072, 262_144)
 
@@ -95,7 +95,7 @@ def smol(path: Path) -> Model:
 
 
 def _model(name: str, weights: Path, projector: Path | None, mtp: Path | None) -> Model:
-    subject, _ = own.read(weights, projector, mtp, see=True)
+    subject, _ = user_model.read(weights, projector, mtp, see=True)
     vision = None
     if projector:
         said = read_header(projector).metadata

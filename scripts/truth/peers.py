@@ -15,12 +15,13 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from runner.engine import oracle, recipe
-from runner.engine.store import embedded
+from runner.engine.builder import recipe
+from runner.engine.installed.store import embedded
+from runner.engine.process import memory_probe
 from runner.machine.facts import Backend
-from runner.plan.cache import GIB, MIB, Config
-from runner.plan.ledger import Entry
-from runner.plan.scratch import Costs
+from runner.plan.memory.compute_buffers import Costs
+from runner.plan.memory.kv_cache import GIB, MIB, Config
+from runner.plan.memory.ledger import Entry
 from truth import models, real, table
 from truth.grid import Case
 
@@ -70,7 +71,7 @@ def main() -> int:
     known = {model.name: model for model in models.models()}
     for name, config in CONFIGS:
         case = Case(known[name], config)
-        told = oracle.ask(embedded().program, case.argv())
+        told = memory_probe.ask(embedded().program, case.argv())
         if told is None:
             print(f"{case}  the engine gave no account")
             continue
@@ -173,7 +174,7 @@ def _clanker(programs: Path, case: Case) -> int | None:
 
 def _fit_params(engine: str, case: Case) -> int | None:
     words = ("-m", str(case.model.files.weights), "-fit", "off", "--fit-print", "on", "-lv", "4")
-    told = oracle.parse(_run(engine, *words, *_flags(case)).splitlines())
+    told = memory_probe.parse(_run(engine, *words, *_flags(case)).splitlines())
     return told.total if told else None
 
 

@@ -20,9 +20,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner.engine.guard import __file__ as GUARD  # noqa: N812
-from runner.engine.store import embedded
-from runner.engine.supervisor import free_port
+from runner.engine.installed.store import embedded
+from runner.engine.process.guard import __file__ as GUARD  # noqa: N812
+from runner.engine.process.supervisor import free_port
 from truth.grid import Case
 
 READY_S = 300.0

@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from runner.engine.oracle import Breakdown
-from runner.plan.cache import MIB, kv_full_bytes, kv_mtp_bytes, kv_sliding_bytes
-from runner.plan.ledger import Entry
-from runner.plan.scratch import (
+from runner.engine.process.memory_probe import Breakdown
+from runner.plan.memory.compute_buffers import (
     BATCH,
     STEP_VISION,
     Costs,
@@ -17,6 +15,8 @@ from runner.plan.scratch import (
     reading_bytes,
     reserved_bytes,
 )
+from runner.plan.memory.kv_cache import MIB, kv_full_bytes, kv_mtp_bytes, kv_sliding_bytes
+from runner.plan.memory.ledger import Entry
 from truth.grid import Case
 from truth.real import Seen
 

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from runner.engine import store
-from runner.engine.making import Tree, sources
-from runner.engine.supervisor import free_port
+from runner.engine.builder import Tree, sources
+from runner.engine.installed import store
+from runner.engine.process.supervisor import free_port
 from tests.conftest import CACHE, ROOT
 
 SOURCE = "llama-cpp-python"  # on the package registry: no git host is needed

@@ -10,8 +10,8 @@ from typing import Any
 import psutil
 import pytest
 
-from runner.engine import store
-from runner.engine.stamp import Feature
+from runner.engine.installed import store
+from runner.engine.installed.stamp import Feature
 from tests.conftest import INTERRUPTIBLE
 
 pytestmark = pytest.mark.engine

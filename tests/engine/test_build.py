@@ -15,10 +15,10 @@ from typing import Any
 import psutil
 import pytest
 
-from runner.engine import store
-from runner.engine.making.build import build
-from runner.engine.stamp import Kind
-from runner.errors import Exit, SteprunError
+from runner.base.errors import Exit, SteprunError
+from runner.engine.builder.build import build
+from runner.engine.installed import store
+from runner.engine.installed.stamp import Kind
 from tests.conftest import ROOT
 from tests.fakes import llama_tree
 

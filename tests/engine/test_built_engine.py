@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from runner.engine import canary, recipe, store
-from runner.engine.canary import model
-from runner.engine.making import Tree, configure, needs
-from runner.engine.stamp import FEATURES, Feature, Stamp
-from runner.machine import capture
+from runner import canary
+from runner.canary import model
+from runner.engine.builder import Tree, configure, needs, recipe
+from runner.engine.installed import store
+from runner.engine.installed.stamp import FEATURES, Feature, Stamp
+from runner.machine.captures import capture
 from runner.machine.facts import Backend, on_processor
 from runner.machine.probe import detect
 from runner.plan.launch import EngineFiles

@@ -5,10 +5,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from runner.engine import canary, store
-from runner.engine.canary import model, rounds
-from runner.engine.canary.checks import STEPS
-from runner.engine.stamp import FEATURES, Feature
+from runner import canary
+from runner.canary import model, rounds
+from runner.canary.checks import STEPS
+from runner.engine.installed import store
+from runner.engine.installed.stamp import FEATURES, Feature
 from runner.plan.launch import EngineFiles
 
 pytestmark = pytest.mark.engine

@@ -167,7 +167,8 @@ def start_long_answer(home: Path) -> tuple[subprocess.Popen[bytes], psutil.Proce
     assert process.stdout is not None
     assert process.stdout.read(1), "the answer has begun"
     children = psutil.Process(process.pid).children(recursive=True)
-    (engine,) = (p for p in children if p.cmdline()[1:4] == ["-P", "-m", "runner.engine.embedded"])
+    embedded = ["-P", "-m", "runner.engine.process.embedded"]
+    (engine,) = (p for p in children if p.cmdline()[1:4] == embedded)
     return process, engine
 
 

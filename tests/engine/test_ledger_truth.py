@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from runner.engine import oracle, recipe
-from runner.engine.store import embedded
+from runner.engine.builder import recipe
+from runner.engine.installed.store import embedded
+from runner.engine.process import memory_probe
 from runner.machine.facts import Backend
-from runner.plan.cache import Config, checkpoint_bytes
+from runner.plan.memory.kv_cache import Config, checkpoint_bytes
 from truth import grid, real, table
 
 pytestmark = pytest.mark.engine
@@ -19,7 +20,9 @@ def account(model: grid.Model) -> table.Errors:
     """Ask for a few combinations that touch every value, allocating nothing."""
     errors = table.Errors()
     for case in grid.cases(model, quick=True):
-        row = table.oracle_row(case, oracle.ask(embedded().program, case.argv()), COSTS, errors)
+        row = table.oracle_row(
+            case, memory_probe.ask(embedded().program, case.argv()), COSTS, errors
+        )
         assert "NOT" not in row, row
         assert "no account" not in row, row
     return errors

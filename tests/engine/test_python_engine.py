@@ -13,16 +13,16 @@ import httpx2
 import psutil
 import pytest
 
-from runner.engine import python_server
-from runner.engine.describe import describe
-from runner.engine.python_server.flags import FLAGS, QUESTIONS
-from runner.engine.supervisor import Engine, Where
-from runner.errors import Refused, SteprunError
+from runner.base.errors import Refused, SteprunError
+from runner.chat.client import stream
+from runner.chat.events import Event, Failed, Finished, Reasoning, Text, ToolCall, Usage
+from runner.chat.images.tokens import image_tokens
+from runner.chat.wire import Message, Options, Picture
+from runner.engine.installed.describe import describe
+from runner.engine.llama_cpp_python import server
+from runner.engine.llama_cpp_python.server.flags import FLAGS, QUESTIONS
+from runner.engine.process.supervisor import Engine, Where
 from runner.plan.launch import EngineFiles, Settings, launch
-from runner.talk.client import stream
-from runner.talk.events import Event, Failed, Finished, Reasoning, Text, ToolCall, Usage
-from runner.talk.pricing import image_tokens
-from runner.talk.wire import Message, Options, Picture
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(2400)]  # the first time it is built
 CONTEXT = 8192
@@ -70,7 +70,7 @@ class Answer:
 def program(python_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     """Return the environment's Python with the server as it is in this tree."""
     place = tmp_path_factory.mktemp("server")
-    shutil.copytree(Path(python_server.__file__).parent, place / "server_under_test")
+    shutil.copytree(Path(server.__file__).parent, place / "server_under_test")
     (folder,) = python_home.glob("cache/engines/cpu-python-*")
     python = next(folder.glob("venv/[bS][ic][nr]*/python*"))
     start = f"import runpy, sys; sys.path.insert(0, {str(place)!r}); "

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runner.talk.pricing import image_tokens
+from runner.chat.images.tokens import image_tokens
 from tests.engine.conftest import Served
 
 pytestmark = pytest.mark.engine

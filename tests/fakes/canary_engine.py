@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from runner.talk.pricing import image_tokens
+from runner.chat.images.tokens import image_tokens
 
 FAULTS = {
     *("none", "unready", "crash-threads", "crash-load", "crash-pictures"),

@@ -8,8 +8,8 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from runner.talk.host import ChatSetup
-from runner.talk.wire import Options
+from runner.chat.host import ChatSetup
+from runner.chat.wire import Options
 from runner.tui.app import ChatApp
 from tests.fakes.sse_server import FakeHost
 

@@ -10,12 +10,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from runner.engine import recipe as recipes
-from runner.engine.making import Tree
-from runner.engine.making.build import build
-from runner.engine.recipe import Recipe
-from runner.engine.stamp import Origin
-from runner.machine.capture import Live
+from runner.engine.builder import Tree
+from runner.engine.builder import recipe as recipes
+from runner.engine.builder.build import build
+from runner.engine.builder.recipe import Recipe
+from runner.engine.installed.stamp import Origin
+from runner.machine.captures.capture import Live
 from runner.machine.facts import Backend, Machine
 from runner.machine.probe import detect
 

@@ -13,14 +13,15 @@ import sys
 import tarfile
 from pathlib import Path
 
-from runner import packages
-from runner.engine import recipe, store
-from runner.engine.making import needs, python
-from runner.engine.making.guarded import Progress
-from runner.engine.making.rows import Tools
-from runner.machine import capture, presets
+from runner.engine.builder import needs, recipe
+from runner.engine.builder.guarded import Progress
+from runner.engine.builder.recipe_rows import Tools
+from runner.engine.installed import store
+from runner.engine.llama_cpp_python import install as python
+from runner.machine.captures import capture, presets
 from runner.machine.facts import Backend
 from runner.machine.probe import detect
+from runner.net import packages
 
 STEPS = 3
 _TOP = "llama_cpp_python-0.3.36"

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from runner.endpoint import Endpoint
-from runner.errors import SteprunError
+from runner.base.errors import SteprunError
+from runner.net.endpoint import Endpoint
 from tests.fakes.loopback import Loopback
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from runner.talk.sessions import Draft, Session
-from runner.tui.model import TIMES
+from runner.chat.sessions.store import Draft, Session
+from runner.chat.turn import TIMES
 from tests.fakes.sse_server import FakeServer, Gate, Say
 
 pytest.importorskip("pexpect")

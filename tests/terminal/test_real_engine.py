@@ -22,7 +22,8 @@ QUIT = "\x11"
 
 def engine_of(terminal: Terminal) -> psutil.Process:
     children = psutil.Process(terminal.child.pid).children(recursive=True)
-    (engine,) = (p for p in children if p.cmdline()[1:4] == ["-P", "-m", "runner.engine.embedded"])
+    embedded = ["-P", "-m", "runner.engine.process.embedded"]
+    (engine,) = (p for p in children if p.cmdline()[1:4] == embedded)
     return engine
 
 

@@ -1,0 +1,46 @@
+"""Where files live: platformdirs, or all under STEPRUN_HOME; and the data shipped with steprun."""
+
+import os
+from pathlib import Path
+
+from platformdirs import PlatformDirs
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+def _home() -> Path | None:
+    home = os.environ.get("STEPRUN_HOME")
+    return Path(home).expanduser().absolute() if home else None
+
+
+def cache_dir() -> Path:
+    """Return the folder of what can be fetched or made again: demo weights, engines."""
+    home = _home()
+    return home / "cache" if home else PlatformDirs("steprun", False).user_cache_path
+
+
+def data_dir() -> Path:
+    """Return the folder of what is the user's: chat sessions."""
+    home = _home()
+    return home / "data" if home else PlatformDirs("steprun", False).user_data_path
+
+
+def config_dir() -> Path:
+    """Return the folder of settings and of keys (files of mode 0600)."""
+    home = _home()
+    return home / "config" if home else PlatformDirs("steprun", False).user_config_path
+
+
+def state_dir() -> Path:
+    """Return the folder of logs, locks and the record of running engines."""
+    home = _home()
+    return home / "state" if home else PlatformDirs("steprun", False).user_state_path
+
+
+def shipped(name: str) -> Path:
+    """Return a data file or folder that ships with steprun: `models.toml`, `builds`.
+
+    In the wheel they lie inside the package; in a checkout at the top level.
+    """
+    packed = _PACKAGE / "data" / name
+    return packed if packed.exists() else _PACKAGE.parent / name

@@ -1,0 +1,29 @@
+"""The canary: a tiny model asks an engine for everything that a chat will ask of it.
+
+What is wrong with an engine shows in seconds here, and not after 105 GB are loaded. `checks` says
+what is asked, `asking` how, `rounds` starts the engines, `model` brings the tiny model.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from runner.engine.installed.stamp import Feature
+from runner.engine.installed.store import Engine
+
+Told = Callable[[str, Feature], None]
+
+
+def run(
+    engine: Engine, safe_flags: Sequence[str], on_feature: Told = lambda *_: None
+) -> tuple[Mapping[str, Feature], tuple[str, ...]]:
+    """Ask an engine for each feature; return what was found, and the flags that it needs.
+
+    `safe_flags`: what may mend a crash, from the recipe of its backend; they come back where it
+    crashed without them and passes with them. `on_feature` hears each feature as it is known, and
+    again where a second look changed it. An engine that fails raises nothing: that is a finding.
+    Raises `Refused` where this machine is at fault: the disk is full, another engine starts.
+    """
+    # HTTP and pictures: only where an engine is asked.
+    from runner.canary.rounds import ask  # noqa: PLC0415
+
+    return asyncio.run(ask(engine, tuple(safe_flags), on_feature))

@@ -1,0 +1,255 @@
+"""Starting an engine in each of the ways that it will be started, and asking it.
+
+A crash, a hang, a flood or nonsense is a finding: it is written down, and what is left is asked of
+a new start. A crash that the safe flags mend is no finding: everything is asked again with them.
+"""
+
+import asyncio
+import os
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+
+from runner.base.errors import SteprunError
+from runner.base.text import clean
+from runner.canary import model
+from runner.canary.checks import STEPS, Start, Step
+from runner.canary.questions import Absent, Fault, Talk, Tokens
+from runner.chat.host import reason_of
+from runner.engine.builder import recipe
+from runner.engine.installed.stamp import Feature, Result
+from runner.engine.installed.store import Engine
+from runner.engine.process import guard, supervisor
+from runner.machine.facts import Backend
+from runner.plan.choose import ALL_LAYERS
+from runner.plan.launch import EngineFiles, LaunchSpec, Settings, launch
+from runner.plan.memory.compute_buffers import MTP_TOKENS
+
+CONTEXT: Final = 8192  # tokens; the long prompt and what follows it are 4,600
+# Tokens read at once. The engine keeps a window and as many more: the fewer, the shorter is the
+# answer that takes the window past its prompt (`checks.BEYOND`).
+UBATCH: Final = 256
+_LONGEST_WHY = 240  # characters
+
+Features = dict[str, Feature]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long an engine may take, in seconds: to load 12 MB, and for all questions of a check.
+
+    Quiet, they take 1 and 3. Two cores that three other engines kept busy took 20 and over 120, and
+    a card may compile its kernels first: better to wait long for a hang than to see one where none
+    is.
+    """
+
+    start_s: float = 120.0
+    check_s: float = 300.0
+
+
+async def ask(
+    engine: Engine,
+    safe_flags: tuple[str, ...],
+    on_feature: Callable[[str, Feature], None],
+    limits: Limits = Limits(),
+) -> tuple[Features, tuple[str, ...]]:
+    """Ask for each feature, with the safe flags where they mend a crash; see `canary.run`."""
+    told: dict[str, tuple[Result, str]] = {}
+
+    def tell(name: str, feature: Feature) -> None:
+        if told.get(name) != (feature.result, feature.why):
+            told[name] = (feature.result, feature.why)
+            on_feature(name, feature)
+
+    files = await asyncio.to_thread(model.files)
+    known = {word for word in safe_flags if word.startswith("-")} <= engine.stamp.flags
+    with tempfile.TemporaryDirectory(prefix="steprun-canary-") as folder:
+        plain = _Round(engine, files, Path(folder), limits, tell)
+        plain.safe = safe_flags if known else ()
+        try:
+            await plain.ask_all()
+        except _Mended as mended:
+            safe = _Round(engine, files, Path(folder), limits, tell, flags=safe_flags)
+            safe.why = str(mended)
+            await safe.ask_all()
+            return safe.features, safe_flags
+        return plain.features, ()
+
+
+class _Mended(Exception):  # noqa: N818 - good news
+    """The safe flags mend what crashed; the text says what did."""
+
+
+@dataclass(slots=True)
+class _Round:
+    """All features, asked with the same flags.
+
+    `flags`: beyond those of the launch line. `safe`: what to try where it crashes. `why`: what to
+    say of `threads`, once it passes. `seen`: what the engine said, across starts. `silent`: it
+    ended or hung over a text, with one thread, so that the rest would only take long.
+    """
+
+    engine: Engine
+    files: EngineFiles
+    folder: Path
+    limits: Limits
+    tell: Callable[[str, Feature], None]
+    flags: tuple[str, ...] = ()
+    safe: tuple[str, ...] = ()
+    why: str = ""
+    features: Features = field(default_factory=dict)
+    seen: dict[str, Tokens] = field(default_factory=dict)
+    silent: bool = False
+
+    async def ask_all(self) -> None:
+        """Ask everything. Raises `_Mended` where it crashes without the safe flags only."""
+        for start, steps in groupby(STEPS, lambda step: step.start):
+            left = deque(step for step in steps if not self._is_settled(step))
+            while left:
+                start = await self._session(start, left)  # noqa: PLW2901 - it may have to be less
+
+    def _is_settled(self, step: Step) -> bool:
+        """Whether a feature need not be asked further: it failed, or there is none."""
+        missing = [flag for flag in step.needs if flag not in self.engine.stamp.flags]
+        if missing and step.feature not in self.features:
+            self._settle(step, "absent", 0.0, f"It has no {missing[0]}.")
+        if self.silent and step.feature not in self.features:
+            self._settle(step, "fail", 0.0, "Not asked: the engine does not answer a text.")
+        found = self.features.get(step.feature)
+        return found is not None and found.result != "pass"
+
+    async def _session(self, start: Start, left: deque[Step]) -> Start:
+        """Start the engine once and ask what is left, until that is nothing, or it is lost.
+
+        Returns how to start it for what is left then.
+        """
+        program, spec = self.engine.program, self._spec(start)
+        async with supervisor.Engine(program, spec) as running:
+            began = time.monotonic()
+            try:
+                async with asyncio.timeout(self.limits.start_s):
+                    await running.wait_ready()
+            except TimeoutError:
+                why = f"It does not get ready within {self.limits.start_s:.0f} s."
+            except SteprunError as error:
+                why = _line(error)
+            else:
+                why = ""
+            took = time.monotonic() - began
+            while left and not why:
+                if not await self._ask(left.popleft(), running):
+                    return start
+        if why:
+            await self._try_safe(left[0], why)
+            # It may be the projector alone that does not load: the rest can do without.
+            rest = [s for s in left if start.projector and "--mmproj" not in s.needs]
+            for step in left:
+                if step not in rest:
+                    self._settle(step, "fail", took, why, lost=True)
+            left.clear()
+            left.extend(rest)
+            return replace(start, projector=False)
+        return start
+
+    async def _ask(self, step: Step, running: supervisor.Engine) -> bool:
+        """Ask one thing; return whether this engine can be asked another."""
+        talk = Talk(running.endpoint, self.engine.stamp.kind, self.seen)
+        began = time.monotonic()
+        result: Result = "fail"
+        lost, why = False, ""
+        try:
+            async with asyncio.timeout(self.limits.check_s):
+                await step.check(talk)
+            result = "pass"
+        except TimeoutError:
+            lost, why = True, f"No answer within {self.limits.check_s:.0f} s."
+        except Absent as absent:
+            result, why = "absent", str(absent)
+        except Fault as fault:
+            why = str(fault)
+        except SteprunError as error:
+            why = _line(await reason_of(running, error))
+        took = time.monotonic() - began
+        if _floods(running):
+            result, lost, why = "fail", True, f"It floods its log: more than {_LOG_MIB} MiB."
+        if not running.alive():
+            result, lost, why = "fail", True, why or _line(running.verdict())
+            await running.stop()
+            await self._try_safe(step, why)
+        self._settle(step, result, took, why, lost=lost)
+        return not lost
+
+    async def _try_safe(self, step: Step, why: str) -> None:
+        """Raise `_Mended` where the same step passes with the safe flags."""
+        if not self.safe:
+            return
+        seen = dict(self.seen)
+        other = replace(self, flags=self.safe, safe=(), tell=_nothing, features={}, seen=seen)
+        await other._session(step.start, deque([step]))  # noqa: SLF001 - another of this class
+        found = other.features.get(step.feature)
+        if found is not None and found.result == "pass":
+            count = step.start.threads or _cores()
+            threads = f"{count} thread{'s' if count > 1 else ''}"
+            flags = " ".join(self.safe)
+            raise _Mended(f"Without {flags} it fails with {threads}: {why}")
+
+    def _settle(
+        self, step: Step, result: Result, took: float, why: str, *, lost: bool = False
+    ) -> None:
+        """Write down what a step found; a feature passes where all of its steps do."""
+        self.silent |= lost and step.feature == "text"
+        before = self.features.get(step.feature)
+        seconds = round(took + (before.seconds_s if before else 0.0), 3)
+        if step.feature == "threads" and result == "pass":
+            why = self.why
+        feature = Feature(result, seconds, clean(why)[:_LONGEST_WHY])
+        self.features[step.feature] = feature
+        last = [each for each in STEPS if each.feature == step.feature][-1]
+        if step is last or result != "pass":
+            self.tell(step.feature, feature)
+
+    def _spec(self, start: Start) -> LaunchSpec:
+        stamp = self.engine.stamp
+        settings = Settings(
+            context=CONTEXT,
+            ubatch=UBATCH,
+            gpu_layers=0 if stamp.backend is Backend.CPU else ALL_LAYERS,
+            threads=start.threads or _cores(),
+            load_mode=recipe.load(stamp.backend).run.load_mode,
+            mtp_tokens=MTP_TOKENS if start.mtp else 0,
+            alias="canary",
+        )
+        files = replace(self.files, projector=self.files.projector if start.projector else None)
+        spec = launch(files, settings, stamp.flags)
+        # The embedded engine wants the separator, llama-server adds it where it is missing.
+        slots = ("--slot-save-path", f"{self.folder}{os.sep}")
+        more = slots if slots[0] in stamp.flags else ()
+        return replace(spec, argv=(*spec.argv, *more, *self.flags))
+
+
+_LOG_MIB = guard.LOG_BYTES >> 20
+
+
+def _nothing(*_: object) -> None:
+    """Tell nobody."""
+
+
+def _floods(running: supervisor.Engine) -> bool:
+    """Whether the log is so long that the guard has turned its page."""
+    return running.log_path.with_name(running.log_path.name + ".1").exists()
+
+
+def _line(error: SteprunError) -> str:
+    """Return an error in one line, without what to type next."""
+    return " ".join(f"{error.what} {error.why}".split())
+
+
+def _cores() -> int:
+    """Return the cores that this process may use, two at least: a fault may want company."""
+    may = getattr(os, "sched_getaffinity", None)
+    return max(2, len(may(0)) if may else os.cpu_count() or 2)

@@ -1,0 +1,1 @@
+"""The models that steprun knows: what `models.toml` says, as frozen facts."""

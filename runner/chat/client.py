@@ -1,0 +1,147 @@
+"""Speaks to a server: one request in, a stream of events out; failures are events too."""
+
+import contextlib
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import Any
+
+import httpx2
+
+from runner.base.errors import SteprunError
+from runner.chat.events import Event, Failed, Finished
+from runner.chat.raw_output import Untagged
+from runner.chat.wire import Message, Options, garbled, parse_chunk, request_body, server_error
+from runner.net.endpoint import Endpoint
+
+# Between two chunks. llama-server reports each batch of a prompt; other servers are silent while
+# they read one, which may take most of an hour.
+SILENCE_S = 3600.0
+CONNECT_S = 10.0
+EVENT_BYTES = 4 << 20
+ANSWER_BYTES = 256 << 20  # 262,144 tokens in events of 252 bytes each (llama-server's) are 63 MiB
+
+
+async def stream(
+    endpoint: Endpoint, messages: Sequence[Message], options: Options
+) -> AsyncIterator[Event]:
+    """Yield what happens while the server answers; ends with Finished or Failed.
+
+    Closing the iterator (or cancelling the task) closes the connection, which makes the server
+    stop generating.
+    """
+    plain = Untagged(options.extra.get("tools", ()))
+    async with contextlib.aclosing(_events(endpoint, messages, options)) as events:
+        async for event in events:
+            for told in plain.take(event):
+                yield told
+
+
+async def _events(
+    endpoint: Endpoint, messages: Sequence[Message], options: Options
+) -> AsyncGenerator[Event, None]:
+    timeout = httpx2.Timeout(SILENCE_S, connect=CONNECT_S)
+    body = request_body(messages, options)
+    finished: Finished | None = None
+    taken = 0
+    try:
+        async with (
+            httpx2.AsyncClient(timeout=timeout, trust_env=not endpoint.local) as http,
+            http.sse(
+                f"{endpoint.base_url}/v1/chat/completions",
+                method="POST",
+                json=body,
+                headers=endpoint.headers(),
+                max_event_size=EVENT_BYTES,
+            ) as source,
+        ):
+            response = source.response
+            if response.status_code != 200:
+                yield Failed(server_error(response.status_code, await _json(response)))
+                return
+            async for sse in source:
+                taken += len(sse.data)
+                if taken > ANSWER_BYTES:
+                    yield Failed(garbled(f"more than {ANSWER_BYTES >> 20} MiB"))
+                    return
+                for event in parse_chunk(sse.data):
+                    if isinstance(event, Failed):
+                        yield event
+                        return
+                    if isinstance(event, Finished):
+                        finished = event  # usage comes after it: say it last
+                    else:
+                        yield event
+    except SteprunError as error:
+        yield Failed(error)
+    except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL) as error:
+        if finished is None:
+            yield Failed(_lost(endpoint, error))
+        else:
+            yield finished
+    else:
+        yield finished or Failed(_cut())
+
+
+async def properties(endpoint: Endpoint) -> dict[str, Any]:
+    """Return what llama-server says of itself (`/props`); empty for any other server.
+
+    Raises SteprunError where no server answers there at all.
+    """
+    return await _get(endpoint, "/props")
+
+
+async def model_ids(endpoint: Endpoint) -> list[str]:
+    """Return the names of the models that a server offers, empty where it does not say."""
+    data = (await _get(endpoint, "/v1/models")).get("data")
+    rows = data if isinstance(data, list) else []
+    return [str(row["id"]) for row in rows if isinstance(row, dict) and row.get("id")]
+
+
+async def _get(endpoint: Endpoint, path: str) -> dict[str, Any]:
+    try:
+        async with (
+            httpx2.AsyncClient(
+                timeout=CONNECT_S, headers=endpoint.headers(), trust_env=not endpoint.local
+            ) as http,
+            http.stream("GET", f"{endpoint.base_url}{path}") as response,
+        ):
+            reply = await _json(response)
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise _lost(endpoint, error) from error
+    if response.status_code in {401, 403}:
+        raise server_error(response.status_code, reply)
+    return reply if response.status_code == 200 and isinstance(reply, dict) else {}
+
+
+async def _json(response: httpx2.Response) -> Any:
+    """Return a reply's JSON, empty where it is none or is longer than any answer has to be."""
+    body = b""
+    with contextlib.suppress(ValueError, RecursionError, httpx2.HTTPError):
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > EVENT_BYTES:
+                return {}
+        return json.loads(body)
+    return {}
+
+
+def _lost(endpoint: Endpoint, error: Exception) -> SteprunError:
+    if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.InvalidURL):
+        return SteprunError(
+            f"No server answers at {endpoint.base_url}.",
+            why=f"{error}." if str(error) else "The connection failed.",
+            next="Start one: steprun serve",
+        )
+    return SteprunError(
+        "The connection to the engine broke in mid-answer.",
+        why=f"{type(error).__name__}: {error}".rstrip(": ") + ".",
+        next="What came before stands; ask again",
+    )
+
+
+def _cut() -> SteprunError:
+    return SteprunError(
+        "The answer ended before it was finished.",
+        why="The server closed the stream without saying why.",
+        next="What came before stands; ask again",
+    )

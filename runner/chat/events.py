@@ -1,0 +1,75 @@
+"""What happens while a model answers: one typed stream for every face of steprun. Pure."""
+
+from dataclasses import dataclass, field
+
+from runner.base.errors import SteprunError
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """The engine is getting ready; `waited_s` seconds so far."""
+
+    waited_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PromptProgress:
+    """The prompt is being read (prefill): `done` of `total` tokens, `cached` of them for free."""
+
+    done: int
+    total: int
+    cached: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """A piece of the thinking before the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A piece of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A piece of a call: pieces with the same `index` belong together, arguments add up."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an answer took. Rates in tokens per second, 0 where the server does not say."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    prefill_tps: float = 0.0
+    decode_tps: float = 0.0
+    drafted: int = 0
+    accepted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The answer has ended: `stop`, `length`, `tool_calls`, or what the server said."""
+
+    reason: str = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The answer ended in an error; what came before it stands."""
+
+    error: SteprunError = field(compare=False)
+
+
+Event = Loading | PromptProgress | Reasoning | Text | ToolCall | Usage | Finished | Failed

@@ -1,0 +1,97 @@
+"""What a chat needs to know of where it talks to, whoever runs it."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Self
+
+from runner.base.errors import Refused, SteprunError, UsageError
+from runner.chat.wire import Options
+from runner.net.endpoint import Endpoint
+
+# A dying engine closes its connections a moment before its guard sees it end.
+DEATH_S = 1.0
+POLL_S = 0.05
+
+
+class Host(Protocol):
+    """A server that is coming up or is up: `engine.supervisor.Engine`, or `Remote`."""
+
+    endpoint: Endpoint
+
+    async def wait_ready(self, on_wait: Callable[[float], None]) -> None:
+        """Return when it answers; raise SteprunError where it never will."""
+
+    def alive(self) -> bool:
+        """Whether it still runs, as far as is known."""
+
+    def verdict(self) -> SteprunError:
+        """Why it no longer runs."""
+
+
+class Remote:
+    """Somebody else's server: spoken to, never started, stopped or tuned."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+
+    async def __aenter__(self) -> Self:
+        """Nothing to start."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing to stop."""
+
+    async def wait_ready(self, on_wait: Callable[[float], None]) -> None:
+        """Ask once whether somebody is there."""
+        from runner.chat.client import properties  # noqa: PLC0415 - `chat --help` needs no HTTP
+
+        on_wait(0.0)
+        await properties(self.endpoint)
+
+    def alive(self) -> bool:
+        """Take it as alive: a request will tell."""
+        return True
+
+    def verdict(self) -> SteprunError:
+        """Say that it is gone."""
+        return SteprunError(f"The server at {self.endpoint.base_url} is gone.")
+
+
+async def reason_of(host: Host, error: SteprunError) -> SteprunError:
+    """Return why an answer failed: the death of our own engine explains more than a lost line."""
+    if not host.endpoint.owned or isinstance(error, Refused | UsageError):
+        return error  # a refusal is the word of a living engine
+    deadline = time.monotonic() + DEATH_S
+    while host.alive():
+        if time.monotonic() > deadline:
+            return error
+        await asyncio.sleep(POLL_S)
+    return await asyncio.to_thread(host.verdict)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatSetup:
+    """Everything that a chat starts from.
+
+    `open_host` makes the host (entered once). `context` in tokens, 0 where unknown. `sees`:
+    pictures can be sent; `blind_why` says why not. `prices` : picture costs are Step's own.
+    `greeting`: what to tell the user first (which model, why). `resume`: a session to go on with.
+    `words`: the options that name the model or the server, to be typed again with --resume.
+    """
+
+    title: str
+    open_host: Callable[[], AbstractAsyncContextManager[Host]]
+    options: Options
+    context: int = 0
+    sees: bool = False
+    blind_why: str = ""
+    prices: bool = True
+    show_thinking: bool = False
+    greeting: str = ""
+    pictures: tuple[Path, ...] = ()
+    resume: str = ""
+    words: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""Images in a prompt: checked, bounded, and priced in tokens."""

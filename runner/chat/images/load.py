@@ -1,0 +1,179 @@
+"""Pictures in: checked, turned upright, bounded, and made into what the engine can read.
+
+The engine reads PNG and JPEG, knows no EXIF orientation and trusts its input, so every picture
+is decoded here first. Pillow is loaded only when there is a picture.
+"""
+
+import io
+import threading
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner.base.errors import BadFile
+from runner.chat.images.tokens import fit, image_tokens
+from runner.chat.wire import Picture
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+FILE_BYTES = 64 << 20  # larger files are not pictures for a chat
+# What taking a picture may need, by `_needed`: a 108-megapixel phone picture passes. A process that
+# does nothing else peaks at 590 MB with the worst that passes, the interpreter and all.
+MOST_BYTES = 510_000_000
+PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2}  # Pillow keeps all other modes in 4, RGB too
+WEBP_PIXEL_BYTES = 16  # libwebp paints on two canvases, Pillow takes two copies
+TILE = 512  # pixels a side: flattened so many at a time, not in a second copy of the whole
+EXIF_ORIENTATION = 0x0112
+OTHER = "Give a PNG, JPEG or WebP file"
+SMALLER = "Make the picture smaller first"
+
+_one_at_a_time = threading.Lock()  # two pictures at once would take twice the memory
+
+
+def load_picture(path: Path) -> Picture:
+    """Read one picture file. Raises `BadFile` with what is wrong with it."""
+    try:
+        size = path.stat().st_size
+        if path.is_dir():
+            raise _bad(path, "It is a folder.")
+        if not path.is_file():
+            raise _bad(path, "It is not a regular file.")
+        if size == 0:
+            raise _bad(path, "The file is empty.")
+        if size > FILE_BYTES:
+            raise _bad(path, f"It is {size >> 20} MiB long; {FILE_BYTES >> 20} MiB is the most.")
+        data = path.read_bytes()
+    except OSError as error:
+        raise _bad(path, f"{error.strerror or error}.") from error
+    return picture_from_bytes(data, path.name)
+
+
+def picture_from_bytes(data: bytes, name: str) -> Picture:
+    """Check and convert one picture (PNG, JPEG or WebP bytes).
+
+    A PNG or JPEG that needs nothing is passed on unchanged. Raises `BadFile`.
+    """
+    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - 60 ms, only where there is a picture
+
+    try:
+        with _one_at_a_time, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a large picture: the bound below decides
+            return _converted(data, name)
+    except Image.DecompressionBombError as error:
+        raise _bad(name, "It would unpack to far too many pixels.", next=SMALLER) from error
+    except UnidentifiedImageError as error:
+        raise _bad(name, "It is not a PNG, JPEG or WebP picture.") from error
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
+        raise _bad(name, f"It is damaged or cut short ({error}).") from error
+
+
+def _converted(data: bytes, name: str) -> Picture:
+    from PIL import Image  # noqa: PLC0415
+
+    image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+    kind, size = image.format, image.size
+    target = fit(*size)
+    # A phone's MPO is a JPEG with more pictures after the first.
+    photograph = kind in {"JPEG", "MPO"}
+    if photograph and target != size:
+        image.draft("RGB", target)  # decodes at a fraction of the size: less memory
+    if (needed := _needed(image, size, len(data))) > MOST_BYTES:
+        raise _bad(
+            name,
+            f"It has {size[0]} x {size[1]} pixels: unpacking it would take {needed // 1_000_000:,} "
+            f"MB; {MOST_BYTES // 1_000_000} MB is the most.",
+            next=SMALLER,
+        )
+    orientation = image.getexif().get(EXIF_ORIENTATION, 1)
+    image.load()
+    as_it_is = kind in {"PNG", "JPEG"} and image.mode in {"RGB", "L"}
+    if as_it_is and orientation == 1 and target == size:
+        return _picture(name, f"image/{str(kind).lower()}", data, *size)
+    result = _turned(_shrunk(image, target), orientation)
+    out = io.BytesIO()
+    # A photograph stays a JPEG: as PNG it would be ten times as long.
+    if photograph:
+        result.save(out, "JPEG", quality=95)
+        return _picture(name, "image/jpeg", out.getvalue(), *result.size)
+    result.save(out, "PNG", compress_level=1)
+    return _picture(name, "image/png", out.getvalue(), *result.size)
+
+
+def _needed(image: "Image.Image", size: tuple[int, int], length: int) -> int:
+    """Return the bytes that decoding takes, known before it is tried.
+
+    `size`: in pixels, without any draft. `length`: of the file.
+    """
+    width, height = size
+    if image.format == "WEBP":
+        return 2 * length + WEBP_PIXEL_BYTES * width * height  # libwebp gets a copy of the file
+    pixels = PIXEL_BYTES.get(image.mode, 4) * image.width * image.height
+    if image.format == "PNG":
+        # Pillow keeps a copy of what is no pixel, and two lines of up to 8 bytes a pixel.
+        return 2 * length + pixels + 16 * width
+    # Where a JPEG comes in several scans (a progressive one does), libjpeg keeps all of its
+    # coefficients, 2 bytes each, at full size. Whether it does shows only while it is read.
+    layers: list[tuple[int, int]] = [layer[1:3] for layer in getattr(image, "layer", ())]
+    whole = max((a for a, _ in layers), default=1) * max((d for _, d in layers), default=1)
+    samples = width * height * sum(a * d for a, d in layers) // max(1, whole)
+    return length + pixels + 2 * samples
+
+
+def _shrunk(image: "Image.Image", target: tuple[int, int]) -> "Image.Image":
+    """Return the picture in RGB at its target size; frees the memory of `image`."""
+    from PIL import Image  # noqa: PLC0415
+
+    width, height = image.size
+    factor = max(1, max(width, height) // max(target))
+    across, down = min(factor, width), min(factor, height)
+    small = Image.new("RGB", (-(-width // across), -(-height // down)))
+    wide, high = across * max(1, TILE // across), down * max(1, TILE // down)
+    for top in range(0, height, high):
+        for left in range(0, width, wide):
+            box = (left, top, min(left + wide, width), min(top + high, height))
+            tile = _flat(image.crop(box)).reduce((across, down))
+            small.paste(tile, (left // across, top // down))
+    image.close()
+    # The last column and row may stand for less than the others: not all of them is picture.
+    exact = (0, 0, width / across, height / down)
+    return small if small.size == target else small.resize(target, box=exact)
+
+
+def _turned(image: "Image.Image", orientation: int) -> "Image.Image":
+    """Return the picture as the camera was held."""
+    from PIL.Image import Transpose  # noqa: PLC0415
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    return image.transpose(turns[orientation]) if orientation in turns else image
+
+
+def _flat(image: "Image.Image") -> "Image.Image":
+    """Return the picture as 8-bit RGB, what is transparent as white."""
+    from PIL import Image  # noqa: PLC0415
+
+    if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
+        image = image.convert("RGBA")
+        paper = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(paper, image).convert("RGB")
+    if image.mode.startswith("I;16") or image.mode in {"I", "F"}:
+        # 16-bit grey: Pillow's own conversion clips instead of scaling.
+        image = image.convert("I").point(lambda value: value / 256).convert("L")
+    return image.convert("RGB")
+
+
+def _picture(name: str, mime: str, data: bytes, width: int, height: int) -> Picture:
+    return Picture(name, mime, data, width, height, image_tokens(width, height))
+
+
+def _bad(name: object, why: str, *, next: str = OTHER) -> BadFile:  # noqa: A002 - as SteprunError's
+    return BadFile(f"{name} cannot be taken as a picture.", why=why, next=next)

@@ -1,0 +1,1 @@
+"""Saved chats, and the images in them."""

@@ -1,0 +1,365 @@
+"""Chats on disk: one JSON line a message, written before it can be lost.
+
+A session is `sessions/ID.jsonl` in the data folder; its pictures lie beside it, named by their
+content, so that a picture sent twice is kept once. What is read back is not trusted: a chat file
+can be cut short by a crash, edited by hand, or come from somebody else.
+"""
+
+import contextlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from filelock import FileLock, Timeout
+
+from runner.base import paths
+from runner.base.errors import BadFile, Refused
+from runner.base.files import cannot_write, make_private_dir, write_private
+from runner.chat.events import Usage
+from runner.chat.sessions.pictures import NAME_CHARS, keep, stored
+from runner.chat.wire import Message, Picture
+
+SCHEMA = "steprun.session/1"
+DRAFT_SCHEMA = "steprun.draft/1"
+FILE_BYTES = 64 << 20  # a chat of 256K tokens is about 1 MB: more was not written here
+HEAD_BYTES = 64 << 10  # more than any first line has
+LATEST = "latest"  # no id: what a bare --resume means
+_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One message as it was saved.
+
+    `stopped`: the user ended the answer; `failed`: an error did, in its words; `finish`: why the
+    model ended it.
+    """
+
+    message: Message
+    stopped: bool = False
+    failed: str = ""
+    finish: str = ""
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What was typed and not sent."""
+
+    text: str
+    pictures: tuple[Picture, ...] = ()
+
+
+class InUse(Refused):
+    """The chat is open elsewhere."""
+
+
+def sessions_dir() -> Path:
+    """Return the folder of the sessions, which may not exist yet."""
+    return paths.data_dir() / "sessions"
+
+
+@dataclass(slots=True)
+class Session:
+    """One chat. Nothing is written before there is something to keep."""
+
+    id: str
+    title: str = ""
+    created: str = ""
+    entries: list[Entry] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    _lock: FileLock | None = None
+
+    @classmethod
+    def create(cls, title: str = "") -> Self:
+        """Return a new session with `title`, the model's name; its file comes with a message."""
+        now = datetime.now(UTC)
+        local = now.astimezone()
+        return cls(
+            f"{local:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
+            title,
+            now.isoformat(timespec="seconds"),
+        )
+
+    @classmethod
+    def load(cls, session_id: str = "") -> Self:
+        """Return a saved session; the last used one for `LATEST`, or where no id is given.
+
+        Raises `Refused` where there is none, `BadFile` where the file is not a session.
+        """
+        if session_id in ("", LATEST):
+            found = list_sessions()
+            if not found:
+                raise Refused(
+                    "There is no chat to go on with.",
+                    why=f"{sessions_dir()} holds none.",
+                    next="Start one: steprun chat",
+                )
+            session_id = found[0]
+        # The id becomes a file name: nothing but an id may pass.
+        if not _ID.fullmatch(session_id):
+            raise _unknown(session_id)
+        session = cls(session_id)
+        if not session.path.is_file():
+            if not session.draft_path.is_file():
+                raise _unknown(session_id)
+            return session
+        session._read()
+        return session
+
+    @property
+    def path(self) -> Path:
+        """The session's file."""
+        return sessions_dir() / f"{self.id}.jsonl"
+
+    @property
+    def draft_path(self) -> Path:
+        """The file of what was typed and not sent."""
+        return sessions_dir() / f"{self.id}.draft.json"
+
+    def claim(self) -> None:
+        """Keep other chats out of this session. Raises `InUse` where one is in it."""
+        make_private_dir(sessions_dir())
+        lock = FileLock(sessions_dir() / f"{self.id}.lock", mode=0o600)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise InUse(
+                f"The chat {self.id} is open in another window.",
+                why="Two chats writing into one file would mix their turns.",
+                next="Close the other one, or start a new chat: steprun chat",
+            ) from None
+        except OSError as error:
+            raise cannot_write(sessions_dir(), error) from error
+        self._lock = lock
+
+    def release(self) -> None:
+        """Let other chats in again; safe to call twice."""
+        if self._lock is not None:
+            self._lock.release()
+            with contextlib.suppress(OSError):
+                Path(self._lock.lock_file).unlink(missing_ok=True)
+            self._lock = None
+
+    def add(self, entry: Entry) -> None:
+        """Append a message and wait until it is on the disk. Pictures go first."""
+        message = entry.message
+        record: dict[str, Any] = {"role": message.role, "text": message.text, "at": _now()}
+        if message.pictures:
+            record["pictures"] = [keep(sessions_dir(), picture) for picture in message.pictures]
+        if message.reasoning:
+            record["reasoning"] = message.reasoning
+        marks = {"stopped": entry.stopped, "failed": entry.failed, "finish": entry.finish}
+        record |= {name: value for name, value in marks.items() if value}
+        if entry.usage is not None:
+            record["usage"] = asdict(entry.usage)
+        self._append(record)
+        self.entries.append(entry)
+
+    def retry(self) -> None:
+        """Take the last answer back, so that another can take its place."""
+        if self.entries and self.entries[-1].message.role == "assistant":
+            self._append({"retry": True, "at": _now()})
+            self.entries.pop()
+
+    def save_draft(self, text: str, pictures: Sequence[Picture] = ()) -> Path:
+        """Keep what was typed and not sent. Returns where."""
+        draft = {
+            "schema": DRAFT_SCHEMA,
+            "title": self.title,
+            "text": text,
+            "pictures": [keep(sessions_dir(), picture) for picture in pictures],
+        }
+        write_private(self.draft_path, json.dumps(draft) + "\n")
+        return self.draft_path
+
+    def draft(self) -> Draft | None:
+        """Return what was typed and not sent, if anything."""
+        record = self._draft_record()
+        draft = Draft(_text(record, "text"), self._pictures(record))
+        return draft if draft.text or draft.pictures else None
+
+    def _draft_record(self) -> dict[str, Any]:
+        with contextlib.suppress(OSError):
+            if self.draft_path.stat().st_size <= FILE_BYTES:
+                record = _record(self.draft_path.read_bytes())
+                return record if record.get("schema") == DRAFT_SCHEMA else {}
+        return {}
+
+    def drop_draft(self) -> None:
+        """Forget the draft: it was sent, or it is empty."""
+        with contextlib.suppress(OSError):
+            self.draft_path.unlink(missing_ok=True)
+
+    def last_used(self) -> float:
+        """Return when it was last written to, 0 where it is none that can be gone on with."""
+        used = 0.0
+        with contextlib.suppress(OSError):
+            if self.path.is_file():
+                with self.path.open("rb") as file:
+                    if _record(file.readline(HEAD_BYTES)).get("schema") != SCHEMA:
+                        return 0.0
+                used = self.path.stat().st_mtime
+            if self._draft_record():
+                used = max(used, self.draft_path.stat().st_mtime)
+        return used
+
+    def _append(self, record: Mapping[str, Any]) -> None:
+        make_private_dir(self.path.parent)
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+        try:
+            with os.fdopen(os.open(self.path, flags, 0o600), "r+b") as file:
+                size = file.seek(0, os.SEEK_END)
+                lines = []
+                if not size:
+                    lines.append(
+                        {
+                            "schema": SCHEMA,
+                            "id": self.id,
+                            "created": self.created,
+                            "title": self.title,
+                        }
+                    )
+                data = b"".join(_line(line) for line in (*lines, record))
+                if size + len(data) > FILE_BYTES:
+                    raise Refused(
+                        "The chat has grown too long to be saved.",
+                        why=f"{self.path} may hold {FILE_BYTES >> 20} MiB.",
+                        next="Start a new one: /new",
+                    )
+                if size:
+                    # A crash can leave half a line behind: it must not swallow this one.
+                    file.seek(-1, os.SEEK_END)
+                    data = data if file.read(1) == b"\n" else b"\n" + data
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+    def _read(self) -> None:
+        try:
+            if self.path.stat().st_size > FILE_BYTES:
+                raise BadFile(
+                    f"{self.path} is not a chat.",
+                    why=f"It is longer than {FILE_BYTES >> 20} MiB.",
+                    next="Start a new one: steprun chat",
+                )
+            data = self.path.read_bytes()
+        except OSError as error:
+            raise BadFile(
+                f"{self.path} cannot be read.",
+                why=f"{error.strerror or error}.",
+                next="Start a new chat: steprun chat",
+            ) from error
+        lines = data.split(b"\n")
+        header = _record(lines[0])
+        if header.get("schema") != SCHEMA:
+            raise BadFile(
+                f"{self.path} is not a chat of this steprun.",
+                why=f"Its first line says {str(header.get('schema'))[:40]!r}, not {SCHEMA!r}.",
+                next="Start a new chat: steprun chat",
+            )
+        self.title, self.created = _text(header, "title"), _text(header, "created")
+        for number, line in enumerate(lines[1:], 2):
+            if not line.strip():
+                continue
+            record = _record(line)
+            if record.get("retry") is True:
+                if self.entries and self.entries[-1].message.role == "assistant":
+                    self.entries.pop()
+            elif (entry := self._entry(record)) is not None:
+                self.entries.append(entry)
+            else:
+                cut = " (cut short)" if number == len(lines) else ""
+                self.warnings.append(f"Line {number} of the chat cannot be read{cut}: left out.")
+
+    def _entry(self, record: Mapping[str, Any]) -> Entry | None:
+        role = record.get("role")
+        if role not in ("user", "assistant") or not isinstance(record.get("text"), str):
+            return None
+        return Entry(
+            Message(
+                role, record["text"], self._pictures(record), reasoning=_text(record, "reasoning")
+            ),
+            stopped=record.get("stopped") is True,
+            failed=_text(record, "failed"),
+            finish=_text(record, "finish"),
+            usage=_usage(record.get("usage")),
+        )
+
+    def _pictures(self, record: Mapping[str, Any]) -> tuple[Picture, ...]:
+        found = record.get("pictures")
+        return tuple(self._found(found)) if isinstance(found, list) else ()
+
+    def _found(self, references: Sequence[Any]) -> Iterator[Picture]:
+        for reference in references:
+            if not isinstance(reference, dict):
+                continue
+            picture = stored(sessions_dir(), reference)
+            if picture is not None:
+                yield picture
+            else:
+                name = _text(reference, "name")[:NAME_CHARS]
+                self.warnings.append(f"The picture {name!r} is gone or changed: left out.")
+
+
+def list_sessions() -> list[str]:
+    """Return the ids of the saved chats, also of those that are only a draft, last used first."""
+    names = {path.name.partition(".")[0] for path in sessions_dir().glob("*.json*")}
+    used = {name: Session(name).last_used() for name in names if _ID.fullmatch(name)}
+    # An id begins with the time: of two used at once, the younger one comes first.
+    return sorted((name for name in used if used[name]), key=lambda n: (used[n], n), reverse=True)
+
+
+def _unknown(session_id: str) -> Refused:
+    return Refused(
+        f"There is no chat {session_id[:60]!r}.",
+        why=f"{sessions_dir()} holds none of that name.",
+        next="Go on with the last one: steprun chat --resume",
+    )
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    # ASCII only: a lone surrogate in a model's answer must not fail the write.
+    return json.dumps(record).encode("ascii") + b"\n"
+
+
+def _record(line: bytes) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _text(record: Mapping[str, Any], name: str) -> str:
+    value = record.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _usage(value: object) -> Usage | None:
+    if not isinstance(value, dict):
+        return None
+
+    def figure(name: str) -> float:
+        number = value.get(name)
+        return number if isinstance(number, int | float) and 0 <= number < 1 << 53 else 0
+
+    return Usage(
+        prompt_tokens=int(figure("prompt_tokens")),
+        cached_tokens=int(figure("cached_tokens")),
+        completion_tokens=int(figure("completion_tokens")),
+        prefill_tps=float(figure("prefill_tps")),
+        decode_tps=float(figure("decode_tps")),
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,153 @@
+"""`steprun bench`: how fast this machine is, beside what was published."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runner.base.errors import Exit, Refused, UsageError
+from runner.bench import batched, grid, report, through_api
+from runner.bench.grid import Grid, Row
+from runner.cli import output
+from runner.cli.bringing import bring
+from runner.cli.options import model_options, take_request
+from runner.cli.prepare import (
+    Prepared,
+    check_lost,
+    engine_notice,
+    expected_speed,
+    make_plan,
+    published_run,
+)
+from runner.cli.wrap import wrapped
+from runner.engine.installed.describe import describe
+from runner.engine.installed.stamp import Kind
+from runner.plan.launch import LaunchSpec
+
+API = (
+    f"There is no {batched.NAME} beside this engine: it is measured through the server's API, "
+    "which adds its own work to each token."
+)
+
+
+@click.command()
+@model_options
+@click.option("--demo", is_flag=True, help="A small model instead: 93 MB, runs anywhere.")
+@click.option("--quick", is_flag=True, help="No prompt longer than 2,048 tokens.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document (steprun.bench/1).")
+def bench(*, demo: bool, quick: bool, as_json: bool, **options: Any) -> int:
+    """Measure reading and writing at growing lengths of prompt, as StepFun did.
+
+    After a Ctrl-C, what was measured is shown, with exit code 130.
+    """
+    request = take_request(options, demo=demo)
+    if request.ask.parallel > 1:
+        raise UsageError(
+            "bench measures one conversation at a time.",
+            why="So do the published figures.",
+            next="Leave --parallel out",
+        )
+    prepared = make_plan(request, to_run=True)
+    if prepared.engine.stamp.kind is Kind.PYTHON:
+        raise Refused(
+            f"The engine {prepared.engine.name} cannot be measured.",
+            why="llama-cpp-python has neither llama-batched-bench nor llama-server's API.",
+            next="Take another: steprun engine list",
+        )
+    bring(prepared)
+    if prepared.far:  # it is here now, and is planned for by its path
+        prepared = make_plan(request, to_run=True)
+    asked = grid.cut(prepared.plan.config.context, grid.QUICK if quick else grid.PROMPTS)
+    work = _Work(prepared, asked, *line(prepared, asked), as_json)
+    try:
+        asyncio.run(work.measure())
+    finally:  # after a Ctrl-C or a crash too
+        work.show()
+    return Exit.DONE
+
+
+def line(prepared: Prepared, asked: Grid) -> tuple[Path | None, LaunchSpec]:
+    """Return the tool beside an engine, and how to start it; without one, how to start the engine.
+
+    Raises `SteprunError` where the tool does not answer as one.
+    """
+    engine, plan = prepared.engine, prepared.plan
+    tool = engine.tool(batched.NAME)
+    spec = grid.launch_line(
+        prepared.files().weights,
+        plan.settings,
+        asked,
+        flags=describe((str(tool),)).flags if tool else engine.stamp.flags,
+        safe_flags=engine.stamp.safe_flags,
+        total_bytes=plan.held_bytes,
+    )
+    check_lost(engine.name, spec)
+    return tool, spec
+
+
+@dataclass(slots=True)
+class _Work:
+    """One measurement: what is asked, how, and the rows so far."""
+
+    prepared: Prepared
+    grid: Grid
+    tool: Path | None
+    spec: LaunchSpec
+    as_json: bool
+    rows: list[Row] = field(default_factory=list)
+
+    async def measure(self) -> None:
+        """Measure the grid, and show each row as it comes."""
+        run = published_run(self.prepared.plan)
+        for text in (engine_notice(self.prepared), "" if self.tool else API, self.grid.missing):
+            if text:
+                click.echo(text, err=True)
+        if not self.as_json:
+            click.echo(report.head(run))
+        with output.Status() as status:
+            async with aclosing(self._measured(status)) as coming:
+                async for row in coming:
+                    self.rows.append(row)
+                    status.clear()
+                    if not self.as_json:
+                        click.echo(report.line(row, run))
+
+    def _measured(self, status: output.Status) -> AsyncGenerator[Row]:
+        def show(seconds: float) -> None:
+            prompt = self.grid.prompts[len(self.rows)]
+            status.show(f"{prompt:,} tokens, then {grid.N_GEN} more ... {seconds:.0f} s")
+
+        if self.tool:
+            return batched.measure(self.tool, self.spec, self.grid, show)
+        program = self.prepared.engine.program
+        return through_api.measure(program, self.spec, self.grid, show)
+
+    def show(self) -> None:
+        """Show the document, or what is to be said below the table."""
+        plan = self.prepared.plan
+        run = published_run(plan)
+        said = report.verdict(self.rows, expected_speed(plan), run)
+        if self.as_json:
+            document = report.to_json(
+                self.rows,
+                run,
+                finished=len(self.rows) == len(self.grid.prompts),
+                verdict=said,
+                engine=self.prepared.engine.name,
+                machine=plan.machine.name,
+                model=plan.subject.name,
+                quant=plan.variant.name,
+                method=batched.NAME if self.tool else "api",
+                context=self.grid.context,
+                kv_type=plan.config.kv_type,
+                ubatch=plan.config.ubatch,
+                left_out=list(self.grid.left_out),
+            )
+            output.emit_json(document)
+        elif self.rows and run:
+            for text in (report.source(run), said):
+                click.echo(wrapped(text, 0))

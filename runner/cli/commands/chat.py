@@ -1,0 +1,187 @@
+"""`steprun chat`: the TUI, or with `-p` (or text on stdin) one answer to stdout."""
+
+import asyncio
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from runner.base.errors import Exit, UsageError
+from runner.chat.host import ChatSetup, Remote
+from runner.chat.wire import EFFORTS, Options
+from runner.cli.options import ModelRequest, model_options, take_request
+from runner.cli.stdin import read_prompt
+from runner.net.endpoint import Endpoint
+
+
+@click.command()
+@click.option("-p", "--prompt", help="Ask this, print the answer, and end.")
+@click.option(
+    "--image",
+    "images",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A picture to send along (may be repeated).",
+)
+@click.option("--demo", is_flag=True, help="A small model instead: 93 MB, runs anywhere.")
+@model_options
+@click.option("--effort", type=click.Choice(EFFORTS), help="How long to think.")
+@click.option(
+    "--max-tokens", type=click.IntRange(min=1), help="The longest answer, thinking included."
+)
+@click.option("--temperature", type=click.FloatRange(0, 5), help="0 for always the same answer.")
+@click.option("--show-thinking", is_flag=True, help="Show the thinking (with -p: on stderr).")
+@click.option("--url", help="Talk to a server that runs already.")
+@click.option(
+    "--api-key-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The key of that server.",
+)
+@click.option(
+    "--resume", metavar="ID", is_flag=False, flag_value="latest", help="Go on with an earlier chat."
+)
+def chat(**options: Any) -> int:
+    """Talk to the model, in the terminal, with pictures.
+
+    With -p, or with text on stdin, it answers once on stdout and ends. Text piped in beside -p
+    comes after the prompt.
+    """
+    prompt = read_prompt(options.pop("prompt"))
+    images: tuple[Path, ...] = options.pop("images")
+    request = take_request(options, demo=options.pop("demo"))
+    _check(prompt, images)
+    answer = Options(
+        effort=options["effort"],
+        max_tokens=options["max_tokens"],
+        temperature=options["temperature"],
+    )
+    common = {
+        "pictures": images,
+        "show_thinking": options["show_thinking"],
+        "resume": options["resume"] or "",
+    }
+    if options["url"]:
+        endpoint = _endpoint(options["url"], options["api_key_file"])
+        setup = asyncio.run(_remote(endpoint, request.model, answer, common))
+    else:
+        setup = _local(request, answer, common)
+    if prompt is None:
+        return _run_tui(setup)
+    from runner.cli.one_answer import ask_once
+
+    return asyncio.run(ask_once(setup, prompt))
+
+
+def _check(prompt: str | None, images: tuple[Path, ...]) -> None:
+    """Refuse what cannot work, before anything is planned or fetched for it."""
+    if prompt is not None and not prompt.strip() and not images:
+        raise UsageError("There is nothing to ask.", next='steprun chat -p "Your question"')
+    if prompt is None and not sys.stdout.isatty():
+        raise UsageError(
+            "The chat needs a terminal.",
+            why="Its output is not one.",
+            next='For one answer: steprun chat -p "Your question"',
+        )
+
+
+def _blind(images: tuple[Path, ...], why: str) -> None:
+    if images:
+        raise UsageError(
+            "This model cannot see pictures.",
+            why=why,
+            next="Leave --image out, or choose a model with a projector: steprun models",
+        )
+
+
+def _local(request: ModelRequest, answer: Options, common: dict[str, Any]) -> ChatSetup:
+    """Plan, bring what is missing, and set up a chat with an engine of our own."""
+    from runner.cli.bringing import bring
+    from runner.cli.prepare import engine_notice, make_plan
+    from runner.engine.process.supervisor import Engine
+
+    prepared = make_plan(request, to_run=True)
+    plan = prepared.plan
+    blind_why = (
+        "The profile is fast: draft heads instead of pictures."
+        if plan.config.mtp
+        else f"{prepared.title} has no projector: it cannot see."
+    )
+    if not plan.config.projector:
+        _blind(common["pictures"], blind_why)
+    spec = bring(prepared)
+    return ChatSetup(
+        title=f"{prepared.title} {plan.variant.name}",
+        open_host=lambda: Engine(prepared.engine.program, spec),
+        options=answer,
+        context=plan.config.context,
+        sees=plan.config.projector,
+        blind_why=blind_why,
+        prices=plan.subject.geometry.arch == "step35",
+        greeting=engine_notice(prepared),
+        words=plan.subject.words,
+        **common,
+    )
+
+
+def _endpoint(url: str, key_file: Path | None) -> Endpoint:
+    from runner.engine.process.supervisor import read_key
+
+    url = url if "://" in url else f"http://{url}"
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise UsageError(
+            f"{url} is no address of a server.",
+            why="An address is a scheme, a host and a port.",
+            next="Such as: --url http://127.0.0.1:8080",
+        )
+    base = url.rstrip("/").removesuffix("/v1")
+    return Endpoint(base, api_key=read_key(key_file) if key_file else "")
+
+
+async def _remote(
+    endpoint: Endpoint, model: str, answer: Options, common: dict[str, Any]
+) -> ChatSetup:
+    """Ask a server what it is, and set up a chat with it."""
+    from runner.chat.client import model_ids, properties
+
+    told = await properties(endpoint)
+    model = model or next(iter(await model_ids(endpoint)), "")
+    modalities = told.get("modalities")
+    # Only llama-server says whether it sees; of others nobody can know before asking.
+    sees = bool(modalities.get("vision")) if isinstance(modalities, dict) else True
+    blind_why = "The server says that its model has no projector."
+    if not sees:
+        _blind(common["pictures"], blind_why)
+    defaults = told.get("default_generation_settings")
+    context = defaults.get("n_ctx") if isinstance(defaults, dict) else None
+    return ChatSetup(
+        title=f"{model or 'a model'} at {endpoint.base_url}",
+        open_host=lambda: Remote(endpoint),
+        options=replace(answer, model=model),
+        context=context if isinstance(context, int) else 0,
+        sees=sees,
+        blind_why=blind_why,
+        prices=False,
+        words=("--url", endpoint.base_url),
+        **common,
+    )
+
+
+def _run_tui(setup: ChatSetup) -> int:
+    """Run the chat; afterwards say, below it, why it ended and how to go on."""
+    from runner.tui.app import ChatApp
+
+    app = ChatApp(setup)
+    app.run()
+    for line in app.farewell:
+        click.echo(line, err=True)
+    if app.failure is not None:
+        raise app.failure
+    return app.return_code or Exit.DONE

@@ -1,0 +1,233 @@
+"""`steprun doctor`: every check, what it found, and what to do. Changes nothing."""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runner import __version__
+from runner.base import paths
+from runner.base.errors import Exit, SteprunError
+from runner.catalog import models_toml
+from runner.cli import output
+from runner.cli.wrap import wrapped
+from runner.engine.builder import recipe
+from runner.engine.installed import pick, store
+from runner.machine.captures import capture
+from runner.machine.facts import Machine
+from runner.machine.probe import detect
+from runner.plan.choose import Plan, choose
+from runner.plan.model_spec import from_model
+from runner.plan.request import Ask
+from runner.weights import cache_layout, inventory
+from runner.weights.inventory import State
+
+ENGINE_S = 20.0  # loading 100 MB of native code from a cold disk takes a few seconds
+MARKS = {"ok": ("ok", "green"), "warn": ("note", "yellow"), "bad": ("BAD", "red")}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: `state` is ok, warn or bad; `fix` says what to type."""
+
+    check: str
+    state: str
+    found: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What several checks look at."""
+
+    machine: Machine
+    plan: Plan
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON document (steprun.doctor/1).")
+def doctor(*, as_json: bool) -> int:
+    """Check everything that chat and serve rely on, and say what to do. Changes nothing."""
+    facts = _facts()
+    findings = [_safely(check, facts) for check in CHECKS]
+    if as_json:
+        output.emit_json(_document(findings))
+    else:
+        for finding in findings:
+            mark, colour = MARKS[finding.state]
+            text = wrapped(f"{mark:5} {finding.check}: {finding.found}", 6)
+            click.echo(click.style(text[:5], fg=colour) + text[5:])
+            if finding.fix:
+                click.echo(wrapped(f"      next: {finding.fix}", 12))
+    return Exit.FAILED if any(f.state == "bad" for f in findings) else Exit.DONE
+
+
+def _facts() -> Facts:
+    machine = detect(capture.Live())
+    subject = from_model(models_toml.load().models[0])
+    if subject is None:
+        raise AssertionError
+    return Facts(machine, choose(machine, subject, Ask(), recipe.load(machine.backend).run))
+
+
+def _document(findings: list[Finding]) -> dict[str, Any]:
+    return {
+        "schema": "steprun.doctor/1",
+        "checks": [
+            {"check": f.check, "state": f.state, "found": f.found, "fix": f.fix} for f in findings
+        ],
+    }
+
+
+def _safely(check: Callable[[Facts], Finding], facts: Facts) -> Finding:
+    """Run one check; a check that fails is a finding, not the end."""
+    try:
+        return check(facts)
+    except SteprunError as error:
+        return Finding(check.__name__.strip("_"), "bad", f"{error.what} {error.why}", error.next)
+
+
+def _python(_: Facts) -> Finding:
+    version = f"steprun {__version__} on Python {platform.python_version()}"
+    if platform.system() == "Darwin" and platform.machine() == "x86_64":
+        return Finding(
+            "python", "warn", f"{version}, Intel build", "On Apple Silicon use a native Python"
+        )
+    return Finding("python", "ok", version)
+
+
+def _machine(facts: Facts) -> Finding:
+    m = facts.machine
+    room = output.size(max(0, m.limit_bytes - m.reserve_bytes))
+    found = f"{m.name}, {output.size(m.memory_bytes)}, of which an engine may hold {room}"
+    if m.warnings:
+        return Finding("machine", "warn", f"{found}; {'; '.join(m.warnings)}", "steprun machine")
+    return Finding("machine", "ok", found)
+
+
+def _plan(facts: Facts) -> Finding:
+    plan = facts.plan
+    if plan.fits:
+        return Finding(
+            "plan",
+            "ok",
+            f"{plan.subject.name} {plan.variant.name} fits with {plan.config.context:,} tokens",
+        )
+    return Finding("plan", "warn", plan.reasons[0], "steprun plan; steprun chat --demo")
+
+
+def _weights(facts: Facts) -> Finding:
+    model = models_toml.load().models[0]
+    quant = model.quant(facts.plan.variant.name)
+    kept = inventory.look(cache_layout.needs(model, quant, mtp=False), model.name)
+    states = {each.state for each in kept}
+    if State.WRONG in states:
+        return Finding("weights", "bad", f"{quant.name} is damaged", "steprun models repair")
+    missing = [each.file for each in kept if each.path is None]
+    if missing:
+        size = output.size(sum(file.bytes for file in missing))
+        return Finding(
+            "weights",
+            "warn",
+            f"{len(missing)} files of {quant.name} are not here ({size})",
+            f"steprun models pull {quant.name}, or if another program has them: "
+            "steprun models adopt",
+        )
+    if State.HERE in states:
+        return Finding(
+            "weights",
+            "warn",
+            f"{quant.name} is here, and was never proven",
+            f"steprun models verify {quant.name}",
+        )
+    return Finding("weights", "ok", f"{model.title} {quant.name} is here, and proven")
+
+
+def _folders(_: Facts) -> Finding:
+    for folder in (paths.cache_dir(), paths.data_dir(), paths.config_dir(), paths.state_dir()):
+        there = next(p for p in (folder, *folder.parents) if p.exists())
+        if not os.access(there, os.W_OK):
+            return Finding(
+                "folders", "bad", f"{there} cannot be written", "Name another: STEPRUN_HOME=DIR"
+            )
+    return Finding("folders", "ok", f"state in {paths.state_dir()}")
+
+
+def _disk(facts: Facts) -> Finding:
+    cache: Path = cache_layout.hub_cache()
+    there = next(p for p in (cache, *cache.parents) if p.exists())
+    free = shutil.disk_usage(there).free
+    model = models_toml.load().models[0]
+    quant = model.quant(facts.plan.variant.name)
+    kept = inventory.look(cache_layout.needs(model, quant, mtp=False), model.name)
+    need = sum(each.file.bytes - each.bytes for each in kept if each.path is None)
+    says = f"{output.size(free)} free for weights in {cache}"
+    if need > free:
+        lack = f"{says}; {quant.name} needs {output.size(need)} more"
+        return Finding("disk", "warn", lack, "Free some, or name another disk: HF_HOME=DIR")
+    return Finding("disk", "ok", says)
+
+
+def _embedded(_: Facts) -> Finding:
+    """Load the embedded engine's native code, in a process of its own."""
+    script = "import xllamacpp; print(xllamacpp.__version__)"
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-P", "-c", script],
+            capture_output=True,
+            text=True,
+            timeout=ENGINE_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding("embedded", "bad", f"the embedded engine does not load: {error}")
+    if ran.returncode:
+        why = (ran.stderr.strip().splitlines() or [f"status {ran.returncode}"])[-1]
+        return Finding(
+            "embedded", "bad", f"the embedded engine does not load: {why}", "Install steprun again"
+        )
+    return Finding("embedded", "ok", f"xllamacpp {ran.stdout.strip()}")
+
+
+def _engine(facts: Facts) -> Finding:
+    """Say which engine chat and serve take, and whether a better one could be had."""
+    current = store.current().name
+    taken = pick.pick(store.engines(), current, facts.machine)
+    lost = current if current != taken.name else ""
+    found = pick.in_words(taken, lost).removeprefix("Engine: ")
+    if pick.rank(taken, facts.machine):
+        return Finding(
+            "engine",
+            "warn",
+            f"{found} It leaves {facts.machine.name} idle.",
+            "steprun engine build, or steprun engine fetch",
+        )
+    if not taken.stamp.tested:
+        return Finding("engine", "warn", f"{found} No canary yet", "steprun engine test")
+    if lost:
+        return Finding("engine", "warn", found, "steprun engine list")
+    return Finding("engine", "ok", found)
+
+
+def _terminal(_: Facts) -> Finding:
+    size = shutil.get_terminal_size()
+    if os.environ.get("TERM") == "dumb":
+        return Finding(
+            "terminal",
+            "warn",
+            "TERM is dumb: the chat needs a terminal",
+            "export TERM=xterm-256color",
+        )
+    return Finding(
+        "terminal", "ok", f"{size.columns} x {size.lines}, TERM={os.environ.get('TERM', 'unset')}"
+    )
+
+
+CHECKS = (_python, _machine, _plan, _weights, _folders, _disk, _embedded, _engine, _terminal)

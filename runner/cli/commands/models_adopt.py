@@ -1,0 +1,210 @@
+"""`steprun models adopt`: weights that another program has brought, found, proven and linked."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runner.base.disk import size
+from runner.base.errors import BadFile, SteprunError, UsageError
+from runner.base.text import clean
+from runner.catalog import models_toml
+from runner.catalog.model import Model, ModelFile, Quant
+from runner.cli import output, progress
+from runner.cli.wrap import wrapped
+from runner.weights import cache_layout, other_programs
+from runner.weights.adopt import Found, Outcome, Target, find
+from runner.weights.adopt import adopt as take
+from runner.weights.other_programs import Folder
+
+_WORDS = {
+    "linked": ("linked", "green"),
+    "here": ("already here", "cyan"),
+    "wrong": ("WRONG", "red"),
+    "unknown": ("unknown to the catalog", "yellow"),
+    "unreadable": ("could not be read", "red"),
+    "refused": ("could not be linked", "red"),
+}
+_ROLES = {"weights": "weights", "projector": "projector", "mtp": "draft heads"}
+_PULL = "steprun models pull"
+
+
+@click.command()
+@click.argument("path", required=False, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON document (steprun.adopt/1).")
+def adopt(path: Path | None, *, as_json: bool) -> None:
+    """Use weights that are on this disk already, without a copy.
+
+    Looks in PATH, a file or a folder; without it, where the Hugging Face hub, LM Studio, llama.cpp,
+    ModelScope, Ollama and Jan keep theirs. What is proven by its hash is linked, and nothing of the
+    other program's is changed.
+    """
+    models = models_toml.load().models
+    folders = _named(path) if path else other_programs.folders()
+    with progress.shown() as tell:
+        found = find(models, folders, tell)
+    _say_found(found, folders)
+    with progress.shown() as tell:
+        outcomes = [*found.settled, *take(found.candidates, tell)]
+    if as_json:
+        output.emit_json(_document(outcomes, models, found, folders))
+    else:
+        for line in _lines(outcomes, models):
+            click.echo(wrapped(line, 4))
+    _judge(outcomes, found, folders)
+
+
+def _named(path: Path) -> list[Folder]:
+    whole = path.expanduser() if str(path).startswith("~/") else path
+    if not whole.exists():
+        raise UsageError(
+            f"{path} is not there",
+            why="There is no such file or folder.",
+            next="Check the path, and that its disk is mounted",
+        )
+    return [Folder("", whole.absolute())]
+
+
+# --- for people
+
+
+def _say_found(found: Found, folders: Sequence[Folder]) -> None:
+    lines = [f"looked in {f.path}" + f" ({f.program})" * bool(f.program) for f in folders]
+    lines += [f"{found.skipped:,} folders or links could not be followed"] * bool(found.skipped)
+    if found.cut:
+        lines.append(
+            f"not everything was looked at: no more than {other_programs.MOST_ENTRIES:,} names and "
+            f"{other_programs.MOST_DEEP} folders deep; name the folder itself to see it all"
+        )
+    for candidate in found.candidates:
+        target = candidate.targets[0]
+        lines.append(f"{candidate.path}, {size(target.file.bytes)}: perhaps {_what(target)}")
+    if found.candidates:
+        count = len(found.candidates)
+        lines.append(
+            f"now reading {size(found.to_read)} in {count} file{'s' * (count > 1)}; how long that "
+            "takes is up to the disk and the processor"
+        )
+    for line in lines:
+        click.echo(wrapped(clean(line), 4, err=True), err=True)
+
+
+def _what(target: Target) -> str:
+    number, count = target.part
+    part = f", part {number} of {count}" if count > 1 else ""
+    named = target.quant or f"{_ROLES[target.file.role]} {target.file.name}"
+    return f"{target.model.title} {named}{part}"
+
+
+def _lines(outcomes: Sequence[Outcome], models: Sequence[Model]) -> list[str]:
+    lines = []
+    for outcome in outcomes:
+        word, colour = _WORDS[outcome.result]
+        what = _what(outcome.target) if outcome.target else outcome.model
+        text = clean(f" {outcome.path} ({what}). {outcome.why}").rstrip()
+        if outcome.result == "unknown":
+            text += f" Use it where it is: {_own(outcome.path)}"
+        lines.append(click.style(word, fg=colour) + text)
+    for model, quant, lacking in _touched(models):
+        lines.append(f"{model.title} {quant.name} {_state(quant, lacking)}")
+    return [*lines, "bytes copied: 0"]
+
+
+def _own(path: Path) -> str:
+    return f"steprun chat --model {shlex.quote(clean(str(path)))}"
+
+
+def _state(quant: Quant, lacking: Sequence[ModelFile]) -> str:
+    if not lacking:
+        return "is complete: steprun chat --quant " + quant.name
+    names = ", ".join(file.name for file in lacking)
+    total = size(sum(file.bytes for file in lacking))
+    return f"lacks {names}; {total}: {_PULL} {quant.name}"
+
+
+def _touched(models: Sequence[Model]) -> list[tuple[Model, Quant, list[ModelFile]]]:
+    """Return the quants of which some weights are here, and what a chat with them lacks."""
+    return [
+        (model, quant, [place.file for place in found if place.path is None])
+        for model in models
+        for quant in model.quants
+        if any(place.path for place in cache_layout.find(model, quant, projector=False, mtp=False))
+        for found in [cache_layout.find(model, quant, mtp=False)]
+    ]
+
+
+# --- for programs, and for the exit code
+
+
+def _document(
+    outcomes: Sequence[Outcome],
+    models: Sequence[Model],
+    found: Found,
+    folders: Sequence[Folder],
+) -> dict[str, Any]:
+    return {
+        "schema": "steprun.adopt/1",
+        "folders": [{"program": f.program, "path": str(f.path)} for f in folders],
+        "skipped": found.skipped,
+        "cut": found.cut,
+        "files": [_file(outcome) for outcome in outcomes],
+        "quants": [
+            {
+                "model": model.name,
+                "name": quant.name,
+                "complete": not lacking,
+                "lacking": [file.path for file in lacking],
+                "lacking_bytes": sum(file.bytes for file in lacking),
+                "command": f"{_PULL} {quant.name}" if lacking else None,
+            }
+            for model, quant, lacking in _touched(models)
+        ],
+        "copied_bytes": 0,
+    }
+
+
+def _file(outcome: Outcome) -> dict[str, Any]:
+    target = outcome.target
+    return {
+        "path": str(outcome.path),
+        "role": target.file.role if target else "weights",
+        "model": target.model.name if target else outcome.model,
+        "quant": (target.quant or None) if target else None,
+        "file": target.file.path if target else None,
+        "result": outcome.result,
+        "bytes": outcome.bytes,
+        "why": outcome.why,
+    }
+
+
+def _judge(outcomes: Sequence[Outcome], found: Found, folders: Sequence[Folder]) -> None:
+    """Raise where nothing was found that can be used."""
+    results = {outcome.result for outcome in outcomes}
+    if results & {"linked", "here"}:
+        return
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise outcome.error
+    wrong = [clean(outcome.path.name) for outcome in outcomes if outcome.result == "wrong"]
+    if wrong:
+        raise BadFile(
+            f"nothing was linked: {', '.join(wrong[:3])} {'is' if len(wrong) == 1 else 'are'} not "
+            "what was published",
+            why="A part that has not come whole, a damaged one, or another version of it.",
+            next=_PULL,
+        )
+    if "unknown" in results:
+        return
+    lost = [outcome for outcome in outcomes if outcome.result == "unreadable"]
+    where = ", ".join(str(folder.path) for folder in folders) or "any folder of the programs known"
+    raise SteprunError(
+        "nothing was linked: what was found could not be read"
+        if lost
+        else "no model files that steprun knows were found",
+        why=lost[0].why
+        if lost
+        else f"{found.entries:,} names were looked at in {where}; {found.skipped:,} could not be.",
+        next="steprun models adopt PATH, for a folder or disk of your own; or " + _PULL,
+    )

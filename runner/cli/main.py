@@ -1,0 +1,124 @@
+"""The command line: a table of commands, and the one place that ends in an exit code.
+
+`steprun --help` must stay under 150 ms, so nothing but click is imported before a command runs.
+"""
+
+import os
+import signal
+import sys
+from typing import NoReturn
+
+import click
+
+from runner import __version__
+from runner.base.errors import Exit, SteprunError
+from runner.base.text import clean
+from runner.cli.lazy import Commands
+
+# name -> (where the click command is, what the overview says of it)
+COMMANDS = {
+    "chat": ("chat:chat", "Talk to the model in the terminal, with pictures."),
+    "serve": ("serve:serve", "Serve it to agents: an OpenAI-compatible API."),
+    "plan": ("plan:plan", "Show what would run here, byte by byte, and why."),
+    "machine": ("machine:machine", "Show what this computer is."),
+    "models": ("models:models", "List the models: what fits, what is here."),
+    "engine": (
+        "engine:engine",
+        "Build or fetch engines, prove them, choose one.",
+    ),
+    "bench": ("bench:bench", "Measure its speed beside the published figures."),
+    "doctor": ("doctor:doctor", "Check everything; change nothing."),
+}
+
+
+# click reads no NO_COLOR. None lets it look whether there is a terminal.
+COLOUR = False if os.environ.get("NO_COLOR") else None
+
+
+@click.group(
+    cls=Commands,
+    table=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="First time: steprun plan, then steprun chat. No 105 GB yet: steprun chat --demo.",
+)
+@click.version_option(__version__, prog_name="steprun")
+def steprun() -> None:
+    """Step-3.7-Flash on your 128 GB desktop: plan, weights, engine, chat."""
+
+
+def print_error(error: SteprunError) -> None:
+    """Say on stderr what happened, why, and what to type next."""
+    # What a server or a file said is part of some errors: a terminal must not obey it.
+    from runner.cli.wrap import wrapped
+
+    what = wrapped(f"error: {clean(error.what)}", 7, err=True)
+    click.secho(what, fg="red", err=True, color=COLOUR)
+    for label, text in (("why:  ", error.why), ("next: ", error.next)):
+        if text:
+            click.echo(wrapped(f"  {label}{clean(text)}", 8, err=True), err=True)
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with one of the documented codes."""
+    # A polite end from outside is an interruption: what is running is stopped in order.
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
+            signal.signal(number, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a model's words must not die of a C locale
+            stream.reconfigure(errors="replace")
+    sys.exit(_run())
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _run() -> int:
+    try:
+        result = steprun.main(prog_name="steprun", standalone_mode=False, color=COLOUR)
+        return result if isinstance(result, int) else Exit.DONE
+    except SteprunError as error:
+        print_error(error)
+        return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return Exit.USAGE
+    except click.ClickException as error:
+        usage = isinstance(error, click.UsageError)
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        command = context.command_path if context else "steprun"
+        print_error(SteprunError(error.format_message(), next=f"See: {command} --help"))
+        return Exit.USAGE if usage else Exit.FAILED
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return Exit.INTERRUPTED
+    except SystemExit as error:
+        # click ends so where the reader of our output has gone (`| head`): nothing is wrong.
+        gone = type(sys.stdout).__name__.endswith("PacifyFlushWrapper")
+        return Exit.DONE if gone else int(error.code or 0)
+    except OSError as error:
+        print_error(_from_os(error))
+        return Exit.FAILED
+    except Exception as error:  # noqa: BLE001 - the last line of defence: no trace on a terminal
+        from runner.base.files import write_trace
+
+        log = write_trace(error)
+        print_error(
+            SteprunError(
+                f"steprun itself failed: {type(error).__name__}: {error}",
+                why="This is a fault of steprun, not yours.",
+                next=f"Report it with the trace in {log}",
+            )
+        )
+        return Exit.FAILED
+
+
+def _from_os(error: OSError) -> SteprunError:
+    where = f" ({error.filename})" if error.filename else ""
+    return SteprunError(
+        f"{error.strerror or error}{where}.",
+        why="The system refused it.",
+        next="See what is wrong: steprun doctor",
+    )

@@ -1,0 +1,65 @@
+"""What the engine itself says of a plan before it is started: asked, shown, remembered, kept to."""
+
+import click
+
+from runner.base.errors import Refused
+from runner.cli import output
+from runner.engine.installed.store import Engine
+from runner.engine.process import memory_probe
+from runner.engine.process.memory_probe import Difference
+from runner.plan.choose import Plan
+from runner.plan.launch import LaunchSpec
+
+
+def known(plan: Plan, spec: LaunchSpec, engine: Engine) -> tuple[Difference, ...]:
+    """Return where the engine's own account of this launch differs, if it was ever asked."""
+    try:
+        told = memory_probe.recall(memory_probe.key(_name(engine), spec.argv))
+    except OSError:
+        return ()  # the files are not here, so it never was
+    return memory_probe.compare(plan.items, told) if told else ()
+
+
+def check(plan: Plan, spec: LaunchSpec, engine: Engine) -> None:
+    """Ask the engine what this launch would take, once, and say where the plan is wrong.
+
+    Takes about half a second, allocates nothing, and is remembered. Raises `Refused` where by the
+    engine's own figures there is not enough room.
+    """
+    if "--fit" not in engine.stamp.flags:
+        return
+    name = memory_probe.key(_name(engine), spec.argv)
+    told = memory_probe.recall(name)
+    if told is None:
+        told = memory_probe.ask(engine.program, spec.argv)
+        if told is None:
+            return  # an engine that does not say: the plan stands
+        memory_probe.remember(name, told)
+    # Where the plan has more, nothing can go wrong, and it is nobody's business.
+    differences = [d for d in memory_probe.compare(plan.items, told) if d.engine > d.planned]
+    for difference in differences:
+        click.echo(in_words(difference), err=True)
+    more = sum(each.engine - each.planned for each in differences)
+    missing = more - max(0, plan.placement.spare_bytes)
+    if more and missing > 0:
+        half = max(256, plan.config.context // 2)
+        raise Refused(
+            f"{plan.subject.name} would not fit after all.",
+            why=f"By the engine's own account it takes {output.size(more)} more than planned, and "
+            f"{output.size(missing)} of that are not there.",
+            next=f"Ask for less: --ctx {half}",
+        )
+
+
+def in_words(difference: Difference) -> str:
+    """Say one difference to people."""
+    return (
+        f"The engine counts {output.size(difference.engine)} for {difference.item}, the plan "
+        f"{output.size(difference.planned)}."
+    )
+
+
+def _name(engine: Engine) -> str:
+    """Return a name that no other build has: one engine may be made again under its name."""
+    origin = engine.stamp.origin
+    return f"{engine.name} {origin.version} {origin.commit} {engine.stamp.made}".strip()

@@ -1,0 +1,14 @@
+"""Getting engines: sources, builds, downloads."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.engine.installed.stamp import Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The source of a llama.cpp on this disk, and where it came from."""
+
+    path: Path
+    origin: Origin

@@ -1,0 +1,215 @@
+"""Builds an engine out of a llama.cpp source tree, and goes on where a killed build was.
+
+cmake runs under `guard.py`, which ends it and all its compilers when this process ends, however
+it ends. A build has a folder of its own, named by all that makes it differ from others: another
+source, compiler or definition begins anew. The engine is put together beside it, asked what it
+is, and only then gets its place, by a rename.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from filelock import FileLock, Timeout
+
+from runner.base import disk, paths
+from runner.base.errors import SteprunError
+from runner.base.files import make_private_dir, write_private
+from runner.engine.builder import Tree, failure_causes, needs
+from runner.engine.builder.configure import Commands, configure, targets
+from runner.engine.builder.guarded import Progress, log_tail, run_guarded
+from runner.engine.builder.recipe import Recipe
+from runner.engine.builder.recipe_rows import Tools
+from runner.engine.installed import store
+from runner.engine.installed.describe import describe
+from runner.engine.installed.stamp import Kind, Stamp
+from runner.machine.facts import Machine
+from runner.plan.memory.kv_cache import MIB
+
+_LIBRARIES: Final = ("*.so", "*.so.*", "*.dylib", "*.dll")
+# What cmake and the compilers read besides their arguments.
+VARIABLES: Final = (
+    *("CC", "CXX", "CUDACXX", "CUDAHOSTCXX", "HIPCXX"),
+    *("CFLAGS", "CXXFLAGS", "CUDAFLAGS", "HIPFLAGS", "LDFLAGS", "CMAKE_PREFIX_PATH"),
+)
+
+
+def build(
+    recipe: Recipe,
+    machine: Machine,
+    tree: Tree,
+    progress: Progress,
+    *,
+    name: str | None = None,
+) -> store.Engine:
+    """Build an engine and give it its place among the others.
+
+    Waits for another steprun that builds the same. Raises `Refused` (something is missing, no
+    room) or `SteprunError` (it does not compile, or what came out is no engine). On any
+    exception, KeyboardInterrupt included, every compiler is stopped, and the next call goes on.
+    """
+    tools = needs.find(recipe, machine)
+    name = name or name_of(recipe, tree)
+    kin = store.work_dir() / f"build-{recipe.backend}"
+    work = kin.with_name(f"{kin.name}-{key(recipe, machine, tree, tools)}")
+    commands = configure(recipe, machine, tools, tree.path, work / "out")
+    waited = False
+
+    def waiting() -> None:
+        nonlocal waited
+        waited = True
+        progress("waiting for another steprun that builds the same", 0, 0)
+
+    with disk.explained(work), disk.alone(work.with_suffix(".lock"), waiting):
+        # A folder of the user's own may have changed, whatever its commit says.
+        made = _here(tree, commands) if waited or tree.origin.source != "folder" else None
+        if made:
+            progress(f"{made.name} is here already", 0, 0)
+            return made
+        taken = store.size(work) if work.is_dir() else 0
+        disk.check_room(store.work_dir(), recipe.build.room_mib * MIB - taken)
+        make_private_dir(work / "out")
+        _compile(recipe, commands, work, progress)
+        progress("putting it together", 0, 0)
+        engine = _put_together(recipe, tree, commands, work, name)
+    clean(kin)
+    return engine
+
+
+def name_of(recipe: Recipe, tree: Tree) -> str:
+    """Return what an engine is called: its backend, and where its source comes from."""
+    origin = tree.origin
+    parts = (recipe.backend, origin.source, origin.version, origin.commit[:7])
+    text = "-".join(part for part in parts if part).lower()
+    return re.sub(r"[^a-z0-9._+-]+", "-", text)[:80]
+
+
+def key(recipe: Recipe, machine: Machine, tree: Tree, tools: Tools) -> str:
+    """Return what tells one build from another: its source, its commands, its compilers."""
+    commands = configure(recipe, machine, tools, tree.path, Path())
+    origin = tree.origin
+    told = (
+        *(origin.source, origin.where, origin.version, origin.commit, origin.sha256),
+        *(commands.configure, commands.env, sorted(tools.versions.items())),
+        [(variable, os.environ.get(variable)) for variable in VARIABLES],
+    )
+    return hashlib.sha256(json.dumps(told).encode("utf-8", "backslashreplace")).hexdigest()[:16]
+
+
+def clean(kin: Path) -> None:
+    """Remove what a finished build leaves, and what older ones of its kind left half-made.
+
+    `kin`: the path that the names of all of them begin with.
+    """
+    for work in kin.parent.glob(f"{kin.name}-*"):
+        lock = FileLock(work.with_suffix(".lock"))
+        if work.is_dir():
+            with suppress(Timeout, OSError), lock.acquire(timeout=0):
+                shutil.rmtree(work, ignore_errors=True)
+
+
+def _here(tree: Tree, commands: Commands) -> store.Engine | None:
+    """Return an engine that was built of this very source in this very way, if there is one."""
+    wanted = (tree.origin, _definitions(commands))
+    found = (e for e in store.engines() if (e.stamp.origin, e.stamp.cmake) == wanted)
+    return next(found, None)
+
+
+def _compile(recipe: Recipe, commands: Commands, work: Path, progress: Progress) -> None:
+    """Configure and compile. A folder that a kill left damaged is emptied once, and made anew."""
+    killed = work / "running"  # there while a build runs, and after one that was killed
+    again = killed.exists()
+    write_private(killed, "")
+    try:
+        _steps(recipe, commands, work, progress)
+    except SteprunError:
+        if not again:
+            killed.unlink()
+            raise
+        # make takes a file that a killed compiler has half written for whole; ninja does not.
+        progress("beginning anew", 0, 0)
+        shutil.rmtree(work / "out", ignore_errors=True)
+        make_private_dir(work / "out")
+        try:
+            _steps(recipe, commands, work, progress)
+        except SteprunError:
+            killed.unlink()
+            raise
+
+
+def _steps(recipe: Recipe, commands: Commands, work: Path, progress: Progress) -> None:
+    out, configured = work / "out", work / "configured"
+    logs = make_private_dir(paths.state_dir() / "logs")
+    if not configured.exists():  # never, or not to its end: what is known of the compiler is not
+        (out / "CMakeCache.txt").unlink(missing_ok=True)
+        shutil.rmtree(out / "CMakeFiles", ignore_errors=True)
+    configured.unlink(missing_ok=True)
+    progress("configuring", 0, 0)
+    log = logs / f"{work.name}-configure.log"
+    if run_guarded(commands.configure, commands.env, log):
+        raise failure_causes.explain(
+            f"The build of {recipe.title} could not be prepared.", log_tail(log), str(log)
+        )
+    write_private(configured, "")
+    progress("compiling", 0, 0)
+    log = logs / f"{work.name}.log"
+    if run_guarded(commands.build, commands.env, log, lambda *count: progress("compiling", *count)):
+        raise failure_causes.explain(
+            f"llama.cpp for {recipe.title} does not compile.", log_tail(log), str(log)
+        )
+
+
+# --- the engine
+
+
+def _put_together(
+    recipe: Recipe, tree: Tree, commands: Commands, work: Path, name: str
+) -> store.Engine:
+    """Copy the programs out of the build, ask them what they are, and give them their place."""
+    made = work / "made"
+    shutil.rmtree(made, ignore_errors=True)
+    place = make_private_dir(made / "bin")
+    suffix = ".exe" if os.name == "nt" else ""
+    programs = [target + suffix for target in targets(recipe)]
+    built = _built(work / "out", programs)
+    for path in (*(built / program for program in programs), *_libraries(built)):
+        shutil.copy2(path, place / path.name, follow_symlinks=False)
+    told = describe([str(place / programs[0])])
+    stamp = Stamp(
+        name=name,
+        kind=Kind.SERVER,
+        backend=recipe.backend,
+        origin=tree.origin,
+        program=(f"bin/{programs[0]}",),
+        version=told.version,
+        compiler=told.compiler,
+        cmake=_definitions(commands),
+        flags=told.flags,
+        devices=told.devices,
+    )
+    return store.add(made, stamp)
+
+
+def _built(out: Path, programs: list[str]) -> Path:
+    """Return the folder that the programs were built into; Visual Studio has one more level."""
+    for folder in (out / "bin", out / "bin" / "Release"):
+        if all((folder / program).is_file() for program in programs):
+            return folder
+    raise SteprunError(
+        "The build ended well, and its programs are not there.",
+        why=f"Expected in {out / 'bin'}: {', '.join(programs)}.",
+        next="Take another source: steprun engine build --source llama-cpp-python",
+    )
+
+
+def _libraries(folder: Path) -> list[Path]:
+    return [path for pattern in _LIBRARIES for path in sorted(folder.glob(pattern))]
+
+
+def _definitions(commands: Commands) -> tuple[str, ...]:
+    return tuple(word for word in commands.configure if word.startswith("-D"))

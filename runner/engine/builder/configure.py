@@ -1,0 +1,89 @@
+"""The command lines of a build, from its recipe, the machine and the tools. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Final
+
+from runner.engine.builder.recipe import Recipe
+from runner.engine.builder.recipe_rows import Setting, Tools, chosen
+from runner.machine.facts import Machine
+from runner.plan.memory.kv_cache import MIB
+
+# What cmake calls the programs that run the compiler. Where none was asked for (Windows), cmake
+# takes Visual Studio, which finds its own compiler.
+GENERATORS: Final = {
+    "ninja": "Ninja",
+    "ninja-build": "Ninja",
+    "make": "Unix Makefiles",
+    "gmake": "Unix Makefiles",
+}
+NOTHING: Final = Tools()
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """What is to be run: cmake twice, with more variables in its environment."""
+
+    configure: tuple[str, ...]
+    build: tuple[str, ...]
+    env: tuple[tuple[str, str], ...] = ()
+
+
+def configure(recipe: Recipe, machine: Machine, tools: Tools, source: Path, out: Path) -> Commands:
+    """Return the commands that build `source` in the folder `out`."""
+    cmake = tools.values["cmake"]
+    runner = tools.values.get("ninja", "")
+    generator = GENERATORS.get(PurePath(runner).stem, "")
+    how = ("-G", generator, f"-DCMAKE_MAKE_PROGRAM={runner}") if generator else ()
+    return Commands(
+        configure=(
+            *(cmake, "-S", str(source), "-B", str(out), *how),
+            *definitions(recipe, machine, tools),
+            *_defined(recipe.common.define, machine, tools),
+        ),
+        build=(
+            *(cmake, "--build", str(out), "--config", "Release"),
+            *("--parallel", str(jobs(recipe, machine))),
+            *("--target", *targets(recipe)),
+        ),
+        env=environment(recipe, machine, tools, source),
+    )
+
+
+def definitions(recipe: Recipe, machine: Machine, tools: Tools = NOTHING) -> list[str]:
+    """Return the `-DNAME=VALUE` of a backend on a machine: how ggml is compiled, in any build.
+
+    What depends on a tool that is not among `tools` is left out.
+    """
+    return _defined(recipe.build.define, machine, tools)
+
+
+def environment(
+    recipe: Recipe, machine: Machine, tools: Tools, source: Path
+) -> tuple[tuple[str, str], ...]:
+    """Return the variables that cmake and the compilers are to find."""
+    filled = [
+        (row.name, tools.fill(row.value)) for row in chosen(recipe.build.environment, machine)
+    ]
+    return (
+        *((name, value) for name, value in filled if value is not None),
+        # The source may lie in somebody's own repository: its commit must not be taken for ours.
+        ("GIT_CEILING_DIRECTORIES", str(source.parent)),
+    )
+
+
+def targets(recipe: Recipe) -> tuple[str, ...]:
+    """Return the programs that are built; the first is the engine."""
+    return (*recipe.common.targets, *recipe.build.targets)
+
+
+def jobs(recipe: Recipe, machine: Machine) -> int:
+    """Return how many compilers may run at once: one a core, as far as the memory goes."""
+    room = machine.available_bytes or machine.memory_bytes
+    return max(1, min(machine.cores, room // (max(1, recipe.build.job_mib) * MIB)))
+
+
+def _defined(rows: Iterable[Setting], machine: Machine, tools: Tools) -> list[str]:
+    filled = [(row.name, tools.fill(row.value)) for row in chosen(rows, machine)]
+    return [f"-D{name}={value}" for name, value in filled if value is not None]

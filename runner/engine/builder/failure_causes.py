@@ -1,0 +1,154 @@
+"""Why a build failed, from the end of its log. Pure."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from runner.base.errors import SteprunError
+from runner.base.text import clean
+
+_LONGEST = 300
+
+# What compilers, linkers, make tools and cmake begin a complaint with.
+_ERROR = re.compile(
+    r"\berror(?: [A-Z]+\d+)?:|^CMake Error|fatal\s*:|undefined reference|cannot find -l|"
+    r"unresolved external|Undefined symbols",
+    re.IGNORECASE,
+)
+# True, and no help: they say that something before them failed.
+_ECHO = re.compile(
+    r"ld returned \d+ exit status|linker command failed|ninja: build stopped|"
+    r"subcommand failed|Configuring incomplete",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A pattern in a build's log, what is likely behind it, and what to do."""
+
+    pattern: str
+    why: str
+    next: str
+
+
+# The first whose pattern is in the log is it, so what makes others follow comes first.
+CAUSES: Final = (
+    Cause(
+        r"No space left on device|Disk quota exceeded|error C1085",
+        "The disk is full.",
+        "Free some space, or set STEPRUN_HOME to a folder on another disk",
+    ),
+    Cause(
+        r"Killed signal terminated program|\bKilled(?:\s*$|  )|out of memory allocating|"
+        r"virtual memory exhausted|Cannot allocate memory|error C1060",
+        "The system ended a compiler, most likely because memory ran out.",
+        "Close other programs; the next try goes on where this one was, with as many compilers as "
+        "the free memory allows",
+    ),
+    Cause(
+        r"Unsupported gpu architecture|CUDA_ARCHITECTURES .*not supported",
+        "This CUDA toolkit is too old for the card, or too new.",
+        "Install another: https://developer.nvidia.com/cuda-downloads",
+    ),
+    Cause(
+        r"set to \"native\", but no GPU was detected",
+        "No NVIDIA card answers here, so it is not known what to build for.",
+        "See whether nvidia-smi lists it: steprun doctor",
+    ),
+    Cause(
+        r"unsupported GNU version|unsupported clang version|unsupported Microsoft Visual Studio",
+        "The C++ compiler is newer than this CUDA toolkit knows.",
+        "Install a newer CUDA toolkit, or name an older compiler: CXX=g++-13 CUDAHOSTCXX=g++-13",
+    ),
+    Cause(
+        r"^ +CUDA::\w+$|CUDA Toolkit not found|Could NOT find CUDAToolkit|"
+        r"Failed to find nvcc|No CMAKE_CUDA_COMPILER|error: cublas_v2\.h",
+        "The CUDA toolkit is not here, or not all of it.",
+        "Install it: https://developer.nvidia.com/cuda-downloads",
+    ),
+    Cause(
+        r"Could NOT find Vulkan|glslc: (command )?not found|error: vulkan/\S+",
+        "Vulkan's headers, loader or shader compiler are not here.",
+        "On Debian and Ubuntu: sudo apt install glslc libvulkan-dev spirv-headers",
+    ),
+    Cause(
+        r"provided by \"SPIRV-Headers\"|error: spirv/\S+",
+        "The SPIRV headers are not here.",
+        "On Debian and Ubuntu: sudo apt install spirv-headers",
+    ),
+    Cause(
+        r"By not providing \"Find(hip|hipblas|rocblas)\.cmake\"|"
+        r"provided by \"(hip|hipblas|rocblas)\"|ROCM/HIP V[0-9.]+ is required",
+        "ROCm is not here, or not all of it.",
+        "Install it: https://rocm.docs.amd.com",
+    ),
+    Cause(
+        r"or higher is required\.\s+You are running version",
+        "cmake is too old for this llama.cpp.",
+        "python -m pip install cmake",
+    ),
+    Cause(
+        r"unable to find a build program",
+        "ninja or make is not here any more.",
+        "python -m pip install ninja",
+    ),
+    Cause(
+        r"Could not find compiler set in environment|No CMAKE_C(XX)?_COMPILER could be found|"
+        r"C(XX)?_COMPILER not set|is not able to compile a simple test program|"
+        r"xcrun: error: invalid active developer path",
+        "No C++ compiler answers.",
+        "Install one, and see what is missing: steprun engine build --dry-run",
+    ),
+    Cause(
+        r"internal compiler error|PLEASE submit a bug report|fatal error C1001",
+        "The compiler itself broke, for want of memory or by a fault of its own.",
+        "Try again; if it breaks at the same place, take another compiler: CXX=clang++",
+    ),
+    Cause(
+        r"fatal error: \S+: No such file or directory|fatal error: '\S+' file not found|"
+        r"error C1083",
+        "A header is not here: a package that this llama.cpp needs, or a damaged source.",
+        "Bring the source again, or take another: --source llama-cpp-python",
+    ),
+    Cause(
+        r"file truncated|file format not recognized|malformed archive",
+        "A file of an earlier, interrupted build is damaged.",
+        "Try again: it will be built anew",
+    ),
+)
+UNKNOWN: Final = Cause("", "", "Try again, or take another source: --source llama-cpp-python")
+
+
+def cause(tail: str) -> Cause:
+    """Return the likely cause of a failure; `UNKNOWN` where the log has no sign of a known one."""
+    for each in CAUSES:
+        if re.search(each.pattern, tail, re.MULTILINE):
+            return each
+    return UNKNOWN
+
+
+def last_error(tail: str) -> str:
+    """Return the line that says best what went wrong: the cause's own, else the last complaint."""
+    lines = [line for line in clean(tail).splitlines() if line.strip()]
+    pattern = cause(tail).pattern
+    if pattern:
+        named = [line for line in lines if re.search(pattern, line)]
+        if named:
+            return named[0].strip()[:_LONGEST]
+    for number in range(len(lines) - 1, -1, -1):
+        line = lines[number]
+        if _ERROR.search(line) and not _ECHO.search(line):
+            # cmake says where on one line, and what on those after it.
+            more = lines[number + 1].strip() if line.startswith("CMake Error") else ""
+            return f"{line.strip()} {more}".strip()[:_LONGEST]
+    return lines[-1].strip()[:_LONGEST] if lines else "The log is empty."
+
+
+def explain(what: str, tail: str, log: str) -> SteprunError:
+    """Return the error of a failed build. `what` failed; `log`: where the rest can be read."""
+    likely = cause(tail)
+    return SteprunError(
+        what,
+        why=f"{likely.why} {last_error(tail)}".strip(),
+        next=f"{likely.next} (log: {log})",
+    )

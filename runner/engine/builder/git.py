@@ -1,0 +1,205 @@
+"""Asks `git` for the source of an engine: one commit, none of its hooks, settings or submodules."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from runner.base.errors import Refused, SteprunError, UsageError
+from runner.base.text import clean
+
+Progress = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
+
+GUARD: Final = Path(__file__).parents[1] / "process" / "guard.py"
+STALL_S: Final = 120.0  # git says how far it is every second, once it has reached its host
+STOP_S: Final = 8.0  # the guard's own grace is 5 s
+ALTERNATIVE: Final = "steprun engine build --source llama-cpp-python"
+_POLL_S = 0.1
+_QUICK_S = 30.0
+_TAIL_BYTES = 8192
+_STEP = re.compile(r"([A-Z][A-Za-z ]+):\s+\d+% \((\d{1,12})/(\d{1,12})\)")
+_SETTINGS = (
+    f"core.hooksPath={os.devnull}",
+    "core.fsmonitor=false",
+    "core.autocrlf=false",
+    "submodule.recurse=false",
+    "protocol.ext.allow=never",
+    "advice.detachedHead=false",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    # Below 1 kB a second for a minute: it is given up.
+    "http.lowSpeedLimit=1000",
+    "http.lowSpeedTime=60",
+)
+_UNREACHABLE = re.compile(
+    r"could not resolve|failed to connect|couldn't connect|connection (refused|timed out|reset)|"
+    r"unable to access|unable to look up|operation (timed out|too slow)|network is unreachable|"
+    r"could not read (from remote|username)|early eof|hung up|ssl|proxy|the requested URL",
+    re.IGNORECASE,
+)
+_INSTALL = {
+    "linux": "sudo apt install git (or your system's own package)",
+    "darwin": "xcode-select --install",
+    "win32": "winget install Git.Git",
+}
+
+
+def bring(folder: Path, url: str, ref: str, tell: Progress) -> str:
+    """Fetch a branch, tag or commit of `url` into a repository of `folder`; return its commit.
+
+    Files are not touched. Raises Refused (no git), UsageError (no such branch) or SteprunError.
+    """
+    if not (folder / ".git").is_dir():
+        _run(["init", "--quiet", "--template=", str(folder)], folder, tell, url, ref)
+    fetch = ["fetch", "--depth=1", "--no-tags", "--no-recurse-submodules", "--progress", "--force"]
+    _run([*fetch, "--", url, ref], folder, tell, url, ref)
+    return commit(folder, "FETCH_HEAD")
+
+
+def check_out(folder: Path, commit_id: str, tell: Progress) -> None:
+    """Make the files of a folder those of a commit, and no others."""
+    _run(["checkout", "--progress", "--force", "--detach", commit_id], folder, tell, "", commit_id)
+    _run(["clean", "-ffdxq"], folder, tell, "", commit_id)
+
+
+def commit(folder: Path, ref: str = "HEAD") -> str:
+    """Return the commit that a checkout is at; empty where it is none, or there is no git."""
+    if not (folder / ".git").exists():
+        return ""  # never the commit of a repository that happens to lie around the folder
+    try:
+        done = subprocess.run(
+            [*_git(), "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}"],
+            cwd=folder,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_QUICK_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired, Refused):
+        return ""
+    said = done.stdout.decode("ascii", "replace").strip()
+    return said if done.returncode == 0 and re.fullmatch(r"[0-9a-f]{40,64}", said) else ""
+
+
+def _git() -> list[str]:
+    program = shutil.which("git")
+    if program is None:
+        raise Refused(
+            "There is no git here to fetch the source with.",
+            why="The source lies in a git repository.",
+            next=f"{_INSTALL.get(sys.platform, 'Install git')} - or do without: {ALTERNATIVE}",
+        )
+    return [program, *(word for setting in _SETTINGS for word in ("-c", setting))]
+
+
+def _environment() -> dict[str, str]:
+    kept_too = ("GIT_SSH_COMMAND", "GIT_SSH", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "GIT_EXEC_PATH")
+    # Variables such as GIT_DIR, set by a hook that runs us, would lead git to another repository.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    kept |= {name: os.environ[name] for name in kept_too if name in os.environ}
+    return {
+        "GIT_SSH_COMMAND": "ssh -oBatchMode=yes",
+        **kept,
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ASKPASS": "",
+        "SSH_ASKPASS": "",
+        "GCM_INTERACTIVE": "never",
+        "GIT_LFS_SKIP_SMUDGE": "1",
+        "LC_ALL": "C",
+    }
+
+
+def _protocol(url: str) -> str:
+    """Return the one way to reach an address, so that no redirect leads to another."""
+    scheme, sign, _ = url.partition("://")
+    return scheme if sign else "file" if Path(url).is_absolute() else "ssh"
+
+
+def _run(words: list[str], folder: Path, tell: Progress, url: str, ref: str) -> None:
+    """Run git to its end; it never outlives us. Raises what its log says where it fails."""
+    folder.mkdir(exist_ok=True)
+    log = folder.with_name(f"{folder.name}.log")
+    git = [*_git(), *words]
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-I", "-S", str(GUARD), "--tree", "--log", str(log), "--", *git],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=folder,
+            env=_environment() | {"GIT_ALLOW_PROTOCOL": _protocol(url)},
+            # A Ctrl-C in the terminal is for steprun, which then stops git in order.
+            start_new_session=os.name == "posix",
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        ) as guard:
+            try:
+                _watch(guard, log, tell)
+            finally:
+                _stop(guard)
+        if guard.returncode:
+            raise _trouble(_tail(log), url, ref)
+    finally:
+        log.unlink(missing_ok=True)
+
+
+def _watch(guard: subprocess.Popen[bytes], log: Path, tell: Progress) -> None:
+    said, moved = "", time.monotonic()
+    while guard.poll() is None:
+        now = _tail(log)
+        if now != said:
+            said, moved = now, time.monotonic()
+        elif time.monotonic() - moved > STALL_S:
+            raise SteprunError(
+                "git does not get on.",
+                why=f"It has said nothing for {STALL_S:.0f} s.",
+                next=f"Check the network, or do without git: {ALTERNATIVE}",
+            )
+        steps = _STEP.findall(said)
+        what, done, total = steps[-1] if steps else ("asking the repository", "0", "0")
+        tell(what.lower(), int(done), int(total))
+        time.sleep(_POLL_S)
+
+
+def _stop(guard: subprocess.Popen[bytes]) -> None:
+    if guard.poll() is None and guard.stdin is not None:
+        try:
+            guard.stdin.write(b"stop\n")
+            guard.stdin.close()
+            guard.wait(STOP_S)
+        except (OSError, subprocess.TimeoutExpired):
+            guard.kill()
+            guard.wait()
+
+
+def _tail(log: Path) -> str:
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            return clean(file.read().decode("utf-8", "replace"))
+    except OSError:
+        return ""
+
+
+def _trouble(said: str, url: str, ref: str) -> SteprunError:
+    lines = [line for line in said.splitlines() if re.match(r"fatal|error|ssh|warning", line)]
+    why = f"{(lines or ['git said nothing'])[-1][:300].rstrip('.')}."
+    if "find remote ref" in said:
+        return UsageError(
+            f"{url} has no branch or tag {ref}.", why=why, next="Name another: --at REF"
+        )
+    if re.search(r"no space left|disk quota", said, re.IGNORECASE):
+        return Refused(
+            "The disk is too full for the source.",
+            why=why,
+            next="Free some space, or set STEPRUN_HOME to a folder on another disk",
+        )
+    what = f"{url} was not reached." if _UNREACHABLE.search(said) else f"{url} was not fetched."
+    return SteprunError(
+        what, why=why, next=f"Check the network, or build from another place: {ALTERNATIVE}"
+    )

@@ -1,0 +1,127 @@
+"""What an engine says of itself: its version, its flags, the devices that it sees.
+
+Nothing is loaded: `--version`, `--help` and `--list-devices` answer at once. What they print is
+not trusted: it is bounded in time and length, and only what looks as it should is taken.
+"""
+
+import re
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from runner.base.errors import SteprunError
+from runner.base.text import clean
+from runner.machine.probes import engine_view
+
+TIMEOUT_S: Final = 30.0  # a CUDA build initialises its cards before it prints anything
+MAX_BYTES: Final = 1 << 20  # llama-server's help is 60 kB
+_LONGEST_LINE = 300
+
+_VERSION = re.compile(r"version:\s*(.+?)\s*$", re.MULTILINE)
+_COMMIT = re.compile(r"(?:\bcommit |\()([0-9a-f]{7,40})\b")
+_BUILT = re.compile(r"built with\s+(.+?)\s*$", re.MULTILINE)
+_FLAG = re.compile(r"--?[A-Za-z][A-Za-z0-9-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What an engine says of itself. `listing`: its answer to --list-devices, as it came."""
+
+    version: str
+    commit: str
+    compiler: str
+    flags: frozenset[str]
+    devices: tuple[str, ...]
+    listing: str = ""
+
+
+def describe(program: Sequence[str], env: Mapping[str, str] | None = None) -> Described:
+    """Ask an engine what it is. Raises `SteprunError` where it does not answer as one."""
+    told = _said(program, "--version", env)
+    flags = flags_of(_said(program, "--help", env))
+    if "--model" not in flags:
+        raise SteprunError(
+            f"{program[0]} is no llama-server.",
+            why="Its --help lists no --model.",
+            next="Build one: steprun engine build",
+        )
+    seen = _said(program, "--list-devices", env) if "--list-devices" in flags else ""
+    version, commit, built = (found.search(told) for found in (_VERSION, _COMMIT, _BUILT))
+    return Described(
+        version=clean(version[1])[:_LONGEST_LINE] if version else "",
+        commit=commit[1] if commit else "",
+        compiler=clean(built[1])[:_LONGEST_LINE] if built else "",
+        flags=flags,
+        devices=devices_of(seen),
+        listing=seen,
+    )
+
+
+def listing(program: Sequence[str]) -> str:
+    """Return an engine's answer to --list-devices; empty where there is none."""
+    try:
+        return _said(program, "--list-devices", None)
+    except SteprunError:
+        return ""
+
+
+def flags_of(help_text: str) -> frozenset[str]:
+    """Return every flag that a --help lists, in all its spellings.
+
+    A line that lists flags begins with one; those after it follow commas, and the first word that
+    is none (a value's name, or the description) ends the list.
+    """
+    found: set[str] = set()
+    for line in help_text.splitlines():
+        for word in line.split() if line.startswith("-") else ():
+            name = word.rstrip(",")
+            if not _FLAG.fullmatch(name):
+                break
+            found.add(name)
+    return frozenset(found)
+
+
+def devices_of(text: str) -> tuple[str, ...]:
+    """Return the accelerators of a --list-devices, one line each; BLAS and llvmpipe are none."""
+    return tuple(
+        f"{seen.engine_name}: {seen.name} ({seen.total >> 20} MiB)"
+        for seen in engine_view.parse(text) or ()
+    )
+
+
+def _said(program: Sequence[str], flag: str, env: Mapping[str, str] | None) -> str:
+    """Return what an engine prints, on either stream; after MAX_BYTES of it, it is stopped."""
+    try:
+        process = subprocess.Popen(
+            [*program, flag],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=dict(env) if env is not None else None,
+        )
+    except OSError as error:
+        raise SteprunError(
+            f"{program[0]} cannot be started.",
+            why=f"{error.strerror or error}.",
+            next="Make the engine again: steprun engine build",
+        ) from error
+    with process:
+        late = threading.Timer(TIMEOUT_S, process.kill)
+        late.start()
+        try:
+            if process.stdout is None:
+                raise AssertionError
+            text = process.stdout.read(MAX_BYTES).decode("utf-8", "replace")
+            in_time = late.is_alive()
+        finally:
+            late.cancel()
+            process.kill()  # it has said all, or too much
+    if not in_time:
+        raise SteprunError(
+            f"{program[0]} {flag} does not end.",
+            why=f"It has run for {TIMEOUT_S:.0f} s.",
+            next="Make the engine again: steprun engine build",
+        )
+    return text

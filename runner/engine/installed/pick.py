@@ -1,0 +1,96 @@
+"""Which engine runs a model on a machine, and how the machine looks to it. Pure."""
+
+from collections.abc import Container, Sequence
+from typing import Final
+
+from runner.engine.installed.stamp import Kind, Stamp
+from runner.engine.installed.store import Engine
+from runner.machine.facts import Backend, Machine, with_backend
+from runner.plan.model_spec import Subject
+
+# Which backends can use a machine's accelerator, the best first. Any engine computes on the
+# processor; what it cannot use stands idle.
+USES: Final = {
+    Backend.METAL: (Backend.METAL,),
+    Backend.CUDA: (Backend.CUDA, Backend.VULKAN),
+    Backend.ROCM: (Backend.ROCM, Backend.VULKAN),
+    Backend.VULKAN: (Backend.VULKAN, Backend.ROCM),
+    Backend.CPU: (),
+}
+# Features that a plan leaves out by itself; of the others it can only warn.
+PLANNED: Final = {"picture", "mtp", "mtp_picture"}
+# What a canary's feature is called for people.
+WORDS: Final = {
+    "text": "text",
+    "threads": "several threads",
+    "picture": "pictures",
+    "two_pictures": "two pictures in one question",
+    "thinking": "thinking",
+    "tools": "tools",
+    "long_prompt": "long prompts",
+    "slots": "saved slots",
+    "mtp": "draft heads",
+    "mtp_picture": "draft heads with pictures",
+}
+
+
+def rank(engine: Engine, machine: Machine) -> int:
+    """Return how well an engine's backend suits a machine: 0 is best."""
+    backend = engine.stamp.backend
+    uses = (*USES[machine.backend], Backend.CPU)
+    return uses.index(backend) if backend in uses else len(uses)
+
+
+def pick(engines: Sequence[Engine], current: str, machine: Machine) -> Engine:
+    """Return the engine that `chat` and `serve` take on this machine.
+
+    `engines`: the embedded one first, which needs no canary. The current one, if it passed its
+    canary and can run here; else of those that passed the one with the best backend, llama-server
+    before llama-cpp-python, which can do less.
+    """
+    embedded, *others = engines
+    able = [e for e in others if e.stamp.passed and rank(e, machine) <= rank(embedded, machine)]
+    return min(
+        (embedded, *able),
+        key=lambda e: (e.name != current, rank(e, machine), e.stamp.kind is Kind.PYTHON),
+    )
+
+
+def seen_by(engine: Engine, machine: Machine) -> Machine:
+    """Return the machine as an engine of another backend can use it."""
+    backend = engine.stamp.backend
+    return with_backend(machine, backend if backend in USES[machine.backend] else Backend.CPU)
+
+
+def shortfalls(stamp: Stamp, known: Container[str] = ()) -> str:
+    """Say what a canary saw fail in an engine and what was not there, but for what is `known`.
+
+    Empty where there is nothing to say.
+    """
+    off = [(WORDS[n], stamp.features[n].result) for n in stamp.broken if n not in known]
+    parts = [
+        f"{verb} {', '.join(names)}"
+        for verb, result in (("fails at", "fail"), ("lacks", "absent"))
+        if (names := [name for name, found in off if found == result])
+    ]
+    return " and ".join(parts)
+
+
+def in_words(engine: Engine, lost: str = "") -> str:
+    """Say in one line which engine it is, and what does not work in it.
+
+    `lost`: the engine that was to be taken and cannot be, which comes first.
+    """
+    stamp = engine.stamp
+    before = f"The engine {lost} is gone or cannot be used. " if lost else ""
+    state = shortfalls(stamp)
+    if not stamp.tested and stamp.kind is not Kind.EMBEDDED:
+        state = f"not tested yet: steprun engine test {engine.name}"
+    return f"{before}Engine: {engine.name}, {stamp.backend}" + (f"; {state}." if state else ".")
+
+
+def fails_beyond(engine: Engine, subject: Subject) -> str:
+    """Say what does not work in an engine and no plan can leave out; empty where all does."""
+    known = PLANNED if subject.projector_bytes else {*PLANNED, "two_pictures"}
+    said = shortfalls(engine.stamp, known)
+    return f"The engine {engine.name} {said}." if said else ""

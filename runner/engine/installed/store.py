@@ -1,0 +1,235 @@
+"""The engines on this disk: one folder each, listed only when whole; which one is current.
+
+Under `engines/` in the cache: `NAME/stamp.json` beside `NAME/bin/...`; `current.json` names the
+engine that `chat` and `serve` take, and the one before it. Whatever is being made has a name that
+begins with a dot, and gets its real one, by a rename, when everything in it is there.
+"""
+
+import itertools
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+from runner.base import paths
+from runner.base.errors import Refused, SteprunError, UsageError
+from runner.base.files import cannot_write, make_private_dir, write_private
+from runner.engine.installed import stamp as stamps
+from runner.engine.installed.stamp import Kind, Origin, Stamp
+from runner.engine.process.flags import FLAGS
+from runner.machine.facts import Backend
+
+STAMP: Final = "stamp.json"
+EMBEDDED: Final = "embedded"
+LEFT_S: Final = 24 * 3600.0
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9._+-]{0,79}")
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """An engine that can be started: its stamp, and the folder that it lies in."""
+
+    stamp: Stamp
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Its name, as `--engine` takes it."""
+        return self.stamp.name
+
+    @property
+    def program(self) -> tuple[str, ...]:
+        """What to start, up to its flags."""
+        first, *rest = self.stamp.program
+        return (str(self.folder / first), *rest)
+
+    def tool(self, name: str) -> Path | None:
+        """Return another program of the same build (`llama-batched-bench`), if it is there."""
+        path = Path(self.program[0]).with_name(name + (".exe" if os.name == "nt" else ""))
+        return path if self.stamp.kind is Kind.SERVER and path.is_file() else None
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """Which engine is in use, and which was before it; empty where there is none."""
+
+    name: str = ""
+    previous: str = ""
+
+
+def folder() -> Path:
+    """Return the folder of all engines."""
+    return paths.cache_dir() / "engines"
+
+
+def work_dir() -> Path:
+    """Return the folder of what is half-made; made where it is not there."""
+    return make_private_dir(folder() / ".work")
+
+
+# --- what is here
+
+
+def embedded() -> Engine:
+    """Return the engine of the `xllamacpp` wheel, with what its canary found, if it was asked."""
+    try:
+        wheel = version("xllamacpp")
+    except PackageNotFoundError:
+        wheel = ""
+    plain = Stamp(
+        name=EMBEDDED,
+        kind=Kind.EMBEDDED,
+        backend=Backend.METAL if sys.platform == "darwin" else Backend.CPU,
+        origin=Origin(EMBEDDED, "xllamacpp", wheel),
+        # -P: a folder named `runner` where the user happens to be must not be taken for ours.
+        program=(sys.executable, "-P", "-m", "runner.engine.process.embedded"),
+        version=wheel,
+        flags=frozenset(FLAGS) | {"--list-devices"},
+    )
+    kept = _read(folder() / EMBEDDED)
+    # Of another wheel, or of another Python's: what was found then says nothing of this one.
+    if kept is not None and kept.stamp.origin == plain.origin:
+        plain = plain.proven(kept.stamp.features, kept.stamp.safe_flags)
+    return Engine(plain, folder() / EMBEDDED)
+
+
+def engines() -> list[Engine]:
+    """Return every engine that is whole, the embedded one first, then by name."""
+    found = [_read(path) for path in sorted(folder().glob("*")) if path.name != EMBEDDED]
+    return [embedded(), *(engine for engine in found if engine is not None)]
+
+
+def find(name: str) -> Engine:
+    """Return one engine. Raises `UsageError` where there is none of that name."""
+    all_here = engines()
+    for engine in all_here:
+        if engine.name == name:
+            return engine
+    raise UsageError(
+        f"There is no engine {name!r} here.",
+        why=f"There is: {', '.join(engine.name for engine in all_here)}.",
+        next="See them: steprun engine list; make one: steprun engine build",
+    )
+
+
+def _read(path: Path) -> Engine | None:
+    """Return the engine in a folder; None where anything of it is missing."""
+    if path.name.startswith(".") or not path.is_dir():
+        return None
+    try:
+        stamp = stamps.from_json((path / STAMP).read_bytes())
+    except (OSError, ValueError):
+        return None
+    engine = Engine(stamp, path)
+    whole = stamp.kind is Kind.EMBEDDED or Path(engine.program[0]).is_file()
+    return engine if stamp.name == path.name and whole else None
+
+
+# --- adding, changing, removing
+
+
+def new_folder() -> Path:
+    """Return an empty folder to put an engine together in; `add` gives it its place."""
+    for left in (*work_dir().glob("new-*"), *work_dir().glob("old-*")):
+        # Of a run that was killed. A folder of today may still be somebody's.
+        if time.time() - left.stat().st_mtime > LEFT_S:
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix="new-", dir=work_dir()))
+
+
+def add(made: Path, stamp: Stamp) -> Engine:
+    """Give a finished folder its place and name, whole or not at all.
+
+    Nothing is replaced: an engine that worked stays until its owner removes it, so a taken name
+    gets a number. Raises `Refused` where the disk says no.
+    """
+    if not NAME.fullmatch(stamp.name) or stamp.name == EMBEDDED:
+        raise ValueError(stamp.name)
+    stamp = replace(stamp, made=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+    for number in itertools.count(1):
+        name = stamp.name if number == 1 else f"{stamp.name[:76]}-{number}"
+        place = folder() / name
+        if not os.path.lexists(place):
+            break
+    stamp = replace(stamp, name=name)
+    write(made, stamp)
+    try:
+        made.rename(place)
+    except OSError as error:
+        raise cannot_write(place, error) from error
+    return Engine(stamp, place)
+
+
+def write(place: Path, stamp: Stamp) -> None:
+    """Write an engine's stamp into its folder."""
+    write_private(place / STAMP, json.dumps(stamps.to_json(stamp), indent=1) + "\n")
+
+
+def update(engine: Engine, stamp: Stamp) -> Engine:
+    """Write down what was learnt of an engine, and return it so."""
+    if stamp.kind is not Kind.EMBEDDED and not engine.folder.is_dir():
+        raise SteprunError(
+            f"The engine {engine.name} is gone.",
+            why=f"Its folder {engine.folder} was removed meanwhile.",
+            next="Make it again: steprun engine build",
+        )
+    write(engine.folder, stamp)
+    return Engine(stamp, engine.folder)
+
+
+def remove(engine: Engine) -> int:
+    """Remove an engine; return how many bytes that frees. The embedded one stays."""
+    if engine.name == EMBEDDED:
+        raise UsageError(
+            "The embedded engine cannot be removed.",
+            why="It is part of steprun's own environment.",
+            next="See the others: steprun engine list",
+        )
+    freed = size(engine.folder)
+    aside = Path(tempfile.mkdtemp(prefix="old-", dir=work_dir()))
+    try:
+        engine.folder.rename(aside / engine.name)  # from here on nobody lists it
+    except OSError as error:
+        raise Refused(
+            f"The engine {engine.name} cannot be removed.",
+            why=f"{error.strerror or error}. It may be running.",
+            next="Close what uses it, then try again",
+        ) from error
+    shutil.rmtree(aside, ignore_errors=True)
+    now = current()
+    if engine.name in {now.name, now.previous}:
+        use(now.previous if engine.name == now.name else now.name, forget=True)
+    return freed
+
+
+def size(place: Path) -> int:
+    """Return the bytes of a folder's files."""
+    return sum(path.lstat().st_size for path in place.rglob("*") if path.is_file())
+
+
+# --- the current one
+
+
+def current() -> Current:
+    """Return which engine is in use."""
+    with suppress(OSError, ValueError, TypeError, AttributeError):
+        data = json.loads((folder() / "current.json").read_text("utf-8"))
+        return Current(str(data.get("name", "")), str(data.get("previous", "")))
+    return Current()
+
+
+def use(name: str, *, forget: bool = False) -> None:
+    """Make an engine the current one; the one before stays known, unless it is to be forgotten."""
+    before = current()
+    was = before.name or EMBEDDED  # nobody chose: then it was the embedded one
+    previous = "" if forget else before.previous if was == name else was
+    data = {"name": name, "previous": previous}
+    write_private(folder() / "current.json", json.dumps(data) + "\n")

@@ -1,0 +1,244 @@
+"""Makes an engine of llama-cpp-python: an environment of its own, built for this machine.
+
+The package has no wheels, and a plain install compiles for the processor only. So its source is
+brought and checked, compiled with the recipe's definitions, and installed beside a copy of
+`engine/python_server`. What a killed run has downloaded and compiled, the next one uses.
+
+An environment can be moved: `bin/python -m NAME` finds all it needs from where it lies. (The
+scripts beside it cannot, and nobody runs them.) So it is made where nobody looks, and `store.add`
+gives it its place with the stamp in it.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from runner.base import disk, paths
+from runner.base.errors import SteprunError
+from runner.base.files import make_private_dir, write_private
+from runner.engine.builder import failure_causes, needs, sources_toml
+from runner.engine.builder.build import VARIABLES, clean
+from runner.engine.builder.configure import definitions, environment, jobs
+from runner.engine.builder.guarded import Progress, log_tail, run_guarded
+from runner.engine.builder.recipe import Recipe
+from runner.engine.builder.recipe_rows import Tools
+from runner.engine.installed import store
+from runner.engine.installed.describe import describe
+from runner.engine.installed.stamp import Kind, Origin, Stamp
+from runner.engine.llama_cpp_python import server
+from runner.engine.releases.archive import unpack
+from runner.machine.facts import Machine
+from runner.net import packages
+from runner.plan.memory.kv_cache import MIB
+
+Variables = tuple[tuple[str, str], ...]
+
+MODULE: Final = "steprun_server"  # what python_server is called in there
+# Beside what the recipe says that a build takes; measured on Linux: the archive 77 MB, the source
+# 217 MB, the environment 160 MB.
+ROOM_BYTES: Final = 460_000_000
+# Of llama.cpp's own switches, those that would fetch or want something that is not needed.
+_PLAIN: Final = ("-DLLAMA_OPENSSL=OFF", "-DLLAMA_BUILD_UI=OFF")
+# What pip calls an index that does not answer.
+_UNREACHABLE: Final = re.compile(
+    r"NewConnectionError|ConnectTimeoutError|ReadTimeoutError|NameResolutionError|ProxyError|"
+    r"SSLError|ProtocolError"
+)
+# What pip adds to the words of a build: their indentation, and that it has failed.
+_PIPS: Final = re.compile(
+    r"^ *error: subprocess-exited.*$|^ *ERROR: Failed (?:building|to build).*$|^ {2}", re.MULTILINE
+)
+_QUIET: Final = (
+    *("--no-input", "--no-color", "--progress-bar=off"),
+    *("--disable-pip-version-check", "--no-cache-dir"),
+)
+
+
+def install(
+    recipe: Recipe, machine: Machine, progress: Progress, *, name: str | None = None
+) -> store.Engine:
+    """Build llama-cpp-python for a machine and give it its place among the engines.
+
+    Waits for another steprun that does the same. Raises `Refused` (something is missing, no room),
+    `BadFile` (not the source that was published) or `SteprunError` (no network, it does not
+    compile). On any exception, KeyboardInterrupt included, every compiler is stopped, and the next
+    call goes on.
+    """
+    tools = needs.find(recipe, machine)
+    kin = store.work_dir() / f"python-{recipe.backend}"
+    work = kin.with_name(f"{kin.name}-{key(recipe, machine, tools)}")
+
+    def waiting() -> None:
+        progress("waiting for another steprun that builds the same", 0, 0)
+
+    with disk.explained(work), disk.alone(work.with_suffix(".lock"), waiting):
+        taken = store.size(work) if work.is_dir() else 0
+        disk.check_room(store.work_dir(), ROOM_BYTES + recipe.build.room_mib * MIB - taken)
+        make_private_dir(work)
+        source = _source(work, progress)
+        wheel = _wheel(recipe.title, variables(recipe, machine, tools, source), source, progress)
+        made = _environment(wheel, work, progress)
+        engine = _settle(made, recipe, machine, tools, name)
+    clean(kin)
+    return engine
+
+
+def key(recipe: Recipe, machine: Machine, tools: Tools) -> str:
+    """Return what tells one build from another: its source, its definitions, its compilers."""
+    told = (
+        *(carried().package.sha256, sys.version, definitions(recipe, machine, tools)),
+        sorted(tools.versions.items()),
+        [(variable, os.environ.get(variable)) for variable in VARIABLES],
+    )
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
+def command(wheel_dir: Path, build_dir: Path, source: Path) -> tuple[str, ...]:
+    """Return the command that compiles the package into a wheel, in a folder that is kept."""
+    return (
+        *(*packages.pip(), "wheel", "--verbose", "--no-deps", *_QUIET),
+        *("--wheel-dir", str(wheel_dir), f"--config-settings=build-dir={build_dir}", str(source)),
+    )
+
+
+def variables(recipe: Recipe, machine: Machine, tools: Tools, source: Path) -> Variables:
+    """Return what the package's build is to find in its environment."""
+    # It takes cmake and ninja from PATH, and brings its own where they are not there.
+    folders = dict.fromkeys(str(Path(path).parent) for path in tools.values.values())
+    return (
+        ("CMAKE_ARGS", shlex.join([*definitions(recipe, machine, tools), *_PLAIN])),
+        ("CMAKE_BUILD_PARALLEL_LEVEL", str(jobs(recipe, machine))),
+        ("PATH", os.pathsep.join([os.environ.get("PATH", os.defpath), *folders])),
+        *((each, str(source.with_name("tmp"))) for each in ("TMPDIR", "TEMP", "TMP")),
+        *environment(recipe, machine, tools, source),
+    )
+
+
+# --- the steps
+
+
+def carried() -> sources_toml.Carried:
+    """Return the package, as `builds/sources.toml` pins it."""
+    found = sources_toml.sources()["llama-cpp-python"]
+    if not isinstance(found, sources_toml.Carried):
+        raise TypeError(found)
+    return found
+
+
+def _source(work: Path, progress: Progress) -> Path:
+    """Return the package's source, brought and unpacked; whole or not at all."""
+    source, bring = work / "src", work / "bring"
+    if not source.is_dir():
+        shutil.rmtree(bring, ignore_errors=True)
+        archive = packages.download(carried().package, bring, progress)
+        top = carried().folder.partition("/")[0]
+        unpack(archive, bring / "unpacked", only=top, progress=progress)
+        (bring / "unpacked").rename(source)
+        shutil.rmtree(bring, ignore_errors=True)
+    return source
+
+
+def _wheel(title: str, env: Variables, source: Path, progress: Progress) -> Path:
+    """Return the compiled package; compiled only where that is not done yet."""
+    work = source.parent
+    wheels, half, tmp = work / "wheels", work / "half", work / "tmp"
+    if not wheels.is_dir():
+        progress("compiling", 0, 0)
+        for folder in (half, tmp):
+            shutil.rmtree(folder, ignore_errors=True)
+            make_private_dir(folder)
+        what = f"llama-cpp-python for {title} does not compile."
+        argv, out, killed = command(half, work / "out", source), work / "out", work / "running"
+        again = killed.exists()  # there while it compiles, and after a kill
+        write_private(killed, "")
+        try:
+            _checked(what, argv, env, work, lambda *count: progress("compiling", *count))
+        except SteprunError:
+            killed.unlink()
+            if not again:
+                raise
+            # make takes a file that a killed compiler has half written for whole.
+            progress("beginning anew", 0, 0)
+            shutil.rmtree(out, ignore_errors=True)
+            _checked(what, argv, env, work, lambda *count: progress("compiling", *count))
+        half.rename(wheels)
+    (wheel,) = wheels.glob("*.whl")
+    return wheel
+
+
+def _environment(wheel: Path, work: Path, progress: Progress) -> Path:
+    """Return a folder with an environment in it: the package, what it needs, and our server."""
+    progress("installing", 0, 0)
+    made = work / "made"
+    shutil.rmtree(made, ignore_errors=True)
+    venv = make_private_dir(made) / "venv"
+    what = "The environment of llama-cpp-python could not be made."
+    new = (sys.executable, "-I", "-m", "venv", "--without-pip", str(venv))
+    _checked(what, new, (), work)
+    python = made / _python()
+    only = ("--only-binary=:all:", f"{wheel}[server]")  # nothing else is to be compiled
+    install = (*packages.pip(), "--python", str(python), "install", *_QUIET, *only)
+    _checked(what, install, (), work)
+    (site,) = (venv / "Lib", *(venv / "lib").glob("python*"))[-1:]
+    shutil.copytree(
+        Path(server.__file__).parent,
+        site / "site-packages" / MODULE,
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    return made
+
+
+def _python() -> str:
+    return "venv/Scripts/python.exe" if os.name == "nt" else "venv/bin/python"
+
+
+def _settle(
+    made: Path, recipe: Recipe, machine: Machine, tools: Tools, name: str | None
+) -> store.Engine:
+    """Ask the engine what it is, and give it its place."""
+    package = carried().package
+    first, *rest = program = (_python(), "-I", "-m", MODULE)
+    told = describe([str(made / first), *rest])
+    stamp = Stamp(
+        name=name or f"{recipe.backend}-python-{package.version}",
+        kind=Kind.PYTHON,
+        backend=recipe.backend,
+        origin=Origin(
+            package.name, package.name, package.version, carried().commit, package.sha256
+        ),
+        program=program,
+        version=told.version,
+        cmake=(*definitions(recipe, machine, tools), *_PLAIN),
+        flags=told.flags,
+        devices=told.devices,
+    )
+    return store.add(made, stamp)
+
+
+def _checked(
+    what: str,
+    argv: tuple[str, ...],
+    env: Variables,
+    work: Path,
+    tell: Callable[[int, int], None] = lambda _done, _whole: None,
+) -> None:
+    """Run a step under the guard; raise what its log says where it fails."""
+    log = make_private_dir(paths.state_dir() / "logs") / f"{work.name}.log"
+    if not run_guarded(argv, env, log, tell):
+        return
+    tail = _PIPS.sub("", log_tail(log))
+    if _UNREACHABLE.search(tail):
+        raise SteprunError(
+            what,
+            why="The package index was not reached.",
+            next="Check the network or the proxy (HTTPS_PROXY), or set PIP_INDEX_URL to a mirror; "
+            f"what is there already is kept (log: {log})",
+        )
+    raise failure_causes.explain(what, tail, str(log))

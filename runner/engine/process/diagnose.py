@@ -1,0 +1,120 @@
+"""Why an engine died, from its exit status and the end of its log. Pure."""
+
+import re
+import signal
+from dataclasses import dataclass
+
+from runner.base.errors import BadFile, Exit, Refused, SteprunError
+from runner.base.text import clean
+
+LAST_LINES = 40
+_NEWS = re.compile(r"[\d.]+ [ID] ")  # "0.00.012.293 I llama_context: ..."
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A line in an engine's log, and what it means for the user."""
+
+    line: str  # in lower case; the first cause whose line is in the log wins
+    error: type[SteprunError]
+    what: str
+    why: str
+    next: str
+
+
+CAUSES = (
+    Cause(
+        "couldn't bind http server socket",
+        Refused,
+        "The engine could not listen on the port.",
+        "Another program uses it, or it may not be used by this user.",
+        "Choose another: steprun serve --port 8081",
+    ),
+    Cause(
+        "failed to load multimodal model",
+        BadFile,
+        "The engine could not load the projector (the part that sees).",
+        "The file is damaged, or it belongs to another model.",
+        "Fetch or copy it again",
+    ),
+    Cause(
+        "out of memory",
+        Refused,
+        "The engine ran out of memory while loading.",
+        "Less was free than the plan counted on: another program took it.",
+        "Close other programs, then see: steprun plan",
+    ),
+    Cause(
+        "failed to allocate",
+        Refused,
+        "The engine was refused the memory that it needs.",
+        "Less was free than the plan counted on: another program took it.",
+        "Close other programs, then see: steprun plan",
+    ),
+    Cause(
+        "unknown flag",
+        SteprunError,
+        "The engine does not know a flag that steprun gave it.",
+        "The engine is older or newer than this steprun.",
+        "Report it with the log, or take the embedded engine: --engine embedded",
+    ),
+    Cause(
+        "failed to load model",
+        BadFile,
+        "The engine could not load the model.",
+        "The file is damaged, cut short, or of a kind that this engine does not know.",
+        "Fetch or copy it again",
+    ),
+    Cause(
+        "cannot start",
+        SteprunError,
+        "The engine could not be started.",
+        "Its program is missing or may not be run.",
+        "See what is wrong: steprun doctor",
+    ),
+)
+
+
+def diagnose(status: int | None, log_tail: str, log_path: str, *, ready: bool) -> SteprunError:
+    """Return the error that explains why the engine ended.
+
+    `status`: exit status as the guard reports it (128 + N for signal N; None if unknown).
+    `ready`: it had served before it ended.
+    """
+    low = log_tail.lower()
+    for cause in CAUSES:
+        if not ready and cause.line in low:
+            return cause.error(cause.what, why=cause.why, next=f"{cause.next} (log: {log_path})")
+    when = "while it was answering" if ready else "while it was loading"
+    error = SteprunError(
+        f"The engine stopped {when} ({_how(status)}).",
+        why=_last_error(log_tail) or "Its log does not say why.",
+        next=f"Read the log: {log_path}",
+    )
+    error.exit_code = Exit.FAILED
+    return error
+
+
+def _how(status: int | None) -> str:
+    if status is None:
+        return "no exit status"
+    if status >= 0xC0000000:  # Windows: an NTSTATUS, such as 0xC0000005, access violation
+        return f"Windows status 0x{status:08X}"
+    if status > 128:
+        number = status - 128
+        names = {int(s): s.name for s in signal.Signals}
+        killed = " - the system may have killed it for memory" if number == 9 else ""
+        return f"{names.get(number, f'signal {number}')}{killed}"
+    return f"exit status {status}"
+
+
+def _last_error(log_tail: str) -> str:
+    """Return the engine's last complaint (llama-server marks errors with ' E '), or last word.
+
+    A line that it marks as news (' I ') is neither: it says only how far it came.
+    """
+    lines = [clean(line).strip()[:300] for line in reversed(log_tail.splitlines())]
+    for line in lines:
+        if " E " in line or line.lower().startswith(("error", "fatal", "ggml_abort", "terminate")):
+            return line
+    return next((line for line in lines if line and not _NEWS.match(line)), "")

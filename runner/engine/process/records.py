@@ -1,0 +1,93 @@
+"""What is running, written down: a small file for each engine that steprun started.
+
+The guard ends an engine with its owner. Should both die at once, the next start finds the
+record here, and ends the engine after checking that it is still the same process.
+"""
+
+import contextlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from runner.base.files import write_private
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One engine: its process and its owner's, each with the start time that proves identity."""
+
+    pid: int
+    started: float
+    owner: int
+    owner_started: float
+    total_bytes: int
+    base_url: str = ""
+
+
+def write(path: Path, pid: int, total_bytes: int, base_url: str) -> None:
+    """Write down an engine that this process has just started."""
+    with contextlib.suppress(psutil.Error):
+        me = psutil.Process()
+        record = Record(
+            pid=pid,
+            started=psutil.Process(pid).create_time(),
+            owner=me.pid,
+            owner_started=me.create_time(),
+            total_bytes=total_bytes,
+            base_url=base_url,
+        )
+        write_private(path, json.dumps(asdict(record)))
+
+
+def sweep(folder: Path) -> list[Record]:
+    """End the engines whose owner is gone; return those that still have one."""
+    live = []
+    for path in folder.glob("*.json"):
+        record = _read(path)
+        if (
+            record
+            and _same(record.pid, record.started)
+            and _same(record.owner, record.owner_started)
+        ):
+            live.append(record)
+        else:
+            end(path)
+            path.with_suffix(".key").unlink(missing_ok=True)
+    return live
+
+
+def end(path: Path) -> None:
+    """End what a record names, if it still runs, and forget the record."""
+    record = _read(path)
+    if record and _same(record.pid, record.started):
+        _kill(record.pid)
+    path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> Record | None:
+    try:
+        return Record(**json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _kill(pid: int) -> None:
+    """End one process of ours and its children, at once."""
+    if pid <= 0 or pid == os.getpid():
+        return
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        for each in (*process.children(recursive=True), process):
+            with contextlib.suppress(psutil.Error):
+                each.kill()
+
+
+def _same(pid: int, started: float) -> bool:
+    """Whether this process still is the one that was written down: pids are used again."""
+    try:
+        return abs(psutil.Process(pid).create_time() - started) < 1.0
+    except psutil.Error:
+        return False

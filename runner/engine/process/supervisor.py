@@ -1,0 +1,323 @@
+"""Starts one engine, waits until it answers, watches it, and stops it for certain.
+
+The engine runs under `guard.py`, which dies with this process and takes the engine along. What
+is started is written down, so that a later steprun can end what a crash of both left behind.
+"""
+
+import asyncio
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import httpx2
+import psutil
+from filelock import FileLock, Timeout
+
+from runner.base import paths
+from runner.base.errors import Refused, SteprunError
+from runner.base.files import make_private_dir, write_private
+from runner.engine.process import records
+from runner.engine.process.diagnose import LAST_LINES, diagnose
+from runner.net.endpoint import Endpoint
+from runner.plan.launch import LaunchSpec
+
+GUARD = Path(__file__).with_name("guard.py")
+POLL_S = 0.05
+# No line of log, no processor time and no byte read for so long: the engine hangs. Loads of
+# 105 GB through mmap take minutes, but never without reading.
+STALL_S = 120.0
+LOOK_S = 1.0  # between two looks for a sign of life: each costs processor time
+START_S = 10.0  # starting a process takes milliseconds; somebody else's start may be ahead
+STOP_S = 8.0  # the guard's own grace is 5 s
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where an engine listens. `port` 0: a free one. No `key_file`: a random key is made."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    key_file: Path | None = None
+    open_to_all: bool = False  # no key at all: the user's choice, on loopback only
+
+
+def free_port(host: str) -> int:
+    """Return a port that is free now."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise `Refused` where the port cannot be listened on, before 105 GB are loaded."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        if os.name == "posix":  # as the engine does: a port in TIME_WAIT is free
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise Refused(
+                f"Port {port} on {host} cannot be used.",
+                why=f"{error.strerror or error}.",
+                next=f"Choose another: steprun serve --port {port + 1 if port < 65535 else 8080}",
+            ) from error
+
+
+class Engine:
+    """A running engine. Use as an async context manager: leaving stops it."""
+
+    def __init__(
+        self, program: Sequence[str], spec: LaunchSpec, where: Where | None = None
+    ) -> None:
+        self._program = tuple(program)
+        self._spec = spec
+        self._where = where or Where()
+        self._guard: subprocess.Popen[bytes] | None = None
+        self._own_key: Path | None = None
+        self._record: Path | None = None
+        self._ready = False
+        self._seen = (-1.0, 0.0)  # its last sign of life, and when it came
+        self._looked = 0.0
+        self.pid = 0
+        self.log_path = Path()
+        self.endpoint = Endpoint("")
+
+    async def __aenter__(self) -> Self:
+        """Start the process; `wait_ready` then waits for the model."""
+        try:
+            self._start()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop the engine."""
+        await self.stop()
+
+    def _start(self) -> None:
+        folder = make_private_dir(paths.state_dir() / "engines")
+        try:
+            # Two starts at once must see each other's record.
+            with FileLock(folder / "start.lock", timeout=START_S):
+                self._check_room(records.sweep(folder))
+                self._spawn(folder)
+        except Timeout as error:
+            raise Refused(
+                "Another steprun is starting an engine and does not get on.",
+                why=f"It has held {folder / 'start.lock'} for {START_S:.0f} s.",
+                next="End that one, then try again",
+            ) from error
+
+    def _check_room(self, others: list[records.Record]) -> None:
+        """Refuse where this engine and those that run would overcommit the machine together."""
+        held = sum(other.total_bytes for other in others)
+        memory = psutil.virtual_memory().total
+        if held and held + self._spec.total_bytes > memory:
+            gib = 1 << 30
+            url = others[0].base_url
+            raise Refused(
+                f"Another engine of steprun runs already and holds {held / gib:.1f} GiB.",
+                why=f"With this one ({self._spec.total_bytes / gib:.1f} GiB) it would be more than "
+                f"the {memory / gib:.1f} GiB of this machine.",
+                next=f"Talk to that one: steprun chat --url {url} - or close it"
+                if url
+                else "Wait until that one has ended",
+            )
+
+    def _spawn(self, folder: Path) -> None:
+        name = f"{os.getpid()}-{secrets.token_hex(3)}"
+        self.log_path = make_private_dir(paths.state_dir() / "logs") / f"engine-{name}.log"
+        _trim_logs(self.log_path.parent)
+        argv = [*self._spec.argv, *self._listen(folder / f"{name}.key")]
+        self._guard = subprocess.Popen(
+            [
+                *(sys.executable, "-I", "-S", str(GUARD), "--log", str(self.log_path), "--"),
+                *self._program,
+                *argv,
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **dict(self._spec.env)},
+            # A Ctrl-C in the terminal is for steprun, which then stops the engine in order.
+            start_new_session=os.name == "posix",
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        )
+        if self._guard.stdout is None:
+            raise AssertionError
+        first = self._guard.stdout.readline().split()
+        self._guard.stdout.close()
+        if first[:1] == [b"pid"]:
+            self.pid = int(first[1])
+            self._record = folder / f"{name}.json"
+            records.write(self._record, self.pid, self._spec.total_bytes, self.endpoint.base_url)
+
+    def _listen(self, own_key: Path) -> list[str]:
+        """Return the flags that say where to listen; `own_key`: the place for a key of ours."""
+        where = self._where
+        port = where.port or free_port(where.host)
+        argv = ["--host", where.host, "--port", str(port)]
+        key = ""
+        if not where.open_to_all:
+            key_file = where.key_file
+            if key_file is None:
+                key = secrets.token_urlsafe(24)
+                key_file = self._own_key = own_key
+                write_private(key_file, key + "\n")
+            else:
+                key = read_key(key_file)
+            argv += ["--api-key-file", str(key_file)]
+        # A wildcard address is one to listen on, not one to talk to.
+        talk_to = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(where.host, where.host)  # noqa: S104
+        talk_to = f"[{talk_to}]" if ":" in talk_to else talk_to
+        self.endpoint = Endpoint(f"http://{talk_to}:{port}", api_key=key, owned=True)
+        return argv
+
+    async def wait_ready(self, on_wait: Callable[[float], None] = lambda _: None) -> None:
+        """Return once the engine answers `/health` with 200.
+
+        `on_wait` hears the seconds waited so far, several times a second.
+        Raises the reason (`SteprunError`) where the engine ends or hangs instead.
+        """
+        began = time.monotonic()
+        async with httpx2.AsyncClient(timeout=5, trust_env=False) as http:
+            while True:
+                self.check()
+                if await self._healthy(http) and self.alive():
+                    self._ready = True
+                    return
+                on_wait(time.monotonic() - began)
+                await asyncio.sleep(POLL_S)
+
+    def check(self) -> None:
+        """Raise the reason where the engine has ended, or hangs; call it often while waiting."""
+        if not self.alive():
+            raise self.verdict()
+        self.check_moves()
+
+    def check_moves(self) -> None:
+        """Raise `SteprunError` where the engine hangs."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_S:
+            return
+        self._looked = now
+        progress, moved = self._seen
+        if (seen := self._progress()) != progress:
+            self._seen = (seen, now)
+        elif now - moved > STALL_S:
+            raise SteprunError(
+                f"The engine hangs{'' if self._ready else ' while loading'}.",
+                why=f"It has read, computed and said nothing for {STALL_S:.0f} s.",
+                next=f"Read the log: {self.log_path}",
+            )
+
+    async def _healthy(self, http: httpx2.AsyncClient) -> bool:
+        try:
+            return (await http.get(f"{self.endpoint.base_url}/health")).status_code == 200
+        except httpx2.TransportError:
+            return False
+
+    def _progress(self) -> float:
+        """Return a figure that changes while the engine does anything at all."""
+        total = 0.0
+        try:
+            total += self.log_path.stat().st_size
+            engine = psutil.Process(self.pid)
+            # A Windows environment's Python only starts the real one. To look for children is to
+            # look at every process, which an engine would feel on a small machine.
+            children = engine.children(recursive=True) if os.name == "nt" else ()
+            for process in (engine, *children):
+                cpu = process.cpu_times()
+                total += cpu.user + cpu.system + process.memory_info().rss
+                if hasattr(process, "io_counters"):
+                    total += process.io_counters().read_bytes
+        except (OSError, psutil.Error):
+            pass
+        return total
+
+    def alive(self) -> bool:
+        """Whether the engine still runs."""
+        return self._guard is not None and self._guard.poll() is None
+
+    def verdict(self) -> SteprunError:
+        """Say why the engine ended. Waits a moment for its last words."""
+        status: int | None = None
+        if self._guard is not None:
+            try:
+                status = self._guard.wait(2)
+            except subprocess.TimeoutExpired:
+                status = None
+        return diagnose(status, self.log_tail(), str(self.log_path), ready=self._ready)
+
+    def log_tail(self) -> str:
+        """Return the last lines of the engine's log."""
+        try:
+            with self.log_path.open("rb") as log:
+                log.seek(max(0, self.log_path.stat().st_size - 16384))
+                text = log.read().decode("utf-8", "replace")
+        except OSError:
+            return ""
+        return "\n".join(text.splitlines()[-LAST_LINES:])
+
+    async def stop(self) -> None:
+        """Stop the engine and remove its traces; safe to call twice. The log stays."""
+        guard = self._guard
+        if guard is not None:
+            self._ask_to_stop(guard)
+            deadline = time.monotonic() + STOP_S
+            while guard.poll() is None and time.monotonic() < deadline:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.02)
+            if guard.poll() is None:
+                guard.kill()
+                guard.wait()
+            self._guard = None
+        # Where the guard died first, nobody has told the engine.
+        if self._record is not None:
+            records.end(self._record)
+        if self._own_key is not None:
+            self._own_key.unlink(missing_ok=True)
+
+    @staticmethod
+    def _ask_to_stop(guard: subprocess.Popen[bytes]) -> None:
+        if guard.stdin is None:
+            return
+        try:
+            guard.stdin.write(b"stop\n")
+            guard.stdin.close()
+        except OSError:
+            pass  # the guard has gone already
+
+
+def read_key(path: Path) -> str:
+    """Return the first key of an API key file."""
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused(
+            f"The key file {path} cannot be read.",
+            why=str(error),
+            next="Make one: steprun serve makes its own where --api-key-file is left out",
+        ) from error
+    for line in lines:
+        if line.strip() and not line.startswith("#"):
+            return line.strip()
+    raise Refused(
+        f"The key file {path} holds no key.",
+        why="It is empty, or all its lines are comments.",
+        next="Write one key on a line of its own",
+    )
+
+
+def _trim_logs(folder: Path, keep: int = 20) -> None:
+    """Keep the newest logs only."""
+    logs = sorted(folder.glob("engine-*.log*"), key=lambda path: path.stat().st_mtime)
+    for old in logs[:-keep]:
+        old.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Engines that others built: listed, downloaded, checked, unpacked."""

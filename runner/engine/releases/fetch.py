@@ -1,0 +1,271 @@
+"""Fetches an engine that others built: found in a list of releases, checked, unpacked, described.
+
+The list is GitHub's, or that of a mirror that answers as GitHub does (`STEPRUN_RELEASES`). It
+gives each archive's sha256; what has none is not fetched, unless the user gives it.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from runner.base.disk import alone, check_room, explained
+from runner.base.errors import BadFile, Refused, UsageError
+from runner.engine.builder import sources_toml
+from runner.engine.builder.sources_toml import Release, Row
+from runner.engine.installed import store
+from runner.engine.installed.describe import describe
+from runner.engine.installed.stamp import Kind, Origin, Stamp
+from runner.engine.releases import archive as archives
+from runner.engine.releases import release_list
+from runner.engine.releases.release_list import Asset
+from runner.machine.facts import Backend, Machine
+from runner.net import web
+from runner.net.download import download
+
+Progress = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
+
+_UNPACKED = 4  # times an archive's length: what is asked of the disk before it is unpacked
+_BUILD = "Build one instead: steprun engine build"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is to be fetched: an archive, what is unpacked beside it, and which build it is."""
+
+    asset: Asset
+    beside: Asset | None
+    backend: Backend
+    build: str
+
+
+def choose(assets: Iterable[Asset], release: Release, rows: Iterable[Row]) -> Choice | None:
+    """Return the archive of the first row that one matches, with all it needs. Pure."""
+    here = {asset.name: asset for asset in assets}
+    for row in rows:
+        for name, asset in here.items():
+            found = re.fullmatch(release.name.replace("{part}", f"(?P<part>{row.part})"), name)
+            if not found:
+                continue
+            wanted = release.beside.replace("{part}", re.escape(found["part"]))
+            beside = next((here[n] for n in here if row.beside and re.fullmatch(wanted, n)), None)
+            if beside is not None or not row.beside:
+                return Choice(asset, beside, row.backend, found["build"])
+    return None
+
+
+def fetch(
+    machine: Machine,
+    progress: Progress,
+    *,
+    source: str = "",
+    version: str = "latest",
+    archive: Path | None = None,
+    sha256: str = "",
+    api: str | None = None,
+) -> store.Engine:
+    """Fetch an engine for a machine and add it to those on this disk; its canary is the caller's.
+
+    `source`: a release of `builds/sources.toml`, else the first that has something for the
+    machine. `version`: a release's tag. `archive`: one on this disk, and no network is asked.
+    `sha256`: what the archive's must be, where the list gives none or to be sure. `api`: a mirror.
+
+    Raises Refused (nothing for this machine, no digest, no room), BadFile (not what was
+    published), UsageError or SteprunError (no network, the list is closed for a while).
+    """
+    sha256 = sha256.lower()
+    if sha256 and not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        raise UsageError(
+            "--sha256 is no sha256.", why="It has not 64 hex digits.", next="Copy it whole"
+        )
+    work = store.work_dir()
+    waiting = partial(progress, "waiting for another steprun", 0, 0)
+    with explained(work), alone(work / "fetch.lock", waiting):
+        if archive is not None:
+            return _from_disk(machine, archive, sha256, progress)
+        release, rows = _release_for(machine, source)
+        base = api or os.environ.get("STEPRUN_RELEASES") or release_list.API
+        choice = _find(release, rows, base, version, machine)
+        parts = [part for part in (choice.asset, choice.beside) if part is not None]
+        sums = [_sum(part, sha256 if part is choice.asset else "") for part in parts]
+        name = release.engine.format(backend=choice.backend, build=choice.build)
+        # Without its query, which may hold a signature.
+        where = choice.asset.url.partition("?")[0]
+        origin = Origin(release.source, where, choice.build, sha256=sums[0])
+        for engine in store.engines():
+            if engine.name == name and engine.stamp.origin.sha256 == origin.sha256:
+                progress(f"{name} is here already", 0, 0)
+                return engine
+        folder = work / "downloads"
+        try:
+            for part, digest in zip(parts, sums, strict=True):
+                download(
+                    part.url, folder / part.name, sha256=digest, size=part.size, progress=progress
+                )
+            files = [folder / part.name for part in parts]
+            return _put_together(name, choice.backend, origin, files, progress)
+        finally:
+            for part in parts:  # what came of one that broke off stays, to go on with
+                (folder / part.name).unlink(missing_ok=True)
+
+
+def _from_disk(machine: Machine, file: Path, sha256: str, tell: Progress) -> store.Engine:
+    """Add the engine of an archive on this disk. What its name says is believed."""
+    tell("checking", 0, 0)
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    if sha256 and digest != sha256:
+        raise BadFile(
+            f"{file.name} is not what it should be.",
+            why=f"Its sha256 is {digest}, and should be {sha256}.",
+            next="Fetch it again",
+        )
+    where = str(file.absolute())
+    asset = Asset(file.name, where, file.stat().st_size, digest)
+    for release in sources_toml.releases().values():
+        plain = [
+            Row(r.os, r.arch, r.backend, r.platform, r.part, beside=False) for r in release.rows
+        ]
+        choice = choose([asset], release, plain)
+        if choice is not None:
+            name = release.engine.format(backend=choice.backend, build=choice.build)
+            origin = Origin(release.source, where, choice.build, sha256=digest)
+            return _put_together(name, choice.backend, origin, [file], tell)
+    stem = re.sub(r"[^a-z0-9._-]+", "-", re.sub(r"\.(tar\.gz|tgz|zip)$", "", file.name.lower()))
+    name = f"{machine.backend}-{stem.strip('._-') or 'archive'}"[:80]
+    origin = Origin("folder", where, sha256=digest)
+    return _put_together(name, machine.backend, origin, [file], tell)
+
+
+# --- which archive
+
+
+def _release_for(machine: Machine, source: str) -> tuple[Release, list[Row]]:
+    """Return where to look, and the rows that are for this machine."""
+    known = sources_toml.releases()
+    if source and source not in known:
+        raise UsageError(
+            f"There is no release source {source!r}.",
+            why=f"There is: {', '.join(known)}.",
+            next="Take one of them, or none: steprun engine fetch",
+        )
+    asked = [known[source]] if source else list(known.values())
+    for release in asked:
+        rows = [row for row in release.rows if row.fits(machine)]
+        if rows:
+            return release, rows
+    fit = (row for release in asked for row in release.rows)
+    here = sorted({r.backend for r in fit if (r.os, r.arch) == (machine.os, machine.arch)})
+    where = f" at {source}" if source else ""
+    has = f"there is {', '.join(here)}" if here else "there is nothing"
+    others = " or ".join(f"--backend {backend}" for backend in here)
+    raise Refused(
+        f"There is no archive of {machine.backend} for this machine{where}.",
+        why=f"For {machine.os} on {machine.arch} {has}.",
+        next=f"{_BUILD}{f' (or take another: {others})' if others else ''}",
+    )
+
+
+def _find(release: Release, rows: list[Row], base: str, version: str, machine: Machine) -> Choice:
+    """Return the newest archive for the machine, or that of one version."""
+    listed = release_list.ask(base, release.repo, version)
+    seen: list[str] = []
+    for assets in listed:
+        choice = choose(assets, release, rows)
+        if choice is not None:
+            return choice
+        seen = seen or [asset.name for asset in assets if "llama" in asset.name]
+    shown = ", ".join(web.shown(name) for name in seen[:40]) or "no archive at all"
+    which = "the newest releases" if version == "latest" else version
+    raise Refused(
+        f"{release.repo} has no archive of {machine.backend} for this machine in {which}.",
+        why=f"For {machine.os} on {machine.arch} none has the right name; there is {shown}.",
+        next=_BUILD,
+    )
+
+
+def _sum(asset: Asset, given: str) -> str:
+    """Return the sha256 that an archive must have."""
+    if given and asset.sha256 not in {"", given}:
+        raise BadFile(
+            f"{asset.name} is not what it should be.",
+            why=f"Its list says that its sha256 is {asset.sha256}, and you say {given}.",
+            next="Ask whoever gave you the other",
+        )
+    if not (given or asset.sha256):
+        raise Refused(
+            f"{asset.name} was not fetched.",
+            why="Its list gives no sha256 for it, so nobody could tell what came.",
+            next="If you know it from elsewhere: --sha256 SUM; or take a newer --version",
+        )
+    return given or asset.sha256
+
+
+# --- from archives to an engine
+
+
+def _put_together(
+    name: str, backend: Backend, origin: Origin, files: list[Path], tell: Progress
+) -> store.Engine:
+    """Unpack the archives into one folder, ask what is in it, and give it its place."""
+    work = store.work_dir()
+    check_room(work, _UNPACKED * sum(file.stat().st_size for file in files))
+    made = store.new_folder()
+    try:
+        archives.unpack(files[0], made, progress=tell)
+        program = _program(made, files[0].name)
+        for more in files[1:]:
+            _add_beside(program.parent, more, tell)
+        tell("asking the engine what it is", 0, 0)
+        said = describe([str(program)])
+        commit = said.commit
+        stamp = Stamp(
+            name=name,
+            kind=Kind.SERVER,
+            backend=backend,
+            origin=Origin(origin.source, origin.where, origin.version, commit, origin.sha256),
+            program=(program.relative_to(made).as_posix(),),
+            version=said.version,
+            compiler=said.compiler,
+            flags=said.flags,
+            devices=said.devices,
+        )
+        return store.add(made, stamp)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)  # not there any more where all went well
+
+
+def _program(folder: Path, archive: str) -> Path:
+    """Return the server in a folder, fit to be started: some zips keep no rights."""
+    wanted = "llama-server.exe" if os.name == "nt" else "llama-server"
+    found = sorted(folder.rglob(wanted), key=lambda path: len(path.parts))
+    found = [path for path in found if path.is_file() and not path.is_symlink()]
+    if not found:
+        raise BadFile(
+            f"{archive} holds no engine.", why=f"There is no {wanted} in it.", next=_BUILD
+        )
+    for tool in found[0].parent.glob("llama-*"):
+        if tool.suffix in {"", ".exe"} and tool.is_file() and not tool.is_symlink():
+            tool.chmod(0o755)
+    return found[0]
+
+
+def _add_beside(place: Path, archive: Path, tell: Progress) -> None:
+    """Unpack the libraries that an engine looks for in its own folder."""
+    apart = Path(tempfile.mkdtemp(prefix="new-", dir=store.work_dir()))
+    try:
+        archives.unpack(archive, apart, progress=tell)
+        for path in sorted(apart.rglob("*")):
+            to = place / path.name
+            # A link was checked where it lay; elsewhere it might lead out.
+            if path.is_symlink() and path.readlink().name != str(path.readlink()):
+                continue
+            if not (path.is_dir() and not path.is_symlink()) and not os.path.lexists(to):
+                path.rename(to)
+    finally:
+        shutil.rmtree(apart, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""The GGUF format: headers read with suspicion, and what they mean for memory."""

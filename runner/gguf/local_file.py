@@ -1,0 +1,96 @@
+"""The files that the user names: their headers, read and checked. No tensor data is read."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from runner.base.errors import BadFile, Refused, UsageError
+from runner.gguf.header import Header, kind, read_header, read_split
+from runner.gguf.scan import shown
+
+T = TypeVar("T")
+
+_OTHER_KINDS = {
+    "projector": "It is a vision projector, which goes with a model.",
+    "mtp": "It holds draft heads only, which go with a model.",
+    "other": "It is no language model: an adapter, perhaps, or an importance matrix.",
+}
+
+
+def _at_home(path: str | Path) -> Path:
+    # Path.expanduser raises for the `~name` of a user who does not exist; this leaves it alone.
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
+def read_model(user_path: str | Path) -> tuple[Header, ...]:
+    """Read the headers of `--model PATH`: of all its shards, in order, each sound.
+
+    UsageError where the path is not a file; BadFile where the file is no model, is cut off, or
+    has shards missing; Refused where it may not be read.
+    """
+    path = _at_home(user_path).absolute()
+    headers = _read(path, read_split)
+    must_be_model(headers[0], path.name)
+    return headers
+
+
+def read_file(user_path: str | Path) -> Header:
+    """Read the header of one file, a projector or draft heads; raises as `read_model` does."""
+    return _read(_at_home(user_path).absolute(), read_header)
+
+
+def _read(path: Path, read: Callable[[Path], T]) -> T:
+    try:
+        if not path.is_file():
+            raise _not_a_file(path)
+        return read(path)
+    except OSError as error:
+        raise Refused(
+            f"{path} cannot be read",
+            why=error.strerror or str(error),
+            next="Check that the disk is there and that you may read the file.",
+        ) from error
+
+
+def must_be_model(header: Header, name: str) -> None:
+    """Refuse what only goes with a model. `header`: of the first shard, which alone says what."""
+    what = kind(header)
+    if what != "model":
+        raise BadFile(
+            f"{shown(name)} is not a model",
+            why=_OTHER_KINDS[what],
+            next="Give the path of the model's own .gguf file, or of its first part.",
+        )
+
+
+def _not_a_file(path: Path) -> UsageError:
+    if path.is_dir():
+        models = _models_in(path)
+        return UsageError(
+            f"{path} is a folder",
+            why=f"It holds {len(models)} models." if models else "It holds no .gguf file.",
+            next=f"Name one: --model {models[0]}" if models else "Give the path of a .gguf file.",
+        )
+    if path.exists():
+        return UsageError(
+            f"{path} is not a regular file",
+            why="A model is mapped into memory, which needs one.",
+            next="Give the path of a .gguf file.",
+        )
+    # Model cards name single files where the repository holds parts.
+    near = [m for m in _models_in(path.parent) if m.name.startswith(f"{path.stem}-0")]
+    return UsageError(
+        f"{path} does not exist",
+        why="The model is there in parts." if near else "There is no such file.",
+        next=f"Give the first part: --model {near[0]}" if near else "Check the path.",
+    )
+
+
+def _models_in(folder: Path) -> list[Path]:
+    """List a folder's models, one path for each: the first part where there are several."""
+    try:
+        files = sorted(path for path in folder.iterdir() if path.suffix == ".gguf")
+    except OSError:
+        return []
+    return [path for path in files if "-of-" not in path.name or "-00001-of-" in path.name]

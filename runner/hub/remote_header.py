@@ -1,0 +1,180 @@
+"""A model on the network, read without fetching it: its header is enough for a plan.
+
+Headers are kept in the cache folder, by address and version, so that a second plan asks the
+server for nothing (a pinned revision) or only whether the file is still the same.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from runner.base import files, paths
+from runner.base.errors import BadFile, Refused, SteprunError
+from runner.gguf.header import Header, parse, read_series
+from runner.gguf.local_file import must_be_model
+from runner.gguf.scan import shown
+from runner.hub.address import Address, address, is_remote
+
+if TYPE_CHECKING:
+    from runner.hub.ranged import Piece, Session
+
+__all__ = ["is_remote", "read_file", "read_model"]
+
+# Three times the largest real header: a server that sends more is not asked for it.
+LIMIT = 64 << 20
+FIRST = 1 << 20
+KEPT_FILES = 64
+KEPT_BYTES = 256 << 20
+_SCHEMA = "steprun.header/1"
+
+
+def read_model(text: str) -> tuple[Header, ...]:
+    """Read the headers of a model's shards, in order, from the address of any one of them.
+
+    UsageError where there is no such file, BadFile where it is no model, Refused where it may not
+    be read, SteprunError where the network or the server fails. Every error can be shown.
+    """
+    place = address(text)
+    with _opened(place) as source:
+        headers = read_series(place.name, lambda name: source.read(place.beside(name)))
+    must_be_model(headers[0], place.name)
+    return headers
+
+
+def read_file(text: str) -> Header:
+    """Read the header of one file, a projector or draft heads; raises as `read_model` does."""
+    place = address(text)
+    with _opened(place) as source:
+        return source.read(place)
+
+
+class _Source:
+    """Headers from the cache, or from the network, which is not touched before it is needed."""
+
+    def __init__(self, place: Address) -> None:
+        self._first = place
+        self._open = contextlib.ExitStack()
+        self._session: Session | None = None
+
+    def close(self) -> None:
+        self._open.close()
+
+    def read(self, place: Address) -> Header:
+        kept = _find(place)
+        offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+        if kept and (place.pinned or offline):
+            return kept[0]
+        if offline:
+            raise Refused(
+                f"{shown(place.text)} was not read",
+                why="HF_HUB_OFFLINE says to stay off the network, and its header was not kept.",
+                next="Unset HF_HUB_OFFLINE, or give the path of a file: --model PATH",
+            )
+        session = self._connect()
+        piece = session.get(place, 0, FIRST, kept[1] if kept else "")
+        if piece is None and kept:  # it is still the version that was kept
+            return kept[0]
+        if piece is None:
+            raise AssertionError("only a version that was kept can be the same")
+        front = _Front(session, place, piece)
+        header = parse(cast("BinaryIO", front), piece.size, place.name)
+        if place.pinned or piece.etag:
+            _keep(place, front.upto(header.data_offset), piece.size, piece.etag)
+        return header
+
+    def _connect(self) -> "Session":
+        if self._session is None:
+            from runner.hub import ranged  # noqa: PLC0415 - 100 ms, and only the network needs it
+
+            session = ranged.Session(local=ranged.is_local(self._first))
+            self._session = self._open.enter_context(session)
+        return self._session
+
+
+def _opened(place: Address) -> contextlib.closing[_Source]:
+    return contextlib.closing(_Source(place))
+
+
+class _Front:
+    """The beginning of a file on the network, as a stream that fetches what is read of it."""
+
+    def __init__(self, session: "Session", place: Address, first: "Piece") -> None:
+        self._session = session
+        self._place = place
+        self._first = first
+        self._data = bytearray(first.data)
+        self._at = 0
+
+    def seek(self, at: int) -> int:
+        self._at = at
+        return at
+
+    def read(self, count: int) -> bytes:
+        end = min(self._at + count, self._first.size)
+        while len(self._data) < end:
+            self._grow(end)
+        data = bytes(self._data[self._at : end])
+        self._at += len(data)
+        return data
+
+    def upto(self, end: int) -> bytes:
+        return bytes(self._data[:end])
+
+    def _grow(self, needed: int) -> None:
+        """Fetch on to `needed` or beyond: twice what is here, to ask seldom."""
+        have, size = len(self._data), self._first.size
+        if have >= LIMIT:
+            raise BadFile(
+                f"{shown(self._place.text)} is not a valid GGUF file",
+                why=f"Its header is larger than {LIMIT >> 20} MiB.",
+                next="Give another file",
+            )
+        end = min(max(needed, 2 * have), LIMIT, size)
+        piece = self._session.get(self._place, have, end)
+        if piece is None or (piece.size, piece.etag) != (size, self._first.etag):
+            raise SteprunError(
+                f"{shown(self._place.text)} changed while it was read",
+                why="Its server gave pieces of two versions.",
+                next="Try again",
+            )
+        self._data += piece.data
+
+
+def _find(place: Address) -> tuple[Header, str] | None:
+    """Return a header that was kept, and its version; None where there is none that is sound."""
+    path = _path(place)
+    try:
+        line, _, data = path.read_bytes().partition(b"\n")
+        told = json.loads(line)
+        if told["schema"] != _SCHEMA or type(told["size"]) is not int:
+            return None
+        header = parse(io.BytesIO(data), told["size"], place.name)
+        os.utime(path)  # used just now: the last to be dropped
+        return header, str(told["etag"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, BadFile):
+        return None
+
+
+def _keep(place: Address, data: bytes, size: int, etag: str) -> None:
+    """Keep a header, and drop what was not used for longest; a full disk is no reason to fail."""
+    told = json.dumps({"schema": _SCHEMA, "size": size, "etag": etag})
+    path = _path(place)
+    with contextlib.suppress(OSError, Refused):
+        files.write_private(path, told.encode() + b"\n" + data)
+        seen = [(entry.stat(), entry) for entry in path.parent.glob("*.header")]
+        seen.sort(key=lambda pair: -pair[0].st_mtime_ns)
+        room = KEPT_BYTES
+        for number, (found, entry) in enumerate(seen):
+            room -= found.st_size
+            if number >= KEPT_FILES or room < 0:
+                entry.unlink(missing_ok=True)
+
+
+def _path(place: Address) -> Path:
+    # A hash: addresses may hold signatures, and characters that no file name may.
+    name = hashlib.sha256(place.url.encode("utf-8", "surrogateescape")).hexdigest()
+    return paths.cache_dir() / "headers" / f"{name}.header"

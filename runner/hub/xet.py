@@ -1,0 +1,97 @@
+"""Bytes of a file as hf-xet brings them: over many connections, each chunk checked by it."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any, Final
+
+import hf_xet
+from huggingface_hub.utils._xet import refresh_xet_connection_info
+
+from runner.net.stream import Again, Headers, failed
+
+# By itself it takes 1.5 GB and more for buffers, beside a model that fills the memory.
+BUFFER_BYTES: Final = 64 << 20
+_CONFIG: Final = {
+    "reconstruction.download_buffer_size": BUFFER_BYTES,
+    "reconstruction.download_buffer_perfile_size": BUFFER_BYTES // 4,
+    "reconstruction.download_buffer_limit": 2 * BUFFER_BYTES,
+    "reconstruction.min_prefetch_buffer": BUFFER_BYTES // 4,
+    "reconstruction.min_reconstruction_fetch_size": BUFFER_BYTES // 4,
+    "telemetry.enabled": False,
+}
+
+
+class _Shared:
+    """One session for all files: it has the threads and the connections."""
+
+    lock = threading.Lock()
+    session: Any = None
+
+
+def _session() -> Any:
+    with _Shared.lock:
+        if _Shared.session is None:
+            _Shared.session = hf_xet.XetSession(hf_xet.XetConfig().with_config(_CONFIG))
+        return _Shared.session
+
+
+class XetStream:
+    """The bytes of a file from `start` on, up to `end` or to its own end.
+
+    `data`: what the hub said of where it lies. `size`: of the whole file.
+    """
+
+    def __init__(self, data: Any, size: int, start: int, end: int | None, headers: Headers) -> None:
+        self.size: int | None = size
+        self.etag = ""
+        self.skipped = 0
+        self._data, self._start, self._end = data, start, end or size
+        self._headers = headers
+        self._group: Any = None
+
+    def open(self) -> None:
+        """Get leave to fetch."""
+        headers = dict(self._headers(self._data.refresh_route))
+        with _as_again():
+            info = refresh_xet_connection_info(file_data=self._data, headers=headers)
+            self._group = _session().new_download_stream_group(
+                endpoint=info.endpoint,
+                token=info.access_token,
+                token_expiry_unix_secs=info.expiration_unix_epoch,
+                token_refresh_url=self._data.refresh_route,
+                token_refresh_headers=headers,
+            )
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the bytes."""
+        left = self._end - self._start
+        with _as_again():
+            info = hf_xet.XetFileInfo(self._data.file_hash, self.size)
+            pieces = self._group.download_stream(info, start=self._start, end=self._end)
+        while left > 0:
+            with _as_again():
+                data = next(pieces, b"")
+            if not data:
+                raise Again("The connection broke off.")
+            left -= len(data)
+            yield bytes(data)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self.abort()
+
+    def abort(self) -> None:
+        """End it from another thread."""
+        if self._group is not None:
+            with contextlib.suppress(Exception):
+                self._group.abort()
+
+
+@contextlib.contextmanager
+def _as_again() -> Iterator[None]:
+    # hf_xet raises errors of many kinds, and says nothing of which may pass.
+    try:
+        yield
+    except Exception as error:
+        raise Again(failed(error)) from error

@@ -1,0 +1,1 @@
+"""Recordings of what the probes read, their replay, and the machines known by name."""

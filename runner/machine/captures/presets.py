@@ -1,0 +1,65 @@
+"""The machines that steprun knows by name, for whoever does not have one yet.
+
+Each is a capture in `known/`, read only when it is asked for. Its `about` says what state the
+machine is in and which of its values somebody measured; the probes never see that.
+"""
+
+import json
+import os
+from functools import cache
+from pathlib import Path
+
+from runner.base.errors import UsageError
+from runner.machine.captures import capture
+from runner.machine.captures.capture import Capture
+
+_FOLDER = Path(__file__).parent / "known"
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """Return the names of all machines, sorted."""
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.json")))
+
+
+def load(name: str) -> Capture:
+    """Return a machine by its name, in any case; UsageError with the nearest names."""
+    return capture.load(_path(name))
+
+
+def about(name: str) -> str:
+    """Say which machine this is, in what state, and where its values come from."""
+    text: str = json.loads(_path(name).read_text(encoding="utf-8"))["about"]
+    return text
+
+
+def open_capture(name_or_path: str) -> Capture:
+    """Return a capture: a file's where it can only be a file or is one, else one by name."""
+    looks_like_a_path = "/" in name_or_path or "\\" in name_or_path
+    if looks_like_a_path or name_or_path.lower().endswith(".json") or _is_file(name_or_path):
+        return capture.load(Path(name_or_path).expanduser())
+    return load(name_or_path)
+
+
+def _is_file(path: str) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113 - Path's own raises for a name that is too long
+
+
+def _path(name: str) -> Path:
+    found = {known.lower(): known for known in names()}.get(name.lower())
+    if found is None:
+        raise _unknown(name)
+    return _FOLDER / f"{found}.json"
+
+
+def _unknown(name: str) -> UsageError:
+    import difflib  # noqa: PLC0415 - 4 ms, and only an error needs it
+
+    near = difflib.get_close_matches(name[:80].lower(), names(), cutoff=0.4)
+    return UsageError(
+        f"there is no machine {name[:80]!r}",
+        why=f"Known are {', '.join(names())}; or name the file of a capture.",
+        next=f"Did you mean {' or '.join(near)}?"
+        if near
+        else "`steprun machine --capture FILE` takes a capture where it is run.",
+    )

@@ -1,0 +1,1 @@
+"""What each kind of computer says of itself, read into `machine.facts`."""

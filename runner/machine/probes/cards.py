@@ -1,0 +1,81 @@
+"""Cards with memory of their own, whoever made them: when they count, and what they add up to."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from runner.machine.facts import Backend, Device, Machine, Platform
+from runner.machine.probes.host import Host, Notes
+from runner.machine.probes.read import GIB, gib
+
+# Below this a card holds no useful part of a model of 60 GB and more, or it is the graphics
+# inside a desktop processor; a guess, as nobody has published one.
+LEAST_BYTES = 6 * GIB
+# Context and driver: of 32 GB cards an engine gets 31.4 GiB each.
+_RESERVE_BYTES = 6 * GIB // 10
+RESERVE_WHY = f"the driver's own use of each card, {_RESERVE_BYTES / GIB:.1f} GiB"
+
+# Cards that no probe plans for, by PCI id: told, so that their silence is none. Graphics inside
+# Intel's processors are not among them, as nobody expects a model to run there. Sources: the PCI
+# id lists of Linux's i915, xe and of Mesa (DG1, Alchemist, Battlemage).
+_UNPLANNED = (
+    (re.compile(r"8086:(?:490[5-9]|569[0-9a-f]|56[abc][0-9a-f]|e2[012][0-9a-f])"), "Intel Arc"),
+    (re.compile(r"1ed5:[0-9a-f]{4}"), "Moore Threads"),
+)
+
+
+def title(cards: Sequence[Device]) -> str:
+    """Return what to call these cards together: `4x NVIDIA GeForce RTX 5090`."""
+    names = sorted({card.name for card in cards})
+    number = len(cards)
+    return f"{number}x {names[0]}" if len(names) == 1 < number else " + ".join(names)
+
+
+def total(cards: Iterable[Device]) -> int:
+    """Return the known memory of the cards together."""
+    return sum(card.memory_bytes or 0 for card in cards)
+
+
+def reserve(cards: Sequence[Device]) -> int:
+    """Return what their drivers need of these cards together."""
+    return min(total(cards), len(cards) * _RESERVE_BYTES)
+
+
+def told_by(cards: Sequence[Device], source: str) -> str:
+    """Return a machine's `limit_source`; `source` says who told the cards' memory."""
+    return f"memory of {len(cards)} card{'s' if len(cards) > 1 else ''}, {source}"
+
+
+def discrete(
+    host: Host, platform: Platform, backend: Backend, cards: Sequence[Device], source: str
+) -> Machine:
+    """Return the machine of one or more cards; `source` says who told their memory."""
+    return Machine(
+        platform=platform,
+        name=title(cards),
+        os=host.os,
+        arch=host.arch,
+        memory_bytes=host.memory_bytes,
+        unified=False,
+        backend=backend,
+        limit_bytes=total(cards),
+        limit_source=told_by(cards, source),
+        reserve_bytes=reserve(cards),
+        reserve_why=RESERVE_WHY,
+        cores=host.cores,
+        available_bytes=host.available_bytes,
+        devices=tuple(cards),
+    )
+
+
+def too_small(name: str, memory: int) -> str:
+    """Return the warning that a card is left out."""
+    return f"{name} has {gib(memory)}: too little to count on."
+
+
+def note_unplanned(seen: Iterable[str], notes: Notes) -> None:
+    """Warn of cards that are here, by PCI id, and that no probe plans for."""
+    found = {name for pci in seen for ids, name in _UNPLANNED if ids.fullmatch(pci)}
+    notes.warnings.extend(
+        f"A card by {name} is here. steprun plans without it: it knows NVIDIA, AMD and Apple."
+        for name in sorted(found)
+    )

@@ -1,0 +1,284 @@
+"""NVIDIA: cards with memory of their own, and chips that share the system's (GB10 and kin).
+
+The two are told apart by name, never by what memory figure the driver gives: GB10 gives none
+(`[N/A]`) or all RAM, N1X a plausible but meaningless 8128 MiB, and GB300 shares address
+translation with its processor and yet has real memory of its own.
+"""
+
+import re
+from dataclasses import dataclass, replace
+
+from runner.machine.captures.capture import Reader
+from runner.machine.facts import Advice, Backend, Device, Machine, Platform
+from runner.machine.probes import engine_view, wsl
+from runner.machine.probes.cards import LEAST_BYTES, discrete, too_small
+from runner.machine.probes.host import Host, Notes, display_ids
+from runner.machine.probes.read import GIB, MIB, clean, device_size, gib, said
+
+# Newest first: a driver that does not know one of the fields refuses the whole query.
+QUERIES = (
+    ("name", "uuid", "memory.total", "memory.free", "compute_cap", "driver_version"),
+    ("name", "uuid", "memory.total", "memory.free"),
+)  # fmt: skip
+# Asked only of cards that can be cut into slices: no GeForce can.
+MIG_QUERY = ("nvidia-smi", "--query-gpu=uuid,mig.mode.current", "--format=csv,noheader,nounits")
+# What programs hold on the GPU; answers on GB10 too (unsloth PR 10283), with nothing that names
+# a program.
+HELD_QUERY = ("nvidia-smi", "--query-compute-apps=used_memory", "--format=csv,noheader,nounits")
+_MOST_CARDS = 64
+_MOST_PROGRAMS = 256
+_FORMAT = "--format=csv,noheader,nounits"
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """A chip that shares the system's memory.
+
+    `signs` is matched against what nvidia-smi, PCI, DMI and the device tree call it.
+    `windows_share`: the part of the visible RAM that CUDA may take under Windows.
+    """
+
+    name: str
+    platform: Platform
+    signs: re.Pattern[str]
+    windows_share: float = 0.5  # WDDM's general rule for shared GPU memory
+
+
+# In this order: an N1X has GB10's compute capability, and a name of its own.
+_SHARED = (
+    # 46477 MiB of 54.2 GiB under Windows on Arm (unsloth PR 11208).
+    _Shared("NVIDIA N1X", Platform.GB10, re.compile(r"\bN1X\b"), windows_share=0.83),
+    # Containers show the PCI id for a name (llmfit); HP, Dell and others sell clones, so the
+    # board's name is enough but not needed.
+    _Shared(
+        "NVIDIA GB10",
+        Platform.GB10,
+        re.compile(r"\bGB10\b|\b10de:2e12\b|NVIDIA.DGX.Spark|cap 12\.1$"),
+    ),
+    # Jetsons also by their device tree, and the rest of them by NVIDIA's release file: all share.
+    _Shared(
+        "NVIDIA Thor",
+        Platform.CUDA,
+        re.compile(r"NVIDIA Thor|Jetson.* Thor\b|\btegra264\b|cap 11\.0$"),
+    ),
+    _Shared(
+        "NVIDIA Orin",
+        Platform.CUDA,
+        re.compile(r"^Orin\b|NVIDIA Orin|Jetson.* Orin\b|\btegra234\b|cap 8\.7$"),
+    ),
+    _Shared("NVIDIA Jetson", Platform.CUDA, re.compile(r"\bJetson\b|^# R[0-9]+ \(release\)")),
+)
+_SIGN_FILES = (
+    "/sys/class/dmi/id/product_name",
+    "/proc/device-tree/model",
+    "/proc/device-tree/compatible",
+    "/etc/nv_tegra_release",
+)
+
+# A station's superchip may sit beside a card for the screen: plan for the superchip alone.
+_SUPERCHIP = re.compile(r"\bG[BH][23]00\b")
+
+# GB10 does not fail when its memory runs out, it livelocks until the power is cut
+# (dgx-spark-playbooks 97, vllm 50011); the reports put the safe distance from what an engine's
+# buffers take at 8 to 10 GiB. The driver's own part of that, 1.8 GiB, is in the ledger by itself
+# (`device_mib` in builds/cuda.toml).
+_SHARED_RESERVE_BYTES = 25 * GIB // 4
+# From here on the page cache is worth dropping before a load: cudaMalloc sees MemFree only
+# (unsloth PR 10704: 60 GB of cache, 60 GB less to allocate).
+_MUCH_CACHE_BYTES = 4 * GIB
+# An idle GB10 has 106 to 113 of 121.7 GiB available; well below, something still holds memory.
+_IDLE_SHARE = 0.8
+# The driver may keep up to 80 GiB after an engine stopped (public record); idle machines show 1
+# to 2 GiB that nothing owns up to.
+_MUCH_HIDDEN_BYTES = 8 * GIB
+
+
+@dataclass(frozen=True, slots=True)
+class _Card:
+    name: str
+    uuid: str
+    total: int | None
+    free: int | None
+    capability: str
+    index: int = 0  # as nvidia-smi counts: by slot
+
+
+def probe(reader: Reader, host: Host, notes: Notes) -> Machine | None:
+    """Return the machine that NVIDIA's chips make of this computer, or None without any."""
+    if host.os == "macos":
+        return None
+    cards = _cards(reader)
+    seen = display_ids(reader, host.os)
+    if cards is None:
+        _tell_silence(reader, host, seen, notes)
+        listed = engine_view.lists(reader, {Backend.CUDA})
+        cards = [_Card(d.name, "", d.total, d.free, "") for d in listed] or None
+    shared = _shared(reader, cards or [], seen or [])
+    if shared:
+        return _unified(reader, host, (shared, cards or []), notes)
+    return _discrete(reader, host, cards, notes) if cards else None
+
+
+def _cards(reader: Reader) -> list[_Card] | None:
+    """Return the cards that nvidia-smi lists; None if it gave no answer that can be read."""
+    for fields in QUERIES:
+        answer = said(reader, "nvidia-smi", f"--query-gpu={','.join(fields)}", _FORMAT)
+        lines = [line for line in (answer or "").splitlines() if line.strip()][:_MOST_CARDS]
+        # Split at comma and space: a comma alone may be a decimal mark.
+        split = [[clean(part) for part in line.split(", ")] for line in lines]
+        found = [dict(zip(fields, row, strict=True)) for row in split if len(row) == len(fields)]
+        if found:
+            return [replace(_card(row), index=index) for index, row in enumerate(found)]
+    return None
+
+
+def _card(row: dict[str, str]) -> _Card:
+    total = device_size(row["memory.total"], MIB)
+    free = device_size(row["memory.free"], MIB, least=0)
+    return _Card(
+        name=row["name"],
+        uuid=row["uuid"] if re.fullmatch(r"GPU-[0-9A-Fa-f-]+", row["uuid"]) else "",
+        total=total,
+        free=free if free is None or total is None else min(free, total),
+        capability=row.get("compute_cap", ""),
+    )
+
+
+def _tell_silence(reader: Reader, host: Host, seen: list[str] | None, notes: Notes) -> None:
+    """Note that nvidia-smi is silent, unless the system shows that it has nothing to say."""
+    present = any(pci.startswith("10de:") for pci in seen or ())
+    if seen is not None and not present and not wsl.inside(reader, host):
+        return
+    notes.unknown.append("nvidia-smi")
+    if present:
+        notes.warnings.append("An NVIDIA card is here, but nvidia-smi does not answer: no driver?")
+
+
+def _shared(reader: Reader, cards: list[_Card], seen: list[str]) -> _Shared | None:
+    signs = [card.name for card in cards]
+    signs += [_cap(card) for card in cards]
+    signs += seen
+    signs += [clean(reader.file(path)) for path in _SIGN_FILES]
+    return next((kind for kind in _SHARED if any(map(kind.signs.search, signs))), None)
+
+
+def _unified(
+    reader: Reader, host: Host, seen: tuple[_Shared, list[_Card]], notes: Notes
+) -> Machine:
+    kind, cards = seen
+    limit, source = host.available_bytes or 0, f"{host.available_source}; swap is not counted"
+    if host.available_bytes is None:
+        source = "unknown: the system does not tell how much memory is available"
+    if host.os == "windows":
+        share = int(host.memory_bytes * kind.windows_share)
+        limit, source = min(limit, share), f"{source}; at most {kind.windows_share:.0%} of RAM"
+    if 0 < limit < host.memory_bytes * _IDLE_SHARE:
+        notes.warnings.append(_shortage(reader, host, limit))
+    cache = limit - (host.free_bytes or 0)
+    if host.os == "linux" and host.free_bytes is not None and cache > _MUCH_CACHE_BYTES:
+        notes.advice.append(
+            Advice(
+                "Drop the page cache before loading: CUDA can have only memory that is free, and "
+                f"{gib(cache)} are cache",
+                "sudo sh -c 'sync; echo 3 > /proc/sys/vm/drop_caches'",
+                "nothing to undo: the cache fills again by itself",
+            )
+        )
+    own = [c for c in cards if kind.signs.search(c.name) or kind.signs.search(_cap(c))]
+    beside = [c.name for c in cards if own and c not in own]
+    notes.warnings.extend(f"{name} is not counted: a plan is for one of them." for name in beside)
+    return Machine(
+        platform=kind.platform,
+        name=kind.name,
+        os=host.os,
+        arch=host.arch,
+        memory_bytes=host.memory_bytes,
+        unified=True,
+        backend=Backend.CUDA,
+        limit_bytes=limit,
+        limit_source=source,
+        reserve_bytes=min(_SHARED_RESERVE_BYTES, limit),
+        reserve_why="this machine livelocks, and needs its power cut, when memory runs out",
+        cores=host.cores,
+        available_bytes=host.available_bytes,
+        devices=(Device(kind.name, Backend.CUDA, uuid=own[0].uuid if own else ""),),
+    )
+
+
+def _cap(card: _Card) -> str:
+    return f"cap {card.capability}"
+
+
+def _shortage(reader: Reader, host: Host, limit: int) -> str:
+    """Say what holds the memory that is missing, as far as it can be known, and the remedy."""
+    only = f"Only {gib(limit)} of {gib(host.memory_bytes)} are available"
+    held = _held(reader)
+    if held:
+        return f"{only}: programs on the GPU hold {gib(held)}. Stop them, and ask again."
+    hidden = host.hidden_bytes or 0
+    if held is not None and hidden > _MUCH_HIDDEN_BYTES:
+        return (
+            f"{only}, and {gib(hidden)} are held by no program: the driver keeps them since an "
+            "engine stopped. Only a restart frees it."
+        )
+    return (
+        f"{only}: {gib(host.memory_bytes - limit)} are in use. Stop other engines and large "
+        "programs; what the driver keeps after an engine stopped, only a restart frees it."
+    )
+
+
+def _held(reader: Reader) -> int | None:
+    """Return the bytes that programs hold on the GPU, None if nvidia-smi does not tell."""
+    answer = said(reader, *HELD_QUERY)
+    if answer is None:
+        return None
+    lines = [line for line in answer.splitlines() if line.strip()][:_MOST_PROGRAMS]
+    known = [value for line in lines if (value := device_size(line, MIB)) is not None]
+    return sum(known) if known or not lines else None
+
+
+def _sliced(reader: Reader, cards: list[_Card]) -> set[str]:
+    """Return the UUIDs of the cards that are cut into slices."""
+    if all("GeForce" in card.name for card in cards):
+        return set()
+    lines = (said(reader, *MIG_QUERY) or "").splitlines()[:_MOST_CARDS]
+    split = [[clean(part) for part in line.split(", ")] for line in lines]
+    return {row[0] for row in split if row[1:] == ["Enabled"]}
+
+
+def _discrete(reader: Reader, host: Host, cards: list[_Card], notes: Notes) -> Machine | None:
+    super_chips = [card for card in cards if _SUPERCHIP.search(card.name)]
+    sliced = _sliced(reader, cards)
+    chosen = []
+    for card in super_chips or cards:
+        if card.uuid and card.uuid in sliced:
+            # What nvidia-smi gives is the whole card; an engine sees one slice of it.
+            notes.unknown.append(f"memory of {card.name}")
+            notes.warnings.append(
+                f"{card.name} is cut into slices (MIG): an engine gets one, smaller than the card, "
+                "and steprun cannot tell how small. Off: sudo nvidia-smi -mig 0"
+            )
+            chosen.append(replace(card, total=None, free=None))
+        elif card.total is None:
+            notes.unknown.append(f"memory of {card.name}")
+            notes.warnings.append(
+                f"{card.name} is here, but its memory cannot be read: it is planned without."
+            )
+        elif card.total < LEAST_BYTES:
+            notes.warnings.append(too_small(card.name, card.total))
+        else:
+            chosen.append(card)
+    if not chosen:
+        return None
+    left = [card.name for card in cards if super_chips and card not in super_chips]
+    notes.warnings.extend(f"{name} is left for the screen." for name in left)
+    free = sum(card.total if card.free is None else card.free for card in chosen if card.total)
+    used = sum(card.total or 0 for card in chosen) - free
+    if used > len(chosen) * GIB:
+        notes.warnings.append(f"{gib(used)} of the cards' memory is in use now.")
+    own = sum(card.total or 0 for card in chosen)
+    if super_chips and host.available_bytes is not None and host.memory_bytes > own:
+        # The system counts a superchip's own memory among its RAM (it is a NUMA node).
+        host = replace(host, available_bytes=max(0, host.available_bytes - own))
+    devices = [Device(c.name, Backend.CUDA, c.total, c.free, c.uuid, index=c.index) for c in chosen]
+    return discrete(host, Platform.CUDA, Backend.CUDA, devices, "as nvidia-smi reports it")

@@ -1,0 +1,217 @@
+"""Strix Halo under Linux: graphics that share the system's memory, as far as the kernel grants."""
+
+import re
+from dataclasses import dataclass
+
+from runner.machine.captures.capture import Reader
+from runner.machine.facts import Advice, Backend, Device, Machine, Platform
+from runner.machine.probes.amdgpu import Card, Node, check_rights
+from runner.machine.probes.host import Host, Notes
+from runner.machine.probes.read import GIB, MIB, clean, gib, said, size
+
+# PCI 1002:1586 is shared by 8060S, 8050S and 8040S; gfx1151 is its exact engine version
+# (1150, 1152 and 1103 are smaller chips).
+PCI = "1002:1586"
+GFX = "110501"
+SIGNS = re.compile(r"RYZEN AI MAX|\b80[456]0S\b|gfx1151|STRIX.HALO", re.IGNORECASE)
+NAMES = {40: "Radeon 8060S", 32: "Radeon 8050S", 16: "Radeon 8040S"}  # by compute units
+# The largest that AMD specifies for the chip; a carve-out that makes it more is not believed.
+MOST_MEMORY_BYTES = 128 * GIB
+
+_PAGE_BYTES = 4096  # ttm counts x86 pages: 262144 of them are a GiB
+# MemTotal must keep this for the system: 124 of 125 GiB kept GNOME from starting, 120 worked
+# (ds4 16).
+_SYSTEM_BYTES = 6 * GIB
+# Screen, compositor and driver hold graphics memory too; a round figure, not a measured one.
+_LEAST_RESERVE_BYTES = 1 * GIB
+# A carve-out of this size was chosen in the firmware; below, it is the smallest the board offers
+# (512 MB to 4 GiB), and ROCm counts only the shared part (llama.cpp PR 20472).
+_LARGE_CARVE_OUT_BYTES = 8 * GIB
+# 112 to 116 GiB are proven; over 95 % of RAM AMD's own tools advise against.
+_GTT_TARGET_GIB = 116
+_GTT_SHARE = 0.95
+# Where the DKMS driver is installed its copy of the module is the one in use (ROCm 5595).
+_TTM_MODULES = ("amdttm", "ttm")
+_SAME = 0.01  # the driver's own defaults for GTT and ttm differ by a page or so
+# Beyond this, memory that nothing owns up to is worth a word: idle machines show 1 to 2 GiB, a
+# hang of the GPU lost 35 (halogen 79).
+_MUCH_HIDDEN_BYTES = 8 * GIB
+
+# Version and flavour from which kernels are known to be sound for this chip's compute: mainline
+# 6.18.4, and Ubuntu's HWE 6.17 and OEM 6.14, which carry the fixes (kyuz0's toolboxes).
+_KERNELS = (((6, 18, 4), ""), ((6, 17, 0), "-generic"), ((6, 14, 0), "-oem"))
+_KERNELS_WANTED = "6.18.4 or later, or Ubuntu's HWE 6.17 or OEM 6.14"
+# This release breaks ROCm on this chip; those before and after do not (kyuz0's toolboxes).
+_BAD_FIRMWARE = "20251125"
+_FIRMWARE_QUERIES = (
+    ("dpkg-query", "-W", "-f=${Version}", "linux-firmware"),
+    ("rpm", "-q", "linux-firmware"),
+    ("pacman", "-Q", "linux-firmware"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """How much system memory graphics may map, in bytes, and who says so.
+
+    The least of GTT, ttm's limit and RAM: `amdgpu.gttsize` alone raises the first to more than
+    ttm grants and the machine has (128 GiB of 124.9, unsloth PR 7960).
+    """
+
+    bytes: int
+    source: str
+    module: str
+    pages: int | None
+
+
+def machine(
+    reader: Reader, host: Host, seen: tuple[Card | None, Node | None], notes: Notes
+) -> Machine:
+    """Return the Strix Halo, as its card and its compute node tell, each where there is one."""
+    card, node = seen
+    _check_system(reader, notes)
+    check_rights(reader, node.minor if node else None, notes)
+    if not reader.glob("/dev/kfd*"):
+        notes.warnings.append("There is no /dev/kfd here: ROCm cannot run, Vulkan can.")
+    carve_out = _carve_out(host, card, notes)
+    counted = carve_out if carve_out >= _LARGE_CARVE_OUT_BYTES else 0
+    shared = _shared(reader, host, card, notes)
+    limit, source = counted + shared.bytes, shared.source
+    if counted:
+        source = f"carve-out of {gib(counted)} and {source}"
+        notes.warnings.append(
+            f"The firmware keeps {gib(counted)} for graphics alone; set its UMA size to the "
+            "minimum (512 MB), then ask steprun again how far to raise the shared part."
+        )
+    else:
+        notes.advice.extend(_raise_gtt(host, shared))
+    reserve = max(_LEAST_RESERVE_BYTES, shared.bytes - max(0, host.memory_bytes - _SYSTEM_BYTES))
+    _check_available(host, card, shared.bytes - reserve, notes)
+    units = node.units if node else None
+    label = NAMES.get(units or 0)
+    return Machine(
+        platform=Platform.STRIX_HALO,
+        name=f"AMD Strix Halo ({label})" if label else "AMD Strix Halo",
+        os=host.os,
+        arch=host.arch,
+        memory_bytes=host.memory_bytes + carve_out if host.memory_bytes else 0,
+        unified=True,
+        backend=Backend.VULKAN,  # decodes faster than ROCm here; needs no ROCm either
+        limit_bytes=limit,
+        limit_source=source,
+        reserve_bytes=min(reserve, limit),
+        reserve_why=f"the system keeps {gib(_SYSTEM_BYTES)}, and the screen some graphics memory",
+        cores=host.cores,
+        available_bytes=host.available_bytes,
+        apart_bytes=carve_out,
+        devices=(Device(label or "Strix Halo", Backend.VULKAN, limit or None, cores=units),),
+        # Vulkan counts the smallest carve-out too, ROCm does not.
+        ceiling_bytes=carve_out + shared.bytes,
+    )
+
+
+def _carve_out(host: Host, card: Card | None, notes: Notes) -> int:
+    carve_out = (card.vram if card else None) or 0
+    if carve_out >= _LARGE_CARVE_OUT_BYTES and carve_out + host.memory_bytes > MOST_MEMORY_BYTES:
+        notes.unknown.append("carve-out")
+        notes.warnings.append(
+            f"The driver tells of {gib(carve_out)} of graphics memory beside "
+            f"{gib(host.memory_bytes)} of RAM, more than this chip can have: not counted."
+        )
+        return 0
+    return carve_out
+
+
+def _check_system(reader: Reader, notes: Notes) -> None:
+    """Warn of kernels and firmware that are known to be bad for this chip."""
+    release = clean(reader.file("/proc/sys/kernel/osrelease"))
+    match = re.match(r"([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,4}))?", release)
+    if match is None:
+        notes.unknown.append("kernel version")
+    else:
+        version = tuple(int(part or 0) for part in match.groups())
+        if not any(version >= least and flavour in release for least, flavour in _KERNELS):
+            notes.warnings.append(
+                f"Linux {release} is not known to be stable for compute on this chip: use "
+                f"{_KERNELS_WANTED}."
+            )
+    told = next((text for query in _FIRMWARE_QUERIES if (text := said(reader, *query))), "")
+    if _BAD_FIRMWARE in told:
+        notes.warnings.append(
+            f"linux-firmware {_BAD_FIRMWARE} breaks ROCm on this chip: update it, or go back to "
+            "the release before, and restart."
+        )
+
+
+def _check_available(host: Host, card: Card | None, wanted: int, notes: Notes) -> None:
+    """Warn of RAM that the limit counts and that is not there now."""
+    if host.available_bytes is not None and host.available_bytes < wanted:
+        notes.warnings.append(
+            f"Only {gib(host.available_bytes)} of RAM is available now: close other programs."
+        )
+    hidden = (host.hidden_bytes or 0) - (card.gtt_used if card else 0)
+    if hidden > _MUCH_HIDDEN_BYTES:
+        notes.warnings.append(
+            f"{gib(hidden)} of RAM belong to no program and to no graphics buffer. An engine that "
+            "runs with ROCm shows so; if there is none, the driver lost them after a hang of the "
+            "GPU, and a restart of the computer frees them."
+        )
+
+
+def _shared(reader: Reader, host: Host, card: Card | None, notes: Notes) -> _Shared:
+    module, pages = _ttm(reader)
+    gtt = card.gtt if card else None
+    if gtt is None:
+        notes.unknown.append("mem_info_gtt_total")
+    if gtt is None and pages is None:
+        half = host.memory_bytes // 2
+        source = "half of RAM, the driver's default" if half else "unknown: amdgpu gave no answer"
+        return _Shared(half, source, module, None)
+    if gtt and pages and abs(gtt - pages) > _SAME * max(gtt, pages):
+        notes.warnings.append(
+            f"GTT is {gib(gtt)} and {module}.pages_limit grants {gib(pages)}: the smaller counts. "
+            "amdgpu.gttsize, where it is set, is deprecated: take it away."
+        )
+    told = (
+        (gtt, "GTT (mem_info_gtt_total)"),
+        (pages, f"{module}.pages_limit"),
+        (host.memory_bytes or MOST_MEMORY_BYTES, "all RAM (MemTotal)"),
+    )
+    known = [(value, source) for value, source in told if value]
+    least, source = min(known, key=lambda pair: pair[0])
+    return _Shared(least, source, module, pages)
+
+
+def _ttm(reader: Reader) -> tuple[str, int | None]:
+    """Return the module that limits shared graphics memory, and its limit in bytes."""
+    for module in _TTM_MODULES:
+        text = reader.file(f"/sys/module/{module}/parameters/pages_limit")
+        if text is not None:
+            return module, size(text, _PAGE_BYTES)
+    return _TTM_MODULES[-1], None
+
+
+def _raise_gtt(host: Host, shared: _Shared) -> list[Advice]:
+    """Return how to raise the shared part to what this machine can spare, if that is more."""
+    if not host.memory_bytes:
+        return []
+    most = min(host.memory_bytes * _GTT_SHARE, host.memory_bytes - _SYSTEM_BYTES)
+    target = min(_GTT_TARGET_GIB, int(most // GIB))
+    if target * GIB < shared.bytes + GIB:
+        return []
+    pages = target * GIB // _PAGE_BYTES
+    option = (shared.module, f"pages_limit={pages}")
+    if shared.pages is not None and shared.pages >= target * GIB:
+        # ttm grants it already: older kernels (6.8) hold GTT down on their own (kyuz0 98).
+        option = ("amdgpu", f"gttsize={target * GIB // MIB}")
+    file = "/etc/modprobe.d/zz-steprun.conf"  # zz: read last, so that it wins
+    return [
+        Advice(
+            f"Let graphics use {target} GiB of RAM ({gib(shared.bytes)} now); then rebuild the "
+            "initramfs (update-initramfs -u, or dracut -f) and restart. On the kernel's command "
+            f"line the same is {'.'.join(option)}",
+            f"echo 'options {' '.join(option)}' | sudo tee {file}",
+            f"sudo rm {file}",
+            limit_after=target * GIB,
+        )
+    ]

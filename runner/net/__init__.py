@@ -1,0 +1,1 @@
+"""Bytes from other computers: addresses, redirects, downloads that resume, Python packages."""

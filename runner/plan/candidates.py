@@ -1,0 +1,121 @@
+"""What is tried, best first: the quants, and for each the configurations. Pure.
+
+This is the one place that says in which order things give way (`ORDER`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from runner.base.errors import UsageError
+from runner.catalog.model import Geometry
+from runner.plan.launch import RunDefaults
+from runner.plan.memory.kv_cache import MIB, Config, kv_full_bytes, kv_sliding_bytes
+from runner.plan.model_spec import Subject, Variant
+from runner.plan.request import Ask
+
+# What gives way first, when memory is short. Pictures only when the user asks for it.
+ORDER: Final = (
+    "prompt cache",
+    "checkpoints",
+    "micro-batch",
+    "cache type",
+    "context",
+    "quant",
+)
+# Above 64K the cache is q8_0: about half the memory, and half the bytes to read for each token.
+_LONG = 65_536
+# (context, cache type), best first.
+RUNGS: Final = (
+    (262_144, "q8_0"),
+    (131_072, "q8_0"),
+    (65_536, "f16"),
+    (65_536, "q8_0"),
+    (32_768, "f16"),
+    (32_768, "q8_0"),
+)
+# Shorter than 32K is a choice only where the model itself or the user says so.
+SHORT_RUNGS: Final = ((16_384, "f16"), (8_192, "f16"), (4_096, "f16"))
+# A larger micro-batch reads prompts faster; StepFun's own tables are made with 1024.
+UBATCHES: Final = (2048, 1024, 512)
+# What room that is left over buys, in this order: a prompt cache saves reading a conversation
+# again after another one, more checkpoints after an edit. (checkpoints, cache_ram_mib)
+EXTRAS: Final = ((8, 8192), (8, 4096), (8, 2048), (8, 0))
+_CONVERSATIONS: Final = 4  # of full length; a prompt cache for more would only take memory
+
+
+def variants(subject: Subject, ask: Ask) -> tuple[Variant, ...]:
+    """Return the quants to try, best first. UsageError for one that does not exist."""
+    if ask.quant is not None:
+        by_name = {v.name.lower(): v for v in subject.variants}
+        named = by_name.get(ask.quant.strip().lower())
+        if named is None:
+            raise _no_quant(subject, ask.quant)
+        return (named,)
+    auto = [v for v in subject.variants if v.auto]
+    if not auto:
+        raise UsageError(
+            f"{subject.name} has no quant that could be chosen.", next="See: steprun models"
+        )
+    return tuple(sorted(auto, key=lambda v: (-v.quality, v.weights_bytes)))
+
+
+def _no_quant(subject: Subject, name: str) -> UsageError:
+    from difflib import get_close_matches  # noqa: PLC0415 - 4 ms, and only an error needs it
+
+    names = [v.name for v in subject.variants]
+    near = get_close_matches(name.strip().upper(), names)
+    return UsageError(
+        f"{subject.name} has no quant {name!r}.",
+        why=f"It comes as {', '.join(names)}.",
+        next=f"Did you mean {' or '.join(near)}?" if near else "See: steprun models",
+    )
+
+
+def configs(subject: Subject, ask: Ask, defaults: RunDefaults) -> Iterator[Config]:
+    """Yield the configurations to try for each quant, best first.
+
+    Raises UsageError for a context that the model cannot have.
+    """
+    trained = subject.geometry.context_length
+    if ask.context is not None and trained and ask.context > trained:
+        raise UsageError(
+            f"{subject.name} cannot have a context of {ask.context:,} tokens.",
+            why=f"It was trained for {trained:,}.",
+            next=f"Ask for at most that: --ctx {trained}",
+        )
+    see = ask.see and bool(subject.projector_bytes)
+    base = Config(
+        context=0,
+        parallel=ask.parallel,
+        projector=see,
+        mtp=ask.drafts(see=ask.see) and bool(subject.mtp_bytes),
+    )
+    ubatches = (ask.ubatch,) if ask.ubatch else [u for u in UBATCHES if u <= defaults.ubatch]
+    for context, kv_type in _rungs(trained, ask):
+        for ubatch in ubatches:
+            yield replace(base, context=context, kv_type=kv_type, ubatch=ubatch)
+
+
+def most_cache_mib(geometry: Geometry, config: Config) -> float:
+    """Return the largest prompt cache that is worth its room."""
+    one = (kv_full_bytes(geometry, config) + kv_sliding_bytes(geometry, config)) / config.parallel
+    return _CONVERSATIONS * one / MIB
+
+
+def _rungs(trained: int, ask: Ask) -> Iterator[tuple[int, str]]:
+    if ask.context is not None:
+        usual = ("q8_0",) if ask.context > _LONG else ("f16", "q8_0")
+        for kv_type in (ask.kv_type,) if ask.kv_type else usual:
+            yield ask.context, kv_type
+        return
+    rungs = [rung for rung in RUNGS if rung[0] <= trained]
+    if not rungs:  # a model of short context: all of it first
+        short = [rung for rung in SHORT_RUNGS if rung[0] < trained]
+        rungs = [(trained or SHORT_RUNGS[-1][0], "f16"), *short]
+    seen = set()
+    for context, kv_type in rungs:
+        rung = (context, ask.kv_type or kv_type)
+        if rung not in seen:
+            seen.add(rung)
+            yield rung

@@ -1,0 +1,98 @@
+"""The KV cache: its cells and bytes, by llama.cpp's own rules. Pure.
+
+All sizes in bytes. Every formula is checked in the tests against the engine's own log.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from runner.catalog.model import Geometry, Layer
+
+MIB: Final = 1 << 20
+GIB: Final = 1 << 30
+
+# ggml block sizes: bytes per 32 elements.
+KV_BLOCK_BYTES: Final = {"f16": 64, "q8_0": 34}
+KV_ELEMENTS: Final = 32
+CHECKPOINTS: Final = 4  # enough for the edits of a conversation; llama-server's default is 32
+PAD: Final = 256  # llama.cpp rounds cells up to this
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The decisions that cost memory. `context` is per slot, in tokens."""
+
+    context: int
+    kv_type: str = "f16"
+    ubatch: int = 512
+    parallel: int = 1
+    projector: bool = False
+    mtp: bool = False
+    checkpoints: int = CHECKPOINTS
+    cache_ram_mib: int = 0
+
+
+def pad(cells: int) -> int:
+    """Round cells up as llama.cpp does."""
+    return -(-cells // PAD) * PAD
+
+
+def layer_bytes(layer: Layer, kv_type: str) -> int:
+    """Return the bytes that one token takes in one layer's cache (keys and values)."""
+    elements = layer.kv_heads * (layer.key_length + layer.value_length)
+    return elements * KV_BLOCK_BYTES[kv_type] // KV_ELEMENTS
+
+
+def full_cells(config: Config) -> int:
+    """Return the cells of a full-attention layer, all slots together."""
+    return pad(config.context) * config.parallel
+
+
+def sliding_cells(geometry: Geometry, config: Config) -> int:
+    """Return the cells of a sliding layer, all slots together.
+
+    llama.cpp keeps the window and one micro-batch for each slot (its caches are not shared
+    between slots unless it is asked to).
+    """
+    window = pad(min(pad(config.context), geometry.sliding_window + config.ubatch))
+    return window * config.parallel
+
+
+def layer_kv_bytes(geometry: Geometry, layer: Layer, config: Config) -> int:
+    """Return one layer's cache, all slots together."""
+    cells = sliding_cells(geometry, config) if layer.sliding else full_cells(config)
+    return layer_bytes(layer, config.kv_type) * cells
+
+
+def kv_full_bytes(geometry: Geometry, config: Config) -> int:
+    """Return the full-attention cache of the trunk."""
+    per_token = sum(layer_bytes(x, config.kv_type) for x in geometry.layers if not x.sliding)
+    return per_token * full_cells(config)
+
+
+def kv_sliding_bytes(geometry: Geometry, config: Config) -> int:
+    """Return the sliding-window cache of the trunk."""
+    per_token = sum(layer_bytes(x, config.kv_type) for x in geometry.layers if x.sliding)
+    return per_token * sliding_cells(geometry, config) if per_token else 0
+
+
+def kv_mtp_bytes(geometry: Geometry, config: Config) -> int:
+    """Return the draft heads' own cache: f16 whatever the trunk's type."""
+    f16 = Config(config.context, "f16", config.ubatch, config.parallel)
+    sliding = sum(layer_bytes(x, "f16") for x in geometry.mtp_layers if x.sliding)
+    full = sum(layer_bytes(x, "f16") for x in geometry.mtp_layers if not x.sliding)
+    return sliding * sliding_cells(geometry, f16) + full * full_cells(f16)
+
+
+def checkpoint_bytes(geometry: Geometry, config: Config) -> int:
+    """Return one context checkpoint: what one slot's sliding caches hold of the window itself.
+
+    Not of the micro-batch's cells beside it: what attention can no longer see is left out
+    (`llama_kv_cache::state_write`). A cell's position and sequence take 12 bytes more. Seen for
+    tiny Step: 1.506 MiB f16, 0.803 q8_0, 3.012 f16 with draft heads (xllamacpp 11549).
+    """
+    window = min(geometry.sliding_window, sliding_cells(geometry, config) // config.parallel)
+    trunk = sum(layer_bytes(x, config.kv_type) for x in geometry.layers if x.sliding)
+    heads = sum(layer_bytes(x, "f16") for x in geometry.mtp_layers if x.sliding) * config.mtp
+    kept = [per_token for per_token in (trunk, heads) if per_token]
+    return window * (sum(kept) + 12 * len(kept))

@@ -1,0 +1,147 @@
+"""The ledger: every byte that a running model takes, each with its reason. Pure.
+
+All sizes in bytes. The cache formulas are llama.cpp's and are checked in the tests against the
+engine's own log; the constants that had to be measured say where and how.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from runner.plan.memory.compute_buffers import (
+    Costs,
+    compute_bytes,
+    compute_mtp_bytes,
+    overhead_bytes,
+    staging_bytes,
+    staging_mtp_bytes,
+    vision_bytes,
+)
+from runner.plan.memory.kv_cache import (
+    MIB,
+    Config,
+    checkpoint_bytes,
+    kv_full_bytes,
+    kv_mtp_bytes,
+    kv_sliding_bytes,
+    pad,
+    sliding_cells,
+)
+from runner.plan.model_spec import Subject, Variant
+
+
+class Entry(StrEnum):
+    """The items of a ledger, in the order in which they are shown."""
+
+    WEIGHTS = "weights"
+    PROJECTOR = "projector"
+    MTP = "mtp"
+    KV_FULL = "kv_full"
+    KV_SLIDING = "kv_sliding"
+    CHECKPOINTS = "checkpoints"
+    PROMPT_CACHE = "prompt_cache"
+    COMPUTE = "compute"
+    VISION_COMPUTE = "vision_compute"
+    OVERHEAD = "overhead"
+    RESERVE = "reserve"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One line: what, how many bytes, why."""
+
+    item: Entry
+    bytes: int
+    why: str
+
+
+def ledger(subject: Subject, variant: Variant, config: Config, costs: Costs) -> tuple[Item, ...]:
+    """Return the items of one configuration in one memory, without those that are zero.
+
+    `costs`: how the backend spends memory. The reserve is the machine's, and is not among them.
+    """
+    g = subject.geometry
+    full = sum(not layer.sliding for layer in g.layers)
+    sliding = len(g.layers) - full
+    slots = f" in each of {config.parallel} slots" if config.parallel > 1 else ""
+    kept = config.checkpoints * config.parallel
+    scratch = compute_bytes(g, config, costs) + staging_bytes(g, config, costs)
+    if config.mtp:
+        scratch += compute_mtp_bytes(g, config) + staging_mtp_bytes(g, config, costs)
+    rows = (
+        (
+            Entry.WEIGHTS,
+            variant.weights_bytes + _tied_bytes(variant, costs),
+            # A file's header, 5 MB, is more than what alignment and padding add on any backend.
+            f"{variant.name}, {variant.files} file{'s' * (variant.files > 1)}",
+        ),
+        (Entry.PROJECTOR, subject.projector_bytes * config.projector, "the part that sees"),
+        (
+            Entry.MTP,
+            heads_bytes(subject, config),
+            "draft heads and their own cache" if config.mtp else "draft heads, loaded but not used",
+        ),
+        (
+            Entry.KV_FULL,
+            kv_full_bytes(g, config),
+            f"{full} full-attention layers x {pad(config.context):,} cells{slots}, "
+            f"{config.kv_type}",
+        ),
+        (
+            Entry.KV_SLIDING,
+            kv_sliding_bytes(g, config),
+            f"{sliding} sliding layers x {sliding_cells(g, config) // config.parallel:,} cells"
+            f"{slots}, {config.kv_type}",
+        ),
+        (
+            Entry.CHECKPOINTS,
+            checkpoint_bytes(g, config) * kept,
+            f"up to {kept} copies of what the sliding layers see, so that an edited conversation "
+            "need not be read again",
+        ),
+        (Entry.PROMPT_CACHE, config.cache_ram_mib * MIB, "conversations kept to come back to"),
+        (
+            Entry.COMPUTE,
+            scratch,
+            f"scratch memory for {config.ubatch:,} tokens at a time",
+        ),
+        (
+            Entry.VISION_COMPUTE,
+            vision_bytes(subject.vision) * config.projector,
+            "scratch memory of the vision tower",
+        ),
+        (
+            Entry.OVERHEAD,
+            overhead_bytes(g, config, costs, subject.vision) + costs.device_mib * MIB,
+            "the engine itself: code, vocabulary, threads"
+            + (", and the driver's context and pools" if costs.device_mib else ""),
+        ),
+    )
+    return tuple(Item(item, size, why) for item, size, why in rows if size)
+
+
+def _tied_bytes(variant: Variant, costs: Costs) -> int:
+    """Return the copy that an accelerator gets of an embedding that is also the output."""
+    tied = variant.layout is not None and variant.layout.tied and costs.staging
+    return variant.layout.input if tied and variant.layout else 0
+
+
+def heads_bytes(subject: Subject, config: Config) -> int:
+    """Return the draft heads and their cache; those inside the main file are always loaded."""
+    weights = subject.mtp_bytes * (config.mtp or subject.mtp_inside)
+    return weights + (kv_mtp_bytes(subject.geometry, config) if config.mtp else 0)
+
+
+def merged(parts: Iterable[Sequence[Item]]) -> tuple[Item, ...]:
+    """Return one ledger of several: equal items added up, in the order of `Entry`."""
+    found: dict[Entry, Item] = {}
+    for part in parts:
+        for item in part:
+            had = found.get(item.item)
+            found[item.item] = replace(had, bytes=had.bytes + item.bytes) if had else item
+    return tuple(found[entry] for entry in Entry if entry in found)
+
+
+def total(items: Iterable[Item]) -> int:
+    """Return the sum of a ledger."""
+    return sum(item.bytes for item in items)

@@ -1,0 +1,368 @@
+"""Where everything lies: in one memory, or on cards beside main memory. Pure.
+
+A card that is too small for the model may still do most of the work: the routed experts of the
+first layers stay in main memory (`--n-cpu-moe`), everything else and the caches on the card.
+Several cards take whole layers each, in order (`--split-mode layer`, `--tensor-split`).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from runner.catalog.model import Geometry, Layout
+from runner.machine.facts import PROCESSOR_RESERVE_BYTES, Backend, Machine
+from runner.plan.devices import told
+from runner.plan.launch import RunDefaults
+from runner.plan.memory.compute_buffers import (
+    Costs,
+    compute_bytes,
+    compute_mtp_bytes,
+    handed_bytes,
+    overhead_bytes,
+    staging_bytes,
+    staging_mtp_bytes,
+    vision_bytes,
+    weights_copy_bytes,
+)
+from runner.plan.memory.kv_cache import Config, checkpoint_bytes, layer_kv_bytes
+from runner.plan.memory.ledger import Entry, Item, heads_bytes, ledger, merged
+from runner.plan.model_spec import Subject, Variant
+
+_HALVINGS = 30  # of a card's spare room: 32 GiB down to less than a KiB
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A memory that fills up by itself: a card's own, main memory, or one that both share."""
+
+    name: str
+    limit_bytes: int
+    reserve_bytes: int
+    reserve_why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What lies in a pool, its reserve among it. `paged_bytes` of it may stay on the disk."""
+
+    pool: Pool
+    items: tuple[Item, ...]
+    paged_bytes: int = 0
+
+    @property
+    def spare_bytes(self) -> int:
+        """What is left below the limit; negative where it does not fit."""
+        held = sum(item.bytes for item in self.items)
+        return self.pool.limit_bytes - held + self.paged_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a configuration lies.
+
+    `items`: the ledger of the memories that count (`counted`), together. `cards`: which of the
+    machine's devices are used, in the engine's order; empty where there is only one memory.
+    `layers`: how many layers each of them takes, the output head counting as one more.
+    `experts_in_ram`: of so many layers, from the first, which is `experts_share` of all experts.
+    `sight_in_ram`: whether the projector is there too.
+    """
+
+    held: tuple[Held, ...]
+    items: tuple[Item, ...]
+    cards: tuple[int, ...] = ()
+    layers: tuple[int, ...] = ()
+    experts_in_ram: int = 0
+    experts_share: float = 0.0
+    sight_in_ram: bool = False
+
+    @property
+    def counted(self) -> tuple[Held, ...]:
+        """The memories that the model needs: main memory only where a part of it has to be there.
+
+        Beside cards that hold all of it, main memory holds what any program has: its own process,
+        and conversations that were put aside.
+        """
+        beside = self.experts_in_ram or self.sight_in_ram or not self.layers
+        return self.held if beside else self.held[:-1]
+
+    @property
+    def fits(self) -> bool:
+        """Whether every pool has room."""
+        return all(part.spare_bytes >= 0 for part in self.held)
+
+    @property
+    def spare_bytes(self) -> int:
+        """The room in the fullest pool; where it does not fit, what is missing in all of them."""
+        missing = sum(min(0, part.spare_bytes) for part in self.held)
+        return missing or min(part.spare_bytes for part in self.held)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What may be done where memory is short.
+
+    `hybrid`: experts may stay in main memory beside cards that are too small for all of them.
+    `sight_in_ram`: so may the projector, whose pictures the processor then looks at. `paging`:
+    mapped weights in main memory may stay on the disk.
+    """
+
+    hybrid: bool = False
+    sight_in_ram: bool = False
+    paging: bool = False
+
+
+WHOLE = Way()  # all of it where it is fastest
+
+
+def is_split(machine: Machine) -> bool:
+    """Whether this machine has memory of two kinds to plan for."""
+    return not machine.unified and machine.backend is not Backend.CPU and bool(machine.devices)
+
+
+def place(
+    machine: Machine,
+    subject: Subject,
+    variant: Variant,
+    config: Config,
+    defaults: RunDefaults,
+    *,
+    way: Way = WHOLE,
+) -> Placement:
+    """Return where a configuration would lie; `fits` says whether there is room for it."""
+    items = ledger(subject, variant, config, defaults.costs)
+    if is_split(machine):
+        shares = _Shares(subject, variant, config, defaults.costs, way)
+        whys = {item.item: item.why for item in items}
+        choosing = told(machine, range(len(machine.devices)), defaults.cards) is not None
+        return _split(machine, shares, whys, choosing=choosing)
+    pool = Pool(machine.name, machine.limit_bytes, machine.reserve_bytes, machine.reserve_why)
+    # The projector is not among them: llama.cpp reads it into memory of its own.
+    mapped = sum(i.bytes for i in items if i.item is Entry.WEIGHTS)
+    mapped += subject.mtp_bytes * (config.mtp or subject.mtp_inside)
+    items = (*items, *_reserve(pool))
+    return Placement((Held(pool, items, mapped * way.paging),), items)
+
+
+def _reserve(pool: Pool) -> tuple[Item, ...]:
+    kept = Item(Entry.RESERVE, pool.reserve_bytes, pool.reserve_why)
+    return (kept,) if kept.bytes else ()
+
+
+class _Shares:
+    """One configuration, cut into what can be placed by itself."""
+
+    def __init__(
+        self, subject: Subject, variant: Variant, config: Config, costs: Costs, way: Way
+    ) -> None:
+        self.subject, self.config, self.costs, self.way = subject, config, costs, way
+        self.geometry = subject.geometry
+        self.layout = variant.layout or _even(variant, self.geometry)
+        # What each layer holds beside its experts, the output head as one more at the end.
+        kv = [layer_kv_bytes(self.geometry, layer, config) for layer in self.geometry.layers]
+        resident = zip(self.layout.resident, kv, strict=True)
+        # Where the output is the embedding used twice, cards get a copy of it.
+        self.output = self.layout.output + self.layout.input * self.layout.tied
+        self.fixed = [*(own + cache for own, cache in resident), self.output]
+        self.experts = [*self.layout.experts, 0]
+
+    def loads(self, in_ram: int) -> list[int]:
+        """Return what each layer puts on a card, the experts of the first `in_ram` elsewhere."""
+        return [
+            own + (0 if index < in_ram else experts)
+            for index, (own, experts) in enumerate(zip(self.fixed, self.experts, strict=True))
+        ]
+
+    def on_cards(self, cards: int) -> list[tuple[Item, ...]]:
+        """Return what each card holds whatever its layers are: a projector first, heads last.
+
+        The engine puts the projector on its first device. Draft heads are numbered after the last
+        layer, and so lie where that lies.
+        """
+        c = self.config
+        # Experts in main memory end the engine's working on several inputs at a time.
+        scratch = compute_bytes(self.geometry, c, self.costs, 1 if self.way.hybrid else cards)
+        if self.way.hybrid:
+            scratch += weights_copy_bytes(max(self.experts))
+        driver = self.costs.device_mib << 20
+        same = (
+            Item(Entry.COMPUTE, scratch, f"scratch memory for {c.ubatch} tokens at a time"),
+            Item(Entry.OVERHEAD, driver, "the driver's context, kernels and pools"),
+        )
+        later = 0 if self.way.hybrid else handed_bytes(self.geometry, c, cards)
+        more = Item(Entry.COMPUTE, later, "what the card before hands over")
+        found: list[tuple[Item, ...]] = [same, *([(*same, more)] * (cards - 1))]
+        if not self.way.sight_in_ram:
+            found[0] = (*self.sight(), *found[0])
+        found[-1] = (*self.heads(), *found[-1])
+        return found
+
+    def heads(self) -> Iterator[Item]:
+        """Yield the draft heads, their cache and their scratch memory."""
+        c = self.config
+        held = heads_bytes(self.subject, c) - self.subject.mtp_input_bytes * c.mtp
+        yield Item(Entry.MTP, held, "draft heads and their own cache")
+        scratch = compute_mtp_bytes(self.geometry, c) * c.mtp
+        yield Item(Entry.COMPUTE, scratch, "scratch memory of the draft heads")
+
+    def sight(self) -> Iterator[Item]:
+        """Yield the projector and its scratch memory."""
+        seeing = self.config.projector
+        yield Item(Entry.PROJECTOR, self.subject.projector_bytes * seeing, "the part that sees")
+        scratch = vision_bytes(self.subject.vision) * seeing
+        yield Item(Entry.VISION_COMPUTE, scratch, "scratch memory of the vision tower")
+
+    def of_layers(self, begin: int, end: int, in_ram: int) -> Iterator[Item]:
+        """Yield the weights and caches of layers `begin` to `end`."""
+        g, c = self.geometry, self.config
+        of = range(begin, min(end, len(g.layers)))
+        output = begin <= len(g.layers) < end
+        weights = sum(self.layout.resident[i] for i in of)
+        weights += sum(self.layout.experts[i] for i in of if i >= in_ram)
+        weights += self.output * output
+        what = f"layers {begin}-{of.stop - 1}{' and the output' if output else ''}"
+        apart = f", the experts of {min(in_ram, end) - begin} apart" if in_ram > begin else ""
+        yield Item(Entry.WEIGHTS, weights, what + apart)
+        for entry, sliding in ((Entry.KV_FULL, False), (Entry.KV_SLIDING, True)):
+            layers = [g.layers[i] for i in of if g.layers[i].sliding is sliding]
+            held = sum(layer_kv_bytes(g, layer, c) for layer in layers)
+            yield Item(entry, held, f"{len(layers)} layers, {c.kv_type}")
+
+    def in_ram(self, layers: int, cards: int) -> Iterator[Item]:
+        """Yield what main memory holds beside so many cards."""
+        experts = sum(self.layout.experts[:layers])
+        also = f" and the experts of layers 0-{layers - 1}" if experts else ""
+        yield Item(Entry.WEIGHTS, self.layout.input + experts, f"the token embedding{also}")
+        apart = self.subject.mtp_input_bytes * self.config.mtp
+        yield Item(Entry.MTP, apart, "the draft heads' token embedding")
+        if self.way.sight_in_ram:
+            yield from self.sight()
+        kept = self.config.checkpoints * self.config.parallel
+        one = checkpoint_bytes(self.geometry, self.config)
+        yield Item(Entry.CHECKPOINTS, one * kept, f"up to {kept} copies of the window")
+        cached = self.config.cache_ram_mib << 20
+        yield Item(Entry.PROMPT_CACHE, cached, "conversations kept to come back to")
+        staged = staging_bytes(
+            self.geometry, self.config, self.costs, 1 if self.way.hybrid else cards
+        )
+        if layers:  # the processor takes part in the graph
+            staged = max(staged, compute_bytes(self.geometry, self.config))
+        if self.config.mtp:
+            staged += staging_mtp_bytes(self.geometry, self.config, self.costs)
+        yield Item(Entry.COMPUTE, staged, "a graph's inputs on their way to the cards")
+        vision = self.subject.vision
+        process = overhead_bytes(self.geometry, self.config, self.costs, vision)
+        yield Item(Entry.OVERHEAD, process, "the engine itself: code, vocabulary, threads")
+
+
+def _even(variant: Variant, geometry: Geometry) -> Layout:
+    """Spread a quant of unknown layout evenly over its layers: nothing can be left in RAM."""
+    layers = len(geometry.layers)
+    each = -(-variant.weights_bytes // (layers + 1))
+    return Layout(0, each, (each,) * layers, (0,) * layers)
+
+
+def _split(
+    machine: Machine, shares: _Shares, whys: dict[Entry, str], *, choosing: bool
+) -> Placement:
+    """Lay it out. `choosing`: whether the engine can be told which cards to use, in which order."""
+    pools = _cards(machine)
+    used = list(range(len(pools)))
+    if choosing:  # the largest first: the first also takes the projector
+        used.sort(key=lambda card: -pools[card].limit_bytes)
+    while True:
+        fixed = shares.on_cards(len(used))
+        room = [
+            pools[card].limit_bytes - pools[card].reserve_bytes - sum(i.bytes for i in items)
+            for card, items in zip(used, fixed, strict=True)
+        ]
+        in_ram = _fewest(shares, room) if shares.way.hybrid else 0
+        counts = _balanced(shares.loads(in_ram), room)
+        kept = [card for card, count in zip(used, counts, strict=True) if count]
+        if len(kept) == len(used) or not choosing:
+            break
+        used = kept  # a card without layers holds nothing, and the engine never gets to see it
+    held, begin = [], 0
+    for card, count, items in zip(used, counts, fixed, strict=True):
+        layers = tuple(shares.of_layers(begin, begin + count, in_ram)) if count else ()
+        held.append(_held(pools[card], (*layers, *items), 0))
+        begin += count
+    items = tuple(shares.in_ram(in_ram, len(used)))
+    ram = _main_memory(machine, 0 if in_ram else sum(item.bytes for item in items))
+    held.append(_held(ram, items, items[0].bytes * shares.way.paging))
+    found = Placement(
+        tuple(held),
+        (),
+        tuple(used),
+        counts,
+        in_ram,
+        sum(shares.experts[:in_ram]) / max(1, sum(shares.experts)),
+        shares.way.sight_in_ram and shares.config.projector,
+    )
+    together = merged([part.items for part in found.counted])
+    items = tuple(replace(item, why=whys.get(item.item, item.why)) for item in together)
+    return replace(found, items=items)
+
+
+def _cards(machine: Machine) -> list[Pool]:
+    each = machine.reserve_bytes // len(machine.devices)
+    return [
+        Pool(device.name, device.memory_bytes or 0, each, machine.reserve_why)
+        for device in machine.devices
+    ]
+
+
+def _main_memory(machine: Machine, needed: int) -> Pool:
+    """Return main memory beside cards. Where its size is unknown, it is taken to hold `needed`."""
+    known = machine.available_bytes
+    limit = needed + PROCESSOR_RESERVE_BYTES if known is None and needed else known or 0
+    reserve = min(limit, PROCESSOR_RESERVE_BYTES)
+    name = "main memory" if known is not None else "main memory (of unknown size)"
+    return Pool(name, limit, reserve, "other programs, and the growth of this one")
+
+
+def _held(pool: Pool, items: Sequence[Item], mapped: int) -> Held:
+    kept = (*(item for item in items if item.bytes), *_reserve(pool))
+    return Held(pool, kept, mapped)
+
+
+def _fewest(shares: _Shares, room: list[int]) -> int:
+    """Return of how few layers the experts must stay in main memory; of all if nothing helps."""
+    low, high = 0, len(shares.layout.experts)
+    while low < high:
+        middle = (low + high) // 2
+        if _filled(shares.loads(middle), room) is not None:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _filled(loads: list[int], room: list[int]) -> tuple[int, ...] | None:
+    """Give each card in turn as many layers as it can hold; None where some are left over."""
+    counts, at = [], 0
+    for space in room:
+        begin, left = at, space
+        while at < len(loads) and loads[at] <= left:
+            left -= loads[at]
+            at += 1
+        counts.append(at - begin)
+    return tuple(counts) if at == len(loads) else None
+
+
+def _balanced(loads: list[int], room: list[int]) -> tuple[int, ...]:
+    """Give each card layers so that the fullest has as much to spare as can be.
+
+    Where they do not fit, the last card takes what is left over, so that the ledger shows it.
+    """
+    best = _filled(loads, room)
+    if best is None:
+        short = _filled([*loads], [*room[:-1], sum(loads)])
+        return short or (len(loads), *([0] * (len(room) - 1)))
+    low, high = 0, max(room)
+    for _ in range(_HALVINGS):
+        middle = (low + high) // 2
+        counts = _filled(loads, [space - middle for space in room])
+        if counts is None:
+            high = middle
+        else:
+            best, low = counts, middle
+    return best

@@ -1,0 +1,1 @@
+"""How fast a model should run here: published measurements, and estimates from memory bandwidth."""

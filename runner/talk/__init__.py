@@ -1,1 +1,0 @@
-"""Speaking to a server: events, dialects, pictures, sessions."""

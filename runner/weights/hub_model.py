@@ -1,0 +1,163 @@
+"""A model that the user names on the hub, `hf:OWNER/REPO/FILE.gguf[@REVISION]`, as files to fetch.
+
+All parts of it, at the commit that the revision stands for, with the sha256 that the hub tells.
+Once they are here they are found without the network: a branch is looked up in the hub's cache.
+"""
+
+import difflib
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from runner.base.disk import explained, sync_folder
+from runner.base.errors import BadFile, UsageError
+from runner.catalog import shards
+from runner.catalog.model import ModelFile, Role
+from runner.gguf.scan import shown
+from runner.hub.address import HubName, hub_name, is_remote
+from runner.weights import cache_layout
+
+if TYPE_CHECKING:
+    from runner.hub.listing import Listed, Listing
+
+_REF_BYTES: Final = 100  # a commit and a line feed, and no more is read
+_NAMED: Final = 3  # files that are named in an error
+
+
+def files(
+    model: str | None, projector: str | None = None, mtp: str | None = None
+) -> tuple[ModelFile, ...]:
+    """Ask the hub for what was named: all parts of the model in order, then the others.
+
+    A projector or draft heads that are on this disk are left out. Raises UsageError (no such
+    file), BadFile (parts are missing), Refused (it cannot be proven) and what `listing.fetch` does.
+    """
+    from runner.hub import listing  # noqa: PLC0415 - the network, which `local` does without
+
+    roles: tuple[tuple[Role, str | None], ...] = (
+        ("weights", model),
+        ("projector", projector),
+        ("mtp", mtp),
+    )
+    named = [(role, _must(text)) for role, text in roles if text and _wanted(role, text)]
+    places_named = {(name.repo, name.revision) for _, name in named}
+    listings = {place: listing.fetch(*place) for place in places_named}
+    made: list[ModelFile] = []
+    for role, name in named:
+        there = listings[name.repo, name.revision]
+        made += [
+            ModelFile(role, "hf", there.repo, there.commit, file.path, file.bytes, file.sha256)
+            for file in _series(name, there)
+        ]
+    listing.must_be_provable(made)
+    return tuple(made)
+
+
+def local(text: str) -> Path | None:
+    """Return where the named model's first part is, if all parts are in the hub's cache.
+
+    Nothing is asked on the network: a branch is the commit that was fetched last.
+    """
+    name = hub_name(text)
+    commit = _commit(name) if name else None
+    if name is None or commit is None or not re.fullmatch(shards.PATH, name.path):
+        return None
+    folder = cache_layout.repo_folder(name.repo) / "snapshots" / commit
+    try:
+        found = [folder / path for path in shards.series(name.path)]
+        return found[0] if all(path.stat().st_size for path in found) else None
+    except OSError:
+        return None
+
+
+def note(text: str, file: ModelFile) -> None:
+    """Note for `local` which commit a branch stood for, once the files of that commit are here."""
+    name = hub_name(text)
+    if name and name.repo == file.repo and not re.fullmatch(shards.COMMIT, name.revision):
+        _write(name, file.revision)
+
+
+def _wanted(role: Role, text: str) -> bool:
+    return role == "weights" or is_remote(text)
+
+
+def _must(text: str) -> HubName:
+    found = hub_name(text)
+    if found is None:
+        raise UsageError(
+            f"{shown(text)} names no file of the hub",
+            why="Only those can be fetched as a model: they have a published sha256.",
+            next="Fetch the file yourself, then: --model PATH",
+        )
+    return found
+
+
+def _series(name: HubName, there: "Listing") -> "list[Listed]":
+    at = there.by_path
+    wanted = shards.series(name.path)
+    missing = [path for path in wanted if path not in at]
+    if len(missing) == len(wanted):
+        raise _no_file(name, list(at))
+    if missing:
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        raise BadFile(
+            f"{len(missing)} of {len(wanted)} parts of {shown(name.path)} are missing",
+            why=f"{name.repo} has not {', '.join(missing[:_NAMED])}{more}.",
+            next="Name another quant, or wait: they may be on their way there",
+        )
+    return [at[path] for path in wanted]
+
+
+def _no_file(name: HubName, known: list[str]) -> UsageError:
+    # Model cards name single files where the repository holds parts.
+    first = list(dict.fromkeys(shards.series(path)[0] for path in known))
+    by_name = {shards.stem(path).rpartition("/")[2].casefold(): path for path in first}
+    wanted = shards.stem(name.path).rpartition("/")[2].casefold()
+    near = [by_name[each] for each in difflib.get_close_matches(wanted, by_name, _NAMED, 0.6)]
+    odd = not re.fullmatch(shards.PATH, name.path)
+    why = "Its name has characters that steprun puts into no path." if odd else "No such file."
+    rest = "" if name.revision == "main" else f"@{name.revision}"
+    return UsageError(
+        f"{shown(name.path)} is not in {name.repo}",
+        why="It is there under another name, or in parts." if near else why,
+        next="Did you mean: " + " or ".join(f"hf:{name.repo}/{path}{rest}" for path in near)
+        if near
+        else "Look the name up in the repository's list of files",
+    )
+
+
+# --- the hub's notes of what a branch is
+
+
+def _ref(name: HubName) -> Path:
+    return cache_layout.repo_folder(name.repo) / "refs" / name.revision
+
+
+def _commit(name: HubName) -> str | None:
+    if re.fullmatch(shards.COMMIT, name.revision):
+        return name.revision
+    try:
+        with _ref(name).open("rb") as file:
+            told = file.read(_REF_BYTES).decode("ascii").strip()
+    except (OSError, ValueError):
+        return None
+    return told if re.fullmatch(shards.COMMIT, told) else None
+
+
+def _write(name: HubName, commit: str) -> None:
+    ref = _ref(name)
+    new = (
+        cache_layout.repo_folder(name.repo) / f".ref-{os.getpid()}"
+    )  # among the refs it would be one
+    with explained(ref.parent):
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with new.open("w", encoding="ascii") as file:
+                file.write(commit)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(ref)
+        finally:
+            new.unlink(missing_ok=True)
+        sync_folder(ref.parent)

@@ -1,0 +1,193 @@
+"""What of the catalog is on this disk, in what state, what room it takes, and taking it away."""
+
+import enum
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from runner.base.disk import explained
+from runner.catalog import shards
+from runner.catalog.model import Model, ModelFile
+from runner.hub.address import hub_name
+from runner.weights import block_checksums, cache_layout, verified
+from runner.weights.hub_model import local
+
+
+class State(enum.StrEnum):
+    """How far a file is: not here, begun, here and not yet proven, proven, or known to be wrong."""
+
+    ABSENT = "absent"
+    BEGUN = "begun"
+    HERE = "here"
+    PROVEN = "proven"
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A file of the catalog, as it is on this disk.
+
+    `bytes`: what it takes of the disk, 0 where it is a link to another program's file, which is
+    `target` then.
+    """
+
+    file: ModelFile
+    state: State
+    path: Path | None
+    bytes: int
+    target: Path | None = None
+
+
+def look(files: Iterable[ModelFile], model: str) -> list[Kept]:
+    """Return how some files of a model are on this disk. Nothing is read but the verdicts."""
+    known = verified.recall_all()
+    return [_kept(file, model, known) for file in files]
+
+
+def _kept(file: ModelFile, model: str, known: Mapping[str, Any]) -> Kept:
+    path = cache_layout.locate(file, model)
+    if path is None:
+        begun = _size(cache_layout.part_path(file)) if file.source == "hf" and file.sha256 else 0
+        return Kept(file, State.BEGUN if begun else State.ABSENT, None, begun)
+    verdict = verified.of(known, path)
+    state = State.HERE
+    if file.source == "wheel" or (verdict and verdict.sound):
+        state = State.PROVEN  # a wheel's file has no other way to its place
+    elif verdict:
+        state = State.WRONG
+    if path == cache_layout.linked_path(file, model):
+        return Kept(file, state, path, 0, path.resolve())
+    return Kept(file, state, path, _size(path))
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A file or link that goes. `frees`: bytes of the disk."""
+
+    path: Path
+    frees: int
+
+
+def removals(files: Sequence[ModelFile], model: str) -> list[Removal]:
+    """Return all that has to go so that nothing of some files is left in our care.
+
+    Another program's files are not among it, and bytes that another snapshot shows stay.
+    """
+    gone: list[Removal] = []
+    blobs: dict[Path, ModelFile] = {}
+    for file in files:
+        shown, linked = (
+            cache_layout.expected_path(file, model),
+            cache_layout.linked_path(file, model),
+        )
+        gone += [Removal(path, 0) for path in (linked,) if path.is_symlink() or path.exists()]
+        if file.source == "wheel":
+            gone += [Removal(shown, _size(shown))] if shown.exists() else []
+        elif file.source == "hf" and file.sha256:
+            blobs[cache_layout.blob_path(file)] = file
+            gone += _of_hub(file, shown)
+    going = {each.path for each in gone}
+    for blob, file in blobs.items():
+        # Under any name. What nothing shows was left by a kill, as were links of another name.
+        shows = {path for path in _links(file) if _named(path) == blob.name}
+        lost = {path for path in shows if re.fullmatch(r"\..+\.[0-9a-f]{8}", path.name)}
+        gone += [Removal(path, 0) for path in sorted(lost)]
+        if shows - lost <= going and blob.exists():
+            # One that is itself a link leads to the hub's shared store, which is not ours.
+            gone.append(Removal(blob, 0 if blob.is_symlink() else _size(blob)))
+    return list(dict.fromkeys(gone))
+
+
+def _of_hub(file: ModelFile, shown: Path) -> list[Removal]:
+    part = cache_layout.part_path(file)
+    gone: list[Removal] = []
+    if shown.is_symlink():
+        gone.append(Removal(shown, 0))
+    elif shown.exists():  # a system without symlinks has the bytes themselves there
+        gone.append(Removal(shown, _size(shown)))
+    if part.exists():
+        gone.append(Removal(part, _size(part)))
+    return gone
+
+
+def _snapshots(file: ModelFile) -> Iterable[Path]:
+    return (cache_layout.repo_folder(file.repo) / "snapshots").glob(f"*/{file.path}")
+
+
+def _links(file: ModelFile) -> Iterable[Path]:
+    found = (cache_layout.repo_folder(file.repo) / "snapshots").rglob("*")
+    return (path for path in found if path.is_symlink())
+
+
+def _named(path: Path) -> str:
+    """Return the name of the blob that a snapshot's link leads to; "" where there is none.
+
+    A blob may itself be a link, to bytes that the hub's tools keep under a name of another kind.
+    """
+    try:
+        return path.readlink().name
+    except OSError:
+        return ""
+
+
+def other_revisions(files: Iterable[ModelFile]) -> tuple[ModelFile, ...]:
+    """Return the same files as other revisions of their repositories have them on this disk."""
+    found: list[ModelFile] = []
+    for file in (file for file in files if file.source == "hf"):
+        for path in _snapshots(file):
+            revision = path.parents[file.path.count("/")].name
+            blob = _named(path)
+            if revision != file.revision and re.fullmatch(shards.SHA256, blob):
+                found.append(replace(file, revision=revision, sha256=blob))
+    return tuple(found)
+
+
+def remove(gone: Sequence[Removal]) -> int:
+    """Remove it; return how many bytes that frees."""
+    for each in gone:
+        with explained(each.path.parent):
+            each.path.unlink(missing_ok=True)
+            verified.forget(each.path)  # then, as a link that goes takes no verdict with it
+    return sum(each.frees for each in gone)
+
+
+def forget_marks(files: Sequence[ModelFile]) -> None:
+    """Drop the marks of files that are gone for good."""
+    for file in files:
+        if file.sha256:
+            block_checksums.forget(file.sha256)
+
+
+def all_files(model: Model) -> tuple[ModelFile, ...]:
+    """Return every file that the catalog has of a model, each once."""
+    extra = (model.projector, model.mtp, *model.mtp_others)
+    shards = (file for quant in model.quants for file in quant.files)
+    return tuple(dict.fromkeys((*shards, *(file for file in extra if file is not None))))
+
+
+def _size(path: Path) -> int:
+    """Return what a file takes of the disk; one with holes takes less than its length."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0
+    blocks = getattr(found, "st_blocks", None)
+    return found.st_size if blocks is None else min(found.st_size, blocks * 512)
+
+
+def named(text: str) -> tuple[ModelFile, ...]:
+    """Return the parts of a model named by `hf:`, if all are in the hub's cache.
+
+    Nothing is asked on the network: the cache keeps bytes under their sha256.
+    """
+    first, name = local(text), hub_name(text)
+    if first is None or name is None:
+        return ()
+    top = first.parents[name.path.count("/")]
+    return tuple(
+        ModelFile("weights", "hf", name.repo, top.name, path, (top / path).stat().st_size, blob)
+        for path in shards.series(name.path)
+        if re.fullmatch(shards.SHA256, blob := _named(top / path))
+    )

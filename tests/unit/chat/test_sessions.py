@@ -1,0 +1,239 @@
+import io
+import json
+import os
+
+import pytest
+from PIL import Image
+
+from runner.base import paths
+from runner.base.errors import BadFile, Refused
+from runner.chat.events import Usage
+from runner.chat.images.load import picture_from_bytes
+from runner.chat.sessions.store import Entry, InUse, Session, list_sessions, sessions_dir
+from runner.chat.wire import Message, Picture
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("STEPRUN_HOME", str(tmp_path))
+    return tmp_path
+
+
+def picture(name: str = "a.png", colour: str = "red") -> Picture:
+    out = io.BytesIO()
+    Image.new("RGB", (40, 30), colour).save(out, "PNG")
+    return picture_from_bytes(out.getvalue(), name)
+
+
+def talked() -> Session:
+    session = Session.create("Step")
+    session.add(Entry(Message("user", "What is this?", (picture(),))))
+    usage = Usage(prompt_tokens=10, completion_tokens=3, decode_tps=20.0)
+    answer = Message("assistant", "Red.", reasoning="It looks red.")
+    session.add(Entry(answer, stopped=True, finish="", usage=usage))
+    return session
+
+
+def test_nothing_is_written_before_there_is_something_to_keep():
+    Session.create("Step")
+    assert not sessions_dir().exists()
+
+
+def test_what_is_saved_comes_back():
+    session = talked()
+    again = Session.load(session.id)
+    assert again.entries == session.entries
+    assert again.title == "Step"
+    assert not again.warnings
+    assert paths.data_dir() in again.path.parents
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+def test_files_are_for_the_user_alone():
+    session = talked()
+    session.save_draft("secret")
+    files = [path for path in sessions_dir().rglob("*") if path.is_file()]
+    assert len(files) == 3
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in files)
+    assert sessions_dir().stat().st_mode & 0o777 == 0o700
+
+
+def test_a_picture_sent_twice_is_kept_once():
+    session = talked()
+    session.add(Entry(Message("user", "And now?", (picture("b.png"),))))
+    assert len(list((sessions_dir() / "pictures").iterdir())) == 1
+    assert [entry.message.pictures[0].name for entry in Session.load(session.id).entries[::2]] == [
+        "a.png",
+        "b.png",
+    ]
+
+
+def test_a_changed_or_missing_picture_is_left_out_and_told():
+    session = talked()
+    [stored] = (sessions_dir() / "pictures").iterdir()
+    stored.write_bytes(b"something else")
+    again = Session.load(session.id)
+    assert again.entries[0].message.pictures == ()
+    assert "'a.png' is gone or changed" in again.warnings[0]
+
+
+def test_half_a_last_line_survives_and_swallows_nothing():
+    session = talked()
+    with session.path.open("ab") as file:
+        file.write(b'{"role": "user", "text": "half a li')
+    again = Session.load(session.id)
+    assert len(again.entries) == 2
+    assert "cut short" in again.warnings[0]
+    again.add(Entry(Message("user", "next")))
+    last = Session.load(session.id)
+    assert [entry.message.text for entry in last.entries] == ["What is this?", "Red.", "next"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"not json",
+        b"[]",
+        b'{"role": "system", "text": "obey"}',
+        b'{"role": "user", "text": 7}',
+        b"\xff\xfe",
+        b"[" * 100_000,
+    ],
+)
+def test_a_bad_line_is_skipped_with_a_warning(line):
+    session = talked()
+    with session.path.open("ab") as file:
+        file.write(line + b"\n")
+    again = Session.load(session.id)
+    assert len(again.entries) == 2
+    assert len(again.warnings) == 1
+
+
+def test_odd_values_are_not_believed():
+    session = talked()
+    record = {
+        "role": "assistant",
+        "text": "x",
+        "usage": {"prompt_tokens": 1e300, "decode_tps": "fast"},
+        "pictures": [{"sha256": "../../etc/passwd", "mime": "image/png"}, 7],
+        "stopped": "yes",
+    }
+    with session.path.open("ab") as file:
+        file.write(json.dumps(record).encode() + b"\n")
+    entry = Session.load(session.id).entries[-1]
+    assert entry.usage == Usage()
+    assert entry.message.pictures == ()
+    assert entry.stopped is False
+
+
+def test_a_retry_takes_the_answer_back():
+    session = talked()
+    session.retry()
+    session.retry()  # a question is not taken back
+    session.add(Entry(Message("assistant", "Blue.")))
+    texts = [entry.message.text for entry in Session.load(session.id).entries]
+    assert texts == ["What is this?", "Blue."]
+
+
+def test_half_a_character_does_not_fail_the_write():
+    session = talked()
+    session.add(Entry(Message("assistant", "\ud83d")))
+    assert len(Session.load(session.id).entries) == 3
+
+
+@pytest.mark.parametrize("name", ["../../x", "20260101-000000-zzzz", "nothing", "/etc/passwd"])
+def test_an_unknown_session_is_refused(name):
+    with pytest.raises(Refused, match="There is no chat"):
+        Session.load(name)
+
+
+def test_no_session_at_all_is_refused():
+    with pytest.raises(Refused, match="no chat to go on with"):
+        Session.load()
+    with pytest.raises(Refused, match="no chat to go on with"):
+        Session.load("latest")
+
+
+def test_another_schema_is_not_read():
+    session = talked()
+    session.path.write_text('{"schema": "steprun.session/9"}\n')
+    with pytest.raises(BadFile, match="not a chat of this steprun"):
+        Session.load(session.id)
+
+
+def test_a_file_too_long_is_not_read():
+    session = talked()
+    with session.path.open("r+b") as file:
+        file.truncate((64 << 20) + 1)
+    with pytest.raises(BadFile, match="not a chat"):
+        Session.load(session.id)
+
+
+def test_the_newest_is_the_last_used():
+    first, second = talked(), talked()
+    os.utime(first.path, (2_000_000_000, 2_000_000_000))
+    os.utime(second.path, (1_000_000_000, 1_000_000_000))
+    (sessions_dir() / "stray.jsonl").write_text("{}\n")
+    assert list_sessions() == [first.id, second.id]
+    assert Session.load().id == first.id
+    assert Session.load("latest").entries == first.entries
+
+
+def test_the_newest_may_be_only_a_draft():
+    saved, drafted, ended = talked(), Session.create("Step"), talked()
+    drafted.save_draft("not sent")
+    ended.save_draft("nor this")
+    for path in (saved.path, ended.path):
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+    os.utime(ended.draft_path, (1_500_000_000, 1_500_000_000))
+    assert list_sessions() == [drafted.id, ended.id, saved.id]
+    newest = Session.load("latest")
+    draft = newest.draft()
+    assert draft is not None
+    assert (newest.id, draft.text) == (drafted.id, "not sent")
+
+
+def test_what_cannot_be_gone_on_with_is_not_the_newest():
+    good, bad, other = talked(), talked(), Session.create("Step")
+    bad.path.write_text('{"schema": "steprun.session/9"}\n')
+    bad.save_draft("its draft alone would not open it")
+    other.save_draft("x")
+    other.draft_path.write_text('{"schema": "steprun.draft/9", "text": "x"}')
+    (sessions_dir() / "stray.draft.json").write_text("{}")
+    assert list_sessions() == [good.id]
+    assert Session.load("latest").id == good.id
+
+
+def test_a_draft_comes_back_with_its_pictures():
+    session = talked()
+    session.save_draft("half a thou", [picture("c.png", "blue")])
+    draft = Session.load(session.id).draft()
+    assert draft is not None
+    assert (draft.text, draft.pictures[0].name) == ("half a thou", "c.png")
+    session.drop_draft()
+    assert session.draft() is None
+
+
+def test_a_session_can_be_only_a_draft():
+    session = Session.create("Step")
+    session.save_draft("not sent")
+    again = Session.load(session.id)
+    assert again.entries == []
+    assert again.draft() is not None
+
+
+def test_two_chats_cannot_be_in_one_session():
+    session = talked()
+    session.claim()
+    other = Session.load(session.id)
+    with pytest.raises(InUse, match="open in another window"):
+        other.claim()
+    session.release()
+    other.claim()
+    other.release()
+
+
+def test_a_folder_that_cannot_be_written_is_told(home):
+    (home / "data").write_text("a file in the way")
+    with pytest.raises(Refused, match="cannot be written"):
+        talked()

@@ -1,0 +1,154 @@
+"""The dialects: recorded chunks in, events out; and requests."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.base.errors import Refused, SteprunError, UsageError
+from runner.chat.events import (
+    Failed,
+    Finished,
+    PromptProgress,
+    Reasoning,
+    Text,
+    ToolCall,
+    Usage,
+)
+from runner.chat.wire import (
+    Message,
+    Options,
+    Picture,
+    parse_chunk,
+    request_body,
+    server_error,
+)
+
+# Recorded from xllamacpp 11549 (llama-server), shortened.
+LLAMA = [
+    '{"choices":[],"prompt_progress":{"total":34,"cache":2,"processed":20,"time_ms":3}}',
+    '{"choices":[{"index":0,"delta":{"role":"assistant","content":null}}]}',
+    '{"choices":[{"index":0,"delta":{"reasoning_content":"Hm"}}]}',
+    '{"choices":[{"index":0,"delta":{"content":"Red"}}]}',
+    '{"choices":[{"finish_reason":"stop","index":0,"delta":{}}]}',
+    '{"choices":[],"usage":{"completion_tokens":2,"prompt_tokens":34,'
+    '"prompt_tokens_details":{"cached_tokens":2}},"timings":{"cache_n":2,"prompt_n":32,'
+    '"prompt_per_second":190.5,"predicted_n":2,"predicted_per_second":61.5,'
+    '"draft_n":6,"draft_n_accepted":4}}',
+    "[DONE]",
+]
+
+
+def events(*chunks: str) -> list[object]:
+    return [event for chunk in chunks for event in parse_chunk(chunk)]
+
+
+def test_llama_server_stream() -> None:
+    assert events(*LLAMA) == [
+        PromptProgress(done=20, total=34, cached=2),
+        Reasoning("Hm"),
+        Text("Red"),
+        Finished("stop"),
+        Usage(34, 2, 2, 190.5, 61.5, 6, 4),
+    ]
+
+
+def test_vllm_calls_thinking_reasoning() -> None:
+    assert events('{"choices":[{"delta":{"reasoning":"Hm"}}]}') == [Reasoning("Hm")]
+
+
+def test_tool_calls_come_in_pieces() -> None:
+    first = {"index": 1, "id": "a", "function": {"name": "get_weather", "arguments": "{"}}
+    chunk = json.dumps({"choices": [{"delta": {"tool_calls": [first]}}]})
+    assert events(chunk) == [ToolCall(1, "a", "get_weather", "{")]
+
+
+def test_an_error_in_mid_stream() -> None:
+    (failed,) = events('{"error":{"code":500,"message":"failed to decode","type":"server_error"}}')
+    assert isinstance(failed, Failed)
+    assert failed.error.why == "failed to decode"
+
+
+@pytest.mark.parametrize("data", ["<html>", "[1]", '"x"', "{", "[" * 100_000])
+def test_what_is_no_chunk_is_named(data: str) -> None:
+    with pytest.raises(SteprunError, match="cannot be understood"):
+        list(parse_chunk(data))
+
+
+def test_a_null_error_is_none() -> None:
+    assert events('{"error":null,"choices":[{"delta":{"content":"a"}}]}') == [Text("a")]
+
+
+def test_an_error_that_is_only_text_keeps_its_text() -> None:
+    (failed,) = events('{"error":"out of \\u001b[31mpaper"}')
+    assert isinstance(failed, Failed)
+    assert failed.error.why == "out of [31mpaper", "and loses what a terminal would obey"
+
+
+def test_numbers_beyond_reason_are_none() -> None:
+    huge = "9" * 400
+    (usage,) = events(
+        '{"usage":{"prompt_tokens":' + huge + '},"timings":{"prompt_per_second":' + huge + "}}"
+    )
+    assert usage == Usage()
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = ("choices", "usage", "timings", "prompt_progress", "error")
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), json_values))
+def test_no_chunk_crashes_the_parser(chunk: dict[str, object]) -> None:
+    list(parse_chunk(json.dumps(chunk)))
+
+
+@given(json_values)
+def test_no_delta_crashes_the_parser(delta: object) -> None:
+    list(parse_chunk(json.dumps({"choices": [{"delta": delta, "finish_reason": "stop"}]})))
+    list(parse_chunk(json.dumps({"choices": [{"delta": {"tool_calls": [delta]}}]})))
+
+
+def test_a_request_with_pictures() -> None:
+    picture = Picture("a.png", "image/png", b"PNG", 10, 10, 171)
+    body = request_body([Message("user", "What?", (picture,))], Options(effort="low", max_tokens=5))
+    (message,) = body["messages"]
+    assert message["content"][0]["image_url"]["url"] == "data:image/png;base64,UE5H"
+    assert message["content"][1] == {"type": "text", "text": "What?"}
+    assert body["reasoning_effort"] == "low"
+    assert body["chat_template_kwargs"] == {"reasoning_effort": "low"}
+    assert body["max_tokens"] == 5
+    assert "temperature" not in body
+
+
+def test_thinking_is_not_sent_back() -> None:
+    body = request_body([Message("assistant", "Red.", reasoning="Hm")], Options())
+    assert body["messages"] == [{"role": "assistant", "content": "Red."}]
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "kind", "error"),
+    [
+        (
+            400,
+            "the request exceeds the available context size",
+            "exceed_context_size_error",
+            Refused,
+        ),
+        (401, "Invalid API Key", "authentication_error", Refused),
+        (500, "image input is not supported - hint: provide the mmproj", "server_error", Refused),
+        (400, "'messages' is required", "invalid_request_error", UsageError),
+        (500, "boom", "server_error", SteprunError),
+    ],
+)
+def test_refused_requests_in_words(
+    status: int, message: str, kind: str, error: type[SteprunError]
+) -> None:
+    said = server_error(status, {"error": {"message": message, "type": kind}})
+    assert type(said) is error
+    assert said.why == message
+    assert said.next

@@ -1,0 +1,194 @@
+"""The command line: exit codes, stdout and stderr, one error boundary; start-up stays light."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runner.base.errors import SteprunError
+from runner.cli.main import COMMANDS, print_error
+
+ROOT = Path(__file__).parents[3]
+
+
+def steprun(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "runner", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_help_of_every_command(name: str) -> None:
+    ran = steprun(*name.split(), "--help")
+    assert ran.returncode == 0
+    assert "Usage:" in ran.stdout
+    assert ran.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["chta"], "Did you mean chat?"),
+        (["serve", "--port", "0"], "--port"),
+        (["chat", "--effort", "huge"], "--effort"),
+        (["plan", "--ctx", "x"], "--ctx"),
+        (["plan", "--model", "step-3.7-flsh"], "step-3.7-flash"),
+        (["plan", "--quant", "Q9"], "Q9"),
+        (["chat", "--demo", "-p", ""], "nothing to ask"),
+        (["chat", "--demo", "--engine", "x", "-p", "y"], "no engine"),
+        (["chat", "--url", "http://[bad", "-p", "y"], "no address"),
+        (["chat", "--url", "http://127.0.0.1:99999", "-p", "y"], "no address"),
+        (["chat", "--url", "file:///etc/passwd", "-p", "y"], "no address"),
+    ],
+)
+def test_wrong_usage_is_2_and_says_what_is_right(arguments: list[str], word: str) -> None:
+    ran = steprun(*arguments)
+    assert ran.returncode == 2, ran.stderr
+    assert word in ran.stderr
+    assert ran.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "verdict"), [("m4-max-128", 0, "fits"), ("cpu-24", 3, "refused")]
+)
+def test_plan_for_another_machine(name: str, code: int, verdict: str) -> None:
+    ran = steprun("plan", "--json", "--machine", name)
+    assert ran.returncode == code, ran.stderr
+    document = json.loads(ran.stdout)
+    assert document["verdict"] == verdict
+    assert bool(document["argv"]) == (code == 0)
+    assert document["fixes"]
+    assert all(fix["what"] and fix["command"] for fix in document["fixes"])
+    assert document["total_bytes"] == sum(item["bytes"] for item in document["ledger"])
+    assert (document["total_bytes"] <= document["limit_bytes"]) == (code == 0)
+
+
+def test_a_capture_made_here_plans_as_here(tmp_path: Path) -> None:
+    made = tmp_path / "capture.json"
+    assert steprun("machine", "--capture", str(made)).returncode == 0
+    here = json.loads(steprun("plan", "--json").stdout)
+    there = json.loads(steprun("plan", "--json", "--machine", str(made)).stdout)
+    assert here["machine"] == there["machine"]
+    assert here["verdict"] == there["verdict"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": "steprun.capture/9"}'])
+def test_a_bad_capture_is_4(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "capture.json"
+    path.write_text(text)
+    ran = steprun("plan", "--machine", str(path))
+    assert ran.returncode == 4, ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_machine_models_and_doctor_speak_json() -> None:
+    for name in ("machine", "models", "doctor"):
+        document = json.loads(steprun(name, "--json").stdout)
+        assert document["schema"] == f"steprun.{name}/1"
+    models = json.loads(steprun("models", "--json").stdout)["models"]
+    step = next(model for model in models if model["name"] == "step-3.7-flash")
+    quant = next(quant for quant in step["quants"] if quant["name"] == "IQ4_XS")
+    assert quant["total_bytes"] == sum(f["bytes"] for f in quant["files"] if f["role"] == "weights")
+    assert quant["total_bytes"] == 104_993_562_624
+    assert quant["on_disk"] is False
+    assert {f["role"] for f in quant["files"]} == {"weights", "projector", "mtp"}
+    assert all(len(f["sha256"]) == 64 for f in quant["files"])
+
+
+def test_serve_dry_run_prints_a_launch_line_and_starts_nothing(home: Path) -> None:
+    ran = steprun("serve", "--demo", "--dry-run", "--port", "8123")
+    assert ran.returncode == 0, ran.stderr
+    words = ran.stdout.split()
+    assert words[0] == "llama-server"
+    assert words[words.index("--port") + 1] == "8123"
+    assert not home.exists()
+
+
+def test_output_may_be_cut_short() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with subprocess.Popen(
+        [sys.executable, "-m", "runner", "models"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        os.close(writing)
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+
+
+def test_a_stray_package_in_the_current_folder_is_not_run(tmp_path: Path) -> None:
+    """`steprun doctor` loads the engine's native code in a child: ours, not this one."""
+    (tmp_path / "xllamacpp.py").write_text("raise SystemExit('stray code was run')")
+    ran = subprocess.run(
+        [sys.executable, "-P", "-m", "runner", "doctor"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "stray code was run" not in ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("name", ["NO_COLOR"])
+def test_no_color_means_none_even_when_forced(name: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "runner", "plan"],
+        env={**os.environ, name: "1", "FORCE_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "\x1b[" not in ran.stdout + ran.stderr
+
+
+def test_what_a_server_said_is_not_obeyed_by_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_error(SteprunError("a\x1b]0;title\x07b", why="c\x9bd"))
+    assert capsys.readouterr().err.splitlines()[:2] == ["error: a]0;titleb", "  why:  cd"]
+
+
+HEAVY = ("textual", "httpx2", "xllamacpp", "huggingface_hub", "numpy", "PIL", "psutil", "rich")
+
+
+def loaded(*arguments: str) -> set[str]:
+    """Return which heavy modules a command imports, told by the interpreter itself."""
+    ran = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "runner", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    names = {line.rpartition("|")[2].strip().split(".")[0] for line in ran.stderr.splitlines()}
+    return names & set(HEAVY)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["plan"], ["machine"], ["chat", "--help"]])
+def test_light_commands_stay_light(arguments: list[str]) -> None:
+    assert loaded(*arguments) == set()
+
+
+def test_the_reference_page_is_current() -> None:
+    ran = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "make_docs"), "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr

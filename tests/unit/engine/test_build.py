@@ -1,0 +1,114 @@
+"""The parts of a build that need no compiler: its name, its key, its counts, its room."""
+
+import shutil
+from collections import namedtuple
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from runner.base.errors import Refused
+from runner.engine.builder import Tree, build, guarded, needs, recipe
+from runner.engine.builder.recipe_rows import Tools
+from runner.engine.installed import store
+from runner.engine.installed.stamp import Origin
+from runner.machine.captures import presets
+from runner.machine.captures.capture import Replay
+from runner.machine.facts import Backend
+from runner.machine.probe import detect
+
+CPU = recipe.load(Backend.CPU)
+HERE = replace(detect(Replay(presets.load("cpu-24"))))
+TOOLS = Tools({"cmake": "/usr/bin/cmake", "ninja": "/usr/bin/ninja"}, {"C++ compiler": "c++ 12"})
+ORIGIN = Origin("stepfun", "https://x/llama.cpp.git", "step3.7", "0c1e57098bba43ac29e6")
+TREE = Tree(Path("/src"), ORIGIN)
+
+
+@pytest.mark.parametrize(
+    ("origin", "name"),
+    [
+        (ORIGIN, "cpu-stepfun-step3.7-0c1e570"),
+        (Origin("llama-cpp-python", "llama-cpp-python", "0.3.36"), "cpu-llama-cpp-python-0.3.36"),
+        (Origin("folder", "/home/me/llama.cpp"), "cpu-folder"),
+        (Origin("folder", "", "My Branch/../x"), "cpu-folder-my-branch-..-x"),
+        (Origin("folder", "", "x" * 200), "cpu-folder-" + "x" * 69),
+    ],
+)
+def test_the_name_says_backend_source_and_commit(origin: Origin, name: str) -> None:
+    made = build.name_of(CPU, Tree(Path("/src"), origin))
+    assert made == name
+    assert store.NAME.fullmatch(made)
+
+
+def test_another_build_has_another_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = build.key(CPU, HERE, TREE, TOOLS)
+    assert here == build.key(CPU, HERE, TREE, TOOLS)
+    others = [
+        build.key(recipe.load(Backend.VULKAN), HERE, TREE, TOOLS),
+        build.key(CPU, HERE, replace(TREE, path=Path("/other")), TOOLS),
+        build.key(CPU, HERE, replace(TREE, origin=replace(ORIGIN, commit="abc")), TOOLS),
+        build.key(CPU, HERE, TREE, replace(TOOLS, versions={"C++ compiler": "c++ 13"})),
+        build.key(CPU, HERE, TREE, Tools({**TOOLS.values, "ninja": "/usr/bin/make"})),
+    ]
+    monkeypatch.setenv("CXXFLAGS", "-O1")
+    others.append(build.key(CPU, HERE, TREE, TOOLS))
+    assert len({here, *others}) == 7
+
+
+def test_less_free_memory_does_not_begin_anew() -> None:
+    loaded = replace(HERE, available_bytes=1 << 30)
+    assert build.key(CPU, loaded, TREE, TOOLS) == build.key(CPU, HERE, TREE, TOOLS)
+
+
+def test_counts_are_read_from_a_growing_log(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    counts = guarded.Counts(log)
+    assert counts.latest() is None  # not there yet
+    log.write_bytes(b"ninja: Entering directory\n[1/345] Building CXX object a\n[2/3")
+    assert counts.latest() == (1, 345)
+    assert counts.latest() is None
+    with log.open("ab") as more:
+        more.write(b"45] Building\n[1/4] shaders of its own\n[2/4] shaders of its own\n")
+    assert counts.latest() == (2, 345)
+    log.write_bytes(b"[3/345] a new page\n")  # the guard began a new one
+    assert counts.latest() == (3, 345)
+
+
+def test_make_counts_in_percent(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(b"[  3%] Building\n[ 37%] Linking\n[ 25%] Building\n")
+    counts = guarded.Counts(log)
+    assert counts.latest() == (37, 100)  # they run beside each other
+    with log.open("ab") as more:
+        more.write(b"[ 31%] Building\n")
+    assert counts.latest() is None
+
+
+def test_the_end_of_a_log_may_lie_on_the_page_before(tmp_path: Path) -> None:
+    (tmp_path / "log.1").write_bytes(b"the error\n")
+    (tmp_path / "log").write_bytes(b"last words\n")
+    assert guarded.log_tail(tmp_path / "log") == "the error\nlast words\n"
+
+
+def test_a_full_disk_is_refused_before_anything_is_compiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    usage = namedtuple("usage", "total used free")  # noqa: PYI024 - as shutil's own
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, 5 << 20))
+    monkeypatch.setattr(needs, "find", lambda *_: TOOLS)
+    with pytest.raises(Refused, match="too full"):
+        build.build(CPU, HERE, TREE, lambda *_: None)
+
+
+def test_only_finished_builds_of_the_same_backend_are_cleaned_away() -> None:
+    from filelock import FileLock
+
+    work = store.work_dir()
+    for name in ("build-cpu-old", "build-cpu-busy", "build-cuda-old"):
+        (work / name).mkdir()
+    with FileLock(work / "build-cpu-busy.lock"):
+        build.clean(work / "build-cpu")
+    assert sorted(path.name for path in work.iterdir() if path.is_dir()) == [
+        "build-cpu-busy",
+        "build-cuda-old",
+    ]

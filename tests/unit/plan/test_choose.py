@@ -1,0 +1,288 @@
+"""The choice: what each machine gets, in which order things give way, how it refuses."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from runner.base.errors import BadFile, UsageError
+from runner.catalog import models_toml
+from runner.engine.builder import recipe
+from runner.engine.process.flags import FLAGS
+from runner.machine.captures import capture, presets
+from runner.machine.facts import Backend, Machine, Platform, as_it_is_now, on_processor
+from runner.machine.probe import detect
+from runner.plan.choose import Plan, choose
+from runner.plan.launch import EngineFiles, LaunchSpec, RunDefaults, Settings, launch
+from runner.plan.memory.kv_cache import CHECKPOINTS, GIB
+from runner.plan.memory.ledger import Entry
+from runner.plan.model_spec import Subject, from_model
+from runner.plan.request import Ask, Profile
+from runner.run.document import to_json
+
+_subject = from_model(models_toml.load().models[0])
+assert _subject is not None
+STEP: Subject = _subject
+DEFAULTS = RunDefaults()
+
+
+def machine(limit_gib: float, backend: Backend = Backend.CUDA) -> Machine:
+    limit = int(limit_gib * GIB)
+    return Machine(
+        platform=Platform.CUDA,
+        name="test machine",
+        os="linux",
+        arch="x86_64",
+        memory_bytes=limit,
+        unified=True,
+        backend=backend,
+        limit_bytes=limit,
+        limit_source="a test",
+        reserve_bytes=2 * GIB,
+        reserve_why="a test",
+    )
+
+
+def plan(limit_gib: float, **ask: object) -> Plan:
+    return choose(machine(limit_gib), STEP, Ask(**ask), DEFAULTS)  # type: ignore[arg-type]
+
+
+# More machines are in test_machines_table.
+@pytest.mark.parametrize(
+    ("name", "fits", "quant", "context", "kv_type"),
+    [
+        ("cpu-24", False, "IQ3_XXS", 32_768, "q8_0"),
+        ("dgx-spark-desktop", True, "UD-IQ4_XS", 131_072, "q8_0"),
+        ("m4-max-128", True, "IQ4_XS", 65_536, "q8_0"),
+        ("4x5090", True, "Q4_K_S", 131_072, "q8_0"),
+        ("strix-halo-linux-112", True, "Q4_K_S", 65_536, "q8_0"),
+        ("strix-halo-windows", True, "IQ4_XS", 131_072, "q8_0"),
+    ],
+)
+def test_what_each_machine_gets(
+    name: str, fits: bool, quant: str, context: int, kv_type: str
+) -> None:
+    found = detect(capture.Replay(presets.load(name)))
+    chosen = choose(found, STEP, Ask(), recipe.load(found.backend).run)
+    got = (chosen.fits, chosen.variant.name, chosen.config.context, chosen.config.kv_type)
+    assert got == (fits, quant, context, kv_type)
+    assert chosen.config.projector
+    if fits:
+        assert chosen.total_bytes <= found.limit_bytes
+
+
+def test_more_memory_never_gives_less() -> None:
+    before = (-1.0, -1)
+    for gib in range(76, 140, 2):
+        chosen = plan(gib)
+        if chosen.fits:
+            now = (chosen.variant.quality, chosen.config.context)
+            assert now >= before, f"at {gib} GiB"
+            before = now
+    assert before[1] == 262_144
+
+
+def test_a_refusal_says_how_much_is_missing_and_what_would_help() -> None:
+    refused = plan(24)
+    assert not refused.fits
+    assert "too little" in refused.reasons[0]
+    commands = [fix.command for fix in refused.fixes]
+    assert commands[-1] == "steprun chat --demo"
+    assert all(fix.what and fix.command for fix in refused.fixes)
+
+
+def test_what_was_asked_for_is_kept_or_refused_never_changed() -> None:
+    assert plan(120, quant="iq4_xs").variant.name == "IQ4_XS"
+    assert plan(120, context=8192).config.context == 8192
+    asked = plan(106, quant="Q4_K_S")
+    assert not asked.fits
+    assert asked.variant.name == "Q4_K_S"
+    assert any("--quant" in fix.command for fix in asked.fixes)
+
+
+def test_without_pictures_is_offered_where_it_would_be_enough() -> None:
+    small = replace(STEP, projector_bytes=8 << 30)
+    asked = choose(machine(80), small, Ask(), DEFAULTS)
+    assert not asked.fits
+    assert any("--profile fast" in fix.command for fix in asked.fixes)
+
+
+@pytest.mark.parametrize("gib", [24, 75, 76, 78, 82, 90, 106])
+@pytest.mark.parametrize(
+    "ask",
+    [Ask(), Ask(quant="Q4_K_S"), Ask(context=262_144, kv_type="f16"), Ask(parallel=8)],
+    ids=str,
+)
+def test_every_fix_that_is_a_plan_works(gib: int, ask: Ask) -> None:
+    """What a refusal tells the user to type must not be refused in turn."""
+    for fix in choose(machine(gib), STEP, ask, DEFAULTS).fixes:
+        if fix.ask is not None:
+            assert choose(machine(gib), STEP, fix.ask, DEFAULTS).fits, fix.command
+
+
+def test_a_fix_names_the_model_that_was_asked_for() -> None:
+    own = replace(STEP, words=("--model", "my model.gguf"))
+    refused = choose(machine(106), own, Ask(quant="Q4_K_S", parallel=2), DEFAULTS)
+    assert "--model 'my model.gguf'" in refused.fixes[0].command
+
+
+def test_profiles() -> None:
+    see, fast = plan(130), plan(130, profile=Profile.FAST)
+    assert (see.config.projector, see.config.mtp) == (True, False)
+    assert (fast.config.projector, fast.config.mtp) == (False, True)
+    assert fast.settings.mtp_tokens == 2
+    assert see.settings.mtp_tokens == 0
+
+
+def test_paging_counts_what_cannot_be_paged() -> None:
+    paged = plan(24, allow_paging=True)
+    assert paged.fits
+    assert paged.paged
+    assert any("Nothing fits" in reason for reason in paged.reasons)
+    assert paged.variant == min(
+        (v for v in STEP.variants if v.auto), key=lambda v: v.weights_bytes
+    ), "the less there is to read again and again, the better"
+    assert plan(130, allow_paging=True) == plan(130), "nothing changes where all fits"
+    assert not plan(5, allow_paging=True).fits
+    # Nothing but a mapping read by the processor can page, whatever the backend's recipe says.
+    for backend in Backend:
+        settings = choose(
+            machine(24, backend), STEP, Ask(allow_paging=True), recipe.load(backend).run
+        ).settings
+        assert (settings.load_mode, settings.gpu_layers, settings.repack) == ("mmap", 0, False)
+
+
+@pytest.mark.parametrize(
+    ("ask", "word"), [({"quant": "Q9"}, "no quant 'Q9'"), ({"context": 1 << 20}, "262,144")]
+)
+def test_what_does_not_exist_is_wrong_usage(ask: dict[str, object], word: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        plan(130, **ask)
+    assert word in str(caught.value)
+
+
+def test_the_document_is_the_contracts() -> None:
+    document = to_json(plan(110), LaunchSpec(("llama-server",)))
+    assert document["schema"] == "steprun.plan/1"
+    assert document["verdict"] == "fits"
+    assert document["total_bytes"] == sum(row["bytes"] for row in document["ledger"])
+    assert {row["item"] for row in document["ledger"]} <= {str(entry) for entry in Entry}
+    assert {"limit_bytes", "limit_source", "argv", "reasons", "fixes", "kv_type"} <= set(document)
+
+
+def test_no_flag_is_passed_that_the_engine_does_not_list() -> None:
+    files = EngineFiles(Path("a.gguf"), Path("p.gguf"), Path("m.gguf"))
+    settings = Settings(4096, mtp_tokens=3, threads=2, load_mode="dio", repack=False)
+    everything = launch(files, settings, frozenset(FLAGS)).argv
+    flags = [word for word in everything if word.startswith("--")]
+    assert set(flags) <= set(FLAGS)
+    assert len(flags) == len(set(flags))
+    fewer = frozenset(FLAGS) - {"--cors-origins", "--load-mode"}
+    argv = launch(files, settings, fewer).argv
+    assert "--cors-origins" not in argv
+    assert "localhost" not in argv
+    assert "--direct-io" not in argv, "not listed either"
+    older = launch(files, settings, fewer | {"--direct-io"}).argv
+    assert "--direct-io" in older
+
+
+def test_slots_share_what_the_engine_is_given() -> None:
+    argv = launch(EngineFiles(Path("a")), Settings(4096, parallel=4), frozenset(FLAGS)).argv
+    assert argv[argv.index("--ctx-size") + 1] == "16384"
+
+
+@pytest.mark.parametrize("backend", list(Backend))
+def test_every_backend_has_a_recipe(backend: Backend) -> None:
+    assert recipe.load(backend).backend is backend
+
+
+def test_advice_comes_before_buying() -> None:
+    found = detect(capture.Replay(presets.load("m4-max-128")))
+    asked = choose(found, STEP, Ask(quant="Q4_K_S"), DEFAULTS)
+    commands = [fix.command for fix in asked.fixes]
+    assert any("iogpu.wired_limit_mb" in command for command in commands)
+
+
+@pytest.mark.parametrize(
+    "name", ["strix-halo-windows", "strix-halo-linux-112", "dgx-spark-desktop", "4x5090"]
+)
+def test_an_engine_without_the_accelerator_is_planned_in_main_memory(name: str) -> None:
+    """A carve-out or a card's memory must not be counted where the processor computes."""
+    found = detect(capture.Replay(presets.load(name)))
+    plain = on_processor(found)
+    assert plain.backend is Backend.CPU
+    assert plain.limit_bytes <= (found.available_bytes or 0)
+    chosen = choose(plain, STEP, Ask(), recipe.load(plain.backend).run)
+    assert chosen.total_bytes <= (found.available_bytes or 0) or not chosen.fits
+    assert chosen.settings.load_mode == "mmap"
+    assert chosen.settings.gpu_layers == 0
+
+
+def test_a_machine_that_is_full_just_now_is_told_so() -> None:
+    """The plan is for an idle machine; what other programs hold now is said, not hidden."""
+    busy = replace(machine(120), available_bytes=20 * GIB)
+    found = choose(busy, STEP, Ask(), DEFAULTS)
+    assert found.fits
+    assert any("Not at this moment" in warning for warning in found.warnings)
+    assert not choose(machine(120), STEP, Ask(), DEFAULTS).warnings
+    assert not choose(as_it_is_now(busy), STEP, Ask(), DEFAULTS).fits, "but it is not started"
+
+
+def test_paging_is_the_processors_work() -> None:
+    """Only main memory counts then: a carve-out is out of the processor's reach."""
+    carved = replace(machine(112), available_bytes=24 * GIB)
+    paged = choose(carved, STEP, Ask(quant="Q8_0", allow_paging=True), DEFAULTS)
+    document = to_json(paged, LaunchSpec(()))
+    assert document["paged"]
+    assert document["backend"] == "cpu"
+    assert paged.limit_bytes <= 24 * GIB
+    assert "asked for" in paged.reasons[0]
+
+
+def test_a_change_to_the_host_that_would_not_be_enough_is_no_fix() -> None:
+    found = detect(capture.Replay(presets.load("m4-max-128")))
+    refused = choose(found, STEP, Ask(quant="Q8_0"), DEFAULTS)
+    assert not any("iogpu" in fix.command for fix in refused.fixes)
+    enough = choose(found, STEP, Ask(quant="Q4_K_S", context=32_768), DEFAULTS)
+    (fix,) = [fix for fix in enough.fixes if "iogpu" in fix.command]
+    assert "Q4_K_S at 32,768 tokens would fit then" in fix.what
+    assert fix.undo
+
+
+def test_the_next_rung_misses_by_what_it_says() -> None:
+    """`asked / planned / why` is checked by asking for what it says would not fit."""
+    found = detect(capture.Replay(presets.load("m4-max-128")))
+    defaults = recipe.load(found.backend).run
+    why = {c.what: c.why for c in choose(found, STEP, Ask(), defaults).choices}
+    longer = choose(found, STEP, Ask(quant="IQ4_XS", context=131_072), defaults)
+    missing = -longer.placement.spare_bytes
+    assert not longer.fits
+    assert why["context"] == f"131,072 would need {missing / GIB:.1f} GiB more"
+
+
+def test_what_is_left_over_is_spent_on_conversations() -> None:
+    roomy = plan(200, quant="Q4_K_S")
+    assert roomy.config.checkpoints > 4
+    assert roomy.config.cache_ram_mib > 0
+    assert roomy.placement.spare_bytes > 0
+    tight = plan(106, quant="IQ4_XS", context=32_768)
+    assert (tight.config.checkpoints, tight.config.cache_ram_mib) == (CHECKPOINTS, 0)
+    between = plan(115, quant="IQ4_XS", context=32_768)
+    assert between.config.cache_ram_mib == 2048
+    assert between.placement.spare_bytes > 2 * GIB, "more would fit, but half of the room stays"
+
+
+def test_a_carve_out_is_free_though_the_system_does_not_count_it() -> None:
+    for name in ("strix-halo-windows", "strix-halo-windows-96", "strix-halo-linux-carve-out"):
+        found = detect(capture.Replay(presets.load(name)))
+        chosen = choose(found, STEP, Ask(), recipe.load(found.backend).run)
+        assert not any("Not at this moment" in warning for warning in chosen.warnings), name
+        assert as_it_is_now(found).limit_bytes == found.limit_bytes
+
+
+def test_a_misspelt_recipe_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "builds" / "cuda.toml").read_text()
+    (tmp_path / "cuda.toml").write_text(text.replace('"quantised"', '"quantized"'))
+    monkeypatch.setattr(recipe, "shipped", lambda _: tmp_path)
+    with pytest.raises(BadFile, match="cannot be read"):
+        recipe.load(Backend.CUDA)

@@ -1,0 +1,735 @@
+"""The chat under Textual's pilot, against the fake server and the fake host."""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from textual import events
+from textual.pilot import Pilot
+from textual.selection import SELECT_ALL
+from textual.widgets import Markdown
+
+from runner.base.errors import Exit, Refused, SteprunError
+from runner.chat.events import Finished, Text
+from runner.chat.host import ChatSetup
+from runner.chat.sessions.store import Entry, Session
+from runner.chat.turn import TIMES, Phase, Turn
+from runner.chat.wire import Message, Options
+from runner.tui.app import ChatApp
+from runner.tui.help import HelpScreen
+from runner.tui.transcript import More
+from runner.tui.turnview import Prose, Thought, TurnView
+from tests.fakes.sse_server import (
+    Die,
+    End,
+    FakeHosts,
+    FakeServer,
+    Gate,
+    Read,
+    Refuse,
+    Say,
+    Step,
+    Think,
+)
+
+PATIENCE_S = 20.0
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("STEPRUN_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+@dataclass
+class Chat:
+    """A running chat and what it talks to."""
+
+    app: ChatApp
+    pilot: Pilot[None]
+    server: FakeServer
+    hosts: FakeHosts
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < deadline, f"never came to be:\n{self.screen()}"
+            await self.pilot.pause(0.01)
+
+    async def sees(self, *texts: str) -> None:
+        await self.until(lambda: all(text in self.screen() for text in texts))
+
+    async def gone(self, text: str) -> None:
+        await self.until(lambda: text not in self.screen())
+
+    def screen(self) -> str:
+        lines = self.app.screen._compositor.render_strips()
+        return "\n".join("".join(segment.text for segment in strip) for strip in lines)
+
+    async def type(self, text: str, *keys: str) -> None:
+        self.app.composer.insert(text)
+        await self.pilot.press(*keys or ("enter",))
+
+    async def paste(self, text: str) -> None:
+        self.app.composer.prompt.post_message(events.Paste(text))
+        await self.pilot.pause()
+
+    async def ready(self) -> None:
+        await self.until(lambda: self.app.keeper.alive() and not self.app.busy)
+
+    @property
+    def turn(self):
+        return self.app.conversation.turns[-1]
+
+
+@contextlib.asynccontextmanager
+async def chat(
+    *scripts: Sequence[Step],
+    size: tuple[int, int] = (100, 30),
+    gate: asyncio.Event | None = None,
+    **more: Any,
+) -> AsyncIterator[Chat]:
+    with FakeServer(*scripts) as server:
+        hosts = FakeHosts(server.url, gate=gate)
+        fails = more.pop("fails", None)
+        hosts.dies_loading = fails
+        defaults = {"options": Options(), "context": 4096, "sees": True}
+        app = ChatApp(ChatSetup("Fake 1B", hosts, **{**defaults, **more}))
+        async with app.run_test(size=size) as pilot:
+            talk = Chat(app, pilot, server, hosts)
+            if gate is None and fails is None:
+                await talk.ready()
+            yield talk
+        assert all(host.left for host in hosts.opened)
+
+
+def picture(folder: Path, name: str = "cat.png") -> Path:
+    path = folder / name
+    Image.new("RGB", (1024, 768), "red").save(path)
+    return path
+
+
+def loaded(size: int) -> str:
+    """Make a session of `size` turns; return its id."""
+    session = Session.create("Fake 1B")
+    for number in range(size):
+        session.entries.append(Entry(Message("user", f"question {number}")))
+        session.entries.append(
+            Entry(Message("assistant", f"answer **{number}**", reasoning=f"thought {number}"))
+        )
+    entries, session.entries = session.entries, []
+    lines = [{"role": e.message.role, "text": e.message.text} for e in entries]
+    for line, entry in zip(lines, entries, strict=True):
+        if entry.message.reasoning:
+            line["reasoning"] = entry.message.reasoning
+    session.add(Entry(Message("user", "question -1")))
+    with session.path.open("a") as file:
+        file.writelines(f"{json.dumps(line)}\n" for line in lines)
+    return session.id
+
+
+# --- answers ----------------------------------------------------------------------------------
+
+
+async def test_an_answer_streams_and_is_frozen():
+    gate = Gate()
+    async with chat([Read(10, 20), Say("Hello **wor"), gate, Say("ld**, all."), End()]) as c:
+        await c.type("hi there")
+        await c.sees("hi there", "Hello", "answering")
+        assert c.app.query(Markdown)
+        gate.open()
+        await c.sees("Hello world, all.", "31.2 t/s", "25 / 4,096 (1 %)", "ready")
+        await c.until(lambda: not c.app.query(Markdown))
+        assert c.server.requests[0]["messages"] == [{"role": "user", "content": "hi there"}]
+        saved = Session.load(c.app.conversation.session.id)
+        assert [e.message.text for e in saved.entries] == ["hi there", "Hello **world**, all."]
+
+
+async def test_the_prompt_is_read_before_the_answer():
+    gate = Gate()
+    async with chat([Read(43, 100), gate, Say("x"), End()]) as c:
+        await c.type("hi")
+        await c.sees("reading prompt 43 %")
+        gate.open()
+        await c.ready()
+
+
+async def test_the_second_question_carries_the_first():
+    async with chat([Think("hm"), Say("one"), End()], [Say("two"), End()]) as c:
+        await c.type("a")
+        await c.sees("one")
+        await c.ready()
+        await c.type("b")
+        await c.sees("two")
+        assert [m["content"] for m in c.server.requests[1]["messages"]] == ["a", "one", "b"]
+
+
+async def test_esc_stops_and_keeps_the_part_that_came():
+    gate = Gate()
+    async with chat([Say("A part"), gate]) as c:
+        await c.type("hi")
+        await c.sees("A part")
+        await c.pilot.press("escape")
+        await c.sees("stopped", "A part")
+        await c.until(c.server.hung_up.is_set)
+        assert c.turn.phase is Phase.STOPPED
+        entry = Session.load(c.app.conversation.session.id).entries[-1]
+        assert (entry.message.text, entry.stopped) == ("A part", True)
+        gate.open()
+
+
+async def test_thinking_is_apart_and_folds_when_the_answer_starts():
+    thinks, answers = Gate(), Gate()
+    script: list[Step] = [Think("deep thou"), Think("ghts"), thinks, Say("So."), answers, End()]
+    async with chat(script, [Think("more"), Say("Yes."), End()]) as c:
+        await c.type("hi")
+        await c.sees("▾ thinking · 2 tokens", "deep thoughts")
+        thinks.open()
+        await c.sees("▸ thought · 2 tokens", "So.")
+        assert "deep thoughts" not in c.screen()
+        await c.pilot.press("ctrl+t")
+        await c.sees("▾ thought", "deep thoughts")
+        answers.open()
+        await c.ready()
+        await c.type("again")
+        await c.sees("Yes.", "more")  # the choice is kept
+        await c.type("/think")
+        await c.gone("deep thoughts")
+
+
+async def test_thinking_that_uses_up_the_budget_says_so():
+    async with chat([Think("on and on"), End("length")]) as c:
+        await c.type("hi")
+        await c.sees("used up the whole budget", "/effort low", "--max-tokens")
+
+
+async def test_nothing_in_an_answer_is_obeyed():
+    text = "[red]markup[/red] [@click=app.quit]x[/] \x1b[31mansi\x1b[0m\x07 end"
+    async with chat([Think(text), Say(text), End()], show_thinking=True) as c:
+        await c.type("[b]me[/b]")
+        await c.sees("[red]markup[/red] [@click=app.quit]x[/] [31mansi[0m end", "[b]me[/b]")
+        await c.until(lambda: not c.app.query(Markdown))
+        assert c.screen().count("[red]markup[/red]") == 2
+        assert "\x1b" not in c.screen()
+
+
+async def test_a_long_answer_settles_while_it_streams():
+    gate = Gate()
+    blocks: list[Step] = [Say(f"Paragraph {n} of a long answer.\n\n") for n in range(400)]
+    async with chat([*blocks, gate, Say("The end."), End()]) as c:
+        await c.type("hi")
+        await c.sees("Paragraph 399")
+        assert len(list(c.app.screen.walk_children())) < 200
+        gate.open()
+        await c.sees("The end.")
+        await c.until(lambda: not c.app.query(Markdown))
+        assert c.app.query_one(Prose).source == c.turn.answer
+
+
+async def test_scrolling_up_holds_the_text_still():
+    gate = Gate()
+    first = [Say(f"line {n}\n\n") for n in range(60)]
+    async with chat([*first, gate, Say("the last line"), End()]) as c:
+        await c.type("hi")
+        await c.sees("line 59")
+        await c.pilot.press("pageup")
+        await c.gone("line 59")
+        assert not c.app.transcript.following
+        gate.open()
+        await c.ready()
+        assert "the last line" not in c.screen()
+        await c.pilot.press("ctrl+end")
+        await c.sees("the last line")
+
+
+async def test_a_refusal_is_shown_and_can_be_retried():
+    async with chat([Refuse(500, "out of luck")], [Say("Better."), End()]) as c:
+        await c.type("hi")
+        await c.sees("status 500", "out of luck")
+        await c.ready()
+        await c.type("/retry")
+        await c.sees("Better.")
+        await c.gone("out of luck")
+        texts = [e.message.text for e in Session.load(c.app.conversation.session.id).entries]
+        assert texts == ["hi", "Better."]
+
+
+@pytest.mark.parametrize("second", ["Alive.", "Alive and well, thank you."])
+async def test_an_answer_in_place_of_another_is_shown_whole(second):
+    async with chat() as c:
+        turn = Turn("hi", phase=Phase.DONE, answer="A part")  # as long as "Alive."
+        view = TurnView(turn, opened=False, prices=False, context=0)
+        await c.app.transcript.mount(view)
+        await view.sync(opened=False)
+        await c.sees("A part")
+        turn.begin()
+        turn.apply(Text(second), 0.0)  # all of it came before the next look at it
+        await view.sync(opened=False)
+        await c.gone("A part")
+        turn.apply(Finished("stop"), 0.0)
+        await view.sync(opened=False)
+        assert view.query_one(Prose).source == second
+
+
+# --- the engine -------------------------------------------------------------------------------
+
+
+async def test_a_message_typed_while_loading_is_sent_when_ready():
+    gate = asyncio.Event()
+    async with chat([Say("At last."), End()], gate=gate) as c:
+        await c.sees("loading … 3 s")
+        await c.type("patience")
+        await c.sees("Waiting for the engine")
+        assert not c.server.requests
+        gate.set()
+        await c.sees("At last.")
+
+
+async def test_a_waiting_message_can_be_taken_back():
+    async with chat(gate=asyncio.Event()) as c:
+        await c.sees("loading")
+        await c.type("patience")
+        await c.sees("Waiting for the engine")
+        await c.pilot.press("escape")
+        await c.gone("Waiting for the engine")
+        assert c.app.composer.text == "patience"
+
+
+async def test_a_failed_load_keeps_what_was_typed():
+    gate = asyncio.Event()
+    error = Refused("It does not fit.", why="Too large.", next="steprun plan")
+    async with chat(gate=gate, fails=error) as c:
+        await c.sees("loading")
+        await c.type("patience")
+        await c.type("and more", "space")
+        gate.set()
+        await c.sees("It does not fit.", "Too large.", "steprun plan", "no engine")
+        assert c.app.composer.text == "patience\nand more "
+        await c.pilot.press("ctrl+c", "ctrl+c")
+    assert c.app.return_code == Exit.REFUSED
+    assert c.app.failure is error
+    assert "kept in" in c.app.farewell[0]
+
+
+async def test_after_a_failed_load_retry_tries_again():
+    async with chat(fails=SteprunError("Bad luck.")) as c:
+        await c.sees("Bad luck.")
+        c.hosts.dies_loading = None
+        await c.type("/retry")
+        await c.ready()
+        await c.gone("Bad luck.")
+        await c.pilot.press("ctrl+q")
+    assert c.app.return_code == Exit.DONE
+
+
+async def test_an_engine_that_dies_in_mid_answer():
+    gate = Gate()
+    async with chat([Say("A part"), gate, Die()], [Say("Alive."), End()]) as c:
+        await c.type("hi")
+        await c.sees("A part")
+        c.hosts.opened[0].dead = SteprunError("The engine was killed.", why="Out of memory.")
+        gate.open()
+        await c.sees("A part", "The engine was killed.", "Out of memory.", "/retry")
+        await c.until(lambda: not c.app.busy and c.app.failure is not None)
+        await c.type("/retry")
+        await c.sees("Alive.")
+        assert [host.left for host in c.hosts.opened] == [True, False]
+        assert c.app.failure is None
+
+
+# --- pictures ---------------------------------------------------------------------------------
+
+
+async def test_a_picture_becomes_a_chip_and_is_sent(home):
+    path = picture(home, "my cat.png")
+    async with chat() as c:
+        await c.paste(str(path).replace(" ", "\\ "))
+        chip = f"[Image #1] my cat.png 1024{TIMES}768 (~504 tokens)"
+        await c.sees(chip)
+        await c.type("what is it?")
+        await c.sees("what is it?", chip, "thank you")
+        image, text = c.server.requests[0]["messages"][0]["content"]
+        assert image["image_url"]["url"].startswith("data:image/png;base64,")
+        assert text["text"] == "what is it?"
+        assert not c.app.composer.pictures
+
+
+async def test_pictures_come_by_command_by_path_and_from_the_command_line(home):
+    paths = [picture(home, f"{n}.png") for n in range(3)]
+    async with chat(pictures=(paths[0],)) as c:
+        await c.sees("[Image #1] 0.png")
+        await c.type(f"/image {paths[1]}")
+        await c.sees("[Image #2] 1.png")
+        await c.type(str(paths[2]))
+        await c.sees("[Image #3] 2.png")
+        await c.type("/detach 2")
+        await c.sees("[Image #2] 2.png")
+        await c.pilot.press("backspace")
+        await c.gone("[Image #2]")
+        assert not c.server.requests
+
+
+async def test_a_bad_picture_is_told_and_nothing_is_lost(home):
+    bad = home / "bad.png"
+    bad.write_text("no picture")
+    good = picture(home)
+    async with chat() as c:
+        await c.type("half a thought", "space")
+        await c.paste(f"'{bad}' '{good}'")
+        await c.sees("bad.png cannot be taken as a picture", "[Image #1] cat.png")
+        assert c.app.composer.text == "half a thought "
+
+
+async def test_a_mistyped_picture_command_comes_back(home):
+    async with chat() as c:
+        await c.type("/image gone.png")
+        await c.sees("gone.png cannot be taken", "/image gone.png")
+        assert c.app.composer.text == "/image gone.png"
+
+
+async def test_a_chat_that_does_not_see_refuses_early(home):
+    path = picture(home)
+    async with chat(sees=False, blind_why="There is no projector.") as c:
+        await c.paste(str(path))
+        await c.sees("takes no pictures", "There is no projector.")
+        assert c.app.composer.text == str(path)
+
+
+async def test_enter_waits_for_a_picture_that_is_read(home, monkeypatch):
+    path, slow = picture(home), asyncio.Event()
+
+    async def later(function, *args, **kwargs):
+        await slow.wait()
+        return function(*args, **kwargs)
+
+    async with chat() as c:
+        with monkeypatch.context() as patch:
+            patch.setattr("runner.tui.app.asyncio.to_thread", later)
+            await c.paste(str(path))
+            await c.type("and this?")
+            await c.sees("as soon as the picture is read")
+            assert not c.server.requests
+            slow.set()
+            await c.sees("thank you")
+        assert len(c.server.requests[0]["messages"][0]["content"]) == 2
+
+
+async def test_a_message_takes_sixteen_pictures(home):
+    paths = [picture(home, f"{n}.png") for n in range(17)]
+    async with chat() as c:
+        await c.paste("\n".join(str(path) for path in paths[:9]))
+        await c.until(lambda: len(c.app.composer.pictures) == 9)
+        await c.paste("\n".join(str(path) for path in paths[9:]))
+        await c.sees("takes 16 pictures")
+        assert len(c.app.composer.pictures) == 16
+
+
+# --- the composer -----------------------------------------------------------------------------
+
+
+async def test_keys_of_the_composer():
+    async with chat() as c:
+        await c.type("one", "ctrl+j", "t", "w", "o", "shift+enter", "enter")
+        await c.sees("thank you")
+        assert c.turn.text == "one\ntwo"
+        await c.ready()
+        await c.pilot.press("up")
+        assert c.app.composer.text == "one\ntwo"
+        await c.pilot.press("down")
+        assert c.app.composer.text == ""
+
+
+async def test_a_paste_is_text_and_bounded():
+    async with chat() as c:
+        await c.paste("two\rlines\x1b[2J")
+        await c.until(lambda: c.app.composer.text == "two\nlines[2J")
+        await c.paste("x" * ((1 << 20) + 1))
+        await c.sees("too long")
+        assert c.app.composer.text == "two\nlines[2J"
+
+
+async def test_a_long_paste_is_sent_whole_and_shown_in_part():
+    async with chat() as c:
+        await c.paste("some words\n" * 2000)
+        await c.until(lambda: c.app.composer.text)
+        await c.type("")
+        await c.sees("thank you", "… and 13,999 more characters")
+        assert len(c.server.requests[0]["messages"][0]["content"]) == 21_999
+
+
+async def test_unsent_text_is_kept_and_comes_back(home):
+    path = picture(home)
+    async with chat() as c:
+        await c.paste(str(path))
+        await c.sees("[Image #1]")
+        await c.type("half a thought", "ctrl+c")
+        await c.sees("Ctrl+C again quits")
+        await c.pilot.press("ctrl+c")
+    session = c.app.conversation.session
+    assert str(session.draft_path) in c.app.farewell[0]
+    assert c.app.farewell[1] == f"Go on with: steprun chat --resume {session.id}"
+    async with chat(resume=session.id) as c:
+        await c.sees("half a thought", "[Image #1]")
+        await c.type("")
+        await c.sees("thank you")
+    assert not session.draft_path.exists()
+
+
+async def test_unsent_text_survives_a_crash(home):
+    async with chat() as c:
+        await c.type("half a thought", "space")
+        with pytest.raises(RuntimeError):  # noqa: PT012 - the pilot raises it on leaving
+            async with contextlib.AsyncExitStack():
+                c.app.call_later(_fail)
+                await c.until(lambda: c.app._exception is not None)
+                raise RuntimeError
+        c.app._exception = None
+    draft = c.app.conversation.session.draft()
+    assert draft is not None
+    assert draft.text == "half a thought "
+    assert c.app.return_code == Exit.FAILED
+    assert "RuntimeError: a mistake" in str(c.app.failure)
+    [log] = (home / "home" / "state" / "logs").glob("error-*.log")
+    assert str(log) in str(c.app.failure)
+    assert "in _fail" in log.read_text()
+
+
+def _fail() -> None:
+    raise RuntimeError("a mistake")
+
+
+async def test_ctrl_c_stops_before_it_quits():
+    gate = Gate()
+    async with chat([Say("A part"), gate]) as c:
+        await c.type("hi")
+        await c.sees("A part")
+        await c.pilot.press("ctrl+c")
+        await c.sees("Stopped. Ctrl+C again quits.")
+        assert c.app.is_running
+        gate.open()
+
+
+async def test_ctrl_c_copies_what_is_selected():
+    async with chat() as c:
+        await c.type("some text", "shift+home", "ctrl+c")
+        await c.sees("Copied 9 characters.")
+        assert c.app.clipboard == "some text"
+        assert c.app.composer.text == "some text"
+
+
+async def test_a_second_message_waits_in_the_composer():
+    gate = Gate()
+    async with chat([Say("A part"), gate, End()]) as c:
+        await c.type("hi")
+        await c.sees("A part")
+        await c.type("and?")
+        await c.sees("Still answering")
+        assert c.app.composer.text == "and?"
+        gate.open()
+        await c.ready()
+
+
+# --- commands ---------------------------------------------------------------------------------
+
+
+async def test_commands(home):
+    async with chat() as c:
+        await c.type("/hepl")
+        await c.sees("There is no command /hepl", "/help")
+        c.app.composer.prompt.clear()
+        await c.type("/effort huge")
+        await c.sees("There is no effort 'huge'")
+        c.app.composer.prompt.clear()
+        await c.type("/effort low")
+        await c.sees("Effort is low")
+        await c.type("hi")
+        await c.sees("thank you")
+        await c.ready()
+        assert c.server.requests[0]["reasoning_effort"] == "low"
+        await c.type("/copy")
+        await c.until(lambda: c.app.clipboard == "Fine, thank you.")
+        await c.type(f"/save {home / 'out.md'}")
+        await c.until((home / "out.md").exists)
+        assert "Fine, thank you." in (home / "out.md").read_text()
+        await c.type(f"/save {home / 'out.md'}")
+        await c.sees("exists already")
+        c.app.composer.prompt.clear()
+        await c.type(f"/save {home / 'nowhere' / 'out.md'}")
+        await c.sees("There is no folder", "Name another file")
+        assert not (home / "nowhere").exists()
+        c.app.composer.prompt.clear()
+        await c.type("/new")
+        await c.gone("thank you")
+        assert not c.app.conversation.turns
+        await c.type("/help")
+        await c.until(lambda: isinstance(c.app.screen, HelpScreen))
+        await c.sees("Commands", "/detach [N]")
+        await c.pilot.press("escape")
+        await c.until(lambda: not isinstance(c.app.screen, HelpScreen))
+        await c.type("/quit")
+        await c.until(lambda: not c.app.is_running)
+    assert c.app.return_code == Exit.DONE
+
+
+async def test_a_file_is_saved_whole_or_not_at_all(home, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    async with chat() as c:
+        await c.type("hi")
+        await c.sees("thank you")
+        await c.ready()
+        with monkeypatch.context() as patch:
+            patch.setattr("runner.base.files.os.fsync", full)
+            c.app.save_as(str(home / "out.md"))
+        await c.sees("No space left", "Name another file")
+        assert c.app.composer.text == f"/save {home / 'out.md'}"
+        assert not list(home.glob("*.md"))
+        c.app.save_as("bad\0name")
+        await c.sees("embedded null")  # the rest of the words is of the Python version
+
+
+async def test_a_chat_goes_on_where_nothing_can_be_saved(home):
+    (home / "home").mkdir()
+    (home / "home" / "data").write_text("a file in the way")
+    async with chat() as c:
+        await c.sees("This chat is not being saved.")
+        await c.type("hi")
+        await c.sees("Fine, thank you.")
+
+
+async def test_the_newest_chat_is_gone_on_with():
+    async with chat() as c:
+        await c.type("hi")
+        await c.sees("thank you")
+        await c.ready()
+        await c.type("half a thought", "ctrl+q")
+    async with chat(resume="latest") as again:
+        await again.sees("thank you", "half a thought")
+        assert again.app.conversation.session.id == c.app.conversation.session.id
+
+
+async def test_commands_are_on_the_palette():
+    async with chat() as c:
+        await c.pilot.press("ctrl+p", *"effort")
+        await c.sees("/effort", "How long to think")
+        await c.pilot.press("enter", "enter")
+        await c.until(lambda: c.app.composer.text == "/effort ")
+
+
+# --- size -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(40, 10), (20, 5)])
+async def test_a_small_terminal(size):
+    async with chat([Think("hm"), Say("Short."), End()], size=size) as c:
+        await c.type("hi")
+        await c.sees("Short.", "ready")
+        assert c.app.composer.size.height == 1
+        assert c.app.screen.has_class("-compact")
+
+
+async def test_a_terminal_too_small_says_so_and_loses_nothing():
+    async with chat(size=(19, 4)) as c:
+        await c.sees("Too small")
+        await c.type("hi", "space")
+        await c.pilot.resize_terminal(80, 24)
+        await c.gone("Too small")
+        assert c.app.composer.text == "hi "
+
+
+@pytest.mark.parametrize("theme", ["textual-dark", "textual-light", "ansi-dark"])
+async def test_themes(theme):
+    async with chat([Say("# A\n\n`b`\n\n```python\nx = 1\n```\n\n> c"), End()]) as c:
+        c.app.theme = theme
+        await c.type("hi")
+        await c.sees("x = 1")
+        await c.ready()
+
+
+async def test_no_color_is_honoured(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with chat([Say("`b`"), End()]) as c:
+        await c.type("hi")
+        await c.ready()
+        for strip in c.app.screen._compositor.render_strips():
+            for segment in strip:
+                colour = segment.style.color if segment.style else None
+                if colour is not None and colour.triplet is not None:
+                    assert len(set(colour.triplet)) == 1
+
+
+async def test_a_long_session_stays_small_and_can_be_read_to_its_start():
+    async with chat(resume=loaded(200)) as c:
+        await c.sees("answer 199")
+        assert len(c.app.query(TurnView)) == 20
+        most = 0
+        for _ in range(400):
+            if "question -1" in c.screen():
+                break
+            await c.pilot.press("pageup")
+            most = max(most, len(list(c.app.screen.walk_children())))
+        assert "question -1" in c.screen()
+        assert most < 400
+        assert c.app.query(More).last().display
+        await c.type("one more")
+        await c.sees("thank you", "one more")
+        await c.ready()
+        assert len(c.app.query(TurnView)) <= 30
+        assert len(list(c.app.screen.walk_children())) < 400
+
+
+async def test_what_is_in_view_stays_there_when_more_is_loaded():
+    async with chat(resume=loaded(100)) as c:
+        await c.sees("answer 99")
+        c.app.transcript.release_anchor()
+        c.app.transcript.scroll_home(animate=False)
+        await c.sees("question 80", "81 earlier turns")
+        await c.pilot.click(More)
+        await c.until(lambda: len(c.app.query(TurnView)) == 30)
+        await c.sees("question 80")
+
+
+async def test_thinking_of_old_turns_opens_on_a_click():
+    async with chat(resume=loaded(3)) as c:
+        await c.sees("answer 2")
+        assert "thought 2" not in c.screen()
+        await c.pilot.click(c.app.query(Thought).last())
+        await c.sees("thought 2")
+
+
+async def test_a_click_on_the_transcript_leaves_the_composer_its_keys():
+    async with chat([Say("Click here."), End()]) as c:
+        await c.type("hi")
+        await c.sees("Click here.")
+        await c.pilot.click(Prose)
+        await c.pilot.press("y", "o")
+        assert c.app.composer.text == "yo"
+
+
+async def test_a_selection_of_code_is_copied_without_the_fill():
+    async with chat([Say("```\none\n  two\n```"), End()]) as c:
+        await c.type("hi")
+        await c.sees("two")
+        await c.until(lambda: not c.app.query(Markdown))
+        c.app.screen.selections = {c.app.query_one(Prose): SELECT_ALL}
+        await c.pilot.press("ctrl+c")
+        await c.until(lambda: c.app.clipboard == "one\n  two")
+
+
+async def test_a_session_in_use_is_refused():
+    async with chat() as c:
+        await c.type("hi")
+        await c.sees("thank you")
+        with pytest.raises(Refused, match="open in another window"):
+            ChatApp(
+                c.app.setup.__class__("x", c.hosts, Options(), resume=c.app.conversation.session.id)
+            )
