@@ -3,7 +3,10 @@
 Every error says what happened, why, and what to type next; `runner.cli.main` alone prints it.
 """
 
+from collections.abc import Iterable
 from enum import IntEnum
+
+_FEW = 12  # names that one line of an error may list
 
 
 class Exit(IntEnum):
@@ -53,3 +56,19 @@ class BadFile(SteprunError):  # noqa: N818 - reads as what it is
     """A file is damaged, or of another kind than it should be."""
 
     exit_code = Exit.BAD_FILE
+
+
+def unknown(kind: str, name: str, known: Iterable[str], *, see: str) -> UsageError:
+    """Return the error of a name that nothing has: the nearest known ones, or where to look.
+
+    `kind`: what was named, such as `quant`. `see`: the command that lists them.
+    """
+    from difflib import get_close_matches  # noqa: PLC0415 - 4 ms, and only an error needs it
+
+    folded = {each.lower(): each for each in known}
+    near = [folded[each] for each in get_close_matches(name[:80].lower(), folded, cutoff=0.4)]
+    return UsageError(
+        f"There is no {kind} {name[:80]!r}.",
+        why=f"Known: {', '.join(folded.values())}." if len(folded) <= _FEW else "",
+        next=f"Did you mean {' or '.join(near)}?" if near else f"List them: {see}",
+    )

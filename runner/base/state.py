@@ -1,0 +1,46 @@
+"""Small facts that outlive a run, as JSON files: typed, private, changed under a lock."""
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import msgspec
+from filelock import FileLock
+
+from runner.base.errors import Refused
+from runner.base.files import make_private_dir, write_private
+
+T = TypeVar("T")
+
+
+class JsonState(Generic[T]):
+    """One JSON file that holds a value of one type.
+
+    A file that is missing, damaged or of another shape counts as `empty()`: what is kept here can
+    be found out again. `where` is asked at each use, so that STEPRUN_HOME may change.
+    """
+
+    def __init__(self, where: Callable[[], Path], kind: type[T], empty: Callable[[], T]) -> None:
+        self._where, self._kind, self._empty = where, kind, empty
+
+    def read(self) -> T:
+        """Return the value."""
+        with contextlib.suppress(OSError, ValueError):  # msgspec's errors are ValueErrors
+            return msgspec.json.decode(self._where().read_bytes(), type=self._kind)
+        return self._empty()
+
+    def change(self, change: Callable[[T], T]) -> None:
+        """Replace the value by what `change` makes of it, with no other steprun in between.
+
+        Raises `Refused` where the file cannot be written.
+        """
+        path = self._where()
+        make_private_dir(path.parent)
+        with FileLock(path.with_suffix(".lock")):
+            write_private(path, msgspec.json.format(msgspec.json.encode(change(self.read()))))
+
+    def try_change(self, change: Callable[[T], T]) -> None:
+        """Do the same for what may be lost: a full disk is no reason to fail."""
+        with contextlib.suppress(Refused, OSError):
+            self.change(change)

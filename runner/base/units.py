@@ -1,0 +1,42 @@
+"""Quantities as people read them: one way to write a size, a rate and a duration. Pure.
+
+Memory and files are counted in binary units (GiB). Download pages count in decimal ones (GB), so
+a size that will be compared with such a page is written with both.
+"""
+
+from typing import Final
+
+KIB: Final = 1 << 10
+MIB: Final = 1 << 20
+GIB: Final = 1 << 30
+_GB: Final = 10**9
+_MB: Final = 10**6
+
+
+def size(count: int) -> str:
+    """Return a count of bytes, such as `97.78 GiB`, `512 MiB` or `12 KiB`."""
+    for unit, name, digits in ((GIB, "GiB", 2), (MIB, "MiB", 0), (KIB, "KiB", 0)):
+        # What would be rounded up to a whole unit is written in that unit: never "1024 MiB".
+        if round(abs(count) / unit, digits) >= 1:
+            return f"{count / unit:,.{digits}f} {name}"
+    return f"{count} bytes"
+
+
+def download_size(count: int) -> str:
+    """Return a size with what a download page shows beside it: `97.78 GiB (105 GB)`."""
+    value, unit = (count / _GB, "GB") if count >= _GB else (count / _MB, "MB")
+    return f"{size(count)} ({value:.0f} {unit})" if value >= 10 else f"{size(count)}"
+
+
+def rate(bytes_per_second: float) -> str:
+    """Return a transfer rate, such as `12 MiB/s`."""
+    return f"{size(round(bytes_per_second))}/s"
+
+
+def duration(seconds: float) -> str:
+    """Return a time: seconds, minutes above two of them, hours above three, days above two."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 3 * 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} days"
