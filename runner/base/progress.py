@@ -8,16 +8,20 @@ from enum import StrEnum
 class Phase(StrEnum):
     """What long work is doing; the value is what people read."""
 
+    SEARCHING = "searching"
     CHECKING = "checking"
     DOWNLOADING = "downloading"
     WAITING = "waiting"
     VERIFYING = "verifying"
     REPAIRING = "repairing"
     UNPACKING = "unpacking"
+    CLONING = "cloning"
     CONFIGURING = "configuring"
     COMPILING = "compiling"
+    RESTARTING = "starting over"
     INSTALLING = "installing"
-    TESTING = "testing"
+    INSPECTING = "inspecting"
+    READY = "ready"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+WAITING_FOR_ANOTHER = Progress(Phase.WAITING, detail="another steprun does the same")
 
 
 def ignore(_: Progress) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from runner.base.errors import SteprunError
-from runner.bench.grid import N_GEN, Grid, Row
-from runner.engine.process.supervisor import Engine
+from runner.bench.grid import N_GEN, Grid, Measurement
+from runner.engine.process.supervisor import EngineProcess
 from runner.plan.launch import LaunchSpec
 
 NAME: Final = "llama-batched-bench"
@@ -22,7 +22,7 @@ _PIECE_BYTES: Final = 1 << 20  # read of its output at a time
 _LINE_BYTES: Final = 1000  # a row has 99
 
 
-def parse(line: str) -> Row | None:
+def parse_bench(line: str) -> Measurement | None:
     """Return a line of the tool's table as a row; None for any other line.
 
     Without a prompt the tool divides nothing by next to nothing: its rate may read `-nan`.
@@ -40,7 +40,9 @@ def parse(line: str) -> Row | None:
     figures = (prefill_s, prefill_tps, decode_s, decode_tps)
     if not all(math.isfinite(figure) and figure >= 0 for figure in figures):
         return None
-    return Row(n_prompt, n_gen, parallel, n_kv, prefill_s, prefill_tps, decode_s, decode_tps)
+    return Measurement(
+        n_prompt, n_gen, parallel, n_kv, prefill_s, prefill_tps, decode_s, decode_tps
+    )
 
 
 def asked(grid: Grid) -> tuple[str, ...]:
@@ -79,21 +81,23 @@ class Lines:
         return [line.decode("utf-8", "replace") for line in whole if len(line) <= _LINE_BYTES]
 
 
-class Tool(Engine):
+class Tool(EngineProcess):
     """The tool under the guard. It listens nowhere: what it says is in its log."""
 
     def _listen(self, own_key: Path) -> list[str]:  # noqa: ARG002 - it asks for no key
         return []
 
-    async def rows(self, grid: Grid, on_wait: Callable[[float], None]) -> AsyncGenerator[Row]:
+    async def rows(
+        self, grid: Grid, on_wait: Callable[[float], None]
+    ) -> AsyncGenerator[Measurement]:
         """Yield each row of the grid when it is measured; see `measure`."""
         lines, began = Lines(self.log_path), time.monotonic()
-        found: list[Row] = []
+        found: list[Measurement] = []
         pause = SHORTEST_S
         while len(found) < len(grid.prompts):
             ended = not self.alive()  # before the log is read: after its end nothing is added
             new = lines.read()
-            for row in map(parse, new):
+            for row in map(parse_bench, new):
                 if row and grid.is_next(row, found):
                     found.append(row)
                     self._ready = True
@@ -120,7 +124,7 @@ class Tool(Engine):
 
 async def measure(
     tool: Path, spec: LaunchSpec, grid: Grid, on_wait: Callable[[float], None] = lambda _: None
-) -> AsyncGenerator[Row]:
+) -> AsyncGenerator[Measurement]:
     """Yield each row of the grid when it is measured.
 
     `spec`: from `grid.launch_line`, with the tool's own flags. `on_wait` hears the seconds so far,

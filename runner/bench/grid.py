@@ -16,7 +16,7 @@ QUICK: Final = PROMPTS[:2]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Measurement:
     """One measured point, as llama-batched-bench counts: `n_kv` tokens are in the cache at its end.
 
     A rate is 0 where there was nothing to read.
@@ -52,7 +52,7 @@ class Grid:
             f"All of them need --ctx {need}."
         )
 
-    def is_next(self, row: Row, measured: Sequence[Row]) -> bool:
+    def is_next(self, row: Measurement, measured: Sequence[Measurement]) -> bool:
         """Whether a row is what comes after those that are measured: anything else is not ours."""
         if len(measured) >= len(self.prompts):
             return False

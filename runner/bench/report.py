@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from runner.bench.grid import Row
+from runner.bench.grid import Measurement
 from runner.speed import measured
 from runner.speed.estimate import Speed
 from runner.speed.measured import Run
@@ -21,7 +21,7 @@ def head(run: Run | None) -> str:
     return f"{'prompt':>8}{'read t/s':>11}{beside}{'write t/s':>12}{beside}"
 
 
-def line(row: Row, run: Run | None) -> str:
+def bench_line(row: Measurement, run: Run | None) -> str:
     """Return one line of the table."""
     known = _published(row, run)
     read = f"{row.prefill_tps:11.2f}" if row.n_prompt else f"{'-':>11}"
@@ -36,7 +36,7 @@ def _beside(here: float, there: float) -> str:
     return f"{there:11.2f}{here / there:7.2f}" if there else f"{'-':>11}{'-':>7}"
 
 
-def _published(row: Row, run: Run | None) -> measured.Row | None:
+def _published(row: Measurement, run: Run | None) -> measured.PublishedRow | None:
     """Return what was published for the same lengths."""
     same = (r for r in (run.rows if run else ()) if r.n_prompt == row.n_prompt)
     return next((r for r in same if r.n_gen == row.n_gen and row.parallel == 1), None)
@@ -47,7 +47,7 @@ def source(run: Run) -> str:
     return f"Published: {run.source}, {run.machine}, {run.quant}, {run.kv_type} cache."
 
 
-def verdict(rows: Sequence[Row], speed: Speed | None, run: Run | None) -> str:
+def verdict(rows: Sequence[Measurement], speed: Speed | None, run: Run | None) -> str:
     """Say whether it is as fast as the published figures let expect, scaled where they have to be.
 
     Empty where nothing was published of this model and machine, or nothing measured to compare.
@@ -61,7 +61,7 @@ def verdict(rows: Sequence[Row], speed: Speed | None, run: Run | None) -> str:
     return f"As fast as it should be ({speed.source})." if found else ""
 
 
-def _compared(rows: Sequence[Row], speed: Speed) -> Iterator[tuple[float, str]]:
+def _compared(rows: Sequence[Measurement], speed: Speed) -> Iterator[tuple[float, str]]:
     """Yield what share of the expected speed each comparable figure has, and what to say of it."""
     times = {reading.tokens: reading for reading in speed.prefill or ()}
     for row in rows:
@@ -82,7 +82,7 @@ def _compared(rows: Sequence[Row], speed: Speed) -> Iterator[tuple[float, str]]:
 
 
 def to_json(
-    rows: Sequence[Row],
+    rows: Sequence[Measurement],
     run: Run | None,
     *,
     finished: bool,
@@ -100,7 +100,7 @@ def to_json(
     }
 
 
-def _row(row: Row, known: measured.Row | None) -> dict[str, Any]:
+def _row(row: Measurement, known: measured.PublishedRow | None) -> dict[str, Any]:
     figures = {key: round(value, 6) for key, value in asdict(row).items()}
     if known is None:
         return figures

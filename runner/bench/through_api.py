@@ -11,9 +11,9 @@ from typing import Any, Final
 import httpx2
 
 from runner.base.errors import SteprunError
-from runner.bench.grid import N_GEN, Grid, Row, rate
+from runner.bench.grid import N_GEN, Grid, Measurement, rate
 from runner.chat.wire import server_error
-from runner.engine.process.supervisor import Engine
+from runner.engine.process.supervisor import EngineProcess
 from runner.plan.launch import LaunchSpec
 
 POLL_S: Final = 1.0  # as rare as in `batched`
@@ -25,10 +25,10 @@ async def measure(
     spec: LaunchSpec,
     grid: Grid,
     on_wait: Callable[[float], None] = lambda _: None,
-) -> AsyncGenerator[Row]:
+) -> AsyncGenerator[Measurement]:
     """Yield each row of the grid when it is measured; as `batched.measure` for the rest."""
     began = time.monotonic()
-    async with Engine(program, spec) as engine:
+    async with EngineProcess(program, spec) as engine:
         await engine.wait_ready(on_wait)
         timeout = httpx2.Timeout(None)  # `Engine.check` knows whether it still works
         headers = engine.endpoint.headers()
@@ -100,7 +100,7 @@ def _vocabulary(reply: Any) -> int:
     return count
 
 
-def _row(prompt: int, reply: Any) -> Row:
+def _row(prompt: int, reply: Any) -> Measurement:
     try:
         timings = reply["timings"]
         seconds = float(timings["prompt_ms"]) / 1000 if prompt else 0.0
@@ -112,7 +112,7 @@ def _row(prompt: int, reply: Any) -> Row:
     read, written = rate(prompt, seconds), rate(N_GEN, decode_s)
     if not whole or not written or (prompt and not read):
         raise _garbled("/completion")
-    return Row(prompt, N_GEN, 1, prompt + N_GEN, seconds, read, decode_s, written)
+    return Measurement(prompt, N_GEN, 1, prompt + N_GEN, seconds, read, decode_s, written)
 
 
 def _garbled(path: str) -> SteprunError:

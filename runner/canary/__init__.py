@@ -8,13 +8,13 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from runner.engine.installed.stamp import Feature
-from runner.engine.installed.store import Engine
+from runner.engine.installed.store import InstalledEngine
 
 Told = Callable[[str, Feature], None]
 
 
 def run(
-    engine: Engine, safe_flags: Sequence[str], on_feature: Told = lambda *_: None
+    engine: InstalledEngine, safe_flags: Sequence[str], on_feature: Told = lambda *_: None
 ) -> tuple[Mapping[str, Feature], tuple[str, ...]]:
     """Ask an engine for each feature; return what was found, and the flags that it needs.
 
@@ -24,6 +24,6 @@ def run(
     Raises `Refused` where this machine is at fault: the disk is full, another engine starts.
     """
     # HTTP and pictures: only where an engine is asked.
-    from runner.canary.rounds import ask  # noqa: PLC0415
+    from runner.canary.rounds import ask_features  # noqa: PLC0415
 
-    return asyncio.run(ask(engine, tuple(safe_flags), on_feature))
+    return asyncio.run(ask_features(engine, tuple(safe_flags), on_feature))

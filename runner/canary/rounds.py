@@ -23,7 +23,7 @@ from runner.canary.questions import Absent, Fault, Talk, Tokens
 from runner.chat.host import reason_of
 from runner.engine.builder import recipe
 from runner.engine.installed.stamp import Feature, Result
-from runner.engine.installed.store import Engine
+from runner.engine.installed.store import InstalledEngine
 from runner.engine.process import guard, supervisor
 from runner.machine.facts import Backend
 from runner.plan.choose import ALL_LAYERS
@@ -52,8 +52,8 @@ class Limits:
     check_s: float = 300.0
 
 
-async def ask(
-    engine: Engine,
+async def ask_features(
+    engine: InstalledEngine,
     safe_flags: tuple[str, ...],
     on_feature: Callable[[str, Feature], None],
     limits: Limits = Limits(),
@@ -94,7 +94,7 @@ class _Round:
     ended or hung over a text, with one thread, so that the rest would only take long.
     """
 
-    engine: Engine
+    engine: InstalledEngine
     files: EngineFiles
     folder: Path
     limits: Limits
@@ -129,7 +129,7 @@ class _Round:
         Returns how to start it for what is left then.
         """
         program, spec = self.engine.program, self._spec(start)
-        async with supervisor.Engine(program, spec) as running:
+        async with supervisor.EngineProcess(program, spec) as running:
             began = time.monotonic()
             try:
                 async with asyncio.timeout(self.limits.start_s):
@@ -156,7 +156,7 @@ class _Round:
             return replace(start, projector=False)
         return start
 
-    async def _ask(self, step: Step, running: supervisor.Engine) -> bool:
+    async def _ask(self, step: Step, running: supervisor.EngineProcess) -> bool:
         """Ask one thing; return whether this engine can be asked another."""
         talk = Talk(running.endpoint, self.engine.stamp.kind, self.seen)
         began = time.monotonic()
@@ -220,7 +220,7 @@ class _Round:
             ubatch=UBATCH,
             gpu_layers=0 if stamp.backend is Backend.CPU else ALL_LAYERS,
             threads=start.threads or _cores(),
-            load_mode=recipe.load(stamp.backend).run.load_mode,
+            load_mode=recipe.load_recipe(stamp.backend).run.load_mode,
             mtp_tokens=MTP_TOKENS if start.mtp else 0,
             alias="canary",
         )
@@ -239,7 +239,7 @@ def _nothing(*_: object) -> None:
     """Tell nobody."""
 
 
-def _floods(running: supervisor.Engine) -> bool:
+def _floods(running: supervisor.EngineProcess) -> bool:
     """Whether the log is so long that the guard has turned its page."""
     return running.log_path.with_name(running.log_path.name + ".1").exists()
 

@@ -48,7 +48,7 @@ class Geometry:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class WeightLayout:
     """Where the bytes of one quant lie, without padding: what a split over devices needs.
 
     `input`: the token embedding, which llama.cpp always keeps in main memory. `output`: the head
@@ -109,7 +109,7 @@ class Quant:
     quality: int
     auto: bool = True
     note: str = ""
-    layout: Layout | None = None
+    layout: WeightLayout | None = None
 
     @property
     def total_bytes(self) -> int:
@@ -170,7 +170,7 @@ class Catalog:
         return next(model for model in self.models if model.demo)
 
 
-def scaled_layout(model: Model, quant: Quant) -> Layout | None:
+def scaled_layout(model: Model, quant: Quant) -> WeightLayout | None:
     """Guess a quant's layout: that of the nearest quant in size which has one, made to fit.
 
     None where the model has none at all. A guess indeed: quants differ in how much precision they
@@ -187,7 +187,7 @@ def scaled_layout(model: Model, quant: Quant) -> Layout | None:
     )
     embedding = like.input * size // like.total
     rest = size - embedding - sum(resident) - sum(experts)
-    return Layout(embedding, rest, resident, experts)
+    return WeightLayout(embedding, rest, resident, experts)
 
 
 def _unknown(kind: str, name: str, known: Sequence[str], owner: str) -> UsageError:

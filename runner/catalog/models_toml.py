@@ -14,16 +14,16 @@ from runner.catalog.model import (
     Catalog,
     Geometry,
     Layer,
-    Layout,
     Model,
     ModelFile,
     Quant,
     Role,
     Source,
+    WeightLayout,
 )
 
 
-def load() -> Catalog:
+def load_catalog() -> Catalog:
     """Return the catalog, with the newer files that the user has taken into use."""
     return overlay.apply(as_shipped(), overlay.read() or ())
 
@@ -31,10 +31,10 @@ def load() -> Catalog:
 @functools.cache
 def as_shipped() -> Catalog:
     """Read the catalog that ships with steprun; BadFile, naming the entry, if it is broken."""
-    return read(shipped("models.toml"))
+    return read_catalog(shipped("models.toml"))
 
 
-def read(path: Path) -> Catalog:
+def read_catalog(path: Path) -> Catalog:
     """Read a catalog file; BadFile, naming the entry, if anything in it is not as it should be."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -162,7 +162,7 @@ def _quant(table: Table, sources: _Origins, shape: Geometry | None) -> Quant:
     return quant
 
 
-def _layout(table: Table, shape: Geometry) -> Layout:
+def _layout(table: Table, shape: Geometry) -> WeightLayout:
     """Read runs of layers: how many, then a full one's resident bytes, a sliding one's, experts.
 
     A kind of layer that a run does not have has 0 bytes there.
@@ -177,7 +177,9 @@ def _layout(table: Table, shape: Geometry) -> Layout:
         experts += [routed] * count
     if len(resident) != len(shape.layers):
         raise table.wrong(f"`layers` covers {len(resident)} layers of {len(shape.layers)}")
-    layout = Layout(table.whole("input"), table.whole("output"), tuple(resident), tuple(experts))
+    layout = WeightLayout(
+        table.whole("input"), table.whole("output"), tuple(resident), tuple(experts)
+    )
     table.close()
     return layout
 

@@ -14,7 +14,7 @@ from runner.base.errors import BadFile
 from runner.base.paths import data_dir
 from runner.base.tables import Table
 from runner.catalog import shards
-from runner.catalog.model import Catalog, Layout, Model, ModelFile, Quant
+from runner.catalog.model import Catalog, Model, ModelFile, Quant, WeightLayout
 
 SCHEMA: Final = "steprun.overlay/1"
 _MOST_BYTES: Final = 1 << 20  # all quants of the catalog take 12 KB
@@ -134,7 +134,7 @@ def apply(catalog: Catalog, overlay: Sequence[Series]) -> Catalog:
     return Catalog(tuple(newer_model(model) for model in catalog.models))
 
 
-def in_step(layout: Layout, files: Sequence[ModelFile]) -> bool:
+def in_step(layout: WeightLayout, files: Sequence[ModelFile]) -> bool:
     """Tell whether a layout can be that of these files: padding and headers add 0.2 % at most."""
     whole = sum(file.bytes for file in files)
     return 0 <= whole - layout.total <= whole // 500

@@ -7,12 +7,12 @@ from typing import cast
 
 from runner.chat.client import stream
 from runner.chat.events import Event, Failed
-from runner.chat.host import Host, reason_of
+from runner.chat.host import ChatHost, reason_of
 from runner.chat.turn import Turn
 from runner.chat.wire import Message, Options
 
 
-async def fill(turn: Turn, host: Host, messages: Sequence[Message], options: Options) -> None:
+async def fill(turn: Turn, host: ChatHost, messages: Sequence[Message], options: Options) -> None:
     """Stream the answer to `messages` into `turn`. Cancelling closes the connection.
 
     Where the engine died, the turn's error says what it died of.

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from runner.base.errors import SteprunError
-from runner.chat.sessions.store import Draft, Entry, InUse, Session
-from runner.chat.turn import Phase, Turn, to_entry, to_messages, to_turns
+from runner.chat.sessions.store import Draft, InUse, Session, SessionEntry
+from runner.chat.turn import Turn, TurnState, to_entry, to_messages, to_turns
 from runner.chat.wire import Message, Picture
 
 HISTORY = 200
@@ -53,7 +53,7 @@ class Conversation:
         if again:
             self._try(self.session.retry)
         else:
-            entry = Entry(Message("user", turn.text, turn.pictures))
+            entry = SessionEntry(Message("user", turn.text, turn.pictures))
             self._try(lambda: self.session.add(entry))
         return to_messages(self.turns)
 
@@ -90,7 +90,7 @@ class Conversation:
 
     def asked(self, turn: Turn) -> bool:
         """Whether the turn was sent before, so that asking it is asking again."""
-        return turn.phase is not Phase.QUEUED
+        return turn.phase is not TurnState.QUEUED
 
     def close(self) -> None:
         """Let other chats into this session."""

@@ -17,7 +17,7 @@ DEATH_S = 1.0
 POLL_S = 0.05
 
 
-class Host(Protocol):
+class ChatHost(Protocol):
     """A server that is coming up or is up: `engine.supervisor.Engine`, or `Remote`."""
 
     endpoint: Endpoint
@@ -61,7 +61,7 @@ class Remote:
         return SteprunError(f"The server at {self.endpoint.base_url} is gone.")
 
 
-async def reason_of(host: Host, error: SteprunError) -> SteprunError:
+async def reason_of(host: ChatHost, error: SteprunError) -> SteprunError:
     """Return why an answer failed: the death of our own engine explains more than a lost line."""
     if not host.endpoint.owned or isinstance(error, Refused | UsageError):
         return error  # a refusal is the word of a living engine
@@ -84,7 +84,7 @@ class ChatSetup:
     """
 
     title: str
-    open_host: Callable[[], AbstractAsyncContextManager[Host]]
+    open_host: Callable[[], AbstractAsyncContextManager[ChatHost]]
     options: Options
     context: int = 0
     sees: bool = False

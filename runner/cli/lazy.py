@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 
-class Commands(click.Group):
+class LazyGroup(click.Group):
     """A group that imports a command only when it is used.
 
     `table`: by the command's name, where it is below `cli.commands` (`module:name`), and what the

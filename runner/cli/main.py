@@ -13,7 +13,7 @@ import click
 from runner import __version__
 from runner.base.errors import Exit, SteprunError
 from runner.base.text import clean
-from runner.cli.lazy import Commands
+from runner.cli.lazy import LazyGroup
 
 # name -> (where the click command is, what the overview says of it)
 COMMANDS = {
@@ -36,7 +36,7 @@ COLOUR = False if os.environ.get("NO_COLOR") else None
 
 
 @click.group(
-    cls=Commands,
+    cls=LazyGroup,
     table=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="First time: steprun plan, then steprun chat. No 105 GB yet: steprun chat --demo.",

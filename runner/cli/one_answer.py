@@ -8,10 +8,10 @@ from runner.base.errors import Exit, SteprunError
 from runner.base.text import clean
 from runner.chat.client import stream
 from runner.chat.events import Failed, Finished, PromptProgress, Reasoning, Text, Usage
-from runner.chat.host import ChatSetup, Host, reason_of
+from runner.chat.host import ChatHost, ChatSetup, reason_of
 from runner.chat.images.load import load_picture
 from runner.chat.wire import Message
-from runner.cli.output import Status
+from runner.cli.output import StatusLine
 
 
 async def ask_once(setup: ChatSetup, prompt: str) -> int:
@@ -20,13 +20,15 @@ async def ask_once(setup: ChatSetup, prompt: str) -> int:
     message = Message("user", prompt, pictures)
     if setup.greeting:
         click.echo(setup.greeting, err=True)
-    with Status() as status:
+    with StatusLine() as status:
         async with setup.open_host() as host:
             await host.wait_ready(lambda s: status.show(f"loading {setup.title} ... {s:.0f} s"))
             return await _print_answer(setup, host, message, status)
 
 
-async def _print_answer(setup: ChatSetup, host: Host, message: Message, status: Status) -> int:
+async def _print_answer(
+    setup: ChatSetup, host: ChatHost, message: Message, status: StatusLine
+) -> int:
     thought = said = 0
     usage = Usage()
     last = ""

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from runner.plan.memory.kv_cache import KV_BLOCK_BYTES
-from runner.plan.request import Ask, Profile
+from runner.plan.request import PlanRequest, Profile
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -19,7 +19,7 @@ class ModelRequest:
     """Which model, and what was asked of the plan."""
 
     model: str
-    ask: Ask
+    ask: PlanRequest
     projector: str | None = None
     mtp: str | None = None
     engine: str = ""
@@ -84,7 +84,7 @@ def model_options(command: F) -> F:
 def take_request(options: dict[str, Any], *, demo: bool = False) -> ModelRequest:
     """Take the options of `model_options` out of a command's keyword arguments."""
     mtp: str | None = options.pop("mtp")
-    ask = Ask(
+    ask = PlanRequest(
         quant=options.pop("quant"),
         context=options.pop("ctx"),
         kv_type=options.pop("kv"),

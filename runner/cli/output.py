@@ -13,24 +13,24 @@ from runner.plan.candidates import ORDER
 from runner.plan.choose import Plan
 from runner.plan.launch import LaunchSpec
 from runner.plan.memory.kv_cache import GIB, MIB
-from runner.plan.memory.ledger import Entry, Item
+from runner.plan.memory.ledger import Item, LedgerEntry
 from runner.speed.estimate import Speed
 
 BAR_CELLS = 60
 NARROW = 70  # columns; below, a reason stands on a line of its own
 # One colour for each kind of memory: what is loaded, what grows with use, what is kept free.
 COLOURS = {
-    Entry.WEIGHTS: "blue",
-    Entry.PROJECTOR: "cyan",
-    Entry.MTP: "bright_blue",
-    Entry.KV_FULL: "green",
-    Entry.KV_SLIDING: "bright_green",
-    Entry.CHECKPOINTS: "yellow",
-    Entry.PROMPT_CACHE: "bright_yellow",
-    Entry.COMPUTE: "magenta",
-    Entry.VISION_COMPUTE: "bright_magenta",
-    Entry.OVERHEAD: "white",
-    Entry.RESERVE: "bright_black",
+    LedgerEntry.WEIGHTS: "blue",
+    LedgerEntry.PROJECTOR: "cyan",
+    LedgerEntry.MTP: "bright_blue",
+    LedgerEntry.KV_FULL: "green",
+    LedgerEntry.KV_SLIDING: "bright_green",
+    LedgerEntry.CHECKPOINTS: "yellow",
+    LedgerEntry.PROMPT_CACHE: "bright_yellow",
+    LedgerEntry.COMPUTE: "magenta",
+    LedgerEntry.VISION_COMPUTE: "bright_magenta",
+    LedgerEntry.OVERHEAD: "white",
+    LedgerEntry.RESERVE: "bright_black",
 }
 
 
@@ -69,7 +69,7 @@ def plan_text(plan: Plan, spec: LaunchSpec, speed: Speed | None = None) -> str:
     verdict = click.style(word, fg=colour, bold=True)
     extras = ["pictures"] * c.projector + ["draft heads"] * c.mtp
     lines = [
-        click.style(f"{plan.subject.name} {plan.variant.name}", bold=True)
+        click.style(f"{plan.model_spec.name} {plan.variant.name}", bold=True)
         + f" {verdict} on {plan.machine.name}",
         f"context {c.context:,}"
         + (f" in each of {c.parallel} slots" if c.parallel > 1 else "")
@@ -213,7 +213,7 @@ def machine_text(machine: Machine) -> str:
     return "\n".join(lines)
 
 
-class Status:
+class StatusLine:
     """One line on stderr that is overwritten; nothing where stderr is not a terminal.
 
     A context manager: leaving takes the line away.

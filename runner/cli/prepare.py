@@ -15,7 +15,7 @@ from runner.cli.options import ModelRequest
 from runner.engine.builder import recipe
 from runner.engine.installed import describe, pick, store
 from runner.engine.installed.stamp import Kind
-from runner.engine.installed.store import Engine
+from runner.engine.installed.store import InstalledEngine
 from runner.engine.process.flags import FLAGS
 from runner.hub.address import address, is_remote
 from runner.machine.captures import capture
@@ -24,9 +24,9 @@ from runner.machine.probe import detect
 from runner.machine.probes import engine_view
 from runner.plan.choose import Plan, choose
 from runner.plan.launch import EngineFiles, LaunchSpec, launch
-from runner.plan.model_spec import Subject, from_model
+from runner.plan.model_spec import ModelSpec, from_model
 from runner.plan.placement import is_split
-from runner.plan.request import Ask
+from runner.plan.request import PlanRequest
 from runner.speed import estimate as speed
 from runner.speed.estimate import Elsewhere, Speed, estimate, share_on_disk
 from runner.speed.measured import Run
@@ -57,7 +57,7 @@ class Prepared:
     """
 
     plan: Plan
-    chosen: Engine | None = None
+    chosen: InstalledEngine | None = None
     own_files: EngineFiles | None = None
     model: Model | None = None
     far: tuple[str, ...] = ()
@@ -65,14 +65,14 @@ class Prepared:
     lost: str = ""
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> InstalledEngine:
         """The engine that would be started."""
         return self.chosen or store.embedded()
 
     @property
     def title(self) -> str:
         """The model's name for people."""
-        return self.model.title if self.model else self.plan.subject.name
+        return self.model.title if self.model else self.plan.model_spec.name
 
     def wanted(self) -> tuple[ModelFile, ...]:
         """Return the catalog's files that the plan uses, the weights' first shard first."""
@@ -92,11 +92,11 @@ class Prepared:
         if self.far:
             config = self.plan.config
             return EngineFiles(
-                Path(f"{self.plan.subject.name}.gguf"),
+                Path(f"{self.plan.model_spec.name}.gguf"),
                 Path("mmproj.gguf") if config.projector else None,
-                Path("heads.gguf") if config.mtp and not self.plan.subject.mtp_inside else None,
+                Path("heads.gguf") if config.mtp and not self.plan.model_spec.mtp_inside else None,
             )
-        model, wanted = self.plan.subject.name, self.wanted()
+        model, wanted = self.plan.model_spec.name, self.wanted()
         at: dict[str, Path] = {}
         for file in wanted:
             at.setdefault(
@@ -116,7 +116,7 @@ def make_plan(
     engine that cannot is left out of the plan: a better one can be made.
     """
     found = detect(_reader(machine_from))
-    engine: Engine | None = None
+    engine: InstalledEngine | None = None
     if machine_from is None or to_run:
         engine = _engine(request.engine, found)
         if not to_run and not request.engine and pick.rank(engine, found):
@@ -141,11 +141,11 @@ def make_plan(
     if far:
         from runner.weights.user_model import read_anywhere
 
-        subject = read_anywhere(request.model, request.projector, request.mtp)
+        model_spec = read_anywhere(request.model, request.projector, request.mtp)
     elif _is_path(request.model):
         path = Path(request.model).expanduser()
         projector, mtp = (_path(part) for part in (request.projector, request.mtp))
-        subject, own_files = user_model.read(path, projector, mtp, see=request.ask.see)
+        model_spec, own_files = user_model.read_local(path, projector, mtp, see=request.ask.see)
     else:
         model = _known(request.model)
         catalogued = from_model(model)
@@ -156,23 +156,23 @@ def make_plan(
                 next="See what can: steprun models",
             )
         # What nobody typed need not be typed again.
-        subject = catalogued if request.model else replace(catalogued, words=())
-    plan = _choose(found, subject, request.ask)
-    if engine is not None and (fails := pick.fails_beyond(engine, plan.subject)):
+        model_spec = catalogued if request.model else replace(catalogued, words=())
+    plan = _choose(found, model_spec, request.ask)
+    if engine is not None and (fails := pick.fails_beyond(engine, plan.model_spec)):
         plan = replace(plan, warnings=(*plan.warnings, fails))
     current = store.current().name
     lost = current if engine and not request.engine and current != engine.name else ""
     return Prepared(plan, engine, own_files, model, far, named, lost)
 
 
-def _engine(name: str, machine: Machine) -> Engine:
+def _engine(name: str, machine: Machine) -> InstalledEngine:
     """Return the engine of that name, or the one that suits the machine best."""
     if name:
-        return store.find(name)
+        return store.find_engine(name)
     return pick.pick(store.engines(), store.current().name, machine)
 
 
-def _asked(engine: Engine | None, machine: Machine) -> Machine:
+def _asked(engine: InstalledEngine | None, machine: Machine) -> Machine:
     """Return the machine with what the engine itself says of its devices."""
     if engine is None or engine.stamp.backend is Backend.CPU:
         return machine
@@ -216,18 +216,18 @@ def _reader(machine_from: str | None) -> capture.Reader:
     return capture.Replay(presets.open_capture(machine_from))
 
 
-def _choose(machine: Machine, subject: Subject, ask: Ask) -> Plan:
+def _choose(machine: Machine, model_spec: ModelSpec, ask: PlanRequest) -> Plan:
     """Plan; where cards are too small to help at all, for the processor and main memory."""
-    plan = choose(machine, subject, ask, recipe.load(machine.backend).run)
+    plan = choose(machine, model_spec, ask, recipe.load_recipe(machine.backend).run)
     if plan.fits or not is_split(machine):
         return plan
     plain = on_processor(machine)
-    without = choose(plain, subject, ask, recipe.load(plain.backend).run)
+    without = choose(plain, model_spec, ask, recipe.load_recipe(plain.backend).run)
     return without if without.fits else plan
 
 
 def _known(name: str) -> Model:
-    known = models_toml.load()
+    known = models_toml.load_catalog()
     if not name:
         return known.models[0]
     return known.demo if name == "demo" else known.model(name)
@@ -255,7 +255,7 @@ def _of_speed(plan: Plan, ask: Callable[..., _Told]) -> _Told:
     used = tuple(plan.machine.devices[card] for card in plan.placement.cards)
     return ask(
         replace(plan.machine, devices=used) if used else plan.machine,
-        plan.subject.geometry,
+        plan.model_spec.geometry,
         plan.variant,
         plan.config,
         tables.tables(),
@@ -270,7 +270,7 @@ def _share_on_disk(plan: Plan) -> float:
     ram = plan.placement.held[-1]
     missing = max(0, ram.paged_bytes - ram.spare_bytes)
     room = plan.variant.weights_bytes - missing
-    return share_on_disk(plan.subject.geometry, plan.variant, room)
+    return share_on_disk(plan.model_spec.geometry, plan.variant, room)
 
 
 def spec_of(prepared: Prepared) -> LaunchSpec:

@@ -2,21 +2,21 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
 
-from runner.cli import output
+from runner.base.progress import OnProgress, Phase, Progress
+from runner.base.units import duration, rate, size
 
-Progress = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
 _BYTES = 1 << 20  # counts above this are bytes: no build has a million steps
 _WINDOW_S = 20.0  # a rate is that of the last so many seconds
 _LINE_S = 60.0  # between two lines in a log
 
 
 @contextmanager
-def shown(*, paced: bool = False) -> Iterator[Progress]:
+def shown(*, paced: bool = False) -> Iterator[OnProgress]:
     """Yield what long work tells its progress to; the bar is gone at the end.
 
     `paced`: with the rate and the time left, for work that goes on at an even pace.
@@ -39,13 +39,13 @@ def shown(*, paced: bool = False) -> Iterator[Progress]:
     with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=None, done="")
 
-        def tell(doing: str, done: int, whole: int) -> None:
+        def tell(now: Progress) -> None:
             bar.update(
                 task,
-                description=doing,
-                completed=done,
-                total=whole or None,
-                done=_said(pace, doing, done, whole),
+                description=str(now),
+                completed=now.done,
+                total=now.total or None,
+                done=_figures(pace, now),
             )
 
         yield tell
@@ -55,23 +55,23 @@ class Pace:
     """How fast something has gone lately, and how long the rest takes at that rate."""
 
     def __init__(self) -> None:
-        self._doing = ""
+        self._phase: Phase | None = None
         self._seen: deque[tuple[float, int]] = deque()
 
-    def words(self, doing: str, done: int, whole: int) -> str:
+    def words(self, at: Progress) -> str:
         """Take note of how far it is, and return the rate and the time left, if known."""
         now = time.monotonic()
-        if doing != self._doing:  # what was checked is no measure of what is fetched
-            self._doing = doing
+        if at.phase is not self._phase:  # checking says nothing about the rate of downloading
+            self._phase = at.phase
             self._seen.clear()
-        self._seen.append((now, done))
+        self._seen.append((now, at.done))
         while self._seen[0][0] < now - _WINDOW_S:
             self._seen.popleft()
         (then, before) = self._seen[0]
-        if now - then < 1 or done <= before:
+        if now - then < 1 or at.done <= before:
             return ""
-        rate = (done - before) / (now - then)
-        return f"{output.rate(rate)}, {output.duration((whole - done) / rate)} left"
+        pace = (at.done - before) / (now - then)
+        return f"{rate(pace)}, {duration((at.total - at.done) / pace)} left"
 
 
 class _Lines:
@@ -82,25 +82,25 @@ class _Lines:
         self._last = ""
         self._said = 0.0
 
-    def __call__(self, doing: str, done: int, whole: int) -> None:
+    def __call__(self, at: Progress) -> None:
         now = time.monotonic()
-        if doing != self._last:
-            click.echo(f"{doing} ...", err=True)
+        if str(at) != self._last:
+            click.echo(f"{at} ...", err=True)
         elif self._pace is not None and now - self._said > _LINE_S:
-            click.echo(f"{doing}: {_said(self._pace, doing, done, whole)}", err=True)
+            click.echo(f"{at}: {_figures(self._pace, at)}", err=True)
         else:
             return
-        self._last, self._said = doing, now
+        self._last, self._said = str(at), now
 
 
-def _said(pace: Pace | None, doing: str, done: int, whole: int) -> str:
-    speed = pace.words(doing, done, whole) if pace is not None and whole else ""
-    return ", ".join(part for part in (_of(done, whole), speed) if part)
+def _figures(pace: Pace | None, at: Progress) -> str:
+    speed = pace.words(at) if pace is not None and at.total else ""
+    return ", ".join(part for part in (_of(at.done, at.total), speed) if part)
 
 
 def _of(done: int, whole: int) -> str:
     if not whole:
         return ""
     if whole >= _BYTES:
-        return f"{output.size(done)} of {output.size(whole)}"
+        return f"{size(done)} of {size(whole)}"
     return f"{done} of {whole}"

@@ -4,23 +4,23 @@ import click
 
 from runner.base.errors import Refused
 from runner.cli import output
-from runner.engine.installed.store import Engine
+from runner.engine.installed.store import InstalledEngine
 from runner.engine.process import memory_probe
 from runner.engine.process.memory_probe import Difference
 from runner.plan.choose import Plan
 from runner.plan.launch import LaunchSpec
 
 
-def known(plan: Plan, spec: LaunchSpec, engine: Engine) -> tuple[Difference, ...]:
+def known(plan: Plan, spec: LaunchSpec, engine: InstalledEngine) -> tuple[Difference, ...]:
     """Return where the engine's own account of this launch differs, if it was ever asked."""
     try:
-        told = memory_probe.recall(memory_probe.key(_name(engine), spec.argv))
+        told = memory_probe.recall_probe(memory_probe.probe_key(_name(engine), spec.argv))
     except OSError:
         return ()  # the files are not here, so it never was
     return memory_probe.compare(plan.items, told) if told else ()
 
 
-def check(plan: Plan, spec: LaunchSpec, engine: Engine) -> None:
+def check_memory(plan: Plan, spec: LaunchSpec, engine: InstalledEngine) -> None:
     """Ask the engine what this launch would take, once, and say where the plan is wrong.
 
     Takes about half a second, allocates nothing, and is remembered. Raises `Refused` where by the
@@ -28,13 +28,13 @@ def check(plan: Plan, spec: LaunchSpec, engine: Engine) -> None:
     """
     if "--fit" not in engine.stamp.flags:
         return
-    name = memory_probe.key(_name(engine), spec.argv)
-    told = memory_probe.recall(name)
+    name = memory_probe.probe_key(_name(engine), spec.argv)
+    told = memory_probe.recall_probe(name)
     if told is None:
-        told = memory_probe.ask(engine.program, spec.argv)
+        told = memory_probe.probe_memory(engine.program, spec.argv)
         if told is None:
             return  # an engine that does not say: the plan stands
-        memory_probe.remember(name, told)
+        memory_probe.remember_probe(name, told)
     # Where the plan has more, nothing can go wrong, and it is nobody's business.
     differences = [d for d in memory_probe.compare(plan.items, told) if d.engine > d.planned]
     for difference in differences:
@@ -44,7 +44,7 @@ def check(plan: Plan, spec: LaunchSpec, engine: Engine) -> None:
     if more and missing > 0:
         half = max(256, plan.config.context // 2)
         raise Refused(
-            f"{plan.subject.name} would not fit after all.",
+            f"{plan.model_spec.name} would not fit after all.",
             why=f"By the engine's own account it takes {output.size(more)} more than planned, and "
             f"{output.size(missing)} of that are not there.",
             next=f"Ask for less: --ctx {half}",
@@ -59,7 +59,7 @@ def in_words(difference: Difference) -> str:
     )
 
 
-def _name(engine: Engine) -> str:
+def _name(engine: InstalledEngine) -> str:
     """Return a name that no other build has: one engine may be made again under its name."""
     origin = engine.stamp.origin
     return f"{engine.name} {origin.version} {origin.commit} {engine.stamp.made}".strip()

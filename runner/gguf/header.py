@@ -13,7 +13,7 @@ from typing import Literal
 
 from runner.base.errors import BadFile
 from runner.catalog import shards
-from runner.gguf.parse import Header, Shards, Skipped, Tensor, Value, parse
+from runner.gguf.parse import Header, Shards, Skipped, TensorInfo, Value, parse_header
 from runner.gguf.scan import HEADER_LIMIT, shown
 from runner.gguf.shape import geometry
 from runner.gguf.sizes import WeightBytes, layout, weights_bytes
@@ -23,13 +23,13 @@ __all__ = [
     "Kind",
     "Shards",
     "Skipped",
-    "Tensor",
+    "TensorInfo",
     "Value",
     "WeightBytes",
     "geometry",
     "kind",
     "layout",
-    "parse",
+    "parse_header",
     "read_header",
     "read_series",
     "read_split",
@@ -51,7 +51,7 @@ def read_header(path: Path) -> Header:
             next="Give the path of a .gguf file.",
         )
     with path.open("rb", buffering=0) as stream:
-        header = parse(stream, found.st_size, path.name)
+        header = parse_header(stream, found.st_size, path.name)
     return replace(header, path=path)
 
 

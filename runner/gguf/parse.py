@@ -42,7 +42,7 @@ Value = str | int | float | bool | tuple[int | float | bool, ...] | Skipped
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class TensorInfo:
     """One tensor. `offset`: bytes from `Header.data_offset`; `bytes`: without padding."""
 
     name: str
@@ -67,7 +67,7 @@ class Header:
 
     version: int
     metadata: Mapping[str, Value]
-    tensors: tuple[Tensor, ...]
+    tensors: tuple[TensorInfo, ...]
     data_offset: int
     alignment: int
     file_size: int
@@ -80,7 +80,7 @@ class Header:
         return str(self.metadata.get("general.architecture", ""))
 
 
-def parse(stream: BinaryIO, size: int, name: str = "the file") -> Header:
+def parse_header(stream: BinaryIO, size: int, name: str = "the file") -> Header:
     """Read a header from a seekable stream of `size` bytes; errors call it `name`.
 
     Raises BadFile, which names the field, for anything that an engine would stumble over, tensor
@@ -175,8 +175,8 @@ def _array(scan: Scanner, keep: int) -> Value:
     return tuple(scan.fields(struct.Struct(f"<{length}{_CODES[kind]}"), "array"))
 
 
-def _tensors(scan: Scanner, count: int, alignment: int) -> tuple[Tensor, ...]:
-    tensors: list[Tensor] = []
+def _tensors(scan: Scanner, count: int, alignment: int) -> tuple[TensorInfo, ...]:
+    tensors: list[TensorInfo] = []
     names: set[str] = set()
     offset = 0
     for number in range(1, count + 1):
@@ -201,7 +201,7 @@ def _tensors(scan: Scanner, count: int, alignment: int) -> tuple[Tensor, ...]:
     return tuple(tensors)
 
 
-def _tensor(scan: Scanner, name: str) -> Tensor:
+def _tensor(scan: Scanner, name: str) -> TensorInfo:
     dims = scan.u32("dimensions")
     if dims > _MAX_DIMS:
         scan.fail(f"{scan.what}: it has {dims:,} dimensions; the most is {_MAX_DIMS}.")
@@ -218,7 +218,7 @@ def _tensor(scan: Scanner, name: str) -> Tensor:
     row = shape[0] if shape else 1
     if row % block:
         scan.fail(f"{scan.what}: rows of {row:,} do not divide into {type_name} blocks of {block}.")
-    return Tensor(name, shape, type_name, offset, prod(shape) // block * block_bytes)
+    return TensorInfo(name, shape, type_name, offset, prod(shape) // block * block_bytes)
 
 
 def _shards(scan: Scanner, metadata: Mapping[str, Value]) -> Shards | None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runner.catalog.model import Layout
+from runner.catalog.model import WeightLayout
 from runner.gguf.parse import Header
 from runner.gguf.shape import layer_counts
 
@@ -28,7 +28,7 @@ class WeightBytes:
         return self.trunk + self.mtp
 
 
-def layout(headers: Sequence[Header]) -> Layout:
+def layout(headers: Sequence[Header]) -> WeightLayout:
     """Sort the tensors of a model's shards (all of them) by where an engine may put them.
 
     Draft heads inside the main file are left out: llama.cpp spreads their layers like any others,
@@ -51,7 +51,7 @@ def layout(headers: Sequence[Header]) -> Layout:
             elif int(block[1]) < trunk:
                 kind = experts if "_exps." in tensor.name else resident
                 kind[int(block[1])] += tensor.bytes
-    return Layout(embedding, output, tuple(resident), tuple(experts), tied)
+    return WeightLayout(embedding, output, tuple(resident), tuple(experts), tied)
 
 
 def weights_bytes(headers: Sequence[Header]) -> WeightBytes:

@@ -18,7 +18,16 @@ from runner.catalog.model import ModelFile
 from runner.hub.address import endpoint, same_origin
 from runner.net import web
 from runner.net.endpoint import Endpoint
-from runner.net.stream import Again, HttpStream, Odd, Patience, Status, Stream, failed, passing
+from runner.net.stream import (
+    HttpStatus,
+    HttpStream,
+    Mismatch,
+    Patience,
+    Stream,
+    Transient,
+    failed,
+    passing,
+)
 
 _XET_TRIES: Final = 2  # in a row in vain; then plain HTTP, which any proxy lets through
 
@@ -76,12 +85,14 @@ class HubFile:
         head = self._hub.head(self.url, self._patience)
         file = self._file
         if file.sha256 and len(head.etag) == 64 and head.etag != file.sha256:
-            raise Odd(f"The server has another file there, with the sha256 {web.shown(head.etag)}.")
+            raise Mismatch(
+                f"The server has another file there, with the sha256 {web.shown(head.etag)}."
+            )
         if head.size is not None and head.size != file.bytes:
-            raise Odd(f"It has {head.size:,} bytes there, and should have {file.bytes:,}.")
+            raise Mismatch(f"It has {head.size:,} bytes there, and should have {file.bytes:,}.")
         return head
 
-    def refused(self, answer: Status) -> SteprunError:
+    def refused(self, answer: HttpStatus) -> SteprunError:
         """Say what a refusal means."""
         return refusal(self.name, answer.status, answer.headers)
 
@@ -123,18 +134,18 @@ class Hub:
                 endpoint=self._endpoint,
             )
         except errors.OfflineModeIsEnabled as error:
-            raise Again(str(error)) from error
+            raise Transient(str(error)) from error
         except errors.HfHubHTTPError as error:
             status = error.response.status_code
             if status in {401, 403, 404, 410}:
-                raise Status(status, error.response.headers) from error
+                raise HttpStatus(status, error.response.headers) from error
             if trouble := passing(status, error.response.headers):
                 raise trouble from error
             return Head()
         except httpx2.TimeoutException as error:
-            raise Again("No answer within the time it was given.") from error
+            raise Transient("No answer within the time it was given.") from error
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
-            raise Again(failed(error)) from error
+            raise Transient(failed(error)) from error
         off = constants.HF_HUB_DISABLE_XET
         return Head(found.etag or "", found.size, None if off else found.xet_file_data)
 

@@ -20,7 +20,7 @@ from runner.catalog.model import ModelFile
 from runner.hub.address import endpoint
 from runner.hub.client import Hub, refusal
 from runner.net import web
-from runner.net.stream import Again, HttpStream, Odd, Patience, Status
+from runner.net.stream import HttpStatus, HttpStream, Mismatch, Patience, Transient
 from runner.net.transfer import ended_after, patiently
 
 MOST_FILES: Final = 10_000
@@ -31,7 +31,7 @@ PATIENCE: Final = Patience(tries=3)
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedFile:
     """A GGUF file: its path, its bytes, and its sha256, which the hub knows of large files only."""
 
     path: str
@@ -45,16 +45,16 @@ class Listing:
 
     repo: str
     commit: str
-    files: tuple[Listed, ...]
+    files: tuple[ListedFile, ...]
     skipped: int = 0
 
     @property
-    def by_path(self) -> Mapping[str, Listed]:
+    def by_path(self) -> Mapping[str, ListedFile]:
         """Its files by their paths."""
         return {file.path: file for file in self.files}
 
 
-def fetch(repo: str, revision: str = "main", patience: Patience = PATIENCE) -> Listing:
+def list_repository(repo: str, revision: str = "main", patience: Patience = PATIENCE) -> Listing:
     """Ask the hub for the files of a repository at a branch, a tag or a commit.
 
     Raises Refused (offline mode, no leave, no such repository), BadFile (no answer of a hub) or
@@ -70,18 +70,18 @@ def fetch(repo: str, revision: str = "main", patience: Patience = PATIENCE) -> L
     url = f"{endpoint()}/api/models/{quote(repo)}/revision/{quote(revision, safe='')}?blobs=true"
     try:
         data = patiently(patience, lambda: _asked(url, hub, patience))
-    except Status as answer:
+    except HttpStatus as answer:
         raise _refused(repo, revision, answer) from answer
-    except Again as error:
+    except Transient as error:
         wait = f" It asks to wait for {error.pause_s:.0f} seconds." if error.pause_s else ""
         raise SteprunError(
             f"{web.shown(repo)} was not looked up",
             why=f"{error}{wait}",
             next="Check the network or the proxy (HTTPS_PROXY), and try again",
         ) from error
-    except Odd as error:
+    except Mismatch as error:
         raise _odd(repo, str(error)) from error
-    except web.NoHop as error:
+    except web.RedirectRefused as error:
         raise Refused(
             f"{web.shown(repo)} was not looked up",
             why=str(error),
@@ -112,13 +112,13 @@ def _is_gguf(entry: Any) -> bool:
     return isinstance(name, str) and name.lower().endswith(".gguf")
 
 
-def _listed(entry: dict[str, Any]) -> Listed | None:
+def _listed(entry: dict[str, Any]) -> ListedFile | None:
     path, size, lfs = entry["rfilename"], entry.get("size"), entry.get("lfs")
     if not re.fullmatch(shards.PATH, path) or type(size) is not int or not 0 < size < MOST_SIZE:
         return None
     sha256 = lfs.get("sha256") if isinstance(lfs, dict) else None
     sound = isinstance(sha256, str) and re.fullmatch(shards.SHA256, sha256)
-    return Listed(path, size, sha256 if sound else None)
+    return ListedFile(path, size, sha256 if sound else None)
 
 
 def must_be_provable(files: Sequence[ModelFile]) -> None:
@@ -153,13 +153,13 @@ def _asked(url: str, hub: Hub, patience: Patience) -> bytes:
             for data in stream:
                 body += data
                 if len(body) > MOST_BYTES:
-                    raise Odd(f"It sends more than {MOST_BYTES >> 20} MiB.")
+                    raise Mismatch(f"It sends more than {MOST_BYTES >> 20} MiB.")
             return bytes(body)
     finally:
         stream.close()
 
 
-def _refused(repo: str, revision: str, answer: Status) -> SteprunError:
+def _refused(repo: str, revision: str, answer: HttpStatus) -> SteprunError:
     if answer.status not in {404, 410}:
         return refusal(repo, answer.status, answer.headers)
     return SteprunError(

@@ -147,7 +147,7 @@ def _next_hop(place: Address, url: str, response: httpx2.Response) -> str:
     """Return where a redirect leads, if it may be followed."""
     try:
         return web.next_hop(url, response.headers.get("location", ""))
-    except web.NoHop as error:
+    except web.RedirectRefused as error:
         if not error.host:
             raise _trouble(place, str(error)) from error
         raise Refused(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from runner.base import files, paths
 from runner.base.errors import BadFile, Refused, SteprunError
-from runner.gguf.header import Header, parse, read_series
+from runner.gguf.header import Header, parse_header, read_series
 from runner.gguf.local_file import must_be_model
 from runner.gguf.scan import shown
 from runner.hub.address import Address, address, is_remote
@@ -81,7 +81,7 @@ class _Source:
         if piece is None:
             raise AssertionError("only a version that was kept can be the same")
         front = _Front(session, place, piece)
-        header = parse(cast("BinaryIO", front), piece.size, place.name)
+        header = parse_header(cast("BinaryIO", front), piece.size, place.name)
         if place.pinned or piece.etag:
             _keep(place, front.upto(header.data_offset), piece.size, piece.etag)
         return header
@@ -152,7 +152,7 @@ def _find(place: Address) -> tuple[Header, str] | None:
         told = json.loads(line)
         if told["schema"] != _SCHEMA or type(told["size"]) is not int:
             return None
-        header = parse(io.BytesIO(data), told["size"], place.name)
+        header = parse_header(io.BytesIO(data), told["size"], place.name)
         os.utime(path)  # used just now: the last to be dropped
         return header, str(told["etag"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError, BadFile):

@@ -8,7 +8,7 @@ from typing import Any, Final
 import hf_xet
 from huggingface_hub.utils._xet import refresh_xet_connection_info
 
-from runner.net.stream import Again, Headers, failed
+from runner.net.stream import Headers, Transient, failed
 
 # By itself it takes 1.5 GB and more for buffers, beside a model that fills the memory.
 BUFFER_BYTES: Final = 64 << 20
@@ -22,7 +22,7 @@ _CONFIG: Final = {
 }
 
 
-class _Shared:
+class _XetSession:
     """One session for all files: it has the threads and the connections."""
 
     lock = threading.Lock()
@@ -30,10 +30,10 @@ class _Shared:
 
 
 def _session() -> Any:
-    with _Shared.lock:
-        if _Shared.session is None:
-            _Shared.session = hf_xet.XetSession(hf_xet.XetConfig().with_config(_CONFIG))
-        return _Shared.session
+    with _XetSession.lock:
+        if _XetSession.session is None:
+            _XetSession.session = hf_xet.XetSession(hf_xet.XetConfig().with_config(_CONFIG))
+        return _XetSession.session
 
 
 class XetStream:
@@ -73,7 +73,7 @@ class XetStream:
             with _as_again():
                 data = next(pieces, b"")
             if not data:
-                raise Again("The connection broke off.")
+                raise Transient("The connection broke off.")
             left -= len(data)
             yield bytes(data)
 
@@ -94,4 +94,4 @@ def _as_again() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise Again(failed(error)) from error
+        raise Transient(failed(error)) from error

@@ -6,10 +6,10 @@ from dataclasses import replace
 from runner.machine.captures.capture import Reader
 from runner.machine.facts import PROCESSOR_RESERVE_BYTES, Backend, Machine, Platform
 from runner.machine.probes import amd, amd_windows, apple, cards, engine_view, nvidia, wsl
-from runner.machine.probes.host import Host, Notes, display_ids, read_host
+from runner.machine.probes.host import HostFacts, Notes, display_ids, read_host
 from runner.machine.probes.read import said
 
-Probe = Callable[[Reader, Host, Notes], Machine | None]
+Probe = Callable[[Reader, HostFacts, Notes], Machine | None]
 
 # A new kind of machine is a new line here. Order decides only between equals.
 PROBES: tuple[Probe, ...] = (apple.probe, nvidia.probe, amd.probe, amd_windows.probe)
@@ -35,7 +35,7 @@ def detect(reader: Reader) -> Machine:
         else:
             found.append((machine, own))
     machine, own = max(found, key=_room, default=(_plain(host), Notes()))
-    wsl.check(reader, host, notes)
+    wsl.wsl_facts(reader, host, notes)
     cards.note_unplanned(display_ids(reader, host.os) or (), notes)
     machine = replace(machine, advice=tuple(own.advice), warnings=tuple(own.warnings))
     if not host.memory_bytes and machine.unified:
@@ -62,7 +62,7 @@ def _room(found: tuple[Machine, Notes]) -> int:
     return found[0].limit_bytes - found[0].reserve_bytes
 
 
-def _plain(host: Host) -> Machine:
+def _plain(host: HostFacts) -> Machine:
     limit = host.available_bytes or 0
     source = f"{host.available_source}; swap is not counted" if limit else "unknown"
     return Machine(

@@ -8,9 +8,10 @@ from typing import BinaryIO, Final
 
 from runner.base.disk import explained, sync_folder
 from runner.base.errors import BadFile, SteprunError
+from runner.base.progress import OnProgress, ignore
 from runner.net import web
-from runner.net.stream import HttpStream, Patience, Status, Stream
-from runner.net.transfer import Fetch, Progress, bring, wrong
+from runner.net.stream import HttpStatus, HttpStream, Patience, Stream
+from runner.net.transfer import Fetch, transfer_all, wrong
 
 _CHUNK: Final = 1 << 20
 
@@ -45,7 +46,7 @@ class Web:
             self._url, start, end, size=self._size, etag=etag, patience=self._patience
         )
 
-    def refused(self, answer: Status) -> SteprunError:
+    def refused(self, answer: HttpStatus) -> SteprunError:
         """Say what a refusal means."""
         gone = answer.status in {404, 410}
         return SteprunError(
@@ -63,7 +64,7 @@ def download(
     *,
     sha256: str,
     size: int | None = None,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
     patience: Patience | None = None,
 ) -> None:
     """Bring `url` to `to`, replacing it whole.
@@ -86,7 +87,7 @@ def download(
             Web(url, size, given), part, size=size, make=Sha256, finish=finish, patience=given
         )
         try:
-            bring([fetch], progress or (lambda _what, _done, _whole: None))
+            transfer_all([fetch], progress or ignore)
         except BadFile:
             part.unlink()
             raise

@@ -12,15 +12,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from runner.base.errors import BadFile, Refused, SteprunError
-
-Progress = Callable[[str, int, int], None]  # what is being done, bytes done, bytes in all
+from runner.base.progress import OnProgress, Phase, Progress
 
 _POLL_S = 0.1
 _STOP_S = 5.0  # how long pip may take to end before it is killed
@@ -53,7 +52,7 @@ class Package:
     source: bool = False
 
 
-def download(package: Package, work: Path, tell: Progress) -> Path:
+def download(package: Package, work: Path, tell: OnProgress) -> Path:
     """Have pip bring a package into the empty folder `work`; return the path of its archive.
 
     Raises Refused (no pip), BadFile (not what was published) or SteprunError (no network, no such
@@ -87,7 +86,7 @@ def download(package: Package, work: Path, tell: Progress) -> Path:
     ):
         try:
             while process.poll() is None and found is None:
-                tell("downloading", _largest(work), package.bytes)
+                tell(Progress(Phase.DOWNLOADING, _largest(work), package.bytes))
                 # With a source in hand pip would go on: fetch all that its build needs, and run the
                 # package's own code for its metadata. That takes minutes; it is stopped here.
                 found = _whole(work, package) if package.source else None
@@ -100,7 +99,7 @@ def download(package: Package, work: Path, tell: Progress) -> Path:
         found = next(got.iterdir(), None)
     if found is None:
         raise _failed(package, log.read_text(encoding="utf-8", errors="replace"))
-    tell("downloading", package.bytes, package.bytes)
+    tell(Progress(Phase.DOWNLOADING, package.bytes, package.bytes))
     return found
 
 

@@ -1,8 +1,8 @@
 """Bytes of one file as a web server sends them, from a given place on, judged by their head.
 
 A server may answer anything, slowly, for ever: no more is taken than was promised. What may pass
-is `Again`, what will not is `Odd` or `Status`; how long to wait is the caller's business, who ends
-a stream that has become too slow with `abort`.
+is `Transient`, what will not is `Mismatch` or `HttpStatus`; how long to wait is the caller's
+business, who ends a stream that has become too slow with `abort`.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ class Patience:
         return min(self.pause_s * 2.0 ** (tried - 1), self.most_pause_s)
 
 
-class Again(Exception):  # noqa: N818 - a wish, not a fault
+class Transient(Exception):  # noqa: N818 - a wish, not a fault
     """Something that may pass. `pause_s`: how long the server asks to wait.
 
     `anew`: what has come is of no use to the server as it is now.
@@ -57,11 +57,11 @@ class Again(Exception):  # noqa: N818 - a wish, not a fault
         self.anew = anew
 
 
-class Odd(Exception):  # noqa: N818 - an answer, not a fault
+class Mismatch(Exception):  # noqa: N818 - an answer, not a fault
     """What the server has is not what was promised."""
 
 
-class Status(Exception):  # noqa: N818 - an answer, not a fault
+class HttpStatus(Exception):  # noqa: N818 - an answer, not a fault
     """A refusal: the answer's status, and its headers."""
 
     def __init__(self, status: int, headers: Mapping[str, str]) -> None:
@@ -142,12 +142,14 @@ class HttpStream:
             response = self._response = self._ask(url)
             if response.status_code not in web.REDIRECTS:
                 if response.status_code in {401, 403} and url != self._url:
-                    raise Again(f"The link it gave has run out (status {response.status_code}).")
+                    raise Transient(
+                        f"The link it gave has run out (status {response.status_code})."
+                    )
                 self._judge(response)
                 return
             response.close()
             url = web.next_hop(url, response.headers.get("location", ""))
-        raise Again(f"It redirects more than {web.HOPS} times.")
+        raise Transient(f"It redirects more than {web.HOPS} times.")
 
     def _ask(self, url: str) -> httpx2.Response:
         headers = {"Accept-Encoding": "identity", "User-Agent": web.AGENT, **self._headers(url)}
@@ -160,9 +162,9 @@ class HttpStream:
                 self._http.build_request("GET", url, headers=headers), stream=True
             )
         except httpx2.TimeoutException as error:
-            raise Again("No answer within the time it was given.") from error
+            raise Transient("No answer within the time it was given.") from error
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, RuntimeError) as error:
-            raise Again(failed(error)) from error
+            raise Transient(failed(error)) from error
 
     def _judge(self, response: httpx2.Response) -> None:
         """Judge an answer by its head."""
@@ -171,27 +173,27 @@ class HttpStream:
             raise trouble
         if status == 416:
             # Of a known size there is more to come, whatever the server thinks just now.
-            raise Again("It is shorter than it was (status 416).", anew=self.size is None)
+            raise Transient("It is shorter than it was (status 416).", anew=self.size is None)
         if status not in {200, 206}:
-            raise Status(status, headers)
+            raise HttpStatus(status, headers)
         if "text/html" in headers.get("content-type", ""):
-            raise Odd("A web page came in its place; a network may ask to sign in.")
+            raise Mismatch("A web page came in its place; a network may ask to sign in.")
         if headers.get("content-encoding", "identity") != "identity":
-            raise Odd("It comes compressed once more.")
+            raise Mismatch("It comes compressed once more.")
         etag = web.etag(headers)
         length = web.whole(headers.get("content-length", ""))
         if status == 200:
             if self._start and self.etag and etag and etag != self.etag:
-                raise Again("It has become another file meanwhile.", anew=True)
+                raise Transient("It has become another file meanwhile.", anew=True)
             size = length
             self._skip = self._start
         else:
             found = web.content_range(headers)
             if not found or found[0] != self._start:
-                raise Again("It sends another part than was asked for.")
+                raise Transient("It sends another part than was asked for.")
             size = found[2]
         if None not in {self.size, size} and size != self.size:
-            raise Odd(f"It has {size:,} bytes, and should have {self.size:,}.")
+            raise Mismatch(f"It has {size:,} bytes, and should have {self.size:,}.")
         self.size = self.size if self.size is not None else size
         self.etag = etag
         if self.size is not None:
@@ -207,13 +209,13 @@ class HttpStream:
             try:
                 data = next(pieces, b"")
             except httpx2.TimeoutException as error:
-                raise Again("It sends almost nothing.") from error
+                raise Transient("It sends almost nothing.") from error
             except (httpx2.HTTPError, httpx2.StreamError, OSError, RuntimeError) as error:
-                raise Again(failed(error)) from error
+                raise Transient(failed(error)) from error
             if not data and left is None:  # the whole of what nobody said the length of
                 return
             if not data:
-                raise Again("The connection broke off.")
+                raise Transient("The connection broke off.")
             if skip:  # it does not know ranges, and sends the file from its beginning
                 self.skipped += min(skip, len(data))
                 skip, data = max(0, skip - len(data)), data[skip:]
@@ -222,7 +224,7 @@ class HttpStream:
                     continue
             if left is not None:
                 if len(data) > left and self._end is None:
-                    raise Odd(f"It has more than the {self.size:,} bytes promised.")
+                    raise Mismatch(f"It has more than the {self.size:,} bytes promised.")
                 data = data[:left]
                 left -= len(data)
             yield data
@@ -237,13 +239,13 @@ class HttpStream:
             self._http.close()
 
 
-def passing(status: int, headers: Mapping[str, str]) -> Again | None:
+def passing(status: int, headers: Mapping[str, str]) -> Transient | None:
     """Return what to say of a status that may pass; None of any other."""
     if status not in _PASSING and status < 500:
         return None
     pause = web.whole(headers.get("retry-after", "")) or 0
     asks = " and asks for a pause" if status == 429 else ""
-    return Again(f"The server answers with status {status}{asks}.", pause)
+    return Transient(f"The server answers with status {status}{asks}.", pause)
 
 
 def failed(error: Exception) -> str:

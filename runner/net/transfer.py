@@ -15,11 +15,11 @@ from typing import Any, BinaryIO, Final, Generic, Protocol, TypeVar
 
 from runner.base.disk import check_room
 from runner.base.errors import BadFile, Refused, SteprunError
+from runner.base.progress import OnProgress, Phase, Progress
 from runner.net import web
-from runner.net.stream import Again, Odd, Patience, Status, Stream
+from runner.net.stream import HttpStatus, Mismatch, Patience, Stream, Transient
 
 _T = TypeVar("_T")
-Progress = Callable[[str, int, int], None]  # what is being done, bytes done, bytes in all
 
 MOST_BYTES: Final = 8 << 30  # of a file whose size nobody promised; the largest archive is 0.6 GB
 _CHUNK: Final = 1 << 20
@@ -57,7 +57,7 @@ class Source(Protocol):
         """Return its bytes from `start` on, of the version `etag` if that is not empty."""
         ...
 
-    def refused(self, answer: Status) -> SteprunError:
+    def refused(self, answer: HttpStatus) -> SteprunError:
         """Say what a refusal means."""
         ...
 
@@ -86,7 +86,8 @@ class Fetch(Generic[D]):
         self.source, self.part, self.size, self.patience = source, part, size, patience
         self.have = 0
         self.came = 0  # bytes from the network, in this run
-        self.doing = "checking what is here"
+        self.phase: Phase | None = Phase.CHECKING  # None once it is done
+        self.waits_for = ""
         self.attempt = 0  # each stage of each try has a number of its own
         self.opening = False
         self.left = False  # its thread did not end in time: the part may be another's by now
@@ -125,7 +126,7 @@ class Fetch(Generic[D]):
                 if not self.left:
                     file.truncate(self.have)
                     os.fsync(file.fileno())
-        self.doing = "done"
+        self.phase = None
         self._finish(self._digest)
 
     def _checked(self, stop: threading.Event) -> Callable[[int], None]:
@@ -141,7 +142,7 @@ class Fetch(Generic[D]):
         while self.have != self.size:
             try:
                 self._once(file, stop)
-            except Again as error:
+            except Transient as error:
                 why, self._aborted = self._aborted or str(error), ""
                 if stop.is_set():
                     raise Stopped from error
@@ -152,7 +153,7 @@ class Fetch(Generic[D]):
                 patience = self.patience
                 if tried >= patience.tries or error.pause_s > patience.wait_s:
                     raise self.given_up(why, error.pause_s) from error
-                self.doing = f"waiting for the server: {why.rstrip('.')}"
+                self.phase, self.waits_for = Phase.WAITING, why.rstrip(".")
                 self.attempt += 1
                 if stop.wait(max(error.pause_s, patience.pause(tried))):
                     raise Stopped from error
@@ -166,11 +167,11 @@ class Fetch(Generic[D]):
             self._stream.open()
             self.opening, self._aborted = False, ""
             self._receive(file, self._stream, stop)
-        except Status as answer:
+        except HttpStatus as answer:
             raise self.source.refused(answer) from answer
-        except Odd as error:
+        except Mismatch as error:
             raise wrong(name, str(error)) from error
-        except web.NoHop as error:
+        except web.RedirectRefused as error:
             raise Refused(
                 f"{name} was not fetched",
                 why=str(error),
@@ -186,10 +187,10 @@ class Fetch(Generic[D]):
         self._etag = stream.etag
         size = self.size if self.size is not None else stream.size
         if size is None or (self.size is None and size > MOST_BYTES):
-            raise Odd("It does not say how long it is, or is too long.")
+            raise Mismatch("It does not say how long it is, or is too long.")
         self.size = size
         check_room(self.part.parent, size - self.have)
-        self.doing = "downloading"
+        self.phase = Phase.DOWNLOADING
         self.attempt += 1
         for data in stream:
             if stop.is_set():
@@ -198,7 +199,7 @@ class Fetch(Generic[D]):
 
     def _take(self, file: BinaryIO, data: bytes) -> None:
         if self.have + len(data) > (self.size or 0):
-            raise Odd(f"It has more than the {self.size:,} bytes promised.")
+            raise Mismatch(f"It has more than the {self.size:,} bytes promised.")
         # Zeros become a hole, which takes no room: files of them are how 105 GB are rehearsed.
         if data and not data[-1] and not data[0] and data == bytes(len(data)):
             file.seek(len(data), os.SEEK_CUR)
@@ -247,13 +248,13 @@ class _Watch:
             fetch.abort(why)
             if now - self._since > _STUCK * patience.head_s:
                 raise fetch.given_up(why)
-        elif fetch.doing == "downloading" and now - self._since > patience.slow_s:
+        elif fetch.phase is Phase.DOWNLOADING and now - self._since > patience.slow_s:
             if fetch.moved() - self._then < patience.slow_bytes:
                 fetch.abort("It sends almost nothing.")
             self._since, self._then = now, fetch.moved()
 
 
-def bring(fetches: Sequence[Fetch[Any]], tell: Progress) -> None:
+def transfer_all(fetches: Sequence[Fetch[Any]], tell: OnProgress) -> None:
     """Bring all files at once; raises the first error that any of them meets, the others stopped.
 
     However it ends, what came is in the parts.
@@ -271,7 +272,7 @@ def bring(fetches: Sequence[Fetch[Any]], tell: Progress) -> None:
                 break
             for watch in watches:
                 watch.look(time.monotonic())
-            tell(_doing(fetches), _have(fetches), whole or (fetches[0].size or 0))
+            tell(_progress(fetches, whole or (fetches[0].size or 0)))
     finally:
         stop.set()
         for fetch, thread in zip(fetches, threads, strict=True):
@@ -285,17 +286,17 @@ def bring(fetches: Sequence[Fetch[Any]], tell: Progress) -> None:
     errors = [fetch.error for fetch in fetches if fetch.error is not None]
     for error in sorted(errors, key=lambda each: isinstance(each, Stopped)):
         raise error
-    tell("downloading", _have(fetches), _have(fetches))
+    tell(Progress(Phase.DOWNLOADING, _have(fetches), _have(fetches)))
 
 
-def _doing(fetches: Sequence[Fetch[Any]]) -> str:
-    """Say the one thing of all that go on which people would most want to know."""
-    now = [fetch.doing for fetch in fetches if fetch.doing != "done"]
-    for beginning in ("downloading", "waiting", "checking"):
-        for doing in now:
-            if doing.startswith(beginning):
-                return doing
-    return "downloading"
+def _progress(fetches: Sequence[Fetch[Any]], total: int) -> Progress:
+    """Return the one thing of all that go on which people would most want to know."""
+    for phase in (Phase.DOWNLOADING, Phase.WAITING, Phase.CHECKING):
+        for fetch in fetches:
+            if fetch.phase is phase:
+                detail = fetch.waits_for if phase is Phase.WAITING else ""
+                return Progress(phase, _have(fetches), total, detail)
+    return Progress(Phase.DOWNLOADING, _have(fetches), total)
 
 
 def _have(fetches: Sequence[Fetch[Any]]) -> int:
@@ -303,7 +304,7 @@ def _have(fetches: Sequence[Fetch[Any]]) -> int:
 
 
 def fetch_range(source: Source, start: int, end: int, patience: Patience) -> bytes:
-    """Return a file's bytes from `start` up to `end`; raises as `bring` does."""
+    """Return a file's bytes from `start` up to `end`; raises as `transfer_all` does."""
 
     def once() -> bytes:
         stream = source.stream(start, "", end)
@@ -316,11 +317,11 @@ def fetch_range(source: Source, start: int, end: int, patience: Patience) -> byt
 
     try:
         return patiently(patience, once)
-    except Status as answer:
+    except HttpStatus as answer:
         raise source.refused(answer) from answer
-    except (Odd, web.NoHop) as error:
+    except (Mismatch, web.RedirectRefused) as error:
         raise wrong(source.name, str(error)) from error
-    except Again as error:
+    except Transient as error:
         raise _not_fetched(source.name, str(error)) from error
 
 
@@ -330,7 +331,7 @@ def patiently(patience: Patience, once: Callable[[], _T]) -> _T:
     while True:
         try:
             return once()
-        except Again as error:
+        except Transient as error:
             tried += 1
             if tried >= patience.tries or error.pause_s > patience.wait_s:
                 raise
@@ -351,7 +352,7 @@ def _in_time(name: str, stream: Stream, patience: Patience) -> Iterator[bytes]:
         came += len(data)
         if time.monotonic() > ends:
             if came < patience.slow_bytes:
-                raise Again("It sends almost nothing.")
+                raise Transient("It sends almost nothing.")
             ends, came = time.monotonic() + patience.slow_s, 0
         yield data
 

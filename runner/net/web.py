@@ -19,7 +19,7 @@ AGENT: Final = f"steprun/{__version__}"
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
 
 
-class NoHop(ValueError):  # noqa: N818 - an answer, not a fault
+class RedirectRefused(ValueError):  # noqa: N818 - an answer, not a fault
     """A redirect that is not followed; its text says why. `host`: where it leads, unencrypted."""
 
     def __init__(self, why: str, host: str = "") -> None:
@@ -43,10 +43,10 @@ def next_hop(url: str, location: str) -> str:
     """Return where `location` leads from `url`. Raises NoHop where it may not be followed."""
     target = httpx2.URL(url).join(location) if location else None
     if target is None or target.scheme not in {"http", "https"} or not target.host:
-        raise NoHop(f"It redirects to {shown(location)}, which is no web address.")
+        raise RedirectRefused(f"It redirects to {shown(location)}, which is no web address.")
     if url.startswith("https:") and target.scheme == "http":
         host = shown(target.host)
-        raise NoHop(f"Its server redirects to {host} without encryption.", host)
+        raise RedirectRefused(f"Its server redirects to {host} without encryption.", host)
     return str(target)
 
 

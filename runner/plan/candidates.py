@@ -11,8 +11,8 @@ from runner.base.errors import UsageError
 from runner.catalog.model import Geometry
 from runner.plan.launch import RunDefaults
 from runner.plan.memory.kv_cache import MIB, Config, kv_full_bytes, kv_sliding_bytes
-from runner.plan.model_spec import Subject, Variant
-from runner.plan.request import Ask
+from runner.plan.model_spec import ModelSpec, Variant
+from runner.plan.request import PlanRequest
 
 # What gives way first, when memory is short. Pictures only when the user asks for it.
 ORDER: Final = (
@@ -44,52 +44,52 @@ EXTRAS: Final = ((8, 8192), (8, 4096), (8, 2048), (8, 0))
 _CONVERSATIONS: Final = 4  # of full length; a prompt cache for more would only take memory
 
 
-def variants(subject: Subject, ask: Ask) -> tuple[Variant, ...]:
+def variants(model_spec: ModelSpec, ask: PlanRequest) -> tuple[Variant, ...]:
     """Return the quants to try, best first. UsageError for one that does not exist."""
     if ask.quant is not None:
-        by_name = {v.name.lower(): v for v in subject.variants}
+        by_name = {v.name.lower(): v for v in model_spec.variants}
         named = by_name.get(ask.quant.strip().lower())
         if named is None:
-            raise _no_quant(subject, ask.quant)
+            raise _no_quant(model_spec, ask.quant)
         return (named,)
-    auto = [v for v in subject.variants if v.auto]
+    auto = [v for v in model_spec.variants if v.auto]
     if not auto:
         raise UsageError(
-            f"{subject.name} has no quant that could be chosen.", next="See: steprun models"
+            f"{model_spec.name} has no quant that could be chosen.", next="See: steprun models"
         )
     return tuple(sorted(auto, key=lambda v: (-v.quality, v.weights_bytes)))
 
 
-def _no_quant(subject: Subject, name: str) -> UsageError:
+def _no_quant(model_spec: ModelSpec, name: str) -> UsageError:
     from difflib import get_close_matches  # noqa: PLC0415 - 4 ms, and only an error needs it
 
-    names = [v.name for v in subject.variants]
+    names = [v.name for v in model_spec.variants]
     near = get_close_matches(name.strip().upper(), names)
     return UsageError(
-        f"{subject.name} has no quant {name!r}.",
+        f"{model_spec.name} has no quant {name!r}.",
         why=f"It comes as {', '.join(names)}.",
         next=f"Did you mean {' or '.join(near)}?" if near else "See: steprun models",
     )
 
 
-def configs(subject: Subject, ask: Ask, defaults: RunDefaults) -> Iterator[Config]:
+def configs(model_spec: ModelSpec, ask: PlanRequest, defaults: RunDefaults) -> Iterator[Config]:
     """Yield the configurations to try for each quant, best first.
 
     Raises UsageError for a context that the model cannot have.
     """
-    trained = subject.geometry.context_length
+    trained = model_spec.geometry.context_length
     if ask.context is not None and trained and ask.context > trained:
         raise UsageError(
-            f"{subject.name} cannot have a context of {ask.context:,} tokens.",
+            f"{model_spec.name} cannot have a context of {ask.context:,} tokens.",
             why=f"It was trained for {trained:,}.",
             next=f"Ask for at most that: --ctx {trained}",
         )
-    see = ask.see and bool(subject.projector_bytes)
+    see = ask.see and bool(model_spec.projector_bytes)
     base = Config(
         context=0,
         parallel=ask.parallel,
         projector=see,
-        mtp=ask.drafts(see=ask.see) and bool(subject.mtp_bytes),
+        mtp=ask.drafts(see=ask.see) and bool(model_spec.mtp_bytes),
     )
     ubatches = (ask.ubatch,) if ask.ubatch else [u for u in UBATCHES if u <= defaults.ubatch]
     for context, kv_type in _rungs(trained, ask):
@@ -103,7 +103,7 @@ def most_cache_mib(geometry: Geometry, config: Config) -> float:
     return _CONVERSATIONS * one / MIB
 
 
-def _rungs(trained: int, ask: Ask) -> Iterator[tuple[int, str]]:
+def _rungs(trained: int, ask: PlanRequest) -> Iterator[tuple[int, str]]:
     if ask.context is not None:
         usual = ("q8_0",) if ask.context > _LONG else ("f16", "q8_0")
         for kv_type in (ask.kv_type,) if ask.kv_type else usual:

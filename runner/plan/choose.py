@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 from runner.machine.facts import Backend, Machine, on_processor
 from runner.plan import explain
 from runner.plan.candidates import EXTRAS, RUNGS, configs, most_cache_mib, variants
-from runner.plan.devices import told
+from runner.plan.devices import device_selection
 from runner.plan.explain import Choice
 from runner.plan.fixes import Fix, fixes, gains
 from runner.plan.launch import RunDefaults, Settings
 from runner.plan.memory.compute_buffers import MTP_TOKENS, batch
 from runner.plan.memory.kv_cache import CHECKPOINTS, Config
-from runner.plan.memory.ledger import Entry, Item, merged, total
-from runner.plan.model_spec import Subject, Variant
-from runner.plan.placement import WHOLE, Placement, Way, is_split, place
-from runner.plan.request import Ask
+from runner.plan.memory.ledger import Item, LedgerEntry, merged, total
+from runner.plan.model_spec import ModelSpec, Variant
+from runner.plan.placement import WHOLE, Offload, Placement, is_split, place
+from runner.plan.request import PlanRequest
 
 ALL_LAYERS = 999  # llama.cpp takes at most 512
 # A quant from here on (IQ4_XS) is good enough that no better one is worth leaving the cards for:
@@ -29,8 +29,8 @@ GOOD_QUALITY = 60
 # are in practice) for 20 tokens a second, faster than one reads. Below that a smaller quant is
 # the better one.
 RAM_BYTES_PER_TOKEN = 3_000_000_000
-_HYBRID = Way(hybrid=True)
-_ALL_BUT_LAYERS = Way(hybrid=True, sight_in_ram=True)
+_HYBRID = Offload(hybrid=True)
+_ALL_BUT_LAYERS = Offload(hybrid=True, mmproj_on_cpu=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Plan:
 
     fits: bool
     machine: Machine
-    subject: Subject
+    model_spec: ModelSpec
     variant: Variant
     config: Config
     placement: Placement
@@ -76,7 +76,7 @@ class Plan:
     def held_bytes(self) -> int:
         """What the engine will hold: the ledger without the reserve."""
         items = merged(part.items for part in self.placement.held)
-        return total(item for item in items if item.item is not Entry.RESERVE)
+        return total(item for item in items if item.item is not LedgerEntry.RESERVE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +85,18 @@ class _Found:
 
     variant: Variant
     config: Config
-    way: Way
+    offload: Offload
     placement: Placement
 
 
-def choose(machine: Machine, subject: Subject, ask: Ask, defaults: RunDefaults) -> Plan:
+def choose(
+    machine: Machine, model_spec: ModelSpec, ask: PlanRequest, defaults: RunDefaults
+) -> Plan:
     """Decide. `defaults` are the backend's run-time defaults.
 
     Raises UsageError for an ask that names what does not exist.
     """
-    search = _Search(machine, subject, defaults)
+    search = _Search(machine, model_spec, defaults)
     found, paged = search.best(ask), False
     if found is None and ask.allow_paging:
         # Only the processor can work from a mapping that is larger than a shared memory.
@@ -102,7 +104,7 @@ def choose(machine: Machine, subject: Subject, ask: Ask, defaults: RunDefaults) 
             machine = on_processor(machine)
             costs = replace(defaults.costs, device_mib=0, staging=False, kv_copy="never")
             defaults = replace(defaults, costs=costs)
-        search = _Search(machine, subject, defaults)
+        search = _Search(machine, model_spec, defaults)
         found = search.paging(ask)
         paged = found is not None
     if found is None:
@@ -112,11 +114,11 @@ def choose(machine: Machine, subject: Subject, ask: Ask, defaults: RunDefaults) 
     return Plan(
         fits=True,
         machine=machine,
-        subject=subject,
+        model_spec=model_spec,
         variant=found.variant,
         config=found.config,
         placement=found.placement,
-        settings=_settings(machine, subject, found, defaults, paged=paged),
+        settings=_settings(machine, model_spec, found, defaults, paged=paged),
         reasons=tuple(story.reasons(paged=paged)),
         choices=tuple(story.choices(defaults, paged=paged)),
         fixes=tuple(gains(machine, ask, search.fitting)),
@@ -128,17 +130,17 @@ def choose(machine: Machine, subject: Subject, ask: Ask, defaults: RunDefaults) 
 class _Search:
     """Looks for what has room on one machine."""
 
-    def __init__(self, machine: Machine, subject: Subject, defaults: RunDefaults) -> None:
-        self.machine, self.subject, self.defaults = machine, subject, defaults
+    def __init__(self, machine: Machine, model_spec: ModelSpec, defaults: RunDefaults) -> None:
+        self.machine, self.model_spec, self.defaults = machine, model_spec, defaults
 
-    def best(self, ask: Ask) -> _Found | None:
+    def best(self, ask: PlanRequest) -> _Found | None:
         """Return the best candidate that has room without paging.
 
         Beside cards there are several ways, in this order: a good quant whole on the cards; the
         best one with some experts in main memory that is still read fast enough; whatever lies
         on the cards, or beside them, at all, the projector in main memory last.
         """
-        tried = variants(self.subject, ask)
+        tried = variants(self.model_spec, ask)
         if not is_split(self.machine):
             return self.first(tried, ask)
         good = [v for v in tried if v.quality >= GOOD_QUALITY or len(tried) == 1]
@@ -150,36 +152,41 @@ class _Search:
             or self.first(tried, ask, _ALL_BUT_LAYERS)
         )
 
-    def paging(self, ask: Ask) -> _Found | None:
+    def paging(self, ask: PlanRequest) -> _Found | None:
         """Return what can run with its weights on the disk.
 
         The less there is to read again and again, the better: the smallest quant first, and no
         longer a context than was asked for, as the caches push weights out of memory.
         """
         context = min(rung[0] for rung in RUNGS)
-        trained = self.subject.geometry.context_length or context
+        trained = self.model_spec.geometry.context_length or context
         ask = replace(ask, context=ask.context or min(context, trained))
-        tried = sorted(variants(self.subject, ask), key=lambda v: v.weights_bytes)
+        tried = sorted(variants(self.model_spec, ask), key=lambda v: v.weights_bytes)
         return self.first(tried, ask, replace(_ALL_BUT_LAYERS, paging=True))
 
     def first(
-        self, tried: Iterable[Variant], ask: Ask, way: Way = WHOLE, *, fast: bool = False
+        self,
+        tried: Iterable[Variant],
+        ask: PlanRequest,
+        offload: Offload = WHOLE,
+        *,
+        fast: bool = False,
     ) -> _Found | None:
         """Return the first candidate, best first, that has room."""
-        most = _most_bytes(self.machine, way)
+        most = _most_bytes(self.machine, offload)
         for variant in tried:
-            if variant.weights_bytes > most and not way.paging:
+            if variant.weights_bytes > most and not offload.paging:
                 continue  # no configuration can help: most of a refusal's time is saved here
             # What even the least configuration cannot have room for, no other can: one for each
             # type of cache, as a quantised one is smaller but costs a copy.
-            tries = list(configs(self.subject, ask, self.defaults))
+            tries = list(configs(self.model_spec, ask, self.defaults))
             least = {config.kv_type: config for config in tries}.values()
-            if not any(self._place(variant, config, way).fits for config in least):
+            if not any(self._place(variant, config, offload).fits for config in least):
                 continue
             for config in tries:
-                placement = self._place(variant, config, way)
+                placement = self._place(variant, config, offload)
                 if placement.fits and not (fast and self._slow(variant, placement)):
-                    return _Found(variant, config, way, placement)
+                    return _Found(variant, config, offload, placement)
         return None
 
     def with_extras(self, found: _Found, *, paged: bool) -> _Found:
@@ -187,47 +194,49 @@ class _Search:
         if is_split(self.machine) and self.machine.available_bytes is None:
             return found  # they would lie in main memory, of which nothing is known
         keep = found.placement.held[-1].spare_bytes // 2
-        most = most_cache_mib(self.subject.geometry, found.config)
+        most = most_cache_mib(self.model_spec.geometry, found.config)
         for checkpoints, cache_ram_mib in () if paged else EXTRAS:
             if cache_ram_mib > most:
                 continue
             config = replace(found.config, checkpoints=checkpoints, cache_ram_mib=cache_ram_mib)
-            placement = self._place(found.variant, config, found.way)
+            placement = self._place(found.variant, config, found.offload)
             if placement.fits and placement.held[-1].spare_bytes >= keep:
                 return replace(found, config=config, placement=placement)
         return found
 
-    def refusal(self, ask: Ask) -> Plan:
+    def refusal(self, ask: PlanRequest) -> Plan:
         """Return the plan of what came nearest: the last candidate, as it gave up the most."""
-        variant = min(variants(self.subject, ask), key=lambda v: v.weights_bytes)
-        *_, config = configs(self.subject, ask, self.defaults)
-        way = replace(_ALL_BUT_LAYERS, paging=ask.allow_paging)
-        placement = self._place(variant, config, way)
-        found = _Found(variant, config, way, placement)
+        variant = min(variants(self.model_spec, ask), key=lambda v: v.weights_bytes)
+        *_, config = configs(self.model_spec, ask, self.defaults)
+        offload = replace(_ALL_BUT_LAYERS, paging=ask.allow_paging)
+        placement = self._place(variant, config, offload)
+        found = _Found(variant, config, offload, placement)
         story = self.story(ask, found)
         return Plan(
             fits=False,
             machine=self.machine,
-            subject=self.subject,
+            model_spec=self.model_spec,
             variant=variant,
             config=config,
             placement=placement,
-            settings=_settings(self.machine, self.subject, found, self.defaults, paged=False),
+            settings=_settings(self.machine, self.model_spec, found, self.defaults, paged=False),
             reasons=(story.too_large(),),
             choices=tuple(story.choices(self.defaults)),
-            fixes=tuple(fixes(self.machine, self.subject, ask, self.fitting, self._smallest(ask))),
+            fixes=tuple(
+                fixes(self.machine, self.model_spec, ask, self.fitting, self._smallest(ask))
+            ),
         )
 
-    def story(self, ask: Ask, found: _Found) -> explain.Story:
+    def story(self, ask: PlanRequest, found: _Found) -> explain.Story:
         """Return what can be told of a candidate."""
 
         def missing(variant: Variant, config: Config) -> int:
             bare = replace(config, checkpoints=CHECKPOINTS, cache_ram_mib=0)
-            return max(0, -self._place(variant, bare, found.way).spare_bytes)
+            return max(0, -self._place(variant, bare, found.offload).spare_bytes)
 
         return explain.Story(
             self.machine,
-            self.subject,
+            self.model_spec,
             ask,
             found.variant,
             found.config,
@@ -235,50 +244,52 @@ class _Search:
             missing,
         )
 
-    def fitting(self, ask: Ask, limit_bytes: int | None = None, /) -> tuple[Variant, Config] | None:
+    def fitting(
+        self, ask: PlanRequest, limit_bytes: int | None = None, /
+    ) -> tuple[Variant, Config] | None:
         """Return the best that would fit another ask, or another limit of the machine."""
         search = self
         if limit_bytes is not None:
             machine = replace(self.machine, limit_bytes=limit_bytes)
-            search = _Search(machine, self.subject, self.defaults)
+            search = _Search(machine, self.model_spec, self.defaults)
         found = search.best(ask) or (search.paging(ask) if ask.allow_paging else None)
         return (found.variant, found.config) if found else None
 
-    def _smallest(self, ask: Ask) -> int:
+    def _smallest(self, ask: PlanRequest) -> int:
         """Return what the least of all that was asked for takes in one memory, with the reserve."""
         one = replace(self.machine, unified=True)
-        *_, least = configs(self.subject, ask, self.defaults)
+        *_, least = configs(self.model_spec, ask, self.defaults)
         return min(
-            total(place(one, self.subject, variant, least, self.defaults).items)
-            for variant in variants(self.subject, ask)
+            total(place(one, self.model_spec, variant, least, self.defaults).items)
+            for variant in variants(self.model_spec, ask)
         )
 
-    def _place(self, variant: Variant, config: Config, way: Way) -> Placement:
-        return place(self.machine, self.subject, variant, config, self.defaults, way=way)
+    def _place(self, variant: Variant, config: Config, offload: Offload) -> Placement:
+        return place(self.machine, self.model_spec, variant, config, self.defaults, offload=offload)
 
     def _slow(self, variant: Variant, placement: Placement) -> bool:
-        geometry, layout = self.subject.geometry, variant.layout
-        if not placement.experts_in_ram or layout is None:
+        geometry, layout = self.model_spec.geometry, variant.layout
+        if not placement.n_cpu_moe or layout is None:
             return False
         share = geometry.experts_used / max(1, geometry.experts)
-        return sum(layout.experts[: placement.experts_in_ram]) * share > RAM_BYTES_PER_TOKEN
+        return sum(layout.experts[: placement.n_cpu_moe]) * share > RAM_BYTES_PER_TOKEN
 
 
-def _most_bytes(machine: Machine, way: Way) -> int:
+def _most_bytes(machine: Machine, offload: Offload) -> int:
     """Return all the room there is for weights."""
-    beside = (machine.available_bytes or 0) if is_split(machine) and way.hybrid else 0
+    beside = (machine.available_bytes or 0) if is_split(machine) and offload.hybrid else 0
     return machine.limit_bytes + beside
 
 
 def _settings(
-    machine: Machine, subject: Subject, found: _Found, defaults: RunDefaults, *, paged: bool
+    machine: Machine, model_spec: ModelSpec, found: _Found, defaults: RunDefaults, *, paged: bool
 ) -> Settings:
     config, placement = found.config, found.placement
     on_cpu = machine.backend is Backend.CPU
     # Without this the engine would also use a card that was left out. In one memory a device goes
     # by no more than the engine's own name for it.
     used = placement.cards or range(len(machine.devices))
-    cards = told(machine, used, defaults.cards if placement.cards else None)
+    cards = device_selection(machine, used, defaults.cards if placement.cards else None)
     return Settings(
         context=config.context,
         kv_type=config.kv_type,
@@ -288,25 +299,25 @@ def _settings(
         checkpoints=config.checkpoints,
         cache_ram_mib=config.cache_ram_mib,
         gpu_layers=0 if on_cpu else ALL_LAYERS,
-        threads=machine.cores if on_cpu or placement.experts_in_ram else 0,
+        threads=machine.cores if on_cpu or placement.n_cpu_moe else 0,
         load_mode="mmap" if paged else defaults.load_mode,
         mtp_tokens=MTP_TOKENS if config.mtp else 0,
         # Repacked weights are copies in memory of their own: they could not stay on the disk.
         repack=defaults.repack and not paged,
-        alias=subject.name,
-        sampling=subject.sampling,
-        layers=_layers(subject, placement),
-        experts_in_ram=placement.experts_in_ram,
+        alias=model_spec.name,
+        sampling=model_spec.sampling,
+        layers=_layers(model_spec, placement),
+        n_cpu_moe=placement.n_cpu_moe,
         env=cards.env if cards else (),
         devices=cards.names if cards and not cards.env and not on_cpu else (),
-        heads_on=cards.names[-1] if cards and len(placement.cards) > 1 else "",
-        sight_in_ram=placement.sight_in_ram,
+        mtp_device=cards.names[-1] if cards and len(placement.cards) > 1 else "",
+        mmproj_on_cpu=placement.mmproj_on_cpu,
     )
 
 
-def _layers(subject: Subject, placement: Placement) -> tuple[int, ...]:
+def _layers(model_spec: ModelSpec, placement: Placement) -> tuple[int, ...]:
     """Return the counts for `--tensor-split`: heads inside the main file go to the last card."""
     if len(placement.layers) < 2:
         return ()
     *others, last = placement.layers
-    return (*others, last + len(subject.geometry.mtp_layers) * subject.mtp_inside)
+    return (*others, last + len(model_spec.geometry.mtp_layers) * model_spec.mtp_inside)

@@ -21,7 +21,7 @@ class Cards:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class DeviceSelection:
     """What to tell an engine: variables, or where there are none `names` with `--device`.
 
     `names`: what it calls the cards then, in their order.
@@ -31,7 +31,9 @@ class Told:
     env: tuple[tuple[str, str], ...] = ()
 
 
-def told(machine: Machine, used: Sequence[int], cards: Cards | None) -> Told | None:
+def device_selection(
+    machine: Machine, used: Sequence[int], cards: Cards | None
+) -> DeviceSelection | None:
     """Return how to tell the engine to use these devices, in this order; None where it cannot be.
 
     `cards`: the backend's own way, if it has one; else the engine must have named its devices.
@@ -44,6 +46,6 @@ def told(machine: Machine, used: Sequence[int], cards: Cards | None) -> Told | N
         for known in ([device.uuid for device in devices], numbers):
             if all(known) and len(set(known)) == len(known):
                 names = tuple(f"{cards.device}{number}" for number in range(len(known)))
-                return Told(names, (*cards.also, (cards.env, ",".join(known))))
+                return DeviceSelection(names, (*cards.also, (cards.env, ",".join(known))))
     names = tuple(device.engine_name for device in devices)
-    return Told(names) if all(names) else None
+    return DeviceSelection(names) if all(names) else None

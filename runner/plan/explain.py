@@ -7,10 +7,10 @@ from runner.machine.facts import Backend, Machine, Platform
 from runner.plan.candidates import EXTRAS, RUNGS, UBATCHES, configs, most_cache_mib, variants
 from runner.plan.launch import RunDefaults
 from runner.plan.memory.kv_cache import GIB, MIB, Config
-from runner.plan.memory.ledger import Entry, total
-from runner.plan.model_spec import Subject, Variant
+from runner.plan.memory.ledger import LedgerEntry, total
+from runner.plan.model_spec import ModelSpec, Variant
 from runner.plan.placement import Placement, is_split
-from runner.plan.request import Ask
+from runner.plan.request import PlanRequest
 
 NOT_ASKED = "-"
 FAILED = "they do not work in this engine (steprun engine test)"
@@ -33,8 +33,8 @@ class Story:
     """One decision, for people. `missing` tells how near the others came."""
 
     machine: Machine
-    subject: Subject
-    ask: Ask
+    model_spec: ModelSpec
+    ask: PlanRequest
     variant: Variant
     config: Config
     placement: Placement
@@ -53,21 +53,21 @@ class Story:
             yield f"{names} would not fit; {variant.name} is the best that does."
         elif ask.quant:
             yield f"{variant.name} was asked for."
-        elif len(variants(self.subject, ask)) > 1:
+        elif len(variants(self.model_spec, ask)) > 1:
             yield f"{variant.name} is the best quality there is for this machine."
         why = "as asked" if ask.context else "the longest that fits"
         spare = "" if paged else f"; {_size(self.placement.spare_bytes)} stay free"
         where = f" in {self._fullest()}" if spare and is_split(self.machine) else ""
         below = " below the limit" if spare and not where else ""
         yield f"Context {config.context:,} in {config.kv_type}, {why}{spare}{where}{below}."
-        if self.placement.experts_in_ram:
+        if self.placement.n_cpu_moe:
             yield (
-                f"The routed experts of the first {self.placement.experts_in_ram} layers stay in "
+                f"The routed experts of the first {self.placement.n_cpu_moe} layers stay in "
                 "main memory: the cards have no room for them."
             )
         if config.mtp and not config.projector and not self._off("picture"):
             yield "Profile fast: draft heads instead of pictures."
-        elif config.projector and self.subject.mtp_bytes:
+        elif config.projector and self.model_spec.mtp_bytes:
             yield "Profile see: pictures, no draft heads (--profile fast for the reverse)."
 
     def warnings(self, *, paged: bool) -> Iterator[str]:
@@ -83,7 +83,7 @@ class Story:
             return
         free_now = _free(machine, self.placement.cards)
         for part, free in zip(self.placement.held, free_now, strict=False):
-            needed = total(i for i in part.items if i.item is not Entry.RESERVE)
+            needed = total(i for i in part.items if i.item is not LedgerEntry.RESERVE)
             if free is not None and free < needed:
                 yield (
                     f"Not at this moment: {_size(needed)} are needed of {part.pool.name}, "
@@ -101,7 +101,7 @@ class Story:
             else self.machine.limit_source
         )
         return (
-            f"{self.subject.name} {self.variant.name} needs {_size(limit + missing)}; "
+            f"{self.model_spec.name} {self.variant.name} needs {_size(limit + missing)}; "
             f"the limit here is {_size(limit)} ({where}): {_size(missing)} too little."
         )
 
@@ -153,14 +153,14 @@ class Story:
             f"{config.cache_ram_mib:,} MiB" if config.cache_ram_mib else "none",
             self._why_cache(),
         )
-        if self.placement.experts_in_ram:
+        if self.placement.n_cpu_moe:
             yield Choice(
                 "experts",
                 NOT_ASKED,
-                f"{self.placement.experts_in_ram} layers' in main memory",
+                f"{self.placement.n_cpu_moe} layers' in main memory",
                 "the fewest with which the rest fits on the cards",
             )
-        if self.placement.sight_in_ram:
+        if self.placement.mmproj_on_cpu:
             yield Choice(
                 "projector",
                 NOT_ASKED,
@@ -176,8 +176,8 @@ class Story:
             )
 
     def _parts(self) -> Iterator[Choice]:
-        ask, config, subject = self.ask, self.config, self.subject
-        if subject.projector_bytes:
+        ask, config, model_spec = self.ask, self.config, self.model_spec
+        if model_spec.projector_bytes:
             yield Choice(
                 "pictures",
                 f"{ask.profile}",
@@ -186,7 +186,7 @@ class Story:
                 if self._off("picture")
                 else "given up only where asked for (--profile fast)",
             )
-        if subject.mtp_bytes:
+        if model_spec.mtp_bytes:
             yield Choice(
                 "draft heads",
                 "yes" if ask.with_mtp else f"{ask.profile}",
@@ -203,13 +203,13 @@ class Story:
         ask, config = self.ask, self.config
         able = replace(ask, without=frozenset())
         if "picture" in features:
-            return able.see and not ask.see and bool(self.subject.projector_bytes)
-        wanted = able.drafts(see=config.projector) and bool(self.subject.mtp_bytes)
+            return able.see and not ask.see and bool(self.model_spec.projector_bytes)
+        wanted = able.drafts(see=config.projector) and bool(self.model_spec.mtp_bytes)
         return wanted and not config.mtp
 
     def _better(self) -> list[Variant]:
         """Return the quants that were tried before."""
-        tried = variants(self.subject, self.ask)
+        tried = variants(self.model_spec, self.ask)
         return list(tried[: tried.index(self.variant)])
 
     def _whys_not(self, paged: bool) -> Iterator[str]:  # noqa: FBT001
@@ -220,7 +220,7 @@ class Story:
 
     def _why_not(self, better: Variant) -> str:
         """Say by how much a better quant misses, with the least that may be asked of it."""
-        *_, least = configs(self.subject, self.ask, RunDefaults(ubatch=min(UBATCHES)))
+        *_, least = configs(self.model_spec, self.ask, RunDefaults(ubatch=min(UBATCHES)))
         short = self.missing(better, least)
         if short:
             return f"{better.name} is {_size(short)} too large{self._where()}"
@@ -231,7 +231,7 @@ class Story:
             return "short: its cache takes memory that weights could stay in"
         config = self.config
         longer = [rung for rung in RUNGS if rung[0] > config.context]
-        longer = [rung for rung in longer if rung[0] <= self.subject.geometry.context_length]
+        longer = [rung for rung in longer if rung[0] <= self.model_spec.geometry.context_length]
         if not longer:
             return "all that it was trained for"
         context, kv_type = longer[-1]
@@ -247,15 +247,15 @@ class Story:
         """Say which way of lying was meant, where there are several."""
         if not is_split(self.machine):
             return ""
-        if not self.placement.experts_in_ram:
+        if not self.placement.n_cpu_moe:
             return " on the cards alone"
-        return "" if self.placement.sight_in_ram else " with the projector on a card"
+        return "" if self.placement.mmproj_on_cpu else " with the projector on a card"
 
     def _why_cache(self) -> str:
         if self.config.cache_ram_mib:
             return "out of room left over"
         least = min(size for _, size in EXTRAS if size)
-        if most_cache_mib(self.subject.geometry, self.config) < least:
+        if most_cache_mib(self.model_spec.geometry, self.config) < least:
             return "its conversations are too small to need one"
         return "no room to spare for it"
 
@@ -274,7 +274,7 @@ def _size(count: int) -> str:
     return f"{count / GIB:.1f} GiB" if count >= GIB else f"{-(-count // MIB)} MiB"
 
 
-def _why_type(ask: Ask, config: Config) -> str:
+def _why_type(ask: PlanRequest, config: Config) -> str:
     if ask.kv_type:
         return "as asked"
     if config.kv_type == "f16":

@@ -7,15 +7,15 @@ from typing import Protocol
 
 from runner.machine.facts import Machine, Platform
 from runner.plan.memory.kv_cache import GIB, Config
-from runner.plan.model_spec import Subject, Variant
-from runner.plan.request import Ask, Profile
+from runner.plan.model_spec import ModelSpec, Variant
+from runner.plan.request import PlanRequest, Profile
 
 
 class Search(Protocol):
     """Finds the best configuration for another ask or another limit, None where there is none."""
 
     def __call__(
-        self, ask: Ask, limit_bytes: int | None = None, /
+        self, ask: PlanRequest, limit_bytes: int | None = None, /
     ) -> tuple[Variant, Config] | None:
         """Return what was found."""
         ...
@@ -31,21 +31,21 @@ class Fix:
     what: str
     command: str
     undo: str = ""
-    ask: Ask | None = None
+    ask: PlanRequest | None = None
 
 
 def fixes(
-    machine: Machine, subject: Subject, ask: Ask, search: Search, least_bytes: int
+    machine: Machine, model_spec: ModelSpec, ask: PlanRequest, search: Search, least_bytes: int
 ) -> Iterator[Fix]:
     """Yield what would help, the cheapest first. `least_bytes`: what it takes at the least."""
-    free = Ask(profile=ask.profile, with_mtp=ask.with_mtp, allow_paging=ask.allow_paging)
+    free = PlanRequest(profile=ask.profile, with_mtp=ask.with_mtp, allow_paging=ask.allow_paging)
     if ask != free and (found := search(free)):
         variant, config = found
         asked = replace(free, quant=variant.name, context=config.context)
-        yield _fix(f"{variant.name} at {config.context:,} tokens fits.", subject, asked)
+        yield _fix(f"{variant.name} at {config.context:,} tokens fits.", model_spec, asked)
     fast = replace(ask, profile=Profile.FAST)
-    if ask.profile is Profile.SEE and subject.projector_bytes and search(fast):
-        yield _fix("Without pictures it fits.", subject, fast)
+    if ask.profile is Profile.SEE and model_spec.projector_bytes and search(fast):
+        yield _fix("Without pictures it fits.", model_spec, fast)
     yield from gains(machine, ask, search, enough=True)
     yield Fix(
         f"It takes a machine that gives an engine {least_bytes / GIB:.0f} GiB or more. Those that "
@@ -56,19 +56,21 @@ def fixes(
     if machine.platform is Platform.CPU and not ask.allow_paging and search(paging):
         yield _fix(
             "Let the weights stay on the disk: it starts, and answers in minutes, not seconds.",
-            subject,
+            model_spec,
             paging,
         )
     yield Fix("Talk to a server elsewhere.", "steprun chat --url http://HOST:PORT")
     yield Fix("See the chat at work with a small model.", "steprun chat --demo")
 
 
-def _fix(what: str, subject: Subject, ask: Ask) -> Fix:
-    command = shlex.join(("steprun", subject.verb, *subject.words, *ask.words()))
+def _fix(what: str, model_spec: ModelSpec, ask: PlanRequest) -> Fix:
+    command = shlex.join(("steprun", model_spec.verb, *model_spec.words, *ask.words()))
     return Fix(what, command, ask=ask)
 
 
-def gains(machine: Machine, ask: Ask, search: Search, *, enough: bool = False) -> Iterator[Fix]:
+def gains(
+    machine: Machine, ask: PlanRequest, search: Search, *, enough: bool = False
+) -> Iterator[Fix]:
     """Yield what changes to the host would give, each with its undo.
 
     `enough`: leave out those of which it is known that nothing would fit even then.

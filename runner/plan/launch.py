@@ -52,10 +52,10 @@ class Settings:
 
     `context` is per slot, in tokens; `cache_ram_mib` bounds the engine's prompt cache;
     `threads` is 0 where the accelerator does the work. `mtp_tokens`: draft length, 0 for none.
-    `layers`: how many each of several cards takes. `experts_in_ram`: of how many layers, from the
-    first, the routed experts stay in main memory; `sight_in_ram`: whether the projector does.
+    `layers`: how many each of several cards takes. `n_cpu_moe`: of how many layers, from the
+    first, the routed experts stay in main memory; `mmproj_on_cpu`: whether the projector does.
     `env`: the variables that tell which cards to use, in the order of `layers`; `devices`: what the
-    engine calls them, where it is told by `--device`. `heads_on`: the card for draft heads of a
+    engine calls them, where it is told by `--device`. `mtp_device`: the card for draft heads of a
     file of their own, where there are several.
     """
 
@@ -74,11 +74,11 @@ class Settings:
     alias: str = "model"
     sampling: tuple[tuple[str, float], ...] = ()
     layers: tuple[int, ...] = ()
-    experts_in_ram: int = 0
-    sight_in_ram: bool = False
+    n_cpu_moe: int = 0
+    mmproj_on_cpu: bool = False
     env: tuple[tuple[str, str], ...] = ()
     devices: tuple[str, ...] = ()
-    heads_on: str = ""
+    mtp_device: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,22 +136,22 @@ def launch(
     if s.layers:
         split = ",".join(str(count) for count in s.layers)
         wanted += [("--split-mode", "layer"), ("--tensor-split", split)]
-    if s.experts_in_ram:
-        wanted.append(("--n-cpu-moe", str(s.experts_in_ram)))
+    if s.n_cpu_moe:
+        wanted.append(("--n-cpu-moe", str(s.n_cpu_moe)))
     if s.load_mode:
         wanted.append(_load_mode(s.load_mode, flags))
     if not s.repack:
         wanted.append(("--no-repack",))
     if files.projector:
         wanted.append(("--mmproj", str(files.projector)))
-        if s.sight_in_ram:
+        if s.mmproj_on_cpu:
             wanted.append(("--no-mmproj-offload",))
     if s.mtp_tokens:
         wanted += [("--spec-type", "draft-mtp"), ("--spec-draft-n-max", str(s.mtp_tokens))]
         if files.mtp:
             wanted.append(("--spec-draft-model", str(files.mtp)))
-            if s.heads_on:  # else they would spread over the last cards
-                wanted.append(("--spec-draft-device", s.heads_on))
+            if s.mtp_device:  # else they would spread over the last cards
+                wanted.append(("--spec-draft-device", s.mtp_device))
     argv = tuple(word for words in wanted if words and words[0] in flags for word in words)
     # One slot, f16 and the one device there is are what an engine without the flag has anyway.
     usual = {("--parallel", "1"), ("--cache-type-k", "f16"), ("--cache-type-v", "f16")}

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from runner.catalog.model import Geometry, Layout, Model, scaled_layout
+from runner.catalog.model import Geometry, Model, WeightLayout, scaled_layout
 from runner.plan.memory.compute_buffers import STEP_VISION, Vision
 
 
@@ -19,11 +19,11 @@ class Variant:
     files: int = 1
     quality: float = 0.0
     auto: bool = True
-    layout: Layout | None = None
+    layout: WeightLayout | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class ModelSpec:
     """A model as the ledger sees it. `projector_bytes` and `mtp_bytes` are 0 where it has none.
 
     `mtp_inside`: the draft heads are part of the main file. `mtp_input_bytes`: the token embedding
@@ -46,11 +46,11 @@ class Subject:
     verb: str = "chat"
 
 
-def from_model(model: Model) -> Subject | None:
-    """Return a catalog model as a subject; None where llama.cpp has nothing to load."""
+def from_model(model: Model) -> ModelSpec | None:
+    """Return a catalog model as a spec; None where llama.cpp has nothing to load."""
     if not model.gguf or model.geometry is None:
         return None
-    return Subject(
+    return ModelSpec(
         name=model.name,
         geometry=model.geometry,
         variants=tuple(

@@ -8,9 +8,9 @@ Several cards take whole layers each, in order (`--split-mode layer`, `--tensor-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from runner.catalog.model import Geometry, Layout
+from runner.catalog.model import Geometry, WeightLayout
 from runner.machine.facts import PROCESSOR_RESERVE_BYTES, Backend, Machine
-from runner.plan.devices import told
+from runner.plan.devices import device_selection
 from runner.plan.launch import RunDefaults
 from runner.plan.memory.compute_buffers import (
     Costs,
@@ -24,14 +24,14 @@ from runner.plan.memory.compute_buffers import (
     weights_copy_bytes,
 )
 from runner.plan.memory.kv_cache import Config, checkpoint_bytes, layer_kv_bytes
-from runner.plan.memory.ledger import Entry, Item, heads_bytes, ledger, merged
-from runner.plan.model_spec import Subject, Variant
+from runner.plan.memory.ledger import Item, LedgerEntry, heads_bytes, ledger, merged
+from runner.plan.model_spec import ModelSpec, Variant
 
 _HALVINGS = 30  # of a card's spare room: 32 GiB down to less than a KiB
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class MemoryPool:
     """A memory that fills up by itself: a card's own, main memory, or one that both share."""
 
     name: str
@@ -41,10 +41,10 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class PoolUse:
     """What lies in a pool, its reserve among it. `paged_bytes` of it may stay on the disk."""
 
-    pool: Pool
+    pool: MemoryPool
     items: tuple[Item, ...]
     paged_bytes: int = 0
 
@@ -62,26 +62,26 @@ class Placement:
     `items`: the ledger of the memories that count (`counted`), together. `cards`: which of the
     machine's devices are used, in the engine's order; empty where there is only one memory.
     `layers`: how many layers each of them takes, the output head counting as one more.
-    `experts_in_ram`: of so many layers, from the first, which is `experts_share` of all experts.
-    `sight_in_ram`: whether the projector is there too.
+    `n_cpu_moe`: of so many layers, from the first, which is `experts_share` of all experts.
+    `mmproj_on_cpu`: whether the projector is there too.
     """
 
-    held: tuple[Held, ...]
+    held: tuple[PoolUse, ...]
     items: tuple[Item, ...]
     cards: tuple[int, ...] = ()
     layers: tuple[int, ...] = ()
-    experts_in_ram: int = 0
+    n_cpu_moe: int = 0
     experts_share: float = 0.0
-    sight_in_ram: bool = False
+    mmproj_on_cpu: bool = False
 
     @property
-    def counted(self) -> tuple[Held, ...]:
+    def counted(self) -> tuple[PoolUse, ...]:
         """The memories that the model needs: main memory only where a part of it has to be there.
 
         Beside cards that hold all of it, main memory holds what any program has: its own process,
         and conversations that were put aside.
         """
-        beside = self.experts_in_ram or self.sight_in_ram or not self.layers
+        beside = self.n_cpu_moe or self.mmproj_on_cpu or not self.layers
         return self.held if beside else self.held[:-1]
 
     @property
@@ -97,20 +97,20 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class Offload:
     """What may be done where memory is short.
 
     `hybrid`: experts may stay in main memory beside cards that are too small for all of them.
-    `sight_in_ram`: so may the projector, whose pictures the processor then looks at. `paging`:
+    `mmproj_on_cpu`: so may the projector, whose pictures the processor then looks at. `paging`:
     mapped weights in main memory may stay on the disk.
     """
 
     hybrid: bool = False
-    sight_in_ram: bool = False
+    mmproj_on_cpu: bool = False
     paging: bool = False
 
 
-WHOLE = Way()  # all of it where it is fastest
+WHOLE = Offload()  # all of it where it is fastest
 
 
 def is_split(machine: Machine) -> bool:
@@ -120,30 +120,32 @@ def is_split(machine: Machine) -> bool:
 
 def place(
     machine: Machine,
-    subject: Subject,
+    model_spec: ModelSpec,
     variant: Variant,
     config: Config,
     defaults: RunDefaults,
     *,
-    way: Way = WHOLE,
+    offload: Offload = WHOLE,
 ) -> Placement:
     """Return where a configuration would lie; `fits` says whether there is room for it."""
-    items = ledger(subject, variant, config, defaults.costs)
+    items = ledger(model_spec, variant, config, defaults.costs)
     if is_split(machine):
-        shares = _Shares(subject, variant, config, defaults.costs, way)
+        shares = _Shares(model_spec, variant, config, defaults.costs, offload)
         whys = {item.item: item.why for item in items}
-        choosing = told(machine, range(len(machine.devices)), defaults.cards) is not None
+        choosing = (
+            device_selection(machine, range(len(machine.devices)), defaults.cards) is not None
+        )
         return _split(machine, shares, whys, choosing=choosing)
-    pool = Pool(machine.name, machine.limit_bytes, machine.reserve_bytes, machine.reserve_why)
+    pool = MemoryPool(machine.name, machine.limit_bytes, machine.reserve_bytes, machine.reserve_why)
     # The projector is not among them: llama.cpp reads it into memory of its own.
-    mapped = sum(i.bytes for i in items if i.item is Entry.WEIGHTS)
-    mapped += subject.mtp_bytes * (config.mtp or subject.mtp_inside)
+    mapped = sum(i.bytes for i in items if i.item is LedgerEntry.WEIGHTS)
+    mapped += model_spec.mtp_bytes * (config.mtp or model_spec.mtp_inside)
     items = (*items, *_reserve(pool))
-    return Placement((Held(pool, items, mapped * way.paging),), items)
+    return Placement((PoolUse(pool, items, mapped * offload.paging),), items)
 
 
-def _reserve(pool: Pool) -> tuple[Item, ...]:
-    kept = Item(Entry.RESERVE, pool.reserve_bytes, pool.reserve_why)
+def _reserve(pool: MemoryPool) -> tuple[Item, ...]:
+    kept = Item(LedgerEntry.RESERVE, pool.reserve_bytes, pool.reserve_why)
     return (kept,) if kept.bytes else ()
 
 
@@ -151,10 +153,15 @@ class _Shares:
     """One configuration, cut into what can be placed by itself."""
 
     def __init__(
-        self, subject: Subject, variant: Variant, config: Config, costs: Costs, way: Way
+        self,
+        model_spec: ModelSpec,
+        variant: Variant,
+        config: Config,
+        costs: Costs,
+        offload: Offload,
     ) -> None:
-        self.subject, self.config, self.costs, self.way = subject, config, costs, way
-        self.geometry = subject.geometry
+        self.model_spec, self.config, self.costs, self.offload = model_spec, config, costs, offload
+        self.geometry = model_spec.geometry
         self.layout = variant.layout or _even(variant, self.geometry)
         # What each layer holds beside its experts, the output head as one more at the end.
         kv = [layer_kv_bytes(self.geometry, layer, config) for layer in self.geometry.layers]
@@ -179,18 +186,18 @@ class _Shares:
         """
         c = self.config
         # Experts in main memory end the engine's working on several inputs at a time.
-        scratch = compute_bytes(self.geometry, c, self.costs, 1 if self.way.hybrid else cards)
-        if self.way.hybrid:
+        scratch = compute_bytes(self.geometry, c, self.costs, 1 if self.offload.hybrid else cards)
+        if self.offload.hybrid:
             scratch += weights_copy_bytes(max(self.experts))
         driver = self.costs.device_mib << 20
         same = (
-            Item(Entry.COMPUTE, scratch, f"scratch memory for {c.ubatch} tokens at a time"),
-            Item(Entry.OVERHEAD, driver, "the driver's context, kernels and pools"),
+            Item(LedgerEntry.COMPUTE, scratch, f"scratch memory for {c.ubatch} tokens at a time"),
+            Item(LedgerEntry.OVERHEAD, driver, "the driver's context, kernels and pools"),
         )
-        later = 0 if self.way.hybrid else handed_bytes(self.geometry, c, cards)
-        more = Item(Entry.COMPUTE, later, "what the card before hands over")
+        later = 0 if self.offload.hybrid else handed_bytes(self.geometry, c, cards)
+        more = Item(LedgerEntry.COMPUTE, later, "what the card before hands over")
         found: list[tuple[Item, ...]] = [same, *([(*same, more)] * (cards - 1))]
-        if not self.way.sight_in_ram:
+        if not self.offload.mmproj_on_cpu:
             found[0] = (*self.sight(), *found[0])
         found[-1] = (*self.heads(), *found[-1])
         return found
@@ -198,17 +205,19 @@ class _Shares:
     def heads(self) -> Iterator[Item]:
         """Yield the draft heads, their cache and their scratch memory."""
         c = self.config
-        held = heads_bytes(self.subject, c) - self.subject.mtp_input_bytes * c.mtp
-        yield Item(Entry.MTP, held, "draft heads and their own cache")
+        held = heads_bytes(self.model_spec, c) - self.model_spec.mtp_input_bytes * c.mtp
+        yield Item(LedgerEntry.MTP, held, "draft heads and their own cache")
         scratch = compute_mtp_bytes(self.geometry, c) * c.mtp
-        yield Item(Entry.COMPUTE, scratch, "scratch memory of the draft heads")
+        yield Item(LedgerEntry.COMPUTE, scratch, "scratch memory of the draft heads")
 
     def sight(self) -> Iterator[Item]:
         """Yield the projector and its scratch memory."""
         seeing = self.config.projector
-        yield Item(Entry.PROJECTOR, self.subject.projector_bytes * seeing, "the part that sees")
-        scratch = vision_bytes(self.subject.vision) * seeing
-        yield Item(Entry.VISION_COMPUTE, scratch, "scratch memory of the vision tower")
+        yield Item(
+            LedgerEntry.PROJECTOR, self.model_spec.projector_bytes * seeing, "the part that sees"
+        )
+        scratch = vision_bytes(self.model_spec.vision) * seeing
+        yield Item(LedgerEntry.VISION_COMPUTE, scratch, "scratch memory of the vision tower")
 
     def of_layers(self, begin: int, end: int, in_ram: int) -> Iterator[Item]:
         """Yield the weights and caches of layers `begin` to `end`."""
@@ -220,8 +229,8 @@ class _Shares:
         weights += self.output * output
         what = f"layers {begin}-{of.stop - 1}{' and the output' if output else ''}"
         apart = f", the experts of {min(in_ram, end) - begin} apart" if in_ram > begin else ""
-        yield Item(Entry.WEIGHTS, weights, what + apart)
-        for entry, sliding in ((Entry.KV_FULL, False), (Entry.KV_SLIDING, True)):
+        yield Item(LedgerEntry.WEIGHTS, weights, what + apart)
+        for entry, sliding in ((LedgerEntry.KV_FULL, False), (LedgerEntry.KV_SLIDING, True)):
             layers = [g.layers[i] for i in of if g.layers[i].sliding is sliding]
             held = sum(layer_kv_bytes(g, layer, c) for layer in layers)
             yield Item(entry, held, f"{len(layers)} layers, {c.kv_type}")
@@ -230,38 +239,38 @@ class _Shares:
         """Yield what main memory holds beside so many cards."""
         experts = sum(self.layout.experts[:layers])
         also = f" and the experts of layers 0-{layers - 1}" if experts else ""
-        yield Item(Entry.WEIGHTS, self.layout.input + experts, f"the token embedding{also}")
-        apart = self.subject.mtp_input_bytes * self.config.mtp
-        yield Item(Entry.MTP, apart, "the draft heads' token embedding")
-        if self.way.sight_in_ram:
+        yield Item(LedgerEntry.WEIGHTS, self.layout.input + experts, f"the token embedding{also}")
+        apart = self.model_spec.mtp_input_bytes * self.config.mtp
+        yield Item(LedgerEntry.MTP, apart, "the draft heads' token embedding")
+        if self.offload.mmproj_on_cpu:
             yield from self.sight()
         kept = self.config.checkpoints * self.config.parallel
         one = checkpoint_bytes(self.geometry, self.config)
-        yield Item(Entry.CHECKPOINTS, one * kept, f"up to {kept} copies of the window")
+        yield Item(LedgerEntry.CHECKPOINTS, one * kept, f"up to {kept} copies of the window")
         cached = self.config.cache_ram_mib << 20
-        yield Item(Entry.PROMPT_CACHE, cached, "conversations kept to come back to")
+        yield Item(LedgerEntry.PROMPT_CACHE, cached, "conversations kept to come back to")
         staged = staging_bytes(
-            self.geometry, self.config, self.costs, 1 if self.way.hybrid else cards
+            self.geometry, self.config, self.costs, 1 if self.offload.hybrid else cards
         )
         if layers:  # the processor takes part in the graph
             staged = max(staged, compute_bytes(self.geometry, self.config))
         if self.config.mtp:
             staged += staging_mtp_bytes(self.geometry, self.config, self.costs)
-        yield Item(Entry.COMPUTE, staged, "a graph's inputs on their way to the cards")
-        vision = self.subject.vision
+        yield Item(LedgerEntry.COMPUTE, staged, "a graph's inputs on their way to the cards")
+        vision = self.model_spec.vision
         process = overhead_bytes(self.geometry, self.config, self.costs, vision)
-        yield Item(Entry.OVERHEAD, process, "the engine itself: code, vocabulary, threads")
+        yield Item(LedgerEntry.OVERHEAD, process, "the engine itself: code, vocabulary, threads")
 
 
-def _even(variant: Variant, geometry: Geometry) -> Layout:
+def _even(variant: Variant, geometry: Geometry) -> WeightLayout:
     """Spread a quant of unknown layout evenly over its layers: nothing can be left in RAM."""
     layers = len(geometry.layers)
     each = -(-variant.weights_bytes // (layers + 1))
-    return Layout(0, each, (each,) * layers, (0,) * layers)
+    return WeightLayout(0, each, (each,) * layers, (0,) * layers)
 
 
 def _split(
-    machine: Machine, shares: _Shares, whys: dict[Entry, str], *, choosing: bool
+    machine: Machine, shares: _Shares, whys: dict[LedgerEntry, str], *, choosing: bool
 ) -> Placement:
     """Lay it out. `choosing`: whether the engine can be told which cards to use, in which order."""
     pools = _cards(machine)
@@ -274,7 +283,7 @@ def _split(
             pools[card].limit_bytes - pools[card].reserve_bytes - sum(i.bytes for i in items)
             for card, items in zip(used, fixed, strict=True)
         ]
-        in_ram = _fewest(shares, room) if shares.way.hybrid else 0
+        in_ram = _fewest(shares, room) if shares.offload.hybrid else 0
         counts = _balanced(shares.loads(in_ram), room)
         kept = [card for card, count in zip(used, counts, strict=True) if count]
         if len(kept) == len(used) or not choosing:
@@ -287,7 +296,7 @@ def _split(
         begin += count
     items = tuple(shares.in_ram(in_ram, len(used)))
     ram = _main_memory(machine, 0 if in_ram else sum(item.bytes for item in items))
-    held.append(_held(ram, items, items[0].bytes * shares.way.paging))
+    held.append(_held(ram, items, items[0].bytes * shares.offload.paging))
     found = Placement(
         tuple(held),
         (),
@@ -295,33 +304,33 @@ def _split(
         counts,
         in_ram,
         sum(shares.experts[:in_ram]) / max(1, sum(shares.experts)),
-        shares.way.sight_in_ram and shares.config.projector,
+        shares.offload.mmproj_on_cpu and shares.config.projector,
     )
     together = merged([part.items for part in found.counted])
     items = tuple(replace(item, why=whys.get(item.item, item.why)) for item in together)
     return replace(found, items=items)
 
 
-def _cards(machine: Machine) -> list[Pool]:
+def _cards(machine: Machine) -> list[MemoryPool]:
     each = machine.reserve_bytes // len(machine.devices)
     return [
-        Pool(device.name, device.memory_bytes or 0, each, machine.reserve_why)
+        MemoryPool(device.name, device.memory_bytes or 0, each, machine.reserve_why)
         for device in machine.devices
     ]
 
 
-def _main_memory(machine: Machine, needed: int) -> Pool:
+def _main_memory(machine: Machine, needed: int) -> MemoryPool:
     """Return main memory beside cards. Where its size is unknown, it is taken to hold `needed`."""
     known = machine.available_bytes
     limit = needed + PROCESSOR_RESERVE_BYTES if known is None and needed else known or 0
     reserve = min(limit, PROCESSOR_RESERVE_BYTES)
     name = "main memory" if known is not None else "main memory (of unknown size)"
-    return Pool(name, limit, reserve, "other programs, and the growth of this one")
+    return MemoryPool(name, limit, reserve, "other programs, and the growth of this one")
 
 
-def _held(pool: Pool, items: Sequence[Item], mapped: int) -> Held:
+def _held(pool: MemoryPool, items: Sequence[Item], mapped: int) -> PoolUse:
     kept = (*(item for item in items if item.bytes), *_reserve(pool))
-    return Held(pool, kept, mapped)
+    return PoolUse(pool, kept, mapped)
 
 
 def _fewest(shares: _Shares, room: list[int]) -> int:

@@ -12,7 +12,7 @@ class Profile(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class PlanRequest:
     """What the user asked for; None leaves the choice to the plan.
 
     `with_mtp`: draft heads were named by hand, and are taken whatever the profile. `without`: what

@@ -28,7 +28,7 @@ def to_json(plan: Plan, spec: LaunchSpec, speed: Speed | None = None) -> dict[st
             "unified": machine.unified,
         },
         "backend": str(machine.backend),
-        "model": plan.subject.name,
+        "model": plan.model_spec.name,
         "quant": plan.variant.name,
         "projector": config.projector,
         "mtp": config.mtp,
@@ -50,7 +50,7 @@ def to_json(plan: Plan, spec: LaunchSpec, speed: Speed | None = None) -> dict[st
             for part in plan.placement.held
         ],
         "layers": list(plan.placement.layers),
-        "experts_in_ram": plan.placement.experts_in_ram,
+        "n_cpu_moe": plan.placement.n_cpu_moe,
         "argv": list(spec.argv),
         "env": dict(spec.env),
         "choices": [

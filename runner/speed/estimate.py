@@ -16,7 +16,7 @@ from runner.machine.facts import Backend, Machine
 from runner.plan.memory.kv_cache import Config, layer_bytes
 from runner.plan.model_spec import Variant
 from runner.speed.chips import Chip, scale, slowest
-from runner.speed.measured import Row, Run, nearest, runs
+from runner.speed.measured import PublishedRow, Run, nearest, runs
 
 # What dual-channel DDR5 gives in practice: about two thirds of the 90 GB/s of DDR5-5600. An
 # assumption: nothing tells how many channels a machine has.
@@ -48,7 +48,7 @@ _HEAVIER: Final = 1.05  # from here on the source says that a quant's size was a
 class Tables:
     """What is known from elsewhere: measurements and chips (`runner.speed.tables`)."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[PublishedRow, ...]
     chips: tuple[Chip, ...]
 
 
@@ -61,7 +61,7 @@ class Elsewhere:
 
 
 @dataclass(frozen=True, slots=True)
-class Reads:
+class TokenTraffic:
     """The weights that one token reads, in bytes: what is always used, and its routed experts."""
 
     resident: float
@@ -69,7 +69,7 @@ class Reads:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class PrefillTime:
     """The time to read a prompt. `more`: longer than this, as no measurement goes so far."""
 
     tokens: int
@@ -88,7 +88,7 @@ class Speed:
 
     decode_tps_empty: float
     decode_tps_full: float
-    prefill: tuple[Reading, ...] | None
+    prefill: tuple[PrefillTime, ...] | None
     source: str
     warning: str | None = None
     decode_full_less: bool = False
@@ -158,19 +158,19 @@ def slow(speed: Speed, context: int) -> str | None:
     )
 
 
-def bytes_per_token(geometry: Geometry, variant: Variant) -> Reads | None:
+def bytes_per_token(geometry: Geometry, variant: Variant) -> TokenTraffic | None:
     """Return the weights that one token reads; None for experts that nothing tells the size of."""
     layout = variant.layout
     if geometry.experts and layout and any(layout.experts):
         share = geometry.experts_used / geometry.experts
-        return Reads(layout.output + sum(layout.resident), sum(layout.experts) * share)
+        return TokenTraffic(layout.output + sum(layout.resident), sum(layout.experts) * share)
     if not geometry.experts:
-        return Reads(variant.weights_bytes, 0)
+        return TokenTraffic(variant.weights_bytes, 0)
     if not _is_step(geometry):
         return None
     experts = _STEP_EXPERTS * geometry.experts_used / 288
     each = variant.weights_bytes / _STEP_ALL
-    return Reads((_STEP_ACTIVE - experts) * each, experts * each)
+    return TokenTraffic((_STEP_ACTIVE - experts) * each, experts * each)
 
 
 def share_on_disk(geometry: Geometry, variant: Variant, room_bytes: int) -> float:
@@ -221,7 +221,7 @@ def _from_table(
     prefill = None
     if reading:
         times = [(tokens, *run.prefill_s(tokens)) for tokens in prompts]
-        prefill = tuple(Reading(tokens, s / reading, more) for tokens, s, more in times)
+        prefill = tuple(PrefillTime(tokens, s / reading, more) for tokens, s, more in times)
     same = run.quant.lower() == variant.name.lower()
     quant = run.quant if same else f"{run.quant} (the nearest to {variant.name})"
     cache = "" if run.kv_type == config.kv_type else f" with a cache in {run.kv_type}"
@@ -245,7 +245,7 @@ def _faster(run: Run, others: Sequence[Run], tokens: int, reading: float | None)
     shorter, _ = best.prefill_s(tokens)
     if more or not reading or shorter * _FASTER > seconds:
         return ""
-    time = _long(Reading(tokens, shorter / reading))
+    time = _long(PrefillTime(tokens, shorter / reading))
     return f" In {best.source}'s table {best.quant} with a cache in {best.kv_type} takes {time}."
 
 
@@ -285,7 +285,7 @@ def _rates(machine: Machine, chip: Chip | None, away: Elsewhere) -> _Rates | Non
 
 
 def _from_bandwidth(
-    rates: _Rates, geometry: Geometry, config: Config, reads: Reads, away: Elsewhere
+    rates: _Rates, geometry: Geometry, config: Config, reads: TokenTraffic, away: Elsewhere
 ) -> Speed:
     here = reads.resident + reads.experts * max(0.0, 1 - away.in_ram - away.on_disk)
     in_ram, on_disk = reads.experts * away.in_ram, reads.experts * away.on_disk
@@ -343,7 +343,7 @@ def _rate(tps: float) -> str:
     return f"{tps:.1g}" if tps < 1 else f"{tps:.1f}"
 
 
-def _long(reading: Reading) -> str:
+def _long(reading: PrefillTime) -> str:
     s = reading.prefill_s
     time = f"{s:.0f} s" if s < 100 else f"{s / 60:.0f} minutes"
     return f"{'more than' if reading.more else 'about'} {time}"

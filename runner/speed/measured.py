@@ -12,7 +12,7 @@ from itertools import groupby
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PublishedRow:
     """One measured point: a prompt of `n_prompt` tokens read, then `n_gen` written after it.
 
     `machine`: its short name. `weights_bytes`: of the quant. `source`: who measured it.
@@ -41,7 +41,7 @@ class Row:
 class Run:
     """The rows of one quant, cache type and source on one machine, by length of prompt."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[PublishedRow, ...]
 
     @property
     def machine(self) -> str:
@@ -103,7 +103,7 @@ class Run:
         return 1 / ((1 - share) / below.decode_tps + share / above.decode_tps), False
 
 
-def runs(rows: Iterable[Row]) -> tuple[Run, ...]:
+def runs(rows: Iterable[PublishedRow]) -> tuple[Run, ...]:
     """Return the rows as runs, in the order in which their sources come."""
     by_run = groupby(rows, lambda row: (row.machine, row.quant, row.kv_type, row.source))
     return tuple(Run(tuple(sorted(found, key=lambda row: row.n_prompt))) for _, found in by_run)

@@ -10,7 +10,7 @@ from typing import TypeVar
 from runner.base.errors import BadFile
 from runner.speed.chips import Chip
 from runner.speed.estimate import Tables
-from runner.speed.measured import Row
+from runner.speed.measured import PublishedRow
 
 _HERE = Path(__file__).parent
 _Made = TypeVar("_Made")
@@ -23,7 +23,7 @@ def tables() -> Tables:
 
 
 @functools.cache
-def rows() -> tuple[Row, ...]:
+def rows() -> tuple[PublishedRow, ...]:
     """Return every published measurement of Step-3.7-Flash, StepFun's own first.
 
     Times that were not published follow from the rates. Raises `BadFile` for a damaged file.
@@ -50,10 +50,10 @@ def _table(name: str, made: Callable[[dict[str, str]], _Made]) -> tuple[_Made, .
         ) from error
 
 
-def _row(cells: dict[str, str]) -> Row:
+def _row(cells: dict[str, str]) -> PublishedRow:
     n_prompt, n_gen = int(cells["n_prompt"]), int(cells["n_gen"])
     prefill_tps, decode_tps = float(cells["prefill_tps"]), float(cells["decode_tps"])
-    return Row(
+    return PublishedRow(
         machine=cells["machine"],
         quant=cells["quant"],
         weights_bytes=int(cells["weights_bytes"]),

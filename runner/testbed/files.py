@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from runner.testbed.geometry import Tensor
-    from runner.testbed.metadata import Entry
+    from runner.testbed.metadata import MetadataEntry
 
 KEY_FILE = ".testbed-key"
 
@@ -41,7 +41,7 @@ class Written:
 def write_weights(
     path: Path,
     arch: str,
-    entries: Iterable[Entry],
+    entries: Iterable[MetadataEntry],
     tensors: Iterable[tuple[Tensor, npt.NDArray[np.float32]]],
 ) -> None:
     """Write a file whose data is given; arrays have the tensor's shape back to front."""
@@ -59,7 +59,7 @@ def write_weights(
 def write_sparse(
     path: Path,
     arch: str,
-    entries: Iterable[Entry],
+    entries: Iterable[MetadataEntry],
     tensors: list[Tensor],
     shard_limit: int = 0,
 ) -> None:
@@ -126,7 +126,9 @@ def source_key(also: Path | None = None) -> str:
     return digest.hexdigest()
 
 
-def _writer(path: Path, arch: str, entries: Iterable[Entry], shard_limit: int = 0) -> GGUFWriter:
+def _writer(
+    path: Path, arch: str, entries: Iterable[MetadataEntry], shard_limit: int = 0
+) -> GGUFWriter:
     writer = GGUFWriter(path, arch, split_max_size=shard_limit)
     for entry in entries:
         writer.add_key_value(entry.key, entry.value, entry.kind, entry.item)

@@ -1,8 +1,8 @@
 """Tensor tables of Step-3.7-Flash's three files, from a few numbers and no quantisation.
 
-A table row is a name and a shape; a `Recipe` turns it into a type and a size. The trunk's rows are
-in the order of the official files (four globals, then each layer alphabetically), because shard
-boundaries depend on that order.
+A table row is a name and a shape; a `ModelRecipe` turns it into a type and a size. The trunk's
+rows are in the order of the official files (four globals, then each layer alphabetically),
+because shard boundaries depend on that order.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Shape: TypeAlias = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Row:
+class TensorRow:
     """One tensor of a table, before anyone decided its type."""
 
     name: str
@@ -47,7 +47,7 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ModelRecipe:
     """Which type each tensor of a quantisation has: the first pattern that matches decides.
 
     `file_type` is llama.cpp's number for `general.file_type`. Norms, router and biases are F32 in
@@ -58,11 +58,11 @@ class Recipe:
     matrices: GGMLQuantizationType
     exceptions: tuple[tuple[str, GGMLQuantizationType], ...] = ()
 
-    def apply(self, rows: list[Row]) -> list[Tensor]:
+    def apply(self, rows: list[TensorRow]) -> list[Tensor]:
         """Give every row its type."""
         return [Tensor(row.name, row.shape, self.kind(row)) for row in rows]
 
-    def kind(self, row: Row) -> GGMLQuantizationType:
+    def kind(self, row: TensorRow) -> GGMLQuantizationType:
         """Find the type of one row."""
         if len(row.shape) == 1 or row.name.endswith("ffn_gate_inp.weight"):
             return GGMLQuantizationType.F32
@@ -104,29 +104,29 @@ class TextGeometry:
         """Count the query heads of a layer."""
         return self.sliding_heads if self.is_sliding(layer) else self.full_heads
 
-    def trunk(self) -> list[Row]:
+    def trunk(self) -> list[TensorRow]:
         """List the tensors of the main file without MTP heads."""
         rows = [
-            Row("output.weight", (self.hidden, self.vocabulary)),
-            Row("output_norm.weight", (self.hidden,)),
-            Row("rope_freqs.weight", (self.head_dim // 2,)),
-            Row("token_embd.weight", (self.hidden, self.vocabulary)),
+            TensorRow("output.weight", (self.hidden, self.vocabulary)),
+            TensorRow("output_norm.weight", (self.hidden,)),
+            TensorRow("rope_freqs.weight", (self.head_dim // 2,)),
+            TensorRow("token_embd.weight", (self.hidden, self.vocabulary)),
         ]
         for layer in range(self.layers):
             block = self._attention(layer)
             block |= self._experts() if layer >= self.dense_layers else self._dense()
-            rows += [Row(f"blk.{layer}.{name}", block[name]) for name in sorted(block)]
+            rows += [TensorRow(f"blk.{layer}.{name}", block[name]) for name in sorted(block)]
         return rows
 
-    def heads_inside(self) -> list[Row]:
+    def heads_inside(self) -> list[TensorRow]:
         """List the MTP layers as they follow the trunk in one file."""
         return [
-            Row(f"blk.{layer}.{name}", shape)
+            TensorRow(f"blk.{layer}.{name}", shape)
             for layer in range(self.layers, self.layers + self.mtp_layers)
             for name, shape in self._mtp().items()
         ]
 
-    def heads_alone(self) -> list[Row]:
+    def heads_alone(self) -> list[TensorRow]:
         """List the MTP layers as a file of their own, with its own embedding and output."""
         trunk = {row.name: row for row in self.trunk()}
         first = ("rope_freqs.weight", "output.weight", "token_embd.weight")
@@ -196,23 +196,23 @@ class VisionGeometry:
     image: int = 728
     patch: int = 14
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[TensorRow]:
         """List the tensors of the projector file."""
         grid = self.image // self.patch
         rows = [
-            Row("mm.0.bias", (2 * self.width,)),
-            Row("mm.0.weight", (3, 3, self.width, 2 * self.width)),
-            Row("mm.1.bias", (4 * self.width,)),
-            Row("mm.1.weight", (3, 3, 2 * self.width, 4 * self.width)),
-            Row("mm.model.fc.weight", (4 * self.width, self.text_hidden)),
-            Row("v.patch_embd.weight", (self.patch, self.patch, 3, self.width)),
-            Row("v.position_embd.weight", (self.width, grid * grid)),
-            Row("v.pre_ln.bias", (self.width,)),
-            Row("v.pre_ln.weight", (self.width,)),
+            TensorRow("mm.0.bias", (2 * self.width,)),
+            TensorRow("mm.0.weight", (3, 3, self.width, 2 * self.width)),
+            TensorRow("mm.1.bias", (4 * self.width,)),
+            TensorRow("mm.1.weight", (3, 3, 2 * self.width, 4 * self.width)),
+            TensorRow("mm.model.fc.weight", (4 * self.width, self.text_hidden)),
+            TensorRow("v.patch_embd.weight", (self.patch, self.patch, 3, self.width)),
+            TensorRow("v.position_embd.weight", (self.width, grid * grid)),
+            TensorRow("v.pre_ln.bias", (self.width,)),
+            TensorRow("v.pre_ln.weight", (self.width,)),
         ]
         block = self._block()
         for layer in range(self.layers):
-            rows += [Row(f"v.blk.{layer}.{name}", shape) for name, shape in block.items()]
+            rows += [TensorRow(f"v.blk.{layer}.{name}", shape) for name, shape in block.items()]
         return rows
 
     def _block(self) -> dict[str, Shape]:
@@ -235,12 +235,12 @@ class VisionGeometry:
         }
 
 
-PROJECTOR_F16 = Recipe(
+PROJECTOR_F16 = ModelRecipe(
     file_type=1,
     matrices=GGMLQuantizationType.F16,
     exceptions=(("v.position_embd.weight", GGMLQuantizationType.F32),),
 )
 """The converter keeps the learned positions in F32 whatever else it writes."""
 
-HEADS_Q8_0 = Recipe(file_type=7, matrices=GGMLQuantizationType.Q8_0)
+HEADS_Q8_0 = ModelRecipe(file_type=7, matrices=GGMLQuantizationType.Q8_0)
 """The official MTP file; the tiny model uses it throughout."""

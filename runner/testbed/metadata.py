@@ -24,7 +24,7 @@ CLAMPED_LAYERS = 2
 
 
 @dataclass(frozen=True)
-class Entry:
+class MetadataEntry:
     """One key with its value and type; `item` is the type inside an array."""
 
     key: str
@@ -33,15 +33,15 @@ class Entry:
     item: Kind | None = None
 
 
-def text(geometry: TextGeometry, name: str, label: str, *, mtp: bool) -> list[Entry]:
+def text(geometry: TextGeometry, name: str, label: str, *, mtp: bool) -> list[MetadataEntry]:
     """List the architecture keys of a language model; `mtp` counts the MTP layers in."""
     layers = geometry.layers + (geometry.mtp_layers if mtp else 0)
     every = range(layers)
     last = range(geometry.layers - CLAMPED_LAYERS, geometry.layers)
     entries = [
-        Entry("general.type", "model", Kind.STRING),
-        Entry("general.name", name, Kind.STRING),
-        Entry("general.size_label", label, Kind.STRING),
+        MetadataEntry("general.type", "model", Kind.STRING),
+        MetadataEntry("general.name", name, Kind.STRING),
+        MetadataEntry("general.size_label", label, Kind.STRING),
         _u32("block_count", layers),
         _u32("context_length", geometry.context),
         _u32("embedding_length", geometry.hidden),
@@ -62,7 +62,7 @@ def text(geometry: TextGeometry, name: str, label: str, *, mtp: bool) -> list[En
         _u32("expert_feed_forward_length", geometry.expert_ffn),
         _u32("expert_shared_feed_forward_length", geometry.shared_ffn),
         _f32("expert_weights_scale", 3.0),
-        Entry(f"{TEXT_ARCH}.expert_weights_norm", value=True, kind=Kind.BOOL),
+        MetadataEntry(f"{TEXT_ARCH}.expert_weights_norm", value=True, kind=Kind.BOOL),
         _u32("leading_dense_block_count", geometry.dense_layers),
         _u32("moe_every_n_layers", 1),
         _f32("attention.layer_norm_rms_epsilon", 1e-5),
@@ -72,51 +72,51 @@ def text(geometry: TextGeometry, name: str, label: str, *, mtp: bool) -> list[En
     return [*entries, _u32("nextn_predict_layers", geometry.mtp_layers)] if mtp else entries
 
 
-def tokenizer(words: Vocabulary) -> list[Entry]:
+def tokenizer(words: Vocabulary) -> list[MetadataEntry]:
     """List the tokenizer keys; padding is token 1, the end of sentence, as in the real files."""
     template = Path(__file__).with_name("template.jinja").read_text(encoding="utf-8")
     return [
-        Entry("tokenizer.ggml.model", "gpt2", Kind.STRING),
-        Entry("tokenizer.ggml.pre", "deepseek-v3", Kind.STRING),
-        Entry("tokenizer.ggml.tokens", words.tokens, Kind.ARRAY, Kind.STRING),
-        Entry("tokenizer.ggml.token_type", words.types, Kind.ARRAY, Kind.INT32),
-        Entry("tokenizer.ggml.merges", words.merges, Kind.ARRAY, Kind.STRING),
-        Entry("tokenizer.ggml.bos_token_id", 0, Kind.UINT32),
-        Entry("tokenizer.ggml.eos_token_id", words.id("<|im_end|>"), Kind.UINT32),
-        Entry("tokenizer.ggml.padding_token_id", 1, Kind.UINT32),
-        Entry("tokenizer.ggml.add_bos_token", value=True, kind=Kind.BOOL),
-        Entry("tokenizer.ggml.add_sep_token", value=False, kind=Kind.BOOL),
-        Entry("tokenizer.ggml.add_eos_token", value=False, kind=Kind.BOOL),
-        Entry("tokenizer.chat_template", template, Kind.STRING),
+        MetadataEntry("tokenizer.ggml.model", "gpt2", Kind.STRING),
+        MetadataEntry("tokenizer.ggml.pre", "deepseek-v3", Kind.STRING),
+        MetadataEntry("tokenizer.ggml.tokens", words.tokens, Kind.ARRAY, Kind.STRING),
+        MetadataEntry("tokenizer.ggml.token_type", words.types, Kind.ARRAY, Kind.INT32),
+        MetadataEntry("tokenizer.ggml.merges", words.merges, Kind.ARRAY, Kind.STRING),
+        MetadataEntry("tokenizer.ggml.bos_token_id", 0, Kind.UINT32),
+        MetadataEntry("tokenizer.ggml.eos_token_id", words.id("<|im_end|>"), Kind.UINT32),
+        MetadataEntry("tokenizer.ggml.padding_token_id", 1, Kind.UINT32),
+        MetadataEntry("tokenizer.ggml.add_bos_token", value=True, kind=Kind.BOOL),
+        MetadataEntry("tokenizer.ggml.add_sep_token", value=False, kind=Kind.BOOL),
+        MetadataEntry("tokenizer.ggml.add_eos_token", value=False, kind=Kind.BOOL),
+        MetadataEntry("tokenizer.chat_template", template, Kind.STRING),
     ]
 
 
-def quantisation(file_type: int) -> list[Entry]:
+def quantisation(file_type: int) -> list[MetadataEntry]:
     """List the keys that say how the tensors were quantised."""
     return [
-        Entry("general.quantization_version", 2, Kind.UINT32),
-        Entry("general.file_type", file_type, Kind.UINT32),
+        MetadataEntry("general.quantization_version", 2, Kind.UINT32),
+        MetadataEntry("general.file_type", file_type, Kind.UINT32),
     ]
 
 
-def calibration() -> list[Entry]:
+def calibration() -> list[MetadataEntry]:
     """List the keys that llama-quantize leaves when it used an importance matrix."""
     return [
-        Entry("quantize.imatrix.file", "none: a twin of zeros", Kind.STRING),
-        Entry("quantize.imatrix.dataset", "none", Kind.STRING),
-        Entry("quantize.imatrix.entries_count", 528, Kind.UINT32),
-        Entry("quantize.imatrix.chunks_count", 4868, Kind.UINT32),
+        MetadataEntry("quantize.imatrix.file", "none: a twin of zeros", Kind.STRING),
+        MetadataEntry("quantize.imatrix.dataset", "none", Kind.STRING),
+        MetadataEntry("quantize.imatrix.entries_count", 528, Kind.UINT32),
+        MetadataEntry("quantize.imatrix.chunks_count", 4868, Kind.UINT32),
     ]
 
 
-def vision(geometry: VisionGeometry, name: str, label: str, file_type: int) -> list[Entry]:
+def vision(geometry: VisionGeometry, name: str, label: str, file_type: int) -> list[MetadataEntry]:
     """List the keys of a projector file: CLIP's pixel statistics, longest edge 3024 pixels."""
     return [
-        Entry("general.type", "mmproj", Kind.STRING),
-        Entry("general.name", name, Kind.STRING),
-        Entry("general.size_label", label, Kind.STRING),
-        Entry("general.file_type", file_type, Kind.UINT32),
-        Entry("clip.has_vision_encoder", value=True, kind=Kind.BOOL),
+        MetadataEntry("general.type", "mmproj", Kind.STRING),
+        MetadataEntry("general.name", name, Kind.STRING),
+        MetadataEntry("general.size_label", label, Kind.STRING),
+        MetadataEntry("general.file_type", file_type, Kind.UINT32),
+        MetadataEntry("clip.has_vision_encoder", value=True, kind=Kind.BOOL),
         _vision("projection_dim", geometry.text_hidden),
         _vision("image_size", geometry.image),
         _vision("patch_size", geometry.patch),
@@ -126,29 +126,29 @@ def vision(geometry: VisionGeometry, name: str, label: str, file_type: int) -> l
         _vision("attention.head_count", geometry.heads),
         _pixels("image_mean", [0.48145466, 0.4578275, 0.40821073]),
         _pixels("image_std", [0.26862954, 0.26130258, 0.27577711]),
-        Entry("clip.projector_type", "step3vl", Kind.STRING),
-        Entry("clip.vision.attention.layer_norm_epsilon", 1e-5, Kind.FLOAT32),
+        MetadataEntry("clip.projector_type", "step3vl", Kind.STRING),
+        MetadataEntry("clip.vision.attention.layer_norm_epsilon", 1e-5, Kind.FLOAT32),
         _vision("projector.scale_factor", 4),
         _vision("preproc_image_size", 3024),
-        Entry("general.quantization_version", 2, Kind.UINT32),
+        MetadataEntry("general.quantization_version", 2, Kind.UINT32),
     ]
 
 
-def _u32(key: str, value: int) -> Entry:
-    return Entry(f"{TEXT_ARCH}.{key}", value, Kind.UINT32)
+def _u32(key: str, value: int) -> MetadataEntry:
+    return MetadataEntry(f"{TEXT_ARCH}.{key}", value, Kind.UINT32)
 
 
-def _f32(key: str, value: float) -> Entry:
-    return Entry(f"{TEXT_ARCH}.{key}", value, Kind.FLOAT32)
+def _f32(key: str, value: float) -> MetadataEntry:
+    return MetadataEntry(f"{TEXT_ARCH}.{key}", value, Kind.FLOAT32)
 
 
-def _array(key: str, values: list[Any], item: Kind) -> Entry:
-    return Entry(f"{TEXT_ARCH}.{key}", values, Kind.ARRAY, item)
+def _array(key: str, values: list[Any], item: Kind) -> MetadataEntry:
+    return MetadataEntry(f"{TEXT_ARCH}.{key}", values, Kind.ARRAY, item)
 
 
-def _vision(key: str, value: int) -> Entry:
-    return Entry(f"clip.vision.{key}", value, Kind.UINT32)
+def _vision(key: str, value: int) -> MetadataEntry:
+    return MetadataEntry(f"clip.vision.{key}", value, Kind.UINT32)
 
 
-def _pixels(key: str, values: list[float]) -> Entry:
-    return Entry(f"clip.vision.{key}", values, Kind.ARRAY, Kind.FLOAT32)
+def _pixels(key: str, values: list[float]) -> MetadataEntry:
+    return MetadataEntry(f"clip.vision.{key}", values, Kind.ARRAY, Kind.FLOAT32)

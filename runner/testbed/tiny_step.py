@@ -22,9 +22,9 @@ from runner.testbed import files, language, metadata
 from runner.testbed.geometry import (
     HEADS_Q8_0,
     PROJECTOR_F16,
-    Recipe,
-    Row,
+    ModelRecipe,
     Tensor,
+    TensorRow,
     TextGeometry,
     VisionGeometry,
 )
@@ -91,7 +91,11 @@ def write(folder: Path) -> None:
 
 
 def _write(
-    path: Path, arch: str, entries: list[metadata.Entry], recipe: Recipe, rows: list[Row]
+    path: Path,
+    arch: str,
+    entries: list[metadata.MetadataEntry],
+    recipe: ModelRecipe,
+    rows: list[TensorRow],
 ) -> None:
     tensors = recipe.apply(rows)
     files.write_weights(path, arch, entries, [(tensor, values(tensor)) for tensor in tensors])

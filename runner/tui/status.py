@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 
-from runner.chat.turn import Phase, Turn
+from runner.chat.turn import Turn, TurnState
 
 GAP = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class ChatStatus:
     """What the status line tells. Figures that are 0, and words that are empty, are not told."""
 
     title: str
@@ -24,15 +24,15 @@ class Status:
 def turn_state(turn: Turn) -> str:
     """Return what the model is doing, in a word or three."""
     match turn.phase:
-        case Phase.QUEUED:
+        case TurnState.QUEUED:
             return "waiting"
-        case Phase.READING:
+        case TurnState.READING:
             if turn.to_read:
                 return f"reading prompt {min(100, turn.read * 100 // turn.to_read)} %"
             return "reading prompt"
-        case Phase.THINKING:
+        case TurnState.THINKING:
             return "thinking"
-        case Phase.ANSWERING:
+        case TurnState.ANSWERING:
             return "answering"
         case _:
             return "ready"
@@ -54,7 +54,7 @@ def rate_text(rate: float) -> str:
     return f"{rate:.1f} t/s" if rate else ""
 
 
-def status_parts(status: Status, width: int) -> tuple[str, str, str]:
+def status_parts(status: ChatStatus, width: int) -> tuple[str, str, str]:
     """Return title, state and figures so that they fit `width` cells.
 
     What matters least goes first: the effort, the long form of the context, the title.

@@ -24,8 +24,8 @@ from runner.chat.conversation import Conversation
 from runner.chat.events import Failed, Loading
 from runner.chat.host import ChatSetup
 from runner.chat.host_task import Keeper, News, Ready
-from runner.chat.turn import Phase, Turn
-from runner.tui.status import Status, turn_state
+from runner.chat.turn import Turn, TurnState
+from runner.tui.status import ChatStatus, turn_state
 from runner.tui.view import ChatView
 
 FLUSH_S = 0.1  # drawing each token would cost the processor that the model computes on
@@ -251,7 +251,7 @@ class ChatTalk(ChatView):
         if self.keeper.alive():
             self._begin(turn, again=again)
         else:
-            turn.phase, turn.error = Phase.QUEUED, None
+            turn.phase, turn.error = TurnState.QUEUED, None
             self._queued, self._queued_again = turn, again
             await self._sync(turn)
             if not self.keeper.loading:
@@ -327,7 +327,7 @@ class ChatTalk(ChatView):
 
     def _opened(self, turn: Turn | None = None) -> bool:
         """Whether the thinking is open: while it thinks, unless closed; later, if opened."""
-        if turn is not None and turn.phase is Phase.THINKING:
+        if turn is not None and turn.phase is TurnState.THINKING:
             return self._thinking != "closed"
         return self._thinking == "open"
 
@@ -346,12 +346,12 @@ class ChatTalk(ChatView):
             self.problem(*(SteprunError(text) for text in troubles))
             troubles.clear()
 
-    def current_status(self) -> Status:
+    def current_status(self) -> ChatStatus:
         """Return what the status line is to tell."""
         turns = self.conversation.turns
         newest = turns[-1] if turns else None
         used = next((used for turn in reversed(turns) if (used := turn.context_used())), 0)
-        return Status(
+        return ChatStatus(
             self.setup.title,
             self._state(),
             newest.rate() if newest is not None else 0.0,

@@ -14,7 +14,7 @@ from textual.widgets import Markdown, Static
 from textual.widgets.markdown import MarkdownStream
 
 from runner.base.errors import SteprunError
-from runner.chat.turn import Phase, Turn, chip, last_words
+from runner.chat.turn import Turn, TurnState, chip, last_words
 from runner.tui.composer import ROOMY
 from runner.tui.render import markdown_lines, settled
 from runner.tui.status import rate_text
@@ -91,7 +91,7 @@ class Thought(Static):
 
     def show(self, turn: Turn, *, opened: bool) -> None:
         """Show the thinking of `turn`."""
-        live = turn.phase is Phase.THINKING
+        live = turn.phase is TurnState.THINKING
         words = "thinking" if live else "thought"
         count = f"{turn.thought_tokens:,} tokens" if turn.thought_tokens else ""
         head = " · ".join(part for part in (words, count, rate_text(turn.thought_rate())) if part)
@@ -156,7 +156,7 @@ class TurnView(Vertical):
         self._opened = opened
         turn = self.turn
         await self._sync_thought()
-        if turn.phase.over or turn.phase is Phase.QUEUED:
+        if turn.phase.over or turn.phase is TurnState.QUEUED:
             await self._freeze()
         elif not hold:
             # Asked again: what was settled is the old answer. Its length alone tells nothing.
@@ -223,7 +223,7 @@ class TurnView(Vertical):
         self._note.update(note)
 
     def _note_classes(self) -> str:
-        return "note -failed" if self.turn.phase is Phase.FAILED else "note"
+        return "note -failed" if self.turn.phase is TurnState.FAILED else "note"
 
     def _said(self) -> Content | None:
         if self.turn.error is not None:

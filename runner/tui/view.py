@@ -17,7 +17,7 @@ from runner.chat.host import ChatSetup
 from runner.tui.composer import Composer
 from runner.tui.help import HelpScreen
 from runner.tui.slash_commands import COMMANDS, Command
-from runner.tui.status import Status, status_parts
+from runner.tui.status import ChatStatus, status_parts
 from runner.tui.transcript import Transcript
 from runner.tui.turnview import error_content
 
@@ -31,9 +31,9 @@ class StatusLine(Static):
 
     def __init__(self) -> None:
         super().__init__(id="status")
-        self.status = Status("", "")
+        self.status = ChatStatus("", "")
 
-    def show(self, status: Status) -> None:
+    def show(self, status: ChatStatus) -> None:
         """Show another status, if it is another."""
         if status != self.status:
             self.status = status
@@ -135,12 +135,12 @@ class ChatView(App[None]):
         """Bring the status line up to date."""
         status = self.current_status()
         if self._hint:
-            status = Status("", self._hint)
+            status = ChatStatus("", self._hint)
         self.status_line.show(status)
 
-    def current_status(self) -> Status:
+    def current_status(self) -> ChatStatus:
         """Return what the status line is to tell."""
-        return Status(self.setup.title, "")
+        return ChatStatus(self.setup.title, "")
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Put the slash commands on the palette, and the choice of a theme."""

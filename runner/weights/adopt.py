@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Final, Literal
 
 from runner.base.errors import BadFile, Refused, SteprunError
+from runner.base.progress import OnProgress, Phase, Progress
 from runner.catalog.model import Geometry, Model, ModelFile
 from runner.gguf.header import Header, geometry, kind, read_header
-from runner.net.transfer import Progress
 from runner.weights import cache_layout, links, verified, verify
 from runner.weights.other_programs import Folder, Walk
 from runner.weights.verified import Verdict
@@ -112,19 +112,19 @@ def targets(models: Iterable[Model]) -> list[Target]:
 # --- finding
 
 
-def find(models: Sequence[Model], folders: Sequence[Folder], tell: Progress) -> Found:
+def find_adoptable(models: Sequence[Model], folders: Sequence[Folder], tell: OnProgress) -> Found:
     """Look through some folders for files of some models. Changes nothing, proves nothing."""
     wanted = targets(models)
     sizes = {target.file.bytes for target in wanted}
     walk = Walk()
     seen: dict[tuple[int, ...], list[Path]] = {}  # a file that has several names is one file
     for folder in folders:
-        tell(f"looking through {folder.path}", 0, 0)
+        tell(Progress(Phase.SEARCHING, detail=str(folder.path)))
         for path, found in walk.files(folder.path):
             if found.st_size in sizes or _LIKELY.fullmatch(path.name):
                 seen.setdefault(_identity(found), []).append(path)
     judge = _Judge(models, wanted)
-    tell(f"reading the headers of {len(seen)} files", 0, 0)
+    tell(Progress(Phase.INSPECTING, detail=f"{len(seen)} files"))
     judged = [judge.look(identity, paths) for identity, paths in seen.items()]
     settled = [each for each in judged if isinstance(each, Outcome)]
     candidates: list[Candidate] = []
@@ -218,7 +218,7 @@ def _named(paths: Iterable[Path], file: ModelFile) -> bool:
 # --- proving and linking
 
 
-def adopt(candidates: Sequence[Candidate], tell: Progress) -> list[Outcome]:
+def adopt(candidates: Sequence[Candidate], tell: OnProgress) -> list[Outcome]:
     """Prove candidates, and link those that are what they may be; say what became of each.
 
     What cannot be read or linked does not hold up the others. Each proof is remembered as soon as
@@ -273,7 +273,7 @@ def _settle(reading: "_Reading") -> Outcome | None:
             return _outcome(candidate, "unreadable", target, why="It changed while it was read.")
         if target.here:
             return _outcome(candidate, "here", target, why=f"It is at {target.here}.")
-        link = links.adopt(file, target.model.name, candidate.path)
+        link = links.link_adopted(file, target.model.name, candidate.path)
         verified.remember(link, Verdict(file.sha256 or ""))  # a hard link is a name of its own
     except Refused as error:
         return _outcome(candidate, "refused", target, why=error.why, error=error)
@@ -328,13 +328,13 @@ class _Reading(threading.Thread):
         except BaseException as error:  # noqa: BLE001 - the caller's thread raises it
             self.error = error
 
-    def _told(self, _doing: str, done: int, _whole: int) -> None:
-        self.done = done
+    def _told(self, now: Progress) -> None:
+        self.done = now.done
         if self._stop_asked.is_set():
             raise _Stopped
 
 
-def _read(batch: Sequence[tuple[Target, Candidate]], tell: Progress) -> list[_Reading]:
+def _read(batch: Sequence[tuple[Target, Candidate]], tell: OnProgress) -> list[_Reading]:
     stop = threading.Event()
     readings = [_Reading(candidate, target, stop) for target, candidate in batch]
     whole = sum(target.file.bytes for target, _ in batch)
@@ -343,7 +343,7 @@ def _read(batch: Sequence[tuple[Target, Candidate]], tell: Progress) -> list[_Re
             reading.start()
         while running := [reading for reading in readings if reading.is_alive()]:
             running[0].join(_LOOK_S)
-            tell("reading", sum(reading.done for reading in readings), whole)
+            tell(Progress(Phase.VERIFYING, sum(reading.done for reading in readings), whole))
     finally:
         stop.set()
         for reading in readings:

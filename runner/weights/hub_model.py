@@ -19,7 +19,7 @@ from runner.hub.address import HubName, hub_name, is_remote
 from runner.weights import cache_layout
 
 if TYPE_CHECKING:
-    from runner.hub.listing import Listed, Listing
+    from runner.hub.listing import ListedFile, Listing
 
 _REF_BYTES: Final = 100  # a commit and a line feed, and no more is read
 _NAMED: Final = 3  # files that are named in an error
@@ -42,7 +42,7 @@ def files(
     )
     named = [(role, _must(text)) for role, text in roles if text and _wanted(role, text)]
     places_named = {(name.repo, name.revision) for _, name in named}
-    listings = {place: listing.fetch(*place) for place in places_named}
+    listings = {place: listing.list_repository(*place) for place in places_named}
     made: list[ModelFile] = []
     for role, name in named:
         there = listings[name.repo, name.revision]
@@ -93,7 +93,7 @@ def _must(text: str) -> HubName:
     return found
 
 
-def _series(name: HubName, there: "Listing") -> "list[Listed]":
+def _series(name: HubName, there: "Listing") -> "list[ListedFile]":
     at = there.by_path
     wanted = shards.series(name.path)
     missing = [path for path in wanted if path not in at]

@@ -15,7 +15,7 @@ from runner.weights import block_checksums, cache_layout, verified
 from runner.weights.hub_model import local
 
 
-class State(enum.StrEnum):
+class FileState(enum.StrEnum):
     """How far a file is: not here, begun, here and not yet proven, proven, or known to be wrong."""
 
     ABSENT = "absent"
@@ -34,7 +34,7 @@ class Kept:
     """
 
     file: ModelFile
-    state: State
+    state: FileState
     path: Path | None
     bytes: int
     target: Path | None = None
@@ -50,13 +50,13 @@ def _kept(file: ModelFile, model: str, known: Mapping[str, Any]) -> Kept:
     path = cache_layout.locate(file, model)
     if path is None:
         begun = _size(cache_layout.part_path(file)) if file.source == "hf" and file.sha256 else 0
-        return Kept(file, State.BEGUN if begun else State.ABSENT, None, begun)
+        return Kept(file, FileState.BEGUN if begun else FileState.ABSENT, None, begun)
     verdict = verified.of(known, path)
-    state = State.HERE
+    state = FileState.HERE
     if file.source == "wheel" or (verdict and verdict.sound):
-        state = State.PROVEN  # a wheel's file has no other way to its place
+        state = FileState.PROVEN  # a wheel's file has no other way to its place
     elif verdict:
-        state = State.WRONG
+        state = FileState.WRONG
     if path == cache_layout.linked_path(file, model):
         return Kept(file, state, path, 0, path.resolve())
     return Kept(file, state, path, _size(path))

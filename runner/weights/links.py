@@ -38,7 +38,7 @@ def show(file: ModelFile, twin: ModelFile | None = None) -> None:
     sync_folder(shown.parent)
 
 
-def adopt(file: ModelFile, model: str, found: Path) -> Path:
+def link_adopted(file: ModelFile, model: str, found: Path) -> Path:
     """Link a file that lies in another program's folder; return the link.
 
     A hard link where symbolic ones are not allowed; Refused where neither can be.
@@ -66,7 +66,7 @@ def gather(files: Sequence[ModelFile], model: str) -> Path:
         return cache_layout.expected_path(files[0], model)
     for file, path in zip(files, found, strict=True):
         if path is not None and path != cache_layout.linked_path(file, model):
-            adopt(file, model, path)
+            link_adopted(file, model, path)
     return cache_layout.linked_path(files[0], model)
 
 

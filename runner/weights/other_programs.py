@@ -34,7 +34,7 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class ProgramLayout:
     """A program that keeps model files. `folders`: where, on any system, `$NAME` being a variable.
 
     One whose variable is not set, or which is not there, is no place to look.
@@ -54,7 +54,7 @@ class Layout:
 # for `.`); since 1.39 the hub's layout. Ollama: envconfig/config.go; the last is its Linux service.
 # Jan: its documentation's page "Jan Data Folder"; src-tauri/src/core/app/commands.rs.
 LAYOUTS: Final = (
-    Layout(
+    ProgramLayout(
         "the hub's cache",
         (
             "$HF_HUB_CACHE",
@@ -64,7 +64,7 @@ LAYOUTS: Final = (
             "~/.cache/huggingface/hub",
         ),
     ),
-    Layout(
+    ProgramLayout(
         "LM Studio",
         ("~/.lmstudio/models", "~/.cache/lm-studio/models"),
         (
@@ -73,7 +73,7 @@ LAYOUTS: Final = (
             Moved("~/.lmstudio-home-pointer", inside="models"),
         ),
     ),
-    Layout(
+    ProgramLayout(
         "llama.cpp",
         (
             "$LLAMA_CACHE",
@@ -83,8 +83,8 @@ LAYOUTS: Final = (
             "$LOCALAPPDATA/llama.cpp",
         ),
     ),
-    Layout("ModelScope", ("$MODELSCOPE_CACHE", "~/.cache/modelscope")),
-    Layout(
+    ProgramLayout("ModelScope", ("$MODELSCOPE_CACHE", "~/.cache/modelscope")),
+    ProgramLayout(
         "Ollama",
         (
             "$OLLAMA_MODELS/blobs",
@@ -92,7 +92,7 @@ LAYOUTS: Final = (
             "/usr/share/ollama/.ollama/models/blobs",
         ),
     ),
-    Layout(
+    ProgramLayout(
         "Jan",
         (
             "$JAN_DATA_FOLDER/llamacpp/models",

@@ -17,12 +17,13 @@ import psutil
 
 from runner.base.disk import alone, check_room, explained
 from runner.base.errors import BadFile
+from runner.base.progress import OnProgress, Phase, Progress
 from runner.catalog.model import ModelFile
 from runner.hub import rate
 from runner.hub.client import Hub, HubFile
 from runner.net.download import must_be
 from runner.net.stream import Patience
-from runner.net.transfer import Fetch, Progress, bring, fetch_range
+from runner.net.transfer import Fetch, fetch_range, transfer_all
 from runner.weights import block_checksums, cache_layout, links, verified
 from runner.weights.block_checksums import Marker
 from runner.weights.verified import Verdict
@@ -34,7 +35,7 @@ SAMPLE_S: Final = 3.0  # connections begin slowly, and nobody likes to wait
 SAMPLE_MOST_S: Final = 20.0  # before anything can be told
 
 
-_OTHER: Final = "waiting for another program that fetches the same"
+_OTHER: Final = Progress(Phase.WAITING, detail="another program downloads the same files")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def _once(files: Sequence[ModelFile]) -> dict[Path, ModelFile]:
 def pull(
     files: Sequence[ModelFile],
     model: str,
-    tell: Progress,
+    tell: OnProgress,
     patience: Patience = PATIENCE,
 ) -> Pulled:
     """Bring what is missing of a model's files, and prove it.
@@ -81,7 +82,7 @@ def pull(
     folder = cache_layout.hub_cache()
     with explained(folder), contextlib.ExitStack() as held:
         folder.mkdir(parents=True, exist_ok=True)
-        waiting = partial(tell, _OTHER, 0, 0)
+        waiting = partial(tell, _OTHER)
         # In order, so that two pulls never wait for each other.
         for lock in sorted({cache_layout.lock_path(file) for file in wanted}):
             lock.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +99,7 @@ def pull(
         fetches = [_fetch(file, HubFile(file, hub, patience), patience) for file in once.values()]
         moving = time.monotonic()
         if fetches:
-            bring(fetches, tell)
+            transfer_all(fetches, tell)
         moved = time.monotonic() - moving
         for file in missing(wanted, model):  # the same bytes under another name
             links.show(file, once[cache_layout.blob_path(file)])
@@ -119,14 +120,14 @@ def sample(files: Sequence[ModelFile], model: str, seconds: float = SAMPLE_S) ->
     first: list[tuple[float, int]] = []
     found: list[int] = []
 
-    def tell(doing: str, done: int, _whole: int) -> None:
+    def tell(seen: Progress) -> None:
         now = time.monotonic()
-        if doing == "downloading" and not first:
-            first.append((now, done))
-        elif doing == "downloading" and now - first[0][0] > seconds:
-            found.append(round((done - first[0][1]) / (now - first[0][0])))
+        if seen.phase is Phase.DOWNLOADING and not first:
+            first.append((now, seen.done))
+        elif seen.phase is Phase.DOWNLOADING and now - first[0][0] > seconds:
+            found.append(round((seen.done - first[0][1]) / (now - first[0][0])))
             raise _EnoughError
-        if doing == _OTHER or (not first and now - began > SAMPLE_MOST_S):
+        if seen == _OTHER or (not first and now - began > SAMPLE_MOST_S):
             raise _EnoughError
 
     try:

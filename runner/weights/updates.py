@@ -14,17 +14,17 @@ from typing import Final
 from runner.base import files as writing
 from runner.base.disk import alone, check_room, explained
 from runner.base.errors import SteprunError
+from runner.base.progress import OnProgress
 from runner.catalog import overlay, shards
 from runner.catalog.model import Catalog, Model, ModelFile
 from runner.catalog.overlay import NewFile, Series
-from runner.hub.listing import Listed, Listing
-from runner.net.transfer import Progress
+from runner.hub.listing import ListedFile, Listing
 from runner.weights import cache_layout, links, pull, verified
 
 BRANCH: Final = "main"
 
 
-class State(StrEnum):
+class UpdateState(StrEnum):
     """What has become of a quant's files on the hub."""
 
     SAME = "same"
@@ -35,7 +35,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class CatalogSet:
     """A quant, a projector or draft heads: the files in use, and the first of those that ship.
 
     `quant` is empty where it is none; `label` names it for people.
@@ -57,8 +57,8 @@ class Held:
 class Change:
     """What the hub has in place of some files: `files`, none where they are gone."""
 
-    held: Held
-    state: State
+    held: CatalogSet
+    state: UpdateState
     files: tuple[ModelFile, ...] = ()
 
     @property
@@ -70,11 +70,11 @@ class Change:
     @property
     def wanted(self) -> bool:
         """Whether there is something to take into use."""
-        return self.state in {State.CHANGED, State.MOVED}
+        return self.state in {UpdateState.CHANGED, UpdateState.MOVED}
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class ExtraModel:
     """A model in a repository that the catalog does not know, in `parts`; `whole` if all came."""
 
     name: str
@@ -84,21 +84,21 @@ class Beside:
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class RepoDiff:
     """What there is to say of a repository. `pinned`: the commit that the catalog names."""
 
     repo: str
     pinned: str
     commit: str
     changes: tuple[Change, ...]
-    beside: tuple[Beside, ...]
+    beside: tuple[ExtraModel, ...]
     skipped: int
 
 
-def held(shipped: Catalog, used: Catalog) -> tuple[Held, ...]:
+def held(shipped: Catalog, used: Catalog) -> tuple[CatalogSet, ...]:
     """Return all that the catalog takes from the hub: as it ships, and as it is used."""
     return tuple(
-        Held(model.name, label, quant, old[0], now)
+        CatalogSet(model.name, label, quant, old[0], now)
         for model, current in zip(shipped.models, used.models, strict=True)
         for (label, quant, old), (_, _, now) in zip(_sets(model), _sets(current), strict=True)
         if old[0].source == "hf"
@@ -114,13 +114,13 @@ def _sets(model: Model) -> Iterator[tuple[str, str, tuple[ModelFile, ...]]]:
         yield f"draft heads {file.name}", "", (file,)
 
 
-def news(mine: Sequence[Held], there: Listing) -> News:
+def news(mine: Sequence[CatalogSet], there: Listing) -> RepoDiff:
     """Compare what is in use of one repository with what is there."""
     mine = [each for each in mine if each.shipped.repo == there.repo]
     changes = tuple(compare(each, there) for each in mine)
     known = {file.path for change in changes for file in change.files}
     beside = [found for found in _series(there) if known.isdisjoint(file.path for file in found)]
-    return News(
+    return RepoDiff(
         there.repo,
         mine[0].shipped.revision if mine else "",
         there.commit,
@@ -130,36 +130,40 @@ def news(mine: Sequence[Held], there: Listing) -> News:
     )
 
 
-def compare(mine: Held, there: Listing) -> Change:
+def compare(mine: CatalogSet, there: Listing) -> Change:
     """Say what has become of some files."""
     at = there.by_path
     old = mine.files
-    state = State.CHANGED
-    found: Sequence[Listed] = [at[file.path] for file in old if file.path in at]
+    state = UpdateState.CHANGED
+    found: Sequence[ListedFile] = [at[file.path] for file in old if file.path in at]
     if len(found) < len(old):
-        state = State.MOVED
+        state = UpdateState.MOVED
         whole = [each for each in _series(there) if _is_whole(each)]
         found = _same_name(old, whole) or _same_bytes(old, whole)
     elif all(_alike(file, now) for file, now in zip(old, found, strict=True)):
-        state = State.SAME
+        state = UpdateState.SAME
     if found and (len(found) == 1 or mine.quant):  # what is no quant cannot become several files
         return Change(mine, state, tuple(_file(old[0], there, now) for now in found))
     stem = _stem(old[0].path)
     begun = mine.quant and any(_stem(file.path) == stem for file in there.files)
-    return Change(mine, State.PARTIAL if begun else State.GONE)
+    return Change(mine, UpdateState.PARTIAL if begun else UpdateState.GONE)
 
 
-def _alike(file: ModelFile, now: Listed) -> bool:
+def _alike(file: ModelFile, now: ListedFile) -> bool:
     """Tell whether nothing says that a file has changed; the hub may not tell its sha256."""
     return file.bytes == now.bytes and now.sha256 in {file.sha256, None}
 
 
-def _same_name(old: Sequence[ModelFile], series: Sequence[Sequence[Listed]]) -> Sequence[Listed]:
+def _same_name(
+    old: Sequence[ModelFile], series: Sequence[Sequence[ListedFile]]
+) -> Sequence[ListedFile]:
     stem = _stem(old[0].path)
     return next((each for each in series if _stem(each[0].path) == stem), ())
 
 
-def _same_bytes(old: Sequence[ModelFile], series: Sequence[Sequence[Listed]]) -> Sequence[Listed]:
+def _same_bytes(
+    old: Sequence[ModelFile], series: Sequence[Sequence[ListedFile]]
+) -> Sequence[ListedFile]:
     sums = [file.sha256 for file in old]
     alike = (each for each in series if [file.sha256 for file in each] == sums)
     return next(alike, ()) if None not in sums else ()
@@ -169,23 +173,23 @@ def _stem(path: str) -> str:
     return shards.stem(path).casefold()
 
 
-def _series(there: Listing) -> list[list[Listed]]:
+def _series(there: Listing) -> list[list[ListedFile]]:
     """Sort what is there into models: the parts of each, in order, those that are there."""
     at = there.by_path
     names = dict.fromkeys(shards.series(file.path) for file in there.files)
     return [[at[name] for name in series if name in at] for series in names]
 
 
-def _is_whole(found: Sequence[Listed]) -> bool:
+def _is_whole(found: Sequence[ListedFile]) -> bool:
     return len(found) == len(shards.series(found[0].path))
 
 
-def _beside(found: Sequence[Listed]) -> Beside:
+def _beside(found: Sequence[ListedFile]) -> ExtraModel:
     whole = _is_whole(found)
-    return Beside(shards.stem(found[0].path), len(found), sum(f.bytes for f in found), whole)
+    return ExtraModel(shards.stem(found[0].path), len(found), sum(f.bytes for f in found), whole)
 
 
-def _file(like: ModelFile, there: Listing, now: Listed) -> ModelFile:
+def _file(like: ModelFile, there: Listing, now: ListedFile) -> ModelFile:
     return ModelFile(
         like.role,
         "hf",
@@ -206,7 +210,7 @@ def to_fetch(changes: Sequence[Change]) -> int:
     return sum(pull.to_fetch(_to_pull(change)) for change in changes)
 
 
-def take(changes: Sequence[Change], tell: Progress) -> None:
+def take(changes: Sequence[Change], tell: OnProgress) -> None:
     """Bring the files of some changes, and take them into use once all are whole and proven.
 
     They all have a sha256 (`listing.must_be_provable`). Raises what `pull` raises; then the files
@@ -221,10 +225,10 @@ def take(changes: Sequence[Change], tell: Progress) -> None:
     keep(changes)
 
 
-def _bring(change: Change, tell: Progress) -> None:
+def _bring(change: Change, tell: OnProgress) -> None:
     model = change.held.model
     for new, old in _carried(change):
-        links.adopt(new, model, old)
+        links.link_adopted(new, model, old)
     pull.pull(change.files, model, tell)
     if pull.missing(change.files, model):
         raise SteprunError(

@@ -17,16 +17,16 @@ from runner.hub import remote_header
 from runner.hub.address import address
 from runner.plan.launch import EngineFiles
 from runner.plan.memory.compute_buffers import STEP_VISION, Vision
-from runner.plan.model_spec import Subject, Variant
+from runner.plan.model_spec import ModelSpec, Variant
 
 _MOST_WIDE = 1 << 16  # no tower has pictures, patches or layers wider than this
 WIDTH_KEY = "clip.vision.projection_dim"
 
 
-def read(
+def read_local(
     path: Path, projector: Path | None, mtp: Path | None, *, see: bool
-) -> tuple[Subject, EngineFiles]:
-    """Read a model's headers and return it as a subject, with its files.
+) -> tuple[ModelSpec, EngineFiles]:
+    """Read a model's headers and return it as a `ModelSpec`, with its files.
 
     A projector that lies beside it and fits is taken by itself. `see`: whether one is wanted.
     Raises BadFile or UsageError with what is wrong with a file.
@@ -46,8 +46,8 @@ def read(
 
 def read_anywhere(
     model: str | Path, projector: str | Path | None, mtp: str | Path | None
-) -> Subject:
-    """Read the headers of a model of which some file is on the network; raises as `read` does.
+) -> ModelSpec:
+    """Read the headers of a model that is partly on the network; raises as `read_local` does.
 
     Nothing is looked for beside it: only what was named is asked for.
     """
@@ -72,10 +72,10 @@ def _subject(
     sight: Header | None,
     heads: Header | None,
     words: Iterable[tuple[str, str | Path | None]],
-) -> Subject:
+) -> ModelSpec:
     shape, tensors = geometry(headers[0]), weights_bytes(headers)
     variant = Variant(_main_type(headers), tensors.trunk, len(headers), layout=layout(headers))
-    return Subject(
+    return ModelSpec(
         name=re.sub(r"-\d{5}-of-\d{5}$", "", stem),
         geometry=replace(shape, mtp_layers=geometry(heads).mtp_layers) if heads else shape,
         variants=(variant,),

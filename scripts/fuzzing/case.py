@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, NoReturn
 from fuzzing import captures, headers
 from runner.base.errors import BadFile, SteprunError, UsageError
 from runner.catalog import models_toml
-from runner.catalog.model import Layout
+from runner.catalog.model import WeightLayout
 from runner.engine.builder import recipe
-from runner.gguf.header import geometry, kind, layout, parse, weights_bytes
+from runner.gguf.header import geometry, kind, layout, parse_header, weights_bytes
 from runner.machine.captures import capture
 from runner.machine.facts import Backend, Machine
 from runner.machine.probe import detect
 from runner.plan.choose import choose
 from runner.plan.launch import RunDefaults
-from runner.plan.model_spec import Subject, Variant, from_model
-from runner.plan.request import Ask, Profile
+from runner.plan.model_spec import ModelSpec, Variant, from_model
+from runner.plan.request import PlanRequest, Profile
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -85,7 +85,7 @@ def _said(error: SteprunError, outcome: str) -> str:
 
 
 def _header(lie: Lie, number: int) -> str:
-    made = parse(io.BytesIO(lie.data), lie.size, "lie.gguf")
+    made = parse_header(io.BytesIO(lie.data), lie.size, "lie.gguf")
     what = kind(made)
     if what != "model":
         return f"read: {what}"
@@ -95,18 +95,18 @@ def _header(lie: Lie, number: int) -> str:
     if len(place.resident) != len(shape.layers):
         raise Wrong("the layout has other layers than the geometry")
     variant = Variant("lie", sums.trunk, layout=place)
-    subject = Subject("lie", shape, (variant,), mtp_bytes=sums.mtp)
-    return _plan(_machines()[number % len(_machines())], subject, number)
+    model_spec = ModelSpec("lie", shape, (variant,), mtp_bytes=sums.mtp)
+    return _plan(_machines()[number % len(_machines())], model_spec, number)
 
 
-def _parts(sums: object, place: Layout) -> tuple[int, ...]:
+def _parts(sums: object, place: WeightLayout) -> tuple[int, ...]:
     trunk: int = getattr(sums, "trunk", -1)
     mtp: int = getattr(sums, "mtp", -1)
     return (trunk, mtp, place.input, place.output, *place.resident, *place.experts)
 
 
 def _capture(data: bytes, number: int) -> str:
-    parsed = capture.parse(data)
+    parsed = capture.parse_capture(data)
     try:
         machine = detect(capture.Replay(parsed))
     except SteprunError as error:
@@ -116,18 +116,18 @@ def _capture(data: bytes, number: int) -> str:
     return _plan(machine, _step(), number)
 
 
-def _plan(machine: Machine, subject: Subject, number: int) -> str:
+def _plan(machine: Machine, model_spec: ModelSpec, number: int) -> str:
     profile = Profile.FAST if number % 3 == 0 else Profile.SEE
-    ask = Ask(profile=profile, allow_paging=number % 7 == 0)
-    plan = choose(machine, subject, ask, _defaults(machine.backend))
+    ask = PlanRequest(profile=profile, allow_paging=number % 7 == 0)
+    plan = choose(machine, model_spec, ask, _defaults(machine.backend))
     if min((item.bytes for item in plan.items), default=0) < 0 or plan.config.context < 0:
         raise Wrong(f"a ledger below zero: {plan.items}")
     return "fits" if plan.fits else "would not fit"
 
 
 @cache
-def _step() -> Subject:
-    found = from_model(models_toml.load().models[0])
+def _step() -> ModelSpec:
+    found = from_model(models_toml.load_catalog().models[0])
     if found is None:
         raise LookupError("the catalog has lost its first model")
     return found
@@ -136,7 +136,7 @@ def _step() -> Subject:
 @cache
 def _machines() -> tuple[Machine, ...]:
     """Return machines of every kind, and one without a limit: it lets any plan go to its end."""
-    found = [detect(capture.Replay(capture.parse(raw))) for raw in captures.seeds()]
+    found = [detect(capture.Replay(capture.parse_capture(raw))) for raw in captures.seeds()]
     kinds = {(machine.platform, machine.backend): machine for machine in found}
     made = [*kinds.values()]
     return (*made, replace(made[0], limit_bytes=1 << 60))
@@ -144,7 +144,7 @@ def _machines() -> tuple[Machine, ...]:
 
 @cache
 def _defaults(backend: Backend) -> RunDefaults:
-    return recipe.load(backend).run
+    return recipe.load_recipe(backend).run
 
 
 @contextmanager

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from runner.testbed.geometry import Tensor
-    from runner.testbed.metadata import Entry
+    from runner.testbed.metadata import MetadataEntry
 
 STRING, ARRAY = 8, 9
 CODES = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -142,7 +142,9 @@ def seeds() -> tuple[Draft, ...]:
     )
 
 
-def _draft(entries: Sequence[Entry], tensors: Sequence[Tensor], arch: str = "step35") -> Draft:
+def _draft(
+    entries: Sequence[MetadataEntry], tensors: Sequence[Tensor], arch: str = "step35"
+) -> Draft:
     keys = {"general.architecture": entry("general.architecture", STRING, arch)} if arch else {}
     for each in entries:
         kind = int(each.kind if each.item is None else each.item)

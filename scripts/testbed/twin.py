@@ -17,7 +17,13 @@ from pathlib import Path
 from gguf.constants import GGMLQuantizationType as Kind
 
 from runner.testbed import files, metadata, vocabulary
-from runner.testbed.geometry import HEADS_Q8_0, PROJECTOR_F16, Recipe, TextGeometry, VisionGeometry
+from runner.testbed.geometry import (
+    HEADS_Q8_0,
+    PROJECTOR_F16,
+    ModelRecipe,
+    TextGeometry,
+    VisionGeometry,
+)
 
 STEP = TextGeometry(
     hidden=4096,
@@ -43,10 +49,10 @@ SHARD_LIMIT = 47_000_000_000
 """Bytes of tensors in a shard; found from the official shards, all of which obey it."""
 
 QUANTS = {
-    "IQ4_XS": Recipe(
+    "IQ4_XS": ModelRecipe(
         30, Kind.IQ4_XS, (("output.weight", Kind.Q6_K), ("*.attn_v.weight", Kind.Q5_K))
     ),
-    "Q4_K_S": Recipe(
+    "Q4_K_S": ModelRecipe(
         14,
         Kind.Q4_K,
         (
@@ -55,7 +61,7 @@ QUANTS = {
             ("blk.[0-4].ffn_down*", Kind.Q5_K),
         ),
     ),
-    "Q3_K_M": Recipe(
+    "Q3_K_M": ModelRecipe(
         12,
         Kind.Q3_K,
         (
@@ -67,7 +73,7 @@ QUANTS = {
             ("*.attn_output.weight", Kind.Q4_K),
         ),
     ),
-    "IQ3_XXS": Recipe(
+    "IQ3_XXS": ModelRecipe(
         23,
         Kind.IQ3_XXS,
         (
@@ -78,7 +84,7 @@ QUANTS = {
             ("*.attn_[qk].weight", Kind.IQ2_S),
         ),
     ),
-    "Q8_0": Recipe(7, Kind.Q8_0),
+    "Q8_0": ModelRecipe(7, Kind.Q8_0),
 }
 """Recipes whose shard lengths were checked against the published ones."""
 

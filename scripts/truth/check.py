@@ -19,7 +19,7 @@ def main() -> int:
     """Print all rows; 1 where an error is larger than the project allows itself."""
     options = _options()
     began = time.monotonic()
-    costs = recipe.load(Backend.CPU).run.costs
+    costs = recipe.load_recipe(Backend.CPU).run.costs
     if options.overhead_mib is not None:
         costs = dataclasses.replace(costs, overhead_mib=options.overhead_mib)
     room = options.memory * GIB if options.memory else psutil.virtual_memory().available - 4 * GIB
@@ -30,7 +30,7 @@ def main() -> int:
             continue
         errors = table.Errors()
         for case in cases:
-            told = memory_probe.ask(program, case.argv())
+            told = memory_probe.probe_memory(program, case.argv())
             print(table.oracle_row(case, told, costs, errors), flush=True)
         print(*table.summary(f"the account of {name}", errors), sep="\n", flush=True)
         failed = failed or _wrong(errors.largest, exact=name == "embedded")

@@ -9,8 +9,8 @@ from runner.gguf.header import read_header
 from runner.plan.launch import EngineFiles, Settings, launch
 from runner.plan.memory.compute_buffers import MTP_TOKENS, Costs, Vision, vision_bytes
 from runner.plan.memory.kv_cache import Config
-from runner.plan.memory.ledger import Entry, Item, ledger
-from runner.plan.model_spec import Subject
+from runner.plan.memory.ledger import Item, LedgerEntry, ledger
+from runner.plan.model_spec import ModelSpec
 from runner.weights import user_model
 
 CONTEXTS = (4096, 32_768, 131_072, 262_144)
@@ -21,7 +21,7 @@ class Model:
     """One of the three models: its files, and its projector's shape."""
 
     name: str
-    subject: Subject
+    model_spec: ModelSpec
     files: EngineFiles
     vision: Vision | None = None
 
@@ -40,13 +40,13 @@ class Case:
         what = f"{c.context:>7} {c.kv_type:4} {c.ubatch:>4} x{c.parallel} {extra:8}"
         return f"{self.model.name:5} {what}"
 
-    def items(self, costs: Costs) -> dict[Entry, int]:
+    def items(self, costs: Costs) -> dict[LedgerEntry, int]:
         """Return the ledger, with the scratch memory of this model's own projector."""
         model = self.model
-        planned = ledger(model.subject, model.subject.variants[0], self.config, costs)
+        planned = ledger(model.model_spec, model.model_spec.variants[0], self.config, costs)
         found = {item.item: item.bytes for item in planned}
         if self.config.projector and model.vision:
-            found[Entry.VISION_COMPUTE] = vision_bytes(model.vision)
+            found[LedgerEntry.VISION_COMPUTE] = vision_bytes(model.vision)
         return found
 
     def rows(self, costs: Costs) -> tuple[Item, ...]:
@@ -95,7 +95,7 @@ def smol(path: Path) -> Model:
 
 
 def _model(name: str, weights: Path, projector: Path | None, mtp: Path | None) -> Model:
-    subject, _ = user_model.read(weights, projector, mtp, see=True)
+    model_spec, _ = user_model.read_local(weights, projector, mtp, see=True)
     vision = None
     if projector:
         said = read_header(projector).metadata
@@ -104,12 +104,12 @@ def _model(name: str, weights: Path, projector: Path | None, mtp: Path | None) -
             for key in ("image_size", "patch_size", "embedding_length", "feed_forward_length")
         )
         vision = Vision(*(size for size in sizes if isinstance(size, int)))
-    return Model(name, subject, EngineFiles(weights, projector, mtp), vision)
+    return Model(name, model_spec, EngineFiles(weights, projector, mtp), vision)
 
 
 def cases(model: Model, *, quick: bool = False) -> Iterator[Case]:
     """Yield every combination that the model has; `quick`: a few that touch every value."""
-    trained = model.subject.geometry.context_length
+    trained = model.model_spec.geometry.context_length
     contexts = dict.fromkeys(min(context, trained) for context in CONTEXTS)
     combinations = [
         Config(context, kv_type, ubatch, parallel, see, heads, checkpoints=0)
@@ -117,8 +117,8 @@ def cases(model: Model, *, quick: bool = False) -> Iterator[Case]:
         for kv_type in ("f16", "q8_0")
         for ubatch in (512, 2048)
         for parallel in (1, 4)
-        for see in (False, True)[: 1 + bool(model.subject.projector_bytes)]
-        for heads in (False, True)[: 1 + bool(model.subject.mtp_bytes)]
+        for see in (False, True)[: 1 + bool(model.model_spec.projector_bytes)]
+        for heads in (False, True)[: 1 + bool(model.model_spec.mtp_bytes)]
     ]
     # A stride that has no factor in common with the lists' lengths meets all their values.
     chosen = combinations[:: 11 if len(combinations) > 16 else 5] if quick else combinations

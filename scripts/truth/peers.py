@@ -21,7 +21,7 @@ from runner.engine.process import memory_probe
 from runner.machine.facts import Backend
 from runner.plan.memory.compute_buffers import Costs
 from runner.plan.memory.kv_cache import GIB, MIB, Config
-from runner.plan.memory.ledger import Entry
+from runner.plan.memory.ledger import LedgerEntry
 from truth import models, real, table
 from truth.grid import Case
 
@@ -57,7 +57,7 @@ def main() -> int:
         said = getattr(error, "stderr", "") or str(error)
         sys.stderr.write(f"The peers cannot be installed (is there a network?):\n{said}\n")
         return 1
-    costs = recipe.load(Backend.CPU).run.costs
+    costs = recipe.load_recipe(Backend.CPU).run.costs
     if options.overhead_mib is not None:
         costs = replace(costs, overhead_mib=options.overhead_mib)
     every: dict[str, Peer] = {
@@ -71,7 +71,7 @@ def main() -> int:
     known = {model.name: model for model in models.models()}
     for name, config in CONFIGS:
         case = Case(known[name], config)
-        told = memory_probe.ask(embedded().program, case.argv())
+        told = memory_probe.probe_memory(embedded().program, case.argv())
         if told is None:
             print(f"{case}  the engine gave no account")
             continue
@@ -83,7 +83,7 @@ def main() -> int:
         held = table.planned_held(case, costs)
         if not options.account and held < options.memory * GIB:
             seen = real.load(case, table.prompt_tokens(case))
-            weights = case.items(costs)[Entry.WEIGHTS]
+            weights = case.items(costs)[LedgerEntry.WEIGHTS]
             _line("  the whole process", seen.held + weights)
             _line("    steprun", held + weights, seen.held + weights)
             for peer, size in theirs.items():
@@ -104,7 +104,12 @@ def _line(name: str, size: int | None, truth: int = 0) -> None:
 def _ours(case: Case, costs: Costs) -> int:
     """Return what of the ledger the engine's account covers."""
     items = case.items(costs)
-    covered = (Entry.WEIGHTS, Entry.KV_FULL, Entry.KV_SLIDING, Entry.COMPUTE)
+    covered = (
+        LedgerEntry.WEIGHTS,
+        LedgerEntry.KV_FULL,
+        LedgerEntry.KV_SLIDING,
+        LedgerEntry.COMPUTE,
+    )
     return sum(items.get(entry, 0) for entry in covered)
 
 
@@ -174,7 +179,7 @@ def _clanker(programs: Path, case: Case) -> int | None:
 
 def _fit_params(engine: str, case: Case) -> int | None:
     words = ("-m", str(case.model.files.weights), "-fit", "off", "--fit-print", "on", "-lv", "4")
-    told = memory_probe.parse(_run(engine, *words, *_flags(case)).splitlines())
+    told = memory_probe.parse_breakdown(_run(engine, *words, *_flags(case)).splitlines())
     return told.total if told else None
 
 

@@ -16,7 +16,7 @@ from runner.plan.memory.compute_buffers import (
     reserved_bytes,
 )
 from runner.plan.memory.kv_cache import MIB, kv_full_bytes, kv_mtp_bytes, kv_sliding_bytes
-from runner.plan.memory.ledger import Entry
+from runner.plan.memory.ledger import LedgerEntry
 from truth.grid import Case
 from truth.real import Seen
 
@@ -36,19 +36,19 @@ class Errors:
 
 def caches(case: Case) -> list[int]:
     """Return the caches in the order in which the engine makes them: full, sliding, heads'."""
-    g, c = case.model.subject.geometry, case.config
+    g, c = case.model.model_spec.geometry, case.config
     sizes = [kv_full_bytes(g, c), kv_sliding_bytes(g, c), kv_mtp_bytes(g, c) * c.mtp]
     return [size for size in sizes if size]
 
 
 def graphs(case: Case, costs: Costs) -> list[int]:
     """Return the compute buffers: the trunk's, the heads', the projector's."""
-    g, c = case.model.subject.geometry, case.config
+    g, c = case.model.model_spec.geometry, case.config
     found = [compute_bytes(g, c, costs)]
     if c.mtp:
         found.append(compute_mtp_bytes(g, c))
     if c.projector:
-        found.append(case.items(costs)[Entry.VISION_COMPUTE])
+        found.append(case.items(costs)[LedgerEntry.VISION_COMPUTE])
     return found
 
 
@@ -67,10 +67,14 @@ def planned_held(case: Case, costs: Costs) -> int:
     The projector is counted: llama.cpp reads it into memory of its own. So is what is only
     reserved: the measured process is made to touch it.
     """
-    g, c = case.model.subject.geometry, case.config
+    g, c = case.model.model_spec.geometry, case.config
     items = case.items(costs)
     here = overhead_bytes(g, c, costs, case.model.vision or STEP_VISION)
-    apart = items[Entry.WEIGHTS] + case.model.subject.mtp_bytes * c.mtp + items[Entry.OVERHEAD]
+    apart = (
+        items[LedgerEntry.WEIGHTS]
+        + case.model.model_spec.mtp_bytes * c.mtp
+        + items[LedgerEntry.OVERHEAD]
+    )
     read = prompt_tokens(case) * c.parallel
     unread = reading_bytes(g, c, costs, BATCH) - reading_bytes(g, c, costs, read)
     unused = filled_bytes(g, c) + unread
@@ -134,7 +138,7 @@ def summary(title: str, errors: Errors) -> Sequence[str]:
 
 
 def _slides(case: Case) -> bool:
-    return bool(case.model.subject.geometry.sliding_window)
+    return bool(case.model.model_spec.geometry.sliding_window)
 
 
 def _percent(ours: float, theirs: float) -> float:

@@ -116,11 +116,11 @@ def python_home() -> Path:
 
 
 @pytest.fixture
-def built(built_home: Path, home: Path) -> store.Engine:
+def built(built_home: Path, home: Path) -> store.InstalledEngine:
     """Have the engine that was built in this test's home; its canary was not asked."""
     (stamp,) = built_home.glob("cache/engines/cpu-*/stamp.json")
     shutil.copytree(stamp.parent, home / "cache" / "engines" / stamp.parent.name)
-    return store.find(stamp.parent.name)
+    return store.find_engine(stamp.parent.name)
 
 
 @pytest.fixture
@@ -128,4 +128,4 @@ def tree(built_home: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
     """Return the source that it was built from."""
     with monkeypatch.context() as patch:
         patch.setenv("STEPRUN_HOME", str(built_home))
-        return sources.bring(SOURCE, lambda *_: None)
+        return sources.fetch_source(SOURCE, lambda *_: None)

@@ -19,7 +19,7 @@ built = pytest.mark.timeout(2400)  # the first time it is built
 
 
 @pytest.fixture
-def engine(built: store.Engine) -> str:
+def engine(built: store.InstalledEngine) -> str:
     """Let the engine that was built have passed its canary."""
     passed = {"text": Feature("pass"), "threads": Feature("pass")}
     # As its canary would find on a processor with AMX; elsewhere it does no harm.

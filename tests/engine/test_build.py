@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from runner.base.errors import Exit, SteprunError
+from runner.base.progress import WAITING_FOR_ANOTHER, Phase, Progress
 from runner.engine.builder.build import build
 from runner.engine.installed import store
 from runner.engine.installed.stamp import Kind
@@ -68,11 +69,11 @@ def names() -> list[str]:
 @pytest.mark.parametrize("runner", RUNNERS)
 def test_a_build_becomes_an_engine(tmp_path: Path, home: Path, runner: str) -> None:
     tree = llama_tree.write(tmp_path / "src")
-    said: list[tuple[str, int, int]] = []
-    made = build(llama_tree.recipe(runner), llama_tree.machine(), tree, lambda *s: said.append(s))
+    said: list[Progress] = []
+    made = build(llama_tree.recipe(runner), llama_tree.machine(), tree, said.append)
     assert made.name == "cpu-stepfun-step3.7-0c1e570"
     assert names() == ["embedded", made.name]
-    stamp = store.find(made.name).stamp
+    stamp = store.find_engine(made.name).stamp
     assert stamp.kind is Kind.SERVER
     assert stamp.origin == tree.origin
     assert "--list-devices" in stamp.flags
@@ -81,9 +82,9 @@ def test_a_build_becomes_an_engine(tmp_path: Path, home: Path, runner: str) -> N
     # Nothing in it points back to where it was built.
     assert not list(store.work_dir().glob("build-*/"))
     assert subprocess.run([made.program[0], "--version"], check=True, capture_output=True).stdout
-    steps = [step for step, _, _ in said]
-    assert list(dict.fromkeys(steps)) == ["configuring", "compiling", "putting it together"]
-    counts = [done for step, done, whole in said if step == "compiling" and whole]
+    steps = [seen.phase for seen in said]
+    assert list(dict.fromkeys(steps)) == [Phase.CONFIGURING, Phase.COMPILING, Phase.INSTALLING]
+    counts = [seen.done for seen in said if seen.phase is Phase.COMPILING and seen.total]
     assert counts == sorted(counts)
     assert len(counts) > 2
 
@@ -93,8 +94,8 @@ def test_a_build_that_is_stopped_leaves_no_compiler_and_goes_on_later(
 ) -> None:
     tree = llama_tree.write(tmp_path / "src")
 
-    def stop(step: str, done: int, whole: int) -> None:
-        if done >= 2:
+    def stop(seen: Progress) -> None:
+        if seen.done >= 2:
             assert compilers(home)
             raise KeyboardInterrupt
 
@@ -104,9 +105,9 @@ def test_a_build_that_is_stopped_leaves_no_compiler_and_goes_on_later(
     assert names() == ["embedded"]
     whole = 0
 
-    def count(step: str, _done: int, all_of_it: int) -> None:
+    def count(seen: Progress) -> None:
         nonlocal whole
-        whole = max(whole, all_of_it)
+        whole = max(whole, seen.total)
 
     build(llama_tree.recipe("ninja"), llama_tree.machine(), tree, count)
     assert 0 < whole <= 11 - 2  # 6 parts, an archive, 2 mains and 2 links, less what was there
@@ -160,12 +161,10 @@ def test_the_second_of_two_waits_and_takes_what_the_first_made(tmp_path: Path, h
     other = start(tree.path)
     try:
         wait_for(lambda: compilers(home / "cache"))
-        said: list[str] = []
-        made = build(
-            llama_tree.recipe(), llama_tree.machine(), tree, lambda step, *_: said.append(step)
-        )
-        waited = "waiting for another steprun that builds the same"
-        assert said == [waited, f"{made.name} is here already"]
+        said: list[Progress] = []
+        made = build(llama_tree.recipe(), llama_tree.machine(), tree, said.append)
+        ready = Progress(Phase.READY, detail=f"{made.name} is already installed")
+        assert said == [WAITING_FOR_ANOTHER, ready]
         assert other.wait(30) == 0
         assert names() == ["embedded", made.name]
     finally:
@@ -211,7 +210,7 @@ def test_a_build_that_is_killed_leaves_nothing_and_is_finished_by_the_next(
         # What was compiled at that moment may be finished; nothing goes on for long.
         assert objects() <= before + 2 * (os.cpu_count() or 1)
     build(llama_tree.recipe(runner), llama_tree.machine(), tree, nothing)
-    made = store.find("cpu-stepfun-step3.7-0c1e570")
+    made = store.find_engine("cpu-stepfun-step3.7-0c1e570")
     said = subprocess.run([made.program[0], "--version"], check=True, capture_output=True).stdout
     assert said.startswith(b"version: 20")  # every part is in it
     assert not compilers(home / "cache")
@@ -221,7 +220,7 @@ def test_a_build_that_is_killed_leaves_nothing_and_is_finished_by_the_next(
 def test_a_file_that_a_kill_left_half_written_is_made_again(tmp_path: Path, home: Path) -> None:
     tree = llama_tree.write(tmp_path / "src")
 
-    def stop(step: str, done: int, whole: int) -> None:
+    def stop(_: object) -> None:
         if objects() >= 2:
             raise KeyboardInterrupt
 
@@ -230,7 +229,7 @@ def test_a_file_that_a_kill_left_half_written_is_made_again(tmp_path: Path, home
     # make deletes what it knows to be half-made; a power cut gives it no time for that.
     for path in store.work_dir().rglob("part*.o"):
         path.write_bytes(path.read_bytes()[:100])
-    said: list[str] = []
-    build(llama_tree.recipe("make"), llama_tree.machine(), tree, lambda step, *_: said.append(step))
-    assert "beginning anew" in said
+    said: list[Progress] = []
+    build(llama_tree.recipe("make"), llama_tree.machine(), tree, said.append)
+    assert Progress(Phase.RESTARTING) in said
     assert len(names()) == 2

@@ -44,13 +44,13 @@ def tiny_files(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "files", lambda: files)
 
 
-def proven(engine: store.Engine) -> Stamp:
-    features, flags = canary.run(engine, recipe.load(Backend.CPU).safe_flags)
+def proven(engine: store.InstalledEngine) -> Stamp:
+    features, flags = canary.run(engine, recipe.load_recipe(Backend.CPU).safe_flags)
     return store.update(engine, engine.stamp.proven(features, flags)).stamp
 
 
 @pytest.mark.usefixtures("tiny_files")
-def test_the_canary_finds_its_faults(built: store.Engine) -> None:
+def test_the_canary_finds_its_faults(built: store.InstalledEngine) -> None:
     """Those of this very tree (llama.cpp 0c1e570), and of the processor that it was built for."""
     stamp = proven(built)
     found = {name: feature.result for name, feature in stamp.features.items()}
@@ -67,7 +67,7 @@ def test_the_canary_finds_its_faults(built: store.Engine) -> None:
         assert stamp.safe_flags == ()
 
 
-def in_use(engine: store.Engine) -> None:
+def in_use(engine: store.InstalledEngine) -> None:
     """Put an engine in use without its canary, which another test asks."""
     passed = dict.fromkeys(("text", "threads"), Feature("pass"))
     store.update(engine, engine.stamp.proven(passed, ("--no-repack",)))
@@ -85,7 +85,7 @@ def ask(tiny: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_chat_says_which_engine_it_has(tiny: Path, built: store.Engine) -> None:
+def test_a_chat_says_which_engine_it_has(tiny: Path, built: store.InstalledEngine) -> None:
     in_use(built)
     ran = ask(tiny)
     assert f"Engine: {built.name}, cpu." in ran.stderr
@@ -93,7 +93,7 @@ def test_a_chat_says_which_engine_it_has(tiny: Path, built: store.Engine) -> Non
 
 
 def test_an_engine_removed_while_it_serves_serves_on(
-    tiny: Path, built: store.Engine, home: Path
+    tiny: Path, built: store.InstalledEngine, home: Path
 ) -> None:
     in_use(built)
     with serve(home, "--model", str(tiny / "tiny-step.gguf"), "--ctx", "4096") as running:
@@ -118,15 +118,17 @@ def test_every_definition_is_an_option_of_the_tree(tree: Tree) -> None:
         text = path.read_text("utf-8", "replace")
         known |= set(re.findall(r"(?:option|set)\s*\(\s*([A-Za-z_0-9]+)", text))
     for backend in Backend:
-        rules = recipe.load(backend)
+        rules = recipe.load_recipe(backend)
         names = {row.name for row in (*rules.build.define, *rules.common.define)}
         assert {n for n in names if not CMAKES.fullmatch(n)} - known - GONE == set()
 
 
 def test_the_tree_is_configured_without_a_word_of_warning(tree: Tree, tmp_path: Path) -> None:
-    rules = recipe.load(Backend.CPU)
+    rules = recipe.load_recipe(Backend.CPU)
     here = on_processor(detect(capture.Live()))
-    made = configure.configure(rules, here, needs.find(rules, here), tree.path, tmp_path / "out")
+    made = configure.configure(
+        rules, here, needs.find_tools(rules, here), tree.path, tmp_path / "out"
+    )
     done = subprocess.run(made.configure, capture_output=True, text=True, check=True)
     assert "unused" not in done.stderr
     assert "Manually-specified" not in done.stderr

@@ -13,7 +13,7 @@ from runner.plan.memory.kv_cache import Config, checkpoint_bytes
 from truth import grid, real, table
 
 pytestmark = pytest.mark.engine
-COSTS = recipe.load(Backend.CPU).run.costs
+COSTS = recipe.load_recipe(Backend.CPU).run.costs
 
 
 def account(model: grid.Model) -> table.Errors:
@@ -21,7 +21,7 @@ def account(model: grid.Model) -> table.Errors:
     errors = table.Errors()
     for case in grid.cases(model, quick=True):
         row = table.oracle_row(
-            case, memory_probe.ask(embedded().program, case.argv()), COSTS, errors
+            case, memory_probe.probe_memory(embedded().program, case.argv()), COSTS, errors
         )
         assert "NOT" not in row, row
         assert "no account" not in row, row
@@ -83,5 +83,5 @@ def assert_true_to_life(case: grid.Case) -> None:
 def test_a_checkpoint_is_the_window(tiny: Path, kv_type: str) -> None:
     case = grid.Case(grid.tiny(tiny), Config(4096, kv_type, 512, mtp=kv_type == "f16"))
     seen = real.load(case, 1800)
-    told = checkpoint_bytes(case.model.subject.geometry, case.config)
+    told = checkpoint_bytes(case.model.model_spec.geometry, case.config)
     assert set(seen.checkpoints) == {f"{told / 2**20:.3f}"}

@@ -21,7 +21,7 @@ from runner.chat.wire import Message, Options, Picture
 from runner.engine.installed.describe import describe
 from runner.engine.llama_cpp_python import server
 from runner.engine.llama_cpp_python.server.flags import FLAGS, QUESTIONS
-from runner.engine.process.supervisor import Engine, Where
+from runner.engine.process.supervisor import EngineProcess, Where
 from runner.plan.launch import EngineFiles, Settings, launch
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(2400)]  # the first time it is built
@@ -81,24 +81,26 @@ def program(python_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
 @asynccontextmanager
 async def serving(
     program: tuple[str, ...], tiny: Path, *, sees: bool = True
-) -> AsyncIterator[Engine]:
+) -> AsyncIterator[EngineProcess]:
     files = EngineFiles(tiny / "tiny-step.gguf", tiny / "mmproj-tiny-step.gguf" if sees else None)
     settings = Settings(
         CONTEXT, "q8_0", threads=2, load_mode="mmap", repack=False, sampling=(("temp", 0.0),)
     )
-    async with Engine(program, launch(files, settings, frozenset(FLAGS)), Where()) as running:
+    async with EngineProcess(
+        program, launch(files, settings, frozenset(FLAGS)), Where()
+    ) as running:
         await running.wait_ready()
         yield running
 
 
 @pytest.fixture
-async def engine(program: tuple[str, ...], tiny: Path) -> AsyncIterator[Engine]:
+async def engine(program: tuple[str, ...], tiny: Path) -> AsyncIterator[EngineProcess]:
     """Serve tiny Step with its projector."""
     async with serving(program, tiny) as running:
         yield running
 
 
-async def ask(engine: Engine, *messages: Message, **options: object) -> Answer:
+async def ask(engine: EngineProcess, *messages: Message, **options: object) -> Answer:
     wanted = Options(**{"max_tokens": 60, **options})  # type: ignore[arg-type]
     return Answer([event async for event in stream(engine.endpoint, messages, wanted)])
 
@@ -121,7 +123,7 @@ def test_it_says_what_it_is(program: tuple[str, ...]) -> None:
     assert "Available devices:" in told.listing
 
 
-async def test_thinking_text_and_what_they_took(engine: Engine) -> None:
+async def test_thinking_text_and_what_they_took(engine: EngineProcess) -> None:
     first = await ask(engine, user("Hello"))
     assert first.thinking
     assert first.text
@@ -135,14 +137,14 @@ async def test_thinking_text_and_what_they_took(engine: Engine) -> None:
     assert again.usage.cached_tokens == again.usage.prompt_tokens - 1
 
 
-async def test_an_answer_that_is_cut_short(engine: Engine) -> None:
+async def test_an_answer_that_is_cut_short(engine: EngineProcess) -> None:
     answer = await ask(engine, user("Hello"), max_tokens=3)
     assert answer.events[-1] == Finished("length")
     assert answer.usage.completion_tokens == 3
     assert not answer.text
 
 
-async def test_the_template_hears_of_the_effort(engine: Engine) -> None:
+async def test_the_template_hears_of_the_effort(engine: EngineProcess) -> None:
     plain = await ask(engine, user("Hello"))
     costs = [
         (await ask(engine, user("Hello"), effort=effort)).usage.prompt_tokens
@@ -152,7 +154,7 @@ async def test_the_template_hears_of_the_effort(engine: Engine) -> None:
     assert costs[1] - costs[0] == len("medium") - len("low"), "a token a letter, in tiny Step"
 
 
-async def test_pictures_cost_what_we_say_and_are_seen(engine: Engine) -> None:
+async def test_pictures_cost_what_we_say_and_are_seen(engine: EngineProcess) -> None:
     plain = await ask(engine, user("Hello"))
     for sizes in ([(300, 300)], [(300, 300), (500, 400)], [(900, 700)]):
         seen = await ask(engine, user("Hello", *sizes))
@@ -163,13 +165,13 @@ async def test_pictures_cost_what_we_say_and_are_seen(engine: Engine) -> None:
     assert (after.thinking, after.text) == (plain.thinking, plain.text), "the picture is gone"
 
 
-async def test_words_that_look_like_a_picture_are_words(engine: Engine) -> None:
+async def test_words_that_look_like_a_picture_are_words(engine: EngineProcess) -> None:
     said = await ask(engine, user("What is <__media__> in mtmd.cpp?", (300, 300)))
     assert said.text
     assert isinstance(said.events[-1], Finished)
 
 
-async def test_a_long_prompt_read_again_is_answered_the_same(engine: Engine) -> None:
+async def test_a_long_prompt_read_again_is_answered_the_same(engine: EngineProcess) -> None:
     cold = await ask(engine, user(LONG))
     assert cold.usage.prompt_tokens > 1500, "beyond the window of 512"
     warm = await ask(engine, user(LONG))
@@ -182,7 +184,7 @@ async def test_a_long_prompt_read_again_is_answered_the_same(engine: Engine) -> 
         assert (one.thinking, one.text) == (other.thinking, other.text)
 
 
-async def test_what_the_window_has_lost_is_read_again(engine: Engine) -> None:
+async def test_what_the_window_has_lost_is_read_again(engine: EngineProcess) -> None:
     head = LONG[: len(LONG) // 2]
     cold = await ask(engine, user(head))
     await ask(engine, user(LONG))
@@ -191,7 +193,7 @@ async def test_what_the_window_has_lost_is_read_again(engine: Engine) -> None:
     assert (back.thinking, back.text) == (cold.thinking, cold.text)
 
 
-async def test_a_forced_call_and_the_turn_after_it(engine: Engine) -> None:
+async def test_a_forced_call_and_the_turn_after_it(engine: EngineProcess) -> None:
     choice = {"type": "function", "function": {"name": "get_weather"}}
     answer = await ask(engine, user("Weather?"), extra={"tools": [WEATHER], "tool_choice": choice})
     assert {e.name for e in answer.events if isinstance(e, ToolCall)} == {"get_weather"}
@@ -215,7 +217,7 @@ async def test_a_forced_call_and_the_turn_after_it(engine: Engine) -> None:
     assert reply.json()["choices"][0]["message"]["content"].startswith("<think>\n")
 
 
-async def test_what_fails_is_said(engine: Engine) -> None:
+async def test_what_fails_is_said(engine: EngineProcess) -> None:
     for message in (user("Hello " * 3 * CONTEXT), user("Hello " * 3 * CONTEXT, (300, 300))):
         answer = await ask(engine, message)
         assert isinstance(answer.error, Refused)
@@ -235,21 +237,21 @@ async def test_without_a_projector_it_does_not_see(program: tuple[str, ...], tin
     assert "does not see pictures" in answer.error.what
 
 
-async def test_requests_wait_for_each_other(engine: Engine) -> None:
+async def test_requests_wait_for_each_other(engine: EngineProcess) -> None:
     words = ("one", "two", "three")
     alone = [await ask(engine, user(word)) for word in words]
     together = await asyncio.gather(*(ask(engine, user(word)) for word in words))
     assert [answer.text for answer in together] == [answer.text for answer in alone]
 
 
-async def test_one_who_hangs_up_frees_the_model(engine: Engine) -> None:
+async def test_one_who_hangs_up_frees_the_model(engine: EngineProcess) -> None:
     events = stream(engine.endpoint, [user("Hello")], Options(extra={"max_tokens": 5000}))
     await anext(events)
     await events.aclose()  # type: ignore[attr-defined]  # it is a generator
     assert (await ask(engine, user("Hello"))).text
 
 
-async def test_the_key_and_pages_of_others(engine: Engine) -> None:
+async def test_the_key_and_pages_of_others(engine: EngineProcess) -> None:
     base = engine.endpoint.base_url
     async with httpx2.AsyncClient(timeout=30) as http:
         assert (await http.get(f"{base}/v1/models")).status_code == 401
@@ -260,7 +262,7 @@ async def test_the_key_and_pages_of_others(engine: Engine) -> None:
     assert allowed == ["http://localhost:3000", None]
 
 
-async def test_nothing_of_a_conversation_is_in_the_log(engine: Engine) -> None:
+async def test_nothing_of_a_conversation_is_in_the_log(engine: EngineProcess) -> None:
     await ask(engine, user("Secretword"))
     await ask(engine, user("Secretword", (300, 300)))
     log = engine.log_path.read_text("utf-8", "replace")
@@ -269,7 +271,7 @@ async def test_nothing_of_a_conversation_is_in_the_log(engine: Engine) -> None:
     assert engine.endpoint.api_key not in log
 
 
-async def test_it_ends_at_once_in_the_middle_of_a_prompt(engine: Engine) -> None:
+async def test_it_ends_at_once_in_the_middle_of_a_prompt(engine: EngineProcess) -> None:
     task = asyncio.create_task(ask(engine, user(LONG * 3)))
     process, deadline = psutil.Process(engine.pid), time.monotonic() + 30
     idle = process.cpu_times().user

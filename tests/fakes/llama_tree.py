@@ -71,7 +71,7 @@ def tree(folder: Path) -> Tree:
 
 def recipe(runner: str = "") -> Recipe:
     """Return the processor's recipe, with another program to run the compilers."""
-    plain = recipes.load(Backend.CPU)
+    plain = recipes.load_recipe(Backend.CPU)
     if not runner:
         return plain
     needs = [

@@ -13,8 +13,8 @@ import sys
 import tarfile
 from pathlib import Path
 
+from runner.base.progress import OnProgress, ignore
 from runner.engine.builder import needs, recipe
-from runner.engine.builder.guarded import Progress
 from runner.engine.builder.recipe_rows import Tools
 from runner.engine.installed import store
 from runner.engine.llama_cpp_python import install as python
@@ -93,20 +93,20 @@ def write(archive: Path) -> None:
             tar.addfile(member, io.BytesIO(text.encode()))
 
 
-def install(archive: Path, progress: Progress = lambda *_: None) -> store.Engine:
+def install(archive: Path, progress: OnProgress = ignore) -> store.InstalledEngine:
     """Run the real installation on the fake package; nothing is asked of this machine's tools."""
 
-    def download(package: packages.Package, work: Path, tell: packages.Progress) -> Path:
+    def download(package: packages.Package, work: Path, tell: OnProgress) -> Path:
         work.mkdir(parents=True)
         return Path(shutil.copy(archive, work / "archive"))
 
-    machine = detect(capture.Replay(presets.load("cpu-128")))
-    before = needs.find, packages.download
-    needs.find, packages.download = lambda *_: Tools(), download
+    machine = detect(capture.Replay(presets.load_preset("cpu-128")))
+    before = needs.find_tools, packages.download
+    needs.find_tools, packages.download = lambda *_: Tools(), download
     try:
-        return python.install(recipe.load(Backend.CPU), machine, progress)
+        return python.install(recipe.load_recipe(Backend.CPU), machine, progress)
     finally:
-        needs.find, packages.download = before
+        needs.find_tools, packages.download = before
 
 
 if __name__ == "__main__":  # for a test that kills it

@@ -34,7 +34,7 @@ _ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SessionEntry:
     """One message as it was saved.
 
     `stopped`: the user ended the answer; `failed`: an error did, in its words; `finish`: why the
@@ -72,7 +72,7 @@ class Session:
     id: str
     title: str = ""
     created: str = ""
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[SessionEntry] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     _lock: FileLock | None = None
 
@@ -147,7 +147,7 @@ class Session:
                 Path(self._lock.lock_file).unlink(missing_ok=True)
             self._lock = None
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: SessionEntry) -> None:
         """Append a message and wait until it is on the disk. Pictures go first."""
         message = entry.message
         record: dict[str, Any] = {"role": message.role, "text": message.text, "at": _now()}
@@ -280,11 +280,11 @@ class Session:
                 cut = " (cut short)" if number == len(lines) else ""
                 self.warnings.append(f"Line {number} of the chat cannot be read{cut}: left out.")
 
-    def _entry(self, record: Mapping[str, Any]) -> Entry | None:
+    def _entry(self, record: Mapping[str, Any]) -> SessionEntry | None:
         role = record.get("role")
         if role not in ("user", "assistant") or not isinstance(record.get("text"), str):
             return None
-        return Entry(
+        return SessionEntry(
             Message(
                 role, record["text"], self._pictures(record), reasoning=_text(record, "reasoning")
             ),

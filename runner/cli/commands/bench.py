@@ -11,9 +11,9 @@ import click
 
 from runner.base.errors import Exit, Refused, UsageError
 from runner.bench import batched, grid, report, through_api
-from runner.bench.grid import Grid, Row
+from runner.bench.grid import Grid, Measurement
 from runner.cli import output
-from runner.cli.bringing import bring
+from runner.cli.bringing import ensure_files
 from runner.cli.options import model_options, take_request
 from runner.cli.prepare import (
     Prepared,
@@ -58,7 +58,7 @@ def bench(*, demo: bool, quick: bool, as_json: bool, **options: Any) -> int:
             why="llama-cpp-python has neither llama-batched-bench nor llama-server's API.",
             next="Take another: steprun engine list",
         )
-    bring(prepared)
+    ensure_files(prepared)
     if prepared.far:  # it is here now, and is planned for by its path
         prepared = make_plan(request, to_run=True)
     asked = grid.cut(prepared.plan.config.context, grid.QUICK if quick else grid.PROMPTS)
@@ -98,7 +98,7 @@ class _Work:
     tool: Path | None
     spec: LaunchSpec
     as_json: bool
-    rows: list[Row] = field(default_factory=list)
+    rows: list[Measurement] = field(default_factory=list)
 
     async def measure(self) -> None:
         """Measure the grid, and show each row as it comes."""
@@ -108,15 +108,15 @@ class _Work:
                 click.echo(text, err=True)
         if not self.as_json:
             click.echo(report.head(run))
-        with output.Status() as status:
+        with output.StatusLine() as status:
             async with aclosing(self._measured(status)) as coming:
                 async for row in coming:
                     self.rows.append(row)
                     status.clear()
                     if not self.as_json:
-                        click.echo(report.line(row, run))
+                        click.echo(report.bench_line(row, run))
 
-    def _measured(self, status: output.Status) -> AsyncGenerator[Row]:
+    def _measured(self, status: output.StatusLine) -> AsyncGenerator[Measurement]:
         def show(seconds: float) -> None:
             prompt = self.grid.prompts[len(self.rows)]
             status.show(f"{prompt:,} tokens, then {grid.N_GEN} more ... {seconds:.0f} s")
@@ -139,7 +139,7 @@ class _Work:
                 verdict=said,
                 engine=self.prepared.engine.name,
                 machine=plan.machine.name,
-                model=plan.subject.name,
+                model=plan.model_spec.name,
                 quant=plan.variant.name,
                 method=batched.NAME if self.tool else "api",
                 context=self.grid.context,

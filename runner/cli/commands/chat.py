@@ -98,9 +98,9 @@ def _blind(images: tuple[Path, ...], why: str) -> None:
 
 def _local(request: ModelRequest, answer: Options, common: dict[str, Any]) -> ChatSetup:
     """Plan, bring what is missing, and set up a chat with an engine of our own."""
-    from runner.cli.bringing import bring
+    from runner.cli.bringing import ensure_files
     from runner.cli.prepare import engine_notice, make_plan
-    from runner.engine.process.supervisor import Engine
+    from runner.engine.process.supervisor import EngineProcess
 
     prepared = make_plan(request, to_run=True)
     plan = prepared.plan
@@ -111,17 +111,17 @@ def _local(request: ModelRequest, answer: Options, common: dict[str, Any]) -> Ch
     )
     if not plan.config.projector:
         _blind(common["pictures"], blind_why)
-    spec = bring(prepared)
+    spec = ensure_files(prepared)
     return ChatSetup(
         title=f"{prepared.title} {plan.variant.name}",
-        open_host=lambda: Engine(prepared.engine.program, spec),
+        open_host=lambda: EngineProcess(prepared.engine.program, spec),
         options=answer,
         context=plan.config.context,
         sees=plan.config.projector,
         blind_why=blind_why,
-        prices=plan.subject.geometry.arch == "step35",
+        prices=plan.model_spec.geometry.arch == "step35",
         greeting=engine_notice(prepared),
-        words=plan.subject.words,
+        words=plan.model_spec.words,
         **common,
     )
 

@@ -25,9 +25,9 @@ from runner.machine.facts import Machine
 from runner.machine.probe import detect
 from runner.plan.choose import Plan, choose
 from runner.plan.model_spec import from_model
-from runner.plan.request import Ask
+from runner.plan.request import PlanRequest
 from runner.weights import cache_layout, inventory
-from runner.weights.inventory import State
+from runner.weights.inventory import FileState
 
 ENGINE_S = 20.0  # loading 100 MB of native code from a cold disk takes a few seconds
 MARKS = {"ok": ("ok", "green"), "warn": ("note", "yellow"), "bad": ("BAD", "red")}
@@ -71,10 +71,12 @@ def doctor(*, as_json: bool) -> int:
 
 def _facts() -> Facts:
     machine = detect(capture.Live())
-    subject = from_model(models_toml.load().models[0])
-    if subject is None:
+    model_spec = from_model(models_toml.load_catalog().models[0])
+    if model_spec is None:
         raise AssertionError
-    return Facts(machine, choose(machine, subject, Ask(), recipe.load(machine.backend).run))
+    return Facts(
+        machine, choose(machine, model_spec, PlanRequest(), recipe.load_recipe(machine.backend).run)
+    )
 
 
 def _document(findings: list[Finding]) -> dict[str, Any]:
@@ -118,17 +120,17 @@ def _plan(facts: Facts) -> Finding:
         return Finding(
             "plan",
             "ok",
-            f"{plan.subject.name} {plan.variant.name} fits with {plan.config.context:,} tokens",
+            f"{plan.model_spec.name} {plan.variant.name} fits with {plan.config.context:,} tokens",
         )
     return Finding("plan", "warn", plan.reasons[0], "steprun plan; steprun chat --demo")
 
 
 def _weights(facts: Facts) -> Finding:
-    model = models_toml.load().models[0]
+    model = models_toml.load_catalog().models[0]
     quant = model.quant(facts.plan.variant.name)
     kept = inventory.look(cache_layout.needs(model, quant, mtp=False), model.name)
     states = {each.state for each in kept}
-    if State.WRONG in states:
+    if FileState.WRONG in states:
         return Finding("weights", "bad", f"{quant.name} is damaged", "steprun models repair")
     missing = [each.file for each in kept if each.path is None]
     if missing:
@@ -140,7 +142,7 @@ def _weights(facts: Facts) -> Finding:
             f"steprun models pull {quant.name}, or if another program has them: "
             "steprun models adopt",
         )
-    if State.HERE in states:
+    if FileState.HERE in states:
         return Finding(
             "weights",
             "warn",
@@ -164,7 +166,7 @@ def _disk(facts: Facts) -> Finding:
     cache: Path = cache_layout.hub_cache()
     there = next(p for p in (cache, *cache.parents) if p.exists())
     free = shutil.disk_usage(there).free
-    model = models_toml.load().models[0]
+    model = models_toml.load_catalog().models[0]
     quant = model.quant(facts.plan.variant.name)
     kept = inventory.look(cache_layout.needs(model, quant, mtp=False), model.name)
     need = sum(each.file.bytes - each.bytes for each in kept if each.path is None)

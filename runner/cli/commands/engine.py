@@ -14,7 +14,7 @@ from runner.engine.builder.recipe import Recipe
 from runner.engine.installed import store
 from runner.engine.installed.pick import rank, shortfalls
 from runner.engine.installed.stamp import FEATURES, Feature, Kind, Stamp, to_json
-from runner.engine.installed.store import Engine
+from runner.engine.installed.store import InstalledEngine
 from runner.machine.facts import Backend, Machine, with_backend
 
 MARKS = {"pass": ("pass", "green"), "fail": ("FAIL", "red"), "absent": ("none", "yellow")}
@@ -59,14 +59,14 @@ def list_(*, as_json: bool) -> None:
         click.echo(wrapped(f"    canary: {_canary(each.stamp)}", 4))
 
 
-def _taken(here: list[Engine]) -> str:
+def _taken(here: list[InstalledEngine]) -> str:
     """Return the name of the engine that chat and serve take."""
     from runner.engine.installed.pick import pick
 
     return pick(here, store.current().name, this_machine()).name
 
 
-def _about(each: Engine) -> str:
+def _about(each: InstalledEngine) -> str:
     origin = each.stamp.origin
     parts = [f"{origin.source} {origin.version}".strip(), each.stamp.version, origin.commit[:9]]
     if each.stamp.kind is not Kind.EMBEDDED:
@@ -128,7 +128,7 @@ def build(
             next="Leave --source and --at out",
         )
     machine = this_machine(backend)
-    recipe = recipes.load(machine.backend)
+    recipe = recipes.load_recipe(machine.backend)
     source = "llama-cpp-python" if as_python else source or sources.DEFAULT
     what = "llama-cpp-python" if as_python else f"llama-server from {source}"
     what += f" at {at}" if at else ""
@@ -144,8 +144,8 @@ def build(
             from runner.engine.builder import build as building
             from runner.engine.builder import needs
 
-            needs.find(recipe, machine)  # before anything is downloaded for it
-            tree = sources.bring(source, tell, at=at)
+            needs.find_tools(recipe, machine)  # before anything is downloaded for it
+            tree = sources.fetch_source(source, tell, at=at)
             with sources.held(tree, tell):
                 made = building.build(recipe, machine, tree, tell)
     return settle(made, no_test=no_test)
@@ -157,7 +157,7 @@ def _dry_run(recipe: Recipe, machine: Machine, what: str, *, as_python: bool) ->
     from runner.engine.builder.configure import configure
     from runner.engine.llama_cpp_python import install
 
-    tools = needs.find(recipe, machine)
+    tools = needs.find_tools(recipe, machine)
     work = store.folder() / ".work"
     source, out = work / "source", work / "out"
     if as_python:
@@ -198,7 +198,7 @@ def fetch(
 
     machine = this_machine(backend)
     with shown() as tell:
-        made = fetch.fetch(
+        made = fetch.fetch_release(
             machine, tell, source=source, version=version, archive=archive, sha256=sha256
         )
     return settle(made, no_test=no_test)
@@ -216,7 +216,7 @@ def test(*, name: str | None, as_json: bool) -> int:
     A tiny model with random weights answers, so that it takes a minute and no download. What
     fails is named in every plan for that engine, and left out where it can be.
     """
-    asked = store.find(name or _taken(store.engines()))
+    asked = store.find_engine(name or _taken(store.engines()))
     proven = _ask_canary(asked, quiet=as_json)
     if as_json:
         document = to_json(proven.stamp)
@@ -250,7 +250,7 @@ def use(*, name: str | None, previous: bool) -> None:
             why="None was in use before.",
             next="See what there is: steprun engine list",
         )
-    wanted = store.find(name or now.previous)
+    wanted = store.find_engine(name or now.previous)
     if wanted.stamp.kind is not Kind.EMBEDDED and not wanted.stamp.passed:
         raise Refused(
             f"{wanted.name} is not to be relied on.",
@@ -273,11 +273,11 @@ def use(*, name: str | None, previous: bool) -> None:
 @click.argument("name")
 def rm(*, name: str) -> None:
     """Remove an engine."""
-    freed = store.remove(store.find(name))
+    freed = store.remove(store.find_engine(name))
     click.echo(f"Removed {name}: {output.size(freed)} are free again.", err=True)
 
 
-def settle(made: Engine, *, no_test: bool) -> int:
+def settle(made: InstalledEngine, *, no_test: bool) -> int:
     """Ask the canary of a new engine; use it if it passes and is no step back."""
     machine = this_machine()  # as it is, whatever backend was asked for
     click.echo(f"{made.name} is here: {output.size(store.size(made.folder))}.", err=True)
@@ -292,7 +292,7 @@ def settle(made: Engine, *, no_test: bool) -> int:
     if not proven.stamp.passed:
         click.echo("It is not in use: what was before stays.", err=True)
         return Exit.FAILED
-    before = store.find(_taken(store.engines()))
+    before = store.find_engine(_taken(store.engines()))
     if rank(proven, machine) > rank(before, machine):
         click.echo(f"{before.name} stays in use: it suits this machine better.", err=True)
         return Exit.DONE
@@ -303,7 +303,7 @@ def settle(made: Engine, *, no_test: bool) -> int:
     return Exit.DONE
 
 
-def _ask_canary(asked: Engine, *, quiet: bool = False) -> Engine:
+def _ask_canary(asked: InstalledEngine, *, quiet: bool = False) -> InstalledEngine:
     """Ask, write down what was found, and show it."""
     from runner import canary
     from runner.engine.builder import recipe
@@ -312,7 +312,7 @@ def _ask_canary(asked: Engine, *, quiet: bool = False) -> Engine:
     if asked.stamp.kind is not Kind.EMBEDDED:
         told = describe.describe(asked.program)
         asked = replace(asked, stamp=asked.stamp.described(told.flags, told.devices))
-    safe = recipe.load(asked.stamp.backend).safe_flags
+    safe = recipe.load_recipe(asked.stamp.backend).safe_flags
     click.echo(f"Asking the canary of {asked.name}:", err=True)
 
     def tell(feature: str, found: Feature) -> None:

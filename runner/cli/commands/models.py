@@ -7,7 +7,7 @@ import click
 from runner.catalog import models_toml
 from runner.catalog.model import Model, ModelFile, Quant
 from runner.cli import output
-from runner.cli.lazy import Commands
+from runner.cli.lazy import LazyGroup
 from runner.cli.wrap import wrapped
 from runner.engine.builder import recipe
 from runner.machine.captures import capture
@@ -15,15 +15,20 @@ from runner.machine.facts import Machine
 from runner.machine.probe import detect
 from runner.plan.choose import choose
 from runner.plan.model_spec import from_model
-from runner.plan.request import Ask
+from runner.plan.request import PlanRequest
 from runner.weights import inventory
-from runner.weights.inventory import Kept, State
+from runner.weights.inventory import FileState, Kept
 
-_COLOURS = {State.WRONG: "red", State.BEGUN: "yellow", State.HERE: "cyan", State.PROVEN: "cyan"}
+_COLOURS = {
+    FileState.WRONG: "red",
+    FileState.BEGUN: "yellow",
+    FileState.HERE: "cyan",
+    FileState.PROVEN: "cyan",
+}
 _WORDS = {
-    State.HERE: "here, not proven yet",
-    State.PROVEN: "here",
-    State.WRONG: "DAMAGED: steprun models repair",
+    FileState.HERE: "here, not proven yet",
+    FileState.PROVEN: "here",
+    FileState.WRONG: "DAMAGED: steprun models repair",
 }
 
 
@@ -44,7 +49,7 @@ COMMANDS = {
 }
 
 
-@click.group(cls=Commands, table=COMMANDS, invoke_without_command=True)
+@click.group(cls=LazyGroup, table=COMMANDS, invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (steprun.models/1).")
 @click.pass_context
 def models(context: click.Context, *, as_json: bool) -> None:
@@ -58,7 +63,7 @@ def models(context: click.Context, *, as_json: bool) -> None:
 
 
 def _list(*, as_json: bool) -> None:
-    known = models_toml.load().models
+    known = models_toml.load_catalog().models
     machine = detect(capture.Live())
     if as_json:
         output.emit_json(
@@ -73,11 +78,11 @@ def _list(*, as_json: bool) -> None:
 
 def _fits(model: Model, quant: Quant, machine: Machine) -> bool | None:
     """Whether a quant fits here; None where nothing can be said."""
-    subject = from_model(model)
-    if subject is None:
+    model_spec = from_model(model)
+    if model_spec is None:
         return None
-    defaults = recipe.load(machine.backend).run
-    return choose(machine, subject, Ask(quant=quant.name), defaults).fits
+    defaults = recipe.load_recipe(machine.backend).run
+    return choose(machine, model_spec, PlanRequest(quant=quant.name), defaults).fits
 
 
 def _files(model: Model, quant: Quant) -> tuple[ModelFile, ...]:
@@ -153,16 +158,16 @@ def _text(model: Model, machine: Machine) -> str:
 def _here(kept: list[Kept]) -> str:
     """Say how much of a quant is here, and in what state."""
     states = {each.state for each in kept}
-    if State.WRONG in states:
-        state = State.WRONG
-    elif states <= {State.HERE, State.PROVEN}:
-        state = State.HERE if State.HERE in states else State.PROVEN
-    elif states == {State.ABSENT}:
+    if FileState.WRONG in states:
+        state = FileState.WRONG
+    elif states <= {FileState.HERE, FileState.PROVEN}:
+        state = FileState.HERE if FileState.HERE in states else FileState.PROVEN
+    elif states == {FileState.ABSENT}:
         return ""
     else:
         come = sum(each.file.bytes if each.path else each.bytes for each in kept)
         whole = sum(each.file.bytes for each in kept)
-        return click.style(f"{100 * come // whole} % here", fg=_COLOURS[State.BEGUN])
+        return click.style(f"{100 * come // whole} % here", fg=_COLOURS[FileState.BEGUN])
     owners = sorted({str(each.target.parent) for each in kept if each.target})
     linked = f" (in {', '.join(owners)})" if owners else ""
     return click.style(_WORDS[state] + linked, fg=_COLOURS[state])

@@ -15,7 +15,7 @@ from runner.catalog.model import Model, ModelFile, Quant
 from runner.cli import output, progress
 from runner.cli.wrap import wrapped
 from runner.weights import cache_layout, other_programs
-from runner.weights.adopt import Found, Outcome, Target, find
+from runner.weights.adopt import Found, Outcome, Target, find_adoptable
 from runner.weights.adopt import adopt as take
 from runner.weights.other_programs import Folder
 
@@ -41,10 +41,10 @@ def adopt(path: Path | None, *, as_json: bool) -> None:
     ModelScope, Ollama and Jan keep theirs. What is proven by its hash is linked, and nothing of the
     other program's is changed.
     """
-    models = models_toml.load().models
+    models = models_toml.load_catalog().models
     folders = _named(path) if path else other_programs.folders()
     with progress.shown() as tell:
-        found = find(models, folders, tell)
+        found = find_adoptable(models, folders, tell)
     _say_found(found, folders)
     with progress.shown() as tell:
         outcomes = [*found.settled, *take(found.candidates, tell)]

@@ -15,7 +15,7 @@ from runner.cli.wrap import wrapped
 from runner.weights import cache_layout
 
 if TYPE_CHECKING:
-    from runner.weights.updates import Beside, Change, Held, News
+    from runner.weights.updates import CatalogSet, Change, ExtraModel, RepoDiff
 
 _BACK = "steprun models update --back"
 _WORDS = {
@@ -32,7 +32,7 @@ def check(*, as_json: bool) -> None:
     from runner.weights import updates
 
     held = _held()
-    found: list[News] = []
+    found: list[RepoDiff] = []
     failed: list[SteprunError] = []
     for repo in dict.fromkeys(each.shipped.repo for each in held):
         try:
@@ -51,7 +51,7 @@ def check(*, as_json: bool) -> None:
         raise failed[0]
 
 
-def _held() -> tuple["Held", ...]:
+def _held() -> tuple["CatalogSet", ...]:
     from runner.weights import updates
 
     if overlay.read() is None:
@@ -60,17 +60,17 @@ def _held() -> tuple["Held", ...]:
             f"{_BACK}",
             err=True,
         )
-    return updates.held(models_toml.as_shipped(), models_toml.load())
+    return updates.held(models_toml.as_shipped(), models_toml.load_catalog())
 
 
 def _listing(repo: str) -> Any:
     from runner.hub import listing
     from runner.weights import updates
 
-    return listing.fetch(repo, updates.BRANCH)
+    return listing.list_repository(repo, updates.BRANCH)
 
 
-def _document(news: "News") -> dict[str, Any]:
+def _document(news: "RepoDiff") -> dict[str, Any]:
     return {
         "repo": news.repo,
         "pinned": news.pinned,
@@ -100,7 +100,7 @@ def _change_document(change: "Change") -> dict[str, Any]:
     }
 
 
-def _text(news: "News") -> str:
+def _text(news: "RepoDiff") -> str:
     lines = [click.style(news.repo, bold=True)]
     changes = [change for change in news.changes if change.state != "same"]
     if news.commit == news.pinned:
@@ -125,12 +125,12 @@ def _said(change: "Change") -> str:
     return f"{_WORDS.get(change.state, new)}{here}"
 
 
-def _beside(each: "Beside") -> str:
+def _beside(each: "ExtraModel") -> str:
     parts = f"{each.parts} files" if each.parts > 1 else "1 file"
     return f"{each.name}: {size(each.bytes)} in {parts}{'' if each.whole else ', not whole yet'}"
 
 
-def _advise(found: Sequence["News"]) -> None:
+def _advise(found: Sequence["RepoDiff"]) -> None:
     wanted = [change for news in found for change in news.changes if change.wanted]
     if any(change.held.here for change in wanted):
         click.echo("To take what is newer into use: steprun models update", err=True)
@@ -175,7 +175,7 @@ def update(quant: str | None, *, yes: bool, back: bool) -> None:
     click.echo(f"In use now: {names}. To free the old ones: steprun models rm --old", err=True)
 
 
-def _wanted(quant: str | None) -> list["Held"]:
+def _wanted(quant: str | None) -> list["CatalogSet"]:
     held = _held()
     if quant is None:
         wanted = [each for each in held if each.here]
@@ -188,7 +188,7 @@ def _wanted(quant: str | None) -> list["Held"]:
         return wanted
     chosen = [each for each in held if each.quant.casefold() == quant.casefold()]
     if not chosen:
-        models_toml.load().models[0].quant(quant)  # says which there are
+        models_toml.load_catalog().models[0].quant(quant)  # says which there are
         raise UsageError(
             f"{quant} does not come from the hub",
             why="Only what does can have newer files there.",

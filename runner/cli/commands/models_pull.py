@@ -31,7 +31,7 @@ def pull(*, what: str, model: str, mtp: bool, no_projector: bool) -> None:
     With its projector, from the hub (HF_ENDPOINT names a mirror) into the hub's cache. What is
     there already is not fetched again; Ctrl-C stops, and the same command goes on.
     """
-    from runner.cli.bringing import announce, counted, fetch
+    from runner.cli.bringing import announce, counted, download_files
     from runner.hub import rate
     from runner.weights import cache_layout, hub_model
 
@@ -61,7 +61,7 @@ def pull(*, what: str, model: str, mtp: bool, no_projector: bool) -> None:
             next="steprun chat --demo",
         )
     click.echo(f"Fetching {announce(missing, name, rate.recall())}", err=True)
-    fetch(files, name)
+    download_files(files, name)
     words = ["steprun chat"]
     if is_remote(what):
         hub_model.note(what, files[0])
@@ -90,10 +90,10 @@ def _of_catalog(
     """Return the files of a quant that was named, or of the plan for this machine."""
     from runner.cli.options import ModelRequest
     from runner.cli.prepare import make_plan, refuse
-    from runner.plan.request import Ask
+    from runner.plan.request import PlanRequest
     from runner.weights import cache_layout
 
-    known = models_toml.load()
+    known = models_toml.load_catalog()
     chosen = known.model(model) if model else known.models[0]
     if not chosen.quants:
         raise Refused(
@@ -109,13 +109,13 @@ def _of_catalog(
         )
     if quant:
         found = chosen.quant(quant)
-        if not make_plan(ModelRequest(chosen.name, Ask(quant=found.name))).plan.fits:
+        if not make_plan(ModelRequest(chosen.name, PlanRequest(quant=found.name))).plan.fits:
             click.echo(
                 f"{found.name} does not fit on this machine: steprun plan --quant {found.name}",
                 err=True,
             )
         return chosen, cache_layout.needs(chosen, found, projector=projector, mtp=mtp)
-    prepared = make_plan(ModelRequest(model, Ask()))
+    prepared = make_plan(ModelRequest(model, PlanRequest()))
     if not prepared.plan.fits:
         refuse(prepared)
     wanted = tuple(f for f in prepared.wanted() if projector or f.role != "projector")

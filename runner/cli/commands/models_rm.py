@@ -15,7 +15,7 @@ from runner.cli.commands.models_verify import WHAT, meant
 from runner.cli.confirm import must_agree
 from runner.hub.address import is_remote
 from runner.weights import cache_layout, inventory
-from runner.weights.inventory import State
+from runner.weights.inventory import FileState
 
 
 @click.command()
@@ -44,7 +44,7 @@ def rm(*, what: str, model: str, everything: bool, old: bool, yes: bool) -> None
     if old:
         files = inventory.other_revisions(files)
     elif what and not is_remote(what):
-        files = _going(models_toml.load().model(name), what)
+        files = _going(models_toml.load_catalog().model(name), what)
     gone = inventory.removals(files, name)
     if not gone:
         raise Refused(
@@ -77,7 +77,7 @@ def _going(model: Model, name: str) -> tuple[ModelFile, ...]:
     quant = model.quant(name)
     others = [other for other in model.quants if other.name != quant.name]
     kept = any(
-        each.state is not State.ABSENT
+        each.state is not FileState.ABSENT
         for o in others
         for each in inventory.look(o.files, model.name)
     )

@@ -75,7 +75,7 @@ def repair(*, what: str, model: str, yes: bool) -> int:
 
     A file that was never whole on this disk is fetched anew: nothing is known of its pieces.
     """
-    from runner.cli.bringing import fetch
+    from runner.cli.bringing import download_files
     from runner.cli.progress import shown
     from runner.weights import block_checksums, links, pull, verify
 
@@ -106,7 +106,7 @@ def repair(*, what: str, model: str, yes: bool) -> int:
         for file in anew:
             inventory.remove(inventory.removals([file], name))
             block_checksums.forget(file.sha256 or "")
-        fetch(anew, name)
+        download_files(anew, name)
         links.gather([file for file, _ in found if file.role == "weights"], name)
     _must_be_whole(what, model, lacking)
     click.echo(
@@ -124,7 +124,7 @@ def meant(what: str, model: str) -> tuple[str, tuple[ModelFile, ...]]:
     """
     if is_remote(what):
         return NAMED, inventory.named(what)
-    known = models_toml.load()
+    known = models_toml.load_catalog()
     of = known.model(model) if model else known.models[0]
     return of.name, cache_layout.needs(of, of.quant(what)) if what else inventory.all_files(of)
 

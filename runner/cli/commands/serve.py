@@ -16,7 +16,7 @@ from runner.base import paths
 from runner.base.errors import Exit
 from runner.base.files import write_private
 from runner.cli.options import model_options, take_request
-from runner.cli.output import Status
+from runner.cli.output import StatusLine
 
 WATCH_S = 0.25
 
@@ -36,7 +36,7 @@ def serve(
     *, demo: bool, port: int, host: str, api_key_file: Path | None, dry_run: bool, **options: Any
 ) -> int:
     """Serve the model to agents: OpenAI's and Anthropic's APIs, streaming, pictures, tools."""
-    from runner.cli.bringing import bring
+    from runner.cli.bringing import ensure_files
     from runner.cli.prepare import (
         engine_notice,
         launch_line,
@@ -57,7 +57,7 @@ def serve(
         click.echo(shlex.join((*env, *line.argv, "--host", host, "--port", str(port), *key)))
         return Exit.DONE
     check_port(host, port)
-    spec = bring(prepared)
+    spec = ensure_files(prepared)
     click.echo(engine_notice(prepared), err=True)
     if own_key and key_file is not None:
         if not key_file.exists():
@@ -74,11 +74,11 @@ def serve(
 
 
 async def _serve(title: str, argv: tuple[str, ...], spec: Any, where: Any) -> int:
-    from runner.engine.process.supervisor import Engine
+    from runner.engine.process.supervisor import EngineProcess
 
     _stop_on_sigterm()
-    async with Engine(argv, spec, where) as engine:
-        with Status() as status:
+    async with EngineProcess(argv, spec, where) as engine:
+        with StatusLine() as status:
             await engine.wait_ready(lambda s: status.show(f"loading {title} ... {s:.0f} s"))
         click.echo(f"{title} is served. Stop it with Ctrl-C.", err=True)
         click.echo(f"  OpenAI:    {engine.endpoint.base_url}/v1", err=True)

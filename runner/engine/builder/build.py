@@ -20,9 +20,10 @@ from filelock import FileLock, Timeout
 from runner.base import disk, paths
 from runner.base.errors import SteprunError
 from runner.base.files import make_private_dir, write_private
+from runner.base.progress import WAITING_FOR_ANOTHER, OnProgress, Phase, Progress
 from runner.engine.builder import Tree, failure_causes, needs
-from runner.engine.builder.configure import Commands, configure, targets
-from runner.engine.builder.guarded import Progress, log_tail, run_guarded
+from runner.engine.builder.configure import BuildCommands, configure, targets
+from runner.engine.builder.guarded import log_tail, run_guarded
 from runner.engine.builder.recipe import Recipe
 from runner.engine.builder.recipe_rows import Tools
 from runner.engine.installed import store
@@ -43,17 +44,17 @@ def build(
     recipe: Recipe,
     machine: Machine,
     tree: Tree,
-    progress: Progress,
+    progress: OnProgress,
     *,
     name: str | None = None,
-) -> store.Engine:
+) -> store.InstalledEngine:
     """Build an engine and give it its place among the others.
 
     Waits for another steprun that builds the same. Raises `Refused` (something is missing, no
     room) or `SteprunError` (it does not compile, or what came out is no engine). On any
     exception, KeyboardInterrupt included, every compiler is stopped, and the next call goes on.
     """
-    tools = needs.find(recipe, machine)
+    tools = needs.find_tools(recipe, machine)
     name = name or name_of(recipe, tree)
     kin = store.work_dir() / f"build-{recipe.backend}"
     work = kin.with_name(f"{kin.name}-{key(recipe, machine, tree, tools)}")
@@ -63,21 +64,21 @@ def build(
     def waiting() -> None:
         nonlocal waited
         waited = True
-        progress("waiting for another steprun that builds the same", 0, 0)
+        progress(WAITING_FOR_ANOTHER)
 
     with disk.explained(work), disk.alone(work.with_suffix(".lock"), waiting):
         # A folder of the user's own may have changed, whatever its commit says.
         made = _here(tree, commands) if waited or tree.origin.source != "folder" else None
         if made:
-            progress(f"{made.name} is here already", 0, 0)
+            progress(Progress(Phase.READY, detail=f"{made.name} is already installed"))
             return made
         taken = store.size(work) if work.is_dir() else 0
         disk.check_room(store.work_dir(), recipe.build.room_mib * MIB - taken)
         make_private_dir(work / "out")
         _compile(recipe, commands, work, progress)
-        progress("putting it together", 0, 0)
+        progress(Progress(Phase.INSTALLING))
         engine = _put_together(recipe, tree, commands, work, name)
-    clean(kin)
+    remove_old_builds(kin)
     return engine
 
 
@@ -101,7 +102,7 @@ def key(recipe: Recipe, machine: Machine, tree: Tree, tools: Tools) -> str:
     return hashlib.sha256(json.dumps(told).encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
-def clean(kin: Path) -> None:
+def remove_old_builds(kin: Path) -> None:
     """Remove what a finished build leaves, and what older ones of its kind left half-made.
 
     `kin`: the path that the names of all of them begin with.
@@ -113,14 +114,14 @@ def clean(kin: Path) -> None:
                 shutil.rmtree(work, ignore_errors=True)
 
 
-def _here(tree: Tree, commands: Commands) -> store.Engine | None:
+def _here(tree: Tree, commands: BuildCommands) -> store.InstalledEngine | None:
     """Return an engine that was built of this very source in this very way, if there is one."""
     wanted = (tree.origin, _definitions(commands))
     found = (e for e in store.engines() if (e.stamp.origin, e.stamp.cmake) == wanted)
     return next(found, None)
 
 
-def _compile(recipe: Recipe, commands: Commands, work: Path, progress: Progress) -> None:
+def _compile(recipe: Recipe, commands: BuildCommands, work: Path, progress: OnProgress) -> None:
     """Configure and compile. A folder that a kill left damaged is emptied once, and made anew."""
     killed = work / "running"  # there while a build runs, and after one that was killed
     again = killed.exists()
@@ -132,7 +133,7 @@ def _compile(recipe: Recipe, commands: Commands, work: Path, progress: Progress)
             killed.unlink()
             raise
         # make takes a file that a killed compiler has half written for whole; ninja does not.
-        progress("beginning anew", 0, 0)
+        progress(Progress(Phase.RESTARTING))
         shutil.rmtree(work / "out", ignore_errors=True)
         make_private_dir(work / "out")
         try:
@@ -142,23 +143,27 @@ def _compile(recipe: Recipe, commands: Commands, work: Path, progress: Progress)
             raise
 
 
-def _steps(recipe: Recipe, commands: Commands, work: Path, progress: Progress) -> None:
+def _steps(recipe: Recipe, commands: BuildCommands, work: Path, progress: OnProgress) -> None:
     out, configured = work / "out", work / "configured"
     logs = make_private_dir(paths.state_dir() / "logs")
     if not configured.exists():  # never, or not to its end: what is known of the compiler is not
         (out / "CMakeCache.txt").unlink(missing_ok=True)
         shutil.rmtree(out / "CMakeFiles", ignore_errors=True)
     configured.unlink(missing_ok=True)
-    progress("configuring", 0, 0)
+    progress(Progress(Phase.CONFIGURING))
     log = logs / f"{work.name}-configure.log"
     if run_guarded(commands.configure, commands.env, log):
         raise failure_causes.explain(
             f"The build of {recipe.title} could not be prepared.", log_tail(log), str(log)
         )
     write_private(configured, "")
-    progress("compiling", 0, 0)
+    progress(Progress(Phase.COMPILING))
     log = logs / f"{work.name}.log"
-    if run_guarded(commands.build, commands.env, log, lambda *count: progress("compiling", *count)):
+
+    def count(done: int, total: int) -> None:
+        progress(Progress(Phase.COMPILING, done, total))
+
+    if run_guarded(commands.build, commands.env, log, count):
         raise failure_causes.explain(
             f"llama.cpp for {recipe.title} does not compile.", log_tail(log), str(log)
         )
@@ -168,8 +173,8 @@ def _steps(recipe: Recipe, commands: Commands, work: Path, progress: Progress) -
 
 
 def _put_together(
-    recipe: Recipe, tree: Tree, commands: Commands, work: Path, name: str
-) -> store.Engine:
+    recipe: Recipe, tree: Tree, commands: BuildCommands, work: Path, name: str
+) -> store.InstalledEngine:
     """Copy the programs out of the build, ask them what they are, and give them their place."""
     made = work / "made"
     shutil.rmtree(made, ignore_errors=True)
@@ -211,5 +216,5 @@ def _libraries(folder: Path) -> list[Path]:
     return [path for pattern in _LIBRARIES for path in sorted(folder.glob(pattern))]
 
 
-def _definitions(commands: Commands) -> tuple[str, ...]:
+def _definitions(commands: BuildCommands) -> tuple[str, ...]:
     return tuple(word for word in commands.configure if word.startswith("-D"))

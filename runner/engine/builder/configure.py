@@ -22,7 +22,7 @@ NOTHING: Final = Tools()
 
 
 @dataclass(frozen=True, slots=True)
-class Commands:
+class BuildCommands:
     """What is to be run: cmake twice, with more variables in its environment."""
 
     configure: tuple[str, ...]
@@ -30,13 +30,15 @@ class Commands:
     env: tuple[tuple[str, str], ...] = ()
 
 
-def configure(recipe: Recipe, machine: Machine, tools: Tools, source: Path, out: Path) -> Commands:
+def configure(
+    recipe: Recipe, machine: Machine, tools: Tools, source: Path, out: Path
+) -> BuildCommands:
     """Return the commands that build `source` in the folder `out`."""
     cmake = tools.values["cmake"]
     runner = tools.values.get("ninja", "")
     generator = GENERATORS.get(PurePath(runner).stem, "")
     how = ("-G", generator, f"-DCMAKE_MAKE_PROGRAM={runner}") if generator else ()
-    return Commands(
+    return BuildCommands(
         configure=(
             *(cmake, "-S", str(source), "-B", str(out), *how),
             *definitions(recipe, machine, tools),

@@ -23,7 +23,7 @@ _ECHO = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class BuildFailure:
     """A pattern in a build's log, what is likely behind it, and what to do."""
 
     pattern: str
@@ -33,93 +33,95 @@ class Cause:
 
 # The first whose pattern is in the log is it, so what makes others follow comes first.
 CAUSES: Final = (
-    Cause(
+    BuildFailure(
         r"No space left on device|Disk quota exceeded|error C1085",
         "The disk is full.",
         "Free some space, or set STEPRUN_HOME to a folder on another disk",
     ),
-    Cause(
+    BuildFailure(
         r"Killed signal terminated program|\bKilled(?:\s*$|  )|out of memory allocating|"
         r"virtual memory exhausted|Cannot allocate memory|error C1060",
         "The system ended a compiler, most likely because memory ran out.",
         "Close other programs; the next try goes on where this one was, with as many compilers as "
         "the free memory allows",
     ),
-    Cause(
+    BuildFailure(
         r"Unsupported gpu architecture|CUDA_ARCHITECTURES .*not supported",
         "This CUDA toolkit is too old for the card, or too new.",
         "Install another: https://developer.nvidia.com/cuda-downloads",
     ),
-    Cause(
+    BuildFailure(
         r"set to \"native\", but no GPU was detected",
         "No NVIDIA card answers here, so it is not known what to build for.",
         "See whether nvidia-smi lists it: steprun doctor",
     ),
-    Cause(
+    BuildFailure(
         r"unsupported GNU version|unsupported clang version|unsupported Microsoft Visual Studio",
         "The C++ compiler is newer than this CUDA toolkit knows.",
         "Install a newer CUDA toolkit, or name an older compiler: CXX=g++-13 CUDAHOSTCXX=g++-13",
     ),
-    Cause(
+    BuildFailure(
         r"^ +CUDA::\w+$|CUDA Toolkit not found|Could NOT find CUDAToolkit|"
         r"Failed to find nvcc|No CMAKE_CUDA_COMPILER|error: cublas_v2\.h",
         "The CUDA toolkit is not here, or not all of it.",
         "Install it: https://developer.nvidia.com/cuda-downloads",
     ),
-    Cause(
+    BuildFailure(
         r"Could NOT find Vulkan|glslc: (command )?not found|error: vulkan/\S+",
         "Vulkan's headers, loader or shader compiler are not here.",
         "On Debian and Ubuntu: sudo apt install glslc libvulkan-dev spirv-headers",
     ),
-    Cause(
+    BuildFailure(
         r"provided by \"SPIRV-Headers\"|error: spirv/\S+",
         "The SPIRV headers are not here.",
         "On Debian and Ubuntu: sudo apt install spirv-headers",
     ),
-    Cause(
+    BuildFailure(
         r"By not providing \"Find(hip|hipblas|rocblas)\.cmake\"|"
         r"provided by \"(hip|hipblas|rocblas)\"|ROCM/HIP V[0-9.]+ is required",
         "ROCm is not here, or not all of it.",
         "Install it: https://rocm.docs.amd.com",
     ),
-    Cause(
+    BuildFailure(
         r"or higher is required\.\s+You are running version",
         "cmake is too old for this llama.cpp.",
         "python -m pip install cmake",
     ),
-    Cause(
+    BuildFailure(
         r"unable to find a build program",
         "ninja or make is not here any more.",
         "python -m pip install ninja",
     ),
-    Cause(
+    BuildFailure(
         r"Could not find compiler set in environment|No CMAKE_C(XX)?_COMPILER could be found|"
         r"C(XX)?_COMPILER not set|is not able to compile a simple test program|"
         r"xcrun: error: invalid active developer path",
         "No C++ compiler answers.",
         "Install one, and see what is missing: steprun engine build --dry-run",
     ),
-    Cause(
+    BuildFailure(
         r"internal compiler error|PLEASE submit a bug report|fatal error C1001",
         "The compiler itself broke, for want of memory or by a fault of its own.",
         "Try again; if it breaks at the same place, take another compiler: CXX=clang++",
     ),
-    Cause(
+    BuildFailure(
         r"fatal error: \S+: No such file or directory|fatal error: '\S+' file not found|"
         r"error C1083",
         "A header is not here: a package that this llama.cpp needs, or a damaged source.",
         "Bring the source again, or take another: --source llama-cpp-python",
     ),
-    Cause(
+    BuildFailure(
         r"file truncated|file format not recognized|malformed archive",
         "A file of an earlier, interrupted build is damaged.",
         "Try again: it will be built anew",
     ),
 )
-UNKNOWN: Final = Cause("", "", "Try again, or take another source: --source llama-cpp-python")
+UNKNOWN: Final = BuildFailure(
+    "", "", "Try again, or take another source: --source llama-cpp-python"
+)
 
 
-def cause(tail: str) -> Cause:
+def cause(tail: str) -> BuildFailure:
     """Return the likely cause of a failure; `UNKNOWN` where the log has no sign of a known one."""
     for each in CAUSES:
         if re.search(each.pattern, tail, re.MULTILINE):

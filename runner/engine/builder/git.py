@@ -6,14 +6,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from runner.base.errors import Refused, SteprunError, UsageError
+from runner.base.progress import OnProgress, Phase, Progress
 from runner.base.text import clean
-
-Progress = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
 
 GUARD: Final = Path(__file__).parents[1] / "process" / "guard.py"
 STALL_S: Final = 120.0  # git says how far it is every second, once it has reached its host
@@ -49,7 +47,7 @@ _INSTALL = {
 }
 
 
-def bring(folder: Path, url: str, ref: str, tell: Progress) -> str:
+def clone(folder: Path, url: str, ref: str, tell: OnProgress) -> str:
     """Fetch a branch, tag or commit of `url` into a repository of `folder`; return its commit.
 
     Files are not touched. Raises Refused (no git), UsageError (no such branch) or SteprunError.
@@ -61,7 +59,7 @@ def bring(folder: Path, url: str, ref: str, tell: Progress) -> str:
     return commit(folder, "FETCH_HEAD")
 
 
-def check_out(folder: Path, commit_id: str, tell: Progress) -> None:
+def check_out(folder: Path, commit_id: str, tell: OnProgress) -> None:
     """Make the files of a folder those of a commit, and no others."""
     _run(["checkout", "--progress", "--force", "--detach", commit_id], folder, tell, "", commit_id)
     _run(["clean", "-ffdxq"], folder, tell, "", commit_id)
@@ -121,7 +119,7 @@ def _protocol(url: str) -> str:
     return scheme if sign else "file" if Path(url).is_absolute() else "ssh"
 
 
-def _run(words: list[str], folder: Path, tell: Progress, url: str, ref: str) -> None:
+def _run(words: list[str], folder: Path, tell: OnProgress, url: str, ref: str) -> None:
     """Run git to its end; it never outlives us. Raises what its log says where it fails."""
     folder.mkdir(exist_ok=True)
     log = folder.with_name(f"{folder.name}.log")
@@ -148,7 +146,7 @@ def _run(words: list[str], folder: Path, tell: Progress, url: str, ref: str) -> 
         log.unlink(missing_ok=True)
 
 
-def _watch(guard: subprocess.Popen[bytes], log: Path, tell: Progress) -> None:
+def _watch(guard: subprocess.Popen[bytes], log: Path, tell: OnProgress) -> None:
     said, moved = "", time.monotonic()
     while guard.poll() is None:
         now = _tail(log)
@@ -162,7 +160,7 @@ def _watch(guard: subprocess.Popen[bytes], log: Path, tell: Progress) -> None:
             )
         steps = _STEP.findall(said)
         what, done, total = steps[-1] if steps else ("asking the repository", "0", "0")
-        tell(what.lower(), int(done), int(total))
+        tell(Progress(Phase.CLONING, int(done), int(total), what.lower()))
         time.sleep(_POLL_S)
 
 

@@ -11,8 +11,6 @@ from typing import Final
 
 from runner.engine.process import guard
 
-Progress = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
-
 POLL_S: Final = 0.1
 STOP_S: Final = guard.GRACE_S * 3 + 1  # the guard waits for cmake, its output, and the rest
 TAIL_BYTES: Final = 256 << 10  # other compilers go on for a while after the first has failed

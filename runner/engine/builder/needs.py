@@ -1,6 +1,6 @@
 """What a build needs of this computer: found, or named with the line that installs it.
 
-Nothing is installed here. `Host` is the only part that looks at the disk or runs a program.
+Nothing is installed here. `BuildHost` is the only part that looks at the disk or runs a program.
 """
 
 import glob
@@ -52,7 +52,7 @@ class Missing:
         return f"{self.name} ({self.why}{here})"
 
 
-class Host:
+class BuildHost:
     """This computer, as far as a build needs to know it."""
 
     def system(self, os_name: str) -> str:
@@ -99,9 +99,9 @@ class Host:
         return clean(done.stdout[:_LONGEST].decode("utf-8", "replace")).strip()
 
 
-def find(recipe: Recipe, machine: Machine, host: Host | None = None) -> Tools:
+def find_tools(recipe: Recipe, machine: Machine, host: BuildHost | None = None) -> Tools:
     """Return the tools of a build. Raises `Refused` that names everything missing at once."""
-    tools, missing = _look(recipe, machine, host or Host())
+    tools, missing = _look(recipe, machine, host or BuildHost())
     if missing:
         raise Refused(
             f"{recipe.title}: the build needs what is not here.",
@@ -111,9 +111,9 @@ def find(recipe: Recipe, machine: Machine, host: Host | None = None) -> Tools:
     return tools
 
 
-def check(recipe: Recipe, machine: Machine, host: Host | None = None) -> list[Missing]:
+def check_needs(recipe: Recipe, machine: Machine, host: BuildHost | None = None) -> list[Missing]:
     """Return everything that a build would miss here."""
-    return _look(recipe, machine, host or Host())[1]
+    return _look(recipe, machine, host or BuildHost())[1]
 
 
 def together(lines: Iterable[str]) -> list[str]:
@@ -126,7 +126,7 @@ def together(lines: Iterable[str]) -> list[str]:
     return [f"{manager}{' '.join(packages)}" for manager, packages in joined.items()]
 
 
-def _look(recipe: Recipe, machine: Machine, host: Host) -> tuple[Tools, list[Missing]]:
+def _look(recipe: Recipe, machine: Machine, host: BuildHost) -> tuple[Tools, list[Missing]]:
     if recipe.build.systems and machine.os not in recipe.build.systems:
         raise Refused(
             f"{recipe.title} is not built on {machine.os}.",
@@ -151,7 +151,7 @@ def _look(recipe: Recipe, machine: Machine, host: Host) -> tuple[Tools, list[Mis
     return Tools(values, versions), missing
 
 
-def _ask_more(recipe: Recipe, machine: Machine, host: Host, values: dict[str, str]) -> None:
+def _ask_more(recipe: Recipe, machine: Machine, host: BuildHost, values: dict[str, str]) -> None:
     """Ask the programs what the settings want of them (`hipconfig -l`)."""
     build = recipe.build
     for row in chosen((*build.define, *build.environment), machine):
@@ -163,7 +163,7 @@ def _ask_more(recipe: Recipe, machine: Machine, host: Host, values: dict[str, st
                     values[question] = said
 
 
-def _program(need: Need, least: Least | None, host: Host) -> tuple[str, str | None]:
+def _program(need: Need, least: Least | None, host: BuildHost) -> tuple[str, str | None]:
     """Return a program that will do and what it says of itself; else what is here, and None."""
     here = ""
     for path in host.programs(need):
@@ -177,7 +177,9 @@ def _program(need: Need, least: Least | None, host: Host) -> tuple[str, str | No
     return here, None
 
 
-def _missing(need: Need, least: Least | None, here: str, machine: Machine, host: Host) -> Missing:
+def _missing(
+    need: Need, least: Least | None, here: str, machine: Machine, host: BuildHost
+) -> Missing:
     install, system = need.install, host.system(machine.os)
     # What is here and too old is what the system's own packages have.
     order = ("any", system) if here else (system, "any")

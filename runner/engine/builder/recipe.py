@@ -8,7 +8,7 @@ from typing import Any
 from runner.base.errors import BadFile
 from runner.base.paths import shipped
 from runner.base.tables import Table
-from runner.engine.builder.recipe_rows import Build, read
+from runner.engine.builder.recipe_rows import Build, read_rows
 from runner.machine.facts import Backend
 from runner.plan.devices import Cards
 from runner.plan.launch import RunDefaults
@@ -36,7 +36,7 @@ class Recipe:
         return (*self.build.safe_flags, *self.common.safe_flags)
 
 
-def load(backend: Backend) -> Recipe:
+def load_recipe(backend: Backend) -> Recipe:
     """Read one backend's recipe. Raises `BadFile` where the shipped data is damaged."""
     path = shipped("builds") / f"{backend}.toml"
     try:
@@ -49,8 +49,8 @@ def load(backend: Backend) -> Recipe:
             Backend(data["backend"]),
             data["title"],
             run,
-            read(Table(data["build"], path.name, "the build recipe")),
-            read(Table(common["build"], "common.toml", "the build recipe")),
+            read_rows(Table(data["build"], path.name, "the build recipe")),
+            read_rows(Table(common["build"], "common.toml", "the build recipe")),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadFile(

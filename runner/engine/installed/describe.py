@@ -87,7 +87,7 @@ def devices_of(text: str) -> tuple[str, ...]:
     """Return the accelerators of a --list-devices, one line each; BLAS and llvmpipe are none."""
     return tuple(
         f"{seen.engine_name}: {seen.name} ({seen.total >> 20} MiB)"
-        for seen in engine_view.parse(text) or ()
+        for seen in engine_view.parse_devices(text) or ()
     )
 
 

@@ -4,9 +4,9 @@ from collections.abc import Container, Sequence
 from typing import Final
 
 from runner.engine.installed.stamp import Kind, Stamp
-from runner.engine.installed.store import Engine
+from runner.engine.installed.store import InstalledEngine
 from runner.machine.facts import Backend, Machine, with_backend
-from runner.plan.model_spec import Subject
+from runner.plan.model_spec import ModelSpec
 
 # Which backends can use a machine's accelerator, the best first. Any engine computes on the
 # processor; what it cannot use stands idle.
@@ -34,14 +34,14 @@ WORDS: Final = {
 }
 
 
-def rank(engine: Engine, machine: Machine) -> int:
+def rank(engine: InstalledEngine, machine: Machine) -> int:
     """Return how well an engine's backend suits a machine: 0 is best."""
     backend = engine.stamp.backend
     uses = (*USES[machine.backend], Backend.CPU)
     return uses.index(backend) if backend in uses else len(uses)
 
 
-def pick(engines: Sequence[Engine], current: str, machine: Machine) -> Engine:
+def pick(engines: Sequence[InstalledEngine], current: str, machine: Machine) -> InstalledEngine:
     """Return the engine that `chat` and `serve` take on this machine.
 
     `engines`: the embedded one first, which needs no canary. The current one, if it passed its
@@ -56,7 +56,7 @@ def pick(engines: Sequence[Engine], current: str, machine: Machine) -> Engine:
     )
 
 
-def seen_by(engine: Engine, machine: Machine) -> Machine:
+def seen_by(engine: InstalledEngine, machine: Machine) -> Machine:
     """Return the machine as an engine of another backend can use it."""
     backend = engine.stamp.backend
     return with_backend(machine, backend if backend in USES[machine.backend] else Backend.CPU)
@@ -76,7 +76,7 @@ def shortfalls(stamp: Stamp, known: Container[str] = ()) -> str:
     return " and ".join(parts)
 
 
-def in_words(engine: Engine, lost: str = "") -> str:
+def in_words(engine: InstalledEngine, lost: str = "") -> str:
     """Say in one line which engine it is, and what does not work in it.
 
     `lost`: the engine that was to be taken and cannot be, which comes first.
@@ -89,8 +89,8 @@ def in_words(engine: Engine, lost: str = "") -> str:
     return f"{before}Engine: {engine.name}, {stamp.backend}" + (f"; {state}." if state else ".")
 
 
-def fails_beyond(engine: Engine, subject: Subject) -> str:
+def fails_beyond(engine: InstalledEngine, model_spec: ModelSpec) -> str:
     """Say what does not work in an engine and no plan can leave out; empty where all does."""
-    known = PLANNED if subject.projector_bytes else {*PLANNED, "two_pictures"}
+    known = PLANNED if model_spec.projector_bytes else {*PLANNED, "two_pictures"}
     said = shortfalls(engine.stamp, known)
     return f"The engine {engine.name} {said}." if said else ""

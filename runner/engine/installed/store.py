@@ -34,7 +34,7 @@ NAME: Final = re.compile(r"[a-z0-9][a-z0-9._+-]{0,79}")
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class InstalledEngine:
     """An engine that can be started: its stamp, and the folder that it lies in."""
 
     stamp: Stamp
@@ -78,7 +78,7 @@ def work_dir() -> Path:
 # --- what is here
 
 
-def embedded() -> Engine:
+def embedded() -> InstalledEngine:
     """Return the engine of the `xllamacpp` wheel, with what its canary found, if it was asked."""
     try:
         wheel = version("xllamacpp")
@@ -98,16 +98,16 @@ def embedded() -> Engine:
     # Of another wheel, or of another Python's: what was found then says nothing of this one.
     if kept is not None and kept.stamp.origin == plain.origin:
         plain = plain.proven(kept.stamp.features, kept.stamp.safe_flags)
-    return Engine(plain, folder() / EMBEDDED)
+    return InstalledEngine(plain, folder() / EMBEDDED)
 
 
-def engines() -> list[Engine]:
+def engines() -> list[InstalledEngine]:
     """Return every engine that is whole, the embedded one first, then by name."""
     found = [_read(path) for path in sorted(folder().glob("*")) if path.name != EMBEDDED]
     return [embedded(), *(engine for engine in found if engine is not None)]
 
 
-def find(name: str) -> Engine:
+def find_engine(name: str) -> InstalledEngine:
     """Return one engine. Raises `UsageError` where there is none of that name."""
     all_here = engines()
     for engine in all_here:
@@ -120,7 +120,7 @@ def find(name: str) -> Engine:
     )
 
 
-def _read(path: Path) -> Engine | None:
+def _read(path: Path) -> InstalledEngine | None:
     """Return the engine in a folder; None where anything of it is missing."""
     if path.name.startswith(".") or not path.is_dir():
         return None
@@ -128,7 +128,7 @@ def _read(path: Path) -> Engine | None:
         stamp = stamps.from_json((path / STAMP).read_bytes())
     except (OSError, ValueError):
         return None
-    engine = Engine(stamp, path)
+    engine = InstalledEngine(stamp, path)
     whole = stamp.kind is Kind.EMBEDDED or Path(engine.program[0]).is_file()
     return engine if stamp.name == path.name and whole else None
 
@@ -145,7 +145,7 @@ def new_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="new-", dir=work_dir()))
 
 
-def add(made: Path, stamp: Stamp) -> Engine:
+def add(made: Path, stamp: Stamp) -> InstalledEngine:
     """Give a finished folder its place and name, whole or not at all.
 
     Nothing is replaced: an engine that worked stays until its owner removes it, so a taken name
@@ -160,20 +160,20 @@ def add(made: Path, stamp: Stamp) -> Engine:
         if not os.path.lexists(place):
             break
     stamp = replace(stamp, name=name)
-    write(made, stamp)
+    write_stamp(made, stamp)
     try:
         made.rename(place)
     except OSError as error:
         raise cannot_write(place, error) from error
-    return Engine(stamp, place)
+    return InstalledEngine(stamp, place)
 
 
-def write(place: Path, stamp: Stamp) -> None:
+def write_stamp(place: Path, stamp: Stamp) -> None:
     """Write an engine's stamp into its folder."""
     write_private(place / STAMP, json.dumps(stamps.to_json(stamp), indent=1) + "\n")
 
 
-def update(engine: Engine, stamp: Stamp) -> Engine:
+def update(engine: InstalledEngine, stamp: Stamp) -> InstalledEngine:
     """Write down what was learnt of an engine, and return it so."""
     if stamp.kind is not Kind.EMBEDDED and not engine.folder.is_dir():
         raise SteprunError(
@@ -181,11 +181,11 @@ def update(engine: Engine, stamp: Stamp) -> Engine:
             why=f"Its folder {engine.folder} was removed meanwhile.",
             next="Make it again: steprun engine build",
         )
-    write(engine.folder, stamp)
-    return Engine(stamp, engine.folder)
+    write_stamp(engine.folder, stamp)
+    return InstalledEngine(stamp, engine.folder)
 
 
-def remove(engine: Engine) -> int:
+def remove(engine: InstalledEngine) -> int:
     """Remove an engine; return how many bytes that frees. The embedded one stays."""
     if engine.name == EMBEDDED:
         raise UsageError(

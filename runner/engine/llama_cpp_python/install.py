@@ -23,10 +23,11 @@ from typing import Final
 from runner.base import disk, paths
 from runner.base.errors import SteprunError
 from runner.base.files import make_private_dir, write_private
+from runner.base.progress import WAITING_FOR_ANOTHER, OnProgress, Phase, Progress
 from runner.engine.builder import failure_causes, needs, sources_toml
-from runner.engine.builder.build import VARIABLES, clean
+from runner.engine.builder.build import VARIABLES, remove_old_builds
 from runner.engine.builder.configure import definitions, environment, jobs
-from runner.engine.builder.guarded import Progress, log_tail, run_guarded
+from runner.engine.builder.guarded import log_tail, run_guarded
 from runner.engine.builder.recipe import Recipe
 from runner.engine.builder.recipe_rows import Tools
 from runner.engine.installed import store
@@ -62,8 +63,8 @@ _QUIET: Final = (
 
 
 def install(
-    recipe: Recipe, machine: Machine, progress: Progress, *, name: str | None = None
-) -> store.Engine:
+    recipe: Recipe, machine: Machine, progress: OnProgress, *, name: str | None = None
+) -> store.InstalledEngine:
     """Build llama-cpp-python for a machine and give it its place among the engines.
 
     Waits for another steprun that does the same. Raises `Refused` (something is missing, no room),
@@ -71,12 +72,12 @@ def install(
     compile). On any exception, KeyboardInterrupt included, every compiler is stopped, and the next
     call goes on.
     """
-    tools = needs.find(recipe, machine)
+    tools = needs.find_tools(recipe, machine)
     kin = store.work_dir() / f"python-{recipe.backend}"
     work = kin.with_name(f"{kin.name}-{key(recipe, machine, tools)}")
 
     def waiting() -> None:
-        progress("waiting for another steprun that builds the same", 0, 0)
+        progress(WAITING_FOR_ANOTHER)
 
     with disk.explained(work), disk.alone(work.with_suffix(".lock"), waiting):
         taken = store.size(work) if work.is_dir() else 0
@@ -86,7 +87,7 @@ def install(
         wheel = _wheel(recipe.title, variables(recipe, machine, tools, source), source, progress)
         made = _environment(wheel, work, progress)
         engine = _settle(made, recipe, machine, tools, name)
-    clean(kin)
+    remove_old_builds(kin)
     return engine
 
 
@@ -132,7 +133,7 @@ def carried() -> sources_toml.Carried:
     return found
 
 
-def _source(work: Path, progress: Progress) -> Path:
+def _source(work: Path, progress: OnProgress) -> Path:
     """Return the package's source, brought and unpacked; whole or not at all."""
     source, bring = work / "src", work / "bring"
     if not source.is_dir():
@@ -145,12 +146,16 @@ def _source(work: Path, progress: Progress) -> Path:
     return source
 
 
-def _wheel(title: str, env: Variables, source: Path, progress: Progress) -> Path:
+def _wheel(title: str, env: Variables, source: Path, progress: OnProgress) -> Path:
     """Return the compiled package; compiled only where that is not done yet."""
     work = source.parent
     wheels, half, tmp = work / "wheels", work / "half", work / "tmp"
     if not wheels.is_dir():
-        progress("compiling", 0, 0)
+        progress(Progress(Phase.COMPILING))
+
+        def count(done: int, total: int) -> None:
+            progress(Progress(Phase.COMPILING, done, total))
+
         for folder in (half, tmp):
             shutil.rmtree(folder, ignore_errors=True)
             make_private_dir(folder)
@@ -159,23 +164,23 @@ def _wheel(title: str, env: Variables, source: Path, progress: Progress) -> Path
         again = killed.exists()  # there while it compiles, and after a kill
         write_private(killed, "")
         try:
-            _checked(what, argv, env, work, lambda *count: progress("compiling", *count))
+            _checked(what, argv, env, work, count)
         except SteprunError:
             killed.unlink()
             if not again:
                 raise
             # make takes a file that a killed compiler has half written for whole.
-            progress("beginning anew", 0, 0)
+            progress(Progress(Phase.RESTARTING))
             shutil.rmtree(out, ignore_errors=True)
-            _checked(what, argv, env, work, lambda *count: progress("compiling", *count))
+            _checked(what, argv, env, work, count)
         half.rename(wheels)
     (wheel,) = wheels.glob("*.whl")
     return wheel
 
 
-def _environment(wheel: Path, work: Path, progress: Progress) -> Path:
+def _environment(wheel: Path, work: Path, progress: OnProgress) -> Path:
     """Return a folder with an environment in it: the package, what it needs, and our server."""
-    progress("installing", 0, 0)
+    progress(Progress(Phase.INSTALLING))
     made = work / "made"
     shutil.rmtree(made, ignore_errors=True)
     venv = make_private_dir(made) / "venv"
@@ -201,7 +206,7 @@ def _python() -> str:
 
 def _settle(
     made: Path, recipe: Recipe, machine: Machine, tools: Tools, name: str | None
-) -> store.Engine:
+) -> store.InstalledEngine:
     """Ask the engine what it is, and give it its place."""
     package = carried().package
     first, *rest = program = (_python(), "-I", "-m", MODULE)

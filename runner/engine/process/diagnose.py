@@ -12,7 +12,7 @@ _NEWS = re.compile(r"[\d.]+ [ID] ")  # "0.00.012.293 I llama_context: ..."
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class CrashCause:
     """A line in an engine's log, and what it means for the user."""
 
     line: str  # in lower case; the first cause whose line is in the log wins
@@ -23,49 +23,49 @@ class Cause:
 
 
 CAUSES = (
-    Cause(
+    CrashCause(
         "couldn't bind http server socket",
         Refused,
         "The engine could not listen on the port.",
         "Another program uses it, or it may not be used by this user.",
         "Choose another: steprun serve --port 8081",
     ),
-    Cause(
+    CrashCause(
         "failed to load multimodal model",
         BadFile,
         "The engine could not load the projector (the part that sees).",
         "The file is damaged, or it belongs to another model.",
         "Fetch or copy it again",
     ),
-    Cause(
+    CrashCause(
         "out of memory",
         Refused,
         "The engine ran out of memory while loading.",
         "Less was free than the plan counted on: another program took it.",
         "Close other programs, then see: steprun plan",
     ),
-    Cause(
+    CrashCause(
         "failed to allocate",
         Refused,
         "The engine was refused the memory that it needs.",
         "Less was free than the plan counted on: another program took it.",
         "Close other programs, then see: steprun plan",
     ),
-    Cause(
+    CrashCause(
         "unknown flag",
         SteprunError,
         "The engine does not know a flag that steprun gave it.",
         "The engine is older or newer than this steprun.",
         "Report it with the log, or take the embedded engine: --engine embedded",
     ),
-    Cause(
+    CrashCause(
         "failed to load model",
         BadFile,
         "The engine could not load the model.",
         "The file is damaged, cut short, or of a kind that this engine does not know.",
         "Fetch or copy it again",
     ),
-    Cause(
+    CrashCause(
         "cannot start",
         SteprunError,
         "The engine could not be started.",

@@ -26,7 +26,7 @@ from runner.base import paths
 from runner.base.errors import Refused
 from runner.base.files import write_private
 from runner.plan.memory.kv_cache import MIB
-from runner.plan.memory.ledger import Entry, Item
+from runner.plan.memory.ledger import Item, LedgerEntry
 
 GUARD: Final = Path(__file__).with_name("guard.py")
 TIMEOUT_S: Final = 20.0
@@ -45,7 +45,7 @@ _DONE = re.compile(rb"projected to use|fitting params to free memory took|load_t
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class DeviceMemory:
     """What one device would hold, in bytes (whole MiB: the engine rounds down)."""
 
     device: str
@@ -62,8 +62,8 @@ class Breakdown:
     `model` is 0 where the heads are part of the main file.
     """
 
-    rows: tuple[Row, ...]
-    draft: tuple[Row, ...] = ()
+    rows: tuple[DeviceMemory, ...]
+    draft: tuple[DeviceMemory, ...] = ()
     projector: int = 0
 
     @property
@@ -90,14 +90,14 @@ class Difference:
 # --- reading what it prints
 
 
-def parse(lines: Iterable[str], *, own_draft_file: bool = False) -> Breakdown | None:
+def parse_breakdown(lines: Iterable[str], *, own_draft_file: bool = False) -> Breakdown | None:
     """Read the engine's output; None where it holds no table.
 
     Where the engine tries smaller settings it prints more tables: the first of each kind counts.
     `own_draft_file`: the draft heads are a file of their own, whose weights count.
     """
-    tables: dict[bool, list[Row]] = {}
-    rows: list[Row] | None = None
+    tables: dict[bool, list[DeviceMemory]] = {}
+    rows: list[DeviceMemory] | None = None
     draft, projector = False, 0
     for line in lines:
         if found := _PROJECTOR.search(line):
@@ -111,13 +111,13 @@ def parse(lines: Iterable[str], *, own_draft_file: bool = False) -> Breakdown | 
     if not tables.get(False):
         return None
     heads = tuple(
-        row if own_draft_file else Row(row.device, 0, row.context, row.compute)
+        row if own_draft_file else DeviceMemory(row.device, 0, row.context, row.compute)
         for row in tables.get(True, [])
     )
     return Breakdown(tuple(tables[False]), heads, projector)
 
 
-def _row(line: str) -> Row | None:
+def _row(line: str) -> DeviceMemory | None:
     found = _ROW.search(line[:_LONGEST_LINE])
     if not found:
         return None
@@ -125,14 +125,14 @@ def _row(line: str) -> Row | None:
     device = found["device"].partition(" (")[0]
     match figures:
         case [_, model, context, compute] | [_, _, _, model, context, compute, _]:
-            return Row(device, model, context, compute)
+            return DeviceMemory(device, model, context, compute)
     return None
 
 
 # --- asking
 
 
-def ask(
+def probe_memory(
     program: Sequence[str], argv: Sequence[str], timeout_s: float = TIMEOUT_S
 ) -> Breakdown | None:
     """Ask an engine what this launch would take. None where it does not say.
@@ -162,7 +162,7 @@ def ask(
                     with contextlib.suppress(OSError):
                         guard.stdin.close()  # the guard kills the engine at once
                 guard.wait()
-        return parse(_lines(log), own_draft_file=own_draft_file)
+        return parse_breakdown(_lines(log), own_draft_file=own_draft_file)
 
 
 def _with_fit(argv: Sequence[str]) -> list[str]:
@@ -212,25 +212,25 @@ def compare(items: Iterable[Item], told: Breakdown) -> tuple[Difference, ...]:
     """
     planned = {item.item: item.bytes for item in items}
 
-    def sum_of(*entries: Entry) -> int:
+    def sum_of(*entries: LedgerEntry) -> int:
         return sum(planned.get(entry, 0) for entry in entries)
 
     main, draft = told.rows, told.draft
     pairs = (
         (
             "weights",
-            sum_of(Entry.WEIGHTS, Entry.MTP),
+            sum_of(LedgerEntry.WEIGHTS, LedgerEntry.MTP),
             sum(r.model for r in (*main, *draft)) + sum(r.context for r in draft),
             len(main) + 2 * len(draft),
         ),
         (
             "kv",
-            sum_of(Entry.KV_FULL, Entry.KV_SLIDING),
+            sum_of(LedgerEntry.KV_FULL, LedgerEntry.KV_SLIDING),
             sum(row.context for row in main),
             len(main),
         ),
-        ("compute", sum_of(Entry.COMPUTE), told.compute, len(main) + len(draft)),
-        ("projector", sum_of(Entry.PROJECTOR, Entry.VISION_COMPUTE), told.projector, 1),
+        ("compute", sum_of(LedgerEntry.COMPUTE), told.compute, len(main) + len(draft)),
+        ("projector", sum_of(LedgerEntry.PROJECTOR, LedgerEntry.VISION_COMPUTE), told.projector, 1),
     )
     return tuple(
         Difference(name, ours, theirs)
@@ -242,7 +242,7 @@ def compare(items: Iterable[Item], told: Breakdown) -> tuple[Difference, ...]:
 # --- remembering
 
 
-def key(engine: str, argv: Sequence[str]) -> str:
+def probe_key(engine: str, argv: Sequence[str]) -> str:
     """Return what an account is remembered under: the engine, the launch line, its files' sizes.
 
     An OSError, where one of the files is not there, is the caller's.
@@ -251,7 +251,7 @@ def key(engine: str, argv: Sequence[str]) -> str:
     return hashlib.sha256("\0".join(map(str, (engine, *argv, *sizes))).encode()).hexdigest()
 
 
-def remember(name: str, told: Breakdown) -> None:
+def remember_probe(name: str, told: Breakdown) -> None:
     """Keep an account for later plans, the newest 200 of them. A full disk is no fault."""
     kept = {k: v for k, v in _kept().items() if k != name}
     kept[name] = [[astuple(r) for r in told.rows], [astuple(r) for r in told.draft], told.projector]
@@ -260,7 +260,7 @@ def remember(name: str, told: Breakdown) -> None:
         write_private(_memory(), json.dumps(newest, indent=0))
 
 
-def recall(name: str) -> Breakdown | None:
+def recall_probe(name: str) -> Breakdown | None:
     """Return a remembered account; None where there is none, or it cannot be read."""
     try:
         rows, draft, projector = _kept()[name]
@@ -269,8 +269,8 @@ def recall(name: str) -> Breakdown | None:
         return None
 
 
-def _rows(found: Any) -> tuple[Row, ...]:
-    return tuple(Row(str(name), int(m), int(kv), int(c)) for name, m, kv, c in found)
+def _rows(found: Any) -> tuple[DeviceMemory, ...]:
+    return tuple(DeviceMemory(str(name), int(m), int(kv), int(c)) for name, m, kv, c in found)
 
 
 def _memory() -> Path:

@@ -27,7 +27,7 @@ class Record:
     base_url: str = ""
 
 
-def write(path: Path, pid: int, total_bytes: int, base_url: str) -> None:
+def write_record(path: Path, pid: int, total_bytes: int, base_url: str) -> None:
     """Write down an engine that this process has just started."""
     with contextlib.suppress(psutil.Error):
         me = psutil.Process()

@@ -70,7 +70,7 @@ def check_port(host: str, port: int) -> None:
             ) from error
 
 
-class Engine:
+class EngineProcess:
     """A running engine. Use as an async context manager: leaving stops it."""
 
     def __init__(
@@ -158,7 +158,9 @@ class Engine:
         if first[:1] == [b"pid"]:
             self.pid = int(first[1])
             self._record = folder / f"{name}.json"
-            records.write(self._record, self.pid, self._spec.total_bytes, self.endpoint.base_url)
+            records.write_record(
+                self._record, self.pid, self._spec.total_bytes, self.endpoint.base_url
+            )
 
     def _listen(self, own_key: Path) -> list[str]:
         """Return the flags that say where to listen; `own_key`: the place for a key of ours."""

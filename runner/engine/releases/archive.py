@@ -15,15 +15,13 @@ import tarfile
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from runner.base.disk import explained
 from runner.base.errors import BadFile
+from runner.base.progress import OnProgress, Phase, Progress, ignore
 from runner.net.web import shown
-
-Progress = Callable[[str, int, int], None]  # what is being done, bytes done, bytes in all
 
 LIMIT_BYTES: Final = 8 << 30  # ROCm's own libraries unpack to some 3 GB
 MOST_MEMBERS: Final = 50_000  # llama.cpp's source has 4,000
@@ -50,7 +48,7 @@ def unpack(
     *,
     only: str = "",
     limit_bytes: int = LIMIT_BYTES,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> None:
     """Unpack into the folder `to`, which is empty or not there yet.
 
@@ -64,13 +62,13 @@ def unpack(
         if any(to.iterdir()):
             raise ValueError(f"{to} is not empty")
         try:
-            _unpack(archive, _Writer(to, only, limit_bytes), progress or (lambda _w, _d, _t: None))
+            _unpack(archive, _Writer(to, only, limit_bytes), progress or ignore)
         except BaseException:
             _empty(to, remove=not was_there)
             raise
 
 
-def _unpack(archive: Path, writer: "_Writer", tell: Progress) -> None:
+def _unpack(archive: Path, writer: "_Writer", tell: OnProgress) -> None:
     try:
         _read(archive, writer, tell)
         writer.close()
@@ -206,7 +204,7 @@ class _Bounded:
             raise _Bad("It unpacks to more than it may.")
 
 
-def _read(archive: Path, writer: _Writer, tell: Progress) -> None:
+def _read(archive: Path, writer: _Writer, tell: OnProgress) -> None:
     with archive.open("rb") as file:
         start = file.read(4)
         size = file.seek(0, os.SEEK_END)
@@ -219,14 +217,14 @@ def _read(archive: Path, writer: _Writer, tell: Progress) -> None:
             raise _Bad("It is neither a .tar.gz nor a .zip.")
 
 
-def _read_tar(file: BinaryIO, size: int, writer: _Writer, tell: Progress) -> None:
+def _read_tar(file: BinaryIO, size: int, writer: _Writer, tell: OnProgress) -> None:
     # What is left out (`only`), headers and padding count here as well.
     most = 2 * writer.limit + MOST_MEMBERS * 4096
     with gzip.GzipFile(fileobj=file) as unzipped:
         stream = _Bounded(unzipped, most)
         with tarfile.open(fileobj=stream, mode="r:", errorlevel=2) as tar:  # type: ignore[call-overload]
             for member in tar:
-                tell("unpacking", file.tell(), size)
+                tell(Progress(Phase.UNPACKING, file.tell(), size))
                 _put_tar(tar, member, writer)
         # The sum at the end of the stream is checked when it is reached.
         while stream.read(_CHUNK):
@@ -254,7 +252,7 @@ def _put_tar(tar: tarfile.TarFile, member: tarfile.TarInfo, writer: _Writer) -> 
         raise _Bad(f"A member is a device, or of another odd kind: {shown(name)}.")
 
 
-def _read_zip(file: BinaryIO, size: int, writer: _Writer, tell: Progress) -> None:
+def _read_zip(file: BinaryIO, size: int, writer: _Writer, tell: OnProgress) -> None:
     file.seek(max(0, size - (1 << 16) - 22))
     tail = file.read()
     end = tail.rfind(b"PK\x05\x06")
@@ -263,7 +261,7 @@ def _read_zip(file: BinaryIO, size: int, writer: _Writer, tell: Progress) -> Non
     done = 0
     with zipfile.ZipFile(file) as whole:
         for member in whole.infolist():
-            tell("unpacking", min(done, size), size)
+            tell(Progress(Phase.UNPACKING, min(done, size), size))
             done += member.compress_size
             _put_zip(whole, member, writer)
 

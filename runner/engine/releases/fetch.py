@@ -9,15 +9,16 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from runner.base.disk import alone, check_room, explained
 from runner.base.errors import BadFile, Refused, UsageError
+from runner.base.progress import WAITING_FOR_ANOTHER, OnProgress, Phase, Progress
 from runner.engine.builder import sources_toml
-from runner.engine.builder.sources_toml import Release, Row
+from runner.engine.builder.sources_toml import ArchiveRow, Release
 from runner.engine.installed import store
 from runner.engine.installed.describe import describe
 from runner.engine.installed.stamp import Kind, Origin, Stamp
@@ -28,14 +29,12 @@ from runner.machine.facts import Backend, Machine
 from runner.net import web
 from runner.net.download import download
 
-Progress = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
-
 _UNPACKED = 4  # times an archive's length: what is asked of the disk before it is unpacked
 _BUILD = "Build one instead: steprun engine build"
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ReleaseChoice:
     """What is to be fetched: an archive, what is unpacked beside it, and which build it is."""
 
     asset: Asset
@@ -44,7 +43,9 @@ class Choice:
     build: str
 
 
-def choose(assets: Iterable[Asset], release: Release, rows: Iterable[Row]) -> Choice | None:
+def choose(
+    assets: Iterable[Asset], release: Release, rows: Iterable[ArchiveRow]
+) -> ReleaseChoice | None:
     """Return the archive of the first row that one matches, with all it needs. Pure."""
     here = {asset.name: asset for asset in assets}
     for row in rows:
@@ -55,20 +56,20 @@ def choose(assets: Iterable[Asset], release: Release, rows: Iterable[Row]) -> Ch
             wanted = release.beside.replace("{part}", re.escape(found["part"]))
             beside = next((here[n] for n in here if row.beside and re.fullmatch(wanted, n)), None)
             if beside is not None or not row.beside:
-                return Choice(asset, beside, row.backend, found["build"])
+                return ReleaseChoice(asset, beside, row.backend, found["build"])
     return None
 
 
-def fetch(
+def fetch_release(
     machine: Machine,
-    progress: Progress,
+    progress: OnProgress,
     *,
     source: str = "",
     version: str = "latest",
     archive: Path | None = None,
     sha256: str = "",
     api: str | None = None,
-) -> store.Engine:
+) -> store.InstalledEngine:
     """Fetch an engine for a machine and add it to those on this disk; its canary is the caller's.
 
     `source`: a release of `builds/sources.toml`, else the first that has something for the
@@ -84,7 +85,7 @@ def fetch(
             "--sha256 is no sha256.", why="It has not 64 hex digits.", next="Copy it whole"
         )
     work = store.work_dir()
-    waiting = partial(progress, "waiting for another steprun", 0, 0)
+    waiting = partial(progress, WAITING_FOR_ANOTHER)
     with explained(work), alone(work / "fetch.lock", waiting):
         if archive is not None:
             return _from_disk(machine, archive, sha256, progress)
@@ -99,7 +100,7 @@ def fetch(
         origin = Origin(release.source, where, choice.build, sha256=sums[0])
         for engine in store.engines():
             if engine.name == name and engine.stamp.origin.sha256 == origin.sha256:
-                progress(f"{name} is here already", 0, 0)
+                progress(Progress(Phase.READY, detail=f"{name} is already installed"))
                 return engine
         folder = work / "downloads"
         try:
@@ -114,9 +115,11 @@ def fetch(
                 (folder / part.name).unlink(missing_ok=True)
 
 
-def _from_disk(machine: Machine, file: Path, sha256: str, tell: Progress) -> store.Engine:
+def _from_disk(
+    machine: Machine, file: Path, sha256: str, tell: OnProgress
+) -> store.InstalledEngine:
     """Add the engine of an archive on this disk. What its name says is believed."""
-    tell("checking", 0, 0)
+    tell(Progress(Phase.CHECKING))
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     if sha256 and digest != sha256:
@@ -129,7 +132,8 @@ def _from_disk(machine: Machine, file: Path, sha256: str, tell: Progress) -> sto
     asset = Asset(file.name, where, file.stat().st_size, digest)
     for release in sources_toml.releases().values():
         plain = [
-            Row(r.os, r.arch, r.backend, r.platform, r.part, beside=False) for r in release.rows
+            ArchiveRow(r.os, r.arch, r.backend, r.platform, r.part, beside=False)
+            for r in release.rows
         ]
         choice = choose([asset], release, plain)
         if choice is not None:
@@ -145,7 +149,7 @@ def _from_disk(machine: Machine, file: Path, sha256: str, tell: Progress) -> sto
 # --- which archive
 
 
-def _release_for(machine: Machine, source: str) -> tuple[Release, list[Row]]:
+def _release_for(machine: Machine, source: str) -> tuple[Release, list[ArchiveRow]]:
     """Return where to look, and the rows that are for this machine."""
     known = sources_toml.releases()
     if source and source not in known:
@@ -171,9 +175,11 @@ def _release_for(machine: Machine, source: str) -> tuple[Release, list[Row]]:
     )
 
 
-def _find(release: Release, rows: list[Row], base: str, version: str, machine: Machine) -> Choice:
+def _find(
+    release: Release, rows: list[ArchiveRow], base: str, version: str, machine: Machine
+) -> ReleaseChoice:
     """Return the newest archive for the machine, or that of one version."""
-    listed = release_list.ask(base, release.repo, version)
+    listed = release_list.list_releases(base, release.repo, version)
     seen: list[str] = []
     for assets in listed:
         choice = choose(assets, release, rows)
@@ -210,8 +216,8 @@ def _sum(asset: Asset, given: str) -> str:
 
 
 def _put_together(
-    name: str, backend: Backend, origin: Origin, files: list[Path], tell: Progress
-) -> store.Engine:
+    name: str, backend: Backend, origin: Origin, files: list[Path], tell: OnProgress
+) -> store.InstalledEngine:
     """Unpack the archives into one folder, ask what is in it, and give it its place."""
     work = store.work_dir()
     check_room(work, _UNPACKED * sum(file.stat().st_size for file in files))
@@ -221,7 +227,7 @@ def _put_together(
         program = _program(made, files[0].name)
         for more in files[1:]:
             _add_beside(program.parent, more, tell)
-        tell("asking the engine what it is", 0, 0)
+        tell(Progress(Phase.INSPECTING))
         said = describe([str(program)])
         commit = said.commit
         stamp = Stamp(
@@ -255,7 +261,7 @@ def _program(folder: Path, archive: str) -> Path:
     return found[0]
 
 
-def _add_beside(place: Path, archive: Path, tell: Progress) -> None:
+def _add_beside(place: Path, archive: Path, tell: OnProgress) -> None:
     """Unpack the libraries that an engine looks for in its own folder."""
     apart = Path(tempfile.mkdtemp(prefix="new-", dir=store.work_dir()))
     try:

@@ -32,7 +32,7 @@ class Asset:
     sha256: str
 
 
-def ask(base: str, repo: str, version: str) -> list[list[Asset]]:
+def list_releases(base: str, repo: str, version: str) -> list[list[Asset]]:
     """Return the archives of the newest releases (`latest`), or of one, in the list's order.
 
     `base`: the list's address, up to `/repos/`. Raises UsageError (no such release) or
@@ -98,7 +98,7 @@ async def _listed(url: str) -> Any:
             raise _no_list(plain, f"It redirects more than {web.HOPS} times.")
     except TimeoutError as error:
         raise _no_list(plain, f"It took more than {LIST_S:.0f} seconds.") from error
-    except web.NoHop as error:
+    except web.RedirectRefused as error:
         raise _no_list(plain, str(error)) from error
     except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSError) as error:
         why = web.shown(str(error) or type(error).__name__)

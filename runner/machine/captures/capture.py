@@ -62,7 +62,7 @@ class Capture:
     commands: Mapping[str, Ran | None] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document that `parse` reads."""
+        """Return the document that `parse_capture` reads."""
         return {
             "schema": SCHEMA,
             "platform": self.platform,
@@ -204,7 +204,7 @@ def save(capture: Capture, path: Path) -> None:
         write_private(path, text)
 
 
-def load(path: Path) -> Capture:
+def load_capture(path: Path) -> Capture:
     """Read a capture that anybody may have written.
 
     Raises `BadFile` for anything else, and `UsageError` where there is nothing to read.
@@ -219,10 +219,10 @@ def load(path: Path) -> Capture:
             why=f"{why}.",
             next="Check the path; `steprun machine --known` lists the machines known by name.",
         ) from error
-    return parse(raw)
+    return parse_capture(raw)
 
 
-def parse(raw: bytes) -> Capture:
+def parse_capture(raw: bytes) -> Capture:
     """Turn the bytes of a capture (at most 4 MiB) into one; `BadFile` names the bad field."""
     if len(raw) > MAX_CAPTURE_BYTES:
         raise _bad("size", f"is over {MAX_CAPTURE_BYTES >> 20} MiB")

@@ -22,9 +22,9 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.json")))
 
 
-def load(name: str) -> Capture:
+def load_preset(name: str) -> Capture:
     """Return a machine by its name, in any case; UsageError with the nearest names."""
-    return capture.load(_path(name))
+    return capture.load_capture(_path(name))
 
 
 def about(name: str) -> str:
@@ -37,8 +37,8 @@ def open_capture(name_or_path: str) -> Capture:
     """Return a capture: a file's where it can only be a file or is one, else one by name."""
     looks_like_a_path = "/" in name_or_path or "\\" in name_or_path
     if looks_like_a_path or name_or_path.lower().endswith(".json") or _is_file(name_or_path):
-        return capture.load(Path(name_or_path).expanduser())
-    return load(name_or_path)
+        return capture.load_capture(Path(name_or_path).expanduser())
+    return load_preset(name_or_path)
 
 
 def _is_file(path: str) -> bool:

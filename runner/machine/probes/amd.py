@@ -9,7 +9,7 @@ from runner.machine.captures.capture import Reader
 from runner.machine.facts import Backend, Device, Machine, Platform
 from runner.machine.probes import amdgpu, engine_view, strix, wsl
 from runner.machine.probes.cards import LEAST_BYTES, discrete, too_small
-from runner.machine.probes.host import Host, Notes, display_ids
+from runner.machine.probes.host import HostFacts, Notes, display_ids
 from runner.machine.probes.read import GIB
 
 # Less than this no card has: it is the graphics inside a desktop processor, and no news.
@@ -19,7 +19,7 @@ _INSIDE_BYTES = 1 * GIB
 _CARD_IDS = re.compile(r"1002:(?:6[68]|7[345])[0-9a-f]{2}")
 
 
-def probe(reader: Reader, host: Host, notes: Notes) -> Machine | None:
+def probe(reader: Reader, host: HostFacts, notes: Notes) -> Machine | None:
     """Return the machine that AMD's graphics make of this Linux computer, or None."""
     if host.os != "linux":
         return None
@@ -46,7 +46,7 @@ def probe(reader: Reader, host: Host, notes: Notes) -> Machine | None:
     return _discrete(reader, host, large)
 
 
-def _is_strix(reader: Reader, host: Host) -> bool:
+def _is_strix(reader: Reader, host: HostFacts) -> bool:
     """Whether the processor's name or an engine says so, where the drivers tell nothing."""
     if wsl.inside(reader, host):
         return False
@@ -59,7 +59,7 @@ def _is_large(card: amdgpu.Card) -> bool:
     return (card.vram or 0) >= LEAST_BYTES
 
 
-def _discrete(reader: Reader, host: Host, cards: list[amdgpu.Card]) -> Machine:
+def _discrete(reader: Reader, host: HostFacts, cards: list[amdgpu.Card]) -> Machine:
     rocm = any(reader.file(path) is not None for path in reader.glob("/dev/kfd*"))
     backend, platform = (Backend.ROCM, Platform.ROCM) if rocm else (Backend.VULKAN, Platform.VULKAN)
     devices = [

@@ -13,8 +13,17 @@ from runner.machine.captures.capture import Reader
 from runner.machine.facts import Advice, Backend, Device, Machine, Platform
 from runner.machine.probes import strix, vulkan_info
 from runner.machine.probes.cards import LEAST_BYTES, discrete, too_small
-from runner.machine.probes.host import WINDOWS_ADAPTERS, Host, Notes, display_ids, pci_id
-from runner.machine.probes.read import GIB, clean, device_size, document, gib, rows, said, text_of
+from runner.machine.probes.host import WINDOWS_ADAPTERS, HostFacts, Notes, display_ids, pci_id
+from runner.machine.probes.read import (
+    GIB,
+    device_size,
+    document,
+    gib,
+    rows,
+    said,
+    strip_codes,
+    text_of,
+)
 
 # Measured on 128 GB with driver 32.0.31041.1004 (unsloth PR 10418): carve-out, RAM that Windows
 # sees, and the sum of the Vulkan heaps, in GiB.
@@ -44,7 +53,7 @@ class _Adapter:
     driver: tuple[int, ...]
 
 
-def probe(reader: Reader, host: Host, notes: Notes) -> Machine | None:
+def probe(reader: Reader, host: HostFacts, notes: Notes) -> Machine | None:
     """Return the machine that AMD's graphics make of this Windows computer, or None."""
     if host.os != "windows":
         return None
@@ -79,7 +88,7 @@ def _adapter(row: dict[str, object]) -> _Adapter:
     driver = re.findall(r"[0-9]{1,9}", text_of(row.get("driver")))
     return _Adapter(
         pci=pci_id(row),
-        name=clean(text_of(row.get("name"))) or "AMD graphics",
+        name=strip_codes(text_of(row.get("name"))) or "AMD graphics",
         memory=_registry_size(row.get("qw")) or _registry_size(row.get("dw")),
         driver=tuple(int(part) for part in driver[:4]),
     )
@@ -96,7 +105,7 @@ def _registry_size(value: object) -> int | None:
     return device_size(str(int(text) + (1 << 32)) if negative else text)
 
 
-def _strix(reader: Reader, host: Host, adapter: _Adapter | None, notes: Notes) -> Machine:
+def _strix(reader: Reader, host: HostFacts, adapter: _Adapter | None, notes: Notes) -> Machine:
     carve_out = (adapter.memory if adapter else None) or 0
     if carve_out + host.memory_bytes > strix.MOST_MEMORY_BYTES:
         carve_out = 0  # more than this chip can have: the registry is wrong

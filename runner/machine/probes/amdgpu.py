@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from runner.machine.captures.capture import Reader
 from runner.machine.facts import Advice
 from runner.machine.probes.host import Notes
-from runner.machine.probes.read import clean, count, device_size, pairs
+from runner.machine.probes.read import count, device_size, pairs, strip_codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +41,15 @@ def cards(reader: Reader) -> list[Card]:
         # card1-HDMI-A-1 and its like are sockets; numbers vary from start to start.
         if not re.fullmatch(r"/sys/class/drm/card[0-9]+/device", folder):
             continue
-        vendor = clean(reader.file(path)).lower().removeprefix("0x")
+        vendor = strip_codes(reader.file(path)).lower().removeprefix("0x")
         if vendor != "1002":
             continue
-        device = clean(reader.file(f"{folder}/device")).lower().removeprefix("0x")
+        device = strip_codes(reader.file(f"{folder}/device")).lower().removeprefix("0x")
         found.append(
             Card(
                 pci=f"{vendor}:{device}",
-                name=clean(reader.file(f"{folder}/product_name")) or f"AMD [{vendor}:{device}]",
+                name=strip_codes(reader.file(f"{folder}/product_name"))
+                or f"AMD [{vendor}:{device}]",
                 vram=device_size(reader.file(f"{folder}/mem_info_vram_total")),
                 vram_used=device_size(reader.file(f"{folder}/mem_info_vram_used")) or 0,
                 gtt=device_size(reader.file(f"{folder}/mem_info_gtt_total")),

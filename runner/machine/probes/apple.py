@@ -11,18 +11,18 @@ from fractions import Fraction
 
 from runner.machine.captures.capture import Reader
 from runner.machine.facts import Advice, Backend, Device, Machine, Platform
-from runner.machine.probes.host import Host, Notes
+from runner.machine.probes.host import HostFacts, Notes
 from runner.machine.probes.read import (
     GIB,
     MIB,
     MOST_DEVICE_BYTES,
-    clean,
     count,
     document,
     gib,
     rows,
     said,
     size,
+    strip_codes,
     text_of,
 )
 
@@ -62,7 +62,7 @@ _LEAST_REST_BYTES = 13 * GIB
 _ADVISED_RAM_BYTES = range(96 * GIB, 128 * GIB + 1)
 
 
-def probe(reader: Reader, host: Host, notes: Notes) -> Machine | None:
+def probe(reader: Reader, host: HostFacts, notes: Notes) -> Machine | None:
     """Return the Mac, or None for anything else (a Mac with an Intel processor included)."""
     if host.os != "macos" or host.arch != "arm64":
         return None
@@ -86,7 +86,7 @@ def probe(reader: Reader, host: Host, notes: Notes) -> Machine | None:
                 limit,
             )
         )
-    if clean(said(reader, "sysctl", "-n", "sysctl.proc_translated")) == "1":
+    if strip_codes(said(reader, "sysctl", "-n", "sysctl.proc_translated")) == "1":
         notes.warnings.append("This Python is for Intel and runs under Rosetta: use one for arm64.")
     notes.advice.extend(_advice(host.memory_bytes, limit, wired))
     return Machine(
@@ -109,8 +109,8 @@ def probe(reader: Reader, host: Host, notes: Notes) -> Machine | None:
 
 
 def _macos_version(reader: Reader, notes: Notes) -> int:
-    text = clean(said(reader, "sysctl", "-n", "kern.osproductversion"))
-    text = text or clean(said(reader, "sw_vers", "-productVersion"))
+    text = strip_codes(said(reader, "sysctl", "-n", "kern.osproductversion"))
+    text = text or strip_codes(said(reader, "sw_vers", "-productVersion"))
     version = count(text.partition(".")[0], 98)
     if version is None:
         notes.unknown.append("macOS version")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from runner.machine.facts import Backend, Device, Machine, Platform
-from runner.machine.probes.host import Host, Notes
+from runner.machine.probes.host import HostFacts, Notes
 from runner.machine.probes.read import GIB, gib
 
 # Below this a card holds no useful part of a model of 60 GB and more, or it is the graphics
@@ -46,7 +46,7 @@ def told_by(cards: Sequence[Device], source: str) -> str:
 
 
 def discrete(
-    host: Host, platform: Platform, backend: Backend, cards: Sequence[Device], source: str
+    host: HostFacts, platform: Platform, backend: Backend, cards: Sequence[Device], source: str
 ) -> Machine:
     """Return the machine of one or more cards; `source` says who told their memory."""
     return Machine(

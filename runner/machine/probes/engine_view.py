@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from runner.machine.captures.capture import Reader
 from runner.machine.facts import Backend, Device, Machine, Platform
 from runner.machine.probes import cards
-from runner.machine.probes.read import MIB, MOST_DEVICE_BYTES, clean, gib, said
+from runner.machine.probes.read import MIB, MOST_DEVICE_BYTES, gib, said, strip_codes
 from runner.machine.probes.vulkan_info import NO_DEVICE
 
 COMMAND = ("llama-server", "--list-devices")
@@ -56,7 +56,7 @@ _ALIASES = {Platform.STRIX_HALO: {"gfx1151", "strix"}}
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedDevice:
     """One device as an engine lists it, sizes in bytes."""
 
     engine_name: str
@@ -66,21 +66,21 @@ class Listed:
     free: int
 
 
-def parse(listing: str | None) -> tuple[Listed, ...] | None:
+def parse_devices(listing: str | None) -> tuple[ListedDevice, ...] | None:
     """Return the accelerators in an engine's list; None for what is no such list.
 
     Log lines before it do no harm. Devices that compute on the processor, and Vulkan on top of
     Direct3D (WSL2), are none.
     """
-    lines = [clean(line, _LONGEST_LINE) for line in (listing or "").splitlines()]
+    lines = [strip_codes(line, _LONGEST_LINE) for line in (listing or "").splitlines()]
     found = [match for line in lines if (match := _LINE.search(line))][:_MOST_DEVICES]
     if not found and not any(line.endswith(_HEADER) for line in lines):
         return None
     return tuple(
-        Listed(
+        ListedDevice(
             engine_name=match[1],
             backend=_BACKENDS[match[1].rstrip("0123456789")],
-            name=clean(match[2]),
+            name=strip_codes(match[2]),
             total=int(match[3]) * MIB,
             free=min(int(match[3]), int(match[4])) * MIB,
         )
@@ -89,9 +89,9 @@ def parse(listing: str | None) -> tuple[Listed, ...] | None:
     )
 
 
-def lists(reader: Reader, backends: Collection[Backend]) -> tuple[Listed, ...]:
+def lists(reader: Reader, backends: Collection[Backend]) -> tuple[ListedDevice, ...]:
     """Return what an engine on the PATH lists of these backends, where the drivers are silent."""
-    return tuple(d for d in parse(said(reader, *COMMAND)) or () if d.backend in backends)
+    return tuple(d for d in parse_devices(said(reader, *COMMAND)) or () if d.backend in backends)
 
 
 def apply(machine: Machine, listing: str | None, engine: str = ON_PATH) -> Machine:
@@ -100,7 +100,7 @@ def apply(machine: Machine, listing: str | None, engine: str = ON_PATH) -> Machi
     Nothing changes without a list, or on a machine without an accelerator. A list without this
     machine's accelerator changes no figure: another engine may use it.
     """
-    listed = parse(listing)
+    listed = parse_devices(listing)
     if listed is None or not _SPEAKING[machine.backend]:
         return machine
     for backend in _SPEAKING[machine.backend]:
@@ -126,7 +126,7 @@ def _warned(machine: Machine, warning: str) -> Machine:
     return replace(machine, warnings=(*machine.warnings, sentence))
 
 
-def _match(machine: Machine, listed: Sequence[Listed]) -> list[Listed | None]:
+def _match(machine: Machine, listed: Sequence[ListedDevice]) -> list[ListedDevice | None]:
     """Return for each device of the machine what the engine lists for it, the likest first.
 
     Numbers cannot tell: CUDA, Vulkan and nvidia-smi count the same cards differently.
@@ -136,7 +136,7 @@ def _match(machine: Machine, listed: Sequence[Listed]) -> list[Listed | None]:
         for at, device in enumerate(machine.devices)
         for seen in listed
     ]
-    matches: dict[int, Listed] = {}
+    matches: dict[int, ListedDevice] = {}
     for likeness, (at, seen) in sorted(pairs, key=lambda pair: pair[0], reverse=True):
         if likeness > _UNLIKE and at not in matches and seen not in matches.values():
             matches[at] = seen
@@ -147,7 +147,7 @@ def _words(name: str) -> set[str]:
     return set(re.findall(r"[a-z0-9]+", name.lower())) - _EMPTY_WORDS
 
 
-def _likeness(machine: Machine, device: Device, seen: Listed) -> tuple[int, float]:
+def _likeness(machine: Machine, device: Device, seen: ListedDevice) -> tuple[int, float]:
     """Return how many words the names share, then how near the totals are (0 is equal)."""
     told = _words(seen.name)
     if machine.unified and not told:  # "AMD Radeon Graphics": any chip, and there is one
@@ -162,7 +162,7 @@ def _near(one: int, other: int, tolerance: float) -> bool:
     return abs(one - other) <= tolerance * max(one, other)
 
 
-def _shared(machine: Machine, matches: Sequence[Listed | None], engine: str) -> Machine:
+def _shared(machine: Machine, matches: Sequence[ListedDevice | None], engine: str) -> Machine:
     """Correct the limit of memory that the system and the accelerator share."""
     seen = next(match for match in matches if match)
     known = machine.limit_bytes
@@ -189,14 +189,16 @@ def _shared(machine: Machine, matches: Sequence[Listed | None], engine: str) -> 
     )
 
 
-def _named(machine: Machine, matches: Sequence[Listed | None], limit: int) -> Iterator[Device]:
+def _named(
+    machine: Machine, matches: Sequence[ListedDevice | None], limit: int
+) -> Iterator[Device]:
     for device, seen in zip(machine.devices, matches, strict=True):
         # Where the driver tells no figure of its own (GB10), the device has none.
         memory = limit if device.memory_bytes is not None else None
         yield replace(device, engine_name=seen.engine_name, memory_bytes=memory) if seen else device
 
 
-def _discrete(machine: Machine, matches: Sequence[Listed | None], engine: str) -> Machine:
+def _discrete(machine: Machine, matches: Sequence[ListedDevice | None], engine: str) -> Machine:
     """Correct the memory of each card, and leave out those that the engine does not list."""
     devices: list[Device] = []
     warnings: list[str] = []

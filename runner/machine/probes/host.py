@@ -12,7 +12,17 @@ from typing import Any
 from runner.machine.captures.capture import Reader
 from runner.machine.facts import Advice
 from runner.machine.probes import cgroup
-from runner.machine.probes.read import KIB, clean, count, document, pairs, rows, said, size, text_of
+from runner.machine.probes.read import (
+    KIB,
+    count,
+    document,
+    pairs,
+    rows,
+    said,
+    size,
+    strip_codes,
+    text_of,
+)
 
 _MOST_CORES = 4096
 _MOST_RAM_BYTES = 64 << 40  # no computer has more; whatever says so counts something else
@@ -79,7 +89,7 @@ class Notes:
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
+class HostFacts:
     """The computer without its accelerators.
 
     Sizes in bytes; 0 or None where unknown. `available_bytes`: what a new process can have
@@ -99,13 +109,15 @@ class Host:
     hidden_bytes: int | None = None
 
 
-def read_host(reader: Reader, notes: Notes) -> Host:
+def read_host(reader: Reader, notes: Notes) -> HostFacts:
     """Return what is known of the computer itself; what is not is named in the notes."""
-    system, _, arch = clean(reader.platform).partition("-")
+    system, _, arch = strip_codes(reader.platform).partition("-")
     probe = _SYSTEMS.get(system)
     if probe is None:
         notes.unknown.append("operating system")
-        return Host(system or "unknown", _ARCHITECTURES.get(arch.lower(), arch), "", 0, None, "")
+        return HostFacts(
+            system or "unknown", _ARCHITECTURES.get(arch.lower(), arch), "", 0, None, ""
+        )
     host = _bounded(probe(reader, _ARCHITECTURES.get(arch.lower(), "")))
     for name, known in (
         ("memory", host.memory_bytes > 0),
@@ -117,7 +129,7 @@ def read_host(reader: Reader, notes: Notes) -> Host:
     return host
 
 
-def _bounded(host: Host) -> Host:
+def _bounded(host: HostFacts) -> HostFacts:
     """Return the host with no more memory available than it has, whatever it was told.
 
     Where it is not known how much it has, nothing is known to be available either.
@@ -151,7 +163,7 @@ def _linux_displays(reader: Reader) -> list[str] | None:
         return _lspci_displays(reader)
     # Class 03xxxx is a display controller; the kernel prints it without the leading zero.
     return [
-        clean(event.get("PCI_ID")).lower()
+        strip_codes(event.get("PCI_ID")).lower()
         for event in events
         if re.fullmatch("0?3[0-9A-F]{4}", event.get("PCI_CLASS", ""))
     ]
@@ -179,7 +191,7 @@ _DISPLAYS: dict[str, Callable[[Reader], list[str] | None]] = {
 }
 
 
-def _linux(reader: Reader, arch: str) -> Host:
+def _linux(reader: Reader, arch: str) -> HostFacts:
     meminfo = pairs(reader.file("/proc/meminfo"))
     cpuinfo = reader.file("/proc/cpuinfo")
     processor = pairs(cpuinfo)
@@ -190,10 +202,10 @@ def _linux(reader: Reader, arch: str) -> Host:
     room = cgroup.room(reader)
     if room is not None and (available is None or room < available):
         available, source = room, "the memory limit of this control group"
-    return Host(
+    return HostFacts(
         os="linux",
         arch=arch or ("arm64" if "CPU implementer" in processor else "x86_64"),
-        cpu=clean(processor.get("model name")),
+        cpu=strip_codes(processor.get("model name")),
         memory_bytes=total,
         available_bytes=available,
         available_source=source,
@@ -227,12 +239,12 @@ def _linux_cores(reader: Reader, cpuinfo: str | None) -> int:
         if "core id" in processor:
             physical.add((processor.get("physical id"), processor["core id"]))
     cores = min(len(physical) or logical or 1, _MOST_CORES)
-    quota, _, period = clean(reader.file("/sys/fs/cgroup/cpu.max")).partition(" ")
+    quota, _, period = strip_codes(reader.file("/sys/fs/cgroup/cpu.max")).partition(" ")
     allowed, of = size(quota), size(period)
     return max(1, min(cores, -(-allowed // of))) if allowed and of else cores
 
 
-def _macos(reader: Reader, arch: str) -> Host:
+def _macos(reader: Reader, arch: str) -> HostFacts:
     pages = said(reader, "vm_stat")
     page = re.search(r"page size of ([0-9]{1,8}) bytes", pages or "")
     counted = pairs(pages)
@@ -243,11 +255,11 @@ def _macos(reader: Reader, arch: str) -> Host:
         else []
     )
     # A Python for Intel runs under Rosetta and says x86_64; the kernel knows better.
-    silicon = clean(said(reader, "sysctl", "-n", "hw.optional.arm64")) == "1"
-    return Host(
+    silicon = strip_codes(said(reader, "sysctl", "-n", "hw.optional.arm64")) == "1"
+    return HostFacts(
         os="macos",
         arch="arm64" if silicon else arch,
-        cpu=clean(said(reader, "sysctl", "-n", "machdep.cpu.brand_string")),
+        cpu=strip_codes(said(reader, "sysctl", "-n", "machdep.cpu.brand_string")),
         memory_bytes=size(said(reader, "sysctl", "-n", "hw.memsize")) or 0,
         available_bytes=sum(part or 0 for part in free) or None,
         available_source="free and reclaimable pages of vm_stat",
@@ -256,14 +268,14 @@ def _macos(reader: Reader, arch: str) -> Host:
     )
 
 
-def _windows(reader: Reader, arch: str) -> Host:
+def _windows(reader: Reader, arch: str) -> HostFacts:
     answer = (rows(document(said(reader, *WINDOWS_HOST))) or [{}])[0]
     told = {key: text_of(value) for key, value in answer.items()}
     free = size(told.get("free_kib"), KIB)
-    return Host(
+    return HostFacts(
         os="windows",
         arch=_ARCHITECTURES.get(told.get("arch", ""), arch),
-        cpu=clean(told.get("cpu")),
+        cpu=strip_codes(told.get("cpu")),
         memory_bytes=size(told.get("total_kib"), KIB) or 0,
         available_bytes=free,
         available_source="free physical memory, as Windows reports it",
@@ -273,7 +285,7 @@ def _windows(reader: Reader, arch: str) -> Host:
 
 
 # Keyed by sys.platform, and by the names that people write into captures.
-_SYSTEMS: dict[str, Callable[[Reader, str], Host]] = {
+_SYSTEMS: dict[str, Callable[[Reader, str], HostFacts]] = {
     "linux": _linux,
     "darwin": _macos,
     "macos": _macos,

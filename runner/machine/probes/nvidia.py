@@ -12,8 +12,8 @@ from runner.machine.captures.capture import Reader
 from runner.machine.facts import Advice, Backend, Device, Machine, Platform
 from runner.machine.probes import engine_view, wsl
 from runner.machine.probes.cards import LEAST_BYTES, discrete, too_small
-from runner.machine.probes.host import Host, Notes, display_ids
-from runner.machine.probes.read import GIB, MIB, clean, device_size, gib, said
+from runner.machine.probes.host import HostFacts, Notes, display_ids
+from runner.machine.probes.read import GIB, MIB, device_size, gib, said, strip_codes
 
 # Newest first: a driver that does not know one of the fields refuses the whole query.
 QUERIES = (
@@ -31,7 +31,7 @@ _FORMAT = "--format=csv,noheader,nounits"
 
 
 @dataclass(frozen=True, slots=True)
-class _Shared:
+class _SharedChip:
     """A chip that shares the system's memory.
 
     `signs` is matched against what nvidia-smi, PCI, DMI and the device tree call it.
@@ -47,26 +47,26 @@ class _Shared:
 # In this order: an N1X has GB10's compute capability, and a name of its own.
 _SHARED = (
     # 46477 MiB of 54.2 GiB under Windows on Arm (unsloth PR 11208).
-    _Shared("NVIDIA N1X", Platform.GB10, re.compile(r"\bN1X\b"), windows_share=0.83),
+    _SharedChip("NVIDIA N1X", Platform.GB10, re.compile(r"\bN1X\b"), windows_share=0.83),
     # Containers show the PCI id for a name (llmfit); HP, Dell and others sell clones, so the
     # board's name is enough but not needed.
-    _Shared(
+    _SharedChip(
         "NVIDIA GB10",
         Platform.GB10,
         re.compile(r"\bGB10\b|\b10de:2e12\b|NVIDIA.DGX.Spark|cap 12\.1$"),
     ),
     # Jetsons also by their device tree, and the rest of them by NVIDIA's release file: all share.
-    _Shared(
+    _SharedChip(
         "NVIDIA Thor",
         Platform.CUDA,
         re.compile(r"NVIDIA Thor|Jetson.* Thor\b|\btegra264\b|cap 11\.0$"),
     ),
-    _Shared(
+    _SharedChip(
         "NVIDIA Orin",
         Platform.CUDA,
         re.compile(r"^Orin\b|NVIDIA Orin|Jetson.* Orin\b|\btegra234\b|cap 8\.7$"),
     ),
-    _Shared("NVIDIA Jetson", Platform.CUDA, re.compile(r"\bJetson\b|^# R[0-9]+ \(release\)")),
+    _SharedChip("NVIDIA Jetson", Platform.CUDA, re.compile(r"\bJetson\b|^# R[0-9]+ \(release\)")),
 )
 _SIGN_FILES = (
     "/sys/class/dmi/id/product_name",
@@ -103,7 +103,7 @@ class _Card:
     index: int = 0  # as nvidia-smi counts: by slot
 
 
-def probe(reader: Reader, host: Host, notes: Notes) -> Machine | None:
+def probe(reader: Reader, host: HostFacts, notes: Notes) -> Machine | None:
     """Return the machine that NVIDIA's chips make of this computer, or None without any."""
     if host.os == "macos":
         return None
@@ -125,7 +125,7 @@ def _cards(reader: Reader) -> list[_Card] | None:
         answer = said(reader, "nvidia-smi", f"--query-gpu={','.join(fields)}", _FORMAT)
         lines = [line for line in (answer or "").splitlines() if line.strip()][:_MOST_CARDS]
         # Split at comma and space: a comma alone may be a decimal mark.
-        split = [[clean(part) for part in line.split(", ")] for line in lines]
+        split = [[strip_codes(part) for part in line.split(", ")] for line in lines]
         found = [dict(zip(fields, row, strict=True)) for row in split if len(row) == len(fields)]
         if found:
             return [replace(_card(row), index=index) for index, row in enumerate(found)]
@@ -144,7 +144,7 @@ def _card(row: dict[str, str]) -> _Card:
     )
 
 
-def _tell_silence(reader: Reader, host: Host, seen: list[str] | None, notes: Notes) -> None:
+def _tell_silence(reader: Reader, host: HostFacts, seen: list[str] | None, notes: Notes) -> None:
     """Note that nvidia-smi is silent, unless the system shows that it has nothing to say."""
     present = any(pci.startswith("10de:") for pci in seen or ())
     if seen is not None and not present and not wsl.inside(reader, host):
@@ -154,16 +154,16 @@ def _tell_silence(reader: Reader, host: Host, seen: list[str] | None, notes: Not
         notes.warnings.append("An NVIDIA card is here, but nvidia-smi does not answer: no driver?")
 
 
-def _shared(reader: Reader, cards: list[_Card], seen: list[str]) -> _Shared | None:
+def _shared(reader: Reader, cards: list[_Card], seen: list[str]) -> _SharedChip | None:
     signs = [card.name for card in cards]
     signs += [_cap(card) for card in cards]
     signs += seen
-    signs += [clean(reader.file(path)) for path in _SIGN_FILES]
+    signs += [strip_codes(reader.file(path)) for path in _SIGN_FILES]
     return next((kind for kind in _SHARED if any(map(kind.signs.search, signs))), None)
 
 
 def _unified(
-    reader: Reader, host: Host, seen: tuple[_Shared, list[_Card]], notes: Notes
+    reader: Reader, host: HostFacts, seen: tuple[_SharedChip, list[_Card]], notes: Notes
 ) -> Machine:
     kind, cards = seen
     limit, source = host.available_bytes or 0, f"{host.available_source}; swap is not counted"
@@ -209,7 +209,7 @@ def _cap(card: _Card) -> str:
     return f"cap {card.capability}"
 
 
-def _shortage(reader: Reader, host: Host, limit: int) -> str:
+def _shortage(reader: Reader, host: HostFacts, limit: int) -> str:
     """Say what holds the memory that is missing, as far as it can be known, and the remedy."""
     only = f"Only {gib(limit)} of {gib(host.memory_bytes)} are available"
     held = _held(reader)
@@ -242,11 +242,11 @@ def _sliced(reader: Reader, cards: list[_Card]) -> set[str]:
     if all("GeForce" in card.name for card in cards):
         return set()
     lines = (said(reader, *MIG_QUERY) or "").splitlines()[:_MOST_CARDS]
-    split = [[clean(part) for part in line.split(", ")] for line in lines]
+    split = [[strip_codes(part) for part in line.split(", ")] for line in lines]
     return {row[0] for row in split if row[1:] == ["Enabled"]}
 
 
-def _discrete(reader: Reader, host: Host, cards: list[_Card], notes: Notes) -> Machine | None:
+def _discrete(reader: Reader, host: HostFacts, cards: list[_Card], notes: Notes) -> Machine | None:
     super_chips = [card for card in cards if _SUPERCHIP.search(card.name)]
     sliced = _sliced(reader, cards)
     chosen = []

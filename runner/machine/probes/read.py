@@ -24,7 +24,7 @@ _SIZE = re.compile(r"([0-9]{1,20})(?:[.,]([0-9]{1,9}))? ?([A-Za-z]*)")
 _UNITS = {"b": 1, "kb": KIB, "kib": KIB, "mb": MIB, "mib": MIB, "gb": GIB, "gib": GIB}
 
 
-def clean(text: str | None, longest: int = _LONGEST_NAME) -> str:
+def strip_codes(text: str | None, longest: int = _LONGEST_NAME) -> str:
     """Return printable text on one line: no escape codes, no NULs, no lone surrogates."""
     plain = _ESCAPES.sub("", text or "")
     plain = "".join(c if c.isprintable() else " " for c in plain)
@@ -36,7 +36,7 @@ def size(text: str | None, unit: int = 1, least: int = 1) -> int | None:
 
     A total of 0 is a missing answer, so 0 is None unless `least` allows it.
     """
-    match = _SIZE.fullmatch(clean(text))
+    match = _SIZE.fullmatch(strip_codes(text))
     if match is None:
         return None
     whole, fraction, name = match.groups()
@@ -57,7 +57,7 @@ def device_size(text: str | None, unit: int = 1, least: int = 1) -> int | None:
 
 def count(text: str | None, most: int = 4096) -> int | None:
     """Return a whole number from 1 to `most`."""
-    plain = clean(text)
+    plain = strip_codes(text)
     number = int(plain) if re.fullmatch(r"[0-9]{1,12}", plain) else 0
     return number if 0 < number <= most else None
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from runner.machine.captures.capture import Reader
 from runner.machine.facts import Advice, Backend, Device, Machine, Platform
 from runner.machine.probes.amdgpu import Card, Node, check_rights
-from runner.machine.probes.host import Host, Notes
-from runner.machine.probes.read import GIB, MIB, clean, gib, said, size
+from runner.machine.probes.host import HostFacts, Notes
+from runner.machine.probes.read import GIB, MIB, gib, said, size, strip_codes
 
 # PCI 1002:1586 is shared by 8060S, 8050S and 8040S; gfx1151 is its exact engine version
 # (1150, 1152 and 1103 are smaller chips).
@@ -51,7 +51,7 @@ _FIRMWARE_QUERIES = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Shared:
+class _SharedMemory:
     """How much system memory graphics may map, in bytes, and who says so.
 
     The least of GTT, ttm's limit and RAM: `amdgpu.gttsize` alone raises the first to more than
@@ -65,7 +65,7 @@ class _Shared:
 
 
 def machine(
-    reader: Reader, host: Host, seen: tuple[Card | None, Node | None], notes: Notes
+    reader: Reader, host: HostFacts, seen: tuple[Card | None, Node | None], notes: Notes
 ) -> Machine:
     """Return the Strix Halo, as its card and its compute node tell, each where there is one."""
     card, node = seen
@@ -110,7 +110,7 @@ def machine(
     )
 
 
-def _carve_out(host: Host, card: Card | None, notes: Notes) -> int:
+def _carve_out(host: HostFacts, card: Card | None, notes: Notes) -> int:
     carve_out = (card.vram if card else None) or 0
     if carve_out >= _LARGE_CARVE_OUT_BYTES and carve_out + host.memory_bytes > MOST_MEMORY_BYTES:
         notes.unknown.append("carve-out")
@@ -124,7 +124,7 @@ def _carve_out(host: Host, card: Card | None, notes: Notes) -> int:
 
 def _check_system(reader: Reader, notes: Notes) -> None:
     """Warn of kernels and firmware that are known to be bad for this chip."""
-    release = clean(reader.file("/proc/sys/kernel/osrelease"))
+    release = strip_codes(reader.file("/proc/sys/kernel/osrelease"))
     match = re.match(r"([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,4}))?", release)
     if match is None:
         notes.unknown.append("kernel version")
@@ -143,7 +143,7 @@ def _check_system(reader: Reader, notes: Notes) -> None:
         )
 
 
-def _check_available(host: Host, card: Card | None, wanted: int, notes: Notes) -> None:
+def _check_available(host: HostFacts, card: Card | None, wanted: int, notes: Notes) -> None:
     """Warn of RAM that the limit counts and that is not there now."""
     if host.available_bytes is not None and host.available_bytes < wanted:
         notes.warnings.append(
@@ -158,7 +158,7 @@ def _check_available(host: Host, card: Card | None, wanted: int, notes: Notes) -
         )
 
 
-def _shared(reader: Reader, host: Host, card: Card | None, notes: Notes) -> _Shared:
+def _shared(reader: Reader, host: HostFacts, card: Card | None, notes: Notes) -> _SharedMemory:
     module, pages = _ttm(reader)
     gtt = card.gtt if card else None
     if gtt is None:
@@ -166,7 +166,7 @@ def _shared(reader: Reader, host: Host, card: Card | None, notes: Notes) -> _Sha
     if gtt is None and pages is None:
         half = host.memory_bytes // 2
         source = "half of RAM, the driver's default" if half else "unknown: amdgpu gave no answer"
-        return _Shared(half, source, module, None)
+        return _SharedMemory(half, source, module, None)
     if gtt and pages and abs(gtt - pages) > _SAME * max(gtt, pages):
         notes.warnings.append(
             f"GTT is {gib(gtt)} and {module}.pages_limit grants {gib(pages)}: the smaller counts. "
@@ -179,7 +179,7 @@ def _shared(reader: Reader, host: Host, card: Card | None, notes: Notes) -> _Sha
     )
     known = [(value, source) for value, source in told if value]
     least, source = min(known, key=lambda pair: pair[0])
-    return _Shared(least, source, module, pages)
+    return _SharedMemory(least, source, module, pages)
 
 
 def _ttm(reader: Reader) -> tuple[str, int | None]:
@@ -191,7 +191,7 @@ def _ttm(reader: Reader) -> tuple[str, int | None]:
     return _TTM_MODULES[-1], None
 
 
-def _raise_gtt(host: Host, shared: _Shared) -> list[Advice]:
+def _raise_gtt(host: HostFacts, shared: _SharedMemory) -> list[Advice]:
     """Return how to raise the shared part to what this machine can spare, if that is more."""
     if not host.memory_bytes:
         return []

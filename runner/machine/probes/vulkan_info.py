@@ -7,7 +7,7 @@ together are what ggml's Vulkan backend calls a device's memory (llama.cpp PR 17
 import re
 from dataclasses import dataclass, field
 
-from runner.machine.probes.read import clean, device_size
+from runner.machine.probes.read import device_size, strip_codes
 
 COMMAND = ("vulkaninfo",)
 
@@ -47,7 +47,7 @@ def _devices(text: str) -> list[_Device]:
     found: dict[str, _Device] = {}
     device, heap = _Device(), -1
     for raw in text.splitlines():
-        line = clean(raw, _LONGEST_LINE)
+        line = strip_codes(raw, _LONGEST_LINE)
         if match := _GPU.fullmatch(line):
             # Each device comes twice: in a summary, and then in full.
             device, heap = found.setdefault(match[1], _Device()), -1

@@ -6,8 +6,8 @@ half of it unless `.wslconfig` says otherwise, and how much there is in all cann
 
 from runner.machine.captures.capture import Reader
 from runner.machine.facts import Advice
-from runner.machine.probes.host import Host, Notes
-from runner.machine.probes.read import GIB, clean, gib
+from runner.machine.probes.host import HostFacts, Notes
+from runner.machine.probes.read import GIB, gib, strip_codes
 
 # With this much the processor alone could hold the model (IQ4_XS and its buffers); a plan for
 # cards needs less.
@@ -16,15 +16,15 @@ _LEFT_TO_WINDOWS = "8 GB"  # a desktop and its browser; a round figure, not a me
 _STRIX_CPU = "RYZEN AI MAX"
 
 
-def inside(reader: Reader, host: Host) -> bool:
+def inside(reader: Reader, host: HostFacts) -> bool:
     """Return whether this is Linux inside Windows."""
     if host.os != "linux":
         return False
-    release = clean(reader.file("/proc/sys/kernel/osrelease")).lower()
+    release = strip_codes(reader.file("/proc/sys/kernel/osrelease")).lower()
     return "microsoft" in release or "/dev/dxg" in reader.glob("/dev/dxg*")
 
 
-def check(reader: Reader, host: Host, notes: Notes) -> None:
+def wsl_facts(reader: Reader, host: HostFacts, notes: Notes) -> None:
     """Note what WSL2 keeps from an engine; nothing elsewhere."""
     if not inside(reader, host):
         return

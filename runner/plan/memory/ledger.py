@@ -27,10 +27,10 @@ from runner.plan.memory.kv_cache import (
     pad,
     sliding_cells,
 )
-from runner.plan.model_spec import Subject, Variant
+from runner.plan.model_spec import ModelSpec, Variant
 
 
-class Entry(StrEnum):
+class LedgerEntry(StrEnum):
     """The items of a ledger, in the order in which they are shown."""
 
     WEIGHTS = "weights"
@@ -50,17 +50,19 @@ class Entry(StrEnum):
 class Item:
     """One line: what, how many bytes, why."""
 
-    item: Entry
+    item: LedgerEntry
     bytes: int
     why: str
 
 
-def ledger(subject: Subject, variant: Variant, config: Config, costs: Costs) -> tuple[Item, ...]:
+def ledger(
+    model_spec: ModelSpec, variant: Variant, config: Config, costs: Costs
+) -> tuple[Item, ...]:
     """Return the items of one configuration in one memory, without those that are zero.
 
     `costs`: how the backend spends memory. The reserve is the machine's, and is not among them.
     """
-    g = subject.geometry
+    g = model_spec.geometry
     full = sum(not layer.sliding for layer in g.layers)
     sliding = len(g.layers) - full
     slots = f" in each of {config.parallel} slots" if config.parallel > 1 else ""
@@ -70,49 +72,57 @@ def ledger(subject: Subject, variant: Variant, config: Config, costs: Costs) -> 
         scratch += compute_mtp_bytes(g, config) + staging_mtp_bytes(g, config, costs)
     rows = (
         (
-            Entry.WEIGHTS,
+            LedgerEntry.WEIGHTS,
             variant.weights_bytes + _tied_bytes(variant, costs),
             # A file's header, 5 MB, is more than what alignment and padding add on any backend.
             f"{variant.name}, {variant.files} file{'s' * (variant.files > 1)}",
         ),
-        (Entry.PROJECTOR, subject.projector_bytes * config.projector, "the part that sees"),
         (
-            Entry.MTP,
-            heads_bytes(subject, config),
+            LedgerEntry.PROJECTOR,
+            model_spec.projector_bytes * config.projector,
+            "the part that sees",
+        ),
+        (
+            LedgerEntry.MTP,
+            heads_bytes(model_spec, config),
             "draft heads and their own cache" if config.mtp else "draft heads, loaded but not used",
         ),
         (
-            Entry.KV_FULL,
+            LedgerEntry.KV_FULL,
             kv_full_bytes(g, config),
             f"{full} full-attention layers x {pad(config.context):,} cells{slots}, "
             f"{config.kv_type}",
         ),
         (
-            Entry.KV_SLIDING,
+            LedgerEntry.KV_SLIDING,
             kv_sliding_bytes(g, config),
             f"{sliding} sliding layers x {sliding_cells(g, config) // config.parallel:,} cells"
             f"{slots}, {config.kv_type}",
         ),
         (
-            Entry.CHECKPOINTS,
+            LedgerEntry.CHECKPOINTS,
             checkpoint_bytes(g, config) * kept,
             f"up to {kept} copies of what the sliding layers see, so that an edited conversation "
             "need not be read again",
         ),
-        (Entry.PROMPT_CACHE, config.cache_ram_mib * MIB, "conversations kept to come back to"),
         (
-            Entry.COMPUTE,
+            LedgerEntry.PROMPT_CACHE,
+            config.cache_ram_mib * MIB,
+            "conversations kept to come back to",
+        ),
+        (
+            LedgerEntry.COMPUTE,
             scratch,
             f"scratch memory for {config.ubatch:,} tokens at a time",
         ),
         (
-            Entry.VISION_COMPUTE,
-            vision_bytes(subject.vision) * config.projector,
+            LedgerEntry.VISION_COMPUTE,
+            vision_bytes(model_spec.vision) * config.projector,
             "scratch memory of the vision tower",
         ),
         (
-            Entry.OVERHEAD,
-            overhead_bytes(g, config, costs, subject.vision) + costs.device_mib * MIB,
+            LedgerEntry.OVERHEAD,
+            overhead_bytes(g, config, costs, model_spec.vision) + costs.device_mib * MIB,
             "the engine itself: code, vocabulary, threads"
             + (", and the driver's context and pools" if costs.device_mib else ""),
         ),
@@ -126,20 +136,20 @@ def _tied_bytes(variant: Variant, costs: Costs) -> int:
     return variant.layout.input if tied and variant.layout else 0
 
 
-def heads_bytes(subject: Subject, config: Config) -> int:
+def heads_bytes(model_spec: ModelSpec, config: Config) -> int:
     """Return the draft heads and their cache; those inside the main file are always loaded."""
-    weights = subject.mtp_bytes * (config.mtp or subject.mtp_inside)
-    return weights + (kv_mtp_bytes(subject.geometry, config) if config.mtp else 0)
+    weights = model_spec.mtp_bytes * (config.mtp or model_spec.mtp_inside)
+    return weights + (kv_mtp_bytes(model_spec.geometry, config) if config.mtp else 0)
 
 
 def merged(parts: Iterable[Sequence[Item]]) -> tuple[Item, ...]:
-    """Return one ledger of several: equal items added up, in the order of `Entry`."""
-    found: dict[Entry, Item] = {}
+    """Return one ledger of several: equal items added up, in the order of `LedgerEntry`."""
+    found: dict[LedgerEntry, Item] = {}
     for part in parts:
         for item in part:
             had = found.get(item.item)
             found[item.item] = replace(had, bytes=had.bytes + item.bytes) if had else item
-    return tuple(found[entry] for entry in Entry if entry in found)
+    return tuple(found[entry] for entry in LedgerEntry if entry in found)
 
 
 def total(items: Iterable[Item]) -> int:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from runner.base.errors import SteprunError
 from runner.bench import batched, grid, report, through_api
-from runner.bench.grid import Grid, Row
+from runner.bench.grid import Grid, Measurement
 from runner.cli import prepare
 from runner.cli.commands.bench import bench
 from runner.cli.main import COMMANDS
@@ -23,9 +23,9 @@ from runner.cli.options import ModelRequest
 from runner.engine.installed.describe import flags_of
 from runner.engine.process import supervisor
 from runner.plan.launch import LaunchSpec, Settings
-from runner.plan.request import Ask
+from runner.plan.request import PlanRequest
 from runner.speed import tables
-from runner.speed.estimate import Reading, Speed
+from runner.speed.estimate import PrefillTime, Speed
 from runner.speed.measured import Run, runs
 
 DATA = Path(__file__).parents[2] / "data" / "bench"
@@ -34,9 +34,9 @@ QUICK = grid.cut(65_536, grid.QUICK)
 posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 
-def recorded(name: str) -> list[Row]:
+def recorded(name: str) -> list[Measurement]:
     lines = (DATA / name).read_text("utf-8").splitlines()
-    return [row for row in map(batched.parse, lines) if row]
+    return [row for row in map(batched.parse_bench, lines) if row]
 
 
 # --- the grid
@@ -102,8 +102,8 @@ def test_the_line_is_the_plans_with_the_flags_that_the_tool_lists() -> None:
 def test_a_recorded_table_is_read_with_its_nan() -> None:
     first, second, third = recorded("smollm2.txt")
     assert "-nan" in (DATA / "smollm2.txt").read_text("utf-8")
-    assert first == Row(0, 128, 1, 128, 0.0, 0.0, 14.95, 8.56)
-    assert second == Row(512, 128, 1, 640, 5.928, 86.37, 89.177, 1.44)
+    assert first == Measurement(0, 128, 1, 128, 0.0, 0.0, 14.95, 8.56)
+    assert second == Measurement(512, 128, 1, 640, 5.928, 86.37, 89.177, 1.44)
     assert third.n_kv == 2_176
 
 
@@ -115,7 +115,7 @@ def test_the_last_row_that_the_tool_loses_is_never_the_one_that_is_waited_for() 
 
 @given(st.text() | st.lists(st.text("|0123456789.-naife ", max_size=9)).map("|".join))
 def test_no_line_breaks_the_parser(line: str) -> None:
-    row = batched.parse(line)
+    row = batched.parse_bench(line)
     if row:
         json.dumps(report.to_json([row], None, finished=False), allow_nan=False)
 
@@ -124,9 +124,9 @@ def test_no_line_breaks_the_parser(line: str) -> None:
 @pytest.mark.parametrize("place", range(4, 8))
 def test_a_row_with_a_figure_that_is_none_is_no_row(place: int, figure: str) -> None:
     cells = ["2048", "128", "1", "2176", "1.0", "1.0", "1.0", "1.0", "2.0", "1.0"]
-    assert batched.parse("|" + "|".join(cells) + "|")
+    assert batched.parse_bench("|" + "|".join(cells) + "|")
     cells[place] = figure
-    assert batched.parse("|" + "|".join(cells) + "|") is None
+    assert batched.parse_bench("|" + "|".join(cells) + "|") is None
 
 
 def test_lines_come_whole_and_bounded(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def fake(mode: str, asked: Grid = QUICK) -> batched.Tool:
     return batched.Tool([sys.executable, str(FAKE), mode], LaunchSpec(argv))
 
 
-async def measured(mode: str, rows: list[Row]) -> None:
+async def measured(mode: str, rows: list[Measurement]) -> None:
     async with fake(mode) as tool, aclosing(tool.rows(QUICK, lambda _: None)) as coming:
         async for row in coming:
             rows.append(row)  # noqa: PERF401 - what came before an error counts
@@ -162,7 +162,7 @@ async def measured(mode: str, rows: list[Row]) -> None:
 
 @pytest.mark.parametrize("mode", ["good", "garbage", "flood"])
 async def test_only_what_was_asked_for_counts(mode: str, home: Path) -> None:
-    rows: list[Row] = []
+    rows: list[Measurement] = []
     await measured(mode, rows)
     assert [(row.n_prompt, row.decode_s) for row in rows] == [(0, 2.0), (2_048, 2.0)]
     assert {path.name for path in (home / "state" / "engines").iterdir()} <= {"start.lock"}
@@ -170,7 +170,7 @@ async def test_only_what_was_asked_for_counts(mode: str, home: Path) -> None:
 
 @posix
 async def test_a_tool_that_crashes_leaves_its_rows_and_a_reason() -> None:
-    rows: list[Row] = []
+    rows: list[Measurement] = []
     with pytest.raises(SteprunError, match="SIGSEGV") as caught:
         await measured("crash", rows)
     assert len(rows) == 1
@@ -178,7 +178,7 @@ async def test_a_tool_that_crashes_leaves_its_rows_and_a_reason() -> None:
 
 
 async def test_a_tool_that_ends_early_is_no_success() -> None:
-    rows: list[Row] = []
+    rows: list[Measurement] = []
     with pytest.raises(SteprunError, match="before it had measured all"):
         await measured("short", rows)
     assert len(rows) == 1
@@ -210,7 +210,7 @@ def timings(**changed: object) -> dict[str, object]:
 def test_the_servers_clock_covers_one_token_less_than_it_counts() -> None:
     assert through_api._request([1])["n_predict"] == 129
     row = through_api._row(2_048, timings())
-    assert row == Row(2_048, 128, 1, 2_176, 1.0, 2048.0, 2.0, 64.0)
+    assert row == Measurement(2_048, 128, 1, 2_176, 1.0, 2048.0, 2.0, 64.0)
     empty = through_api._row(0, timings(prompt_n=1))
     assert (empty.prefill_s, empty.prefill_tps, empty.decode_tps) == (0.0, 0.0, 64.0)
 
@@ -248,13 +248,13 @@ MAC = "m4-max-128"
 
 
 def plan_of(machine: str, model: str = "", **asked: object) -> prepare.Prepared:
-    return prepare.make_plan(ModelRequest(model, Ask(**asked)), machine)  # type: ignore[arg-type]
+    return prepare.make_plan(ModelRequest(model, PlanRequest(**asked)), machine)  # type: ignore[arg-type]
 
 
-def of(run: Run, share: float = 1.0) -> list[Row]:
+def of(run: Run, share: float = 1.0) -> list[Measurement]:
     """Return a measurement that is `share` as fast as a published one."""
     return [
-        Row(
+        Measurement(
             row.n_prompt,
             row.n_gen,
             1,
@@ -276,7 +276,7 @@ def test_the_measured_machine_itself_is_as_fast_as_it_should_be() -> None:
     assert (run.machine, run.quant, run.source) == ("M4 Max", "IQ4_XS", "StepFun")
     rows = of(run)
     assert report.verdict(rows, speed, run).startswith("As fast as it should be (StepFun's table")
-    last = report.line(rows[-1], run)
+    last = report.bench_line(rows[-1], run)
     assert last.split() == ["32,768", "350.50", "350.50", "1.00", "38.93", "38.93", "1.00"]
     assert len(last) == len(report.head(run))
     slow = report.verdict(of(run, 0.5), speed, run)
@@ -301,7 +301,7 @@ def test_one_slow_figure_is_enough_and_runs_differ() -> None:
     by_other = replace(
         expected,
         decode_tps_empty=second.decode_tps(0)[0],
-        prefill=tuple(Reading(n, second.prefill_s(n)[0]) for n in (8_192, 32_768)),
+        prefill=tuple(PrefillTime(n, second.prefill_s(n)[0]) for n in (8_192, 32_768)),
     )
     assert report.verdict(of(first), by_other, first).startswith("As fast")
 
@@ -332,13 +332,13 @@ def test_a_published_zero_is_no_figure_and_other_lengths_are_not_compared() -> N
     plan = plan_of(MAC, quant="IQ4_XS", kv_type="f16").plan
     run = prepare.published_run(plan)
     assert run is not None
-    zero, odd = of(run)[0], Row(512, 128, 1, 640, 1, 512, 1, 128)
+    zero, odd = of(run)[0], Measurement(512, 128, 1, 640, 1, 512, 1, 128)
     short, many = replace(zero, n_gen=64), replace(zero, parallel=2)
     document = report.to_json([zero, odd, short, many], run, finished=True)
     assert document["rows"][0]["published_decode_tps"] == 49.58
     assert "published_prefill_tps" not in document["rows"][0]
     assert all("published_decode_tps" not in row for row in document["rows"][1:])
-    assert report.line(odd, run).split() == ["512", "512.00", "-", "-", "128.00", "-", "-"]
+    assert report.bench_line(odd, run).split() == ["512", "512.00", "-", "-", "128.00", "-", "-"]
     assert report.verdict([odd], prepare.expected_speed(plan), run) == ""
 
 

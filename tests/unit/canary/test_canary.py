@@ -14,7 +14,7 @@ from runner.canary import checks, model, rounds
 from runner.canary.questions import Talk, Tokens
 from runner.canary.rounds import Limits
 from runner.engine.installed.stamp import FEATURES, Feature, Kind, Origin, Stamp
-from runner.engine.installed.store import Engine
+from runner.engine.installed.store import InstalledEngine
 from runner.machine.facts import Backend
 from runner.plan.launch import EngineFiles
 
@@ -30,10 +30,10 @@ SHORT = Limits(start_s=20, check_s=20)
 posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 
-def engine(faults: str, flags: frozenset[str] = FLAGS) -> Engine:
+def engine(faults: str, flags: frozenset[str] = FLAGS) -> InstalledEngine:
     program = (sys.executable, str(FAKE), faults)
     stamp = Stamp("fake", Kind.SERVER, Backend.CPU, Origin("folder"), program, flags=flags)
-    return Engine(stamp, Path())
+    return InstalledEngine(stamp, Path())
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +51,7 @@ def only(monkeypatch: pytest.MonkeyPatch, *features: str) -> None:
 def ask(
     faults: str, flags: frozenset[str] = FLAGS, limits: Limits = SHORT
 ) -> tuple[dict[str, Feature], tuple[str, ...]]:
-    return asyncio.run(rounds.ask(engine(faults, flags), SAFE, lambda *_: None, limits))
+    return asyncio.run(rounds.ask_features(engine(faults, flags), SAFE, lambda *_: None, limits))
 
 
 def results(features: dict[str, Feature]) -> dict[str, str]:
@@ -193,7 +193,7 @@ def test_a_crash_that_nothing_mends_costs_only_its_feature(
 def test_an_engine_that_is_no_program_is_not_asked_on(monkeypatch: pytest.MonkeyPatch) -> None:
     program = ("/does/not/exist",)
     stamp = Stamp("none", Kind.SERVER, Backend.CPU, Origin("folder"), program, flags=FLAGS)
-    features, _ = canary.run(Engine(stamp, Path()), SAFE)
+    features, _ = canary.run(InstalledEngine(stamp, Path()), SAFE)
     assert results(dict(features)) == dict.fromkeys(FEATURES, "fail")
     assert "could not be started" in features["text"].why
     assert features["slots"].why.startswith("Not asked")
@@ -246,7 +246,9 @@ async def test_stopping_the_canary_stops_its_engine(
 
     step = checks.Step("text", checks.ONE, notice)
     monkeypatch.setattr(rounds, "STEPS", (step,))
-    task = asyncio.create_task(rounds.ask(engine("stubborn"), SAFE, lambda *_: None, SHORT))
+    task = asyncio.create_task(
+        rounds.ask_features(engine("stubborn"), SAFE, lambda *_: None, SHORT)
+    )
     await asked.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -18,7 +18,7 @@ GIB = 1 << 30
 
 @pytest.fixture
 def step():
-    return models_toml.load().model(STEP)
+    return models_toml.load_catalog().model(STEP)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_layout_is_that_of_the_tensors(step, name):
 
     tensors, offset = [], 0
     for made in twin.QUANTS[name].apply(twin.STEP.trunk()):
-        tensors.append(header.Tensor(made.name, made.shape, made.kind.name, offset, made.size))
+        tensors.append(header.TensorInfo(made.name, made.shape, made.kind.name, offset, made.size))
         offset += made.padded_size
     metadata: dict[str, header.Value] = {
         "general.architecture": "step35",
@@ -117,12 +117,12 @@ def test_a_layout_that_is_not_known_is_scaled_from_the_nearest(step):
         assert made.output == pytest.approx(near.output * scale, abs=200)
         assert made.resident == pytest.approx([part * scale for part in near.resident], abs=1)
         assert made.experts == pytest.approx([part * scale for part in near.experts], abs=1)
-    demo = models_toml.load().demo
+    demo = models_toml.load_catalog().demo
     assert catalog.scaled_layout(demo, demo.quants[0]) is None
 
 
 def test_the_other_models():
-    books = models_toml.load()
+    books = models_toml.load_catalog()
     pruned = books.model("step-3.7-flash-240reap")
     assert pruned.geometry
     assert (pruned.gguf, pruned.quants, pruned.geometry.experts) == (False, (), 240)
@@ -138,17 +138,17 @@ def test_the_other_models():
 
 
 def test_names_are_found_in_any_case_and_near_ones_named(step):
-    assert models_toml.load().model("Step-3.7-FLASH") is step
+    assert models_toml.load_catalog().model("Step-3.7-FLASH") is step
     assert step.quant("iq4_xs").name == "IQ4_XS"
     with pytest.raises(UsageError) as caught:
-        models_toml.load().model("step3.7flash")
+        models_toml.load_catalog().model("step3.7flash")
     assert STEP in caught.value.next
     assert caught.value.exit_code == Exit.USAGE
     with pytest.raises(UsageError, match="no quant 'Q4_K_M'") as caught:
         step.quant("Q4_K_M")
     assert "Q4_K_S" in caught.value.next
     with pytest.raises(UsageError):
-        models_toml.load().model("\x1b[31m" * 100)
+        models_toml.load_catalog().model("\x1b[31m" * 100)
 
 
 def test_loading_takes_under_15_ms():
@@ -156,13 +156,13 @@ def test_loading_takes_under_15_ms():
     for _ in range(5):
         models_toml.as_shipped.cache_clear()
         start = time.process_time()
-        models_toml.load()
+        models_toml.load_catalog()
         times.append(time.process_time() - start)
     assert min(times) < 0.015
 
 
 def test_loading_is_cached():
-    assert models_toml.load() is models_toml.load()
+    assert models_toml.load_catalog() is models_toml.load_catalog()
 
 
 MINIMAL = """
@@ -197,7 +197,7 @@ files = [
 def read(tmp_path: Path, text: str) -> catalog.Catalog:
     path = tmp_path / "models.toml"
     path.write_text(text, encoding="utf-8")
-    return models_toml.read(path)
+    return models_toml.read_catalog(path)
 
 
 def test_a_minimal_catalog_is_read(tmp_path):
@@ -303,7 +303,7 @@ def test_double_names_and_ranks_are_refused(tmp_path):
 def test_every_file_of_the_catalog_is_pinned():
     text = shipped("models.toml").read_text(encoding="utf-8")
     assert len(tomllib.loads(text)["source"]) == 3
-    for model in models_toml.load().models:
+    for model in models_toml.load_catalog().models:
         files = [file for quant in model.quants for file in quant.files]
         files += [file for file in (model.projector, model.mtp, *model.mtp_others) if file]
         for file in files:

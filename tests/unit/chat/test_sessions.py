@@ -9,7 +9,7 @@ from runner.base import paths
 from runner.base.errors import BadFile, Refused
 from runner.chat.events import Usage
 from runner.chat.images.load import picture_from_bytes
-from runner.chat.sessions.store import Entry, InUse, Session, list_sessions, sessions_dir
+from runner.chat.sessions.store import InUse, Session, SessionEntry, list_sessions, sessions_dir
 from runner.chat.wire import Message, Picture
 
 
@@ -27,10 +27,10 @@ def picture(name: str = "a.png", colour: str = "red") -> Picture:
 
 def talked() -> Session:
     session = Session.create("Step")
-    session.add(Entry(Message("user", "What is this?", (picture(),))))
+    session.add(SessionEntry(Message("user", "What is this?", (picture(),))))
     usage = Usage(prompt_tokens=10, completion_tokens=3, decode_tps=20.0)
     answer = Message("assistant", "Red.", reasoning="It looks red.")
-    session.add(Entry(answer, stopped=True, finish="", usage=usage))
+    session.add(SessionEntry(answer, stopped=True, finish="", usage=usage))
     return session
 
 
@@ -60,7 +60,7 @@ def test_files_are_for_the_user_alone():
 
 def test_a_picture_sent_twice_is_kept_once():
     session = talked()
-    session.add(Entry(Message("user", "And now?", (picture("b.png"),))))
+    session.add(SessionEntry(Message("user", "And now?", (picture("b.png"),))))
     assert len(list((sessions_dir() / "pictures").iterdir())) == 1
     assert [entry.message.pictures[0].name for entry in Session.load(session.id).entries[::2]] == [
         "a.png",
@@ -84,7 +84,7 @@ def test_half_a_last_line_survives_and_swallows_nothing():
     again = Session.load(session.id)
     assert len(again.entries) == 2
     assert "cut short" in again.warnings[0]
-    again.add(Entry(Message("user", "next")))
+    again.add(SessionEntry(Message("user", "next")))
     last = Session.load(session.id)
     assert [entry.message.text for entry in last.entries] == ["What is this?", "Red.", "next"]
 
@@ -130,14 +130,14 @@ def test_a_retry_takes_the_answer_back():
     session = talked()
     session.retry()
     session.retry()  # a question is not taken back
-    session.add(Entry(Message("assistant", "Blue.")))
+    session.add(SessionEntry(Message("assistant", "Blue.")))
     texts = [entry.message.text for entry in Session.load(session.id).entries]
     assert texts == ["What is this?", "Blue."]
 
 
 def test_half_a_character_does_not_fail_the_write():
     session = talked()
-    session.add(Entry(Message("assistant", "\ud83d")))
+    session.add(SessionEntry(Message("assistant", "\ud83d")))
     assert len(Session.load(session.id).entries) == 3
 
 

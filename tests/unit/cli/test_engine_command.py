@@ -36,7 +36,9 @@ def fake_canary(
     asked: list[tuple[str, ...]] = []
 
     def ask(
-        engine: store.Engine, safe_flags: tuple[str, ...], tell: Callable[[str, Feature], None]
+        engine: store.InstalledEngine,
+        safe_flags: tuple[str, ...],
+        tell: Callable[[str, Feature], None],
     ) -> tuple[Found, tuple[str, ...]]:
         asked.append((engine.name, *safe_flags))
         for name, feature in found.items():
@@ -47,7 +49,7 @@ def fake_canary(
     return asked
 
 
-def settled(engine: store.Engine) -> int:
+def settled(engine: store.InstalledEngine) -> int:
     return settle(engine, no_test=False)
 
 
@@ -59,7 +61,7 @@ def test_a_new_engine_is_used_only_after_its_canary(
     assert (store.current().name, asked) == ("", [])
     said = "steprun engine test new, then steprun engine use new"
     assert said in " ".join(capsys.readouterr().err.split())
-    assert settled(store.find("new")) == 0
+    assert settled(store.find_engine("new")) == 0
     assert store.current().name == "new"
     assert asked == [("new", "--no-repack")], "the recipe's safe flags are offered"
 
@@ -120,7 +122,7 @@ def test_the_canarys_findings_are_kept_and_told(
     assert document["features"]["mtp_picture"] == {
         "result": "fail", "seconds_s": 2, "why": "no answer",
     }  # fmt: skip
-    assert store.find("x").stamp.broken == ("slots", "mtp_picture")
+    assert store.find_engine("x").stamp.broken == ("slots", "mtp_picture")
     told = run("list").stdout
     said = "passed, with --no-repack; fails at draft heads with pictures and lacks saved slots"
     assert said in " ".join(told.split())
@@ -140,9 +142,9 @@ def test_the_canary_asks_what_an_engine_sees_now(
         return int(run("test", "x").return_value)
 
     assert tell("") == 1
-    assert store.find("x").stamp.blind
+    assert store.find_engine("x").stamp.blind
     assert tell("  CUDA0: NVIDIA GB10 (124546 MiB, 120000 MiB free)") == 0
-    assert store.find("x").stamp.devices == ("CUDA0: NVIDIA GB10 (124546 MiB)",)
+    assert store.find_engine("x").stamp.devices == ("CUDA0: NVIDIA GB10 (124546 MiB)",)
 
 
 def test_this_machine_as_an_engine_of_another_backend_uses_it() -> None:

@@ -14,17 +14,18 @@ from click.testing import CliRunner, Result
 
 from runner.base.disk import alone
 from runner.base.errors import BadFile, Exit, Refused, SteprunError, UsageError
+from runner.base.progress import Phase, Progress
 from runner.catalog import models_toml
 from runner.catalog.model import Catalog, ModelFile, Quant
 from runner.cli import bringing, output, progress
 from runner.cli import confirm as asking
-from runner.cli.bringing import bring
+from runner.cli.bringing import ensure_files
 from runner.cli.commands.models import models
 from runner.cli.options import ModelRequest
 from runner.cli.prepare import Prepared, make_plan
 from runner.hub import rate
 from runner.machine.facts import Machine
-from runner.plan.request import Ask
+from runner.plan.request import PlanRequest
 from runner.weights import cache_layout, links, pull, verified, verify
 from tests.fakes.hub import COMMIT, FakeHub, Manner
 
@@ -44,7 +45,7 @@ def _file(name: str, role: str = "weights") -> ModelFile:
 @pytest.fixture(autouse=True)
 def known(monkeypatch) -> Catalog:
     """Let the catalog be Step-3.7-Flash's, with quants that can be fetched in a test."""
-    shipped = models_toml.load()
+    shipped = models_toml.load_catalog()
     quants = (
         Quant("SMALL", tuple(_file(name) for name in NAMES), 60),
         Quant("TINY", (_file("TINY/step.gguf"),), 50),
@@ -57,7 +58,7 @@ def known(monkeypatch) -> Catalog:
         mtp_others=(),
     )
     made = Catalog((model, shipped.demo))
-    monkeypatch.setattr(models_toml, "load", lambda: made)
+    monkeypatch.setattr(models_toml, "load_catalog", lambda: made)
     return made
 
 
@@ -204,7 +205,7 @@ def test_another_programs_files_are_not_mended_unasked(hub, tmp_path, known, ter
     lying.parent.mkdir()
     lying.write_bytes(DATA["TINY/step.gguf"])
     file = known.models[0].quant("TINY").files[0]
-    links.adopt(file, "step-3.7-flash", lying)
+    links.link_adopted(file, "step-3.7-flash", lying)
     verify.prove([(file, lying)], lambda *_: None)
     lying.write_bytes(b"x" + DATA["TINY/step.gguf"][1:])
     with pytest.raises(Refused, match="Nothing was changed"):
@@ -262,7 +263,7 @@ def test_without_a_terminal_nothing_goes_and_the_command_is_named(hub):
 def test_rm_of_what_was_adopted_leaves_the_file(hub, tmp_path, known):
     lying = tmp_path / "a.gguf"
     lying.write_bytes(DATA["TINY/step.gguf"])
-    link = links.adopt(known.models[0].quant("TINY").files[0], "step-3.7-flash", lying)
+    link = links.link_adopted(known.models[0].quant("TINY").files[0], "step-3.7-flash", lying)
     assert "0 MiB freed" in run("rm", "tiny", "--yes").output
     assert lying.exists()
     assert not link.is_symlink()
@@ -332,7 +333,7 @@ def test_a_model_named_on_the_hub(hub):
 
 
 def prepared() -> Prepared:
-    plan = make_plan(ModelRequest("", Ask(quant="SMALL")), to_run=True)
+    plan = make_plan(ModelRequest("", PlanRequest(quant="SMALL")), to_run=True)
     assert plan.plan.fits
     return plan
 
@@ -366,15 +367,17 @@ def test_the_damaged_are_not_started_whoever_names_them(hub, tiny):
     said = [run("pull", each).stderr for each in named]
     assert "Ready: steprun chat --model hf:o/r/tiny.gguf" in said[0]
     assert "Ready: steprun chat --model MODEL --projector hf:o/r/sight.gguf" in said[1]
-    request = ModelRequest(named[0], Ask(), projector=named[1])
-    bring(make_plan(request, to_run=True))
+    request = ModelRequest(named[0], PlanRequest(), projector=named[1])
+    ensure_files(make_plan(request, to_run=True))
     for name, text in zip(("tiny.gguf", "sight.gguf"), named, strict=True):
         verified.remember(at(name), verified.Verdict("0" * 64, sound=False))
         with pytest.raises(BadFile, match="damaged") as caught:
-            bring(make_plan(request, to_run=True))
+            ensure_files(make_plan(request, to_run=True))
         assert caught.value.next == f"steprun models repair {text}"
         with pytest.raises(BadFile, match="damaged"):
-            bring(make_plan(ModelRequest(str(at("tiny.gguf")), Ask(), str(at("sight.gguf")))))
+            ensure_files(
+                make_plan(ModelRequest(str(at("tiny.gguf")), PlanRequest(), str(at("sight.gguf"))))
+            )
         verified.forget(at(name))
 
 
@@ -384,19 +387,19 @@ def test_parts_here_and_parts_on_the_hub_go_together(hub, tiny, monkeypatch, ter
     hub.files["far.gguf"] = paths[far]
     monkeypatch.setattr("click.confirm", lambda *_args, **_named: True)
     text = {each: str(path) for each, path in paths.items()} | {far: "hf:o/r/far.gguf"}
-    request = ModelRequest(text["model"], Ask(), projector=text["projector"])
-    argv = bring(make_plan(request, to_run=True)).argv
+    request = ModelRequest(text["model"], PlanRequest(), projector=text["projector"])
+    argv = ensure_files(make_plan(request, to_run=True)).argv
     wanted = paths | {far: at("far.gguf")}
     for option, path in (("--model", wanted["model"]), ("--mmproj", wanted["projector"])):
         assert argv[argv.index(option) + 1] == str(path)
     asked = len(hub.asked)
-    bring(make_plan(request, to_run=True))
+    ensure_files(make_plan(request, to_run=True))
     assert len(hub.asked) == asked, "it is found again without the network"
 
 
 def test_without_a_terminal_the_command_is_named(hub):
     with pytest.raises(Refused, match="not on this disk") as caught:
-        bring(prepared())
+        ensure_files(prepared())
     assert caught.value.next == "steprun models pull SMALL"
     assert hub.asked == []
 
@@ -411,13 +414,13 @@ def test_with_a_terminal_it_asks_once_and_goes_on(hub, monkeypatch, capsys):
 
     monkeypatch.setattr("click.confirm", confirm)
     monkeypatch.setattr(rate, "recall", lambda: 10_000_000)
-    spec = bring(prepared())
+    spec = ensure_files(prepared())
     assert asked == ["Fetch it now?"]
     assert at(NAMES[0]).exists()
     assert str(at(NAMES[0])) in spec.argv
     said = capsys.readouterr().err
     assert "takes about 0 s at 10 MiB/s" in said
-    bring(prepared())
+    ensure_files(prepared())
     assert len(asked) == 1
 
 
@@ -438,7 +441,7 @@ def test_what_another_program_seems_to_have_is_said(hub, monkeypatch, capsys, tm
     monkeypatch.setattr(bringing, "can_ask", lambda: True)
     monkeypatch.setattr("click.confirm", lambda *_args, **_named: False)
     with pytest.raises(Refused):
-        bring(prepared())
+        ensure_files(prepared())
     assert "perhaps in LM Studio already: steprun models adopt" in capsys.readouterr().err
 
 
@@ -447,7 +450,7 @@ def test_no_is_an_answer(hub, monkeypatch):
     monkeypatch.setattr("click.confirm", lambda *_args, **_named: False)
     monkeypatch.setattr(rate, "recall", lambda: 10_000_000)
     with pytest.raises(Refused, match="not on this disk") as caught:
-        bring(prepared())
+        ensure_files(prepared())
     assert "You said no" in caught.value.why
     assert hub.body_bytes == 0
 
@@ -456,7 +459,7 @@ def test_nothing_small_comes_before_the_answer(hub, monkeypatch, terminal):
     """What measuring the rate brings would be all of it."""
     monkeypatch.setattr("click.confirm", lambda *_args, **_named: False)
     with pytest.raises(Refused, match="not on this disk"):
-        bring(prepared())
+        ensure_files(prepared())
     assert hub.asked == []
 
 
@@ -476,7 +479,7 @@ def test_damaged_weights_are_not_started(hub):
     run("pull", "small")
     verified.remember(at(NAMES[2]), verified.Verdict("0" * 64, sound=False))
     with pytest.raises(BadFile, match="damaged") as caught:
-        bring(prepared())
+        ensure_files(prepared())
     assert caught.value.next == "steprun models repair"
 
 
@@ -484,7 +487,7 @@ def test_a_disk_that_is_not_mounted_is_named_before_a_fetch(hub, tmp_path, known
     disk = tmp_path / "disk"
     disk.mkdir()
     (disk / "a.gguf").write_bytes(DATA["TINY/step.gguf"])
-    links.adopt(known.models[0].quant("TINY").files[0], "step-3.7-flash", disk / "a.gguf")
+    links.link_adopted(known.models[0].quant("TINY").files[0], "step-3.7-flash", disk / "a.gguf")
     disk.rename(tmp_path / "elsewhere")
     assert f"was linked from {disk}, which is not there now" in run("pull", "tiny").stderr
 
@@ -492,7 +495,7 @@ def test_a_disk_that_is_not_mounted_is_named_before_a_fetch(hub, tmp_path, known
 def test_off_the_network_nobody_is_asked_in_vain(hub, monkeypatch, terminal):
     monkeypatch.setattr("huggingface_hub.constants.is_offline_mode", lambda: True)
     with pytest.raises(Refused, match="not on this disk") as caught:
-        bring(prepared())
+        ensure_files(prepared())
     assert caught.value.next == "env -u HF_HUB_OFFLINE steprun models pull SMALL"
 
 
@@ -500,11 +503,15 @@ def test_a_slow_network_has_a_rate_and_a_time_that_can_be_read(monkeypatch):
     now = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     pace = progress.Pace()
-    assert pace.words("downloading", 0, 105 << 30) == ""
+
+    def seen(done):
+        return Progress(Phase.DOWNLOADING, done, 105 << 30)
+
+    assert pace.words(seen(0)) == ""
     now[0] = 10.0
-    assert pace.words("downloading", 3 << 20, 105 << 30) == "307 KiB/s, 4 days left"
+    assert pace.words(seen(3 << 20)) == "307 KiB/s, 4 days left"
     now[0] = 20.0
-    assert pace.words("downloading", 600 << 20, 105 << 30) == "30 MiB/s, 59 min left"
+    assert pace.words(seen(600 << 20)) == "30 MiB/s, 59 min left"
     assert output.duration(9 * 3600) == "9.0 h"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from runner.base.errors import BadFile, Exit
+from runner.base.progress import Progress
 from runner.engine.releases import archive
 from runner.engine.releases.archive import unpack
 from tests.fakes.releases import ENGINE, member, tar_gz, zipped
@@ -36,13 +37,13 @@ def tree(folder) -> list[str]:
 
 @pytest.mark.parametrize("data", [tar_gz(top=""), zipped()], ids=["tar.gz", "zip"])
 def test_a_sound_archive(tmp_path, to, data):
-    told = []
-    unpack(put(tmp_path, data), to, progress=lambda *step: told.append(step))
+    told: list[Progress] = []
+    unpack(put(tmp_path, data), to, progress=told.append)
     assert {name: (to / name).read_bytes() for name in tree(to)} == ENGINE
     assert (to / "llama-server").stat().st_mode & stat.S_IXUSR
     assert not (to / "libllama.so.0").stat().st_mode & stat.S_IXUSR or os.name == "nt"
     assert told
-    assert all(0 <= done <= total for _, done, total in told)
+    assert all(0 <= seen.done <= seen.total for seen in told)
 
 
 @posix

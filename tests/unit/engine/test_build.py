@@ -17,8 +17,8 @@ from runner.machine.captures.capture import Replay
 from runner.machine.facts import Backend
 from runner.machine.probe import detect
 
-CPU = recipe.load(Backend.CPU)
-HERE = replace(detect(Replay(presets.load("cpu-24"))))
+CPU = recipe.load_recipe(Backend.CPU)
+HERE = replace(detect(Replay(presets.load_preset("cpu-24"))))
 TOOLS = Tools({"cmake": "/usr/bin/cmake", "ninja": "/usr/bin/ninja"}, {"C++ compiler": "c++ 12"})
 ORIGIN = Origin("stepfun", "https://x/llama.cpp.git", "step3.7", "0c1e57098bba43ac29e6")
 TREE = Tree(Path("/src"), ORIGIN)
@@ -44,7 +44,7 @@ def test_another_build_has_another_folder(monkeypatch: pytest.MonkeyPatch) -> No
     here = build.key(CPU, HERE, TREE, TOOLS)
     assert here == build.key(CPU, HERE, TREE, TOOLS)
     others = [
-        build.key(recipe.load(Backend.VULKAN), HERE, TREE, TOOLS),
+        build.key(recipe.load_recipe(Backend.VULKAN), HERE, TREE, TOOLS),
         build.key(CPU, HERE, replace(TREE, path=Path("/other")), TOOLS),
         build.key(CPU, HERE, replace(TREE, origin=replace(ORIGIN, commit="abc")), TOOLS),
         build.key(CPU, HERE, TREE, replace(TOOLS, versions={"C++ compiler": "c++ 13"})),
@@ -95,7 +95,7 @@ def test_a_full_disk_is_refused_before_anything_is_compiled(
 ) -> None:
     usage = namedtuple("usage", "total used free")  # noqa: PYI024 - as shutil's own
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, 5 << 20))
-    monkeypatch.setattr(needs, "find", lambda *_: TOOLS)
+    monkeypatch.setattr(needs, "find_tools", lambda *_: TOOLS)
     with pytest.raises(Refused, match="too full"):
         build.build(CPU, HERE, TREE, lambda *_: None)
 
@@ -107,7 +107,7 @@ def test_only_finished_builds_of_the_same_backend_are_cleaned_away() -> None:
     for name in ("build-cpu-old", "build-cpu-busy", "build-cuda-old"):
         (work / name).mkdir()
     with FileLock(work / "build-cpu-busy.lock"):
-        build.clean(work / "build-cpu")
+        build.remove_old_builds(work / "build-cpu")
     assert sorted(path.name for path in work.iterdir() if path.is_dir()) == [
         "build-cpu-busy",
         "build-cuda-old",

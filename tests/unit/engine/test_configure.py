@@ -49,14 +49,14 @@ CASES = [
 
 
 def machine(name: str, backend: Backend) -> Machine:
-    return replace(detect(Replay(presets.load(name))), backend=backend)
+    return replace(detect(Replay(presets.load_preset(name))), backend=backend)
 
 
 def shown(name: str, backend: Backend) -> str:
     here = machine(name, backend)
     tools = Tools({}) if here.os == "windows" else TOOLS
     tools = Tools({**tools.values, "cmake": TOOLS.values["cmake"]})
-    made = configure.configure(recipe.load(backend), here, tools, Path("/src"), Path("/out"))
+    made = configure.configure(recipe.load_recipe(backend), here, tools, Path("/src"), Path("/out"))
     env = [f"{name}={shlex.quote(value)}" for name, value in made.env]
     return "\n".join([*env, *made.configure, "", *made.build, ""])
 
@@ -97,7 +97,7 @@ def test_no_golden_file_is_left_over() -> None:
 )
 def test_stepfuns_own_recipe_is_honoured(name: str, backend: Backend, expected: str) -> None:
     made = configure.configure(
-        recipe.load(backend), machine(name, backend), TOOLS, Path("/s"), Path("/o")
+        recipe.load_recipe(backend), machine(name, backend), TOOLS, Path("/s"), Path("/o")
     )
     assert {f"-D{word}" for word in expected.split()} <= set(made.configure)
 
@@ -114,18 +114,20 @@ def test_stepfuns_own_recipe_is_honoured(name: str, backend: Backend, expected: 
     ],
 )
 def test_the_kernels_are_for_the_cards(name: str, backend: Backend, expected: str) -> None:
-    assert f"-D{expected}" in definitions(recipe.load(backend), machine(name, backend))
+    assert f"-D{expected}" in definitions(recipe.load_recipe(backend), machine(name, backend))
 
 
 def test_a_row_for_one_card_does_not_serve_a_mixture() -> None:
     both = machine("gb300", Backend.CUDA)
     other = machine("pro6000-128", Backend.CUDA).devices
     both = replace(both, devices=(*both.devices, *other))
-    assert "-DCMAKE_CUDA_ARCHITECTURES=native" in definitions(recipe.load(Backend.CUDA), both)
+    assert "-DCMAKE_CUDA_ARCHITECTURES=native" in definitions(
+        recipe.load_recipe(Backend.CUDA), both
+    )
 
 
 def test_without_tools_their_rows_are_left_out() -> None:
-    plain = definitions(recipe.load(Backend.CUDA), machine("5090-128", Backend.CUDA))
+    plain = definitions(recipe.load_recipe(Backend.CUDA), machine("5090-128", Backend.CUDA))
     assert not any("{" in word or "CUDA_COMPILER" in word for word in plain)
     assert not any(word.startswith("-DLLAMA") for word in plain)  # llama-cpp-python has its own
 
@@ -137,14 +139,14 @@ def test_compilers_are_no_more_than_fit(cores: int, free_mib: int, expected: int
     here = replace(
         machine("dgx-spark", Backend.CUDA), cores=cores, available_bytes=free_mib * (1 << 20)
     )
-    rules = recipe.load(Backend.CUDA)
+    rules = recipe.load_recipe(Backend.CUDA)
     rules = replace(rules, build=replace(rules.build, job_mib=2048))
     assert jobs(rules, here) == expected
 
 
 def test_every_setting_says_why() -> None:
     for backend in Backend:
-        rules = recipe.load(backend)
+        rules = recipe.load_recipe(backend)
         for row in (*rules.build.define, *rules.build.environment, *rules.common.define):
             assert len(row.why) > 10, row
 
@@ -173,11 +175,11 @@ def test_a_misspelt_recipe_is_refused(
         (tmp_path / f"{name}.toml").write_text(text, "utf-8")
     monkeypatch.setattr(recipe, "shipped", lambda _: tmp_path)
     with pytest.raises(BadFile):
-        recipe.load(Backend.CUDA)
+        recipe.load_recipe(Backend.CUDA)
 
 
 def test_conditions_need_a_device() -> None:
-    rules = recipe.load(Backend.CUDA)
+    rules = recipe.load_recipe(Backend.CUDA)
     bare = replace(machine("5090-128", Backend.CUDA), devices=())
     (row,) = (r for r in chosen(rules.build.define, bare) if r.name == "CMAKE_CUDA_ARCHITECTURES")
     assert row.value == "native"

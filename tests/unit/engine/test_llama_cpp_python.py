@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from runner.base.errors import SteprunError
+from runner.base.progress import Phase, Progress
 from runner.engine.installed import store
 from runner.engine.installed.describe import describe, flags_of
 from runner.engine.installed.stamp import Kind
@@ -45,7 +46,7 @@ def test_every_launch_line_is_understood(load_mode: str, kv_type: str, tmp_path:
         load_mode=load_mode,
         mtp_tokens=2,
         repack=False,
-        sight_in_ram=True,
+        mmproj_on_cpu=True,
         layers=(20, 25),
         sampling=(("temp", 1.0), ("repeat-penalty", 1.1), ("predict", 1024)),
     )
@@ -134,8 +135,8 @@ def names() -> list[str]:
 
 
 def test_made_of_a_package(archive: Path) -> None:
-    told: list[tuple[str, int, int]] = []
-    engine = python_package.install(archive, lambda *what: told.append(what))
+    told: list[Progress] = []
+    engine = python_package.install(archive, told.append)
     assert names() == ["embedded", "cpu-python-0.3.36"]
     stamp = engine.stamp
     assert stamp.kind is Kind.PYTHON
@@ -143,7 +144,7 @@ def test_made_of_a_package(archive: Path) -> None:
     assert stamp.version == "llama-cpp-python 0.3.36"
     assert len(stamp.origin.sha256) == 64
     assert "-DGGML_NATIVE=ON" in stamp.cmake
-    assert ("compiling", 3, 3) in told
+    assert Progress(Phase.COMPILING, 3, 3) in told
     (built,) = engine.folder.glob("venv/**/llama_cpp/built.json")
     assert set(stamp.cmake) == set(json.loads(built.read_text())["CMAKE_ARGS"].split())
     assert [p.name for p in store.work_dir().iterdir() if p.is_dir()] == [], "and nothing is left"
@@ -225,7 +226,7 @@ def test_a_killed_run_leaves_no_compiler_and_the_next_goes_on(number: str, archi
         psutil.Process(compiler).wait(30)
     assert not psutil.pid_exists(compiler)
     assert names() == ["embedded"]
-    told: list[tuple[str, int, int]] = []
-    python_package.install(archive, lambda *what: told.append(what))
+    told: list[Progress] = []
+    python_package.install(archive, told.append)
     assert names() == ["embedded", "cpu-python-0.3.36"]
-    assert ("compiling", 1, 1) in told, "two of three steps were there"
+    assert Progress(Phase.COMPILING, 1, 1) in told, "two of three steps were there"

@@ -9,9 +9,17 @@ import psutil
 import pytest
 
 from runner.engine.process import memory_probe
-from runner.engine.process.memory_probe import Breakdown, Difference, Row, ask, compare, key, parse
+from runner.engine.process.memory_probe import (
+    Breakdown,
+    DeviceMemory,
+    Difference,
+    compare,
+    parse_breakdown,
+    probe_key,
+    probe_memory,
+)
 from runner.plan.memory.kv_cache import MIB
-from runner.plan.memory.ledger import Entry, Item
+from runner.plan.memory.ledger import Item, LedgerEntry
 
 # xllamacpp 11549: the full-size twin, 131,072 tokens f16, projector and draft heads of their own.
 PRINTED = """\
@@ -35,13 +43,13 @@ Host 50 0 40
 """.splitlines()
 
 
-def mib(device: str, *sizes: int) -> Row:
+def mib(device: str, *sizes: int) -> DeviceMemory:
     model, context, compute = (size * MIB for size in sizes)
-    return Row(device, model, context, compute)
+    return DeviceMemory(device, model, context, compute)
 
 
 def test_the_account_of_a_model_with_heads_and_projector() -> None:
-    told = parse(PRINTED, own_draft_file=True)
+    told = parse_breakdown(PRINTED, own_draft_file=True)
     assert told == Breakdown(
         (mib("Host", 100_124, 6276, 301),), (mib("Host", 3530, 12, 83),), round(3918.94 * MIB)
     )
@@ -50,13 +58,13 @@ def test_the_account_of_a_model_with_heads_and_projector() -> None:
 
 
 def test_heads_in_the_main_file_weigh_nothing_more() -> None:
-    told = parse(PRINTED)
+    told = parse_breakdown(PRINTED)
     assert told is not None
     assert told.draft == (mib("Host", 0, 12, 83),)
 
 
 def test_cards_have_rows_of_their_own() -> None:
-    assert parse(CARDS) == Breakdown(
+    assert parse_breakdown(CARDS) == Breakdown(
         (
             mib("CUDA0", 8000, 700, 300),
             mib("CUDA1", 800, 70, 30),
@@ -67,16 +75,16 @@ def test_cards_have_rows_of_their_own() -> None:
 
 
 def test_only_the_first_table_of_each_kind_counts() -> None:
-    assert parse([*CARDS, *PRINTED[2:4]]) == parse(CARDS)
+    assert parse_breakdown([*CARDS, *PRINTED[2:4]]) == parse_breakdown(CARDS)
 
 
 @pytest.mark.parametrize("lines", [[], ["Host 1 2 3"], PRINTED[:2], ["| memory breakdown [MiB] |"]])
 def test_no_table_is_no_account(lines: list[str]) -> None:
-    assert parse(lines) is None
+    assert parse_breakdown(lines) is None
 
 
 def items(**sizes: int) -> list[Item]:
-    return [Item(Entry(name), size * MIB, "") for name, size in sizes.items()]
+    return [Item(LedgerEntry(name), size * MIB, "") for name, size in sizes.items()]
 
 
 TOLD = Breakdown((mib("Host", 1000, 200, 50),), projector=100 * MIB)
@@ -84,7 +92,7 @@ TOLD = Breakdown((mib("Host", 1000, 200, 50),), projector=100 * MIB)
 
 def test_a_ledger_that_agrees_has_no_differences() -> None:
     near = items(weights=1005, kv_full=150, kv_sliding=51, compute=51, projector=70)
-    assert compare([*near, Item(Entry.VISION_COMPUTE, 30 * MIB, "")], TOLD) == ()
+    assert compare([*near, Item(LedgerEntry.VISION_COMPUTE, 30 * MIB, "")], TOLD) == ()
 
 
 def test_differences_say_both_figures() -> None:
@@ -100,23 +108,23 @@ def test_an_account_is_remembered(home: Path, tmp_path: Path) -> None:
     weights = tmp_path / "m.gguf"
     weights.write_bytes(b"12345")
     argv = ("--model", str(weights), "--ctx-size", "4096")
-    name = key("xllamacpp 11549", argv)
-    assert memory_probe.recall(name) is None
-    told = parse(PRINTED, own_draft_file=True)
+    name = probe_key("xllamacpp 11549", argv)
+    assert memory_probe.recall_probe(name) is None
+    told = parse_breakdown(PRINTED, own_draft_file=True)
     assert told is not None
-    memory_probe.remember(name, told)
-    assert memory_probe.recall(name) == told
-    assert key("xllamacpp 11549", (*argv[:3], "8192")) != name
-    assert key("xllamacpp 11550", argv) != name
+    memory_probe.remember_probe(name, told)
+    assert memory_probe.recall_probe(name) == told
+    assert probe_key("xllamacpp 11549", (*argv[:3], "8192")) != name
+    assert probe_key("xllamacpp 11550", argv) != name
     weights.write_bytes(b"123456")
-    assert key("xllamacpp 11549", argv) != name
+    assert probe_key("xllamacpp 11549", argv) != name
 
 
 def test_memory_is_bounded_and_forgets_the_oldest(home: Path) -> None:
     for number in range(memory_probe.KEPT + 3):
-        memory_probe.remember(str(number), TOLD)
-    assert memory_probe.recall("2") is None
-    assert memory_probe.recall("3") == TOLD
+        memory_probe.remember_probe(str(number), TOLD)
+    assert memory_probe.recall_probe("2") is None
+    assert memory_probe.recall_probe("3") == TOLD
     assert len(json.loads((home / "cache" / "engine-memory.json").read_text())) == memory_probe.KEPT
 
 
@@ -125,9 +133,9 @@ def test_a_damaged_memory_is_no_memory(home: Path, text: str) -> None:
     path = home / "cache" / "engine-memory.json"
     path.parent.mkdir(parents=True)
     path.write_text(text)
-    assert memory_probe.recall("a") is None
-    memory_probe.remember("a", TOLD)
-    assert memory_probe.recall("a") == TOLD
+    assert memory_probe.recall_probe("a") is None
+    memory_probe.remember_probe("a", TOLD)
+    assert memory_probe.recall_probe("a") == TOLD
 
 
 def script(tmp_path: Path, body: str) -> tuple[str, str]:
@@ -142,8 +150,8 @@ def test_the_engine_is_killed_once_it_has_said_all(tmp_path: Path) -> None:
     body += f"open({str(tmp_path / 'argv')!r}, 'w').write(' '.join(sys.argv[1:]))\n"
     body += f"print({said!r}, flush=True)\ntime.sleep(60)\n"
     began = time.monotonic()
-    told = ask(script(tmp_path, body), ["--fit", "off", "--spec-draft-model", "x"])
-    assert told == parse(PRINTED, own_draft_file=True)
+    told = probe_memory(script(tmp_path, body), ["--fit", "off", "--spec-draft-model", "x"])
+    assert told == parse_breakdown(PRINTED, own_draft_file=True)
     assert time.monotonic() - began < 10
     assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
     assert "--fit on" in (tmp_path / "argv").read_text()
@@ -155,7 +163,7 @@ def test_the_last_word_may_come_in_two_parts(tmp_path: Path) -> None:
     body = f"print({chr(10).join([*table, last[:half]])!r}, end='', flush=True)\n"
     body += f"time.sleep(0.2)\nprint({last[half:]!r}, flush=True)\ntime.sleep(60)\n"
     began = time.monotonic()
-    assert ask(script(tmp_path, body), ["--spec-draft-model", "x"]) == parse(
+    assert probe_memory(script(tmp_path, body), ["--spec-draft-model", "x"]) == parse_breakdown(
         PRINTED, own_draft_file=True
     )
     assert time.monotonic() - began < 10
@@ -175,8 +183,8 @@ def test_a_log_is_read_once_and_may_start_anew(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("body", ["sys.exit(1)", "time.sleep(60)", "print('x' * 100)"])
 def test_an_engine_that_says_nothing_gives_no_account(tmp_path: Path, body: str) -> None:
-    assert ask(script(tmp_path, body), [], timeout_s=1) is None
+    assert probe_memory(script(tmp_path, body), [], timeout_s=1) is None
 
 
 def test_a_program_that_is_not_there_gives_no_account() -> None:
-    assert ask(["/nowhere/llama-server"], []) is None
+    assert probe_memory(["/nowhere/llama-server"], []) is None

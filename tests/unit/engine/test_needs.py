@@ -10,7 +10,7 @@ import pytest
 
 from runner.base.errors import Exit, Refused
 from runner.engine.builder import needs, recipe
-from runner.engine.builder.needs import Host, Missing, together
+from runner.engine.builder.needs import BuildHost, Missing, together
 from runner.engine.builder.recipe_rows import Need, Tools, When
 from runner.machine.captures import presets
 from runner.machine.captures.capture import Replay
@@ -18,7 +18,7 @@ from runner.machine.facts import Backend, Machine
 from runner.machine.probe import detect
 
 
-class FakeHost(Host):
+class FakeHost(BuildHost):
     """A computer made up: its programs with what they print, and its files."""
 
     def __init__(self, system: str, programs: Mapping[str, str | None], files: str = "") -> None:
@@ -45,7 +45,7 @@ class FakeHost(Host):
 
 
 def machine(name: str, backend: Backend) -> Machine:
-    return replace(detect(Replay(presets.load(name))), backend=backend)
+    return replace(detect(Replay(presets.load_preset(name))), backend=backend)
 
 
 GCC = {"/usr/bin/c++": "c++ 13.2", "/usr/bin/ninja": "1.11"}
@@ -56,14 +56,14 @@ GB10 = machine("dgx-spark", Backend.CUDA)
 STRIX = machine("strix-halo-linux", Backend.VULKAN)
 
 
-def missing(host: Host, here: Machine) -> list[Missing]:
-    return needs.check(recipe.load(here.backend), here, host)
+def missing(host: BuildHost, here: Machine) -> list[Missing]:
+    return needs.check_needs(recipe.load_recipe(here.backend), here, host)
 
 
 def test_all_is_there() -> None:
     nvcc = {"/usr/local/cuda/bin/nvcc": NVCC.format("13.0", "13.0")}
     host = FakeHost("debian", GCC | CMAKE | nvcc, CUBLAS)
-    tools = needs.find(recipe.load(Backend.CUDA), GB10, host)
+    tools = needs.find_tools(recipe.load_recipe(Backend.CUDA), GB10, host)
     assert tools.fill("{nvcc}") == "/usr/local/cuda/bin/nvcc"
     assert tools.fill("{nvcc/../..}/lib") == "/usr/local/cuda/lib"
     assert tools.versions["C++ compiler"] == "c++ 13.2"
@@ -71,7 +71,7 @@ def test_all_is_there() -> None:
 
 def test_everything_missing_is_said_at_once() -> None:
     with pytest.raises(Refused) as caught:
-        needs.find(recipe.load(Backend.VULKAN), STRIX, FakeHost("debian", {}))
+        needs.find_tools(recipe.load_recipe(Backend.VULKAN), STRIX, FakeHost("debian", {}))
     error = caught.value
     assert error.exit_code == Exit.REFUSED
     for name in (
@@ -157,7 +157,9 @@ def test_the_first_that_is_new_enough_is_taken() -> None:
         "/home/me/venv/bin/cmake": "cmake version 4.1.0",
         "/usr/local/cuda/bin/nvcc": NVCC.format("13.0", "13.0"),
     }
-    tools = needs.find(recipe.load(Backend.CUDA), GB10, FakeHost("", GCC | old | new, CUBLAS))
+    tools = needs.find_tools(
+        recipe.load_recipe(Backend.CUDA), GB10, FakeHost("", GCC | old | new, CUBLAS)
+    )
     assert tools.values["cmake"] == "/home/me/venv/bin/cmake"
     assert tools.values["nvcc"] == "/usr/local/cuda/bin/nvcc"
 
@@ -181,7 +183,9 @@ def test_rocm_is_asked_where_its_compiler_is() -> None:
     files = "/opt/rocm*/lib/cmake/hipblas /opt/rocm*/lib/cmake/rocblas"
     rocm = {"/opt/rocm/bin/hipconfig": "6.4.43482-0f2d60242"}
     here = machine("strix-halo-linux", Backend.ROCM)
-    tools = needs.find(recipe.load(Backend.ROCM), here, FakeHost("", GCC | CMAKE | rocm, files))
+    tools = needs.find_tools(
+        recipe.load_recipe(Backend.ROCM), here, FakeHost("", GCC | CMAKE | rocm, files)
+    )
     assert tools.fill("{hipconfig -l}/clang") == "-l of /opt/rocm/bin/hipconfig/clang"
     assert tools.fill("{hipconfig -R}") == "-R of /opt/rocm/bin/hipconfig"
     assert tools.fill("{something else}") is None
@@ -189,7 +193,9 @@ def test_rocm_is_asked_where_its_compiler_is() -> None:
 
 def test_a_backend_is_not_built_where_it_cannot_be() -> None:
     with pytest.raises(Refused, match="not built on macos"):
-        needs.find(recipe.load(Backend.CUDA), machine("m4-max-128", Backend.CUDA), FakeHost("", {}))
+        needs.find_tools(
+            recipe.load_recipe(Backend.CUDA), machine("m4-max-128", Backend.CUDA), FakeHost("", {})
+        )
 
 
 # --- this computer
@@ -219,8 +225,8 @@ def test_programs_are_looked_for_on_path_beside_python_and_in_places(
     monkeypatch.setenv("CXX", named)
     monkeypatch.delenv("NOWHERE", raising=False)
     looked = need(programs=("$CXX", "tool"), places=("$BASE/cuda-*/bin", "$NOWHERE/bin"))
-    assert list(Host().programs(looked)) == [named, first, last]
-    assert Host().answer((first, "--version")) == "tool 1"
+    assert list(BuildHost().programs(looked)) == [named, first, last]
+    assert BuildHost().answer((first, "--version")) == "tool 1"
 
 
 def test_files_are_found_by_variables_and_patterns(
@@ -230,10 +236,10 @@ def test_files_are_found_by_variables_and_patterns(
     (tmp_path / "sdk" / "include" / "vulkan.h").touch()
     monkeypatch.setenv("CPATH", os.pathsep.join(["/nowhere", str(tmp_path / "sdk" / "include")]))
     monkeypatch.setenv("Program(x86)", str(tmp_path))
-    assert Host().exists("$CPATH/vulkan.h")
-    assert Host().exists("${Program(x86)}/*/include/vulkan.h")
-    assert not Host().exists("$CPATH/other.h")
-    assert not Host().exists("$NOT_SET/vulkan.h")
+    assert BuildHost().exists("$CPATH/vulkan.h")
+    assert BuildHost().exists("${Program(x86)}/*/include/vulkan.h")
+    assert not BuildHost().exists("$CPATH/other.h")
+    assert not BuildHost().exists("$NOT_SET/vulkan.h")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="scripts with #!")
@@ -242,12 +248,12 @@ def test_a_program_that_fails_or_hangs_has_no_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     monkeypatch.setattr(needs, "ANSWER_S", 1.0)
-    assert Host().answer((script(tmp_path / "tool", text),)) is None
+    assert BuildHost().answer((script(tmp_path / "tool", text),)) is None
 
 
 def test_this_linux_is_one_of_those_with_lines_or_none() -> None:
-    assert Host().system("windows") == "windows"
-    assert Host().system("linux") in {"", *needs.SYSTEMS.values()}
+    assert BuildHost().system("windows") == "windows"
+    assert BuildHost().system("linux") in {"", *needs.SYSTEMS.values()}
 
 
 def test_an_empty_box_fills_nothing() -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from runner.base.errors import BadFile, Exit, Refused, SteprunError, UsageError
 from runner.base.paths import shipped
+from runner.base.progress import Phase
 from runner.engine.builder import sources_toml
 from runner.engine.installed import store
 from runner.engine.releases import fetch, release_list
@@ -88,8 +89,8 @@ def server(monkeypatch):
         yield fake
 
 
-def get(**asked: Any) -> store.Engine:
-    return fetch.fetch(asked.pop("machine", machine()), lambda *_: None, **asked)
+def get(**asked: Any) -> store.InstalledEngine:
+    return fetch.fetch_release(asked.pop("machine", machine()), lambda *_: None, **asked)
 
 
 def left() -> list[str]:
@@ -180,7 +181,7 @@ def test_an_engine_is_fetched_and_described(server, kind):
     assert "--model" in stamp.flags
     assert Path(engine.program[0]).stat().st_mode & stat.S_IXUSR
     assert engine.tool("llama-bench")
-    assert store.find("vulkan-b11429").stamp == stamp
+    assert store.find_engine("vulkan-b11429").stamp == stamp
     assert left() == []
 
 
@@ -378,7 +379,7 @@ def test_what_the_user_knows_stands_in_for_the_digest(server):
     server.digests = False
     right = hashlib.sha256(GOOD).hexdigest()
     assert get(sha256=right.upper()).stamp.origin.sha256 == right
-    store.remove(store.find("vulkan-b11429"))
+    store.remove(store.find_engine("vulkan-b11429"))
     with pytest.raises(BadFile, match="not what was published"):
         get(sha256="0" * 64)
     server.digests = True
@@ -409,12 +410,12 @@ def test_a_machine_that_nobody_builds_for(server):
 
 
 def test_ctrl_c_leaves_no_engine(server):
-    def interrupt(what, *_):
-        if what == "unpacking":
+    def interrupt(seen):
+        if seen.phase is Phase.UNPACKING:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fetch.fetch(machine(), interrupt)
+        fetch.fetch_release(machine(), interrupt)
     assert [engine.name for engine in store.engines()] == ["embedded"]
     assert left() == []
 

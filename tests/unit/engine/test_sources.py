@@ -19,7 +19,8 @@ import psutil
 import pytest
 
 from runner.base.errors import BadFile, Exit, Refused, SteprunError, UsageError
-from runner.engine.builder import git, sources, sources_toml
+from runner.base.progress import Progress
+from runner.engine.builder import Tree, git, sources, sources_toml
 from runner.engine.builder.sources_toml import Carried, Repository
 from runner.engine.installed import store
 from runner.net import packages
@@ -90,14 +91,14 @@ def left() -> list[str]:
 
 
 def test_a_bare_repository_is_fetched_at_its_branch(bare, tree):
-    told = []
-    got = sources.bring(str(bare), lambda *step: told.append(step))
+    told: list[Progress] = []
+    got = sources.fetch_source(str(bare), told.append)
     assert (got.path / "CMakeLists.txt").read_bytes() == CMAKE
     assert got.origin.commit == run("rev-parse", "HEAD", at=tree)
     assert (got.origin.source, got.origin.where) == ("folder", str(bare))
     assert got.origin.version == "step3.7"
     assert left() == [got.path.name]
-    assert all(done <= total or not total for _, done, total in told)
+    assert all(seen.done <= seen.total or not seen.total for seen in told)
 
 
 def test_a_file_address_will_do_and_a_tag(bare, tree):
@@ -105,56 +106,56 @@ def test_a_file_address_will_do_and_a_tag(bare, tree):
     run("push", "--quiet", "origin", "b1", at=tree)
     first = run("rev-parse", "HEAD", at=tree)
     commit(tree, {"src/b.cpp": b"int b;\n"})
-    got = sources.bring(bare.as_uri(), quiet, at="b1")
+    got = sources.fetch_source(bare.as_uri(), quiet, at="b1")
     assert got.origin.commit == first
     assert not (got.path / "src/b.cpp").exists()
 
 
 def test_a_new_commit_is_fetched_and_said(bare, tree):
-    first = sources.bring(str(bare), quiet)
-    told = []
-    again = sources.bring(str(bare), lambda what, *_: told.append(what))
+    first = sources.fetch_source(str(bare), quiet)
+    told: list[Progress] = []
+    again = sources.fetch_source(str(bare), told.append)
     assert again == first
-    assert told[-1].endswith("as it was")
+    assert told[-1].detail.endswith("as it was")
     (tree / "old.txt").unlink()
     new = commit(tree, {"src/b.cpp": b"int b;\n"})
     (first.path / "stray.o").write_bytes(b"left by a build")
-    got = sources.bring(str(bare), lambda what, *_: told.append(what))
+    got = sources.fetch_source(str(bare), told.append)
     assert got.path == first.path
     assert got.origin.commit == new
-    assert told[-1].endswith(f"{new[:10]}, new, {first.origin.commit[:10]} before")
+    assert told[-1].detail.endswith(f"{new[:10]}, new, {first.origin.commit[:10]} before")
     assert (got.path / "src/b.cpp").exists()
     assert not (got.path / "old.txt").exists()
     assert not (got.path / "stray.o").exists()
 
 
 def test_a_branch_that_was_written_anew(bare, tree):
-    sources.bring(str(bare), quiet)
+    sources.fetch_source(str(bare), quiet)
     run("commit", "--quiet", "--amend", "-m", "other", at=tree)
     run("push", "--quiet", "--force", "origin", "step3.7", at=tree)
-    assert sources.bring(str(bare), quiet).origin.commit == run("rev-parse", "HEAD", at=tree)
+    assert sources.fetch_source(str(bare), quiet).origin.commit == run("rev-parse", "HEAD", at=tree)
 
 
 def test_a_tag_that_is_here_is_not_asked_for_again(bare, tree, known):
     run("tag", "b1", at=tree)
     run("push", "--quiet", "origin", "b1", at=tree)
     known(upstream=Repository("upstream", str(bare), "b1", moves=False))
-    got = sources.bring("upstream", quiet)
+    got = sources.fetch_source("upstream", quiet)
     shutil.rmtree(bare)
-    assert sources.bring("upstream", quiet) == got
+    assert sources.fetch_source("upstream", quiet) == got
     assert got.origin.source == "upstream"
 
 
 def test_without_its_repository_the_error_names_what_is_here(bare):
-    got = sources.bring(str(bare), quiet)
+    got = sources.fetch_source(str(bare), quiet)
     bare.rename(bare.with_name("away"))
     (bare / "objects").mkdir(parents=True)
     (bare / "HEAD").write_text("nothing")
     with pytest.raises(SteprunError, match="was not") as caught:
-        sources.bring(str(bare), quiet)
+        sources.fetch_source(str(bare), quiet)
     assert str(got.path) in caught.value.next
     assert "--source llama-cpp-python" in caught.value.next
-    assert sources.bring(str(got.path), quiet).origin.commit == got.origin.commit
+    assert sources.fetch_source(str(got.path), quiet).origin.commit == got.origin.commit
 
 
 def test_a_host_that_nobody_reaches(known):
@@ -162,7 +163,7 @@ def test_a_host_that_nobody_reaches(known):
         url = f"{gone.url}/llama.cpp.git"
     known(stepfun=Repository("stepfun", url, "step3.7", moves=True))
     with pytest.raises(SteprunError, match="was not reached") as caught:
-        sources.bring("stepfun", quiet)
+        sources.fetch_source("stepfun", quiet)
     assert caught.value.exit_code == Exit.FAILED
     assert "--source llama-cpp-python" in caught.value.next
     assert left() == []
@@ -170,7 +171,7 @@ def test_a_host_that_nobody_reaches(known):
 
 def test_no_such_branch(bare):
     with pytest.raises(UsageError, match="no branch or tag step4"):
-        sources.bring(str(bare), quiet, at="step4")
+        sources.fetch_source(str(bare), quiet, at="step4")
     assert left() == []
 
 
@@ -178,7 +179,7 @@ def test_no_git(bare, monkeypatch):
     real = shutil.which
     monkeypatch.setattr(shutil, "which", lambda name: None if name == "git" else real(name))
     with pytest.raises(Refused, match="no git") as caught:
-        sources.bring(str(bare), quiet)
+        sources.fetch_source(str(bare), quiet)
     assert "install git" in caught.value.next or "xcode" in caught.value.next
     assert "--source llama-cpp-python" in caught.value.next
     assert left() == []
@@ -201,14 +202,14 @@ def test_nothing_of_a_repository_or_a_template_runs(bare, tree, tmp_path, monkey
     shutil.copy(config, tmp_path / ".gitconfig")
     commit(tree, {".gitmodules": b'[submodule "x"]\npath = x\nurl = file:///nowhere\n'})
     ran.unlink(missing_ok=True)  # of the commit itself
-    sources.bring(str(bare), quiet)
+    sources.fetch_source(str(bare), quiet)
     assert not ran.exists()
 
 
 def test_another_git_around_us_is_not_meant(bare, monkeypatch, tmp_path):
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "other.git"))
     monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path / "other"))
-    assert sources.bring(str(bare), quiet).origin.commit
+    assert sources.fetch_source(str(bare), quiet).origin.commit
     assert not (tmp_path / "other.git").exists()
 
 
@@ -228,8 +229,8 @@ def slow_git(tmp_path, monkeypatch):
     return folder
 
 
-def half_way(what: str, *_: object) -> None:
-    if what == "updating files":
+def half_way(seen: Progress) -> None:
+    if seen.detail == "updating files":
         raise KeyboardInterrupt
 
 
@@ -240,11 +241,11 @@ def children() -> list[psutil.Process]:
 @posix
 def test_ctrl_c_half_way_leaves_nothing_to_be_taken_for_whole(bare, slow_git, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
-        sources.bring(str(bare), half_way)
+        sources.fetch_source(str(bare), half_way)
     assert left() == []
     assert children() == []
     (slow_git / "git").unlink()
-    assert sources.bring(str(bare), quiet).origin.commit
+    assert sources.fetch_source(str(bare), quiet).origin.commit
 
 
 @posix
@@ -252,13 +253,13 @@ def test_ctrl_c_half_way_leaves_nothing_to_be_taken_for_whole(bare, slow_git, mo
 def test_a_kill_half_way_leaves_nothing_to_be_taken_for_whole(bare, tree, slow_git, again, home):
     if again:
         fake = (slow_git / "git").rename(slow_git / "aside")
-        sources.bring(str(bare), quiet)
+        sources.fetch_source(str(bare), quiet)
         fake.rename(slow_git / "git")
     new = commit(tree, {"src/b.cpp": b"int b;\n"})
     (slow_git / "waits").unlink(missing_ok=True)
     code = (
         "from runner.engine.builder import sources\n"
-        f"sources.bring({str(bare)!r}, lambda *step: None)"
+        f"sources.fetch_source({str(bare)!r}, lambda *step: None)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) as child:
         until((slow_git / "waits").exists)
@@ -268,7 +269,7 @@ def test_a_kill_half_way_leaves_nothing_to_be_taken_for_whole(bare, tree, slow_g
     assert [name for name in left() if not name.endswith((".part", ".log"))] == []
     until(lambda: not any(process.is_running() for process in started[:2]))  # guard and git
     (slow_git / "git").unlink()
-    got = sources.bring(str(bare), quiet)
+    got = sources.fetch_source(str(bare), quiet)
     assert got.origin.commit == new
     assert (got.path / "src/b.cpp").exists()
     assert left() == [got.path.name]
@@ -285,15 +286,16 @@ def until(done, seconds: float = 30) -> None:
 def test_a_git_that_says_nothing_is_given_up(bare, slow_git, monkeypatch):
     monkeypatch.setattr(git, "STALL_S", 1.0)
     with pytest.raises(SteprunError, match="does not get on"):
-        sources.bring(str(bare), quiet)
+        sources.fetch_source(str(bare), quiet)
     assert children() == []
 
 
 def test_two_runs_at_once_bring_one_tree(bare):
-    got, told = [], []
+    got: list[Tree] = []
+    told: list[Progress] = []
 
     def bring() -> None:
-        got.append(sources.bring(str(bare), lambda what, *_: told.append(what)))
+        got.append(sources.fetch_source(str(bare), told.append))
 
     runs = [threading.Thread(target=bring) for _ in range(2)]
     for each in runs:
@@ -310,7 +312,7 @@ def test_two_runs_at_once_bring_one_tree(bare):
 
 def test_a_checkout_is_used_where_it_lies(tree):
     before = sorted(tree.rglob("*"))
-    got = sources.bring(str(tree), quiet)
+    got = sources.fetch_source(str(tree), quiet)
     assert got.path == tree
     assert got.origin.commit == run("rev-parse", "HEAD", at=tree)
     assert (got.origin.source, got.origin.where) == ("folder", str(tree))
@@ -322,7 +324,7 @@ def test_an_unpacked_folder_has_no_commit_not_even_that_around_it(tree):
     inside = tree / "vendor" / "llama.cpp"
     inside.mkdir(parents=True)
     (inside / "CMakeLists.txt").write_bytes(CMAKE)
-    assert sources.bring(str(inside), quiet).origin.commit == ""
+    assert sources.fetch_source(str(inside), quiet).origin.commit == ""
 
 
 @pytest.mark.parametrize(
@@ -342,16 +344,16 @@ def test_an_unpacked_folder_has_no_commit_not_even_that_around_it(tree):
 )
 def test_what_is_no_source(text, at, word):
     with pytest.raises(UsageError, match=word) as caught:
-        sources.bring(text, quiet, at=at)
+        sources.fetch_source(text, quiet, at=at)
     assert "secret" not in str(caught.value)
     assert caught.value.next
 
 
 def test_a_folder_that_is_no_llama_cpp(tmp_path, tree):
     with pytest.raises(UsageError, match="holds no llama"):
-        sources.bring(str(tmp_path), quiet)
+        sources.fetch_source(str(tmp_path), quiet)
     with pytest.raises(UsageError, match="built as it is"):
-        sources.bring(str(tree), quiet, at="b1")
+        sources.fetch_source(str(tree), quiet, at="b1")
 
 
 # --- packages
@@ -431,7 +433,7 @@ def source(data: bytes, **changes: object) -> Carried:
 
 
 def test_a_package_is_brought_checked_and_kept(index, monkeypatch):
-    got = sources.bring("tiny", quiet)
+    got = sources.fetch_source("tiny", quiet)
     assert sorted(p.name for p in got.path.iterdir()) == ["CMakeLists.txt", "noise"]
     origin = got.origin
     assert (origin.source, origin.where, origin.version) == ("tiny", "tiny-llama", "0.1")
@@ -439,8 +441,8 @@ def test_a_package_is_brought_checked_and_kept(index, monkeypatch):
     assert origin.commit == "0" * 40
     assert left() == [got.path.name]
     monkeypatch.setattr(packages, "pip", lambda: pytest.fail("pip was asked"))
-    assert sources.bring("tiny", quiet) == got
-    assert sources.bring("tiny==0.1", quiet) == got
+    assert sources.fetch_source("tiny", quiet) == got
+    assert sources.fetch_source("tiny==0.1", quiet) == got
 
 
 def test_a_package_in_a_folder_of_this_disk(index, tmp_path, monkeypatch, ran):
@@ -451,13 +453,13 @@ def test_a_package_in_a_folder_of_this_disk(index, tmp_path, monkeypatch, ran):
     monkeypatch.delenv("PIP_INDEX_URL")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    assert sources.bring("tiny", quiet).path.is_dir()
+    assert sources.fetch_source("tiny", quiet).path.is_dir()
 
 
 def test_another_archive_is_not_opened(index, ran):
     index.data = sdist(ran)  # of the same length, and other noise
     with pytest.raises(BadFile, match="not what was published") as caught:
-        sources.bring("tiny", quiet)
+        sources.fetch_source("tiny", quiet)
     assert caught.value.exit_code == Exit.BAD_FILE
     assert not ran.exists()  # none of its code has run
     assert left() == []
@@ -466,7 +468,7 @@ def test_another_archive_is_not_opened(index, ran):
 def test_another_version_is_not_brought(index):
     for text, at in (("tiny==0.2", ""), ("tiny", "0.2")):
         with pytest.raises(UsageError, match=r"only 0\.1") as caught:
-            sources.bring(text, quiet, at=at)
+            sources.fetch_source(text, quiet, at=at)
         assert "unchecked" in caught.value.why
 
 
@@ -474,7 +476,7 @@ def test_an_index_that_is_not_reached(index, monkeypatch):
     with Loopback() as gone:
         monkeypatch.setenv("PIP_INDEX_URL", f"{gone.url}/simple")
     with pytest.raises(SteprunError, match="could not be downloaded") as caught:
-        sources.bring("tiny", quiet)
+        sources.fetch_source("tiny", quiet)
     assert "not reached" in caught.value.why
     assert left() == []
 
@@ -484,16 +486,16 @@ def test_ctrl_c_stops_pip_and_leaves_nothing(index):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sources.bring("tiny", interrupt)
+        sources.fetch_source("tiny", interrupt)
     assert children() == []
     assert left() == []
 
 
 def test_what_a_killed_run_left_is_removed(index):
-    got = sources.bring("tiny", quiet)
+    got = sources.fetch_source("tiny", quiet)
     shutil.rmtree(got.path)
     (store.work_dir() / f"{got.path.name}.part-old" / "tree").mkdir(parents=True)
-    assert sources.bring("tiny", quiet) == got
+    assert sources.fetch_source("tiny", quiet) == got
     assert left() == [got.path.name]
 
 

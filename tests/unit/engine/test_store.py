@@ -14,7 +14,7 @@ from runner.base.errors import Refused, SteprunError, UsageError
 from runner.catalog import models_toml
 from runner.engine.installed import pick, stamp, store
 from runner.engine.installed.stamp import FEATURES, Feature, Kind, Origin, Stamp
-from runner.engine.installed.store import Engine
+from runner.engine.installed.store import InstalledEngine
 from runner.machine.captures import capture, presets
 from runner.machine.facts import Backend, Machine
 from runner.machine.probe import detect
@@ -35,7 +35,7 @@ def of(name: str, backend: Backend = Backend.CPU, **changes: object) -> Stamp:
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
-def made(name: str, backend: Backend = Backend.CPU, **changes: object) -> Engine:
+def made(name: str, backend: Backend = Backend.CPU, **changes: object) -> InstalledEngine:
     place = store.new_folder()
     (place / "bin").mkdir()
     program = place / "bin" / "llama-server"
@@ -102,14 +102,14 @@ def test_what_the_canary_found_of_another_wheel_is_forgotten() -> None:
     store.update(engine, engine.stamp.proven(PASSED, ()))
     assert store.embedded().stamp.tested
     old = replace(engine.stamp.origin, version="2025.1")
-    store.write(engine.folder, replace(engine.stamp, origin=old).proven(PASSED, ()))
+    store.write_stamp(engine.folder, replace(engine.stamp, origin=old).proven(PASSED, ()))
     assert not store.embedded().stamp.tested
 
 
 def test_nothing_half_made_is_listed() -> None:
     place = store.new_folder()
     (place / "bin").mkdir()
-    store.write(place, of(place.name))
+    store.write_stamp(place, of(place.name))
     assert names() == ["embedded"]
     whole = made("whole")
     (store.folder() / "no-stamp").mkdir()
@@ -144,7 +144,7 @@ def test_an_engine_never_takes_the_place_of_another() -> None:
     assert made("x", devices=("new",)).name == "x-2"
     assert made("x").name == "x-3"
     assert names() == ["embedded", "x", "x-2", "x-3"]
-    assert store.find("x").stamp.devices == ("old",)
+    assert store.find_engine("x").stamp.devices == ("old",)
     assert [p.name for p in store.work_dir().iterdir()] == []
 
 
@@ -163,12 +163,12 @@ def test_removing_the_current_one_goes_back() -> None:
     for name in ("one", "two"):
         made(name)
         store.use(name)
-    assert store.remove(store.find("two")) > 0
+    assert store.remove(store.find_engine("two")) > 0
     assert (names(), store.current()) == (["embedded", "one"], store.Current("one", ""))
     with pytest.raises(UsageError, match="embedded"):
         store.remove(store.embedded())
     with pytest.raises(UsageError, match="no engine 'two'") as caught:
-        store.find("two")
+        store.find_engine("two")
     assert "embedded, one" in caught.value.why
 
 
@@ -191,9 +191,9 @@ def test_a_damaged_note_of_the_current_one_names_none() -> None:
 # --- which one a machine gets
 
 
-def proven(name: str, backend: Backend, **changes: object) -> Engine:
+def proven(name: str, backend: Backend, **changes: object) -> InstalledEngine:
     fine = of(name, backend, **changes).proven(PASSED, ())
-    return Engine(fine, Path("/engines") / name)
+    return InstalledEngine(fine, Path("/engines") / name)
 
 
 def test_the_engine_that_suits_the_machine_is_taken() -> None:
@@ -211,9 +211,9 @@ def test_the_users_choice_stands_while_it_can_run() -> None:
     cuda, plain = proven("cuda", Backend.CUDA), proven("plain", Backend.CPU)
     assert pick.pick([embedded, cuda, plain], "plain", spark) is plain
     assert pick.pick([embedded, cuda, plain], "embedded", spark) is embedded
-    failed = Engine(of("plain").proven({"text": Feature("fail")}, ()), plain.folder)
+    failed = InstalledEngine(of("plain").proven({"text": Feature("fail")}, ()), plain.folder)
     assert pick.pick([embedded, cuda, failed], "plain", spark) is cuda
-    untested = Engine(of("plain"), plain.folder)
+    untested = InstalledEngine(of("plain"), plain.folder)
     assert pick.pick([embedded, untested], "plain", spark) is embedded
 
 
@@ -250,9 +250,9 @@ def test_a_machine_looks_as_its_engine_sees_it() -> None:
 
 def test_one_line_says_which_engine_and_what_is_off() -> None:
     broken = of("x", Backend.CUDA).proven({**PASSED, "mtp_picture": Feature("fail")}, ())
-    said = pick.in_words(Engine(broken, Path("/x")))
+    said = pick.in_words(InstalledEngine(broken, Path("/x")))
     assert said == "Engine: x, cuda; fails at draft heads with pictures."
-    assert "not tested yet" in pick.in_words(Engine(of("x"), Path("/x")))
+    assert "not tested yet" in pick.in_words(InstalledEngine(of("x"), Path("/x")))
     assert "The engine y is gone" in pick.in_words(store.embedded(), "y")
 
 
@@ -266,10 +266,10 @@ def test_what_fails_and_what_is_not_there_are_told_apart() -> None:
 
 
 def test_a_plan_warns_of_what_it_cannot_leave_out() -> None:
-    step = from_model(models_toml.load().models[0])
+    step = from_model(models_toml.load_catalog().models[0])
     assert step
     off = {name: Feature("fail") for name in ("slots", "picture", "two_pictures", "mtp")}
-    engine = Engine(of("x").proven({**PASSED, **off}, ()), Path("/x"))
+    engine = InstalledEngine(of("x").proven({**PASSED, **off}, ()), Path("/x"))
     said = "The engine x fails at two pictures in one question, saved slots."
     assert pick.fails_beyond(engine, step) == said
     without = replace(step, projector_bytes=0)

@@ -17,15 +17,15 @@ import pytest
 from runner.base.errors import Exit, Refused, SteprunError
 from runner.engine.process import records, supervisor
 from runner.engine.process.guard import BoundedLog
-from runner.engine.process.supervisor import Engine, Where, check_port, read_key
+from runner.engine.process.supervisor import EngineProcess, Where, check_port, read_key
 from runner.plan.launch import LaunchSpec
 
 FAKE = Path(__file__).parents[2] / "fakes" / "engine.py"
 posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 
-def fake(mode: str, where: Where | None = None) -> Engine:
-    return Engine([sys.executable, str(FAKE), mode], LaunchSpec(()), where)
+def fake(mode: str, where: Where | None = None) -> EngineProcess:
+    return EngineProcess([sys.executable, str(FAKE), mode], LaunchSpec(()), where)
 
 
 def gone(pid: int, seconds: float = 5) -> bool:
@@ -80,15 +80,15 @@ async def test_two_engines_do_not_overcommit_the_machine_together() -> None:
     whole = psutil.virtual_memory().total
     large = LaunchSpec((), total_bytes=whole * 2 // 3)
     program = [sys.executable, str(FAKE), "good"]
-    async with Engine(program, large) as first:
+    async with EngineProcess(program, large) as first:
         await first.wait_ready()
         with pytest.raises(Refused, match="runs already") as caught:
-            async with Engine(program, large):
+            async with EngineProcess(program, large):
                 pass
         assert first.endpoint.base_url in caught.value.next
-        async with Engine(program, LaunchSpec((), total_bytes=whole // 100)) as second:
+        async with EngineProcess(program, LaunchSpec((), total_bytes=whole // 100)) as second:
             await second.wait_ready()
-    async with Engine(program, large) as again:
+    async with EngineProcess(program, large) as again:
         await again.wait_ready()
 
 
@@ -98,12 +98,12 @@ async def test_two_engines_do_not_overcommit_the_machine_together() -> None:
 )
 async def test_where_to_talk_to(host: str, url: str) -> None:
     where = Where(host=host, port=1)
-    async with Engine([sys.executable, str(FAKE), "crash"], LaunchSpec(()), where) as engine:
+    async with EngineProcess([sys.executable, str(FAKE), "crash"], LaunchSpec(()), where) as engine:
         assert engine.endpoint.base_url.startswith(url)
 
 
 async def test_a_program_that_does_not_exist_is_a_clear_error() -> None:
-    async with Engine(["/does/not/exist"], LaunchSpec(())) as engine:
+    async with EngineProcess(["/does/not/exist"], LaunchSpec(())) as engine:
         with pytest.raises(SteprunError, match="could not be started"):
             await engine.wait_ready()
 
@@ -176,10 +176,10 @@ async def test_stop_ends_an_engine_whose_guard_died_first(
 
 OWNER = """
 import asyncio, sys
-from runner.engine.process.supervisor import Engine
+from runner.engine.process.supervisor import EngineProcess
 from runner.plan.launch import LaunchSpec
 async def main():
-    async with Engine([sys.executable, {fake!r}, "good"], LaunchSpec(())) as engine:
+    async with EngineProcess([sys.executable, {fake!r}, "good"], LaunchSpec(())) as engine:
         await engine.wait_ready()
         print(engine.pid, flush=True)
         await asyncio.sleep(60)

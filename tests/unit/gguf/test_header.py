@@ -59,7 +59,7 @@ def gguf(
 
 
 def parse(data: bytes) -> header.Header:
-    return header.parse(io.BytesIO(data), len(data), "m.gguf")
+    return header.parse_header(io.BytesIO(data), len(data), "m.gguf")
 
 
 def refusal(data: bytes) -> str:
@@ -105,8 +105,8 @@ def test_a_sound_header_is_understood():
     assert made.data_offset % 32 == 0
     assert made.data_offset + 288 + 1152 == made.file_size == len(SOUND)
     assert made.tensors == (
-        header.Tensor("blk.0.a.weight", (256, 2), "IQ4_XS", 0, 272),
-        header.Tensor("blk.4.ffn_up_exps.weight", (288,), "F32", 288, 1152),
+        header.TensorInfo("blk.0.a.weight", (256, 2), "IQ4_XS", 0, 272),
+        header.TensorInfo("blk.4.ffn_up_exps.weight", (288,), "F32", 288, 1152),
     )
     assert made.metadata["tokenizer.ggml.tokens"] == header.Skipped(4)
     assert made.metadata["step35.attention.head_count"] == (64, 96, 96, 96, 64)
@@ -285,7 +285,7 @@ def test_no_header_takes_long_or_much(head, fill, traced):
     def read() -> None:
         size = 200 << 30
         with contextlib.suppress(BadFile):
-            header.parse(cast("BinaryIO", Endless(head, size, fill)), size)
+            header.parse_header(cast("BinaryIO", Endless(head, size, fill)), size)
 
     start = time.process_time()
     read()
@@ -310,7 +310,7 @@ def test_no_header_takes_long_or_much(head, fill, traced):
 )
 def test_more_than_any_real_header_holds_is_refused(head, name):
     with pytest.raises(BadFile) as caught:
-        header.parse(cast("BinaryIO", Endless(head, 1 << 40, b"\0")), 1 << 40)
+        header.parse_header(cast("BinaryIO", Endless(head, 1 << 40, b"\0")), 1 << 40)
     assert name in caught.value.why
 
 
@@ -341,12 +341,12 @@ def test_short_reads_are_completed():
         def read(self, size: int | None = -1, /) -> bytes:
             return super().read(min(size or 1, 11))
 
-    assert header.parse(Dribble(SOUND), len(SOUND)) == parse(SOUND)
+    assert header.parse_header(Dribble(SOUND), len(SOUND)) == parse(SOUND)
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_refused():
     with pytest.raises(BadFile):
-        header.parse(io.BytesIO(SOUND[:200]), len(SOUND))
+        header.parse_header(io.BytesIO(SOUND[:200]), len(SOUND))
 
 
 @settings(deadline=None, max_examples=400)

@@ -123,7 +123,7 @@ def test_a_server_that_knows_no_ranges_is_read_no_further_than_needed(
 
 
 def test_a_subject_of_far_files_can_be_planned_for(hub: FakeHub, tiny: Path) -> None:
-    near, files = user_model.read(tiny / NAME, tiny / "mmproj-tiny-step.gguf", None, see=True)
+    near, files = user_model.read_local(tiny / NAME, tiny / "mmproj-tiny-step.gguf", None, see=True)
     assert files.weights == tiny / NAME
     far = user_model.read_anywhere(at(NAME), at("mmproj-tiny-step.gguf"), None)
     assert far.words == ("--model", at(NAME), "--projector", at("mmproj-tiny-step.gguf"))

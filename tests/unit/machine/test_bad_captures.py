@@ -20,19 +20,19 @@ from runner.base.errors import BadFile, Exit
 from runner.catalog import models_toml
 from runner.engine.builder import recipe
 from runner.machine.captures import presets
-from runner.machine.captures.capture import MAX_CAPTURE_BYTES, Capture, Ran, Replay, parse
+from runner.machine.captures.capture import MAX_CAPTURE_BYTES, Capture, Ran, Replay, parse_capture
 from runner.machine.facts import Backend, Machine, on_processor, to_json
 from runner.machine.probe import detect
 from runner.machine.probes.read import GIB, MIB
 from runner.plan.choose import choose
-from runner.plan.model_spec import Subject, from_model
-from runner.plan.request import Ask
+from runner.plan.model_spec import ModelSpec, from_model
+from runner.plan.request import PlanRequest
 
 EXAMPLES = int(os.environ.get("STEPRUN_EXAMPLES", "150"))
 LONGEST_S = 3.0  # of this process's own time: others may use the computer too
-_subject = from_model(models_toml.load().models[0])
+_subject = from_model(models_toml.load_catalog().models[0])
 assert _subject is not None
-STEP: Subject = _subject
+STEP: ModelSpec = _subject
 
 # What tools print in place of a figure, what translated ones print, and what nobody prints.
 NASTY = [
@@ -56,16 +56,16 @@ ONE_OF_EACH = [
     "n1x",
     "5090-128",
 ]
-KNOWN = {name: presets.load(name).to_json() for name in presets.names()}
+KNOWN = {name: presets.load_preset(name).to_json() for name in presets.names()}
 
 
 def spoil(draw: st.DrawFn, text: str) -> str:
     """Return a text with one of its figures or lines changed, or another text."""
-    way = draw(st.sampled_from(["figure", "figure", "figure", "line", "twice", "all"]))
-    places = list(re.finditer(r"[0-9]+" if way == "figure" else r"[^\n]+", text))
-    if way == "all" or not places:
+    offload = draw(st.sampled_from(["figure", "figure", "figure", "line", "twice", "all"]))
+    places = list(re.finditer(r"[0-9]+" if offload == "figure" else r"[^\n]+", text))
+    if offload == "all" or not places:
         return draw(TEXT)
-    if way == "twice":
+    if offload == "twice":
         return text + text
     place = draw(st.sampled_from(places))
     return text[: place.start()] + draw(TEXT) + text[place.end() :]
@@ -111,7 +111,7 @@ def assert_sane(machine: Machine) -> None:
 def assert_plans(machine: Machine) -> None:
     """Assert that what is planned is no more than what there is."""
     assert_sane(machine)
-    plan = choose(machine, STEP, Ask(), recipe.load(machine.backend).run)
+    plan = choose(machine, STEP, PlanRequest(), recipe.load_recipe(machine.backend).run)
     own = 0 if machine.unified else sum(device.memory_bytes or 0 for device in machine.devices)
     if plan.fits and machine.memory_bytes:
         assert 0 < plan.held_bytes <= machine.memory_bytes + own
@@ -123,7 +123,7 @@ def take(raw: bytes) -> None:
     start = time.process_time()
     refused = None
     try:
-        machine = detect(Replay(parse(raw)))
+        machine = detect(Replay(parse_capture(raw)))
     except BadFile as error:
         refused = error
     else:
@@ -181,7 +181,7 @@ def test_a_hundred_thousand_entries_take_no_long_time() -> None:
 
 def edited(name: str, old: str, new: str) -> Capture:
     """Return a preset with one figure of one text changed."""
-    base = presets.load(name)
+    base = presets.load_preset(name)
     files = {path: text and text.replace(old, new) for path, text in base.files.items()}
     commands = {
         argv: ran and Ran(ran.exit, ran.stdout.replace(old, new))
@@ -243,7 +243,7 @@ def test_a_contradiction_promises_no_more_than_there_is(
     ],
 )
 def test_a_machine_of_unknown_size_promises_nothing_absurd(name: str, line: str) -> None:
-    base = presets.load(name)
+    base = presets.load_preset(name)
     gone = re.compile(rf"^{re.escape(line)}:.*\n", re.MULTILINE)
     files = {path: text and gone.sub("", text) for path, text in base.files.items()}
     commands = {a: ran and Ran(0, gone.sub("", ran.stdout)) for a, ran in base.commands.items()}
@@ -255,7 +255,7 @@ def test_a_machine_of_unknown_size_promises_nothing_absurd(name: str, line: str)
 
 
 def test_a_container_may_have_less_than_its_host_and_never_more() -> None:
-    base = presets.load("cpu-128")
+    base = presets.load_preset("cpu-128")
     for limit, most in ((str(32 * GIB), 32), (str(900 * GIB), 123), ("max", 123), ("-1", 123)):
         files = {**base.files, "/sys/fs/cgroup/memory.max": limit}
         machine = detect(Replay(replace(base, files=files)))
@@ -267,7 +267,7 @@ def test_free_memory_of_a_card_is_no_more_than_it_has() -> None:
     smi = "nvidia-smi --query-gpu=name,memory.total,memory.free --format=csv,noheader,nounits"
     for free in (1 << 43, 99999):
         seen = replace(
-            presets.load("5090-128"),
+            presets.load_preset("5090-128"),
             commands={smi: Ran(0, f"NVIDIA GeForce RTX 5090, 32607, {free}\n")},
         )
         (device,) = detect(Replay(seen)).devices

@@ -23,13 +23,13 @@ from runner.machine.captures.capture import (
     Live,
     Ran,
     Replay,
-    load,
-    parse,
+    load_capture,
+    parse_capture,
     save,
 )
 from runner.machine.captures.scrub import Scrubber
 from runner.machine.probe import detect
-from runner.machine.probes.read import MIB, clean, count, size, text_of
+from runner.machine.probes.read import MIB, count, size, strip_codes, text_of
 
 posix = pytest.mark.skipif(os.name != "posix", reason="shell scripts and device rights")
 CARD = "deadbeef-0123-4567-89ab-0123456789ab"
@@ -65,23 +65,23 @@ def document(**changes: Any) -> bytes:
 )
 def test_a_bad_capture_names_its_field(raw, field):
     with pytest.raises(BadFile) as caught:
-        parse(raw)
+        parse_capture(raw)
     assert field in caught.value.what
     assert caught.value.exit_code is Exit.BAD_FILE
     assert caught.value.next
 
 
 def test_a_capture_may_hold_more_than_is_known():
-    assert parse(document(provenance="a test")).platform == "linux-x86_64"
+    assert parse_capture(document(provenance="a test")).platform == "linux-x86_64"
 
 
 def test_a_capture_that_is_not_there(tmp_path):
     with pytest.raises(UsageError, match="cannot be read"):
-        load(tmp_path / "none.json")
+        load_capture(tmp_path / "none.json")
     with pytest.raises(UsageError, match="cannot be read"):
-        load(tmp_path)
+        load_capture(tmp_path)
     with pytest.raises(UsageError, match="cannot be read"):
-        load(tmp_path / "\0")
+        load_capture(tmp_path / "\0")
 
 
 def test_an_endless_file_is_not_read_to_its_end(tmp_path):
@@ -89,7 +89,7 @@ def test_an_endless_file_is_not_read_to_its_end(tmp_path):
     with large.open("wb") as file:
         file.truncate(MAX_CAPTURE_BYTES * 2)
     with pytest.raises(BadFile, match="over 4 MiB"):
-        load(large)
+        load_capture(large)
 
 
 JSON = st.recursive(
@@ -110,7 +110,7 @@ JSON = st.recursive(
 @settings(max_examples=200, deadline=None)
 def test_any_bytes_give_a_machine_or_a_bad_file(raw):
     try:
-        seen = parse(raw)
+        seen = parse_capture(raw)
     except BadFile:
         return
     detect(Replay(seen))
@@ -121,14 +121,14 @@ def test_any_bytes_give_a_machine_or_a_bad_file(raw):
 @settings(max_examples=100, deadline=None)
 def test_writing_and_reading_gives_the_same(files, commands):
     seen = Capture("linux-x86_64", files, commands)
-    assert parse(json.dumps(seen.to_json()).encode()) == seen
+    assert parse_capture(json.dumps(seen.to_json()).encode()) == seen
 
 
 def test_this_machine_replays_as_itself(tmp_path):
     live = Live()
     machine = detect(live)
     save(live.capture(), tmp_path / "capture.json")
-    replayed = detect(Replay(load(tmp_path / "capture.json")))
+    replayed = detect(Replay(load_capture(tmp_path / "capture.json")))
     uuids = [device.uuid for device in machine.devices]
     assert len({device.uuid for device in replayed.devices}) == len(set(uuids))
     assert replayed.limit_bytes == machine.limit_bytes
@@ -162,12 +162,15 @@ def test_a_capture_goes_through_a_link_or_a_pipe_and_does_not_replace_it(tmp_pat
     link.symlink_to(target)
     save(Capture("linux-x86_64"), link)
     assert link.is_symlink()
-    assert load(target).platform == "linux-x86_64"
+    assert load_capture(target).platform == "linux-x86_64"
     code = (
         "from pathlib import Path; from runner.machine.captures.capture import *;"
         "save(Capture('linux-x86_64'), Path('/dev/stdout'))"
     )
-    assert parse(subprocess.check_output([sys.executable, "-c", code])).platform == "linux-x86_64"
+    assert (
+        parse_capture(subprocess.check_output([sys.executable, "-c", code])).platform
+        == "linux-x86_64"
+    )
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="commands are slower elsewhere")
@@ -369,7 +372,7 @@ def test_sizes(text, unit, expected):
 def test_small_readings():
     assert size("0", least=0) == 0
     assert [count(t) for t in ("40", "0", "-2", "4097", "x", "", None)] == [40, *[None] * 6]
-    assert clean("a\x1b]0;title\x07b\u202ec\nd") == "ab c d"
-    assert clean("x" * 999) == "x" * 120
+    assert strip_codes("a\x1b]0;title\x07b\u202ec\nd") == "ab c d"
+    assert strip_codes("x" * 999) == "x" * 120
     values: list[Any] = [5, 16.0, "a", True, None, 1e300, 10**400, []]
     assert [text_of(value) for value in values] == ["5", "16", "a", "", "", "", "", ""]

@@ -94,15 +94,15 @@ def with_engine(capture: Capture, *lines: str, text: str = "", exit_code: int = 
     ],
 )  # fmt: skip
 def test_the_list_is_read(text, found):
-    assert engine_view.parse(text) == tuple(
-        engine_view.Listed(number, backend, name, total * MIB, free * MIB)
+    assert engine_view.parse_devices(text) == tuple(
+        engine_view.ListedDevice(number, backend, name, total * MIB, free * MIB)
         for number, backend, name, total, free in found
     )
 
 
 @pytest.mark.parametrize("text", [None, "", "error: invalid argument: --list-devices\n", "usage:"])
 def test_what_is_no_list_says_nothing(text):
-    assert engine_view.parse(text) is None
+    assert engine_view.parse_devices(text) is None
     machine = detect(Replay(mac(128)))
     assert engine_view.apply(machine, text) == machine
 

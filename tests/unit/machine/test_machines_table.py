@@ -81,7 +81,7 @@ def windows(visible_gib: float, *adapters: Mapping[str, object]) -> Capture:
 
 def over(preset: str, files: Mapping[str, str | None] | None = None, **meminfo: int) -> Capture:
     """Return a preset with other files, and with other lines of /proc/meminfo (kB)."""
-    base = presets.load(preset)
+    base = presets.load_preset(preset)
     memory = "".join(f"{key}: {value} kB\n" for key, value in meminfo.items())
     changed = {"/proc/meminfo": memory} if memory else {}
     return replace(base, files={**base.files, **(files or {}), **changed})
@@ -89,7 +89,7 @@ def over(preset: str, files: Mapping[str, str | None] | None = None, **meminfo: 
 
 def answering(preset: str, argv: str, out: str) -> Capture:
     """Return a preset on which one more command answered."""
-    base = presets.load(preset)
+    base = presets.load_preset(preset)
     return replace(base, commands={**base.commands, argv: Ran(0, out)})
 
 
@@ -108,7 +108,9 @@ def preset(
 ) -> Row:
     usual = {"apple": "metal", "strix-halo": "vulkan", "gb10": "cuda"}.get(platform, platform)
     source = presets.about(name)
-    return Row(name, source, presets.load(name), platform, unified, backend or usual, limit_gib)
+    return Row(
+        name, source, presets.load_preset(name), platform, unified, backend or usual, limit_gib
+    )
 
 
 PRESETS = [
@@ -422,7 +424,7 @@ def test_a_mac_without_ioreg_is_asked_through_its_profiler() -> None:
         "sppci_cores": "30",
         "sppci_model": "Apple M2 Max",
     }
-    base = presets.load("m2-max-96")
+    base = presets.load_preset("m2-max-96")
     commands = {argv: said for argv, said in base.commands.items() if "ioreg" not in argv}
     profiler = ran({"system_profiler SPDisplaysDataType -json": json.dumps(
         {"SPDisplaysDataType": [report]})})  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 
 from runner.base.errors import Exit, UsageError
 from runner.machine.captures import presets
-from runner.machine.captures.capture import SCHEMA, Capture, Replay, load, save
+from runner.machine.captures.capture import SCHEMA, Capture, Replay, load_capture, save
 from runner.machine.captures.scrub import Scrubber
 from runner.machine.probe import detect
 
@@ -39,7 +39,7 @@ def test_each_says_what_it_is_and_nothing_of_anybody(name: str) -> None:
     assert about.endswith(".")
     # Where the values come from is said of each, and what was made up too.
     assert any(word in about for word in ("published", "measured", "real", "filled in", "from"))
-    seen = presets.load(name)
+    seen = presets.load_preset(name)
     assert "about" not in seen.to_json()
     scrubber = Scrubber()
     for path, text in seen.files.items():
@@ -51,7 +51,7 @@ def test_each_says_what_it_is_and_nothing_of_anybody(name: str) -> None:
 
 @pytest.mark.parametrize("name", presets.names())
 def test_each_is_a_whole_machine(name: str) -> None:
-    machine = detect(Replay(presets.load(name)))
+    machine = detect(Replay(presets.load_preset(name)))
     assert machine.unknown == ()
     assert machine.memory_bytes > machine.reserve_bytes
     assert 0 < (machine.available_bytes or 0) <= machine.memory_bytes
@@ -63,11 +63,11 @@ def test_a_capture_may_say_what_it_is_about(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     document = Capture("linux-x86_64").to_json() | {"about": {"not": ["even", "text"]}}
     path.write_text(json.dumps(document))
-    assert load(path) == Capture("linux-x86_64")
+    assert load_capture(path) == Capture("linux-x86_64")
 
 
 def test_names_in_any_case() -> None:
-    assert presets.load("DGX-Spark") == presets.load("dgx-spark")
+    assert presets.load_preset("DGX-Spark") == presets.load_preset("dgx-spark")
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_names_in_any_case() -> None:
     ],
 )
 def test_an_unknown_name_gets_near_ones(name: str, near: str) -> None:
-    for ask in (presets.load, presets.about, presets.open_capture):
+    for ask in (presets.load_preset, presets.about, presets.open_capture):
         with pytest.raises(UsageError) as caught:
             ask(name)
         assert caught.value.exit_code is Exit.USAGE
@@ -100,7 +100,7 @@ def test_a_path_is_never_taken_for_a_name(
     with pytest.raises(UsageError, match="cannot be read"):
         presets.open_capture(name)
     with pytest.raises(UsageError):
-        presets.load(name)
+        presets.load_preset(name)
 
 
 def test_a_file_is_a_file_and_a_folder_is_none(
@@ -112,7 +112,7 @@ def test_a_file_is_a_file_and_a_folder_is_none(
         save(mine, tmp_path / name)
         assert presets.open_capture(name) == mine
     (tmp_path / "thor").mkdir()
-    assert presets.open_capture("thor") == presets.load("thor")
+    assert presets.open_capture("thor") == presets.load_preset("thor")
     save(mine, tmp_path / "orin-64")  # nobody names a file like this by accident
     assert presets.open_capture("orin-64") == mine
 

@@ -11,6 +11,7 @@ import pytest
 from runner.base.disk import explained
 from runner.base.errors import BadFile, Exit, Refused, SteprunError
 from runner.base.paths import cache_dir
+from runner.base.progress import Phase, Progress
 from runner.net import web
 from runner.net.download import download
 from runner.net.stream import Patience
@@ -45,12 +46,12 @@ def left(place) -> list[str]:
 
 
 def test_a_file_comes_whole_and_alone(server, place):
-    told = []
-    get(server, place, progress=lambda *step: told.append(step))
+    told: list[Progress] = []
+    get(server, place, progress=told.append)
     assert place.read_bytes() == DATA
     assert left(place) == [""]
-    assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
-    assert told[-1] == ("downloading", len(DATA), len(DATA))
+    assert [seen.done for seen in told] == sorted(seen.done for seen in told)
+    assert told[-1] == Progress(Phase.DOWNLOADING, len(DATA), len(DATA))
 
 
 def test_an_older_file_is_replaced(server, place):
@@ -82,8 +83,8 @@ def test_a_later_call_goes_on(server, place):
 
 
 def test_ctrl_c_keeps_what_came(server, place):
-    def interrupt(_what, done, _total):
-        if done > 1_000_000:
+    def interrupt(seen):
+        if seen.done > 1_000_000:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -247,7 +248,7 @@ def test_a_redirect_is_followed_and_an_odd_one_is_not(server, place):
 def test_nothing_goes_from_https_to_http():
     assert web.next_hop("https://a.example/x", "/y") == "https://a.example/y"
     assert web.next_hop("https://a.example/x", "https://b.example/y") == "https://b.example/y"
-    with pytest.raises(web.NoHop, match="without encryption"):
+    with pytest.raises(web.RedirectRefused, match="without encryption"):
         web.next_hop("https://a.example/x", "http://b.example/y")
 
 

@@ -15,14 +15,14 @@ from runner.machine.probe import detect
 from runner.plan.choose import Plan, choose
 from runner.plan.launch import EngineFiles, LaunchSpec, RunDefaults, Settings, launch
 from runner.plan.memory.kv_cache import CHECKPOINTS, GIB
-from runner.plan.memory.ledger import Entry
-from runner.plan.model_spec import Subject, from_model
-from runner.plan.request import Ask, Profile
+from runner.plan.memory.ledger import LedgerEntry
+from runner.plan.model_spec import ModelSpec, from_model
+from runner.plan.request import PlanRequest, Profile
 from runner.run.document import to_json
 
-_subject = from_model(models_toml.load().models[0])
+_subject = from_model(models_toml.load_catalog().models[0])
 assert _subject is not None
-STEP: Subject = _subject
+STEP: ModelSpec = _subject
 DEFAULTS = RunDefaults()
 
 
@@ -44,7 +44,7 @@ def machine(limit_gib: float, backend: Backend = Backend.CUDA) -> Machine:
 
 
 def plan(limit_gib: float, **ask: object) -> Plan:
-    return choose(machine(limit_gib), STEP, Ask(**ask), DEFAULTS)  # type: ignore[arg-type]
+    return choose(machine(limit_gib), STEP, PlanRequest(**ask), DEFAULTS)  # type: ignore[arg-type]
 
 
 # More machines are in test_machines_table.
@@ -62,8 +62,8 @@ def plan(limit_gib: float, **ask: object) -> Plan:
 def test_what_each_machine_gets(
     name: str, fits: bool, quant: str, context: int, kv_type: str
 ) -> None:
-    found = detect(capture.Replay(presets.load(name)))
-    chosen = choose(found, STEP, Ask(), recipe.load(found.backend).run)
+    found = detect(capture.Replay(presets.load_preset(name)))
+    chosen = choose(found, STEP, PlanRequest(), recipe.load_recipe(found.backend).run)
     got = (chosen.fits, chosen.variant.name, chosen.config.context, chosen.config.kv_type)
     assert got == (fits, quant, context, kv_type)
     assert chosen.config.projector
@@ -102,7 +102,7 @@ def test_what_was_asked_for_is_kept_or_refused_never_changed() -> None:
 
 def test_without_pictures_is_offered_where_it_would_be_enough() -> None:
     small = replace(STEP, projector_bytes=8 << 30)
-    asked = choose(machine(80), small, Ask(), DEFAULTS)
+    asked = choose(machine(80), small, PlanRequest(), DEFAULTS)
     assert not asked.fits
     assert any("--profile fast" in fix.command for fix in asked.fixes)
 
@@ -110,10 +110,15 @@ def test_without_pictures_is_offered_where_it_would_be_enough() -> None:
 @pytest.mark.parametrize("gib", [24, 75, 76, 78, 82, 90, 106])
 @pytest.mark.parametrize(
     "ask",
-    [Ask(), Ask(quant="Q4_K_S"), Ask(context=262_144, kv_type="f16"), Ask(parallel=8)],
+    [
+        PlanRequest(),
+        PlanRequest(quant="Q4_K_S"),
+        PlanRequest(context=262_144, kv_type="f16"),
+        PlanRequest(parallel=8),
+    ],
     ids=str,
 )
-def test_every_fix_that_is_a_plan_works(gib: int, ask: Ask) -> None:
+def test_every_fix_that_is_a_plan_works(gib: int, ask: PlanRequest) -> None:
     """What a refusal tells the user to type must not be refused in turn."""
     for fix in choose(machine(gib), STEP, ask, DEFAULTS).fixes:
         if fix.ask is not None:
@@ -122,7 +127,7 @@ def test_every_fix_that_is_a_plan_works(gib: int, ask: Ask) -> None:
 
 def test_a_fix_names_the_model_that_was_asked_for() -> None:
     own = replace(STEP, words=("--model", "my model.gguf"))
-    refused = choose(machine(106), own, Ask(quant="Q4_K_S", parallel=2), DEFAULTS)
+    refused = choose(machine(106), own, PlanRequest(quant="Q4_K_S", parallel=2), DEFAULTS)
     assert "--model 'my model.gguf'" in refused.fixes[0].command
 
 
@@ -147,7 +152,10 @@ def test_paging_counts_what_cannot_be_paged() -> None:
     # Nothing but a mapping read by the processor can page, whatever the backend's recipe says.
     for backend in Backend:
         settings = choose(
-            machine(24, backend), STEP, Ask(allow_paging=True), recipe.load(backend).run
+            machine(24, backend),
+            STEP,
+            PlanRequest(allow_paging=True),
+            recipe.load_recipe(backend).run,
         ).settings
         assert (settings.load_mode, settings.gpu_layers, settings.repack) == ("mmap", 0, False)
 
@@ -166,7 +174,7 @@ def test_the_document_is_the_contracts() -> None:
     assert document["schema"] == "steprun.plan/1"
     assert document["verdict"] == "fits"
     assert document["total_bytes"] == sum(row["bytes"] for row in document["ledger"])
-    assert {row["item"] for row in document["ledger"]} <= {str(entry) for entry in Entry}
+    assert {row["item"] for row in document["ledger"]} <= {str(entry) for entry in LedgerEntry}
     assert {"limit_bytes", "limit_source", "argv", "reasons", "fixes", "kv_type"} <= set(document)
 
 
@@ -193,12 +201,12 @@ def test_slots_share_what_the_engine_is_given() -> None:
 
 @pytest.mark.parametrize("backend", list(Backend))
 def test_every_backend_has_a_recipe(backend: Backend) -> None:
-    assert recipe.load(backend).backend is backend
+    assert recipe.load_recipe(backend).backend is backend
 
 
 def test_advice_comes_before_buying() -> None:
-    found = detect(capture.Replay(presets.load("m4-max-128")))
-    asked = choose(found, STEP, Ask(quant="Q4_K_S"), DEFAULTS)
+    found = detect(capture.Replay(presets.load_preset("m4-max-128")))
+    asked = choose(found, STEP, PlanRequest(quant="Q4_K_S"), DEFAULTS)
     commands = [fix.command for fix in asked.fixes]
     assert any("iogpu.wired_limit_mb" in command for command in commands)
 
@@ -208,11 +216,11 @@ def test_advice_comes_before_buying() -> None:
 )
 def test_an_engine_without_the_accelerator_is_planned_in_main_memory(name: str) -> None:
     """A carve-out or a card's memory must not be counted where the processor computes."""
-    found = detect(capture.Replay(presets.load(name)))
+    found = detect(capture.Replay(presets.load_preset(name)))
     plain = on_processor(found)
     assert plain.backend is Backend.CPU
     assert plain.limit_bytes <= (found.available_bytes or 0)
-    chosen = choose(plain, STEP, Ask(), recipe.load(plain.backend).run)
+    chosen = choose(plain, STEP, PlanRequest(), recipe.load_recipe(plain.backend).run)
     assert chosen.total_bytes <= (found.available_bytes or 0) or not chosen.fits
     assert chosen.settings.load_mode == "mmap"
     assert chosen.settings.gpu_layers == 0
@@ -221,17 +229,19 @@ def test_an_engine_without_the_accelerator_is_planned_in_main_memory(name: str) 
 def test_a_machine_that_is_full_just_now_is_told_so() -> None:
     """The plan is for an idle machine; what other programs hold now is said, not hidden."""
     busy = replace(machine(120), available_bytes=20 * GIB)
-    found = choose(busy, STEP, Ask(), DEFAULTS)
+    found = choose(busy, STEP, PlanRequest(), DEFAULTS)
     assert found.fits
     assert any("Not at this moment" in warning for warning in found.warnings)
-    assert not choose(machine(120), STEP, Ask(), DEFAULTS).warnings
-    assert not choose(as_it_is_now(busy), STEP, Ask(), DEFAULTS).fits, "but it is not started"
+    assert not choose(machine(120), STEP, PlanRequest(), DEFAULTS).warnings
+    assert not choose(as_it_is_now(busy), STEP, PlanRequest(), DEFAULTS).fits, (
+        "but it is not started"
+    )
 
 
 def test_paging_is_the_processors_work() -> None:
     """Only main memory counts then: a carve-out is out of the processor's reach."""
     carved = replace(machine(112), available_bytes=24 * GIB)
-    paged = choose(carved, STEP, Ask(quant="Q8_0", allow_paging=True), DEFAULTS)
+    paged = choose(carved, STEP, PlanRequest(quant="Q8_0", allow_paging=True), DEFAULTS)
     document = to_json(paged, LaunchSpec(()))
     assert document["paged"]
     assert document["backend"] == "cpu"
@@ -240,10 +250,10 @@ def test_paging_is_the_processors_work() -> None:
 
 
 def test_a_change_to_the_host_that_would_not_be_enough_is_no_fix() -> None:
-    found = detect(capture.Replay(presets.load("m4-max-128")))
-    refused = choose(found, STEP, Ask(quant="Q8_0"), DEFAULTS)
+    found = detect(capture.Replay(presets.load_preset("m4-max-128")))
+    refused = choose(found, STEP, PlanRequest(quant="Q8_0"), DEFAULTS)
     assert not any("iogpu" in fix.command for fix in refused.fixes)
-    enough = choose(found, STEP, Ask(quant="Q4_K_S", context=32_768), DEFAULTS)
+    enough = choose(found, STEP, PlanRequest(quant="Q4_K_S", context=32_768), DEFAULTS)
     (fix,) = [fix for fix in enough.fixes if "iogpu" in fix.command]
     assert "Q4_K_S at 32,768 tokens would fit then" in fix.what
     assert fix.undo
@@ -251,10 +261,10 @@ def test_a_change_to_the_host_that_would_not_be_enough_is_no_fix() -> None:
 
 def test_the_next_rung_misses_by_what_it_says() -> None:
     """`asked / planned / why` is checked by asking for what it says would not fit."""
-    found = detect(capture.Replay(presets.load("m4-max-128")))
-    defaults = recipe.load(found.backend).run
-    why = {c.what: c.why for c in choose(found, STEP, Ask(), defaults).choices}
-    longer = choose(found, STEP, Ask(quant="IQ4_XS", context=131_072), defaults)
+    found = detect(capture.Replay(presets.load_preset("m4-max-128")))
+    defaults = recipe.load_recipe(found.backend).run
+    why = {c.what: c.why for c in choose(found, STEP, PlanRequest(), defaults).choices}
+    longer = choose(found, STEP, PlanRequest(quant="IQ4_XS", context=131_072), defaults)
     missing = -longer.placement.spare_bytes
     assert not longer.fits
     assert why["context"] == f"131,072 would need {missing / GIB:.1f} GiB more"
@@ -274,8 +284,8 @@ def test_what_is_left_over_is_spent_on_conversations() -> None:
 
 def test_a_carve_out_is_free_though_the_system_does_not_count_it() -> None:
     for name in ("strix-halo-windows", "strix-halo-windows-96", "strix-halo-linux-carve-out"):
-        found = detect(capture.Replay(presets.load(name)))
-        chosen = choose(found, STEP, Ask(), recipe.load(found.backend).run)
+        found = detect(capture.Replay(presets.load_preset(name)))
+        chosen = choose(found, STEP, PlanRequest(), recipe.load_recipe(found.backend).run)
         assert not any("Not at this moment" in warning for warning in chosen.warnings), name
         assert as_it_is_now(found).limit_bytes == found.limit_bytes
 
@@ -285,4 +295,4 @@ def test_a_misspelt_recipe_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path:
     (tmp_path / "cuda.toml").write_text(text.replace('"quantised"', '"quantized"'))
     monkeypatch.setattr(recipe, "shipped", lambda _: tmp_path)
     with pytest.raises(BadFile, match="cannot be read"):
-        recipe.load(Backend.CUDA)
+        recipe.load_recipe(Backend.CUDA)

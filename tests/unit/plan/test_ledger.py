@@ -25,11 +25,11 @@ from runner.plan.memory.kv_cache import (
     kv_mtp_bytes,
     kv_sliding_bytes,
 )
-from runner.plan.memory.ledger import Entry, ledger, total
+from runner.plan.memory.ledger import LedgerEntry, ledger, total
 from runner.plan.model_spec import from_model
 
-STEP = models_toml.load().models[0]
-SMOL = models_toml.load().demo
+STEP = models_toml.load_catalog().models[0]
+SMOL = models_toml.load_catalog().demo
 assert STEP.geometry is not None
 assert SMOL.geometry is not None
 G = STEP.geometry
@@ -184,21 +184,28 @@ def test_a_short_context_bounds_the_sliding_cache() -> None:
 
 
 def test_every_item_has_a_reason_and_the_sum_is_the_sum() -> None:
-    subject = from_model(STEP)
-    assert subject is not None
+    model_spec = from_model(STEP)
+    assert model_spec is not None
     config = Config(65_536, projector=True, mtp=True, cache_ram_mib=2048)
-    items = ledger(subject, subject.variants[0], config, Costs())
-    assert {item.item for item in items} == set(Entry) - {Entry.RESERVE}
+    items = ledger(model_spec, model_spec.variants[0], config, Costs())
+    assert {item.item for item in items} == set(LedgerEntry) - {LedgerEntry.RESERVE}
     assert all(item.why and item.bytes > 0 for item in items)
     assert total(items) == sum(item.bytes for item in items)
 
 
 def test_a_model_without_sliding_layers_has_no_such_lines() -> None:
-    subject = from_model(SMOL)
-    assert subject is not None
-    items = {i.item: i.bytes for i in ledger(subject, subject.variants[0], Config(4096), Costs())}
-    assert items[Entry.KV_FULL] == 90 * MIB  # the engine's log: 90.00 MiB
-    assert not {Entry.KV_SLIDING, Entry.CHECKPOINTS, Entry.PROJECTOR, Entry.MTP} & set(items)
+    model_spec = from_model(SMOL)
+    assert model_spec is not None
+    items = {
+        i.item: i.bytes for i in ledger(model_spec, model_spec.variants[0], Config(4096), Costs())
+    }
+    assert items[LedgerEntry.KV_FULL] == 90 * MIB  # the engine's log: 90.00 MiB
+    assert not {
+        LedgerEntry.KV_SLIDING,
+        LedgerEntry.CHECKPOINTS,
+        LedgerEntry.PROJECTOR,
+        LedgerEntry.MTP,
+    } & set(items)
 
 
 configs = st.builds(
@@ -214,10 +221,10 @@ configs = st.builds(
 
 @given(configs)
 def test_more_context_never_takes_less(config: Config) -> None:
-    subject = from_model(STEP)
-    assert subject is not None
-    variant = subject.variants[0]
+    model_spec = from_model(STEP)
+    assert model_spec is not None
+    variant = model_spec.variants[0]
     longer = replace(config, context=config.context + 256)
-    assert total(ledger(subject, variant, longer, Costs())) > total(
-        ledger(subject, variant, config, Costs())
+    assert total(ledger(model_spec, variant, longer, Costs())) > total(
+        ledger(model_spec, variant, config, Costs())
     )

@@ -8,11 +8,11 @@ from runner.base.errors import Refused
 from runner.cli import proof
 from runner.engine.installed.store import embedded
 from runner.engine.process import memory_probe
-from runner.engine.process.memory_probe import Breakdown, Row
+from runner.engine.process.memory_probe import Breakdown, DeviceMemory
 from runner.plan.choose import Plan
 from runner.plan.launch import LaunchSpec
 from runner.plan.memory.kv_cache import MIB
-from runner.plan.memory.ledger import Entry
+from runner.plan.memory.ledger import LedgerEntry
 from tests.unit.plan.test_choose import plan
 
 ENGINE = embedded()
@@ -21,9 +21,11 @@ ENGINE = embedded()
 def account(found: Plan, more: int = 0) -> Breakdown:
     """Return what an engine would say that agrees with the plan, but for `more` of compute."""
     sizes = {item.item: item.bytes for item in found.items}
-    caches = sizes[Entry.KV_FULL] + sizes[Entry.KV_SLIDING]
-    row = Row("Host", sizes[Entry.WEIGHTS], caches, sizes[Entry.COMPUTE] + more)
-    seen = sizes[Entry.PROJECTOR] + sizes[Entry.VISION_COMPUTE]
+    caches = sizes[LedgerEntry.KV_FULL] + sizes[LedgerEntry.KV_SLIDING]
+    row = DeviceMemory(
+        "Host", sizes[LedgerEntry.WEIGHTS], caches, sizes[LedgerEntry.COMPUTE] + more
+    )
+    seen = sizes[LedgerEntry.PROJECTOR] + sizes[LedgerEntry.VISION_COMPUTE]
     return Breakdown((row,), projector=seen)
 
 
@@ -41,7 +43,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, told: Breakdown | None) -> list[int]:
         asked.append(1)
         return told
 
-    monkeypatch.setattr(memory_probe, "ask", ask)
+    monkeypatch.setattr(memory_probe, "probe_memory", ask)
     return asked
 
 
@@ -51,7 +53,7 @@ def test_an_engine_that_agrees_is_asked_once(
     found = plan(120)
     asked = fake(monkeypatch, account(found))
     for _ in range(2):
-        proof.check(found, spec, ENGINE)
+        proof.check_memory(found, spec, ENGINE)
     assert asked == [1]
     assert proof.known(found, spec, ENGINE) == ()
     assert capsys.readouterr().err == ""
@@ -63,7 +65,7 @@ def test_a_difference_that_fits_is_told(
     found = plan(120)
     assert found.placement.spare_bytes > 100 * MIB
     fake(monkeypatch, account(found, 100 * MIB))
-    proof.check(found, spec, ENGINE)
+    proof.check_memory(found, spec, ENGINE)
     assert "for compute" in capsys.readouterr().err
     (difference,) = proof.known(found, spec, ENGINE)
     assert difference.engine - difference.planned == 100 * MIB
@@ -75,7 +77,7 @@ def test_what_the_engine_says_would_not_fit_is_not_started(
     found = plan(120)
     fake(monkeypatch, account(found, found.placement.spare_bytes + 300 * MIB))
     with pytest.raises(Refused, match="after all") as caught:
-        proof.check(found, spec, ENGINE)
+        proof.check_memory(found, spec, ENGINE)
     assert "300 MiB of that" in caught.value.why
     assert f"--ctx {found.config.context // 2}" in caught.value.next
 
@@ -84,8 +86,8 @@ def test_an_engine_that_does_not_say_leaves_the_plan(
     monkeypatch: pytest.MonkeyPatch, spec: LaunchSpec
 ) -> None:
     asked = fake(monkeypatch, None)
-    proof.check(plan(120), spec, ENGINE)
-    proof.check(plan(120), spec, ENGINE)
+    proof.check_memory(plan(120), spec, ENGINE)
+    proof.check_memory(plan(120), spec, ENGINE)
     assert asked == [1, 1], "silence is not remembered"
 
 

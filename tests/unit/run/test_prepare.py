@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from runner.base.errors import BadFile, Refused, UsageError
-from runner.cli.bringing import bring
+from runner.cli.bringing import ensure_files
 from runner.cli.options import ModelRequest
 from runner.cli.prepare import launch_line, make_plan
 from runner.plan.launch import EngineFiles
-from runner.plan.request import Ask, Profile
+from runner.plan.request import PlanRequest, Profile
 from runner.weights import cache_layout, user_model
 
 MAC = "m4-max-128"
@@ -18,22 +18,22 @@ MAC = "m4-max-128"
 
 def test_missing_weights_are_named_with_the_command_that_brings_them() -> None:
     """There is no terminal here to ask whether to fetch them."""
-    prepared = make_plan(ModelRequest("", Ask()), MAC)
+    prepared = make_plan(ModelRequest("", PlanRequest()), MAC)
     with pytest.raises(Refused, match="IQ4_XS are not on this disk") as caught:
-        bring(prepared)
+        ensure_files(prepared)
     assert caught.value.next == "steprun models pull IQ4_XS"
     assert "4 files, 101.48 GiB in all" in caught.value.why
 
 
 def test_weights_in_the_hubs_cache_are_found_and_launched(tmp_path: Path) -> None:
     """Sparse files of the right length stand in for 105 GB; only names and sizes are looked at."""
-    prepared = make_plan(ModelRequest("", Ask()), MAC)
+    prepared = make_plan(ModelRequest("", PlanRequest()), MAC)
     for file in prepared.wanted():
-        path = cache_layout.expected_path(file, prepared.plan.subject.name)
+        path = cache_layout.expected_path(file, prepared.plan.model_spec.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as sparse:
             sparse.truncate(file.bytes)
-    argv = bring(prepared).argv
+    argv = ensure_files(prepared).argv
     first = Path(argv[argv.index("--model") + 1])
     assert first.name == "Step-3.7-flash-IQ4_XS-00001-of-00003.gguf"
     assert first.exists()
@@ -41,17 +41,17 @@ def test_weights_in_the_hubs_cache_are_found_and_launched(tmp_path: Path) -> Non
     assert ("llama-server", *argv) == launch_line(prepared).argv
     first.write_bytes(b"cut short")
     with pytest.raises(Refused, match="not on this disk"):
-        bring(prepared)
+        ensure_files(prepared)
 
 
 def test_a_model_without_a_gguf_is_refused_with_the_reason() -> None:
     with pytest.raises(Refused, match="cannot be run") as caught:
-        make_plan(ModelRequest("step-3.7-flash-240reap", Ask()), MAC)
+        make_plan(ModelRequest("step-3.7-flash-240reap", PlanRequest()), MAC)
     assert "no GGUF" in caught.value.why
 
 
 def read(folder: Path, projector: Path | None = None, *, see: bool = True) -> EngineFiles:
-    return user_model.read(folder / "tiny-step.gguf", projector, None, see=see)[1]
+    return user_model.read_local(folder / "tiny-step.gguf", projector, None, see=see)[1]
 
 
 def test_the_projector_beside_a_model_is_taken_if_it_fits(tiny: Path, tmp_path: Path) -> None:
@@ -68,26 +68,28 @@ def test_the_projector_beside_a_model_is_taken_if_it_fits(tiny: Path, tmp_path: 
 def test_a_projector_of_another_model_is_not_taken(tiny: Path, smol: Path, tmp_path: Path) -> None:
     shutil.copy(tiny / "mmproj-tiny-step.gguf", tmp_path)
     (tmp_path / "smol.gguf").symlink_to(smol)
-    subject, files = user_model.read(tmp_path / "smol.gguf", None, None, see=True)
-    assert (subject.projector_bytes, files.projector) == (0, None)
+    model_spec, files = user_model.read_local(tmp_path / "smol.gguf", None, None, see=True)
+    assert (model_spec.projector_bytes, files.projector) == (0, None)
     with pytest.raises(BadFile, match="belongs to another model"):
-        user_model.read(tmp_path / "smol.gguf", tmp_path / "mmproj-tiny-step.gguf", None, see=True)
+        user_model.read_local(
+            tmp_path / "smol.gguf", tmp_path / "mmproj-tiny-step.gguf", None, see=True
+        )
 
 
 def test_parts_given_in_each_others_place_are_named(tiny: Path) -> None:
     model, sight = tiny / "tiny-step.gguf", tiny / "mmproj-tiny-step.gguf"
     with pytest.raises(BadFile, match="not what --projector needs"):
-        user_model.read(model, model, None, see=True)
+        user_model.read_local(model, model, None, see=True)
     with pytest.raises(BadFile, match="not what --mtp needs"):
-        user_model.read(model, None, sight, see=True)
+        user_model.read_local(model, None, sight, see=True)
     with pytest.raises(BadFile, match="is not a model"):
-        user_model.read(sight, None, None, see=True)
+        user_model.read_local(sight, None, None, see=True)
 
 
 def test_heads_inside_the_model_count_in_profile_fast_only(tiny: Path) -> None:
-    request = ModelRequest(str(tiny / "tiny-step.gguf"), Ask(profile=Profile.FAST))
+    request = ModelRequest(str(tiny / "tiny-step.gguf"), PlanRequest(profile=Profile.FAST))
     fast = make_plan(request).plan
-    see = make_plan(ModelRequest(request.model, Ask())).plan
+    see = make_plan(ModelRequest(request.model, PlanRequest())).plan
     assert fast.config.mtp
     assert not see.config.mtp
     assert see.config.projector
@@ -98,14 +100,14 @@ def test_heads_inside_the_model_count_in_profile_fast_only(tiny: Path) -> None:
 @pytest.mark.parametrize("name", ["no-such-model", "step-3.7-flas"])
 def test_an_unknown_name_is_wrong_usage_with_the_nearest(name: str) -> None:
     with pytest.raises(UsageError, match=name):
-        make_plan(ModelRequest(name, Ask()), MAC)
+        make_plan(ModelRequest(name, PlanRequest()), MAC)
 
 
 def test_a_part_of_ones_own_goes_with_a_model_of_ones_own(tmp_path: Path) -> None:
     """Else it would be ignored without a word."""
     for request in (
-        ModelRequest("", Ask(), projector="mine.gguf"),
-        ModelRequest("step-3.7-flash", Ask(), mtp="heads.gguf"),
+        ModelRequest("", PlanRequest(), projector="mine.gguf"),
+        ModelRequest("step-3.7-flash", PlanRequest(), mtp="heads.gguf"),
     ):
         with pytest.raises(UsageError, match="model of your own"):
             make_plan(request, MAC)
@@ -125,7 +127,7 @@ def test_a_card_that_cannot_help_leaves_the_processor(tmp_path: Path) -> None:
         ),
         small,
     )
-    plan = make_plan(ModelRequest("", Ask()), str(small)).plan
+    plan = make_plan(ModelRequest("", PlanRequest()), str(small)).plan
     assert plan.fits
     assert str(plan.machine.backend) == "cpu"
     assert any("processor would do all" in warning for warning in plan.warnings)

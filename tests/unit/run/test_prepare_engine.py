@@ -5,20 +5,22 @@ from pathlib import Path
 import pytest
 
 from runner.base.errors import Refused, UsageError
-from runner.cli.bringing import bring
+from runner.cli.bringing import ensure_files
 from runner.cli.options import ModelRequest
 from runner.cli.prepare import engine_notice, launch_line, make_plan, spec_of
 from runner.engine.installed import store
 from runner.engine.installed.stamp import FEATURES, Feature
-from runner.engine.installed.store import Engine
+from runner.engine.installed.store import InstalledEngine
 from runner.engine.process.flags import FLAGS
-from runner.plan.request import Ask, Profile
+from runner.plan.request import PlanRequest, Profile
 from tests.unit.engine.test_store import made
 
 ALL = frozenset(FLAGS)
 
 
-def engine(broken: tuple[str, ...] = (), safe: tuple[str, ...] = (), **changes: object) -> Engine:
+def engine(
+    broken: tuple[str, ...] = (), safe: tuple[str, ...] = (), **changes: object
+) -> InstalledEngine:
     """Return an engine that passed its canary, and is in use."""
     found = {name: Feature("fail" if name in broken else "pass") for name in FEATURES}
     new = made("mine", **{"flags": ALL, **changes})  # type: ignore[arg-type]
@@ -31,7 +33,7 @@ def request(tiny: Path, profile: Profile = Profile.SEE, *, mtp: bool = False) ->
     heads = str(tiny / "tiny-step-mtp.gguf") if mtp else None
     return ModelRequest(
         str(tiny / "tiny-step.gguf"),
-        Ask(context=4096, profile=profile, with_mtp=mtp),
+        PlanRequest(context=4096, profile=profile, with_mtp=mtp),
         projector=str(tiny / "mmproj-tiny-step.gguf"),
         mtp=heads,
     )
@@ -58,7 +60,7 @@ def test_an_engine_that_lacks_what_the_plan_rests_on_is_not_started(tiny: Path) 
     engine(flags=frozenset({"--model", "--ctx-size", "--port"}))
     prepared = make_plan(request(tiny), to_run=True)
     with pytest.raises(Refused, match="cannot run this plan") as caught:
-        bring(prepared)
+        ensure_files(prepared)
     assert "--mmproj" in caught.value.why
 
 
@@ -104,7 +106,7 @@ def test_an_engine_that_cannot_see_is_given_no_projector(tiny: Path) -> None:
 
 def test_another_machines_plan_owes_nothing_to_the_engine_here(tiny: Path) -> None:
     engine(broken=("picture",), safe=("--no-repack",))
-    prepared = make_plan(ModelRequest("", Ask()), "m4-max-128")
+    prepared = make_plan(ModelRequest("", PlanRequest()), "m4-max-128")
     assert prepared.plan.config.projector
     assert launch_line(prepared).argv[0] == "llama-server"
     assert "--no-repack" not in launch_line(prepared).argv
@@ -112,10 +114,12 @@ def test_another_machines_plan_owes_nothing_to_the_engine_here(tiny: Path) -> No
 
 def test_an_engine_is_asked_for_by_name(tiny: Path) -> None:
     engine()
-    wanted = ModelRequest(str(tiny / "tiny-step.gguf"), Ask(context=4096), engine="embedded")
+    wanted = ModelRequest(
+        str(tiny / "tiny-step.gguf"), PlanRequest(context=4096), engine="embedded"
+    )
     assert make_plan(wanted, to_run=True).engine.name == "embedded"
     with pytest.raises(UsageError, match="no engine 'other'"):
-        make_plan(ModelRequest("", Ask(), engine="other"), to_run=True)
+        make_plan(ModelRequest("", PlanRequest(), engine="other"), to_run=True)
 
 
 def test_an_engine_that_is_gone_is_said_and_replaced(tiny: Path) -> None:

@@ -15,26 +15,26 @@ from runner.machine.captures import capture, presets
 from runner.machine.facts import Backend, Device, Machine, Platform, on_processor
 from runner.machine.probe import detect
 from runner.plan.memory.kv_cache import GIB, Config
-from runner.plan.model_spec import Subject, Variant, from_model
+from runner.plan.model_spec import ModelSpec, Variant, from_model
 from runner.speed import estimate as speed
 from runner.speed import tables as published
 from runner.speed.chips import Chip, slowest
 from runner.speed.estimate import Elsewhere, Speed
-from runner.speed.measured import Row, Run, nearest, runs
+from runner.speed.measured import PublishedRow, Run, nearest, runs
 
 TABLES = published.tables()
 RUNS = runs(TABLES.rows)
 STEPFUN = [row for row in TABLES.rows if row.source == "StepFun"]
 
 
-def _subject(model: Model) -> Subject:
+def _subject(model: Model) -> ModelSpec:
     made = from_model(model)
     assert made is not None
     return made
 
 
-STEP = _subject(models_toml.load().models[0])
-DEMO = _subject(models_toml.load().demo)
+STEP = _subject(models_toml.load_catalog().models[0])
+DEMO = _subject(models_toml.load_catalog().demo)
 
 
 def machine(name: str, cores: int | None = None, backend: Backend = Backend.METAL) -> Machine:
@@ -136,7 +136,7 @@ def test_a_damaged_table_is_refused(
 
 
 @pytest.mark.parametrize("row", STEPFUN, ids=lambda r: f"{r.machine}-{r.quant}-{r.n_prompt}")
-def test_exact_where_it_was_measured(row: Row) -> None:
+def test_exact_where_it_was_measured(row: PublishedRow) -> None:
     found = estimate(MACHINES[row.machine], row.quant, row.n_prompt, row.kv_type)
     assert found.decode_tps_full == pytest.approx(row.decode_tps)
     assert seconds(found, row.n_prompt) == pytest.approx(row.prefill_s)
@@ -412,7 +412,7 @@ def test_the_document() -> None:
 
 @pytest.mark.parametrize("name", presets.names())
 def test_every_known_machine_gets_an_estimate(name: str) -> None:
-    found = detect(capture.Replay(presets.load(name)))
+    found = detect(capture.Replay(presets.load_preset(name)))
     assert estimate(found, "IQ4_XS", 65_536).decode_tps_empty > 0
 
 

@@ -19,8 +19,8 @@ from textual.widgets import Markdown
 from runner.base.errors import Exit, Refused, SteprunError
 from runner.chat.events import Finished, Text
 from runner.chat.host import ChatSetup
-from runner.chat.sessions.store import Entry, Session
-from runner.chat.turn import TIMES, Phase, Turn
+from runner.chat.sessions.store import Session, SessionEntry
+from runner.chat.turn import TIMES, Turn, TurnState
 from runner.chat.wire import Message, Options
 from runner.tui.app import ChatApp
 from runner.tui.help import HelpScreen
@@ -121,16 +121,18 @@ def loaded(size: int) -> str:
     """Make a session of `size` turns; return its id."""
     session = Session.create("Fake 1B")
     for number in range(size):
-        session.entries.append(Entry(Message("user", f"question {number}")))
+        session.entries.append(SessionEntry(Message("user", f"question {number}")))
         session.entries.append(
-            Entry(Message("assistant", f"answer **{number}**", reasoning=f"thought {number}"))
+            SessionEntry(
+                Message("assistant", f"answer **{number}**", reasoning=f"thought {number}")
+            )
         )
     entries, session.entries = session.entries, []
     lines = [{"role": e.message.role, "text": e.message.text} for e in entries]
     for line, entry in zip(lines, entries, strict=True):
         if entry.message.reasoning:
             line["reasoning"] = entry.message.reasoning
-    session.add(Entry(Message("user", "question -1")))
+    session.add(SessionEntry(Message("user", "question -1")))
     with session.path.open("a") as file:
         file.writelines(f"{json.dumps(line)}\n" for line in lines)
     return session.id
@@ -180,7 +182,7 @@ async def test_esc_stops_and_keeps_the_part_that_came():
         await c.pilot.press("escape")
         await c.sees("stopped", "A part")
         await c.until(c.server.hung_up.is_set)
-        assert c.turn.phase is Phase.STOPPED
+        assert c.turn.phase is TurnState.STOPPED
         entry = Session.load(c.app.conversation.session.id).entries[-1]
         assert (entry.message.text, entry.stopped) == ("A part", True)
         gate.open()
@@ -265,7 +267,7 @@ async def test_a_refusal_is_shown_and_can_be_retried():
 @pytest.mark.parametrize("second", ["Alive.", "Alive and well, thank you."])
 async def test_an_answer_in_place_of_another_is_shown_whole(second):
     async with chat() as c:
-        turn = Turn("hi", phase=Phase.DONE, answer="A part")  # as long as "Alive."
+        turn = Turn("hi", phase=TurnState.DONE, answer="A part")  # as long as "Alive."
         view = TurnView(turn, opened=False, prices=False, context=0)
         await c.app.transcript.mount(view)
         await view.sync(opened=False)

@@ -12,22 +12,22 @@ from runner.chat import turn as model
 from runner.chat.conversation import Conversation
 from runner.chat.events import Failed, Finished, PromptProgress, Reasoning, Text, Usage
 from runner.chat.host_task import Keeper, News, Ready
-from runner.chat.sessions.store import Entry, Session
-from runner.chat.turn import Phase, Turn, to_entry, to_markdown, to_messages, to_turns
+from runner.chat.sessions.store import Session, SessionEntry
+from runner.chat.turn import Turn, TurnState, to_entry, to_markdown, to_messages, to_turns
 from runner.chat.wire import Message, Picture
 from runner.tui.app import ChatApp
 from runner.tui.clipboard import copy_command
 from runner.tui.help import help_content
 from runner.tui.render import markdown_lines, settled
 from runner.tui.slash_commands import COMMANDS, parse_command
-from runner.tui.status import Status, context_text, status_parts, turn_state
+from runner.tui.status import ChatStatus, context_text, status_parts, turn_state
 from tests.fakes.sse_server import FakeHost, FakeHosts
 
 PICTURE = Picture("cat.png", "image/png", b"", 1024, 768, 504)
 
 
 def done(text: str, answer: str, **fields) -> Turn:
-    return Turn(text, phase=Phase.DONE, answer=answer, **fields)
+    return Turn(text, phase=TurnState.DONE, answer=answer, **fields)
 
 
 # --- turns ------------------------------------------------------------------------------------
@@ -46,7 +46,7 @@ def test_a_turn_takes_in_what_happens():
     ):
         turn.apply(event, now)
     assert (turn.phase, turn.reasoning, turn.answer) == (
-        Phase.ANSWERING,
+        TurnState.ANSWERING,
         "Let me think.",
         "Hello!",
     )
@@ -55,7 +55,7 @@ def test_a_turn_takes_in_what_happens():
     assert turn.context_used() == 55
     turn.apply(Usage(prompt_tokens=200, completion_tokens=7, decode_tps=30.0), 4.1)
     turn.apply(Finished("stop"), 4.2)
-    assert (turn.phase, turn.rate(), turn.context_used()) == (Phase.DONE, 30.0, 207)
+    assert (turn.phase, turn.rate(), turn.context_used()) == (TurnState.DONE, 30.0, 207)
     assert turn.note() == ""
 
 
@@ -72,7 +72,7 @@ def test_asking_again_starts_from_nothing():
         (done("q", "a", finish="length"), 0, "token limit"),
         (done("q", "a", finish="length", usage=Usage(90, 0, 10)), 100, "/new"),
         (done("q", "", finish="stop"), 0, "/retry"),
-        (Turn("q", phase=Phase.STOPPED), 0, "stopped"),
+        (Turn("q", phase=TurnState.STOPPED), 0, "stopped"),
         (Turn("q"), 0, "Esc"),
     ],
 )
@@ -81,8 +81,8 @@ def test_what_is_said_under_an_answer(turn, context, words):
 
 
 def test_only_what_was_answered_or_stopped_is_sent():
-    failed = Turn("poison", phase=Phase.FAILED)
-    stopped = Turn("One more", (PICTURE,), phase=Phase.STOPPED)
+    failed = Turn("poison", phase=TurnState.FAILED)
+    stopped = Turn("One more", (PICTURE,), phase=TurnState.STOPPED)
     last = Turn("thing")
     turns = [done("hi", "hello", reasoning="hm"), failed, stopped, last]
     assert to_messages(turns) == [
@@ -95,27 +95,27 @@ def test_only_what_was_answered_or_stopped_is_sent():
 
 
 def test_a_saved_turn_comes_back():
-    turn = Turn("hi", (PICTURE,), Phase.STOPPED, reasoning="hm", answer="part")
-    failed = Turn("oh", phase=Phase.FAILED, error=SteprunError("It broke.", why="So."))
+    turn = Turn("hi", (PICTURE,), TurnState.STOPPED, reasoning="hm", answer="part")
+    failed = Turn("oh", phase=TurnState.FAILED, error=SteprunError("It broke.", why="So."))
     entries = [
-        Entry(Message("user", "hi", (PICTURE,))),
+        SessionEntry(Message("user", "hi", (PICTURE,))),
         to_entry(turn),
-        Entry(Message("user", "oh")),
+        SessionEntry(Message("user", "oh")),
         to_entry(failed),
-        Entry(Message("user", "\x1b[31mred")),
+        SessionEntry(Message("user", "\x1b[31mred")),
     ]
     first, second, third = to_turns(entries)
-    assert (first.answer, first.reasoning, first.phase) == ("part", "hm", Phase.STOPPED)
+    assert (first.answer, first.reasoning, first.phase) == ("part", "hm", TurnState.STOPPED)
     assert first.pictures == (PICTURE,)
-    assert (second.phase, second.note()) == (Phase.FAILED, "It broke. So.")
+    assert (second.phase, second.note()) == (TurnState.FAILED, "It broke. So.")
     assert third.text == "[31mred"
     assert to_turns([to_entry(turn)]) == []
 
 
 def test_the_export_is_markdown():
     turns = [
-        Turn("hi", (PICTURE,), Phase.STOPPED, reasoning="hm", answer="**part**"),
-        Turn("oh", phase=Phase.FAILED, failed="It broke."),
+        Turn("hi", (PICTURE,), TurnState.STOPPED, reasoning="hm", answer="**part**"),
+        Turn("oh", phase=TurnState.FAILED, failed="It broke."),
     ]
     text = to_markdown(turns, "Step")
     for piece in ("# Step", "[Image #1] cat.png", "**part**", "hm", "(stopped)", "It broke."):
@@ -286,7 +286,7 @@ def test_every_command_has_its_handler_and_its_help():
 
 # --- status -----------------------------------------------------------------------------------
 
-STATUS = Status("Step 3.7 Flash", "answering", 31.24, 1234, 32768, "medium")
+STATUS = ChatStatus("Step 3.7 Flash", "answering", 31.24, 1234, 32768, "medium")
 
 
 def test_the_status_line_drops_what_matters_least():
@@ -307,8 +307,11 @@ def test_the_status_line_fits(width):
 
 
 def test_states_and_figures_in_words():
-    assert turn_state(Turn("x", phase=Phase.READING)) == "reading prompt"
-    assert turn_state(Turn("x", phase=Phase.READING, read=43, to_read=100)) == "reading prompt 43 %"
+    assert turn_state(Turn("x", phase=TurnState.READING)) == "reading prompt"
+    assert (
+        turn_state(Turn("x", phase=TurnState.READING, read=43, to_read=100))
+        == "reading prompt 43 %"
+    )
     assert context_text(0, 100) == ""
     assert context_text(50, 0) == "50 tokens"
 

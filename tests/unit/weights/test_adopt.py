@@ -46,7 +46,7 @@ VARIABLES = (
 )
 
 
-def silent(_doing: str, _done: int, _whole: int) -> None:
+def silent(_: object) -> None:
     pass
 
 
@@ -131,7 +131,7 @@ def disk(user: Path, published: Path, tmp_path: Path) -> Path:
 
 
 def look(model: Model, *folders: Path) -> adopt.Found:
-    return adopt.find([model], [Folder("", folder) for folder in folders], silent)
+    return adopt.find_adoptable([model], [Folder("", folder) for folder in folders], silent)
 
 
 def take(model: Model, *folders: Path) -> list[Outcome]:
@@ -632,7 +632,7 @@ def test_an_interruption_keeps_what_was_proven(model, disk, monkeypatch):
     candidates = look(model, disk).candidates
     slow = "mmproj.gguf"
 
-    def stop(doing: str, done: int, whole_: int) -> None:
+    def stop(_: object) -> None:
         proven = sum(verified.recall(c.path) is not None for c in candidates)
         if proven >= len(candidates) - 1:
             raise KeyboardInterrupt
@@ -692,7 +692,7 @@ def test_no_link_at_all(model, disk, monkeypatch):
 
 @pytest.fixture
 def catalog(model, monkeypatch) -> None:
-    monkeypatch.setattr(models_toml, "load", lambda: Catalog((model,)))
+    monkeypatch.setattr(models_toml, "load_catalog", lambda: Catalog((model,)))
 
 
 def run(*words: object) -> Result:

@@ -54,12 +54,12 @@ def test_links_into_the_blobs_are_followed(tmp_path):
 
 
 def test_find_lists_all_that_a_quant_needs(tmp_path):
-    step = models_toml.load().model("step-3.7-flash")
+    step = models_toml.load_catalog().model("step-3.7-flash")
     found = cache_layout.find(step, step.quant("IQ4_XS"))
     assert [each.file.role for each in found] == ["weights"] * 3 + ["projector", "mtp"]
     assert all(each.path is None for each in found)
     assert len(cache_layout.find(step, step.quant("IQ4_XS"), projector=False, mtp=False)) == 3
-    demo = models_toml.load().demo
+    demo = models_toml.load_catalog().demo
     (wanted,) = cache_layout.find(demo, demo.quants[0])
     place = cache_layout.expected_path(wanted.file, demo.name)
     assert place == tmp_path / "steprun/cache/models/smollm2-135m" / wanted.file.name
@@ -96,7 +96,7 @@ def test_the_cache_is_where_the_hub_says(monkeypatch, variables):
 def test_finding_needs_no_heavy_import():
     code = (
         "import sys, runner.catalog.models_toml as c, runner.weights.cache_layout as l\n"
-        "m = c.load().models[0]; l.find(m, m.quants[0])\n"
+        "m = c.load_catalog().models[0]; l.find(m, m.quants[0])\n"
         "print([n for n in ('huggingface_hub', 'numpy', 'gguf', 'asyncio') if n in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -250,13 +250,13 @@ def test_a_pipe_beside_a_model_is_no_projector(tiny, tmp_path):
     for name in ("tiny-step.gguf", "mmproj-tiny-step.gguf"):
         (tmp_path / name).symlink_to(tiny / name)
     os.mkfifo(tmp_path / "a-mmproj.gguf")
-    subject, files = user_model.read(tmp_path / "tiny-step.gguf", None, None, see=True)
+    model_spec, files = user_model.read_local(tmp_path / "tiny-step.gguf", None, None, see=True)
     assert files.projector == tmp_path / "mmproj-tiny-step.gguf"
     for wrong, why in (("a-mmproj.gguf", "not a regular file"), ("no.gguf", "does not exist")):
         with pytest.raises(UsageError, match=why):
-            user_model.read(tmp_path / "tiny-step.gguf", tmp_path / wrong, None, see=True)
-    layout = subject.variants[0].layout
+            user_model.read_local(tmp_path / "tiny-step.gguf", tmp_path / wrong, None, see=True)
+    layout = model_spec.variants[0].layout
     assert layout
-    assert layout.total == subject.variants[0].weights_bytes
-    assert len(layout.resident) == len(subject.geometry.layers) == 4
+    assert layout.total == model_spec.variants[0].weights_bytes
+    assert len(layout.resident) == len(model_spec.geometry.layers) == 4
     assert layout.experts[0] == 0 < layout.experts[1]

@@ -15,9 +15,10 @@ import pytest
 
 from runner.base import paths
 from runner.base.errors import BadFile, Exit, Refused, SteprunError
+from runner.base.progress import Phase, Progress
 from runner.catalog.model import ModelFile
 from runner.hub import rate
-from runner.net.stream import Again, HttpStream, Patience
+from runner.net.stream import HttpStream, Patience, Transient
 from runner.net.transfer import fetch_range
 from runner.weights import block_checksums, cache_layout, inventory, links, pull, verified, verify
 from tests.fakes.hub import COMMIT, FakeHub, Manner
@@ -71,12 +72,12 @@ def left() -> list[str]:
 
 
 def test_all_shards_come_and_are_proven(hub):
-    told: list[tuple[str, int, int]] = []
-    done = get(tell=lambda *step: told.append(step))
+    told: list[Progress] = []
+    done = get(tell=told.append)
     assert whole()
     assert (done.files, done.bytes, done.resumed) == (3, SIZE, 0)
     assert hub.body_bytes == SIZE
-    assert told[-1][1:] == (SIZE, SIZE)
+    assert (told[-1].done, told[-1].total) == (SIZE, SIZE)
     assert left() == []
     assert get() == pull.Pulled(0, 0, 0.0, 0)
     for file in FILES:
@@ -455,10 +456,10 @@ def found() -> list[tuple[ModelFile, Path]]:
 
 def test_a_proof_of_what_is_sound(hub):
     get()
-    told: list[tuple[str, int, int]] = []
-    proofs = verify.prove(found(), lambda *step: told.append(step))
+    told: list[Progress] = []
+    proofs = verify.prove(found(), told.append)
     assert [(p.sound, p.wrong) for p in proofs] == [(True, ())] * 3
-    assert told[-1] == ("reading", SIZE, SIZE)
+    assert told[-1] == Progress(Phase.VERIFYING, SIZE, SIZE)
 
 
 def test_a_flipped_byte_is_found_and_only_its_piece_fetched(hub):
@@ -561,7 +562,7 @@ def test_shards_of_two_places_are_gathered(hub, tmp_path):
     lying = tmp_path / "other" / "renamed.gguf"
     lying.parent.mkdir()
     lying.write_bytes(DATA[NAMES[0]])
-    links.adopt(FILES[0], "m", lying)
+    links.link_adopted(FILES[0], "m", lying)
     first = links.gather(FILES, "m")
     assert first == cache_layout.first(FILES, "m")
     assert [first.with_name(Path(n).name).read_bytes() for n in NAMES] == list(DATA.values())
@@ -706,7 +707,7 @@ def test_a_mending_that_gets_no_bytes_is_given_up(hub):
 
         def __iter__(self) -> Any:
             self.over.wait(30)
-            raise Again("It was ended.")
+            raise Transient("It was ended.")
             yield b""
 
         def close(self) -> None:

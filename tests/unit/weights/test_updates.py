@@ -18,7 +18,7 @@ from huggingface_hub import constants
 from runner.base import disk
 from runner.base.errors import BadFile, Refused, SteprunError, UsageError
 from runner.catalog import models_toml, overlay
-from runner.catalog.model import Layout, ModelFile, Quant
+from runner.catalog.model import ModelFile, Quant, WeightLayout
 from runner.cli.commands.models_check import check, update
 from runner.hub import listing
 from runner.net.stream import Patience
@@ -82,7 +82,7 @@ files = [{{ {row("Q8/m-Q8.gguf")} }}]
 def shipped(tmp_path, monkeypatch):
     path = tmp_path / "models.toml"
     path.write_text(CATALOG)
-    made = models_toml.read(path)
+    made = models_toml.read_catalog(path)
     monkeypatch.setattr(models_toml, "as_shipped", lambda: made)
     return made
 
@@ -102,11 +102,11 @@ def commit(hub: FakeHub, changed: dict[str, Any]) -> None:
 
 
 def quant(name: str = "IQ4") -> Quant:
-    return models_toml.load().models[0].quant(name)
+    return models_toml.load_catalog().models[0].quant(name)
 
 
 def projector() -> ModelFile:
-    found = models_toml.load().models[0].projector
+    found = models_toml.load_catalog().models[0].projector
     assert found is not None
     return found
 
@@ -145,44 +145,44 @@ def states() -> dict[str, str]:
 
 
 def test_a_listing_has_the_commit_and_each_gguf(hub):
-    found = listing.fetch("o/r", "main", QUICK)
+    found = listing.list_repository("o/r", "main", QUICK)
     assert (found.repo, found.commit, found.skipped) == ("o/r", OLD, 0)
     assert set(found.by_path) == {name for name in THERE if name.endswith(".gguf")}
     first = found.by_path[ONE]
     assert (first.bytes, first.sha256) == (5000, hashlib.sha256(THERE[ONE]).hexdigest())
     assert hub.body_bytes == 0
     commit(hub, {ONE: b"x"})
-    assert listing.fetch("o/r", "main", QUICK).by_path[ONE].bytes == 1
-    assert listing.fetch("o/r", OLD, QUICK).by_path[ONE].bytes == 5000
+    assert listing.list_repository("o/r", "main", QUICK).by_path[ONE].bytes == 1
+    assert listing.list_repository("o/r", OLD, QUICK).by_path[ONE].bytes == 5000
 
 
 def test_the_token_goes_along(hub, monkeypatch):
     hub.manners["api"] = Manner(token="hf_secret")
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    assert listing.fetch("o/r", "main", QUICK).commit == OLD
+    assert listing.list_repository("o/r", "main", QUICK).commit == OLD
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(Refused, match="o/r") as caught:
-        listing.fetch("o/r", "main", QUICK)
+        listing.list_repository("o/r", "main", QUICK)
     assert "hf auth login" in caught.value.next
 
 
 def test_a_repository_that_is_gone_or_was_never_there(hub):
     with pytest.raises(Refused) as caught:
-        listing.fetch("o/other", "main", QUICK)
+        listing.list_repository("o/other", "main", QUICK)
     assert "There may be no such repository" in caught.value.why
     with pytest.raises(SteprunError, match="o/r") as missing:
-        listing.fetch("o/r", "no/such", QUICK)
+        listing.list_repository("o/r", "no/such", QUICK)
     assert "'no/such'" in missing.value.why
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_trouble_is_waited_for_and_then_told(hub, status):
     hub.turns["api"] = [Manner(status=status), Manner()]
-    assert listing.fetch("o/r", "main", QUICK).commit == OLD
+    assert listing.list_repository("o/r", "main", QUICK).commit == OLD
     hub.manners["api"] = Manner(status=status, headers=(("Retry-After", "3600"),))
     hub.asked.clear()
     with pytest.raises(SteprunError) as caught:
-        listing.fetch("o/r", "main", QUICK)
+        listing.list_repository("o/r", "main", QUICK)
     assert f"status {status}" in caught.value.why
     assert "3600 seconds" in caught.value.why
     assert len(hub.asked) == 1, "nobody waits for an hour here"
@@ -191,19 +191,19 @@ def test_trouble_is_waited_for_and_then_told(hub, status):
 def test_a_silent_server_has_an_end(hub, monkeypatch):
     hub.manners["api"] = Manner(silent=True)
     with pytest.raises(SteprunError, match="not looked up") as caught:
-        listing.fetch("o/r", "main", QUICK)
+        listing.list_repository("o/r", "main", QUICK)
     assert "No answer" in caught.value.why
     monkeypatch.setattr(listing, "TOTAL_S", 0.2)
     began = time.monotonic()
     with pytest.raises(SteprunError, match="not looked up"):
-        listing.fetch("o/r", "main", Patience(tries=1))
+        listing.list_repository("o/r", "main", Patience(tries=1))
     assert time.monotonic() - began < 10, "its own limit between two pieces is 30 seconds"
 
 
 def test_a_page_or_anything_else_is_no_listing(hub):
     hub.manners["api"] = Manner(page=True)
     with pytest.raises(BadFile) as caught:
-        listing.fetch("o/r", "main", QUICK)
+        listing.list_repository("o/r", "main", QUICK)
     assert "sign in" in caught.value.next
     for data in (b"", b"[]", b"{}", b'{"sha": 1, "siblings": []}', b"[" * 100_000, b"\xff"):
         with pytest.raises(BadFile):
@@ -220,7 +220,7 @@ def test_an_answer_has_bounds(hub, monkeypatch):
     assert "20,000 files" in caught.value.why
     monkeypatch.setattr(listing, "MOST_BYTES", 100)
     with pytest.raises(BadFile, match="no list") as much:
-        listing.fetch("o/r", "main", QUICK)
+        listing.list_repository("o/r", "main", QUICK)
     assert "more than" in much.value.why
 
 
@@ -439,7 +439,7 @@ def test_ctrl_c_switches_nothing(hub, monkeypatch):
     def stop(*_words, **_more):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pull, "bring", stop)
+    monkeypatch.setattr(pull, "transfer_all", stop)
     done = CliRunner().invoke(update, ["--yes"])
     assert done.exit_code != 0
     assert not overlay.path().exists()
@@ -459,16 +459,18 @@ def test_nothing_happens_unasked(hub):
 def test_files_without_a_sha256_are_not_taken(hub, monkeypatch):
     have("IQ4")
     commit(hub, {ONE: b"other" * 1001})
-    told = listing.fetch("o/r", "main", QUICK)
+    told = listing.list_repository("o/r", "main", QUICK)
     bare = dataclasses.replace(
         told, files=tuple(dataclasses.replace(f, sha256=None) for f in told.files)
     )
-    monkeypatch.setattr(listing, "fetch", lambda *_: bare)
+    monkeypatch.setattr(listing, "list_repository", lambda *_: bare)
     assert states() | {"IQ4": ""} == dict.fromkeys(states(), "same") | {"IQ4": ""}, "sizes agree"
     with pytest.raises(Refused, match="cannot be proven"):
         run(update, "--yes")
     twice = tuple(dataclasses.replace(f, sha256="c" * 64) for f in told.files)
-    monkeypatch.setattr(listing, "fetch", lambda *_: dataclasses.replace(told, files=twice))
+    monkeypatch.setattr(
+        listing, "list_repository", lambda *_: dataclasses.replace(told, files=twice)
+    )
     with pytest.raises(BadFile, match="are the same"):
         run(update, "--yes")
 
@@ -477,7 +479,7 @@ def test_shards_that_lie_in_another_program_s_folder_come_along(hub, tmp_path):
     first, second = quant().files
     mine = tmp_path / "elsewhere.gguf"
     mine.write_bytes(THERE[ONE])
-    links.adopt(first, "m", mine)
+    links.link_adopted(first, "m", mine)
     have("IQ4")
     sent = hub.body_bytes
     assert sent == second.bytes
@@ -497,10 +499,10 @@ def together(mine: Path, second: bytes) -> None:
 def test_shards_are_brought_together_where_nothing_is_left_to_fetch(hub, tmp_path):
     mine = tmp_path / "elsewhere.gguf"
     mine.write_bytes(THERE[ONE])
-    links.adopt(quant().files[0], "m", mine)
+    links.link_adopted(quant().files[0], "m", mine)
     have("IQ4")
     commit(hub, {TWO: b"third" * 1000})
-    there = listing.fetch("o/r", "main", QUICK).by_path[TWO]
+    there = listing.list_repository("o/r", "main", QUICK).by_path[TWO]
     new = dataclasses.replace(
         quant().files[1], revision=NEW, bytes=there.bytes, sha256=there.sha256
     )
@@ -513,7 +515,7 @@ def test_a_shard_that_is_known_to_be_damaged_does_not_come_along(hub, tmp_path):
     first = quant().files[0]
     mine = tmp_path / "elsewhere.gguf"
     mine.write_bytes(THERE[ONE][::-1])
-    verified.remember(links.adopt(first, "m", mine), Verdict(str(first.sha256), sound=False))
+    verified.remember(links.link_adopted(first, "m", mine), Verdict(str(first.sha256), sound=False))
     have("IQ4")
     commit(hub, {TWO: b"third" * 1000})
     run(update, "--yes")
@@ -563,7 +565,7 @@ def document(**changed: Any) -> dict[str, Any]:
 
 
 def test_an_overlay_is_laid_over_the_catalog(shipped):
-    assert models_toml.load() is shipped, "none is there"
+    assert models_toml.load_catalog() is shipped, "none is there"
     write(json.dumps(document()))
     (file,) = quant().files
     assert (file.path, file.revision, file.sha256) == ("IQ4/new.gguf", NEW, "d" * 64)
@@ -572,8 +574,8 @@ def test_an_overlay_is_laid_over_the_catalog(shipped):
 
 
 def test_a_layout_goes_where_the_size_no_longer_suits_it():
-    layout = Layout(4000, 3000, (3990,), (0,))
-    file = models_toml.load().models[0].quant("IQ4").files[0]
+    layout = WeightLayout(4000, 3000, (3990,), (0,))
+    file = models_toml.load_catalog().models[0].quant("IQ4").files[0]
     for size, suits in ((10_989, False), (10_990, True), (11_012, True), (11_013, False)):
         assert overlay.in_step(layout, [dataclasses.replace(file, bytes=size)]) is suits
     write(json.dumps(document(files=[{"path": "a.gguf", "bytes": 11_013, "sha256": "d" * 64}])))
@@ -601,7 +603,7 @@ def test_a_layout_goes_where_the_size_no_longer_suits_it():
 def test_a_damaged_overlay_stops_nothing_and_is_told(hub, shipped, damaged):
     write(damaged if isinstance(damaged, bytes) else json.dumps(damaged))
     assert overlay.read() is None
-    assert models_toml.load() is shipped
+    assert models_toml.load_catalog() is shipped
     assert "is damaged" in run(check).stderr
     have("IQ4")
     commit(hub, {ONE: b"other" * 1000})
@@ -611,12 +613,12 @@ def test_a_damaged_overlay_stops_nothing_and_is_told(hub, shipped, damaged):
 
 def test_an_overlay_that_cannot_be_read_stops_nothing(shipped):
     overlay.path().mkdir(parents=True)
-    assert models_toml.load() is shipped
+    assert models_toml.load_catalog() is shipped
 
 
 def test_an_overlay_for_an_older_catalog_is_left_out_and_dropped(hub, shipped):
     write(json.dumps(document(replaces="e" * 40)))
-    assert models_toml.load() == shipped
+    assert models_toml.load_catalog() == shipped
     have("Q8")
     commit(hub, {"Q8/m-Q8.gguf": b"larger" * 1000})
     run(update, "--yes")
@@ -628,13 +630,13 @@ def test_a_projector_stays_one_file(shipped):
         {"path": f"v-0000{n}-of-00002.gguf", "bytes": 5, "sha256": str(n) * 64} for n in (1, 2)
     ]
     write(json.dumps(document(first="mmproj.gguf", files=files)))
-    assert models_toml.load() == shipped
+    assert models_toml.load_catalog() == shipped
 
 
 def test_reading_it_needs_no_heavy_import(home):
     write(json.dumps(document()))
     code = (
-        "import sys, runner.catalog.models_toml as c; c.load()\n"
+        "import sys, runner.catalog.models_toml as c; c.load_catalog()\n"
         "print([n for n in ('huggingface_hub', 'httpx2', 'asyncio') if n in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

