@@ -1,4 +1,4 @@
-"""Room on the disk, folders that cannot be written, and one run at a time in a folder."""
+"""Free disk space, folders that cannot be written to, and locks between steprun processes."""
 
 import contextlib
 import errno
@@ -11,29 +11,24 @@ from filelock import FileLock, Timeout
 
 from runner.base import paths
 from runner.base.errors import Refused
+from runner.base.units import size
 
 MARGIN_BYTES = 64 << 20  # left free on the disk
-# What a system says of a disk that was pulled out or fails; not every system has all of them.
+# Errors of a disk that was pulled out or fails; not every system has all of them.
 _DISK_GONE = {getattr(errno, name, errno.EIO) for name in ("EIO", "ENODEV", "ENXIO", "ESTALE")}
 
 
-def size(count: int) -> str:
-    """Return a size for people, in decimal units as the hub shows them."""
-    value, unit = (count / 1e9, "GB") if count >= 1e9 else (count / 1e6, "MB")
-    return f"{value:.1f} {unit}" if value < 100 else f"{value:.0f} {unit}"
-
-
 def check_room(folder: Path, need: int) -> None:
-    """Raise `Refused` where the disk of `folder` has not `need` bytes and a margin."""
+    """Raise `Refused` where the disk of `folder` lacks room for `need` bytes and a margin."""
     need += MARGIN_BYTES
     free = shutil.disk_usage(folder).free
     if free < need:
-        raise _no_room(folder, f"{size(need)} are needed, {size(free)} are free.")
+        raise _no_room(folder, f"{size(need)} needed, {size(free)} free.")
 
 
 @contextlib.contextmanager
 def explained(folder: Path) -> Iterator[None]:
-    """Turn what the system says of a folder that cannot be written into a `Refused`."""
+    """Turn the system's error about a folder that cannot be written to into a `Refused`."""
     try:
         yield
     except OSError as error:
@@ -44,15 +39,15 @@ def explained(folder: Path) -> Iterator[None]:
             raise _no_room(folder, f"{error.strerror}.") from error
         if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}:
             raise Refused(
-                f"steprun cannot write to {folder}",
+                f"steprun cannot write to {folder}.",
                 why=f"{error.strerror}.",
-                next=f"Make it writable for you, or set {_variable(folder)} to a folder that is.",
+                next=f"Make it writable, or set {_variable(folder)} to a folder that is.",
             ) from error
         if error.errno in _DISK_GONE:
             raise Refused(
-                f"the disk that holds {folder} cannot be read or written any more",
+                f"The disk that holds {folder} cannot be read or written any more.",
                 why=f"{error.strerror}.",
-                next="See whether it is still there and sound; then the same command again.",
+                next="Check that it is connected and healthy; then run the same command again.",
             ) from error
         raise
 
@@ -73,7 +68,7 @@ def alone(lock: Path, waiting: Callable[[], None]) -> Iterator[None]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut; Windows has no such call."""
+    """Make a rename survive a power cut; Windows has no such call."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -84,13 +79,13 @@ def sync_folder(folder: Path) -> None:
 
 def _no_room(folder: Path, why: str) -> Refused:
     return Refused(
-        f"the disk that holds {folder} is too full",
+        f"The disk that holds {folder} is too full.",
         why=why,
         next=f"Free some space, or set {_variable(folder)} to a folder on another disk.",
     )
 
 
 def _variable(folder: Path) -> str:
-    """Return what moves a folder to another place: all but our own are the hub's."""
+    """Return the variable that moves a folder; all folders but steprun's own are the hub's."""
     own = (paths.cache_dir(), paths.data_dir(), paths.config_dir(), paths.state_dir())
     return "STEPRUN_HOME" if any(map(folder.is_relative_to, own)) else "HF_HOME"

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import msgspec
-from filelock import FileLock
 
 from runner.base.errors import Refused
 from runner.base.files import make_private_dir, write_private
@@ -26,7 +25,8 @@ class JsonState(Generic[T]):
 
     def read(self) -> T:
         """Return the value."""
-        with contextlib.suppress(OSError, ValueError):  # msgspec's errors are ValueErrors
+        # msgspec's own errors are ValueErrors.
+        with contextlib.suppress(OSError, ValueError, RecursionError):
             return msgspec.json.decode(self._where().read_bytes(), type=self._kind)
         return self._empty()
 
@@ -35,6 +35,8 @@ class JsonState(Generic[T]):
 
         Raises `Refused` where the file cannot be written.
         """
+        from filelock import FileLock  # noqa: PLC0415 - most runs only read
+
         path = self._where()
         make_private_dir(path.parent)
         with FileLock(path.with_suffix(".lock")):

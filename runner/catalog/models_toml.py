@@ -25,7 +25,7 @@ from runner.catalog.model import (
 
 def load_catalog() -> Catalog:
     """Return the catalog, with the newer files that the user has taken into use."""
-    return overlay.apply(as_shipped(), overlay.read() or ())
+    return overlay.apply(as_shipped(), overlay.read())
 
 
 @functools.cache

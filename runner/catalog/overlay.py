@@ -1,47 +1,66 @@
-"""The newer files that the user has taken into use, laid over the catalog that ships.
+"""Newer files that the user has updated to, laid over the catalog that ships with steprun.
 
-They are told in `models.json` in the data folder, which `steprun models update` writes. What is
-damaged there, or was meant for another catalog, is left out: it must never stop a start.
+`steprun models update` lists them in `models.json` in the data folder. A damaged file counts as
+none, and entries for another catalog are ignored: they must never keep steprun from starting.
 """
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final, Literal
 
-from runner.base.errors import BadFile
+import msgspec
+
 from runner.base.paths import data_dir
-from runner.base.tables import Table
+from runner.base.state import JsonState
 from runner.catalog import shards
 from runner.catalog.model import Catalog, Model, ModelFile, Quant, WeightLayout
 
-SCHEMA: Final = "steprun.overlay/1"
-_MOST_BYTES: Final = 1 << 20  # all quants of the catalog take 12 KB
+
+def _matching(pattern: str) -> msgspec.Meta:
+    return msgspec.Meta(pattern=rf"^(?:{pattern})\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class NewFile:
+_Repo = Annotated[str, _matching(shards.REPO)]
+_Commit = Annotated[str, _matching(shards.COMMIT)]
+_FilePath = Annotated[str, _matching(shards.PATH)]
+
+
+class NewFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A file as it is at the newer commit."""
 
-    path: str
-    bytes: int
-    sha256: str
+    path: _FilePath
+    bytes: Annotated[int, msgspec.Meta(ge=1)]
+    sha256: Annotated[str, _matching(shards.SHA256)]
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
-    """The files that stand for a quant, a projector or draft heads of the catalog.
+class Series(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The files that replace a quant, a projector or draft heads of the catalog.
 
-    `replaces`: the commit of `repo` that the catalog names. `first`: the path there of what is
-    replaced, of its first part. `revision`: the commit of `files`.
+    `replaces`: the commit of `repo` that the catalog names. `first`: the path of the first
+    replaced file there. `revision`: the commit of `files`.
     """
 
-    repo: str
-    replaces: str
-    first: str
-    revision: str
-    files: tuple[NewFile, ...]
+    repo: _Repo
+    replaces: _Commit
+    first: _FilePath
+    revision: _Commit
+    files: Annotated[tuple[NewFile, ...], msgspec.Meta(min_length=1)]
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where the files are not all parts of one model, in order."""
+        if shards.series(self.files[0].path) != tuple(file.path for file in self.files):
+            raise ValueError(self.files[0].path)
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What it replaces."""
+        return self.repo, self.replaces, self.first
+
+
+class _Overlay(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    schema: Literal["steprun.overlay/1"] = "steprun.overlay/1"
+    series: tuple[Series, ...] = ()
 
 
 def path() -> Path:
@@ -49,92 +68,66 @@ def path() -> Path:
     return data_dir() / "models.json"
 
 
-def read() -> tuple[Series, ...] | None:
-    """Return what the user has taken into use; None where it cannot be read."""
-    try:
-        with path().open("rb") as file:
-            return parse(file.read(_MOST_BYTES + 1))
-    except FileNotFoundError:
-        return ()
-    except OSError:
-        return None
+_STATE: Final = JsonState(path, _Overlay, _Overlay)
 
 
-def parse(text: bytes) -> tuple[Series, ...] | None:
-    """Read an overlay; None where anything in it is not as it should be."""
-    if len(text) > _MOST_BYTES:
-        return None
-    try:
-        top = Table(json.loads(text), "models.json")
-        top.text("schema", SCHEMA)
-        made = tuple(_series(row) for row in top.rows("series"))
-        top.close()
-    except (ValueError, RecursionError, BadFile):
-        return None
-    return made
+def read() -> tuple[Series, ...]:
+    """Return what the user has updated to."""
+    return _STATE.read().series
 
 
-def _series(table: Table) -> Series:
-    made = Series(
-        repo=table.text("repo", shards.REPO),
-        replaces=table.text("replaces", shards.COMMIT),
-        first=table.text("first", shards.PATH),
-        revision=table.text("revision", shards.COMMIT),
-        files=tuple(_file(row) for row in table.rows("files")),
-    )
-    table.close()
-    if not made.files or shards.series(made.files[0].path) != tuple(f.path for f in made.files):
-        raise table.wrong("its files are no series of shards in order")
-    return made
+def is_damaged() -> bool:
+    """Return whether there is an overlay that cannot be read; `add` writes no empty ones."""
+    return path().exists() and not read()
 
 
-def _file(table: Table) -> NewFile:
-    made = NewFile(
-        table.text("path", shards.PATH), table.whole("bytes"), table.text("sha256", shards.SHA256)
-    )
-    table.close()
-    return made
+def add(new: Iterable[Series]) -> None:
+    """Use newer files from now on; drops those for another commit of the same repositories.
+
+    Raises Refused where it cannot be written.
+    """
+    added = {each.key: each for each in new}
+    pinned = {each.repo: each.replaces for each in added.values()}
+
+    def change(old: _Overlay) -> _Overlay:
+        kept = {s.key: s for s in old.series if pinned.get(s.repo, s.replaces) == s.replaces}
+        return _Overlay(series=tuple((kept | added).values()))
+
+    _STATE.change(change)
 
 
 def apply(catalog: Catalog, overlay: Sequence[Series]) -> Catalog:
-    """Return the catalog with the newer files in it; what replaces another commit is left out."""
-    if not overlay:
-        return catalog
-    by = {(each.repo, each.replaces, each.first): each for each in overlay}
+    """Return the catalog with the newer files in it; entries for another commit are ignored."""
+    by_key = {each.key: each for each in overlay}
 
     def newer(files: tuple[ModelFile, ...]) -> tuple[ModelFile, ...]:
-        found = by.get((files[0].repo, files[0].revision, files[0].path)) if files else None
-        if found is None or files[0].source != "hf":
-            return files
+        old = files[0]
+        found = by_key.get((old.repo, old.revision, old.path))
+        if found is None or (len(found.files) > 1 and old.role != "weights"):
+            return files  # the engine takes a projector or draft heads as one file only
         return tuple(
-            replace(files[0], revision=found.revision, path=f.path, bytes=f.bytes, sha256=f.sha256)
+            replace(old, revision=found.revision, path=f.path, bytes=f.bytes, sha256=f.sha256)
             for f in found.files
         )
 
-    def newer_file(file: ModelFile | None) -> ModelFile | None:
-        made = newer((file,)) if file else ()
-        return made[0] if len(made) == 1 else file  # what is no shard cannot become several
-
     def newer_quant(quant: Quant) -> Quant:
         files = newer(quant.files)
-        if files is quant.files:
-            return quant
         layout = quant.layout if quant.layout and in_step(quant.layout, files) else None
         return replace(quant, files=files, layout=layout)
 
     def newer_model(model: Model) -> Model:
         return replace(
             model,
-            quants=tuple(newer_quant(quant) for quant in model.quants),
-            projector=newer_file(model.projector),
-            mtp=newer_file(model.mtp),
-            mtp_others=tuple(file for each in model.mtp_others if (file := newer_file(each))),
+            quants=tuple(map(newer_quant, model.quants)),
+            projector=newer((model.projector,))[0] if model.projector else None,
+            mtp=newer((model.mtp,))[0] if model.mtp else None,
+            mtp_others=tuple(newer((file,))[0] for file in model.mtp_others),
         )
 
-    return Catalog(tuple(newer_model(model) for model in catalog.models))
+    return Catalog(tuple(map(newer_model, catalog.models))) if overlay else catalog
 
 
 def in_step(layout: WeightLayout, files: Sequence[ModelFile]) -> bool:
-    """Tell whether a layout can be that of these files: padding and headers add 0.2 % at most."""
+    """Return whether a layout can be that of some files: padding and headers add 0.2 % at most."""
     whole = sum(file.bytes for file in files)
     return 0 <= whole - layout.total <= whole // 500

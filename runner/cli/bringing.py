@@ -75,7 +75,7 @@ def announce(files: Sequence[ModelFile], model: str, rate: int | None) -> str:
     from runner.hub.address import endpoint
     from runner.weights import pull
 
-    left = pull.to_fetch(files)
+    left = pull.remaining_bytes(files)
     whole = sum(file.bytes for file in files)
     begun = f" ({output.size(whole - left)} of it have come)" if left < whole else ""
     host = endpoint().partition("://")[2]
@@ -125,7 +125,7 @@ def _offer(prepared: Prepared, missing: Sequence[ModelFile], model: str) -> None
             next=f"env -u HF_HUB_OFFLINE {command}",
         )
     known = rate.recall()
-    if known is None and pull.to_fetch(missing) > _SAMPLED_BYTES:
+    if known is None and pull.remaining_bytes(missing) > _SAMPLED_BYTES:
         click.echo("Asking the hub how fast it is (what comes meanwhile is kept) ...", err=True)
         known = pull.sample(missing, model)
     click.echo(f"{what} is not on this disk yet: {announce(missing, model, known)}", err=True)
@@ -208,7 +208,7 @@ def _must_be_sound(prepared: Prepared) -> None:
     rest = ((at.projector, typed[1]), (at.mtp, typed[2]))
     for path, text in (*((part, typed[0]) for part in parts), *rest):
         verdict = verified.of(known, path) if path else None
-        if path is not None and verdict is not None and not verdict.sound:
+        if path is not None and verdict is not None and not verdict.intact:
             raise BadFile(
                 f"{path.name} is damaged.",
                 why="Its sha256 is not the published one: `steprun models verify` found that.",

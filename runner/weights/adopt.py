@@ -1,12 +1,11 @@
-"""Taking over model files that another program has brought: found, proven, linked, never copied.
+"""Adopt model files that another program has downloaded: found, verified, linked, never copied.
 
 A file is found by its size and its header, since a user may have renamed it; the published sha256
 alone decides what it is. Nothing of the other program's is written to.
 """
 
 import re
-import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from os import stat_result
 from pathlib import Path
@@ -19,13 +18,12 @@ from runner.gguf.header import Header, geometry, kind, read_header
 from runner.weights import cache_layout, links, verified, verify
 from runner.weights.other_programs import Folder, Walk
 from runner.weights.verified import Verdict
+from runner.weights.verify import FileCheck
 
 Result = Literal["linked", "here", "wrong", "unknown", "unreadable", "refused"]
 
 _STRANGERS: Final = 1_000  # files of no known size whose headers are read; each takes up to 1 s
 _AT_ONCE: Final = 16  # files read at the same time; the largest quant has 9, projector and heads
-_LOOK_S: Final = 0.1  # between two looks at the threads
-_LEAVE_S: Final = 6.0  # a thread has this long to end, one more than those that it waits for
 # Model files by name: GGUF, or named by content as the hub's cache and Ollama do.
 _LIKELY: Final = re.compile(r"(?i).+\.gguf|(sha256[-:])?[0-9a-f]{64}")
 
@@ -40,8 +38,8 @@ class Target:
     part: tuple[int, int] = (1, 1)
 
     @property
-    def here(self) -> Path | None:
-        """Where the file already is in its place, if it is."""
+    def installed(self) -> Path | None:
+        """Where the file is installed, if it is."""
         return cache_layout.locate(self.file, self.model.name)
 
 
@@ -55,7 +53,7 @@ class Candidate:
 
     @property
     def path(self) -> Path:
-        """The name by which people are told of it."""
+        """The name that is shown to people."""
         return self.paths[0]
 
 
@@ -63,9 +61,9 @@ class Candidate:
 class Outcome:
     """What became of a file. `target`: what it is or was taken for. `why`: of all but `linked`.
 
-    linked: proven, and found by steprun from now on. here: the target is in its place already.
+    linked: verified, and found by steprun from now on. here: the target is installed already.
     wrong: not what was published. unknown: a model of the catalog in a form that nobody published a
-    hash for, as far as we know. unreadable: it went away, or its disk fails. refused: sound, but
+    hash for, as far as we know. unreadable: it was removed, or its disk fails. refused: intact, but
     this system allows no link to it.
     """
 
@@ -80,7 +78,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search has found. `settled`: files of which there is nothing to prove.
+    """What a search has found. `settled`: files that need not be verified.
 
     `entries`: names looked at. `skipped` and `cut`: see `runner.weights.other_programs.Walk`.
     """
@@ -93,12 +91,12 @@ class Found:
 
     @property
     def to_read(self) -> int:
-        """Bytes that have to be read to prove all candidates."""
+        """Bytes that have to be read to verify all candidates."""
         return sum(candidate.targets[0].file.bytes for candidate in self.candidates)
 
 
 def targets(models: Iterable[Model]) -> list[Target]:
-    """Return all files of some models that can be proven."""
+    """Return all files of some models that can be verified."""
     made: list[Target] = []
     for model in models:
         for quant in model.quants:
@@ -113,7 +111,7 @@ def targets(models: Iterable[Model]) -> list[Target]:
 
 
 def find_adoptable(models: Sequence[Model], folders: Sequence[Folder], tell: OnProgress) -> Found:
-    """Look through some folders for files of some models. Changes nothing, proves nothing."""
+    """Look through some folders for files of some models. Nothing is changed or verified."""
     wanted = targets(models)
     sizes = {target.file.bytes for target in wanted}
     walk = Walk()
@@ -123,19 +121,19 @@ def find_adoptable(models: Sequence[Model], folders: Sequence[Folder], tell: OnP
         for path, found in walk.files(folder.path):
             if found.st_size in sizes or _LIKELY.fullmatch(path.name):
                 seen.setdefault(_identity(found), []).append(path)
-    judge = _Judge(models, wanted)
+    classifier = _Classifier(models, wanted)
     tell(Progress(Phase.INSPECTING, detail=f"{len(seen)} files"))
-    judged = [judge.look(identity, paths) for identity, paths in seen.items()]
-    settled = [each for each in judged if isinstance(each, Outcome)]
+    classified = [classifier.classify(identity, paths) for identity, paths in seen.items()]
+    settled = [each for each in classified if isinstance(each, Outcome)]
     candidates: list[Candidate] = []
-    for candidate in (each for each in judged if isinstance(each, Candidate)):
-        here = [target.here for target in candidate.targets]
-        if all(here):  # whichever it is, there is no need of it
-            why = f"It is at {here[0]}."
+    for candidate in (each for each in classified if isinstance(each, Candidate)):
+        installed = [target.installed for target in candidate.targets]
+        if all(installed):  # whichever it is, it is not needed
+            why = f"It is at {installed[0]}."
             settled.append(_outcome(candidate, "here", candidate.targets[0], why=why))
         else:
             candidates.append(candidate)
-    cut = walk.cut or judge.tired
+    cut = walk.cut or classifier.gave_up
     return Found(tuple(candidates), tuple(settled), walk.entries, walk.skipped, cut)
 
 
@@ -143,7 +141,7 @@ def _identity(found: stat_result) -> tuple[int, ...]:
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
-class _Judge:
+class _Classifier:
     """Tells by size and header what a file may be."""
 
     def __init__(self, models: Sequence[Model], wanted: Sequence[Target]) -> None:
@@ -151,10 +149,10 @@ class _Judge:
         self._names = {target.file.name: target for target in wanted}
         self._shapes = [(_trunk(m.geometry), m) for m in models if m.geometry and not m.demo]
         self._strangers = 0
-        self.tired = False
+        self.gave_up = False
 
-    def look(self, identity: tuple[int, ...], paths: list[Path]) -> Candidate | Outcome | None:
-        """Return what there is to say of a file, if anything."""
+    def classify(self, identity: tuple[int, ...], paths: list[Path]) -> Candidate | Outcome | None:
+        """Return what a file may be; None for one that is not a model of the catalog."""
         paths.sort(key=lambda path: path.suffix.lower() != ".gguf")
         path, size = paths[0], identity[2]
         fits = [target for target in self._wanted if target.file.bytes == size]
@@ -162,7 +160,7 @@ class _Judge:
         if not fits:
             self._strangers += 1
             if self._strangers > _STRANGERS:
-                self.tired = True
+                self.gave_up = True
                 return None
         try:
             header = read_header(path)
@@ -215,14 +213,14 @@ def _named(paths: Iterable[Path], file: ModelFile) -> bool:
     return any(path.name.casefold().endswith(ends) for path in paths)
 
 
-# --- proving and linking
+# --- verifying and linking
 
 
 def adopt(candidates: Sequence[Candidate], tell: OnProgress) -> list[Outcome]:
-    """Prove candidates, and link those that are what they may be; say what became of each.
+    """Verify candidates, and link those that are what they may be; return what became of each.
 
-    What cannot be read or linked does not hold up the others. Each proof is remembered as soon as
-    it is made, so that what an interrupted call has read need not be read again.
+    What cannot be read or linked does not hold up the others. Each verdict is remembered at once,
+    so that what an interrupted call has read need not be read again.
     """
     named = sorted(candidates, key=lambda c: not _named(c.paths, c.targets[0].file))
     left: dict[Candidate, set[Target]] = {candidate: set() for candidate in named}  # what it is not
@@ -231,50 +229,51 @@ def adopt(candidates: Sequence[Candidate], tell: OnProgress) -> list[Outcome]:
     while left:
         batch: dict[Target, Candidate] = {}
         for candidate, tried in list(left.items()):
-            # One that is not what it seemed to be has to prove that it is a copy of something else.
+            # One that is not what it seemed to be may still be a copy of something else.
             open_ = [target for target in candidate.targets if target not in (tried or taken)]
             if not open_:
                 outcomes.append(_exhausted(candidate, tried))
                 del left[candidate]
             elif (target := next((t for t in open_ if t not in batch), None)) is not None:
                 batch[target] = candidate
-        for reading in _read(list(batch.items())[:_AT_ONCE], tell):
-            outcome = _settle(reading)
+        for candidate, target, check in _verify(list(batch.items())[:_AT_ONCE], tell):
+            outcome = _link(candidate, target, check)
             if outcome is None:
-                left[reading.candidate].add(reading.target)
+                left[candidate].add(target)
                 continue
             outcomes.append(outcome)
-            del left[reading.candidate]
+            del left[candidate]
             if outcome.result in {"linked", "here"}:
-                taken.add(reading.target)
+                taken.add(target)
     _gather(outcomes)
     return outcomes
 
 
 def _exhausted(candidate: Candidate, tried: set[Target]) -> Outcome:
     if not tried:
-        why = "Another copy of it was taken."
+        why = "Another copy of it was linked."
         return _outcome(candidate, "here", candidate.targets[0], why=why)
     why = "Its sha256 is not the one that was published."
     return _outcome(candidate, "wrong", candidate.targets[0], why=why)
 
 
-def _settle(reading: "_Reading") -> Outcome | None:
-    """Link what is proven; None where the file is not this target."""
-    candidate, target, file = reading.candidate, reading.target, reading.target.file
+def _link(candidate: Candidate, target: Target, check: FileCheck) -> Outcome | None:
+    """Link what is verified; None where the file is not this target."""
     try:
-        if isinstance(reading.error, Refused):  # by the disk, before there was anything to link
-            return _outcome(candidate, "unreadable", target, why=reading.error.why)
-        if reading.error is not None:
-            raise reading.error
-        if not reading.sound:
+        if isinstance(check.error, Refused):  # by the disk, before anything could be linked
+            return _outcome(candidate, "unreadable", target, why=check.error.why)
+        if check.error is not None:
+            raise check.error
+        if not check.intact:
             return None
         if _identity(candidate.path.stat()) != candidate.identity:
             return _outcome(candidate, "unreadable", target, why="It changed while it was read.")
-        if target.here:
-            return _outcome(candidate, "here", target, why=f"It is at {target.here}.")
-        link = links.link_adopted(file, target.model.name, candidate.path)
-        verified.remember(link, Verdict(file.sha256 or ""))  # a hard link is a name of its own
+        if target.installed:
+            return _outcome(candidate, "here", target, why=f"It is at {target.installed}.")
+        link = links.link_adopted(target.file, target.model.name, candidate.path)
+        verified.remember(
+            link, Verdict(target.file.sha256 or "")
+        )  # a hard link is a name of its own
     except Refused as error:
         return _outcome(candidate, "refused", target, why=error.why, error=error)
     except OSError as error:
@@ -295,58 +294,24 @@ def _outcome(
 
 
 def _gather(outcomes: Iterable[Outcome]) -> None:
-    """Bring the shards of what was linked together with those that the hub's cache has."""
+    """Put the shards that were linked beside those in the hub's cache."""
     linked = [o.target for o in outcomes if o.result == "linked" and o.target is not None]
     for model, name in {(target.model, target.quant) for target in linked if target.quant}:
         links.gather(model.quant(name).files, model.name)
 
 
-class _Stopped(Exception):  # noqa: N818 - not a fault
-    """The user has had enough."""
-
-
-class _Reading(threading.Thread):
-    """One file under proof, so that what befalls its disk is its own affair."""
-
-    def __init__(self, candidate: Candidate, target: Target, stop: threading.Event) -> None:
-        super().__init__(daemon=True)
-        self.candidate, self.target = candidate, target
-        self.done = 0
-        self.sound = False
-        self.error: BaseException | None = None
-        self._stop_asked = stop
-
-    def run(self) -> None:
-        """Read it, unless it was proven before and has not changed since."""
-        file, path = self.target.file, self.candidate.path
-        try:
-            if verified.recall(path) == Verdict(file.sha256 or ""):
-                self.sound, self.done = True, file.bytes
-                return
-            (proof,) = verify.prove([(file, path)], self._told)
-            self.sound = proof.sound
-        except BaseException as error:  # noqa: BLE001 - the caller's thread raises it
-            self.error = error
-
-    def _told(self, now: Progress) -> None:
-        self.done = now.done
-        if self._stop_asked.is_set():
-            raise _Stopped
-
-
-def _read(batch: Sequence[tuple[Target, Candidate]], tell: OnProgress) -> list[_Reading]:
-    stop = threading.Event()
-    readings = [_Reading(candidate, target, stop) for target, candidate in batch]
-    whole = sum(target.file.bytes for target, _ in batch)
-    try:
-        for reading in readings:
-            reading.start()
-        while running := [reading for reading in readings if reading.is_alive()]:
-            running[0].join(_LOOK_S)
-            tell(Progress(Phase.VERIFYING, sum(reading.done for reading in readings), whole))
-    finally:
-        stop.set()
-        for reading in readings:
-            if reading.ident is not None:
-                reading.join(_LEAVE_S)
-    return readings
+def _verify(
+    batch: Sequence[tuple[Target, Candidate]], tell: OnProgress
+) -> Iterator[tuple[Candidate, Target, FileCheck]]:
+    """Verify candidates, but for those that were verified before and have not changed since."""
+    checks = {
+        candidate: FileCheck(target.file, candidate.path, intact=True)
+        for target, candidate in batch
+        if verified.recall(candidate.path) == Verdict(target.file.sha256 or "")
+    }
+    unread = [(target, candidate) for target, candidate in batch if candidate not in checks]
+    files = [(target.file, candidate.path) for target, candidate in unread]
+    for (_, candidate), check in zip(unread, verify.verify_each(files, tell), strict=True):
+        checks[candidate] = check
+    for target, candidate in batch:
+        yield candidate, target, checks[candidate]

@@ -1,9 +1,9 @@
-"""What a file is proven by: the published sha256 of all of it, and marks of our own on the way.
+"""Checksums of each 8 MiB block of a file, so that damage costs a block and not 46 GB.
 
-A mark is the sha256 of everything up to the end of a piece. It costs nothing beside the sha256 of
-the whole, and once that is proven it is as good as it: a check that goes wrong is known to do so
-within 8 MiB, which can be fetched again, and not 46 GB. Marks are kept by content, under the
-sha256 of the whole, wherever a copy may lie.
+The checksum of a block is the sha256 of everything up to the end of it. It costs nothing beside
+the sha256 of the whole file, and once that is verified it is as good: a file that turns out to be
+damaged is known to be so within 8 MiB, which can be downloaded again. Block checksums are kept by
+content, under the sha256 of the whole file, wherever copies of it may lie.
 """
 
 import hashlib
@@ -15,156 +15,159 @@ from typing import BinaryIO, Final
 from runner.base import files
 from runner.base.paths import cache_dir
 
-PIECE_BYTES: Final = 8 << 20  # one wrong byte must not make a repair fetch more than 16 MB
-_MARK: Final = 32
-_READ: Final = 1 << 20
+BLOCK_BYTES: Final = 8 << 20  # one wrong byte must not make a repair download more than 16 MB
+_DIGEST: Final = 32  # bytes of a sha256
+_READ_BYTES: Final = 1 << 20
 
 
 def count(size: int) -> int:
-    """Return how many pieces a file of `size` bytes has; the last may be shorter."""
-    return -(-size // PIECE_BYTES)
+    """Return how many blocks a file of `size` bytes has; the last may be shorter."""
+    return -(-size // BLOCK_BYTES)
 
 
 def span(number: int, size: int) -> tuple[int, int]:
-    """Return where a piece of a file of `size` bytes begins, and where it ends."""
-    return number * PIECE_BYTES, min((number + 1) * PIECE_BYTES, size)
+    """Return where a block of a file of `size` bytes begins, and where it ends."""
+    return number * BLOCK_BYTES, min((number + 1) * BLOCK_BYTES, size)
 
 
-class Marker:
-    """The sha256 of a file, and its marks, made while the bytes come.
+class BlockHasher:
+    """The sha256 of a file and its block checksums, made while it is downloaded.
 
-    A `journal`, if any, gets each mark at once: what a power cut did to a part is found by it when
-    the download goes on. `rebooted`: whether the machine has started since the part was written.
+    A `journal`, if any, gets each checksum at once: what a power cut did to a partial file is found
+    by it when the download resumes. `rebooted`: whether the machine has started since the partial
+    file was written.
     """
 
     def __init__(self, journal: Path | None = None, *, rebooted: bool = False) -> None:
-        self.marks: list[bytes] = []
+        self.checksums: list[bytes] = []
         self._journal = journal
         self._rebooted = rebooted
-        self._loose: int | None = None
+        self._unverified_from: int | None = None
         self._sha256 = hashlib.sha256()
-        self._in_piece = 0
+        self._in_block = 0
 
     def resume(self, part: BinaryIO, told: Callable[[int], None]) -> int:
-        """Take in what an earlier run left; return how many bytes of it are as they came.
+        """Take in what an earlier run left; return how many bytes of it can be kept.
 
-        After a reboot nothing vouches for what lies behind the last mark. Without one it was in the
-        system's hands when steprun was killed, and is all there. What is not good is cut off, and
-        that before the journal forgets it.
+        After a reboot nothing vouches for what follows the last checksum. Without one it was in the
+        system's hands when steprun was killed, and is complete. What cannot be kept is cut off, and
+        that before the journal forgets it. `told` hears how many bytes have been read.
         """
-        found = self._noted()
-        noted = found or []
+        found = self._journalled()
+        journalled = found or []
         good = 0
         while True:
             before = self._sha256.copy()
-            came = self._read_piece(part)
-            number = len(self.marks)
-            if number < len(noted):
-                damaged = self._sha256.digest() != noted[number]
+            length = self._read_block(part)
+            number = len(self.checksums)
+            if number < len(journalled):
+                damaged = self._sha256.digest() != journalled[number]
             else:
                 damaged = self._rebooted and found is not None
-            if not came or damaged:
+            if not length or damaged:
                 self._sha256 = before
                 break
-            self._in_piece += came
-            good += came
-            self._end_piece()
+            self._in_block += length
+            good += length
+            self._end_block()
             told(good)
         part.truncate(good)
-        vouched = min(len(noted), len(self.marks))
-        self._loose = vouched if good > vouched * PIECE_BYTES else None
+        vouched = min(len(journalled), len(self.checksums))
+        self._unverified_from = vouched if good > vouched * BLOCK_BYTES else None
         if self._journal is not None:
-            files.write_private(self._journal, b"".join(self.marks))
+            files.write_private(self._journal, b"".join(self.checksums))
         return good
 
     def update(self, data: bytes) -> None:
         """Take in the bytes that follow."""
-        before = len(self.marks)
+        before = len(self.checksums)
         view = memoryview(data)
         while view:
-            now = view[: PIECE_BYTES - self._in_piece]
+            now = view[: BLOCK_BYTES - self._in_block]
             self._sha256.update(now)
-            self._in_piece += len(now)
+            self._in_block += len(now)
             view = view[len(now) :]
-            self._end_piece()
-        if self._journal is not None and len(self.marks) > before:
+            self._end_block()
+        if self._journal is not None and len(self.checksums) > before:
             with self._journal.open("ab") as file:
-                file.write(b"".join(self.marks[before:]))
+                file.write(b"".join(self.checksums[before:]))
 
     def back_out(self, part: Path) -> bool:
-        """Cut a part that is not what it should be to what is known to be as it came.
+        """Cut a partial file with a wrong sha256 back to what the journal vouches for.
 
-        The end of what an earlier run left is vouched for by nothing: a disk that was pulled out
-        may have lost it. Returns False where there was no such end, and all is at fault.
+        Nothing vouches for the end of what an earlier run left: a disk that was pulled out may have
+        lost it. Returns False where there was no such end, so that all of the file is suspect.
         """
-        if self._loose is None or self._journal is None:
+        if self._unverified_from is None or self._journal is None:
             return False
-        os.truncate(part, self._loose * PIECE_BYTES)
-        files.write_private(self._journal, b"".join(self.marks[: self._loose]))
+        os.truncate(part, self._unverified_from * BLOCK_BYTES)
+        files.write_private(self._journal, b"".join(self.checksums[: self._unverified_from]))
         return True
 
     def hexdigest(self) -> str:
-        """Return the sha256 of all that came."""
+        """Return the sha256 of everything so far."""
         return self._sha256.hexdigest()
 
-    def all_marks(self) -> tuple[bytes, ...]:
-        """Return the marks of all pieces; the last piece, which may be shorter, has one too."""
-        last = (self._sha256.digest(),) if self._in_piece else ()
-        return (*self.marks, *last)
+    def all_checksums(self) -> tuple[bytes, ...]:
+        """Return the checksums of all blocks, the last of which may be shorter."""
+        last = (self._sha256.digest(),) if self._in_block else ()
+        return (*self.checksums, *last)
 
-    def _end_piece(self) -> None:
-        if self._in_piece == PIECE_BYTES:
-            self.marks.append(self._sha256.copy().digest())
-            self._in_piece = 0
+    def _end_block(self) -> None:
+        if self._in_block == BLOCK_BYTES:
+            self.checksums.append(self._sha256.copy().digest())
+            self._in_block = 0
 
-    def _read_piece(self, part: BinaryIO) -> int:
-        came = 0
-        while came < PIECE_BYTES and (data := part.read(min(_READ, PIECE_BYTES - came))):
+    def _read_block(self, part: BinaryIO) -> int:
+        done = 0
+        while done < BLOCK_BYTES and (data := part.read(min(_READ_BYTES, BLOCK_BYTES - done))):
             self._sha256.update(data)
-            came += len(data)
-        return came
+            done += len(data)
+        return done
 
-    def _noted(self) -> list[bytes] | None:
-        """Return the marks in the journal; None where there is none, as after a cleaned cache."""
+    def _journalled(self) -> list[bytes] | None:
+        """Return the checksums in the journal; None where it is missing (a cleaned cache)."""
         try:
-            data = self._journal.read_bytes() if self._journal is not None else None
+            return _split(self._journal.read_bytes()) if self._journal is not None else None
         except FileNotFoundError:
-            data = None
-        if data is None:
             return None
-        return [data[at : at + _MARK] for at in range(0, len(data) - _MARK + 1, _MARK)]
 
 
-def keep(sha256: str, marks: tuple[bytes, ...]) -> None:
-    """Keep the marks of a file that is proven to have this sha256."""
-    data = b"".join(marks)
+def keep(sha256: str, checksums: tuple[bytes, ...]) -> None:
+    """Keep the block checksums of a file that is verified to have this sha256."""
+    data = b"".join(checksums)
     files.write_private(_path(sha256), data + hashlib.sha256(data).digest())
 
 
 def known(sha256: str, size: int) -> tuple[bytes, ...]:
-    """Return a file's marks; none where no copy of it has been proven here yet."""
+    """Return a file's block checksums; none where no copy of it has been verified yet."""
     try:
         data = _path(sha256).read_bytes()
     except OSError:
         return ()
-    marks, seal = data[:-_MARK], data[-_MARK:]
-    if len(marks) != count(size) * _MARK or hashlib.sha256(marks).digest() != seal:
+    checksums, seal = data[:-_DIGEST], data[-_DIGEST:]
+    if len(checksums) != count(size) * _DIGEST or hashlib.sha256(checksums).digest() != seal:
         return ()
-    if marks[-_MARK:].hex() != sha256:  # the last one is the whole
+    if checksums[-_DIGEST:].hex() != sha256:  # the last one covers the whole file
         return ()
-    return tuple(marks[at : at + _MARK] for at in range(0, len(marks), _MARK))
+    return tuple(_split(checksums))
 
 
 def journal(sha256: str) -> Path:
-    """Return where the marks of a file are noted while it is on its way."""
+    """Return where the block checksums of a file are noted during its download."""
     return cache_dir() / "marks" / f"{sha256}.part"
 
 
 def forget(sha256: str) -> None:
-    """Drop all marks of a file."""
+    """Drop all block checksums of a file."""
     _path(sha256).unlink(missing_ok=True)
     journal(sha256).unlink(missing_ok=True)
 
 
 def _path(sha256: str) -> Path:
     return cache_dir() / "marks" / sha256
+
+
+def _split(data: bytes) -> list[bytes]:
+    """Return the whole checksums in some bytes; a power cut may have cut the last one short."""
+    return [data[at : at + _DIGEST] for at in range(0, len(data) - _DIGEST + 1, _DIGEST)]

@@ -1,7 +1,7 @@
-"""Where the catalog's files are on this disk: in the hub's cache, or linked from where they lie.
+"""Where the catalog's files are on this disk: in the hub's cache, or linked to another folder.
 
 The hub's cache is found by its documented layout and variables; importing `huggingface_hub` to
-be told the same takes longer than a whole `steprun plan`. Files that were adopted from another
+learn the same takes longer than a whole `steprun plan`. Files that were adopted from another
 program are linked in a folder of our own and not in the hub's cache, whose tools delete what its
 links lead to. Nothing here reads a file.
 """
@@ -17,7 +17,7 @@ from runner.catalog.model import Model, ModelFile, Quant
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A file of the catalog, and where it lies; None where it has to be fetched."""
+    """A file of the catalog, and where it is; None where it has to be downloaded."""
 
     file: ModelFile
     path: Path | None
@@ -38,7 +38,7 @@ def find(model: Model, quant: Quant, *, projector: bool = True, mtp: bool = True
 
 
 def locate(file: ModelFile, model: str) -> Path | None:
-    """Return the path of a catalog file if it is there in full size; hashes are not checked."""
+    """Return the path of a catalog file if it exists in full size; hashes are not checked."""
     for path in (expected_path(file, model), linked_path(file, model)):
         if _whole(path, file.bytes):
             return path
@@ -63,12 +63,12 @@ def _whole_series(files: Sequence[ModelFile], model: str) -> bool:
 def _whole(path: Path, size: int) -> bool:
     try:
         return path.stat().st_size == size
-    except OSError:  # not there, a link into nowhere or in a circle, or a folder closed to us
+    except OSError:  # missing, a broken or circular link, or a folder without permission
         return False
 
 
 def expected_path(file: ModelFile, model: str) -> Path:
-    """Return where a file of the model `model` belongs, whether it is there or not."""
+    """Return where a file of the model `model` belongs, whether it exists or not."""
     if file.source == "wheel":
         return cache_dir() / "models" / model / file.name
     if file.source == "hf":
@@ -77,7 +77,7 @@ def expected_path(file: ModelFile, model: str) -> Path:
 
 
 def linked_path(file: ModelFile, model: str) -> Path:
-    """Return where the link to a file is that lies in another program's folder."""
+    """Return where the link to a file in another program's folder belongs."""
     return cache_dir() / "models" / model / (file.revision or "own") / file.path
 
 
@@ -89,13 +89,13 @@ def blob_path(file: ModelFile) -> Path:
 
 
 def part_path(file: ModelFile) -> Path:
-    """Return where a file grows while it is on its way."""
+    """Return where a file is kept during its download."""
     blob = blob_path(file)
     return blob.with_name(f"{blob.name}.steprun.incomplete")
 
 
 def lock_path(file: ModelFile) -> Path:
-    """Return the lock that `huggingface_hub` holds, too, while it fetches the same file."""
+    """Return the lock that `huggingface_hub` holds, too, while it downloads the same file."""
     repo = repo_folder(file.repo)
     return repo.parent / ".locks" / repo.name / f"{file.sha256}.lock"
 

@@ -1,7 +1,7 @@
-"""A model that the user names on the hub, `hf:OWNER/REPO/FILE.gguf[@REVISION]`, as files to fetch.
+"""The files of a model named on the hub, `hf:OWNER/REPO/FILE.gguf[@REVISION]`.
 
-All parts of it, at the commit that the revision stands for, with the sha256 that the hub tells.
-Once they are here they are found without the network: a branch is looked up in the hub's cache.
+All its parts, at the commit that the revision stands for, with the sha256 that the hub publishes.
+Downloaded files are found without the network: a branch is looked up in the hub's cache.
 """
 
 import difflib
@@ -28,10 +28,11 @@ _NAMED: Final = 3  # files that are named in an error
 def files(
     model: str | None, projector: str | None = None, mtp: str | None = None
 ) -> tuple[ModelFile, ...]:
-    """Ask the hub for what was named: all parts of the model in order, then the others.
+    """Ask the hub for all parts of the model in order, then for the projector and draft heads.
 
-    A projector or draft heads that are on this disk are left out. Raises UsageError (no such
-    file), BadFile (parts are missing), Refused (it cannot be proven) and what `listing.fetch` does.
+    A projector or draft heads that are paths on this disk are left out. Raises UsageError (no such
+    file), BadFile (parts are missing), Refused (no sha256 is published) and what
+    `listing.list_repository` does.
     """
     from runner.hub import listing  # noqa: PLC0415 - the network, which `local` does without
 
@@ -40,9 +41,13 @@ def files(
         ("projector", projector),
         ("mtp", mtp),
     )
-    named = [(role, _must(text)) for role, text in roles if text and _wanted(role, text)]
-    places_named = {(name.repo, name.revision) for _, name in named}
-    listings = {place: listing.list_repository(*place) for place in places_named}
+    named = [
+        (role, _must_be_on_hub(text))
+        for role, text in roles
+        if text and (role == "weights" or is_remote(text))
+    ]
+    places = {(name.repo, name.revision) for _, name in named}
+    listings = {place: listing.list_repository(*place) for place in places}
     made: list[ModelFile] = []
     for role, name in named:
         there = listings[name.repo, name.revision]
@@ -57,7 +62,7 @@ def files(
 def local(text: str) -> Path | None:
     """Return where the named model's first part is, if all parts are in the hub's cache.
 
-    Nothing is asked on the network: a branch is the commit that was fetched last.
+    The network is not used: a branch stands for the commit that was downloaded last.
     """
     name = hub_name(text)
     commit = _commit(name) if name else None
@@ -72,23 +77,19 @@ def local(text: str) -> Path | None:
 
 
 def note(text: str, file: ModelFile) -> None:
-    """Note for `local` which commit a branch stood for, once the files of that commit are here."""
+    """Note for `local` which commit a branch stood for when its files were downloaded."""
     name = hub_name(text)
     if name and name.repo == file.repo and not re.fullmatch(shards.COMMIT, name.revision):
         _write(name, file.revision)
 
 
-def _wanted(role: Role, text: str) -> bool:
-    return role == "weights" or is_remote(text)
-
-
-def _must(text: str) -> HubName:
+def _must_be_on_hub(text: str) -> HubName:
     found = hub_name(text)
     if found is None:
         raise UsageError(
-            f"{shown(text)} names no file of the hub",
-            why="Only those can be fetched as a model: they have a published sha256.",
-            next="Fetch the file yourself, then: --model PATH",
+            f"{shown(text)} does not name a file on the hub.",
+            why="Only files on the hub can be downloaded as a model: they have a published sha256.",
+            next="Download the file yourself, then: --model PATH",
         )
     return found
 
@@ -102,9 +103,9 @@ def _series(name: HubName, there: "Listing") -> "list[ListedFile]":
     if missing:
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         raise BadFile(
-            f"{len(missing)} of {len(wanted)} parts of {shown(name.path)} are missing",
-            why=f"{name.repo} has not {', '.join(missing[:_NAMED])}{more}.",
-            next="Name another quant, or wait: they may be on their way there",
+            f"{len(missing)} of {len(wanted)} parts of {shown(name.path)} are missing.",
+            why=f"{name.repo} lacks {', '.join(missing[:_NAMED])}{more}.",
+            next="Name another quant, or wait: they may still be uploading.",
         )
     return [at[path] for path in wanted]
 
@@ -116,18 +117,18 @@ def _no_file(name: HubName, known: list[str]) -> UsageError:
     wanted = shards.stem(name.path).rpartition("/")[2].casefold()
     near = [by_name[each] for each in difflib.get_close_matches(wanted, by_name, _NAMED, 0.6)]
     odd = not re.fullmatch(shards.PATH, name.path)
-    why = "Its name has characters that steprun puts into no path." if odd else "No such file."
+    why = "Its name has characters that steprun does not allow." if odd else "No such file."
     rest = "" if name.revision == "main" else f"@{name.revision}"
     return UsageError(
-        f"{shown(name.path)} is not in {name.repo}",
-        why="It is there under another name, or in parts." if near else why,
-        next="Did you mean: " + " or ".join(f"hf:{name.repo}/{path}{rest}" for path in near)
+        f"{shown(name.path)} is not in {name.repo}.",
+        why="It has another name there, or several parts." if near else why,
+        next="Did you mean " + " or ".join(f"hf:{name.repo}/{path}{rest}" for path in near) + "?"
         if near
-        else "Look the name up in the repository's list of files",
+        else "Look the name up in the repository's list of files.",
     )
 
 
-# --- the hub's notes of what a branch is
+# --- which commit a branch stands for
 
 
 def _ref(name: HubName) -> Path:
@@ -139,17 +140,16 @@ def _commit(name: HubName) -> str | None:
         return name.revision
     try:
         with _ref(name).open("rb") as file:
-            told = file.read(_REF_BYTES).decode("ascii").strip()
+            commit = file.read(_REF_BYTES).decode("ascii").strip()
     except (OSError, ValueError):
         return None
-    return told if re.fullmatch(shards.COMMIT, told) else None
+    return commit if re.fullmatch(shards.COMMIT, commit) else None
 
 
 def _write(name: HubName, commit: str) -> None:
     ref = _ref(name)
-    new = (
-        cache_layout.repo_folder(name.repo) / f".ref-{os.getpid()}"
-    )  # among the refs it would be one
+    # Not among the refs, where it would be one.
+    new = cache_layout.repo_folder(name.repo) / f".ref-{os.getpid()}"
     with explained(ref.parent):
         ref.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -1,11 +1,10 @@
-"""What of the catalog is on this disk, in what state, what room it takes, and taking it away."""
+"""Which files of the catalog are on this disk, in what state and how large; and removing them."""
 
 import enum
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from runner.base.disk import explained
 from runner.catalog import shards
@@ -16,13 +15,13 @@ from runner.weights.hub_model import local
 
 
 class FileState(enum.StrEnum):
-    """How far a file is: not here, begun, here and not yet proven, proven, or known to be wrong."""
+    """The state of a file; the values are those of `steprun models --json`."""
 
     ABSENT = "absent"
-    BEGUN = "begun"
-    HERE = "here"
-    PROVEN = "proven"
-    WRONG = "wrong"
+    PARTIAL = "begun"  # its download has begun
+    INSTALLED = "here"  # in full size, not verified yet
+    VERIFIED = "proven"
+    DAMAGED = "wrong"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +40,22 @@ class Kept:
 
 
 def look(files: Iterable[ModelFile], model: str) -> list[Kept]:
-    """Return how some files of a model are on this disk. Nothing is read but the verdicts."""
+    """Return how some files of a model are on this disk. Only the verdicts are read."""
     known = verified.recall_all()
     return [_kept(file, model, known) for file in files]
 
 
-def _kept(file: ModelFile, model: str, known: Mapping[str, Any]) -> Kept:
+def _kept(file: ModelFile, model: str, known: verified.Verdicts) -> Kept:
     path = cache_layout.locate(file, model)
     if path is None:
         begun = _size(cache_layout.part_path(file)) if file.source == "hf" and file.sha256 else 0
-        return Kept(file, FileState.BEGUN if begun else FileState.ABSENT, None, begun)
+        return Kept(file, FileState.PARTIAL if begun else FileState.ABSENT, None, begun)
     verdict = verified.of(known, path)
-    state = FileState.HERE
-    if file.source == "wheel" or (verdict and verdict.sound):
-        state = FileState.PROVEN  # a wheel's file has no other way to its place
+    state = FileState.INSTALLED
+    if file.source == "wheel" or (verdict and verdict.intact):
+        state = FileState.VERIFIED  # a wheel's file is only installed once verified
     elif verdict:
-        state = FileState.WRONG
+        state = FileState.DAMAGED
     if path == cache_layout.linked_path(file, model):
         return Kept(file, state, path, 0, path.resolve())
     return Kept(file, state, path, _size(path))
@@ -64,16 +63,16 @@ def _kept(file: ModelFile, model: str, known: Mapping[str, Any]) -> Kept:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """A file or link that goes. `frees`: bytes of the disk."""
+    """A file or link to remove. `frees`: bytes of the disk."""
 
     path: Path
     frees: int
 
 
 def removals(files: Sequence[ModelFile], model: str) -> list[Removal]:
-    """Return all that has to go so that nothing of some files is left in our care.
+    """Return all that has to be removed so that nothing is left of some files.
 
-    Another program's files are not among it, and bytes that another snapshot shows stay.
+    Another program's files are not among it, and bytes that another snapshot links to stay.
     """
     gone: list[Removal] = []
     blobs: dict[Path, ModelFile] = {}
@@ -90,7 +89,7 @@ def removals(files: Sequence[ModelFile], model: str) -> list[Removal]:
             gone += _of_hub(file, shown)
     going = {each.path for each in gone}
     for blob, file in blobs.items():
-        # Under any name. What nothing shows was left by a kill, as were links of another name.
+        # Under any name. Bytes without a link were left by a kill, as were links of odd names.
         shows = {path for path in _links(file) if _named(path) == blob.name}
         lost = {path for path in shows if re.fullmatch(r"\..+\.[0-9a-f]{8}", path.name)}
         gone += [Removal(path, 0) for path in sorted(lost)]
@@ -145,16 +144,16 @@ def other_revisions(files: Iterable[ModelFile]) -> tuple[ModelFile, ...]:
 
 
 def remove(gone: Sequence[Removal]) -> int:
-    """Remove it; return how many bytes that frees."""
+    """Remove files and links; return how many bytes that frees."""
     for each in gone:
         with explained(each.path.parent):
             each.path.unlink(missing_ok=True)
-            verified.forget(each.path)  # then, as a link that goes takes no verdict with it
+            verified.forget(each.path)  # afterwards: a removed link takes no verdict with it
     return sum(each.frees for each in gone)
 
 
-def forget_marks(files: Sequence[ModelFile]) -> None:
-    """Drop the marks of files that are gone for good."""
+def forget_checksums(files: Sequence[ModelFile]) -> None:
+    """Drop the block checksums of files that are removed for good."""
     for file in files:
         if file.sha256:
             block_checksums.forget(file.sha256)
@@ -180,7 +179,7 @@ def _size(path: Path) -> int:
 def named(text: str) -> tuple[ModelFile, ...]:
     """Return the parts of a model named by `hf:`, if all are in the hub's cache.
 
-    Nothing is asked on the network: the cache keeps bytes under their sha256.
+    The network is not used: the cache keeps bytes under their sha256.
     """
     first, name = local(text), hub_name(text)
     if first is None or name is None:

@@ -1,4 +1,4 @@
-"""Putting files where the engine finds them, without a second copy: links, and the hub's cache."""
+"""Place files where the engine finds them without copying: links, and the hub's cache."""
 
 import os
 import secrets
@@ -12,7 +12,7 @@ from runner.weights import cache_layout
 
 
 def settle(file: ModelFile, part: Path) -> Path:
-    """Give a whole and proven part its place in the hub's cache; return where it is found."""
+    """Move a complete, verified download to its place in the hub's cache; return its path."""
     blob, shown = cache_layout.blob_path(file), cache_layout.expected_path(file, "")
     with explained(blob.parent):
         part.replace(blob)
@@ -24,7 +24,7 @@ def settle(file: ModelFile, part: Path) -> Path:
 def show(file: ModelFile, twin: ModelFile | None = None) -> None:
     """Link a file's bytes, which are in the hub's cache, to its name in the pinned snapshot.
 
-    `twin`: a file of the same bytes, which may have them under its name alone.
+    `twin`: a file of the same bytes, which may be stored under its name only.
     """
     blob, shown = cache_layout.blob_path(file), cache_layout.expected_path(file, "")
     shown.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def link_adopted(file: ModelFile, model: str, found: Path) -> Path:
 
 
 def gather(files: Sequence[ModelFile], model: str) -> Path:
-    """See to it that all shards are found in one folder, and return the path of the first.
+    """Make all shards available in one folder, and return the path of the first.
 
     The engine opens the first, and makes up the others' names from it.
     """
@@ -86,7 +86,7 @@ def _hard(link: Path, found: Path) -> None:
         link.hardlink_to(found)
     except OSError as error:
         raise Refused(
-            f"{found} cannot be linked to",
-            why=f"{error.strerror}: this system allows no link from {link.parent} to it.",
-            next=f"Use it where it is: steprun chat --model {found}",
+            f"{found} cannot be linked.",
+            why=f"{error.strerror}: this system does not allow a link to it from {link.parent}.",
+            next=f"Use it in place: steprun chat --model {found}",
         ) from error

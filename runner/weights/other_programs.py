@@ -1,7 +1,7 @@
 """Where other programs keep model files on this disk, as a table; and a bounded walk through them.
 
-Names are never trusted, so a layout is only where to look: what a file is, its size, its header
-and its hash say. Nothing here opens a model file.
+Names are never trusted, so a layout only tells where to look; size, header and hash decide what a
+file is. Nothing here opens a model file.
 """
 
 import json
@@ -17,7 +17,7 @@ MOST_DEEP: Final = 8  # folders below the first; the hub's cache needs five
 MOST_ENTRIES: Final = 200_000  # names in all; a home folder of that size takes seconds to walk
 _SETTINGS_LIMIT: Final = 1 << 20  # bytes of another program's settings that are read
 # What the hub's cache has beside models: data sets can be millions of files.
-_PASSED_BY: Final = ("datasets--", "spaces--", ".locks", ".no_exist", ".git")
+_SKIPPED_NAMES: Final = ("datasets--", "spaces--", ".locks", ".no_exist", ".git")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Moved:
 class ProgramLayout:
     """A program that keeps model files. `folders`: where, on any system, `$NAME` being a variable.
 
-    One whose variable is not set, or which is not there, is no place to look.
+    A folder whose variable is not set, or which does not exist, is not searched.
     """
 
     program: str
@@ -116,14 +116,14 @@ LAYOUTS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A place to look. `program`: whose it is; empty where the user named it."""
+    """A folder to search. `program`: whose it is; empty where the user named it."""
 
     program: str
     path: Path
 
 
 def folders() -> list[Folder]:
-    """Return the folders of other programs that are there, each once."""
+    """Return the existing folders of other programs, each once."""
     found: dict[Path, Folder] = {}
     for layout in LAYOUTS:
         named = [_expanded(text) for text in layout.folders]
@@ -166,8 +166,8 @@ def _moved_to(moved: Moved) -> Path | None:
 class Walk:
     """A walk through folders, each entered once, whatever links lead to it.
 
-    `entries`: names seen. `skipped`: folders that cannot be read, links that lead nowhere or in a
-    circle. `cut`: whether something was left out, because it lies too deep or there is too much.
+    `entries`: names seen. `skipped`: folders that cannot be read, and broken or circular links.
+    `cut`: whether something was left out, because of its depth or the number of names.
     """
 
     entries: int = 0
@@ -206,7 +206,7 @@ class Walk:
                         self.cut = True
                         break
                     self.entries += 1
-                    if not entry.name.startswith(_PASSED_BY):
+                    if not entry.name.startswith(_SKIPPED_NAMES):
                         names.append(folder / entry.name)
         except OSError:
             self.skipped += 1

@@ -1,7 +1,7 @@
-"""Bringing files of the hub into its cache: all at once, each going on where it was, each proven.
+"""Download files from the hub into its cache: all at once, each resumed, each verified.
 
-A file appears under its name only whole and with the published sha256, which is made while the
-bytes come. What is interrupted stays beside its place, whoever interrupts it.
+A file appears under its name only when it is complete and has the published sha256, which is
+computed during the download. A partial file stays beside its place, whatever interrupts it.
 """
 
 import contextlib
@@ -25,14 +25,14 @@ from runner.net.download import must_be
 from runner.net.stream import Patience
 from runner.net.transfer import Fetch, fetch_range, transfer_all
 from runner.weights import block_checksums, cache_layout, links, verified
-from runner.weights.block_checksums import Marker
+from runner.weights.block_checksums import BlockHasher
 from runner.weights.verified import Verdict
-from runner.weights.verify import Mend
+from runner.weights.verify import BlockDownload
 
 # Three quarters of an hour without a byte: a router that restarts, a night's maintenance.
 PATIENCE: Final = Patience(tries=50, wait_s=3600.0)
 SAMPLE_S: Final = 3.0  # connections begin slowly, and nobody likes to wait
-SAMPLE_MOST_S: Final = 20.0  # before anything can be told
+SAMPLE_MOST_S: Final = 20.0  # until the first byte
 
 
 _OTHER: Final = Progress(Phase.WAITING, detail="another program downloads the same files")
@@ -40,7 +40,7 @@ _OTHER: Final = Progress(Phase.WAITING, detail="another program downloads the sa
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """What a pull did. `bytes`: from the network. `resumed`: files that had been begun before."""
+    """What a pull did. `bytes`: from the network. `resumed`: files partly downloaded before."""
 
     files: int
     bytes: int
@@ -49,17 +49,17 @@ class Pulled:
 
 
 def missing(files: Sequence[ModelFile], model: str) -> list[ModelFile]:
-    """Return those that have to be fetched: not here, or not whole. Damage is not looked for."""
+    """Return the files to download: missing or incomplete ones. Damage is not looked for."""
     return [file for file in files if cache_layout.locate(file, model) is None]
 
 
-def to_fetch(files: Sequence[ModelFile]) -> int:
-    """Return how many bytes of some missing files have not come yet."""
+def remaining_bytes(files: Sequence[ModelFile]) -> int:
+    """Return how many bytes of some missing files are still to be downloaded."""
     return sum(0 if _blob(file) else file.bytes - _begun(file) for file in _once(files).values())
 
 
 def _once(files: Sequence[ModelFile]) -> dict[Path, ModelFile]:
-    """Return one file for each of the places that their bytes go to."""
+    """Return one file for each blob that their bytes are stored in."""
     return {cache_layout.blob_path(file): file for file in files}
 
 
@@ -69,11 +69,11 @@ def pull(
     tell: OnProgress,
     patience: Patience = PATIENCE,
 ) -> Pulled:
-    """Bring what is missing of a model's files, and prove it.
+    """Download and verify those of a model's files that are missing.
 
-    Raises BadFile (it is not what was published; nothing of that file is kept), Refused (no room,
-    no leave) or SteprunError (no network); what has come is kept. Waits for any other program that
-    fetches the same file.
+    Raises BadFile (it is not what was published; nothing of that file is kept), Refused (no disk
+    space, no permission) or SteprunError (no network); partial files are kept. Waits for any other
+    program that downloads the same file.
     """
     began = time.monotonic()
     wanted = missing(files, model)
@@ -87,11 +87,11 @@ def pull(
         for lock in sorted({cache_layout.lock_path(file) for file in wanted}):
             lock.parent.mkdir(parents=True, exist_ok=True)
             held.enter_context(alone(lock, waiting))
-        for file in missing(wanted, model):  # another program may have brought them meanwhile
+        for file in missing(wanted, model):  # another program may have downloaded them meanwhile
             if _blob(file):
                 links.show(file)
         wanted = missing(wanted, model)
-        if need := to_fetch(wanted):
+        if need := remaining_bytes(wanted):
             check_room(folder, need)
         once = _once(wanted)
         resumed = sum(_begun(file) > 0 for file in once.values())
@@ -111,10 +111,10 @@ def pull(
 
 
 def sample(files: Sequence[ModelFile], model: str, seconds: float = SAMPLE_S) -> int | None:
-    """Fetch for a moment, and return bytes a second; what came is kept, and gone on from later.
+    """Download for a moment, and return bytes a second; partial files are kept for `pull`.
 
-    None where nothing can be told: it was over too soon, or nothing came for long, or another
-    program fetches the same. Raises as `pull` does.
+    None where no rate was measured: it was over too soon, or nothing was received for long, or
+    another program downloads the same files. Raises as `pull` does.
     """
     began = time.monotonic()
     first: list[tuple[float, int]] = []
@@ -141,33 +141,33 @@ class _EnoughError(Exception):
     pass
 
 
-def mender(patience: Patience = PATIENCE) -> Mend:
-    """Return what fetches the right bytes of a file's piece, as `prove` wants it."""
-    hub = functools.cache(Hub)  # what is sound needs no network
+def block_download(patience: Patience = PATIENCE) -> BlockDownload:
+    """Return what downloads a block of a file, as `verify_files` repairs with."""
+    hub = functools.cache(Hub)  # intact files need no network
 
-    def mend(file: ModelFile, start: int, end: int) -> bytes:
+    def download(file: ModelFile, start: int, end: int) -> bytes:
         return fetch_range(HubFile(file, hub(), patience), start, end, patience)
 
-    return mend
+    return download
 
 
-def _fetch(file: ModelFile, source: HubFile, patience: Patience) -> Fetch[Marker]:
+def _fetch(file: ModelFile, source: HubFile, patience: Patience) -> Fetch[BlockHasher]:
     part = cache_layout.part_path(file)
     part.parent.mkdir(parents=True, exist_ok=True)
     sha256 = file.sha256 or ""
-    noted = block_checksums.journal(sha256)
+    journal = block_checksums.journal(sha256)
     rebooted = part.exists() and part.stat().st_mtime < psutil.boot_time()
 
-    def finish(marker: Marker) -> None:
+    def finish(hasher: BlockHasher) -> None:
         try:
-            must_be(source.name, marker.hexdigest(), sha256)
+            must_be(source.name, hasher.hexdigest(), sha256)
         except BadFile:
-            if not marker.back_out(part):
+            if not hasher.back_out(part):
                 part.unlink()
-                noted.unlink(missing_ok=True)
+                journal.unlink(missing_ok=True)
             raise
-        block_checksums.keep(sha256, marker.all_marks())
-        noted.unlink(missing_ok=True)  # before the rename: no later pull would find it
+        block_checksums.keep(sha256, hasher.all_checksums())
+        journal.unlink(missing_ok=True)  # before the rename: no later pull would find it
         shown = links.settle(file, part)
         verified.remember(shown, Verdict(sha256))
 
@@ -175,21 +175,21 @@ def _fetch(file: ModelFile, source: HubFile, patience: Patience) -> Fetch[Marker
         source,
         part,
         size=file.bytes,
-        make=lambda: Marker(noted, rebooted=rebooted),
+        make=lambda: BlockHasher(journal, rebooted=rebooted),
         finish=finish,
         patience=patience,
     )
 
 
 def _blob(file: ModelFile) -> Path | None:
-    """Return the file's bytes where another revision of the repository has brought them."""
+    """Return the file's blob where another revision of the repository has downloaded it."""
     blob = cache_layout.blob_path(file)
     try:
         there = blob.stat().st_size == file.bytes
     except OSError:
         return None
     verdict = verified.recall(blob)
-    return blob if there and (verdict is None or verdict.sound) else None
+    return blob if there and (verdict is None or verdict.intact) else None
 
 
 def _begun(file: ModelFile) -> int:
@@ -197,4 +197,4 @@ def _begun(file: ModelFile) -> int:
         size = cache_layout.part_path(file).stat().st_size
     except OSError:
         return 0
-    return size if size <= file.bytes else 0  # of one too long nothing can be used
+    return size if size <= file.bytes else 0  # one that is too long is of no use

@@ -1,36 +1,30 @@
-"""What the hub has now in place of the catalog's files, and taking it into use.
+"""Compare the catalog's files with those on the hub now, and switch to newer ones.
 
-Nothing is replaced before all that replaces it is here and proven: the files lie in a snapshot of
-their own, and only then does the overlay say that they stand for the catalog's.
+Nothing is replaced before all of its successor is downloaded and verified: newer files have a
+snapshot of their own, and only then does `catalog.overlay` put them in the catalog's place.
 """
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
 
-from runner.base import files as writing
-from runner.base.disk import alone, check_room, explained
+from runner.base.disk import check_room, explained
 from runner.base.errors import SteprunError
 from runner.base.progress import OnProgress
 from runner.catalog import overlay, shards
 from runner.catalog.model import Catalog, Model, ModelFile
-from runner.catalog.overlay import NewFile, Series
 from runner.hub.listing import ListedFile, Listing
 from runner.weights import cache_layout, links, pull, verified
 
-BRANCH: Final = "main"
-
 
 class UpdateState(StrEnum):
-    """What has become of a quant's files on the hub."""
+    """What has become of some files on the hub; part of `steprun models check --json`."""
 
     SAME = "same"
     CHANGED = "changed"
     MOVED = "moved"  # under other names, or in another number of parts
-    PARTIAL = "partial"  # some of them are missing; they may be on their way
+    PARTIAL = "partial"  # some of them are missing; they may still be uploading
     GONE = "gone"
 
 
@@ -38,7 +32,7 @@ class UpdateState(StrEnum):
 class CatalogSet:
     """A quant, a projector or draft heads: the files in use, and the first of those that ship.
 
-    `quant` is empty where it is none; `label` names it for people.
+    `label` names it for people. `quant`: its name; empty for a projector or draft heads.
     """
 
     model: str
@@ -48,55 +42,33 @@ class CatalogSet:
     files: tuple[ModelFile, ...]
 
     @property
-    def here(self) -> bool:
+    def installed(self) -> bool:
         """Whether all of it is on this disk."""
         return not pull.missing(self.files, self.model)
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What the hub has in place of some files: `files`, none where they are gone."""
+    """What the hub has in place of a set: `files`, none where they are gone."""
 
-    held: CatalogSet
+    old: CatalogSet
     state: UpdateState
     files: tuple[ModelFile, ...] = ()
 
     @property
-    def fresh(self) -> tuple[ModelFile, ...]:
+    def new_files(self) -> tuple[ModelFile, ...]:
         """Those whose bytes are not the bytes of any file in use."""
-        known = {file.sha256 for file in self.held.files}
+        known = {file.sha256 for file in self.old.files}
         return tuple(file for file in self.files if file.sha256 not in known)
 
     @property
-    def wanted(self) -> bool:
-        """Whether there is something to take into use."""
+    def is_update(self) -> bool:
+        """Whether there are files to switch to."""
         return self.state in {UpdateState.CHANGED, UpdateState.MOVED}
 
 
-@dataclass(frozen=True, slots=True)
-class ExtraModel:
-    """A model in a repository that the catalog does not know, in `parts`; `whole` if all came."""
-
-    name: str
-    parts: int
-    bytes: int
-    whole: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RepoDiff:
-    """What there is to say of a repository. `pinned`: the commit that the catalog names."""
-
-    repo: str
-    pinned: str
-    commit: str
-    changes: tuple[Change, ...]
-    beside: tuple[ExtraModel, ...]
-    skipped: int
-
-
-def held(shipped: Catalog, used: Catalog) -> tuple[CatalogSet, ...]:
-    """Return all that the catalog takes from the hub: as it ships, and as it is used."""
+def catalog_sets(shipped: Catalog, used: Catalog) -> tuple[CatalogSet, ...]:
+    """Return all that the catalog takes from the hub, given as it ships and as it is used."""
     return tuple(
         CatalogSet(model.name, label, quant, old[0], now)
         for model, current in zip(shipped.models, used.models, strict=True)
@@ -110,185 +82,121 @@ def _sets(model: Model) -> Iterator[tuple[str, str, tuple[ModelFile, ...]]]:
         yield quant.name, quant.name, quant.files
     if model.projector:
         yield "projector", "", (model.projector,)
-    for file in (*((model.mtp,) if model.mtp else ()), *model.mtp_others):
-        yield f"draft heads {file.name}", "", (file,)
+    for file in (model.mtp, *model.mtp_others):
+        if file:
+            yield f"draft heads {file.name}", "", (file,)
 
 
-def news(mine: Sequence[CatalogSet], there: Listing) -> RepoDiff:
-    """Compare what is in use of one repository with what is there."""
-    mine = [each for each in mine if each.shipped.repo == there.repo]
-    changes = tuple(compare(each, there) for each in mine)
-    known = {file.path for change in changes for file in change.files}
-    beside = [found for found in _series(there) if known.isdisjoint(file.path for file in found)]
-    return RepoDiff(
-        there.repo,
-        mine[0].shipped.revision if mine else "",
-        there.commit,
-        changes,
-        tuple(_beside(found) for found in beside),
-        there.skipped,
-    )
-
-
-def compare(mine: CatalogSet, there: Listing) -> Change:
-    """Say what has become of some files."""
-    at = there.by_path
-    old = mine.files
+def compare(old: CatalogSet, listing: Listing) -> Change:
+    """Return what has become of a set in its repository."""
+    at = listing.by_path
+    found: Sequence[ListedFile] = [at[file.path] for file in old.files if file.path in at]
     state = UpdateState.CHANGED
-    found: Sequence[ListedFile] = [at[file.path] for file in old if file.path in at]
-    if len(found) < len(old):
+    if len(found) < len(old.files):
         state = UpdateState.MOVED
-        whole = [each for each in _series(there) if _is_whole(each)]
-        found = _same_name(old, whole) or _same_bytes(old, whole)
-    elif all(_alike(file, now) for file, now in zip(old, found, strict=True)):
+        found = _moved(old.files, [each for each in series(listing) if is_complete(each)])
+    elif all(_same(file, now) for file, now in zip(old.files, found, strict=True)):
         state = UpdateState.SAME
-    if found and (len(found) == 1 or mine.quant):  # what is no quant cannot become several files
-        return Change(mine, state, tuple(_file(old[0], there, now) for now in found))
-    stem = _stem(old[0].path)
-    begun = mine.quant and any(_stem(file.path) == stem for file in there.files)
-    return Change(mine, UpdateState.PARTIAL if begun else UpdateState.GONE)
+    if found and (old.quant or len(found) == 1):  # the engine takes a projector as one file only
+        return Change(old, state, tuple(_model_file(old.files[0], listing, now) for now in found))
+    stem = _stem(old.files[0].path)
+    partial = old.quant and any(_stem(file.path) == stem for file in listing.files)
+    return Change(old, UpdateState.PARTIAL if partial else UpdateState.GONE)
 
 
-def _alike(file: ModelFile, now: ListedFile) -> bool:
-    """Tell whether nothing says that a file has changed; the hub may not tell its sha256."""
-    return file.bytes == now.bytes and now.sha256 in {file.sha256, None}
+def series(listing: Listing) -> list[list[ListedFile]]:
+    """Sort a repository into models: for each its parts in order, missing ones left out."""
+    at = listing.by_path
+    names = dict.fromkeys(shards.series(file.path) for file in listing.files)
+    return [[at[name] for name in parts if name in at] for parts in names]
 
 
-def _same_name(
-    old: Sequence[ModelFile], series: Sequence[Sequence[ListedFile]]
+def not_in_catalog(changes: Sequence[Change], listing: Listing) -> list[list[ListedFile]]:
+    """Return the other models of a repository, as `series` does."""
+    known = {file.path for change in changes for file in change.files}
+    return [each for each in series(listing) if known.isdisjoint(file.path for file in each)]
+
+
+def is_complete(found: Sequence[ListedFile]) -> bool:
+    """Return whether all parts of a model are there."""
+    return len(found) == len(shards.series(found[0].path))
+
+
+def _same(file: ModelFile, now: ListedFile) -> bool:
+    return file.bytes == now.bytes and now.sha256 in {file.sha256, None}  # None: not published
+
+
+def _moved(
+    old: Sequence[ModelFile], candidates: Sequence[Sequence[ListedFile]]
 ) -> Sequence[ListedFile]:
-    stem = _stem(old[0].path)
-    return next((each for each in series if _stem(each[0].path) == stem), ())
-
-
-def _same_bytes(
-    old: Sequence[ModelFile], series: Sequence[Sequence[ListedFile]]
-) -> Sequence[ListedFile]:
-    sums = [file.sha256 for file in old]
-    alike = (each for each in series if [file.sha256 for file in each] == sums)
-    return next(alike, ()) if None not in sums else ()
+    """Return the model with the old name, else the one with the old bytes."""
+    stem, sums = _stem(old[0].path), [file.sha256 for file in old]
+    named = (each for each in candidates if _stem(each[0].path) == stem)
+    same = (each for each in candidates if [file.sha256 for file in each] == sums)
+    return next(named, None) or next(same, ())
 
 
 def _stem(path: str) -> str:
     return shards.stem(path).casefold()
 
 
-def _series(there: Listing) -> list[list[ListedFile]]:
-    """Sort what is there into models: the parts of each, in order, those that are there."""
-    at = there.by_path
-    names = dict.fromkeys(shards.series(file.path) for file in there.files)
-    return [[at[name] for name in series if name in at] for series in names]
+def _model_file(like: ModelFile, listing: Listing, now: ListedFile) -> ModelFile:
+    return replace(like, revision=listing.commit, path=now.path, bytes=now.bytes, sha256=now.sha256)
 
 
-def _is_whole(found: Sequence[ListedFile]) -> bool:
-    return len(found) == len(shards.series(found[0].path))
+# --- switching to newer files
 
 
-def _beside(found: Sequence[ListedFile]) -> ExtraModel:
-    whole = _is_whole(found)
-    return ExtraModel(shards.stem(found[0].path), len(found), sum(f.bytes for f in found), whole)
+def download_bytes(changes: Sequence[Change]) -> int:
+    """Return how many bytes switching to some changes would download."""
+    total = 0
+    for change in changes:
+        adopted = {file for file, _ in _adopted(change)}
+        missing = pull.missing(change.files, change.old.model)
+        total += pull.remaining_bytes([file for file in missing if file not in adopted])
+    return total
 
 
-def _file(like: ModelFile, there: Listing, now: ListedFile) -> ModelFile:
-    return ModelFile(
-        like.role,
-        "hf",
-        there.repo,
-        there.commit,
-        now.path,
-        now.bytes,
-        now.sha256,
-        input_bytes=like.input_bytes,
-    )
+def switch(changes: Sequence[Change], tell: OnProgress) -> None:
+    """Download the files of some changes, and use them once all are complete and verified.
 
-
-# --- taking it into use
-
-
-def to_fetch(changes: Sequence[Change]) -> int:
-    """Return how many bytes taking some changes into use would bring."""
-    return sum(pull.to_fetch(_to_pull(change)) for change in changes)
-
-
-def take(changes: Sequence[Change], tell: OnProgress) -> None:
-    """Bring the files of some changes, and take them into use once all are whole and proven.
-
-    They all have a sha256 (`listing.must_be_provable`). Raises what `pull` raises; then the files
-    in use are those from before, and what came is kept.
+    All have a sha256 (`listing.must_be_provable`). Raises what `pull` raises; then the old files
+    stay in use, and partial downloads are kept.
     """
     folder = cache_layout.hub_cache()
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    check_room(folder, to_fetch(changes))
+    check_room(folder, download_bytes(changes))
     for change in changes:
-        _bring(change, tell)
-    keep(changes)
+        for file, path in _adopted(change):
+            links.link_adopted(file, change.old.model, path)
+        pull.pull(change.files, change.old.model, tell)
+        if pull.missing(change.files, change.old.model):
+            raise SteprunError(
+                f"{change.old.label} was not updated.",
+                why="A file was removed while the others were downloaded.",
+                next="Try again: steprun models update",
+            )
+        if weights := [file for file in change.files if file.role == "weights"]:
+            links.gather(weights, change.old.model)
+    overlay.add(map(_overlay_series, changes))
 
 
-def _bring(change: Change, tell: OnProgress) -> None:
-    model = change.held.model
-    for new, old in _carried(change):
-        links.link_adopted(new, model, old)
-    pull.pull(change.files, model, tell)
-    if pull.missing(change.files, model):
-        raise SteprunError(
-            f"{change.held.label} was not taken into use",
-            why="A file went away while the others were fetched.",
-            next="Try again: steprun models update",
-        )
-    weights = [file for file in change.files if file.role == "weights"]
-    if weights:
-        links.gather(weights, model)
-
-
-def _carried(change: Change) -> list[tuple[ModelFile, Path]]:
-    """Return the new files whose bytes are here outside of the hub's blobs, and where."""
-    model = change.held.model
-    at = {file.sha256: cache_layout.locate(file, model) for file in change.held.files}
+def _adopted(change: Change) -> list[tuple[ModelFile, Path]]:
+    """Return the new files whose bytes are installed outside the hub's blobs, and where."""
+    model = change.old.model
+    at = {file.sha256: cache_layout.locate(file, model) for file in change.old.files}
     found = []
     for file in pull.missing(change.files, model):
         path = at.get(file.sha256)
-        if path is None or cache_layout.blob_path(file).exists():
-            continue
-        verdict = verified.recall(path)
-        if verdict is None or verdict.sound:
-            found.append((file, path))
+        if path is not None and not cache_layout.blob_path(file).exists():
+            verdict = verified.recall(path)
+            if verdict is None or verdict.intact:
+                found.append((file, path))
     return found
 
 
-def _to_pull(change: Change) -> list[ModelFile]:
-    carried = {file.path for file, _ in _carried(change)}
-    missing = pull.missing(change.files, change.held.model)
-    return [file for file in missing if file.path not in carried]
-
-
-def keep(changes: Sequence[Change]) -> None:
-    """Say in the overlay that the files of some changes stand for the catalog's from now on."""
-    path = overlay.path()
-    writing.make_private_dir(path.parent)
-    with alone(path.with_suffix(".lock"), lambda: None):
-        made = {_key(each): each for each in (*(overlay.read() or ()), *map(_told, changes))}
-        current = [asdict(each) for each in made.values() if not _outdated(each, changes)]
-        told = {"schema": overlay.SCHEMA, "series": current}
-        writing.write_private(path, json.dumps(told, indent=1))
-
-
-def _told(change: Change) -> Series:
-    first = change.held.shipped
-    return Series(
-        first.repo,
-        first.revision,
-        first.path,
-        change.files[0].revision,
-        tuple(NewFile(file.path, file.bytes, file.sha256 or "") for file in change.files),
-    )
-
-
-def _key(series: Series) -> tuple[str, str, str]:
-    return series.repo, series.replaces, series.first
-
-
-def _outdated(series: Series, changes: Sequence[Change]) -> bool:
-    """Tell whether it is laid over a catalog that steprun no longer ships."""
-    pinned = {change.held.shipped.repo: change.held.shipped.revision for change in changes}
-    return pinned.get(series.repo, series.replaces) != series.replaces
+def _overlay_series(change: Change) -> overlay.Series:
+    old = change.old.shipped
+    files = tuple(overlay.NewFile(f.path, f.bytes, f.sha256 or "") for f in change.files)
+    return overlay.Series(old.repo, old.revision, old.path, change.files[0].revision, files)

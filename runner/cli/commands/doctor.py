@@ -130,7 +130,7 @@ def _weights(facts: Facts) -> Finding:
     quant = model.quant(facts.plan.variant.name)
     kept = inventory.look(cache_layout.needs(model, quant, mtp=False), model.name)
     states = {each.state for each in kept}
-    if FileState.WRONG in states:
+    if FileState.DAMAGED in states:
         return Finding("weights", "bad", f"{quant.name} is damaged", "steprun models repair")
     missing = [each.file for each in kept if each.path is None]
     if missing:
@@ -142,7 +142,7 @@ def _weights(facts: Facts) -> Finding:
             f"steprun models pull {quant.name}, or if another program has them: "
             "steprun models adopt",
         )
-    if FileState.HERE in states:
+    if FileState.INSTALLED in states:
         return Finding(
             "weights",
             "warn",

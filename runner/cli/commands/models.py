@@ -20,15 +20,15 @@ from runner.weights import inventory
 from runner.weights.inventory import FileState, Kept
 
 _COLOURS = {
-    FileState.WRONG: "red",
-    FileState.BEGUN: "yellow",
-    FileState.HERE: "cyan",
-    FileState.PROVEN: "cyan",
+    FileState.DAMAGED: "red",
+    FileState.PARTIAL: "yellow",
+    FileState.INSTALLED: "cyan",
+    FileState.VERIFIED: "cyan",
 }
 _WORDS = {
-    FileState.HERE: "here, not proven yet",
-    FileState.PROVEN: "here",
-    FileState.WRONG: "DAMAGED: steprun models repair",
+    FileState.INSTALLED: "here, not proven yet",
+    FileState.VERIFIED: "here",
+    FileState.DAMAGED: "DAMAGED: steprun models repair",
 }
 
 
@@ -158,16 +158,16 @@ def _text(model: Model, machine: Machine) -> str:
 def _here(kept: list[Kept]) -> str:
     """Say how much of a quant is here, and in what state."""
     states = {each.state for each in kept}
-    if FileState.WRONG in states:
-        state = FileState.WRONG
-    elif states <= {FileState.HERE, FileState.PROVEN}:
-        state = FileState.HERE if FileState.HERE in states else FileState.PROVEN
+    if FileState.DAMAGED in states:
+        state = FileState.DAMAGED
+    elif states <= {FileState.INSTALLED, FileState.VERIFIED}:
+        state = FileState.INSTALLED if FileState.INSTALLED in states else FileState.VERIFIED
     elif states == {FileState.ABSENT}:
         return ""
     else:
         come = sum(each.file.bytes if each.path else each.bytes for each in kept)
         whole = sum(each.file.bytes for each in kept)
-        return click.style(f"{100 * come // whole} % here", fg=_COLOURS[FileState.BEGUN])
+        return click.style(f"{100 * come // whole} % here", fg=_COLOURS[FileState.PARTIAL])
     owners = sorted({str(each.target.parent) for each in kept if each.target})
     linked = f" (in {', '.join(owners)})" if owners else ""
     return click.style(_WORDS[state] + linked, fg=_COLOURS[state])

@@ -1,4 +1,4 @@
-"""`steprun models adopt`: weights that another program has brought, found, proven and linked."""
+"""`steprun models adopt`: find, verify and link weights that another program has downloaded."""
 
 import shlex
 from collections.abc import Sequence
@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from runner.base.disk import size
 from runner.base.errors import BadFile, SteprunError, UsageError
 from runner.base.text import clean
+from runner.base.units import size
 from runner.catalog import models_toml
 from runner.catalog.model import Model, ModelFile, Quant
 from runner.cli import output, progress
@@ -21,8 +21,8 @@ from runner.weights.other_programs import Folder
 
 _WORDS = {
     "linked": ("linked", "green"),
-    "here": ("already here", "cyan"),
-    "wrong": ("WRONG", "red"),
+    "here": ("already installed", "cyan"),
+    "wrong": ("DAMAGED", "red"),
     "unknown": ("unknown to the catalog", "yellow"),
     "unreadable": ("could not be read", "red"),
     "refused": ("could not be linked", "red"),
@@ -35,11 +35,11 @@ _PULL = "steprun models pull"
 @click.argument("path", required=False, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (steprun.adopt/1).")
 def adopt(path: Path | None, *, as_json: bool) -> None:
-    """Use weights that are on this disk already, without a copy.
+    """Reuse weights that another program has downloaded, without copying them.
 
-    Looks in PATH, a file or a folder; without it, where the Hugging Face hub, LM Studio, llama.cpp,
-    ModelScope, Ollama and Jan keep theirs. What is proven by its hash is linked, and nothing of the
-    other program's is changed.
+    Searches PATH, a file or a folder; without it, the folders of the Hugging Face hub, LM Studio,
+    llama.cpp, ModelScope, Ollama and Jan. Files that pass verification are linked; nothing in the
+    other program's folder is changed.
     """
     models = models_toml.load_catalog().models
     folders = _named(path) if path else other_programs.folders()
@@ -60,9 +60,9 @@ def _named(path: Path) -> list[Folder]:
     whole = path.expanduser() if str(path).startswith("~/") else path
     if not whole.exists():
         raise UsageError(
-            f"{path} is not there",
-            why="There is no such file or folder.",
-            next="Check the path, and that its disk is mounted",
+            f"{path} does not exist.",
+            why="No such file or folder was found.",
+            next="Check the path, and that its disk is mounted.",
         )
     return [Folder("", whole.absolute())]
 
@@ -71,12 +71,12 @@ def _named(path: Path) -> list[Folder]:
 
 
 def _say_found(found: Found, folders: Sequence[Folder]) -> None:
-    lines = [f"looked in {f.path}" + f" ({f.program})" * bool(f.program) for f in folders]
-    lines += [f"{found.skipped:,} folders or links could not be followed"] * bool(found.skipped)
+    lines = [f"searched {f.path}" + f" ({f.program})" * bool(f.program) for f in folders]
+    lines += [f"{found.skipped:,} folders or links could not be read"] * bool(found.skipped)
     if found.cut:
         lines.append(
-            f"not everything was looked at: no more than {other_programs.MOST_ENTRIES:,} names and "
-            f"{other_programs.MOST_DEEP} folders deep; name the folder itself to see it all"
+            f"the search stopped at {other_programs.MOST_ENTRIES:,} names or "
+            f"{other_programs.MOST_DEEP} levels of folders; name a folder to search all of it"
         )
     for candidate in found.candidates:
         target = candidate.targets[0]
@@ -84,8 +84,8 @@ def _say_found(found: Found, folders: Sequence[Folder]) -> None:
     if found.candidates:
         count = len(found.candidates)
         lines.append(
-            f"now reading {size(found.to_read)} in {count} file{'s' * (count > 1)}; how long that "
-            "takes is up to the disk and the processor"
+            f"reading {size(found.to_read)} in {count} file{'s' * (count > 1)}; the time "
+            "depends on the disk and the processor"
         )
     for line in lines:
         click.echo(wrapped(clean(line), 4, err=True), err=True)
@@ -105,7 +105,7 @@ def _lines(outcomes: Sequence[Outcome], models: Sequence[Model]) -> list[str]:
         what = _what(outcome.target) if outcome.target else outcome.model
         text = clean(f" {outcome.path} ({what}). {outcome.why}").rstrip()
         if outcome.result == "unknown":
-            text += f" Use it where it is: {_own(outcome.path)}"
+            text += f" Use it in place: {_own(outcome.path)}"
         lines.append(click.style(word, fg=colour) + text)
     for model, quant, lacking in _touched(models):
         lines.append(f"{model.title} {quant.name} {_state(quant, lacking)}")
@@ -125,7 +125,7 @@ def _state(quant: Quant, lacking: Sequence[ModelFile]) -> str:
 
 
 def _touched(models: Sequence[Model]) -> list[tuple[Model, Quant, list[ModelFile]]]:
-    """Return the quants of which some weights are here, and what a chat with them lacks."""
+    """Return the quants with any weights installed, and the files that a chat with them lacks."""
     return [
         (model, quant, [place.file for place in found if place.path is None])
         for model in models
@@ -180,7 +180,7 @@ def _file(outcome: Outcome) -> dict[str, Any]:
 
 
 def _judge(outcomes: Sequence[Outcome], found: Found, folders: Sequence[Folder]) -> None:
-    """Raise where nothing was found that can be used."""
+    """Raise where nothing usable was found."""
     results = {outcome.result for outcome in outcomes}
     if results & {"linked", "here"}:
         return
@@ -190,21 +190,21 @@ def _judge(outcomes: Sequence[Outcome], found: Found, folders: Sequence[Folder])
     wrong = [clean(outcome.path.name) for outcome in outcomes if outcome.result == "wrong"]
     if wrong:
         raise BadFile(
-            f"nothing was linked: {', '.join(wrong[:3])} {'is' if len(wrong) == 1 else 'are'} not "
-            "what was published",
-            why="A part that has not come whole, a damaged one, or another version of it.",
+            f"Nothing was linked: {', '.join(wrong[:3])} {'is' if len(wrong) == 1 else 'are'} not "
+            "what was published.",
+            why="Either the download is incomplete or damaged, or it is another version.",
             next=_PULL,
         )
     if "unknown" in results:
         return
     lost = [outcome for outcome in outcomes if outcome.result == "unreadable"]
-    where = ", ".join(str(folder.path) for folder in folders) or "any folder of the programs known"
+    where = ", ".join(str(folder.path) for folder in folders) or "the folders of other programs"
     raise SteprunError(
-        "nothing was linked: what was found could not be read"
+        "Nothing was linked: the files that were found could not be read."
         if lost
-        else "no model files that steprun knows were found",
+        else "No model files that steprun knows were found.",
         why=lost[0].why
         if lost
-        else f"{found.entries:,} names were looked at in {where}; {found.skipped:,} could not be.",
-        next="steprun models adopt PATH, for a folder or disk of your own; or " + _PULL,
+        else f"Searched {found.entries:,} names in {where}; {found.skipped:,} could not be read.",
+        next=f"To search another folder or disk: steprun models adopt PATH; to download: {_PULL}",
     )

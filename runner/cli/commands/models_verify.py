@@ -1,4 +1,4 @@
-"""`steprun models verify` and `repair`: prove what is on this disk, and mend what is damaged."""
+"""`steprun models verify` and `repair`: check installed weights, and repair damaged files."""
 
 import time
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from runner.base.errors import Exit, Refused
+from runner.base.units import duration, rate, size
 from runner.catalog import models_toml
 from runner.catalog.model import ModelFile
 from runner.cli import output
@@ -15,7 +16,7 @@ from runner.hub.address import is_remote
 from runner.weights import cache_layout, inventory
 
 WHAT = click.argument("what", required=False, default="", metavar="[QUANT|hf:...]")
-Found = list[tuple[ModelFile, Path]]
+Installed = list[tuple[ModelFile, Path]]
 
 
 @click.command()
@@ -23,27 +24,27 @@ Found = list[tuple[ModelFile, Path]]
 @MODEL
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (steprun.verify/1).")
 def verify(*, what: str, model: str, as_json: bool) -> int:
-    """Read the weights that are here, and prove them by their published sha256.
+    """Read the installed weights and verify them by their published sha256.
 
-    All files at once; what is found is remembered, so that a start need not read 105 GB.
+    All files are read at once. The result is remembered, so that a start need not read 105 GB.
     """
     from runner.cli.progress import shown
     from runner.weights import verify
 
-    _, found, lacking = _here(what, model)
+    _, found, lacking = _installed(what, model)
     began = time.monotonic()
     with shown(paced=True) as tell:
-        proofs = verify.prove(found, tell)
+        checks = verify.verify_files(found, tell)
     took = time.monotonic() - began
     if as_json:
         rows = [
             {
-                "path": str(p.path),
-                "sound": p.sound,
-                "bytes": p.file.bytes,
-                "wrong_at": list(p.wrong),
+                "path": str(check.path),
+                "sound": check.intact,
+                "bytes": check.file.bytes,
+                "wrong_at": list(check.wrong),
             }
-            for p in proofs
+            for check in checks
         ]
         output.emit_json(
             {
@@ -54,70 +55,68 @@ def verify(*, what: str, model: str, as_json: bool) -> int:
             }
         )
     else:
-        for proof in proofs:
-            click.echo(_line(proof.file, sound=proof.sound, wrong=proof.wrong))
+        for check in checks:
+            click.echo(_line(check.file, intact=check.intact, wrong=check.wrong))
         read = sum(file.bytes for file, _ in found)
-        rate = output.rate(read / max(took, 0.001))
-        click.echo(f"{output.size(read)} read in {output.duration(took)} ({rate}).", err=True)
-    if all(proof.sound for proof in proofs):
-        _must_be_whole(what, model, lacking)
+        speed = rate(read / max(took, 0.001))
+        click.echo(f"{size(read)} read in {duration(took)} ({speed}).", err=True)
+    if all(check.intact for check in checks):
+        _must_be_complete(what, model, lacking)
         return Exit.DONE
-    click.echo(f"To mend what is wrong: {line('repair', what, model)}", err=True)
+    click.echo(f"To repair: {line('repair', what, model)}", err=True)
     return Exit.BAD_FILE
 
 
 @click.command()
 @WHAT
 @MODEL
-@click.option("--yes", is_flag=True, help="Do not ask before mending another program's files.")
+@click.option("--yes", is_flag=True, help="Repair another program's files without asking.")
 def repair(*, what: str, model: str, yes: bool) -> int:
-    """Prove the weights that are here, and fetch again what is wrong of them, and only that.
+    """Verify the installed weights, and download again only what is damaged.
 
-    A file that was never whole on this disk is fetched anew: nothing is known of its pieces.
+    A file without block checksums, since it was never verified here, is downloaded as a whole.
     """
     from runner.cli.bringing import download_files
     from runner.cli.progress import shown
     from runner.weights import block_checksums, links, pull, verify
 
-    name, found, lacking = _here(what, model)
+    name, found, lacking = _installed(what, model)
     foreign = [
         path.resolve() for file, path in found if path == cache_layout.linked_path(file, name)
     ]
     if foreign and not yes:
-        click.echo("These files are another program's, and mended where they lie:", err=True)
+        click.echo("These files belong to another program, and are repaired in place:", err=True)
         for path in foreign:
             click.echo(f"  {path}", err=True)
         command = f"{line('repair', what, model)} --yes"
-        must_agree("Read them, and mend what is wrong?", "Nothing was changed.", command)
+        must_agree("Verify and repair them?", "Nothing was changed.", command)
     with shown(paced=True) as tell:
-        proofs = verify.prove(found, tell, pull.mender())
-    for proof in proofs:
-        click.echo(_line(proof.file, sound=proof.sound, wrong=proof.wrong))
-    mended = sum(proof.fetched for proof in proofs)
-    anew = [proof.file for proof in proofs if not proof.sound]
-    if anew:
-        size = output.size(sum(file.bytes for file in anew))
-        few = (
-            "file, as nothing is known of its"
-            if len(anew) == 1
-            else "files, as nothing is known of their"
+        checks = verify.verify_files(found, tell, pull.block_download())
+    for check in checks:
+        click.echo(_line(check.file, intact=check.intact, wrong=check.wrong))
+    repaired = sum(check.downloaded for check in checks)
+    again = [check.file for check in checks if not check.intact]
+    if again:
+        count = f"{len(again)} file{'s' * (len(again) > 1)}"
+        whole = size(sum(file.bytes for file in again))
+        click.echo(
+            f"Downloading {count} again ({whole}): no block checksums to repair from.", err=True
         )
-        click.echo(f"Fetching anew {len(anew)} {few} pieces: {size}.", err=True)
-        for file in anew:
+        for file in again:
             inventory.remove(inventory.removals([file], name))
             block_checksums.forget(file.sha256 or "")
-        download_files(anew, name)
+        download_files(again, name)
         links.gather([file for file, _ in found if file.role == "weights"], name)
-    _must_be_whole(what, model, lacking)
+    _must_be_complete(what, model, lacking)
     click.echo(
-        f"All is sound; {output.size(mended)} were fetched to mend it."
-        if mended
-        else "All is sound."
+        f"All files verified; {size(repaired)} downloaded again to repair them."
+        if repaired
+        else "All files verified."
     )
     return Exit.DONE
 
 
-def meant(what: str, model: str) -> tuple[str, tuple[ModelFile, ...]]:
+def requested(what: str, model: str) -> tuple[str, tuple[ModelFile, ...]]:
     """Return the files that a command is about, and the name they are kept under.
 
     `what`: a quant, a model named by `hf:`, or nothing: all that the catalog has of a model.
@@ -129,40 +128,40 @@ def meant(what: str, model: str) -> tuple[str, tuple[ModelFile, ...]]:
     return of.name, cache_layout.needs(of, of.quant(what)) if what else inventory.all_files(of)
 
 
-def _here(what: str, model: str) -> tuple[str, Found, list[ModelFile]]:
-    """Return the files that are here, and the weights that a named quant lacks.
+def _installed(what: str, model: str) -> tuple[str, Installed, list[ModelFile]]:
+    """Return the name and the files of what is installed, and the weights that a quant lacks.
 
-    `Refused` where none of what was meant is here.
+    Raises `Refused` where nothing of what was requested is installed.
     """
-    name, files = meant(what, model)
+    name, files = requested(what, model)
     kept = inventory.look(files, name)
     found = [(each.file, each.path) for each in kept if each.path]
     weights = [each for each in kept if each.file.role == "weights"]
     if not found or (what and not any(each.path for each in weights)):
         raise Refused(
-            f"Nothing of {what or 'the model'} is whole on this disk.",
-            why=f"It was looked for in {cache_layout.hub_cache()}.",
+            f"{what or 'The model'} is not downloaded.",
+            why=f"No complete file of it was found in {cache_layout.hub_cache()}.",
             next=f"{line('pull', what, model)}, or, if another program has it: "
             "steprun models adopt",
         )
     return name, found, [each.file for each in weights if what and each.path is None]
 
 
-def _must_be_whole(what: str, model: str, lacking: list[ModelFile]) -> None:
-    """Raise `Refused` where a quant that was named is not all here: what is sound is not enough."""
+def _must_be_complete(what: str, model: str, lacking: list[ModelFile]) -> None:
+    """Raise `Refused` where a named quant is incomplete, however intact its other files are."""
     if lacking:
-        size = output.size(sum(file.bytes for file in lacking))
+        missing = size(sum(file.bytes for file in lacking))
         raise Refused(
-            f"{what} is not whole on this disk.",
-            why=f"What is here is sound; {', '.join(file.name for file in lacking)} ({size}) are "
-            "missing or have only begun.",
+            f"{what} is incomplete.",
+            why=f"The installed files are intact; {', '.join(file.name for file in lacking)} "
+            f"({missing}) are missing or partly downloaded.",
             next=line("pull", what, model),
         )
 
 
-def _line(file: ModelFile, *, sound: bool, wrong: tuple[int, ...]) -> str:
-    state = click.style("sound", fg="green") if sound else click.style("WRONG", fg="red")
+def _line(file: ModelFile, *, intact: bool, wrong: tuple[int, ...]) -> str:
+    state = click.style("intact", fg="green") if intact else click.style("DAMAGED", fg="red")
     where = ", ".join(f"byte {at:,}" for at in wrong[:3])
     more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-    was = f"  ({'was ' if sound else ''}wrong from {where}{more} on)" if wrong else ""
+    was = f"  ({'was ' if intact else ''}damaged from {where}{more} on)" if wrong else ""
     return f"{state}  {file.path}{was}"

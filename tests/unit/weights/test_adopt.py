@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from runner.base import units
 from runner.base.errors import BadFile, Exit, Refused, SteprunError, UsageError
 from runner.catalog import models_toml
 from runner.catalog.model import Catalog, Model, ModelFile, Quant
@@ -170,7 +171,7 @@ def test_all_of_a_disk_is_linked_and_nothing_copied(model, disk, home):
         link = cache_layout.linked_path(target.file, model.name)
         assert link.is_symlink()
         assert link.samefile(disk / target.file.path)
-        assert target.here == link
+        assert target.installed == link
         assert verified.recall(link) == Verdict(target.file.sha256 or "")
         assert block_checksums.known(target.file.sha256 or "", target.file.bytes)
     kept = sum(p.lstat().st_size for p in home.rglob("*") if p.is_file() and not p.is_symlink())
@@ -182,7 +183,7 @@ def test_all_of_a_disk_is_linked_and_nothing_copied(model, disk, home):
 def test_a_second_time_nothing_is_read(model, disk, home, monkeypatch):
     take(model, disk)
     (home / "state/verdicts.json").unlink()
-    monkeypatch.setattr(verify, "prove", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(verify, "verify_each", lambda *_: pytest.fail("read again"))
     again = take(model, disk)
     assert set(results(again).values()) == {"here"}
     assert len(again) == len(whole(model))
@@ -250,13 +251,13 @@ def test_a_damaged_copy_does_not_hide_a_good_one(model, disk):
 def watch(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Return a list that all files get into which are read from now on."""
     read: list[Path] = []
-    real = verify.prove
+    real = verify.verify_each
 
     def watched(found, tell):
         read.extend(path for _, path in found)
         return real(found, tell)
 
-    monkeypatch.setattr(verify, "prove", watched)
+    monkeypatch.setattr(verify, "verify_each", watched)
     return read
 
 
@@ -599,14 +600,14 @@ def test_a_search_has_bounds(model, disk, monkeypatch):
 
 def disturb(monkeypatch: pytest.MonkeyPatch, name: str, what) -> None:
     """Let something befall the file of that name when its first bytes are read."""
-    real = verify._Task._piece
+    real = verify._Verification._read_block
 
-    def piece(self, stream, room):
+    def block(self, stream, room):
         if self._path.name == name:
             what(self._path)
         return real(self, stream, room)
 
-    monkeypatch.setattr(verify._Task, "_piece", piece)
+    monkeypatch.setattr(verify._Verification, "_read_block", block)
 
 
 def fail(path: Path) -> None:
@@ -630,6 +631,7 @@ def test_a_disk_that_goes_away_while_it_is_read(model, disk, monkeypatch, what):
 
 def test_an_interruption_keeps_what_was_proven(model, disk, monkeypatch):
     candidates = look(model, disk).candidates
+    before = threading.active_count()
     slow = "mmproj.gguf"
 
     def stop(_: object) -> None:
@@ -637,18 +639,18 @@ def test_an_interruption_keeps_what_was_proven(model, disk, monkeypatch):
         if proven >= len(candidates) - 1:
             raise KeyboardInterrupt
 
-    real = verify._Task._piece
+    real = verify._Verification._read_block
 
-    def piece(self, stream, room):
-        while self._path.name == slow and not self.stop.is_set():
-            self.stop.wait(1)
+    def block(self, stream, room):
+        while self._path.name == slow and not self._stop.is_set():
+            self._stop.wait(1)
         return real(self, stream, room)
 
     with monkeypatch.context() as patch:
-        patch.setattr(verify._Task, "_piece", piece)
+        patch.setattr(verify._Verification, "_read_block", block)
         with pytest.raises(KeyboardInterrupt):
             adopt.adopt(candidates, stop)
-    assert not any(isinstance(thread, adopt._Reading) for thread in threading.enumerate())
+    assert threading.active_count() == before
     read = watch(monkeypatch)
     assert results(take(model, disk)) == whole(model)
     assert read == [disk / slow]
@@ -710,14 +712,14 @@ def test_the_command_says_what_became_of_each(catalog, model, disk):
     (own,) = [line for line in lines if line.startswith("unknown to the catalog")]
     assert f"steprun chat --model '{disk}/their own.gguf'" in own
     assert "Nobody published a hash" in own
-    assert any(line.startswith(f"WRONG {disk / 'mtp.gguf'} ") for line in lines)
+    assert any(line.startswith(f"DAMAGED {disk / 'mtp.gguf'} ") for line in lines)
     (lacking,) = [line for line in lines if line.startswith("Step A lacks")]
     assert "step-A-00003-of-00003.gguf" in lacking
     assert lacking.endswith("steprun models pull A")
     assert any(line.startswith("Step B is complete") for line in lines)
     assert lines[-1] == "bytes copied: 0"
     read = sum(t.file.bytes for t in adopt.targets([model])) - model.quants[0].files[2].bytes
-    assert f"now reading {read / 1e6:.1f} MB in 7 files" in ran.stderr
+    assert f"reading {units.size(read)} in 7 files" in ran.stderr
 
 
 def test_the_command_as_json(catalog, model, published, user):
@@ -793,7 +795,7 @@ def test_nothing_that_can_be_read(catalog, model, disk, monkeypatch):
 def test_a_file_by_its_name(catalog, disk, monkeypatch):
     monkeypatch.chdir(disk)
     ran = run("mmproj.gguf")
-    assert f"looked in {disk / 'mmproj.gguf'}\n" in ran.stderr
+    assert f"searched {disk / 'mmproj.gguf'}\n" in ran.stderr
     assert " in 1 file;" in ran.stderr
     assert ran.stdout.startswith(f"linked {disk / 'mmproj.gguf'} ")
 

