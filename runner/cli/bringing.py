@@ -182,11 +182,11 @@ def _here(prepared: Prepared) -> list[str]:
 
 def _bring_named(prepared: Prepared) -> Prepared:
     """Fetch a model that was named by `hf:`, and return the plan with its files."""
-    from runner.weights import hub_model
+    from runner.weights import hub_files
 
     typed = {role: text for role, text in zip(NAMES, prepared.addresses, strict=True) if text}
     at = {r: Path(text).expanduser() for r, text in typed.items() if not is_remote(text)}
-    files = hub_model.files(*(None if role in at else typed.get(role) for role in NAMES))
+    files = hub_files.files(*(None if role in at else typed.get(role) for role in NAMES))
     model = prepared.plan.model_spec.name
     missing = [file for file in files if cache_layout.locate(file, model) is None]
     if missing:
@@ -196,7 +196,7 @@ def _bring_named(prepared: Prepared) -> Prepared:
         if file.role not in at:
             at[file.role] = cache_layout.expected_path(file, model)
             with contextlib.suppress(Refused):  # it spares a question to the hub, no more
-                hub_model.note(typed[file.role], file)
+                hub_files.note(typed[file.role], file)
     found = EngineFiles(at["weights"], at.get("projector"), at.get("mtp"))
     return replace(prepared, own_files=found, far=())
 

@@ -30,7 +30,7 @@ from runner.plan.request import PlanRequest
 from runner.speed import estimate as speed
 from runner.speed.estimate import Elsewhere, Speed, estimate, share_on_disk
 from runner.speed.measured import Run
-from runner.weights import cache_layout, user_model
+from runner.weights import cache_layout, model_headers
 
 _Told = TypeVar("_Told")
 # What llama-server takes for cards, and the embedded engine, which has none, does not.
@@ -139,13 +139,13 @@ def make_plan(
             next="Name the model's file too: --model PATH",
         )
     if far:
-        from runner.weights.user_model import read_anywhere
+        from runner.weights.model_headers import read_anywhere
 
         model_spec = read_anywhere(request.model, request.projector, request.mtp)
     elif _is_path(request.model):
         path = Path(request.model).expanduser()
         projector, mtp = (_path(part) for part in (request.projector, request.mtp))
-        model_spec, own_files = user_model.read_local(path, projector, mtp, see=request.ask.see)
+        model_spec, own_files = model_headers.read_local(path, projector, mtp, see=request.ask.see)
     else:
         model = _known(request.model)
         catalogued = from_model(model)
@@ -187,7 +187,7 @@ def _come(request: ModelRequest) -> ModelRequest:
         text and is_remote(text) for text in (request.model, request.projector, request.mtp)
     ):
         return request
-    from runner.weights import hub_model as named
+    from runner.weights import hub_files as named
 
     def path(text: str | None) -> str | None:
         found = named.local(text) if text and is_remote(text) else None

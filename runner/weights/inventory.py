@@ -11,7 +11,7 @@ from runner.catalog import shards
 from runner.catalog.model import Model, ModelFile
 from runner.hub.address import hub_name
 from runner.weights import block_checksums, cache_layout, verified
-from runner.weights.hub_model import local
+from runner.weights.hub_files import local
 
 
 class FileState(enum.StrEnum):

@@ -11,7 +11,7 @@ from runner.plan.memory.compute_buffers import MTP_TOKENS, Costs, Vision, vision
 from runner.plan.memory.kv_cache import Config
 from runner.plan.memory.ledger import Item, LedgerEntry, ledger
 from runner.plan.model_spec import ModelSpec
-from runner.weights import user_model
+from runner.weights import model_headers
 
 CONTEXTS = (4096, 32_768, 131_072, 262_144)
 
@@ -95,7 +95,7 @@ def smol(path: Path) -> Model:
 
 
 def _model(name: str, weights: Path, projector: Path | None, mtp: Path | None) -> Model:
-    model_spec, _ = user_model.read_local(weights, projector, mtp, see=True)
+    model_spec, _ = model_headers.read_local(weights, projector, mtp, see=True)
     vision = None
     if projector:
         said = read_header(projector).metadata

@@ -33,7 +33,7 @@ def pull(*, what: str, model: str, mtp: bool, no_projector: bool) -> None:
     """
     from runner.cli.bringing import announce, counted, download_files
     from runner.hub import rate
-    from runner.weights import cache_layout, hub_model
+    from runner.weights import cache_layout, hub_files
 
     if is_remote(what):
         if model or mtp or no_projector:
@@ -42,7 +42,7 @@ def pull(*, what: str, model: str, mtp: bool, no_projector: bool) -> None:
                 why=f"{what} is one model, or one projector.",
                 next=f"One by one: {line('pull', what, '')}",
             )
-        name, files = NAMED, hub_model.files(what)
+        name, files = NAMED, hub_files.files(what)
     else:
         chosen, files = _of_catalog(what, model, mtp=mtp, projector=not no_projector)
         name = chosen.name
@@ -50,7 +50,7 @@ def pull(*, what: str, model: str, mtp: bool, no_projector: bool) -> None:
     if not missing:
         if is_remote(what):
             with contextlib.suppress(Refused):  # another program may have brought them
-                hub_model.note(what, files[0])
+                hub_files.note(what, files[0])
         said = "It is here" if len(files) == 1 else f"All {counted(len(files))} are here"
         click.echo(f"{said}. To prove it: {line('verify', what, model)}")
         return
@@ -64,7 +64,7 @@ def pull(*, what: str, model: str, mtp: bool, no_projector: bool) -> None:
     download_files(files, name)
     words = ["steprun chat"]
     if is_remote(what):
-        hub_model.note(what, files[0])
+        hub_files.note(what, files[0])
         words.append(f"{_option(cache_layout.expected_path(files[0], name))} {what}")
     else:
         words += [f"--model {name}"] * bool(model) + [f"--quant {what}"] * bool(what)

@@ -40,9 +40,9 @@ def rm(*, what: str, model: str, everything: bool, old: bool, yes: bool) -> None
         )
     name, files = requested(what, model)
     if is_remote(what) and not files:  # it may be partly downloaded: only the hub knows its hashes
-        from runner.weights import hub_model
+        from runner.weights import hub_files
 
-        files = hub_model.files(what)
+        files = hub_files.files(what)
     if old:
         files = inventory.other_revisions(files)
     elif what and not is_remote(what):

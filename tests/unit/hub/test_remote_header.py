@@ -16,7 +16,7 @@ from runner.base.errors import BadFile, Refused, SteprunError, UsageError
 from runner.gguf import local_file
 from runner.gguf.header import Header, geometry
 from runner.hub import address, ranged, remote_header
-from runner.weights import user_model
+from runner.weights import model_headers
 from tests.fakes.hub import FakeHub, Manner
 from tests.unit.gguf.test_header import STEP, TENSORS, U8, entry, gguf, tensor
 
@@ -123,9 +123,11 @@ def test_a_server_that_knows_no_ranges_is_read_no_further_than_needed(
 
 
 def test_a_subject_of_far_files_can_be_planned_for(hub: FakeHub, tiny: Path) -> None:
-    near, files = user_model.read_local(tiny / NAME, tiny / "mmproj-tiny-step.gguf", None, see=True)
+    near, files = model_headers.read_local(
+        tiny / NAME, tiny / "mmproj-tiny-step.gguf", None, see=True
+    )
     assert files.weights == tiny / NAME
-    far = user_model.read_anywhere(at(NAME), at("mmproj-tiny-step.gguf"), None)
+    far = model_headers.read_anywhere(at(NAME), at("mmproj-tiny-step.gguf"), None)
     assert far.words == ("--model", at(NAME), "--projector", at("mmproj-tiny-step.gguf"))
     assert (far.name, far.variants, far.geometry) == (near.name, near.variants, near.geometry)
     assert (far.projector_bytes, far.mtp_bytes) == (near.projector_bytes, near.mtp_bytes)
@@ -134,14 +136,16 @@ def test_a_subject_of_far_files_can_be_planned_for(hub: FakeHub, tiny: Path) -> 
     assert layout.total == far.variants[0].weights_bytes
     assert len(layout.resident) == len(far.geometry.layers)
     # Nothing is looked for that was not named.
-    assert user_model.read_anywhere(at(NAME), None, None).projector_bytes == 0
+    assert model_headers.read_anywhere(at(NAME), None, None).projector_bytes == 0
     # Here and there may be mixed.
-    mixed = user_model.read_anywhere(tiny / "tiny-step-trunk.gguf", None, at("tiny-step-mtp.gguf"))
+    mixed = model_headers.read_anywhere(
+        tiny / "tiny-step-trunk.gguf", None, at("tiny-step-mtp.gguf")
+    )
     assert mixed.mtp_bytes == (tiny / "tiny-step-mtp.gguf").stat().st_size
     assert len(mixed.geometry.mtp_layers) == 3
     assert 0 < mixed.mtp_input_bytes < mixed.mtp_bytes
     with pytest.raises(BadFile, match="not what --projector needs"):
-        user_model.read_anywhere(at(NAME), at(NAME), None)
+        model_headers.read_anywhere(at(NAME), at(NAME), None)
     assert "vision projector" in fault(BadFile, at("mmproj-tiny-step.gguf")).why
 
 
@@ -491,7 +495,7 @@ def test_offline_means_offline(hub: FakeHub, monkeypatch, value: str) -> None:
 
 def test_the_network_is_imported_late() -> None:
     code = (
-        "import sys, runner.weights.user_model\n"
+        "import sys, runner.weights.model_headers\n"
         "print([n for n in ('httpx2', 'asyncio', 'ssl') if n in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,7 +11,7 @@ from runner.base.errors import BadFile, Refused, SteprunError, UsageError
 from runner.catalog import models_toml
 from runner.catalog.model import ModelFile
 from runner.gguf import local_file
-from runner.weights import cache_layout, user_model
+from runner.weights import cache_layout, model_headers
 
 HUB_NAMES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME")
 
@@ -250,11 +250,11 @@ def test_a_pipe_beside_a_model_is_no_projector(tiny, tmp_path):
     for name in ("tiny-step.gguf", "mmproj-tiny-step.gguf"):
         (tmp_path / name).symlink_to(tiny / name)
     os.mkfifo(tmp_path / "a-mmproj.gguf")
-    model_spec, files = user_model.read_local(tmp_path / "tiny-step.gguf", None, None, see=True)
+    model_spec, files = model_headers.read_local(tmp_path / "tiny-step.gguf", None, None, see=True)
     assert files.projector == tmp_path / "mmproj-tiny-step.gguf"
     for wrong, why in (("a-mmproj.gguf", "not a regular file"), ("no.gguf", "does not exist")):
         with pytest.raises(UsageError, match=why):
-            user_model.read_local(tmp_path / "tiny-step.gguf", tmp_path / wrong, None, see=True)
+            model_headers.read_local(tmp_path / "tiny-step.gguf", tmp_path / wrong, None, see=True)
     layout = model_spec.variants[0].layout
     assert layout
     assert layout.total == model_spec.variants[0].weights_bytes
