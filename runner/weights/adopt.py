@@ -22,7 +22,7 @@ from runner.weights.verify import FileCheck
 
 Result = Literal["linked", "here", "wrong", "unknown", "unreadable", "refused"]
 
-_STRANGERS: Final = 1_000  # files of no known size whose headers are read; each takes up to 1 s
+_MOST_UNKNOWN: Final = 1_000  # files of unknown size whose headers are read, up to 1 s each
 _AT_ONCE: Final = 16  # files read at the same time; the largest quant has 9, projector and heads
 # Model files by name: GGUF, or named by content as the hub's cache and Ollama do.
 _LIKELY: Final = re.compile(r"(?i).+\.gguf|(sha256[-:])?[0-9a-f]{64}")
@@ -148,7 +148,7 @@ class _Classifier:
         self._wanted = wanted
         self._names = {target.file.name: target for target in wanted}
         self._shapes = [(_trunk(m.geometry), m) for m in models if m.geometry and not m.demo]
-        self._strangers = 0
+        self._unknown = 0
         self.gave_up = False
 
     def classify(self, identity: tuple[int, ...], paths: list[Path]) -> Candidate | Outcome | None:
@@ -158,15 +158,16 @@ class _Classifier:
         fits = [target for target in self._wanted if target.file.bytes == size]
         named = next((self._names[p.name] for p in paths if p.name in self._names), None)
         if not fits:
-            self._strangers += 1
-            if self._strangers > _STRANGERS:
+            self._unknown += 1
+            if self._unknown > _MOST_UNKNOWN:
                 self.gave_up = True
                 return None
         try:
             header = read_header(path)
         except BadFile as error:
-            said = fits[0] if fits and not named and _LIKELY.fullmatch(path.name) else named
-            return Outcome(path, size, "wrong", said, why=error.why or error.what) if said else None
+            meant = fits[0] if fits and not named and _LIKELY.fullmatch(path.name) else named
+            why = error.why or error.what
+            return Outcome(path, size, "wrong", meant, why=why) if meant else None
         except OSError as error:
             why = f"{error.strerror or error}."
             return Outcome(path, size, "unreadable", fits[0], why=why) if fits else None
@@ -176,12 +177,12 @@ class _Classifier:
             return Candidate(tuple(paths), tuple(fits), identity)
         model = self._same_shape(header)
         if model:
-            why = "Nobody published a hash of it that steprun knows."
+            why = "The catalog has no sha256 for it."
             return Outcome(path, size, "unknown", model=model, why=why)
         if named:
             whole = named.file.bytes
             why = f"It has {size:,} bytes; the published file has {whole:,}."
-            why = "Its header is that of something else." if size == whole else why
+            why = "Its header belongs to another kind of file." if size == whole else why
             return Outcome(path, size, "wrong", named, why=why)
         return None
 

@@ -1,9 +1,9 @@
 """Checksums of each 8 MiB block of a file, so that damage costs a block and not 46 GB.
 
-The checksum of a block is the sha256 of everything up to the end of it. It costs nothing beside
-the sha256 of the whole file, and once that is verified it is as good: a file that turns out to be
-damaged is known to be so within 8 MiB, which can be downloaded again. Block checksums are kept by
-content, under the sha256 of the whole file, wherever copies of it may lie.
+The checksum of a block is the sha256 of everything up to its end. Such checksums cost nothing
+beside the sha256 of the whole file, and can be trusted once that is verified: they locate damage
+within 8 MiB, which can be downloaded again. They are stored under the sha256 of the whole file, so
+that they serve any copy of it.
 """
 
 import hashlib

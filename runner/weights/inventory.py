@@ -121,7 +121,7 @@ def _links(file: ModelFile) -> Iterable[Path]:
 
 
 def _named(path: Path) -> str:
-    """Return the name of the blob that a snapshot's link leads to; "" where there is none.
+    """Return the name of the blob that a snapshot's link leads to; "" where it is not a link.
 
     A blob may itself be a link, to bytes that the hub's tools keep under a name of another kind.
     """

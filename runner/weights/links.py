@@ -39,7 +39,7 @@ def show(file: ModelFile, twin: ModelFile | None = None) -> None:
 
 
 def link_adopted(file: ModelFile, model: str, found: Path) -> Path:
-    """Link a file that lies in another program's folder; return the link.
+    """Link a file in another program's folder; return the link.
 
     A hard link where symbolic ones are not allowed; Refused where neither can be.
     """

@@ -23,7 +23,7 @@ from runner.catalog.model import ModelFile
 from runner.net.packages import Package, download
 from runner.weights.cache_layout import expected_path, locate
 
-_WORK = ".fetch-"  # prefix of a run's own folder beside the target; all that is half-made is in it
+_WORK = ".fetch-"  # prefix of a run's own folder beside the target, for all unfinished files
 _CHUNK = 1 << 20
 
 

@@ -9,7 +9,7 @@ import click
 
 from runner.base.errors import BadFile, SteprunError, UsageError
 from runner.base.text import clean
-from runner.base.units import size
+from runner.base.units import download_size, size
 from runner.catalog import models_toml
 from runner.catalog.model import Model, ModelFile, Quant
 from runner.cli import output, progress
@@ -22,7 +22,7 @@ from runner.weights.other_programs import Folder
 _WORDS = {
     "linked": ("linked", "green"),
     "here": ("already installed", "cyan"),
-    "wrong": ("DAMAGED", "red"),
+    "wrong": ("MISMATCH", "red"),
     "unknown": ("unknown to the catalog", "yellow"),
     "unreadable": ("could not be read", "red"),
     "refused": ("could not be linked", "red"),
@@ -45,7 +45,7 @@ def adopt(path: Path | None, *, as_json: bool) -> None:
     folders = _named(path) if path else other_programs.folders()
     with progress.shown() as tell:
         found = find_adoptable(models, folders, tell)
-    _say_found(found, folders)
+    _print_found(found, folders)
     with progress.shown() as tell:
         outcomes = [*found.settled, *take(found.candidates, tell)]
     if as_json:
@@ -70,7 +70,7 @@ def _named(path: Path) -> list[Folder]:
 # --- for people
 
 
-def _say_found(found: Found, folders: Sequence[Folder]) -> None:
+def _print_found(found: Found, folders: Sequence[Folder]) -> None:
     lines = [f"searched {f.path}" + f" ({f.program})" * bool(f.program) for f in folders]
     lines += [f"{found.skipped:,} folders or links could not be read"] * bool(found.skipped)
     if found.cut:
@@ -107,7 +107,7 @@ def _lines(outcomes: Sequence[Outcome], models: Sequence[Model]) -> list[str]:
         if outcome.result == "unknown":
             text += f" Use it in place: {_own(outcome.path)}"
         lines.append(click.style(word, fg=colour) + text)
-    for model, quant, lacking in _touched(models):
+    for model, quant, lacking in _begun_quants(models):
         lines.append(f"{model.title} {quant.name} {_state(quant, lacking)}")
     return [*lines, "bytes copied: 0"]
 
@@ -120,11 +120,11 @@ def _state(quant: Quant, lacking: Sequence[ModelFile]) -> str:
     if not lacking:
         return "is complete: steprun chat --quant " + quant.name
     names = ", ".join(file.name for file in lacking)
-    total = size(sum(file.bytes for file in lacking))
+    total = download_size(sum(file.bytes for file in lacking))
     return f"lacks {names}; {total}: {_PULL} {quant.name}"
 
 
-def _touched(models: Sequence[Model]) -> list[tuple[Model, Quant, list[ModelFile]]]:
+def _begun_quants(models: Sequence[Model]) -> list[tuple[Model, Quant, list[ModelFile]]]:
     """Return the quants with any weights installed, and the files that a chat with them lacks."""
     return [
         (model, quant, [place.file for place in found if place.path is None])
@@ -159,7 +159,7 @@ def _document(
                 "lacking_bytes": sum(file.bytes for file in lacking),
                 "command": f"{_PULL} {quant.name}" if lacking else None,
             }
-            for model, quant, lacking in _touched(models)
+            for model, quant, lacking in _begun_quants(models)
         ],
         "copied_bytes": 0,
     }

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from runner.base.errors import Exit, Refused
-from runner.base.units import duration, rate, size
+from runner.base.units import download_size, duration, rate, size
 from runner.catalog import models_toml
 from runner.catalog.model import ModelFile
 from runner.cli import output
@@ -98,9 +98,9 @@ def repair(*, what: str, model: str, yes: bool) -> int:
     again = [check.file for check in checks if not check.intact]
     if again:
         count = f"{len(again)} file{'s' * (len(again) > 1)}"
-        whole = size(sum(file.bytes for file in again))
+        total = download_size(sum(file.bytes for file in again))
         click.echo(
-            f"Downloading {count} again ({whole}): no block checksums to repair from.", err=True
+            f"Downloading {count} again ({total}): no block checksums to repair from.", err=True
         )
         for file in again:
             inventory.remove(inventory.removals([file], name))
@@ -150,7 +150,7 @@ def _installed(what: str, model: str) -> tuple[str, Installed, list[ModelFile]]:
 def _must_be_complete(what: str, model: str, lacking: list[ModelFile]) -> None:
     """Raise `Refused` where a named quant is incomplete, however intact its other files are."""
     if lacking:
-        missing = size(sum(file.bytes for file in lacking))
+        missing = download_size(sum(file.bytes for file in lacking))
         raise Refused(
             f"{what} is incomplete.",
             why=f"The installed files are intact; {', '.join(file.name for file in lacking)} "

@@ -276,7 +276,7 @@ def test_something_else_of_the_right_size(model, disk):
     path = disk / model.projector.path
     path.write_bytes(path.read_bytes().replace(b"clip", b"blip"))
     (found,) = [o for o in take(model, disk) if o.path == path]
-    assert (found.result, found.why) == ("wrong", "Its header is that of something else.")
+    assert (found.result, found.why) == ("wrong", "Its header belongs to another kind of file.")
     path.rename(disk / "blip.gguf")
     assert disk / "blip.gguf" not in {o.path for o in take(model, disk)}
 
@@ -331,7 +331,7 @@ def test_files_of_other_quanters(model, disk, user):
 
 
 def test_no_more_strangers_are_read_than_a_bound(model, disk, monkeypatch):
-    monkeypatch.setattr(adopt, "_STRANGERS", 2)
+    monkeypatch.setattr(adopt, "_MOST_UNKNOWN", 2)
     for number in range(4):
         (disk / f"{number}.gguf").write_text("no model")
     found = look(model, disk)
@@ -711,8 +711,8 @@ def test_the_command_says_what_became_of_each(catalog, model, disk):
     assert sum(line.startswith("linked ") for line in lines) == 6
     (own,) = [line for line in lines if line.startswith("unknown to the catalog")]
     assert f"steprun chat --model '{disk}/their own.gguf'" in own
-    assert "Nobody published a hash" in own
-    assert any(line.startswith(f"DAMAGED {disk / 'mtp.gguf'} ") for line in lines)
+    assert "no sha256 for it" in own
+    assert any(line.startswith(f"MISMATCH {disk / 'mtp.gguf'} ") for line in lines)
     (lacking,) = [line for line in lines if line.startswith("Step A lacks")]
     assert "step-A-00003-of-00003.gguf" in lacking
     assert lacking.endswith("steprun models pull A")
