@@ -5,7 +5,7 @@ alone decides what it is. Nothing of the other program's is written to.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from os import stat_result
 from pathlib import Path
@@ -303,16 +303,15 @@ def _gather(outcomes: Iterable[Outcome]) -> None:
 
 def _verify(
     batch: Sequence[tuple[Target, Candidate]], tell: OnProgress
-) -> Iterator[tuple[Candidate, Target, FileCheck]]:
+) -> list[tuple[Candidate, Target, FileCheck]]:
     """Verify candidates, but for those that were verified before and have not changed since."""
-    checks = {
-        candidate: FileCheck(target.file, candidate.path, intact=True)
-        for target, candidate in batch
-        if verified.recall(candidate.path) == Verdict(target.file.sha256 or "")
-    }
-    unread = [(target, candidate) for target, candidate in batch if candidate not in checks]
-    files = [(target.file, candidate.path) for target, candidate in unread]
-    for (_, candidate), check in zip(unread, verify.verify_each(files, tell), strict=True):
-        checks[candidate] = check
+    known, unread = [], []
     for target, candidate in batch:
-        yield candidate, target, checks[candidate]
+        if verified.recall(candidate.path) == Verdict(target.file.sha256 or ""):
+            check = FileCheck(target.file, candidate.path, intact=True)
+            known.append((candidate, target, check))
+        else:
+            unread.append((candidate, target))
+    files = [(target.file, candidate.path) for candidate, target in unread]
+    checks = verify.verify_files(files, tell, keep_errors=True)
+    return known + [(*pair, check) for pair, check in zip(unread, checks, strict=True)]

@@ -45,28 +45,15 @@ def verify_files(
     found: Sequence[tuple[ModelFile, Path]],
     tell: OnProgress,
     download: BlockDownload | None = None,
-) -> list[FileCheck]:
-    """Do what `verify_each` does, and raise the first error that any file meets.
-
-    Raises Refused where a disk cannot be read, BadFile where the hub's bytes are wrong, too, and
-    what `download` raises.
-    """
-    checks = verify_each(found, tell, download)
-    for check in checks:
-        if check.error is not None:
-            raise check.error
-    return checks
-
-
-def verify_each(
-    found: Sequence[tuple[ModelFile, Path]],
-    tell: OnProgress,
-    download: BlockDownload | None = None,
+    *,
+    keep_errors: bool = False,
 ) -> list[FileCheck]:
     """Read some files and return which are intact; with `download`, repair those that are not.
 
     Each has its own thread: a sha256 is sequential, and one core seldom keeps up with a disk. The
-    error of one file does not stop the others.
+    error of one file does not stop the others. Raises the first of them in the end, but with
+    `keep_errors`: Refused where a disk cannot be read, BadFile where the hub's bytes are wrong,
+    too, and what `download` raises.
     """
     jobs = [_Verification(file, path, download) for file, path in found]
     whole = sum(file.bytes for file, _ in found)
@@ -78,6 +65,9 @@ def verify_each(
 
     run_all(jobs, look)
     look()
+    for job in jobs:
+        if job.result.error is not None and not keep_errors:
+            raise job.result.error
     return [job.result for job in jobs]
 
 

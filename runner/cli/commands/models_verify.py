@@ -26,7 +26,7 @@ Installed = list[tuple[ModelFile, Path]]
 def verify(*, what: str, model: str, as_json: bool) -> int:
     """Read the installed weights and verify them by their published sha256.
 
-    All files are read at once. The result is remembered, so that a start need not read 105 GB.
+    All files are read at once. The result is remembered, so starting a chat never rereads them.
     """
     from runner.cli.progress import shown
     from runner.weights import verify

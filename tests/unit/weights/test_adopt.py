@@ -183,7 +183,7 @@ def test_all_of_a_disk_is_linked_and_nothing_copied(model, disk, home):
 def test_a_second_time_nothing_is_read(model, disk, home, monkeypatch):
     take(model, disk)
     (home / "state/verdicts.json").unlink()
-    monkeypatch.setattr(verify, "verify_each", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(verify, "verify_files", lambda *_, **__: pytest.fail("read again"))
     again = take(model, disk)
     assert set(results(again).values()) == {"here"}
     assert len(again) == len(whole(model))
@@ -251,13 +251,13 @@ def test_a_damaged_copy_does_not_hide_a_good_one(model, disk):
 def watch(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Return a list that all files get into which are read from now on."""
     read: list[Path] = []
-    real = verify.verify_each
+    real = verify.verify_files
 
-    def watched(found, tell):
+    def watched(found, tell, **more):
         read.extend(path for _, path in found)
-        return real(found, tell)
+        return real(found, tell, **more)
 
-    monkeypatch.setattr(verify, "verify_each", watched)
+    monkeypatch.setattr(verify, "verify_files", watched)
     return read
 
 

@@ -48,7 +48,7 @@ def test_an_error_of_one_file_does_not_stop_the_others(tmp_path):
     good = replace(good, sha256=hashlib.sha256(b"good").hexdigest())
     (tmp_path / "a").write_bytes(b"good")
     found = [(gone, tmp_path / "b"), (good, tmp_path / "a")]
-    missing, intact = verify.verify_each(found, lambda _: None)
+    missing, intact = verify.verify_files(found, lambda _: None, keep_errors=True)
     assert isinstance(missing.error, FileNotFoundError)
     assert (intact.intact, intact.error) == (True, None)
     with pytest.raises(FileNotFoundError):
