@@ -5,7 +5,7 @@ snapshot of their own, and only then does `catalog.overlay` put them in the cata
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -89,19 +89,36 @@ def _sets(model: Model) -> Iterator[tuple[str, str, tuple[ModelFile, ...]]]:
 
 def compare(old: CatalogSet, listing: Listing) -> Change:
     """Return what has become of a set in its repository."""
-    at = listing.by_path
-    found: Sequence[ListedFile] = [at[file.path] for file in old.files if file.path in at]
-    state = UpdateState.CHANGED
+    at, first = listing.by_path, old.files[0]
+    found = [at[file.path] for file in old.files if file.path in at]
     if len(found) < len(old.files):
-        state = UpdateState.MOVED
-        found = _moved(old.files, [each for each in series(listing) if is_complete(each)])
-    elif all(_same(file, now) for file, now in zip(old.files, found, strict=True)):
+        state, found = UpdateState.MOVED, _moved(old.files, listing)
+    elif all(  # a sha256 may not be published
+        file.bytes == now.bytes and now.sha256 in {file.sha256, None}
+        for file, now in zip(old.files, found, strict=True)
+    ):
         state = UpdateState.SAME
+    else:
+        state = UpdateState.CHANGED
     if found and (old.quant or len(found) == 1):  # the engine takes a projector as one file only
-        return Change(old, state, tuple(_model_file(old.files[0], listing, now) for now in found))
-    stem = _stem(old.files[0].path)
-    partial = old.quant and any(_stem(file.path) == stem for file in listing.files)
+        commit = listing.commit
+        files = (replace(first, revision=commit, **asdict(each)) for each in found)
+        return Change(old, state, tuple(files))
+    partial = old.quant and any(_stem(f.path) == _stem(first.path) for f in listing.files)
     return Change(old, UpdateState.PARTIAL if partial else UpdateState.GONE)
+
+
+def _moved(old: Sequence[ModelFile], listing: Listing) -> list[ListedFile]:
+    """Return the complete model with the old bytes, or else with the old name."""
+    stem, sums = _stem(old[0].path), [file.sha256 for file in old]
+    found = [each for each in series(listing) if is_complete(each)]
+    same = (each for each in found if [file.sha256 for file in each] == sums)
+    named = (each for each in found if _stem(each[0].path) == stem)
+    return next(same, None) or next(named, [])
+
+
+def _stem(path: str) -> str:
+    return shards.stem(path).casefold()
 
 
 def series(listing: Listing) -> list[list[ListedFile]]:
@@ -120,28 +137,6 @@ def not_in_catalog(changes: Sequence[Change], listing: Listing) -> list[list[Lis
 def is_complete(found: Sequence[ListedFile]) -> bool:
     """Return whether all parts of a model are there."""
     return len(found) == len(shards.series(found[0].path))
-
-
-def _same(file: ModelFile, now: ListedFile) -> bool:
-    return file.bytes == now.bytes and now.sha256 in {file.sha256, None}  # None: not published
-
-
-def _moved(
-    old: Sequence[ModelFile], candidates: Sequence[Sequence[ListedFile]]
-) -> Sequence[ListedFile]:
-    """Return the model with the old name, else the one with the old bytes."""
-    stem, sums = _stem(old[0].path), [file.sha256 for file in old]
-    named = (each for each in candidates if _stem(each[0].path) == stem)
-    same = (each for each in candidates if [file.sha256 for file in each] == sums)
-    return next(named, None) or next(same, ())
-
-
-def _stem(path: str) -> str:
-    return shards.stem(path).casefold()
-
-
-def _model_file(like: ModelFile, listing: Listing, now: ListedFile) -> ModelFile:
-    return replace(like, revision=listing.commit, path=now.path, bytes=now.bytes, sha256=now.sha256)
 
 
 # --- switching to newer files

@@ -72,3 +72,10 @@ def test_verdicts_of_an_earlier_steprun_are_understood(home, tmp_path):
     (home / "state").mkdir(parents=True)
     (home / "state/verdicts.json").write_text(f'{{"{path}": {{{entry}, "sound": false}}}}')
     assert verified.recall(path) == Verdict("ab", intact=False)
+
+
+@pytest.mark.parametrize("text", ["[]", '{"a": 1}', '{"a": {"q": ' + "[" * 200_000], ids=range(3))
+def test_damaged_verdicts_count_as_none(home, text):
+    (home / "state").mkdir(parents=True)
+    (home / "state/verdicts.json").write_text(text)
+    assert verified.recall_all() == {}
