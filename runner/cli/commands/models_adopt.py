@@ -108,7 +108,7 @@ def _lines(outcomes: Sequence[Outcome], models: Sequence[Model]) -> list[str]:
             text += f" Use it in place: {_own(outcome.path)}"
         lines.append(click.style(word, fg=colour) + text)
     for model, quant, lacking in _begun_quants(models):
-        lines.append(f"{model.title} {quant.name} {_state(quant, lacking)}")
+        lines.append(f"{model.title} {quant.name} {_state(model, quant, lacking)}")
     return [*lines, "bytes copied: 0"]
 
 
@@ -116,12 +116,17 @@ def _own(path: Path) -> str:
     return f"steprun chat --model {shlex.quote(clean(str(path)))}"
 
 
-def _state(quant: Quant, lacking: Sequence[ModelFile]) -> str:
+def _state(model: Model, quant: Quant, lacking: Sequence[ModelFile]) -> str:
     if not lacking:
-        return "is complete: steprun chat --quant " + quant.name
+        return f"is complete: steprun chat --quant {_options(model, quant)}"
     names = ", ".join(file.name for file in lacking)
     total = download_size(sum(file.bytes for file in lacking))
-    return f"lacks {names}; {total}: {_PULL} {quant.name}"
+    return f"lacks {names}; {total}: {_PULL} {_options(model, quant)}"
+
+
+def _options(model: Model, quant: Quant) -> str:
+    first = model == models_toml.load_catalog().models[0]
+    return quant.name if first else f"{quant.name} --model {model.name}"
 
 
 def _begun_quants(models: Sequence[Model]) -> list[tuple[Model, Quant, list[ModelFile]]]:
@@ -157,7 +162,7 @@ def _document(
                 "complete": not lacking,
                 "lacking": [file.path for file in lacking],
                 "lacking_bytes": sum(file.bytes for file in lacking),
-                "command": f"{_PULL} {quant.name}" if lacking else None,
+                "command": f"{_PULL} {_options(model, quant)}" if lacking else None,
             }
             for model, quant, lacking in _begun_quants(models)
         ],

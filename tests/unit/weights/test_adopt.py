@@ -722,6 +722,12 @@ def test_the_command_says_what_became_of_each(catalog, model, disk):
     assert f"reading {units.size(read)} in 7 files" in ran.stderr
 
 
+def test_the_next_command_names_a_model_that_is_not_the_first(model, disk, monkeypatch):
+    first = replace(model, name="first", quants=(), projector=None, mtp=None)
+    monkeypatch.setattr(models_toml, "load_catalog", lambda: Catalog((first, model)))
+    assert "Step A is complete: steprun chat --quant A --model step\n" in run(disk).stdout
+
+
 def test_the_command_as_json(catalog, model, published, user):
     place(published, user / ".lmstudio/models/org/Step-GGUF")
     place(published, user / ".ollama/models/blobs", "sha256-{sha256}")
