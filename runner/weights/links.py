@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -88,5 +89,5 @@ def _hard(link: Path, found: Path) -> None:
         raise Refused(
             f"{found} cannot be linked.",
             why=f"{error.strerror}: this system does not allow a link to it from {link.parent}.",
-            next=f"Use it in place: steprun chat --model {found}",
+            next=f"Use it in place: steprun chat --model {shlex.quote(str(found))}",
         ) from error

@@ -170,7 +170,7 @@ def switch(changes: Sequence[Change], tell: OnProgress) -> None:
             raise SteprunError(
                 f"{change.old.label} was not updated.",
                 why="A file was removed while the others were downloaded.",
-                next="Try again: steprun models update",
+                next=f"Try again: steprun models update {change.old.quant}".rstrip(),
             )
         if weights := [file for file in change.files if file.role == "weights"]:
             links.gather(weights, change.old.model)
