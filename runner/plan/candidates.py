@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Final
 
 from runner.base.errors import UsageError
+from runner.base.units import MIB
 from runner.catalog.model import Geometry
 from runner.plan.launch import RunDefaults
-from runner.plan.memory.kv_cache import MIB, Config, kv_full_bytes, kv_sliding_bytes
+from runner.plan.memory.kv_cache import Config, kv_full_bytes, kv_sliding_bytes
 from runner.plan.model_spec import ModelSpec, Variant
 from runner.plan.request import PlanRequest
 

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from runner.base.units import GIB, MIB
 from runner.machine.facts import Backend, Machine, Platform
 from runner.plan.candidates import EXTRAS, RUNGS, UBATCHES, configs, most_cache_mib, variants
 from runner.plan.launch import RunDefaults
-from runner.plan.memory.kv_cache import GIB, MIB, Config
+from runner.plan.memory.kv_cache import Config
 from runner.plan.memory.ledger import LedgerEntry, total
 from runner.plan.model_spec import ModelSpec, Variant
 from runner.plan.placement import Placement, is_split

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from runner.base.units import GIB
 from runner.machine.facts import Machine, Platform
-from runner.plan.memory.kv_cache import GIB, Config
+from runner.plan.memory.kv_cache import Config
 from runner.plan.model_spec import ModelSpec, Variant
 from runner.plan.request import PlanRequest, Profile
 

@@ -7,11 +7,11 @@ import time
 
 import psutil
 
+from runner.base.units import GIB
 from runner.engine.builder import recipe
 from runner.engine.installed.store import embedded
 from runner.engine.process import memory_probe
 from runner.machine.facts import Backend
-from runner.plan.memory.kv_cache import GIB
 from truth import models, real, table
 
 

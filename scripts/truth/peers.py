@@ -15,12 +15,13 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
+from runner.base.units import GIB, MIB
 from runner.engine.builder import recipe
 from runner.engine.installed.store import embedded
 from runner.engine.process import memory_probe
 from runner.machine.facts import Backend
 from runner.plan.memory.compute_buffers import Costs
-from runner.plan.memory.kv_cache import GIB, MIB, Config
+from runner.plan.memory.kv_cache import Config
 from runner.plan.memory.ledger import LedgerEntry
 from truth import models, real, table
 from truth.grid import Case

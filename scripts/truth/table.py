@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from runner.base.units import MIB
 from runner.engine.process.memory_probe import Breakdown
 from runner.plan.memory.compute_buffers import (
     BATCH,
@@ -15,7 +16,7 @@ from runner.plan.memory.compute_buffers import (
     reading_bytes,
     reserved_bytes,
 )
-from runner.plan.memory.kv_cache import MIB, kv_full_bytes, kv_mtp_bytes, kv_sliding_bytes
+from runner.plan.memory.kv_cache import kv_full_bytes, kv_mtp_bytes, kv_sliding_bytes
 from runner.plan.memory.ledger import LedgerEntry
 from truth.grid import Case
 from truth.real import Seen

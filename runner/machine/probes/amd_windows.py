@@ -9,21 +9,13 @@ that Windows sees.
 import re
 from dataclasses import dataclass
 
+from runner.base.units import GIB
 from runner.machine.captures.capture import Reader
 from runner.machine.facts import Advice, Backend, Device, Machine, Platform
 from runner.machine.probes import strix, vulkan_info
 from runner.machine.probes.cards import LEAST_BYTES, discrete, too_small
 from runner.machine.probes.host import WINDOWS_ADAPTERS, HostFacts, Notes, display_ids, pci_id
-from runner.machine.probes.read import (
-    GIB,
-    device_size,
-    document,
-    gib,
-    rows,
-    said,
-    strip_codes,
-    text_of,
-)
+from runner.machine.probes.read import device_size, document, gib, rows, said, strip_codes, text_of
 
 # Measured on 128 GB with driver 32.0.31041.1004 (unsloth PR 10418): carve-out, RAM that Windows
 # sees, and the sum of the Vulkan heaps, in GiB.

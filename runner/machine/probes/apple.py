@@ -9,12 +9,11 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from runner.base.units import GIB, MIB
 from runner.machine.captures.capture import Reader
 from runner.machine.facts import Advice, Backend, Device, Machine, Platform
 from runner.machine.probes.host import HostFacts, Notes
 from runner.machine.probes.read import (
-    GIB,
-    MIB,
     MOST_DEVICE_BYTES,
     count,
     document,

@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterable, Sequence
 
+from runner.base.units import GIB
 from runner.machine.facts import Backend, Device, Machine, Platform
 from runner.machine.probes.host import HostFacts, Notes
-from runner.machine.probes.read import GIB, gib
+from runner.machine.probes.read import gib
 
 # Below this a card holds no useful part of a model of 60 GB and more, or it is the graphics
 # inside a desktop processor; a guess, as nobody has published one.

@@ -8,10 +8,11 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from runner.base.units import MIB
 from runner.machine.captures.capture import Reader
 from runner.machine.facts import Backend, Device, Machine, Platform
 from runner.machine.probes import cards
-from runner.machine.probes.read import MIB, MOST_DEVICE_BYTES, gib, said, strip_codes
+from runner.machine.probes.read import MOST_DEVICE_BYTES, gib, said, strip_codes
 from runner.machine.probes.vulkan_info import NO_DEVICE
 
 COMMAND = ("llama-server", "--list-devices")

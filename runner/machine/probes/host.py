@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from runner.base.units import KIB
 from runner.machine.captures.capture import Reader
 from runner.machine.facts import Advice
 from runner.machine.probes import cgroup
 from runner.machine.probes.read import (
-    KIB,
     count,
     document,
     pairs,

@@ -8,12 +8,13 @@ translation with its processor and yet has real memory of its own.
 import re
 from dataclasses import dataclass, replace
 
+from runner.base.units import GIB, MIB
 from runner.machine.captures.capture import Reader
 from runner.machine.facts import Advice, Backend, Device, Machine, Platform
 from runner.machine.probes import engine_view, wsl
 from runner.machine.probes.cards import LEAST_BYTES, discrete, too_small
 from runner.machine.probes.host import HostFacts, Notes, display_ids
-from runner.machine.probes.read import GIB, MIB, device_size, gib, said, strip_codes
+from runner.machine.probes.read import device_size, gib, said, strip_codes
 
 # Newest first: a driver that does not know one of the fields refuses the whole query.
 QUERIES = (

@@ -7,9 +7,8 @@ import json
 import re
 from typing import Any
 
+from runner.base.units import GIB, KIB, MIB
 from runner.machine.captures.capture import Reader
-
-KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 # Beyond this a size is a sign of something else: "no limit" (2^63 of cgroups), -1 as unsigned.
 _MOST_BYTES = 1 << 60

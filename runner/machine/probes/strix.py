@@ -3,11 +3,12 @@
 import re
 from dataclasses import dataclass
 
+from runner.base.units import GIB, MIB
 from runner.machine.captures.capture import Reader
 from runner.machine.facts import Advice, Backend, Device, Machine, Platform
 from runner.machine.probes.amdgpu import Card, Node, check_rights
 from runner.machine.probes.host import HostFacts, Notes
-from runner.machine.probes.read import GIB, MIB, gib, said, size, strip_codes
+from runner.machine.probes.read import gib, said, size, strip_codes
 
 # PCI 1002:1586 is shared by 8060S, 8050S and 8040S; gfx1151 is its exact engine version
 # (1150, 1152 and 1103 are smaller chips).

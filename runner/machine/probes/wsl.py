@@ -4,10 +4,11 @@ NVIDIA's cards work there, through a driver that Windows brings. The RAM is what
 half of it unless `.wslconfig` says otherwise, and how much there is in all cannot be seen.
 """
 
+from runner.base.units import GIB
 from runner.machine.captures.capture import Reader
 from runner.machine.facts import Advice
 from runner.machine.probes.host import HostFacts, Notes
-from runner.machine.probes.read import GIB, gib, strip_codes
+from runner.machine.probes.read import gib, strip_codes
 
 # With this much the processor alone could hold the model (IQ4_XS and its buffers); a plan for
 # cards needs less.

@@ -8,8 +8,9 @@ src/models/step35.cpp) and the order in which ggml-alloc.c places their tensors;
 from dataclasses import dataclass
 from typing import Final
 
+from runner.base.units import MIB
 from runner.catalog.model import Geometry
-from runner.plan.memory.kv_cache import MIB, Config, full_cells, pad, sliding_cells
+from runner.plan.memory.kv_cache import Config, full_cells, pad, sliding_cells
 
 F32: Final = 4
 F16: Final = 2

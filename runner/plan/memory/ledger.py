@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from runner.base.units import MIB
 from runner.plan.memory.compute_buffers import (
     Costs,
     compute_bytes,
@@ -18,7 +19,6 @@ from runner.plan.memory.compute_buffers import (
     vision_bytes,
 )
 from runner.plan.memory.kv_cache import (
-    MIB,
     Config,
     checkpoint_bytes,
     kv_full_bytes,

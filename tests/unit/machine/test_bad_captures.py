@@ -17,13 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runner.base.errors import BadFile, Exit
+from runner.base.units import GIB, MIB
 from runner.catalog import models_toml
 from runner.engine.builder import recipe
 from runner.machine.captures import presets
 from runner.machine.captures.capture import MAX_CAPTURE_BYTES, Capture, Ran, Replay, parse_capture
 from runner.machine.facts import Backend, Machine, on_processor, to_json
 from runner.machine.probe import detect
-from runner.machine.probes.read import GIB, MIB
 from runner.plan.choose import choose
 from runner.plan.model_spec import ModelSpec, from_model
 from runner.plan.request import PlanRequest

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.base.errors import BadFile, Exit, Refused, UsageError
+from runner.base.units import MIB
 from runner.machine.captures import capture as module
 from runner.machine.captures.capture import (
     MAX_CAPTURE_BYTES,
@@ -29,7 +30,7 @@ from runner.machine.captures.capture import (
 )
 from runner.machine.captures.scrub import Scrubber
 from runner.machine.probe import detect
-from runner.machine.probes.read import MIB, count, size, strip_codes, text_of
+from runner.machine.probes.read import count, size, strip_codes, text_of
 
 posix = pytest.mark.skipif(os.name != "posix", reason="shell scripts and device rights")
 CARD = "deadbeef-0123-4567-89ab-0123456789ab"

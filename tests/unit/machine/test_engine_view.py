@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner.base.units import GIB, KIB, MIB
 from runner.machine.captures.capture import Capture, Ran, Replay
 from runner.machine.facts import Backend, Machine, Platform
 from runner.machine.probe import detect
 from runner.machine.probes import engine_view
-from runner.machine.probes.read import GIB, KIB, MIB
 from tests.unit.machine.machine_captures import (
     ADA,
     BLACK,

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner.base.units import GIB, KIB, MIB
 from runner.machine.captures.capture import Capture, Ran, Replay
 from runner.machine.facts import Backend, Machine, Platform
 from runner.machine.probe import detect
 from runner.machine.probes import vulkan_info
 from runner.machine.probes.host import WINDOWS_ADAPTERS, Notes, read_host
 from runner.machine.probes.nvidia import HELD_QUERY, MIG_QUERY
-from runner.machine.probes.read import GIB, KIB, MIB
 from tests.unit.machine.machine_captures import (
     ADA,
     BLACK,

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from runner.base.errors import BadFile, UsageError
+from runner.base.units import GIB
 from runner.catalog import models_toml
 from runner.engine.builder import recipe
 from runner.engine.process.flags import FLAGS
@@ -14,7 +15,7 @@ from runner.machine.facts import Backend, Machine, Platform, as_it_is_now, on_pr
 from runner.machine.probe import detect
 from runner.plan.choose import Plan, choose
 from runner.plan.launch import EngineFiles, LaunchSpec, RunDefaults, Settings, launch
-from runner.plan.memory.kv_cache import CHECKPOINTS, GIB
+from runner.plan.memory.kv_cache import CHECKPOINTS
 from runner.plan.memory.ledger import LedgerEntry
 from runner.plan.model_spec import ModelSpec, from_model
 from runner.plan.request import PlanRequest, Profile

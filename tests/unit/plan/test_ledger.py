@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner.base.units import MIB
 from runner.catalog import models_toml
 from runner.catalog.model import Layer
 from runner.plan.memory.compute_buffers import (
@@ -18,7 +19,6 @@ from runner.plan.memory.compute_buffers import (
     vision_bytes,
 )
 from runner.plan.memory.kv_cache import (
-    MIB,
     Config,
     checkpoint_bytes,
     kv_full_bytes,

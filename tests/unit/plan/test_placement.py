@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runner.base.units import GIB, MIB
 from runner.catalog import models_toml
 from runner.engine.builder import recipe
 from runner.engine.process.flags import FLAGS
@@ -15,14 +16,7 @@ from runner.machine.facts import Backend, Device, Machine, Platform, on_processo
 from runner.plan.choose import GOOD_QUALITY, RAM_BYTES_PER_TOKEN, Plan, choose
 from runner.plan.launch import EngineFiles, launch
 from runner.plan.memory.compute_buffers import Costs
-from runner.plan.memory.kv_cache import (
-    GIB,
-    MIB,
-    Config,
-    kv_full_bytes,
-    kv_mtp_bytes,
-    kv_sliding_bytes,
-)
+from runner.plan.memory.kv_cache import Config, kv_full_bytes, kv_mtp_bytes, kv_sliding_bytes
 from runner.plan.memory.ledger import LedgerEntry
 from runner.plan.model_spec import ModelSpec, from_model
 from runner.plan.placement import Offload, Placement, PoolUse, place

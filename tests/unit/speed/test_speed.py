@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.base.errors import BadFile
+from runner.base.units import GIB
 from runner.catalog import models_toml
 from runner.catalog.model import Model
 from runner.machine.captures import capture, presets
 from runner.machine.facts import Backend, Device, Machine, Platform, on_processor
 from runner.machine.probe import detect
-from runner.plan.memory.kv_cache import GIB, Config
+from runner.plan.memory.kv_cache import Config
 from runner.plan.model_spec import ModelSpec, Variant, from_model
 from runner.speed import estimate as speed
 from runner.speed import tables as published
