@@ -30,7 +30,7 @@ from runner.machine.captures.capture import (
 )
 from runner.machine.captures.scrub import Scrubber
 from runner.machine.probe import detect
-from runner.machine.probes.read import count, size, strip_codes, text_of
+from runner.machine.probes.read import count, parse_size, strip_codes, text_of
 
 posix = pytest.mark.skipif(os.name != "posix", reason="shell scripts and device rights")
 CARD = "deadbeef-0123-4567-89ab-0123456789ab"
@@ -367,11 +367,11 @@ def test_what_the_probes_need_is_kept():
     ],
 )  # fmt: skip
 def test_sizes(text, unit, expected):
-    assert size(text, unit) == expected
+    assert parse_size(text, unit) == expected
 
 
 def test_small_readings():
-    assert size("0", least=0) == 0
+    assert parse_size("0", least=0) == 0
     assert [count(t) for t in ("40", "0", "-2", "4097", "x", "", None)] == [40, *[None] * 6]
     assert strip_codes("a\x1b]0;title\x07b\u202ec\nd") == "ab c d"
     assert strip_codes("x" * 999) == "x" * 120

@@ -39,7 +39,7 @@ OPTIONS = (
     "--allow-paging",
     "--model demo",
 )
-# Of each document the request: one of every kind of memory, a hybrid, a paged plan, refusals.
+# Of each document the request: every kind of memory, experts on the CPU, paging, refusals.
 DOCUMENTS = {
     "dgx-spark": "",
     "dgx-spark-fast": "--profile fast",
@@ -77,7 +77,7 @@ def without_texts(value: Any, key: str = "") -> Any:
     """Return a document with `<text>` for each free text that is not empty."""
     if isinstance(value, dict):
         return {name: without_texts(each, name) for name, each in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [without_texts(each, key) for each in value]
     free = key in TEXTS or key in LISTS_OF_TEXTS
     return TEXT if free and isinstance(value, str) and value else value

@@ -1,17 +1,18 @@
 """The choice: what each machine gets, in which order things give way, how it refuses."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from runner.base.errors import BadFile, UsageError
-from runner.base.units import GIB
+from runner.base.units import GIB, size
 from runner.catalog import models_toml
 from runner.engine.builder import recipe
 from runner.engine.process.flags import FLAGS
 from runner.machine.captures import capture, presets
-from runner.machine.facts import Backend, Machine, Platform, as_it_is_now, on_processor
+from runner.machine.facts import Advice, Backend, Machine, Platform, as_it_is_now, on_processor
 from runner.machine.probe import detect
 from runner.plan.choose import Plan, choose
 from runner.plan.launch import EngineFiles, LaunchSpec, RunDefaults, Settings, launch
@@ -87,9 +88,83 @@ def test_a_refusal_says_how_much_is_missing_and_what_would_help() -> None:
     refused = plan(24)
     assert not refused.fits
     assert "too little" in refused.reasons[0]
-    commands = [fix.command for fix in refused.fixes]
-    assert commands[-1] == "steprun chat --demo"
     assert all(fix.what and fix.command for fix in refused.fixes)
+
+
+def commands(chosen: Plan) -> list[str]:
+    return [fix.command for fix in chosen.fixes]
+
+
+ELSEWHERE = [
+    "steprun chat --demo",
+    "steprun chat --url http://HOST:PORT",
+    "steprun machine --known",
+]
+
+
+def test_fixes_are_listed_by_what_they_cost() -> None:
+    """Options of steprun, then settings of the host, a smaller model, a server, a new machine."""
+    cpu = replace(machine(24), platform=Platform.CPU, backend=Backend.CPU)
+    assert commands(choose(cpu, STEP, PlanRequest(), DEFAULTS)) == [
+        "steprun chat --model step-3.7-flash --allow-paging",
+        *ELSEWHERE,
+    ]
+    advised = replace(
+        machine(80, Backend.CPU),
+        platform=Platform.CPU,
+        advice=(
+            Advice("Set it, and restart", "restart", "back", 120 * GIB, restart=True),
+            Advice("Join a group, then log in again", "log in", "out", restart=True),
+            Advice("Set it", "set", "unset", 110 * GIB),
+            Advice("Drop the page cache", "drop"),
+            Advice("Set it lower", "too little", "back", 81 * GIB),
+        ),
+    )
+    small = replace(STEP, projector_bytes=2 * GIB)
+    refused = choose(advised, small, PlanRequest(quant="IQ4_XS"), DEFAULTS)
+    assert commands(refused) == [
+        "steprun chat --model step-3.7-flash --quant IQ3_XXS --ctx 131072",
+        "steprun chat --model step-3.7-flash --quant IQ4_XS --allow-paging",
+        "set",
+        "drop",
+        "restart",
+        "log in",
+        *ELSEWHERE,
+    ]
+    assert [fix.cost for fix in refused.fixes] == sorted(fix.cost for fix in refused.fixes)
+
+
+def test_what_would_gain_more_is_listed_by_cost_too() -> None:
+    advice = (Advice("Restart", "restart", restart=True), Advice("Set it", "set"))
+    roomy = choose(replace(machine(110), advice=advice), STEP, PlanRequest(), DEFAULTS)
+    assert roomy.fits
+    assert commands(roomy) == ["set", "restart"]
+
+
+@pytest.mark.parametrize(
+    ("name", "advised"),
+    [
+        ("m4-max-128", []),
+        ("strix-halo-linux-stock", ["gttsize", "pages_limit"]),
+        ("m4-max-64", []),
+    ],
+)
+def test_a_change_that_needs_a_restart_says_so(name: str, advised: list[str]) -> None:
+    found = detect(capture.Replay(presets.load_preset(name)))
+    waiting = [each.command for each in found.advice if each.restart]
+    assert len(waiting) == bool(advised)
+    assert all(any(word in command for word in advised) for command in waiting)
+
+
+def test_the_least_memory_is_what_the_smallest_configuration_takes() -> None:
+    """In bytes, shown in GiB: a machine of exactly that much fits, of a little less does not."""
+    (fix,) = [fix for fix in plan(24).fixes if fix.command == "steprun machine --known"]
+    match = re.search(r"([0-9]+\.[0-9]{2}) GiB or more", fix.what)
+    assert match is not None
+    least = float(match[1])
+    assert 70 < least < 80
+    assert plan(least + 0.01).fits
+    assert not plan(least - 0.01).fits
 
 
 def test_what_was_asked_for_is_kept_or_refused_never_changed() -> None:
@@ -122,8 +197,8 @@ def test_without_pictures_is_offered_where_it_would_be_enough() -> None:
 def test_every_fix_that_is_a_plan_works(gib: int, ask: PlanRequest) -> None:
     """What a refusal tells the user to type must not be refused in turn."""
     for fix in choose(machine(gib), STEP, ask, DEFAULTS).fixes:
-        if fix.ask is not None:
-            assert choose(machine(gib), STEP, fix.ask, DEFAULTS).fits, fix.command
+        if fix.request is not None:
+            assert choose(machine(gib), STEP, fix.request, DEFAULTS).fits, fix.command
 
 
 def test_a_fix_names_the_model_that_was_asked_for() -> None:
@@ -232,7 +307,7 @@ def test_a_machine_that_is_full_just_now_is_told_so() -> None:
     busy = replace(machine(120), available_bytes=20 * GIB)
     found = choose(busy, STEP, PlanRequest(), DEFAULTS)
     assert found.fits
-    assert any("Not at this moment" in warning for warning in found.warnings)
+    assert any("Not enough is free at this moment" in warning for warning in found.warnings)
     assert not choose(machine(120), STEP, PlanRequest(), DEFAULTS).warnings
     assert not choose(as_it_is_now(busy), STEP, PlanRequest(), DEFAULTS).fits, (
         "but it is not started"
@@ -247,7 +322,7 @@ def test_paging_is_the_processors_work() -> None:
     assert document["paged"]
     assert document["backend"] == "cpu"
     assert paged.limit_bytes <= 24 * GIB
-    assert "asked for" in paged.reasons[0]
+    assert "You requested Q8_0" in paged.reasons[0]
 
 
 def test_a_change_to_the_host_that_would_not_be_enough_is_no_fix() -> None:
@@ -268,7 +343,7 @@ def test_the_next_rung_misses_by_what_it_says() -> None:
     longer = choose(found, STEP, PlanRequest(quant="IQ4_XS", context=131_072), defaults)
     missing = -longer.placement.spare_bytes
     assert not longer.fits
-    assert why["context"] == f"131,072 would need {missing / GIB:.1f} GiB more"
+    assert why["context"] == f"131,072 would need {size(missing)} more"
 
 
 def test_what_is_left_over_is_spent_on_conversations() -> None:
@@ -287,7 +362,9 @@ def test_a_carve_out_is_free_though_the_system_does_not_count_it() -> None:
     for name in ("strix-halo-windows", "strix-halo-windows-96", "strix-halo-linux-carve-out"):
         found = detect(capture.Replay(presets.load_preset(name)))
         chosen = choose(found, STEP, PlanRequest(), recipe.load_recipe(found.backend).run)
-        assert not any("Not at this moment" in warning for warning in chosen.warnings), name
+        assert not any(
+            "Not enough is free at this moment" in warning for warning in chosen.warnings
+        ), name
         assert as_it_is_now(found).limit_bytes == found.limit_bytes
 
 

@@ -97,7 +97,7 @@ def words(plan: Plan, files: EngineFiles, flags: frozenset[str] = LLAMA_SERVER) 
         projector=st.booleans(),
         mtp=st.booleans(),
     ),
-    offload=st.builds(Offload, hybrid=st.booleans(), mmproj_on_cpu=st.booleans()),
+    offload=st.builds(Offload, experts_on_cpu=st.booleans(), mmproj_on_cpu=st.booleans()),
 )
 def test_nothing_is_lost_between_the_memories(
     cards: list[float], ram: float, config: Config, offload: Offload
@@ -132,7 +132,7 @@ def test_nothing_is_lost_between_the_memories(
 
 @pytest.mark.parametrize("gib", [16, 24, 31.8, 48, 80])
 def test_no_more_experts_leave_the_card_than_must(gib: float) -> None:
-    offload, config = Offload(hybrid=True), Config(32_768, projector=True)
+    offload, config = Offload(experts_on_cpu=True), Config(32_768, projector=True)
     machine = pc([gib], 200)
     found = place(machine, STEP, IQ4_XS, config, CUDA, offload=offload)
     assert found.fits
@@ -368,7 +368,7 @@ ACCOUNTS = [
     (
         [12, 12],
         Config(65_536, "q8_0", 1024, checkpoints=0),
-        Offload(hybrid=True),
+        Offload(experts_on_cpu=True),
         (41, 5),
         [(7386, 1591, 411), (9850, 145, 414)],
         82_887,
@@ -376,7 +376,7 @@ ACCOUNTS = [
     (
         [24],
         Config(65_536, "q8_0", 1024, checkpoints=0),
-        Offload(hybrid=True),
+        Offload(experts_on_cpu=True),
         (46,),
         [(19_532, 1737, 414)],
         80_592,
@@ -402,7 +402,7 @@ def test_each_device_holds_what_the_engine_says(
         assert 0 <= mib(part, LedgerEntry.KV_FULL, LedgerEntry.KV_SLIDING) - context < 2
         # An RPC device copies no experts to itself, as a real card would.
         assert mib(part, LedgerEntry.COMPUTE) >= compute
-        assert offload.hybrid or mib(part, LedgerEntry.COMPUTE) - compute < 2
+        assert offload.experts_on_cpu or mib(part, LedgerEntry.COMPUTE) - compute < 2
     assert 0 <= mib(found.held[-1], LedgerEntry.WEIGHTS) - in_ram < 2
 
 
