@@ -45,8 +45,8 @@ def machine(limit_gib: float, backend: Backend = Backend.CUDA) -> Machine:
     )
 
 
-def plan(limit_gib: float, **ask: object) -> Plan:
-    return choose(machine(limit_gib), STEP, PlanRequest(**ask), DEFAULTS)  # type: ignore[arg-type]
+def plan(limit_gib: float, **request: object) -> Plan:
+    return choose(machine(limit_gib), STEP, PlanRequest(**request), DEFAULTS)  # type: ignore[arg-type]
 
 
 # More machines are in test_machines_table.
@@ -185,7 +185,7 @@ def test_without_pictures_is_offered_where_it_would_be_enough() -> None:
 
 @pytest.mark.parametrize("gib", [24, 75, 76, 78, 82, 90, 106])
 @pytest.mark.parametrize(
-    "ask",
+    "request",
     [
         PlanRequest(),
         PlanRequest(quant="Q4_K_S"),
@@ -194,9 +194,9 @@ def test_without_pictures_is_offered_where_it_would_be_enough() -> None:
     ],
     ids=str,
 )
-def test_every_fix_that_is_a_plan_works(gib: int, ask: PlanRequest) -> None:
+def test_every_fix_that_is_a_plan_works(gib: int, request: PlanRequest) -> None:
     """What a refusal tells the user to type must not be refused in turn."""
-    for fix in choose(machine(gib), STEP, ask, DEFAULTS).fixes:
+    for fix in choose(machine(gib), STEP, request, DEFAULTS).fixes:
         if fix.request is not None:
             assert choose(machine(gib), STEP, fix.request, DEFAULTS).fits, fix.command
 
@@ -236,13 +236,19 @@ def test_paging_counts_what_cannot_be_paged() -> None:
         assert (settings.load_mode, settings.gpu_layers, settings.repack) == ("mmap", 0, False)
 
 
-@pytest.mark.parametrize(
-    ("ask", "word"), [({"quant": "Q9"}, "no quant 'Q9'"), ({"context": 1 << 20}, "262,144")]
-)
-def test_what_does_not_exist_is_wrong_usage(ask: dict[str, object], word: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        plan(130, **ask)
-    assert word in str(caught.value)
+def test_a_context_beyond_the_models_is_wrong_usage() -> None:
+    with pytest.raises(UsageError, match="262,144"):
+        plan(130, context=1 << 20)
+
+
+def test_an_unknown_quant_is_named_the_same_way_by_every_command() -> None:
+    with pytest.raises(UsageError) as planned:
+        plan(130, quant="IQ4_XSS")
+    with pytest.raises(UsageError) as pulled:
+        models_toml.load_catalog().models[0].quant("IQ4_XSS")
+    assert str(planned.value) == str(pulled.value)
+    assert "no quant 'IQ4_XSS'" in planned.value.what
+    assert "IQ4_XS" in planned.value.next
 
 
 def test_the_document_is_the_contracts() -> None:

@@ -62,8 +62,8 @@ def pc(cards: list[float], ram_gib: float) -> Machine:
     )
 
 
-def planned(cards: list[float], ram_gib: float, **ask: object) -> Plan:
-    return choose(pc(cards, ram_gib), STEP, PlanRequest(**ask), CUDA)  # type: ignore[arg-type]
+def planned(cards: list[float], ram_gib: float, **request: object) -> Plan:
+    return choose(pc(cards, ram_gib), STEP, PlanRequest(**request), CUDA)  # type: ignore[arg-type]
 
 
 def held(placement: Placement, entry: LedgerEntry) -> int:
