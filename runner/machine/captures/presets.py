@@ -48,10 +48,6 @@ def _is_file(path: str) -> bool:
 def _path(name: str) -> Path:
     found = {known.lower(): known for known in names()}.get(name.lower())
     if found is None:
-        raise unknown(
-            "machine",
-            name,
-            names(),
-            see="steprun machine --known (the file of a capture works too)",
-        )
+        see = "steprun machine --known (the file of a capture works too)"
+        raise unknown("machine", name, names(), see=see)
     return _FOLDER / f"{found}.json"
