@@ -7,6 +7,8 @@ each candidate would lie. The first that fits is taken.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from msgspec import structs
+
 from runner.machine.facts import Backend, Machine, on_processor
 from runner.plan import explain
 from runner.plan.candidates import EXTRAS, RUNGS, configs, most_cache_mib, variants
@@ -102,7 +104,7 @@ def choose(
         # Only the processor can work from a mapping that is larger than a shared memory.
         if not is_split(machine):
             machine = on_processor(machine)
-            costs = replace(defaults.costs, device_mib=0, staging=False, kv_copy="never")
+            costs = structs.replace(defaults.costs, device_mib=0, staging=False, kv_copy="never")
             defaults = replace(defaults, costs=costs)
         search = _Search(machine, model_spec, defaults)
         found = search.paging(request)

@@ -1,11 +1,11 @@
 """`scripts/check_ledger`: the engine's account of every combination, then real loads."""
 
 import argparse
-import dataclasses
 import sys
 import time
 
 import psutil
+from msgspec import structs
 
 from runner.base.units import GIB
 from runner.engine.builder import recipe
@@ -21,7 +21,7 @@ def main() -> int:
     began = time.monotonic()
     costs = recipe.load_recipe(Backend.CPU).run.costs
     if options.overhead_mib is not None:
-        costs = dataclasses.replace(costs, overhead_mib=options.overhead_mib)
+        costs = structs.replace(costs, overhead_mib=options.overhead_mib)
     room = options.memory * GIB if options.memory else psutil.virtual_memory().available - 4 * GIB
     cases = models.cases(options.only, quick=options.quick)
     failed = False

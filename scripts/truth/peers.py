@@ -11,9 +11,10 @@ import subprocess
 import sys
 import venv
 from collections.abc import Callable
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+
+from msgspec import structs
 
 from runner.base.units import GIB, MIB
 from runner.engine.builder import recipe
@@ -60,7 +61,7 @@ def main() -> int:
         return 1
     costs = recipe.load_recipe(Backend.CPU).run.costs
     if options.overhead_mib is not None:
-        costs = replace(costs, overhead_mib=options.overhead_mib)
+        costs = structs.replace(costs, overhead_mib=options.overhead_mib)
     every: dict[str, Peer] = {
         "llama-mdl 0.14.0": _mdl,
         "ggufit 0.3.0": _ggufit,

@@ -6,7 +6,9 @@ src/models/step35.cpp) and the order in which ggml-alloc.c places their tensors;
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
+
+from msgspec import Struct
 
 from runner.base.units import MIB
 from runner.catalog.model import Geometry
@@ -49,8 +51,7 @@ BATCH: Final = 2048  # `--batch-size`, unless a micro-batch is larger
 MTP_TOKENS: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Costs:
+class Costs(Struct, frozen=True, forbid_unknown_fields=True):
     """How a backend spends memory beyond the model's own: the `[memory]` of its recipe.
 
     `overhead_mib`: the process and its libraries. `device_mib`: the driver's context and pools, on
@@ -63,12 +64,10 @@ class Costs:
     overhead_mib: int = 32
     device_mib: int = 0
     staging: bool = False
-    kv_copy: str = "never"
+    kv_copy: Literal["never", "quantised", "always"] = "never"
 
-    def __post_init__(self) -> None:
-        """Refuse a misspelt recipe: ValueError."""
-        if self.kv_copy not in {"never", "quantised", "always"}:
-            raise ValueError(f"kv_copy cannot be {self.kv_copy!r}")
+
+_PLAIN: Final = Costs()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,7 @@ def batch(config: Config) -> int:
 
 
 def compute_bytes(
-    geometry: Geometry, config: Config, costs: Costs = Costs(), devices: int = 1
+    geometry: Geometry, config: Config, costs: Costs = _PLAIN, devices: int = 1
 ) -> int:
     """Return the graph's scratch memory, on each of several devices.
 
