@@ -41,6 +41,9 @@ def document(**changes: Any) -> bytes:
     return json.dumps(whole | changes).encode()
 
 
+WRONG = "commands['vm_stat'] is wrong:"
+
+
 @pytest.mark.parametrize(
     ("raw", "field"),
     [
@@ -48,7 +51,7 @@ def document(**changes: Any) -> bytes:
         (b"{", "document"),
         (b"\xff\xfe", "document"),
         pytest.param(b"[" * 100_000, "document", id="deep"),
-        (b"[]", "document is not an object"),
+        (b"[]", "document is wrong: Expected `object`"),
         (b"{}", "schema"),
         (document(schema="steprun.capture/2"), "schema"),
         (document(platform=None), "platform"),
@@ -58,9 +61,18 @@ def document(**changes: Any) -> bytes:
         (document(files={"/proc/meminfo": 5}), "files['/proc/meminfo']"),
         (document(commands=None), "commands"),
         (document(commands={"vm_stat": "text"}), "commands['vm_stat']"),
-        (document(commands={"vm_stat": {"exit": "0", "stdout": ""}}), "commands['vm_stat'].exit"),
-        (document(commands={"vm_stat": {"exit": True, "stdout": ""}}), "commands['vm_stat'].exit"),
-        (document(commands={"vm_stat": {"exit": 0}}), "commands['vm_stat'].stdout"),
+        (
+            document(commands={"vm_stat": {"exit": "0", "stdout": ""}}),
+            "commands['vm_stat'] is wrong: Expected `int`",
+        ),
+        (
+            document(commands={"vm_stat": {"exit": True, "stdout": ""}}),
+            "commands['vm_stat'] is wrong: Expected `int`",
+        ),
+        (
+            document(commands={"vm_stat": {"exit": 0}}),
+            "commands['vm_stat'] is wrong: Object missing required field `stdout`",
+        ),
         pytest.param(b" " * (MAX_CAPTURE_BYTES + 1), "size", id="large"),
     ],
 )
