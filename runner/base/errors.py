@@ -69,6 +69,6 @@ def unknown(kind: str, name: str, known: Iterable[str], *, see: str) -> UsageErr
     near = [folded[each] for each in get_close_matches(name[:80].lower(), folded, cutoff=0.4)]
     return UsageError(
         f"There is no {kind} {name[:80]!r}.",
-        why=f"Known: {', '.join(folded.values())}." if len(folded) <= _FEW else "",
+        why=f"Available: {', '.join(folded.values())}." if len(folded) <= _FEW else "",
         next=f"Did you mean {' or '.join(near)}?" if near else f"List them: {see}",
     )

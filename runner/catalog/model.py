@@ -5,11 +5,10 @@ that decide how much memory a model's caches take; the catalog states them for k
 GGUF header for any other (`runner.gguf.header`).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from runner.base.errors import UsageError
+from runner.base.errors import unknown
 
 Role = Literal["weights", "projector", "mtp"]
 Source = Literal["hf", "wheel", "file"]
@@ -146,7 +145,8 @@ class Model:
         by_name = {quant.name.lower(): quant for quant in self.quants}
         found = by_name.get(name.lower())
         if found is None:
-            raise _unknown("quant", name, [quant.name for quant in self.quants], self.title)
+            known = (quant.name for quant in self.quants)
+            raise unknown("quant", name, known, see="steprun models")
         return found
 
 
@@ -161,7 +161,8 @@ class Catalog:
         by_name = {model.name.lower(): model for model in self.models}
         found = by_name.get(name.lower())
         if found is None:
-            raise _unknown("model", name, [model.name for model in self.models], "The catalog")
+            known = (model.name for model in self.models)
+            raise unknown("model", name, known, see="steprun models")
         return found
 
     @property
@@ -188,15 +189,3 @@ def scaled_layout(model: Model, quant: Quant) -> WeightLayout | None:
     embedding = like.input * size // like.total
     rest = size - embedding - sum(resident) - sum(experts)
     return WeightLayout(embedding, rest, resident, experts)
-
-
-def _unknown(kind: str, name: str, known: Sequence[str], owner: str) -> UsageError:
-    import difflib  # noqa: PLC0415 - 4 ms, and only an error needs it
-
-    lowered = {each.lower(): each for each in known}
-    near = [lowered[each] for each in difflib.get_close_matches(name.lower(), lowered, cutoff=0.4)]
-    return UsageError(
-        f"there is no {kind} {name[:80]!r}",
-        why=f"{owner} has {', '.join(known) or 'none'}.",
-        next=f"Did you mean {' or '.join(near)}?" if near else "`steprun models` lists them all.",
-    )

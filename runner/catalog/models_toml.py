@@ -1,14 +1,13 @@
 """Reads `models.toml`, the models that steprun knows, into the dataclasses of `catalog.model`."""
 
 import functools
-import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Final
 
-from runner.base.errors import BadFile
+from msgspec import Meta, field
+
 from runner.base.paths import shipped
-from runner.base.tables import REINSTALL, Table
+from runner.base.toml import Strict, broken, check_distinct, matching, read_toml
 from runner.catalog import overlay, shards
 from runner.catalog.model import (
     Catalog,
@@ -18,9 +17,10 @@ from runner.catalog.model import (
     ModelFile,
     Quant,
     Role,
-    Source,
     WeightLayout,
 )
+
+_WHAT: Final = "The model catalog"
 
 
 def load_catalog() -> Catalog:
@@ -36,185 +36,222 @@ def as_shipped() -> Catalog:
 
 def read_catalog(path: Path) -> Catalog:
     """Read a catalog file; BadFile, naming the entry, if anything in it is not as it should be."""
+    document = read_toml(path, _Document, _WHAT)
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadFile(
-            f"the model catalog {path} cannot be read", why=str(error), next=REINSTALL
-        ) from error
-    top = Table(data, path.name)
-    sources = {name: _source(table) for name, table in top.tables("source").items()}
-    models = tuple(_model(table, sources) for table in top.rows("model"))
-    top.close()
-    _distinct(top, "model name", [model.name for model in models])
-    if sum(model.demo for model in models) != 1:
-        raise top.wrong("exactly one model must be marked demo = true")
-    return Catalog(models)
+        return Catalog(tuple(model.made(document.source) for model in document.model))
+    except ValueError as error:
+        raise broken(path, _WHAT, str(error)) from error
 
 
-# --- reading
+# --- the file's own shape
 
-_NAME = r"[A-Za-z0-9][\w.-]*"
+_Name = Annotated[str, matching(r"[A-Za-z0-9][\w.-]*")]
+_Repo = Annotated[str, matching(shards.REPO)]
+_Sha256 = Annotated[str, matching(shards.SHA256)]
+_Count = Annotated[int, Meta(ge=1)]
+_Bytes = Annotated[int, Meta(ge=0)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Origin:
-    """A `[source.NAME]`: where the files that name it come from."""
+class _Source(Strict, frozen=True):
+    """A `[source.NAME]`: where the files that name it come from, the hub or a Python package."""
 
-    source: Source
-    repo: str
-    revision: str
-    archive_bytes: int = 0
-    archive_sha256: str | None = None
+    repo: _Repo | None = None
+    revision: Annotated[str, matching(shards.COMMIT)] | None = None
+    package: _Name | None = None
+    version: _Name | None = None
+    wheel_bytes: _Count | None = None
+    wheel_sha256: _Sha256 | None = None
 
-    def file(self, table: Table, role: Role) -> ModelFile:
-        made = ModelFile(
+    def __post_init__(self) -> None:
+        """Refuse keys that do not go together: ValueError."""
+        keys = {key for key in self.__struct_fields__ if getattr(self, key) is not None}
+        hub, wheel = {"repo", "revision"}, {"package", "version", "wheel_bytes", "wheel_sha256"}
+        if keys not in (hub, wheel):
+            raise ValueError(f"A source has all of {sorted(hub)} or all of {sorted(wheel)}")
+
+
+class _File(Strict, frozen=True):
+    path: Annotated[str, matching(shards.PATH)]
+    bytes: _Count
+    sha256: _Sha256
+
+    def made(self, role: Role, source: _Source, input_bytes: int = 0) -> ModelFile:
+        return ModelFile(
             role=role,
-            source=self.source,
-            repo=self.repo,
-            revision=self.revision,
-            path=table.text("path", shards.PATH),
-            bytes=table.whole("bytes"),
-            sha256=table.text("sha256", shards.SHA256),
-            archive_bytes=self.archive_bytes,
-            archive_sha256=self.archive_sha256,
-            input_bytes=table.whole("input", 0) if role == "mtp" else 0,
+            source="wheel" if source.package else "hf",
+            repo=source.package or source.repo or "",
+            revision=source.version or source.revision or "",
+            path=self.path,
+            bytes=self.bytes,
+            sha256=self.sha256,
+            archive_bytes=source.wheel_bytes or 0,
+            archive_sha256=source.wheel_sha256,
+            input_bytes=input_bytes,
         )
-        table.close()
-        return made
 
 
-_Origins = dict[str, _Origin]
+class _Part(_File, frozen=True, kw_only=True):
+    """The projector or draft heads: one file, with `input` bytes of token embedding."""
+
+    source: str
+    input: _Bytes = 0
 
 
-def _source(table: Table) -> _Origin:
-    package = table.text("package", _NAME, "")
-    if package:
-        made = _Origin(
-            source="wheel",
-            repo=package,
-            revision=table.text("version", _NAME),
-            archive_bytes=table.whole("wheel_bytes"),
-            archive_sha256=table.text("wheel_sha256", shards.SHA256),
-        )
-    else:
-        made = _Origin("hf", table.text("repo", shards.REPO), table.text("revision", shards.COMMIT))
-    table.close()
-    return made
+class _Layout(Strict, frozen=True):
+    """`layers`: runs of layers: how many, then the bytes of each.
 
-
-def _origin(table: Table, sources: _Origins) -> _Origin:
-    name = table.text("source")
-    if name not in sources:
-        raise table.wrong(f"there is no [source.{name}]")
-    return sources[name]
-
-
-def _model(table: Table, sources: _Origins) -> Model:
-    geometry = table.table("geometry")
-    projector = table.table("projector")
-    heads = [_origin(row, sources).file(row, "mtp") for row in table.rows("mtp")]
-    shape = _geometry(geometry) if geometry else None
-    quants = [_quant(row, sources, shape) for row in table.rows("quant")]
-    model = Model(
-        name=table.text("name", _NAME),
-        title=table.text("title"),
-        geometry=shape,
-        quants=tuple(sorted(quants, key=lambda quant: -quant.quality)),
-        projector=_origin(projector, sources).file(projector, "projector") if projector else None,
-        mtp=heads[0] if heads else None,
-        mtp_others=tuple(heads[1:]),
-        demo=table.flag("demo", default=False),
-        gguf=table.flag("gguf", default=True),
-        licence=table.text("licence", default=""),
-        home=table.text("home", shards.REPO, ""),
-        note=table.text("note", default=""),
-        sampling=table.numbers("sampling"),
-    )
-    table.close()
-    if model.gguf != bool(quants):
-        raise table.wrong("a model has quants, or says gguf = false")
-    _distinct(table, "quant name", [quant.name for quant in quants])
-    _distinct(table, "quality", [quant.quality for quant in quants])
-    return model
-
-
-def _quant(table: Table, sources: _Origins, shape: Geometry | None) -> Quant:
-    origin = _origin(table, sources)
-    files = tuple(origin.file(row, "weights") for row in table.rows("files"))
-    placed = table.table("layout")
-    quant = Quant(
-        name=table.text("name", _NAME),
-        files=files,
-        quality=table.whole("quality"),
-        auto=table.flag("auto", default=True),
-        note=table.text("note", default=""),
-        layout=_layout(placed, shape) if placed and shape else None,
-    )
-    table.close()
-    if quant.layout and not overlay.in_step(quant.layout, files):
-        raise table.wrong(
-            f"its layout has {quant.layout.total:,} bytes, its files {quant.total_bytes:,}"
-        )
-    paths = tuple(file.path for file in files)
-    if len(paths) != 1 and (not paths or paths != shards.series(paths[0])):
-        raise table.wrong(f"its {len(paths)} files are no series of shards in order")
-    return quant
-
-
-def _layout(table: Table, shape: Geometry) -> WeightLayout:
-    """Read runs of layers: how many, then a full one's resident bytes, a sliding one's, experts.
-
-    A kind of layer that a run does not have has 0 bytes there.
+    The resident bytes of a full layer and of a sliding one, and the experts. A kind of layer that a
+    run does not have has 0 bytes there.
     """
-    resident: list[int] = []
-    experts: list[int] = []
-    for count, full, sliding, routed in table.matrix("layers", 4):
-        kinds = [layer.sliding for layer in shape.layers[len(resident) :][:count]]
-        if (full > 0, sliding > 0) != (False in kinds, True in kinds) or len(kinds) < count:
-            raise table.wrong("`layers` is not in step with the geometry")
-        resident += [sliding if slides else full for slides in kinds]
-        experts += [routed] * count
-    if len(resident) != len(shape.layers):
-        raise table.wrong(f"`layers` covers {len(resident)} layers of {len(shape.layers)}")
-    layout = WeightLayout(
-        table.whole("input"), table.whole("output"), tuple(resident), tuple(experts)
-    )
-    table.close()
-    return layout
+
+    input: _Count
+    output: _Count
+    layers: tuple[tuple[_Bytes, _Bytes, _Bytes, _Bytes], ...]
+
+    def made(self, shape: Geometry) -> WeightLayout:
+        """Return the layout; ValueError where it is not of that shape."""
+        resident: list[int] = []
+        experts: list[int] = []
+        for count, full, sliding, routed in self.layers:
+            kinds = [layer.sliding for layer in shape.layers[len(resident) :][:count]]
+            if (full > 0, sliding > 0) != (False in kinds, True in kinds) or len(kinds) < count:
+                raise ValueError("`layers` of its layout is not in step with the geometry")
+            resident += [sliding if slides else full for slides in kinds]
+            experts += [routed] * count
+        if len(resident) != len(shape.layers):
+            raise ValueError(f"its layout covers {len(resident)} layers of {len(shape.layers)}")
+        return WeightLayout(self.input, self.output, tuple(resident), tuple(experts))
 
 
-def _geometry(table: Table) -> Geometry:
-    window = table.whole("sliding_window", 0)
-    full_every = table.whole("full_every", 1)
-    trunk = table.whole("layers")
-    heads = table.whole("mtp_layers", 0)
-    if (window > 0) != (full_every > 1):
-        raise table.wrong("`sliding_window` and `full_every` go together")
-    kv_heads, key, value = (table.whole(k) for k in ("kv_heads", "key_length", "value_length"))
-    # The draft heads' layers are numbered after the trunk's and follow the same rule.
-    layers = tuple(
-        Layer(kv_heads, key, value, sliding=index % full_every != 0)
-        for index in range(trunk + heads)
-    )
-    geometry = Geometry(
-        arch=table.text("arch", _NAME),
-        context_length=table.whole("context"),
-        embedding_length=table.whole("embedding"),
-        vocab_size=table.whole("vocab"),
-        layers=layers[:trunk],
-        sliding_window=window,
-        mtp_layers=layers[trunk:],
-        experts=table.whole("experts", 0),
-        experts_used=table.whole("experts_used", 0),
-        feed_forward_length=table.whole("feed_forward"),
-        expert_feed_forward_length=table.whole("expert_feed_forward", 0),
-    )
-    table.close()
-    return geometry
+class _Quant(Strict, frozen=True):
+    name: _Name
+    source: str
+    quality: _Count
+    files: tuple[_File, ...]
+    auto: bool = True
+    note: str = ""
+    layout: _Layout | None = None
+
+    def made(self, sources: dict[str, _Source], shape: Geometry | None) -> Quant:
+        """Return the quant; ValueError where its files or its layout do not go together."""
+        files = tuple(file.made("weights", _known(sources, self.source)) for file in self.files)
+        layout = self.layout.made(shape) if self.layout and shape else None
+        paths = tuple(file.path for file in files)
+        if len(paths) != 1 and (not paths or paths != shards.series(paths[0])):
+            raise ValueError(f"its {len(paths)} files are not a series of shards in order")
+        quant = Quant(self.name, files, self.quality, self.auto, self.note, layout)
+        if layout and not overlay.in_step(layout, files):
+            raise ValueError(
+                f"its layout has {layout.total:,} bytes, its files {quant.total_bytes:,}"
+            )
+        return quant
 
 
-def _distinct(table: Table, what: str, values: Sequence[object]) -> None:
-    for value in values:
-        if values.count(value) > 1:
-            raise table.wrong(f"the {what} {value} is there twice")
+class _Geometry(Strict, frozen=True):
+    arch: _Name
+    context: _Count
+    embedding: _Count
+    vocab: _Count
+    feed_forward: _Count
+    layers: _Count
+    kv_heads: _Count
+    key_length: _Count
+    value_length: _Count
+    mtp_layers: _Bytes = 0
+    full_every: _Count = 1
+    sliding_window: _Bytes = 0
+    experts: _Bytes = 0
+    experts_used: _Bytes = 0
+    expert_feed_forward: _Bytes = 0
+
+    def __post_init__(self) -> None:
+        """Refuse a window without layers that slide, and the reverse: ValueError."""
+        if (self.sliding_window > 0) != (self.full_every > 1):
+            raise ValueError("`sliding_window` and `full_every` go together")
+
+    def made(self) -> Geometry:
+        # The draft heads' layers are numbered after the trunk's and follow the same rule.
+        layers = tuple(
+            Layer(self.kv_heads, self.key_length, self.value_length, index % self.full_every != 0)
+            for index in range(self.layers + self.mtp_layers)
+        )
+        return Geometry(
+            arch=self.arch,
+            context_length=self.context,
+            embedding_length=self.embedding,
+            vocab_size=self.vocab,
+            layers=layers[: self.layers],
+            sliding_window=self.sliding_window,
+            mtp_layers=layers[self.layers :],
+            experts=self.experts,
+            experts_used=self.experts_used,
+            feed_forward_length=self.feed_forward,
+            expert_feed_forward_length=self.expert_feed_forward,
+        )
+
+
+class _Model(Strict, frozen=True):
+    name: _Name
+    title: str
+    geometry: _Geometry | None = None
+    quant: tuple[_Quant, ...] = ()
+    projector: _Part | None = None
+    mtp: tuple[_Part, ...] = ()
+    demo: bool = False
+    gguf: bool = True
+    licence: str = ""
+    home: _Repo | None = None
+    note: str = ""
+    sampling: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse a model without quants that does not say so, and doubles: ValueError."""
+        if self.gguf != bool(self.quant):
+            raise ValueError(f"{self.name} needs quants, or gguf = false")
+        check_distinct("quant name", [quant.name for quant in self.quant])
+        check_distinct("quality", [quant.quality for quant in self.quant])
+
+    def made(self, sources: dict[str, _Source]) -> Model:
+        """Return the model; ValueError, naming the quant, where something does not go together."""
+        shape = self.geometry.made() if self.geometry else None
+        quants = []
+        for each in self.quant:
+            try:
+                quants.append(each.made(sources, shape))
+            except ValueError as error:
+                raise ValueError(f"{self.name}, quant {each.name}: {error}") from error
+        heads = [each.made("mtp", _known(sources, each.source), each.input) for each in self.mtp]
+        part = self.projector
+        projector = part.made("projector", _known(sources, part.source)) if part else None
+        return Model(
+            name=self.name,
+            title=self.title,
+            geometry=shape,
+            quants=tuple(sorted(quants, key=lambda quant: -quant.quality)),
+            projector=projector,
+            mtp=heads[0] if heads else None,
+            mtp_others=tuple(heads[1:]),
+            demo=self.demo,
+            gguf=self.gguf,
+            licence=self.licence,
+            home=self.home or "",
+            note=self.note,
+            sampling=tuple(self.sampling.items()),
+        )
+
+
+class _Document(Strict, frozen=True):
+    source: dict[str, _Source]
+    model: tuple[_Model, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse two models of one name, and any number of demos but one: ValueError."""
+        check_distinct("model name", [model.name for model in self.model])
+        if sum(model.demo for model in self.model) != 1:
+            raise ValueError("Exactly one model must be marked demo = true")
+
+
+def _known(sources: dict[str, _Source], name: str) -> _Source:
+    if name not in sources:
+        raise ValueError(f"[source.{name}] is missing")
+    return sources[name]

@@ -7,12 +7,12 @@ from typing import Any, Self
 
 import click
 
+from runner.base.units import GIB, MIB
 from runner.cli.wrap import columns, wrapped
 from runner.machine.facts import Machine
 from runner.plan.candidates import ORDER
 from runner.plan.choose import Plan
 from runner.plan.launch import LaunchSpec
-from runner.plan.memory.kv_cache import GIB, MIB
 from runner.plan.memory.ledger import Item, LedgerEntry
 from runner.speed.estimate import Speed
 

@@ -59,13 +59,14 @@ class Advice:
     """A change to the host that would help: the exact command, and how to take it back.
 
     steprun never runs these by itself. `limit_after`: what `Machine.limit_bytes` becomes by it,
-    where that is known.
+    where that is known. `restart`: it takes effect only after a restart or a new login.
     """
 
     what: str
     command: str
     undo: str = ""
     limit_after: int | None = None
+    restart: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,21 @@
 """What is tried, best first: the quants, and for each the configurations. Pure.
 
-This is the one place that says in which order things give way (`ORDER`).
+This is the one place that decides in which order things are reduced (`ORDER`).
 """
 
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from runner.base.errors import UsageError
+from runner.base.errors import UsageError, unknown
+from runner.base.units import MIB
 from runner.catalog.model import Geometry
 from runner.plan.launch import RunDefaults
-from runner.plan.memory.kv_cache import MIB, Config, kv_full_bytes, kv_sliding_bytes
+from runner.plan.memory.kv_cache import Config, kv_full_bytes, kv_sliding_bytes
 from runner.plan.model_spec import ModelSpec, Variant
 from runner.plan.request import PlanRequest
 
-# What gives way first, when memory is short. Pictures only when the user asks for it.
+# What is reduced first when memory is tight. Image input only on the user's request.
 ORDER: Final = (
     "prompt cache",
     "checkpoints",
@@ -36,63 +37,55 @@ RUNGS: Final = (
 )
 # Shorter than 32K is a choice only where the model itself or the user says so.
 SHORT_RUNGS: Final = ((16_384, "f16"), (8_192, "f16"), (4_096, "f16"))
-# A larger micro-batch reads prompts faster; StepFun's own tables are made with 1024.
+# A larger micro-batch makes prefill faster; StepFun's own tables are made with 1024.
 UBATCHES: Final = (2048, 1024, 512)
-# What room that is left over buys, in this order: a prompt cache saves reading a conversation
-# again after another one, more checkpoints after an edit. (checkpoints, cache_ram_mib)
+# How memory that is left over is used, in this order: a prompt cache saves the prefill of a
+# conversation after another one, more checkpoints after an edit. (checkpoints, cache_ram_mib)
 EXTRAS: Final = ((8, 8192), (8, 4096), (8, 2048), (8, 0))
 _CONVERSATIONS: Final = 4  # of full length; a prompt cache for more would only take memory
 
 
-def variants(model_spec: ModelSpec, ask: PlanRequest) -> tuple[Variant, ...]:
+def variants(model_spec: ModelSpec, request: PlanRequest) -> tuple[Variant, ...]:
     """Return the quants to try, best first. UsageError for one that does not exist."""
-    if ask.quant is not None:
+    if request.quant is not None:
         by_name = {v.name.lower(): v for v in model_spec.variants}
-        named = by_name.get(ask.quant.strip().lower())
+        named = by_name.get(request.quant.strip().lower())
         if named is None:
-            raise _no_quant(model_spec, ask.quant)
+            names = [v.name for v in model_spec.variants]
+            raise unknown("quant", request.quant, names, see="steprun models")
         return (named,)
     auto = [v for v in model_spec.variants if v.auto]
     if not auto:
         raise UsageError(
-            f"{model_spec.name} has no quant that could be chosen.", next="See: steprun models"
+            f"{model_spec.name} has no quant that can be chosen automatically.",
+            next="Name one with --quant; list them: steprun models",
         )
     return tuple(sorted(auto, key=lambda v: (-v.quality, v.weights_bytes)))
 
 
-def _no_quant(model_spec: ModelSpec, name: str) -> UsageError:
-    from difflib import get_close_matches  # noqa: PLC0415 - 4 ms, and only an error needs it
-
-    names = [v.name for v in model_spec.variants]
-    near = get_close_matches(name.strip().upper(), names)
-    return UsageError(
-        f"{model_spec.name} has no quant {name!r}.",
-        why=f"It comes as {', '.join(names)}.",
-        next=f"Did you mean {' or '.join(near)}?" if near else "See: steprun models",
-    )
-
-
-def configs(model_spec: ModelSpec, ask: PlanRequest, defaults: RunDefaults) -> Iterator[Config]:
+def configs(model_spec: ModelSpec, request: PlanRequest, defaults: RunDefaults) -> Iterator[Config]:
     """Yield the configurations to try for each quant, best first.
 
     Raises UsageError for a context that the model cannot have.
     """
     trained = model_spec.geometry.context_length
-    if ask.context is not None and trained and ask.context > trained:
+    if request.context is not None and trained and request.context > trained:
         raise UsageError(
-            f"{model_spec.name} cannot have a context of {ask.context:,} tokens.",
+            f"{model_spec.name} cannot have a context of {request.context:,} tokens.",
             why=f"It was trained for {trained:,}.",
-            next=f"Ask for at most that: --ctx {trained}",
+            next=f"Request at most that: --ctx {trained}",
         )
-    see = ask.see and bool(model_spec.projector_bytes)
+    see = request.see and bool(model_spec.projector_bytes)
     base = Config(
         context=0,
-        parallel=ask.parallel,
+        parallel=request.parallel,
         projector=see,
-        mtp=ask.drafts(see=ask.see) and bool(model_spec.mtp_bytes),
+        mtp=request.drafts(see=request.see) and bool(model_spec.mtp_bytes),
     )
-    ubatches = (ask.ubatch,) if ask.ubatch else [u for u in UBATCHES if u <= defaults.ubatch]
-    for context, kv_type in _rungs(trained, ask):
+    ubatches = (
+        (request.ubatch,) if request.ubatch else [u for u in UBATCHES if u <= defaults.ubatch]
+    )
+    for context, kv_type in _rungs(trained, request):
         for ubatch in ubatches:
             yield replace(base, context=context, kv_type=kv_type, ubatch=ubatch)
 
@@ -103,11 +96,11 @@ def most_cache_mib(geometry: Geometry, config: Config) -> float:
     return _CONVERSATIONS * one / MIB
 
 
-def _rungs(trained: int, ask: PlanRequest) -> Iterator[tuple[int, str]]:
-    if ask.context is not None:
-        usual = ("q8_0",) if ask.context > _LONG else ("f16", "q8_0")
-        for kv_type in (ask.kv_type,) if ask.kv_type else usual:
-            yield ask.context, kv_type
+def _rungs(trained: int, request: PlanRequest) -> Iterator[tuple[int, str]]:
+    if request.context is not None:
+        usual = ("q8_0",) if request.context > _LONG else ("f16", "q8_0")
+        for kv_type in (request.kv_type,) if request.kv_type else usual:
+            yield request.context, kv_type
         return
     rungs = [rung for rung in RUNGS if rung[0] <= trained]
     if not rungs:  # a model of short context: all of it first
@@ -115,7 +108,7 @@ def _rungs(trained: int, ask: PlanRequest) -> Iterator[tuple[int, str]]:
         rungs = [(trained or SHORT_RUNGS[-1][0], "f16"), *short]
     seen = set()
     for context, kv_type in rungs:
-        rung = (context, ask.kv_type or kv_type)
+        rung = (context, request.kv_type or kv_type)
         if rung not in seen:
             seen.add(rung)
             yield rung

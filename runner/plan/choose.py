@@ -1,11 +1,13 @@
 """The choice: the best quality whose ledger fits, at the longest useful context. Pure.
 
-`ladder` lists what is tried and in which order things give way; `place` says where a candidate
-would lie. The first candidate that has room is taken.
+`candidates` lists what is tried and in which order things are reduced; `placement` computes where
+each candidate would lie. The first that fits is taken.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+
+from msgspec import structs
 
 from runner.machine.facts import Backend, Machine, on_processor
 from runner.plan import explain
@@ -29,8 +31,8 @@ GOOD_QUALITY = 60
 # are in practice) for 20 tokens a second, faster than one reads. Below that a smaller quant is
 # the better one.
 RAM_BYTES_PER_TOKEN = 3_000_000_000
-_HYBRID = Offload(hybrid=True)
-_ALL_BUT_LAYERS = Offload(hybrid=True, mmproj_on_cpu=True)
+_EXPERTS_ON_CPU = Offload(experts_on_cpu=True)
+_ALL_BUT_LAYERS = Offload(experts_on_cpu=True, mmproj_on_cpu=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class Plan:
         """Where that figure comes from."""
         if len(self.placement.counted) <= max(1, len(self.placement.layers)):
             return self.machine.limit_source
-        return f"{self.machine.limit_source}, and main memory that is available"
+        return f"{self.machine.limit_source}, plus available main memory"
 
     @property
     def held_bytes(self) -> int:
@@ -90,27 +92,27 @@ class _Found:
 
 
 def choose(
-    machine: Machine, model_spec: ModelSpec, ask: PlanRequest, defaults: RunDefaults
+    machine: Machine, model_spec: ModelSpec, request: PlanRequest, defaults: RunDefaults
 ) -> Plan:
     """Decide. `defaults` are the backend's run-time defaults.
 
-    Raises UsageError for an ask that names what does not exist.
+    Raises UsageError for a request that names what does not exist.
     """
     search = _Search(machine, model_spec, defaults)
-    found, paged = search.best(ask), False
-    if found is None and ask.allow_paging:
+    found, paged = search.best(request), False
+    if found is None and request.allow_paging:
         # Only the processor can work from a mapping that is larger than a shared memory.
         if not is_split(machine):
             machine = on_processor(machine)
-            costs = replace(defaults.costs, device_mib=0, staging=False, kv_copy="never")
+            costs = structs.replace(defaults.costs, device_mib=0, staging=False, kv_copy="never")
             defaults = replace(defaults, costs=costs)
         search = _Search(machine, model_spec, defaults)
-        found = search.paging(ask)
+        found = search.paging(request)
         paged = found is not None
     if found is None:
-        return search.refusal(ask)
+        return search.refusal(request)
     found = search.with_extras(found, paged=paged)
-    story = search.story(ask, found)
+    story = search.story(request, found)
     return Plan(
         fits=True,
         machine=machine,
@@ -121,7 +123,7 @@ def choose(
         settings=_settings(machine, model_spec, found, defaults, paged=paged),
         reasons=tuple(story.reasons(paged=paged)),
         choices=tuple(story.choices(defaults, paged=paged)),
-        fixes=tuple(gains(machine, ask, search.fitting)),
+        fixes=gains(machine, request, search.fitting),
         warnings=tuple(story.warnings(paged=paged)),
         paged=paged,
     )
@@ -133,41 +135,41 @@ class _Search:
     def __init__(self, machine: Machine, model_spec: ModelSpec, defaults: RunDefaults) -> None:
         self.machine, self.model_spec, self.defaults = machine, model_spec, defaults
 
-    def best(self, ask: PlanRequest) -> _Found | None:
+    def best(self, request: PlanRequest) -> _Found | None:
         """Return the best candidate that has room without paging.
 
         Beside cards there are several ways, in this order: a good quant whole on the cards; the
         best one with some experts in main memory that is still read fast enough; whatever lies
         on the cards, or beside them, at all, the projector in main memory last.
         """
-        tried = variants(self.model_spec, ask)
+        tried = variants(self.model_spec, request)
         if not is_split(self.machine):
-            return self.first(tried, ask)
+            return self.first(tried, request)
         good = [v for v in tried if v.quality >= GOOD_QUALITY or len(tried) == 1]
         return (
-            self.first(good, ask)
-            or self.first(tried, ask, _HYBRID, fast=True)
-            or self.first(tried, ask)
-            or self.first(tried, ask, _HYBRID)
-            or self.first(tried, ask, _ALL_BUT_LAYERS)
+            self.first(good, request)
+            or self.first(tried, request, _EXPERTS_ON_CPU, fast=True)
+            or self.first(tried, request)
+            or self.first(tried, request, _EXPERTS_ON_CPU)
+            or self.first(tried, request, _ALL_BUT_LAYERS)
         )
 
-    def paging(self, ask: PlanRequest) -> _Found | None:
+    def paging(self, request: PlanRequest) -> _Found | None:
         """Return what can run with its weights on the disk.
 
         The less there is to read again and again, the better: the smallest quant first, and no
-        longer a context than was asked for, as the caches push weights out of memory.
+        longer a context than was requested, as the caches push weights out of memory.
         """
         context = min(rung[0] for rung in RUNGS)
         trained = self.model_spec.geometry.context_length or context
-        ask = replace(ask, context=ask.context or min(context, trained))
-        tried = sorted(variants(self.model_spec, ask), key=lambda v: v.weights_bytes)
-        return self.first(tried, ask, replace(_ALL_BUT_LAYERS, paging=True))
+        request = replace(request, context=request.context or min(context, trained))
+        tried = sorted(variants(self.model_spec, request), key=lambda v: v.weights_bytes)
+        return self.first(tried, request, replace(_ALL_BUT_LAYERS, paging=True))
 
     def first(
         self,
         tried: Iterable[Variant],
-        ask: PlanRequest,
+        request: PlanRequest,
         offload: Offload = WHOLE,
         *,
         fast: bool = False,
@@ -179,7 +181,7 @@ class _Search:
                 continue  # no configuration can help: most of a refusal's time is saved here
             # What even the least configuration cannot have room for, no other can: one for each
             # type of cache, as a quantised one is smaller but costs a copy.
-            tries = list(configs(self.model_spec, ask, self.defaults))
+            tries = list(configs(self.model_spec, request, self.defaults))
             least = {config.kv_type: config for config in tries}.values()
             if not any(self._place(variant, config, offload).fits for config in least):
                 continue
@@ -204,14 +206,14 @@ class _Search:
                 return replace(found, config=config, placement=placement)
         return found
 
-    def refusal(self, ask: PlanRequest) -> Plan:
+    def refusal(self, request: PlanRequest) -> Plan:
         """Return the plan of what came nearest: the last candidate, as it gave up the most."""
-        variant = min(variants(self.model_spec, ask), key=lambda v: v.weights_bytes)
-        *_, config = configs(self.model_spec, ask, self.defaults)
-        offload = replace(_ALL_BUT_LAYERS, paging=ask.allow_paging)
+        variant = min(variants(self.model_spec, request), key=lambda v: v.weights_bytes)
+        *_, config = configs(self.model_spec, request, self.defaults)
+        offload = replace(_ALL_BUT_LAYERS, paging=request.allow_paging)
         placement = self._place(variant, config, offload)
         found = _Found(variant, config, offload, placement)
-        story = self.story(ask, found)
+        story = self.story(request, found)
         return Plan(
             fits=False,
             machine=self.machine,
@@ -222,13 +224,13 @@ class _Search:
             settings=_settings(self.machine, self.model_spec, found, self.defaults, paged=False),
             reasons=(story.too_large(),),
             choices=tuple(story.choices(self.defaults)),
-            fixes=tuple(
-                fixes(self.machine, self.model_spec, ask, self.fitting, self._smallest(ask))
+            fixes=fixes(
+                self.machine, self.model_spec, request, self.fitting, self._smallest(request)
             ),
         )
 
-    def story(self, ask: PlanRequest, found: _Found) -> explain.Story:
-        """Return what can be told of a candidate."""
+    def story(self, request: PlanRequest, found: _Found) -> explain.Story:
+        """Return the explanation of a candidate."""
 
         def missing(variant: Variant, config: Config) -> int:
             bare = replace(config, checkpoints=CHECKPOINTS, cache_ram_mib=0)
@@ -237,7 +239,7 @@ class _Search:
         return explain.Story(
             self.machine,
             self.model_spec,
-            ask,
+            request,
             found.variant,
             found.config,
             found.placement,
@@ -245,23 +247,23 @@ class _Search:
         )
 
     def fitting(
-        self, ask: PlanRequest, limit_bytes: int | None = None, /
+        self, request: PlanRequest, limit_bytes: int | None = None, /
     ) -> tuple[Variant, Config] | None:
-        """Return the best that would fit another ask, or another limit of the machine."""
+        """Return the best that would fit another request, or another limit of the machine."""
         search = self
         if limit_bytes is not None:
             machine = replace(self.machine, limit_bytes=limit_bytes)
             search = _Search(machine, self.model_spec, self.defaults)
-        found = search.best(ask) or (search.paging(ask) if ask.allow_paging else None)
+        found = search.best(request) or (search.paging(request) if request.allow_paging else None)
         return (found.variant, found.config) if found else None
 
-    def _smallest(self, ask: PlanRequest) -> int:
-        """Return what the least of all that was asked for takes in one memory, with the reserve."""
+    def _smallest(self, request: PlanRequest) -> int:
+        """Return what a request takes at least in one memory, with the reserve."""
         one = replace(self.machine, unified=True)
-        *_, least = configs(self.model_spec, ask, self.defaults)
+        *_, least = configs(self.model_spec, request, self.defaults)
         return min(
             total(place(one, self.model_spec, variant, least, self.defaults).items)
-            for variant in variants(self.model_spec, ask)
+            for variant in variants(self.model_spec, request)
         )
 
     def _place(self, variant: Variant, config: Config, offload: Offload) -> Placement:
@@ -277,7 +279,7 @@ class _Search:
 
 def _most_bytes(machine: Machine, offload: Offload) -> int:
     """Return all the room there is for weights."""
-    beside = (machine.available_bytes or 0) if is_split(machine) and offload.hybrid else 0
+    beside = (machine.available_bytes or 0) if is_split(machine) and offload.experts_on_cpu else 0
     return machine.limit_bytes + beside
 
 

@@ -1,14 +1,15 @@
-"""How an engine is told which cards to use, and in which order. Pure."""
+"""Which cards an engine uses, and in which order, as flags or variables for it. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from runner.machine.facts import Machine
 
 
-@dataclass(frozen=True, slots=True)
-class Cards:
-    """How a backend's driver is told: the `[cards]` of its recipe.
+class Cards(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a backend's driver selects cards: the `[cards]` of its recipe.
 
     `env`: the variable that takes UUIDs or numbers. The engine then sees no other cards, and counts
     these from 0. `also`: the variables without which that would not be certain. `device`: what the
@@ -17,14 +18,14 @@ class Cards:
 
     env: str
     device: str
-    also: tuple[tuple[str, str], ...] = ()
+    also: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceSelection:
-    """What to tell an engine: variables, or where there are none `names` with `--device`.
+    """What selects the devices: variables, or where there are none, `names` with `--device`.
 
-    `names`: what it calls the cards then, in their order.
+    `names`: what the engine then calls the cards, in their order.
     """
 
     names: tuple[str, ...]
@@ -34,9 +35,9 @@ class DeviceSelection:
 def device_selection(
     machine: Machine, used: Sequence[int], cards: Cards | None
 ) -> DeviceSelection | None:
-    """Return how to tell the engine to use these devices, in this order; None where it cannot be.
+    """Return what selects these devices, in this order; None where nothing can.
 
-    `cards`: the backend's own way, if it has one; else the engine must have named its devices.
+    `cards`: the variables of the backend, if it has any; else the engine must name its devices.
     """
     devices = [machine.devices[index] for index in used]
     if not devices:
@@ -46,6 +47,6 @@ def device_selection(
         for known in ([device.uuid for device in devices], numbers):
             if all(known) and len(set(known)) == len(known):
                 names = tuple(f"{cards.device}{number}" for number in range(len(known)))
-                return DeviceSelection(names, (*cards.also, (cards.env, ",".join(known))))
+                return DeviceSelection(names, (*cards.also.items(), (cards.env, ",".join(known))))
     names = tuple(device.engine_name for device in devices)
     return DeviceSelection(names) if all(names) else None

@@ -1,26 +1,27 @@
-"""Why a plan is as it is: what was asked, what is planned, and the reason for each. Pure."""
+"""Why a plan is as it is: what was requested, what is planned, and the reason for each. Pure."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from runner.base.units import size
 from runner.machine.facts import Backend, Machine, Platform
 from runner.plan.candidates import EXTRAS, RUNGS, UBATCHES, configs, most_cache_mib, variants
 from runner.plan.launch import RunDefaults
-from runner.plan.memory.kv_cache import GIB, MIB, Config
+from runner.plan.memory.kv_cache import Config
 from runner.plan.memory.ledger import LedgerEntry, total
 from runner.plan.model_spec import ModelSpec, Variant
 from runner.plan.placement import Placement, is_split
 from runner.plan.request import PlanRequest
 
 NOT_ASKED = "-"
-FAILED = "they do not work in this engine (steprun engine test)"
+FAILED = "this engine failed the self-test for it (steprun engine test)"
 # What another quant or configuration would need beyond what there is, in bytes; 0 where it fits.
 Missing = Callable[[Variant, Config], int]
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One row of `asked / planned / why`; `asked` is `-` where the choice was the plan's."""
+    """One row of `asked / planned / why`; `asked` is `-` where the user left it to the plan."""
 
     what: str
     asked: str
@@ -30,33 +31,33 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """One decision, for people. `missing` tells how near the others came."""
+    """Explains one decision. `missing`: by how much each other candidate does not fit."""
 
     machine: Machine
     model_spec: ModelSpec
-    ask: PlanRequest
+    request: PlanRequest
     variant: Variant
     config: Config
     placement: Placement
     missing: Missing
 
     def reasons(self, *, paged: bool) -> Iterator[str]:
-        """Say in sentences why this was chosen."""
-        ask, config, variant = self.ask, self.config, self.variant
+        """Yield sentences on why this was chosen."""
+        request, config, variant = self.request, self.config, self.variant
         better = self._better()
-        if paged and ask.quant:
-            yield f"{variant.name} was asked for, and stays on the disk: it does not fit."
+        if paged and request.quant:
+            yield f"You requested {variant.name}; it does not fit, so its weights stay on the disk."
         elif paged:
-            yield f"Nothing fits; {variant.name} has the least to read from the disk all the time."
+            yield f"Nothing fits; {variant.name} is the smallest and reads the least from the disk."
         elif better:
             names = ", ".join(v.name for v in better)
             yield f"{names} would not fit; {variant.name} is the best that does."
-        elif ask.quant:
-            yield f"{variant.name} was asked for."
-        elif len(variants(self.model_spec, ask)) > 1:
-            yield f"{variant.name} is the best quality there is for this machine."
-        why = "as asked" if ask.context else "the longest that fits"
-        spare = "" if paged else f"; {_size(self.placement.spare_bytes)} stay free"
+        elif request.quant:
+            yield f"You requested {variant.name}."
+        elif len(variants(self.model_spec, request)) > 1:
+            yield f"{variant.name} is the best quality available, and it fits."
+        why = "as requested" if request.context else "the longest that fits"
+        spare = "" if paged else f"; {size(self.placement.spare_bytes)} stays free"
         where = f" in {self._fullest()}" if spare and is_split(self.machine) else ""
         below = " below the limit" if spare and not where else ""
         yield f"Context {config.context:,} in {config.kv_type}, {why}{spare}{where}{below}."
@@ -66,19 +67,19 @@ class Story:
                 "main memory: the cards have no room for them."
             )
         if config.mtp and not config.projector and not self._off("picture"):
-            yield "Profile fast: draft heads instead of pictures."
+            yield "Profile fast: speculative decoding with draft heads, no image input."
         elif config.projector and self.model_spec.mtp_bytes:
-            yield "Profile see: pictures, no draft heads (--profile fast for the reverse)."
+            yield "Profile see: image input, no draft heads (--profile fast for the reverse)."
 
     def warnings(self, *, paged: bool) -> Iterator[str]:
-        """Say what is true of this moment only, or easily overlooked."""
+        """Yield what holds for this moment only, or is easily overlooked."""
         machine = self.machine
         if machine.backend is Backend.CPU and machine.platform is not Platform.CPU:
-            yield f"The processor would do all the work here, not {machine.name}."
+            yield f"The CPU would do all the work, not {machine.name}."
         if self._off("picture"):
-            yield "Pictures are off: they do not work in this engine (steprun engine test)."
+            yield f"Image input is off: {FAILED}."
         if self._off("mtp", "mtp_picture"):
-            yield "Draft heads are off: they do not work in this engine (steprun engine test)."
+            yield f"Draft heads are off: {FAILED}."
         if paged:
             return
         free_now = _free(machine, self.placement.cards)
@@ -86,12 +87,12 @@ class Story:
             needed = total(i for i in part.items if i.item is not LedgerEntry.RESERVE)
             if free is not None and free < needed:
                 yield (
-                    f"Not at this moment: {_size(needed)} are needed of {part.pool.name}, "
-                    f"and {_size(free)} are free. Close other programs."
+                    f"Not enough is free at this moment: {part.pool.name} has {size(free)} free, "
+                    f"and {size(needed)} is needed. Close other programs."
                 )
 
     def too_large(self) -> str:
-        """Say in one sentence why nothing fits."""
+        """Return one sentence on why nothing fits."""
         missing = -self.placement.spare_bytes
         parts = [part for part in self.placement.held if part.spare_bytes < 0]
         limit = sum(part.pool.limit_bytes for part in parts)
@@ -101,51 +102,58 @@ class Story:
             else self.machine.limit_source
         )
         return (
-            f"{self.model_spec.name} {self.variant.name} needs {_size(limit + missing)}; "
-            f"the limit here is {_size(limit)} ({where}): {_size(missing)} too little."
+            f"{self.model_spec.name} {self.variant.name} needs {size(limit + missing)}; "
+            f"the limit here is {size(limit)} ({where}): {size(missing)} too little."
         )
 
     def choices(self, defaults: RunDefaults, *, paged: bool = False) -> Iterator[Choice]:
         """Yield the table's rows, in the order in which things give way, the last first."""
-        ask, config = self.ask, self.config
+        request, config = self.request, self.config
         yield Choice(
             "quant",
-            ask.quant or NOT_ASKED,
+            request.quant or NOT_ASKED,
             self.variant.name,
-            "as asked" if ask.quant else "; ".join(self._whys_not(paged)) or "the best there is",
+            "as requested"
+            if request.quant
+            else "; ".join(self._whys_not(paged)) or "the best there is",
         )
         yield Choice(
             "context",
-            f"{ask.context:,}" if ask.context else NOT_ASKED,
+            f"{request.context:,}" if request.context else NOT_ASKED,
             f"{config.context:,}",
-            "as asked" if ask.context else self._why_context(paged=paged),
+            "as requested" if request.context else self._why_context(paged=paged),
         )
         yield Choice(
             "cache type",
-            ask.kv_type or NOT_ASKED,
+            request.kv_type or NOT_ASKED,
             config.kv_type,
-            _why_type(ask, config),
+            _why_type(request, config),
         )
         largest = max((u for u in UBATCHES if u <= defaults.ubatch), default=config.ubatch)
         yield Choice(
             "micro-batch",
-            f"{ask.ubatch:,}" if ask.ubatch else NOT_ASKED,
+            f"{request.ubatch:,}" if request.ubatch else NOT_ASKED,
             f"{config.ubatch:,}",
-            "as asked"
-            if ask.ubatch
-            else "the largest worth having"
+            "as requested"
+            if request.ubatch
+            else "the largest that helps"
             if config.ubatch >= largest
             else "a larger one would not fit",
         )
         yield Choice(
             "slots",
-            f"{ask.parallel}" if ask.parallel > 1 else NOT_ASKED,
+            f"{request.parallel}" if request.parallel > 1 else NOT_ASKED,
             f"{config.parallel}",
-            "as asked" if ask.parallel > 1 else "one user; each more takes a cache of its own",
+            "as requested"
+            if request.parallel > 1
+            else "one user; each slot more needs its own cache",
         )
         yield from self._parts()
         yield Choice(
-            "checkpoints", NOT_ASKED, f"{config.checkpoints}", "copies of the sliding cache"
+            "checkpoints",
+            NOT_ASKED,
+            f"{config.checkpoints}",
+            "snapshots of the sliding-window cache",
         )
         yield Choice(
             "prompt cache",
@@ -158,106 +166,104 @@ class Story:
                 "experts",
                 NOT_ASKED,
                 f"{self.placement.n_cpu_moe} layers' in main memory",
-                "the fewest with which the rest fits on the cards",
+                "the fewest that let the rest fit on the cards",
             )
         if self.placement.mmproj_on_cpu:
             yield Choice(
-                "projector",
+                "vision encoder",
                 NOT_ASKED,
                 "in main memory",
-                "the card has no room for it: the processor looks at pictures, slowly",
+                "the card has no room for it: the CPU encodes images, slowly",
             )
         if len(self.placement.layers) > 1:
             yield Choice(
                 "layers",
                 NOT_ASKED,
                 " + ".join(str(count) for count in self.placement.layers),
-                "the fullest card has as much to spare as can be",
+                "balanced so that the fullest card keeps the most spare memory",
             )
 
     def _parts(self) -> Iterator[Choice]:
-        ask, config, model_spec = self.ask, self.config, self.model_spec
+        request, config, model_spec = self.request, self.config, self.model_spec
         if model_spec.projector_bytes:
             yield Choice(
-                "pictures",
-                f"{ask.profile}",
+                "image input",
+                f"{request.profile}",
                 "yes" if config.projector else "no",
-                FAILED
-                if self._off("picture")
-                else "given up only where asked for (--profile fast)",
+                FAILED if self._off("picture") else "turned off only on request (--profile fast)",
             )
         if model_spec.mtp_bytes:
             yield Choice(
                 "draft heads",
-                "yes" if ask.with_mtp else f"{ask.profile}",
+                "yes" if request.with_mtp else f"{request.profile}",
                 "yes" if config.mtp else "no",
                 FAILED
                 if self._off("mtp", "mtp_picture")
-                else "with pictures only in engines that can do both"
+                else "with image input only in engines that support both"
                 if not config.mtp
                 else "faster answers",
             )
 
     def _off(self, *features: str) -> bool:
         """Whether something that was wanted is left out because the engine fails at it."""
-        ask, config = self.ask, self.config
-        able = replace(ask, without=frozenset())
+        request, config = self.request, self.config
+        able = replace(request, without=frozenset())
         if "picture" in features:
-            return able.see and not ask.see and bool(self.model_spec.projector_bytes)
+            return able.see and not request.see and bool(self.model_spec.projector_bytes)
         wanted = able.drafts(see=config.projector) and bool(self.model_spec.mtp_bytes)
         return wanted and not config.mtp
 
     def _better(self) -> list[Variant]:
         """Return the quants that were tried before."""
-        tried = variants(self.model_spec, self.ask)
+        tried = variants(self.model_spec, self.request)
         return list(tried[: tried.index(self.variant)])
 
     def _whys_not(self, paged: bool) -> Iterator[str]:  # noqa: FBT001
         if paged:
-            yield "the least to read from the disk all the time"
+            yield "the smallest: it reads the least from the disk"
         else:
             yield from map(self._why_not, self._better())
 
     def _why_not(self, better: Variant) -> str:
-        """Say by how much a better quant misses, with the least that may be asked of it."""
-        *_, least = configs(self.model_spec, self.ask, RunDefaults(ubatch=min(UBATCHES)))
+        """Return by how much a better quant misses, in its smallest configuration."""
+        *_, least = configs(self.model_spec, self.request, RunDefaults(ubatch=min(UBATCHES)))
         short = self.missing(better, least)
         if short:
-            return f"{better.name} is {_size(short)} too large{self._where()}"
-        return f"{better.name} would be slow: too much of it in main memory"
+            return f"{better.name} is {size(short)} too large{self._where()}"
+        return f"{better.name} would be slow: too much would be in main memory"
 
     def _why_context(self, *, paged: bool) -> str:
         if paged:
-            return "short: its cache takes memory that weights could stay in"
+            return "short: its cache takes memory that could hold weights"
         config = self.config
         longer = [rung for rung in RUNGS if rung[0] > config.context]
         longer = [rung for rung in longer if rung[0] <= self.model_spec.geometry.context_length]
         if not longer:
-            return "all that it was trained for"
+            return "the longest that the model was trained for"
         context, kv_type = longer[-1]
-        kv_type = self.ask.kv_type or kv_type
-        ubatch = self.ask.ubatch or min(UBATCHES)
+        kv_type = self.request.kv_type or kv_type
+        ubatch = self.request.ubatch or min(UBATCHES)
         other = replace(config, context=context, kv_type=kv_type, ubatch=ubatch)
         short = self.missing(self.variant, other)
         if not short:
             return "the longest that fits"
-        return f"{context:,} would need {_size(short)} more{self._where()}"
+        return f"{context:,} would need {size(short)} more{self._where()}"
 
     def _where(self) -> str:
-        """Say which way of lying was meant, where there are several."""
+        """Return which placement was meant, where there are several."""
         if not is_split(self.machine):
             return ""
         if not self.placement.n_cpu_moe:
             return " on the cards alone"
-        return "" if self.placement.mmproj_on_cpu else " with the projector on a card"
+        return "" if self.placement.mmproj_on_cpu else " with the vision encoder on a card"
 
     def _why_cache(self) -> str:
         if self.config.cache_ram_mib:
-            return "out of room left over"
-        least = min(size for _, size in EXTRAS if size)
+            return "uses memory that is left over"
+        least = min(mib for _, mib in EXTRAS if mib)
         if most_cache_mib(self.model_spec.geometry, self.config) < least:
-            return "its conversations are too small to need one"
-        return "no room to spare for it"
+            return "conversations this short do not need one"
+        return "no memory to spare for it"
 
     def _fullest(self) -> str:
         return min(self.placement.held, key=lambda part: part.spare_bytes).pool.name
@@ -270,13 +276,9 @@ def _free(machine: Machine, cards: Sequence[int]) -> tuple[int | None, ...]:
     return (machine.free_now_bytes,)
 
 
-def _size(count: int) -> str:
-    return f"{count / GIB:.1f} GiB" if count >= GIB else f"{-(-count // MIB)} MiB"
-
-
-def _why_type(ask: PlanRequest, config: Config) -> str:
-    if ask.kv_type:
-        return "as asked"
+def _why_type(request: PlanRequest, config: Config) -> str:
+    if request.kv_type:
+        return "as requested"
     if config.kv_type == "f16":
         return "exact"
-    return "half the memory, and half the bytes to read for each token"
+    return "half the memory of f16, and half the bytes read for each token"

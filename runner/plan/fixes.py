@@ -3,83 +3,120 @@
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from typing import Protocol
 
+from runner.base.units import size
 from runner.machine.facts import Machine, Platform
-from runner.plan.memory.kv_cache import GIB, Config
+from runner.plan.memory.kv_cache import Config
 from runner.plan.model_spec import ModelSpec, Variant
 from runner.plan.request import PlanRequest, Profile
 
 
 class Search(Protocol):
-    """Finds the best configuration for another ask or another limit, None where there is none."""
+    """Finds the best configuration for another request or another limit, None if there is none."""
 
     def __call__(
-        self, ask: PlanRequest, limit_bytes: int | None = None, /
+        self, request: PlanRequest, limit_bytes: int | None = None, /
     ) -> tuple[Variant, Config] | None:
         """Return what was found."""
         ...
 
 
+class Cost(IntEnum):
+    """What a fix costs the user, in ascending order: the order in which fixes are listed."""
+
+    OPTION = 0  # another option of steprun: nothing changes but the plan
+    SETTING = 1  # free memory, or a setting of the host that takes effect at once
+    RESTART = 2  # a setting that takes effect after a restart or a new login
+    OTHER_MODEL = 3
+    OTHER_SERVER = 4
+    OTHER_MACHINE = 5
+
+
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """Something that would help, and what to type for it; `undo` takes a change to the host back.
+    """Something that would help, and the command for it; `undo` reverts a change to the host.
 
-    `ask`: what the command asks for, where it is one of steprun's for this machine.
+    `request`: what the command requests, where it is one of steprun's for this machine.
     """
 
+    cost: Cost
     what: str
     command: str
     undo: str = ""
-    ask: PlanRequest | None = None
+    request: PlanRequest | None = None
 
 
 def fixes(
-    machine: Machine, model_spec: ModelSpec, ask: PlanRequest, search: Search, least_bytes: int
-) -> Iterator[Fix]:
-    """Yield what would help, the cheapest first. `least_bytes`: what it takes at the least."""
-    free = PlanRequest(profile=ask.profile, with_mtp=ask.with_mtp, allow_paging=ask.allow_paging)
-    if ask != free and (found := search(free)):
-        variant, config = found
-        asked = replace(free, quant=variant.name, context=config.context)
-        yield _fix(f"{variant.name} at {config.context:,} tokens fits.", model_spec, asked)
-    fast = replace(ask, profile=Profile.FAST)
-    if ask.profile is Profile.SEE and model_spec.projector_bytes and search(fast):
-        yield _fix("Without pictures it fits.", model_spec, fast)
-    yield from gains(machine, ask, search, enough=True)
-    yield Fix(
-        f"It takes a machine that gives an engine {least_bytes / GIB:.0f} GiB or more. Those that "
-        "steprun knows, for plan --machine NAME:",
-        "steprun machine --known",
-    )
-    paging = replace(ask, allow_paging=True)
-    if machine.platform is Platform.CPU and not ask.allow_paging and search(paging):
-        yield _fix(
-            "Let the weights stay on the disk: it starts, and answers in minutes, not seconds.",
-            model_spec,
-            paging,
-        )
-    yield Fix("Talk to a server elsewhere.", "steprun chat --url http://HOST:PORT")
-    yield Fix("See the chat at work with a small model.", "steprun chat --demo")
+    machine: Machine, model_spec: ModelSpec, request: PlanRequest, search: Search, least_bytes: int
+) -> tuple[Fix, ...]:
+    """Return what would help, the cheapest first.
 
-
-def _fix(what: str, model_spec: ModelSpec, ask: PlanRequest) -> Fix:
-    command = shlex.join(("steprun", model_spec.verb, *model_spec.words, *ask.words()))
-    return Fix(what, command, ask=ask)
+    `least_bytes`: what the smallest configuration of the request takes in one memory.
+    """
+    found = [
+        *_options(machine, model_spec, request, search),
+        *gains(machine, request, search, enough=True),
+        Fix(Cost.OTHER_MODEL, "Try the chat with a small demo model.", "steprun chat --demo"),
+        Fix(
+            Cost.OTHER_SERVER,
+            "Chat with a server on another machine.",
+            "steprun chat --url http://HOST:PORT",
+        ),
+        Fix(
+            Cost.OTHER_MACHINE,
+            f"Use a machine that gives an engine {size(least_bytes)} or more. The machines that "
+            "steprun knows, for plan --machine NAME:",
+            "steprun machine --known",
+        ),
+    ]
+    return tuple(sorted(found, key=lambda fix: fix.cost))
 
 
 def gains(
-    machine: Machine, ask: PlanRequest, search: Search, *, enough: bool = False
-) -> Iterator[Fix]:
-    """Yield what changes to the host would give, each with its undo.
+    machine: Machine, request: PlanRequest, search: Search, *, enough: bool = False
+) -> tuple[Fix, ...]:
+    """Return what changes to the host would give, each with its undo, the cheapest first.
 
     `enough`: leave out those of which it is known that nothing would fit even then.
     """
+    found = []
     for advice in machine.advice:
-        found = search(ask, advice.limit_after) if advice.limit_after else None
+        fitting = search(request, advice.limit_after) if advice.limit_after else None
         then = ""
-        if found and advice.limit_after != machine.limit_bytes:
-            variant, config = found
+        if fitting and advice.limit_after != machine.limit_bytes:
+            variant, config = fitting
             then = f" - {variant.name} at {config.context:,} tokens would fit then"
-        if found or not (enough and advice.limit_after):
-            yield Fix(advice.what + then, advice.command, advice.undo)
+        if fitting or not (enough and advice.limit_after):
+            cost = Cost.RESTART if advice.restart else Cost.SETTING
+            found.append(Fix(cost, advice.what + then, advice.command, advice.undo))
+    return tuple(sorted(found, key=lambda fix: fix.cost))
+
+
+def _options(
+    machine: Machine, model_spec: ModelSpec, request: PlanRequest, search: Search
+) -> Iterator[Fix]:
+    """Yield other requests that fit, the one that gives up the least first."""
+    free = PlanRequest(
+        profile=request.profile, with_mtp=request.with_mtp, allow_paging=request.allow_paging
+    )
+    if request != free and (found := search(free)):
+        variant, config = found
+        other = replace(free, quant=variant.name, context=config.context)
+        yield _option(f"{variant.name} at {config.context:,} tokens fits.", model_spec, other)
+    fast = replace(request, profile=Profile.FAST)
+    if request.profile is Profile.SEE and model_spec.projector_bytes and search(fast):
+        yield _option("Without image input it fits.", model_spec, fast)
+    paging = replace(request, allow_paging=True)
+    if machine.platform is Platform.CPU and not request.allow_paging and search(paging):
+        yield _option(
+            "Leave the weights on the disk: it starts, but an answer takes minutes, not seconds.",
+            model_spec,
+            paging,
+        )
+
+
+def _option(what: str, model_spec: ModelSpec, request: PlanRequest) -> Fix:
+    command = shlex.join(("steprun", model_spec.verb, *model_spec.words, *request.words()))
+    return Fix(Cost.OPTION, what, command, request=request)

@@ -8,6 +8,7 @@ Several cards take whole layers each, in order (`--split-mode layer`, `--tensor-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from runner.base.units import MIB
 from runner.catalog.model import Geometry, WeightLayout
 from runner.machine.facts import PROCESSOR_RESERVE_BYTES, Backend, Machine
 from runner.plan.devices import device_selection
@@ -24,7 +25,7 @@ from runner.plan.memory.compute_buffers import (
     weights_copy_bytes,
 )
 from runner.plan.memory.kv_cache import Config, checkpoint_bytes, layer_kv_bytes
-from runner.plan.memory.ledger import Item, LedgerEntry, heads_bytes, ledger, merged
+from runner.plan.memory.ledger import Item, LedgerEntry, ledger, merged, mtp_bytes
 from runner.plan.model_spec import ModelSpec, Variant
 
 _HALVINGS = 30  # of a card's spare room: 32 GiB down to less than a KiB
@@ -100,12 +101,12 @@ class Placement:
 class Offload:
     """What may be done where memory is short.
 
-    `hybrid`: experts may stay in main memory beside cards that are too small for all of them.
-    `mmproj_on_cpu`: so may the projector, whose pictures the processor then looks at. `paging`:
-    mapped weights in main memory may stay on the disk.
+    `experts_on_cpu`: experts may stay in main memory where cards are too small for all of them.
+    `mmproj_on_cpu`: so may the vision encoder, which then computes on the CPU. `paging`: mapped
+    weights in main memory may stay on the disk.
     """
 
-    hybrid: bool = False
+    experts_on_cpu: bool = False
     mmproj_on_cpu: bool = False
     paging: bool = False
 
@@ -186,38 +187,42 @@ class _Shares:
         """
         c = self.config
         # Experts in main memory end the engine's working on several inputs at a time.
-        scratch = compute_bytes(self.geometry, c, self.costs, 1 if self.offload.hybrid else cards)
-        if self.offload.hybrid:
+        scratch = compute_bytes(
+            self.geometry, c, self.costs, 1 if self.offload.experts_on_cpu else cards
+        )
+        if self.offload.experts_on_cpu:
             scratch += weights_copy_bytes(max(self.experts))
-        driver = self.costs.device_mib << 20
+        driver = self.costs.device_mib * MIB
         same = (
-            Item(LedgerEntry.COMPUTE, scratch, f"scratch memory for {c.ubatch} tokens at a time"),
+            Item(
+                LedgerEntry.COMPUTE, scratch, f"compute buffers for {c.ubatch:,} tokens at a time"
+            ),
             Item(LedgerEntry.OVERHEAD, driver, "the driver's context, kernels and pools"),
         )
-        later = 0 if self.offload.hybrid else handed_bytes(self.geometry, c, cards)
+        later = 0 if self.offload.experts_on_cpu else handed_bytes(self.geometry, c, cards)
         more = Item(LedgerEntry.COMPUTE, later, "what the card before hands over")
         found: list[tuple[Item, ...]] = [same, *([(*same, more)] * (cards - 1))]
         if not self.offload.mmproj_on_cpu:
-            found[0] = (*self.sight(), *found[0])
-        found[-1] = (*self.heads(), *found[-1])
+            found[0] = (*self.vision(), *found[0])
+        found[-1] = (*self.mtp(), *found[-1])
         return found
 
-    def heads(self) -> Iterator[Item]:
+    def mtp(self) -> Iterator[Item]:
         """Yield the draft heads, their cache and their scratch memory."""
         c = self.config
-        held = heads_bytes(self.model_spec, c) - self.model_spec.mtp_input_bytes * c.mtp
+        held = mtp_bytes(self.model_spec, c) - self.model_spec.mtp_input_bytes * c.mtp
         yield Item(LedgerEntry.MTP, held, "draft heads and their own cache")
         scratch = compute_mtp_bytes(self.geometry, c) * c.mtp
-        yield Item(LedgerEntry.COMPUTE, scratch, "scratch memory of the draft heads")
+        yield Item(LedgerEntry.COMPUTE, scratch, "compute buffers of the draft heads")
 
-    def sight(self) -> Iterator[Item]:
+    def vision(self) -> Iterator[Item]:
         """Yield the projector and its scratch memory."""
-        seeing = self.config.projector
+        used = self.config.projector
         yield Item(
-            LedgerEntry.PROJECTOR, self.model_spec.projector_bytes * seeing, "the part that sees"
+            LedgerEntry.PROJECTOR, self.model_spec.projector_bytes * used, "vision encoder (mmproj)"
         )
-        scratch = vision_bytes(self.model_spec.vision) * seeing
-        yield Item(LedgerEntry.VISION_COMPUTE, scratch, "scratch memory of the vision tower")
+        scratch = vision_bytes(self.model_spec.vision) * used
+        yield Item(LedgerEntry.VISION_COMPUTE, scratch, "compute buffers of the vision encoder")
 
     def of_layers(self, begin: int, end: int, in_ram: int) -> Iterator[Item]:
         """Yield the weights and caches of layers `begin` to `end`."""
@@ -243,14 +248,18 @@ class _Shares:
         apart = self.model_spec.mtp_input_bytes * self.config.mtp
         yield Item(LedgerEntry.MTP, apart, "the draft heads' token embedding")
         if self.offload.mmproj_on_cpu:
-            yield from self.sight()
+            yield from self.vision()
         kept = self.config.checkpoints * self.config.parallel
         one = checkpoint_bytes(self.geometry, self.config)
-        yield Item(LedgerEntry.CHECKPOINTS, one * kept, f"up to {kept} copies of the window")
-        cached = self.config.cache_ram_mib << 20
-        yield Item(LedgerEntry.PROMPT_CACHE, cached, "conversations kept to come back to")
+        yield Item(
+            LedgerEntry.CHECKPOINTS,
+            one * kept,
+            f"up to {kept} snapshots of the sliding-window cache",
+        )
+        cached = self.config.cache_ram_mib * MIB
+        yield Item(LedgerEntry.PROMPT_CACHE, cached, "cached conversations to return to")
         staged = staging_bytes(
-            self.geometry, self.config, self.costs, 1 if self.offload.hybrid else cards
+            self.geometry, self.config, self.costs, 1 if self.offload.experts_on_cpu else cards
         )
         if layers:  # the processor takes part in the graph
             staged = max(staged, compute_bytes(self.geometry, self.config))
@@ -283,7 +292,7 @@ def _split(
             pools[card].limit_bytes - pools[card].reserve_bytes - sum(i.bytes for i in items)
             for card, items in zip(used, fixed, strict=True)
         ]
-        in_ram = _fewest(shares, room) if shares.offload.hybrid else 0
+        in_ram = _fewest(shares, room) if shares.offload.experts_on_cpu else 0
         counts = _balanced(shares.loads(in_ram), room)
         kept = [card for card, count in zip(used, counts, strict=True) if count]
         if len(kept) == len(used) or not choosing:

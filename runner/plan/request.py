@@ -1,11 +1,11 @@
-"""What a user may ask of the plan. Pure."""
+"""What a user may request of a plan. Pure."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Profile(StrEnum):
-    """`see`: pictures, no draft heads (the default). `fast`: draft heads, no pictures."""
+    """`see`: image input, no draft heads (the default). `fast`: draft heads, no image input."""
 
     SEE = "see"
     FAST = "fast"
@@ -13,10 +13,10 @@ class Profile(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PlanRequest:
-    """What the user asked for; None leaves the choice to the plan.
+    """What the user requested; None leaves the choice to the plan.
 
-    `with_mtp`: draft heads were named by hand, and are taken whatever the profile. `without`: what
-    the engine's canary saw fail there, which is left out whatever was asked (`picture`, `mtp`, and
+    `with_mtp`: the user named a file of draft heads, which is used whatever the profile.
+    `without`: the features that failed this engine's self-test and stay off (`picture`, `mtp`, and
     `mtp_picture`: both at once).
     """
 
@@ -41,7 +41,7 @@ class PlanRequest:
         return (self.with_mtp or not see) and not fails & self.without
 
     def words(self) -> tuple[str, ...]:
-        """Return the options that ask for this."""
+        """Return the command-line options of this request."""
         valued = (
             ("--quant", self.quant),
             ("--ctx", self.context),

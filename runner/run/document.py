@@ -13,8 +13,9 @@ def to_json(plan: Plan, spec: LaunchSpec, speed: Speed | None = None) -> dict[st
     """Return the plan's document. `spec`: the launch line, empty for a refusal.
 
     Beyond the contract: `memories` is the ledger of each memory by itself, cards first, main
-    memory last; `layers` what each card takes; `choices` the rows of asked / planned / why; `speed`
-    what to expect, null where nothing is known; `warnings` the machine's.
+    memory last; `layers` what each card takes; `experts_in_ram` the `--n-cpu-moe` of the launch
+    line; `choices` the rows of asked / planned / why; `speed` what to expect, null where nothing is
+    known; `warnings` the machine's.
     """
     machine, config = plan.machine, plan.config
     return {
@@ -50,7 +51,7 @@ def to_json(plan: Plan, spec: LaunchSpec, speed: Speed | None = None) -> dict[st
             for part in plan.placement.held
         ],
         "layers": list(plan.placement.layers),
-        "n_cpu_moe": plan.placement.n_cpu_moe,
+        "experts_in_ram": plan.placement.n_cpu_moe,
         "argv": list(spec.argv),
         "env": dict(spec.env),
         "choices": [

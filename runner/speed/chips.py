@@ -1,4 +1,4 @@
-"""Chips: which one computes here, and how it compares with those that were measured. Pure."""
+"""Chips: which one a machine computes with, and how it compares with measured ones. Pure."""
 
 import re
 from collections.abc import Sequence
@@ -47,20 +47,20 @@ def slowest(machine: Machine, chips: Sequence[Chip]) -> Chip | None:
 
 
 def scale(chip: Chip, chips: Sequence[Chip]) -> tuple[float, float | None, str]:
-    """Return how much faster this chip writes and reads than the measured one, and why."""
+    """Return how much faster this chip decodes and prefills than the measured one, and why."""
     if chip.measured:
         return 1, 1, ""
     like = next(c for c in chips if c.like == chip.like and c.measured)
-    writing, why_writing = chip.decode, f"decoding by {chip.decode}"
-    if writing is None:
-        writing = chip.gbps / like.gbps
-        why_writing = f"memory bandwidth {chip.gbps:g}/{like.gbps:g}"
-    reading, why_reading = chip.prefill, f" and reading by {chip.prefill}"
-    if reading is None and chip.cores and like.cores:
-        reading = chip.cores / like.cores
-        why_reading = f" and GPU cores {chip.cores}/{like.cores}"
-    why = why_writing + (why_reading if reading else "")
-    return writing, reading, f", scaled for {chip.name}: {why}"
+    decode, why_decode = chip.decode, f"decoding by {chip.decode}"
+    if decode is None:
+        decode = chip.gbps / like.gbps
+        why_decode = f"memory bandwidth {chip.gbps:g}/{like.gbps:g}"
+    prefill, why_prefill = chip.prefill, f" and prefill by {chip.prefill}"
+    if prefill is None and chip.cores and like.cores:
+        prefill = chip.cores / like.cores
+        why_prefill = f" and GPU cores {chip.cores}/{like.cores}"
+    why = why_decode + (why_prefill if prefill else "")
+    return decode, prefill, f", scaled for {chip.name}: {why}"
 
 
 def _named(name: str, cores: int | None, chips: Sequence[Chip]) -> Chip | None:

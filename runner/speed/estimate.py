@@ -1,16 +1,17 @@
-"""What speed a user can expect here: from published measurements, else from memory bandwidth. Pure.
+"""The expected speed of a plan: from published measurements, else from memory bandwidth. Pure.
 
-Writing an answer is bound by memory: each token reads the active weights, and the cache of all
-tokens before it. Reading a prompt is bound by arithmetic, which no simple rule foretells: without a
-measurement of the same or a related machine it stays unknown.
+Decoding is bound by memory: each token reads the active weights, and the cache of all tokens before
+it. Prefill is bound by arithmetic, which no simple rule predicts: without a measurement of the same
+or a related machine it stays unknown.
 
-All of it without draft heads, which others report to add 16 to 52 % to writing.
+All figures are without draft heads, which others report to add 16 to 52 % to decoding.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from runner.base.units import duration
 from runner.catalog.model import Geometry
 from runner.machine.facts import Backend, Machine
 from runner.plan.memory.kv_cache import Config, layer_bytes
@@ -24,8 +25,6 @@ RAM_GBPS: Final = 60.0
 # What one core streams of it. A guess: four cores of such a machine do not fill its memory's
 # bandwidth, and eight nearly do (llama.cpp 34).
 CORE_GBPS: Final = 10.0
-# The part of its bandwidth that a card gets in decoding; see chips.tsv.
-CARD_EFFICIENCY: Final = 0.4
 # What an NVMe drive gives: PCIe 3 at its slowest, PCIe 4 at its fastest.
 DISK_GBPS: Final = (3.0, 7.0)
 # StepFun's figures: 11e9 of the parameters work on each token. All are 197e9, by the size of IQ4_XS
@@ -35,7 +34,7 @@ _STEP_ACTIVE: Final = 11e9
 _STEP_EXPERTS: Final = 42 * 288 * 3 * 4096 * 1280
 # Below this fixed costs decide, not bandwidth: a small model gets no estimate from bandwidth.
 _LEAST_READ_BYTES: Final = 1e9
-# The lengths of prompt that an estimate tells, beside the whole context.
+# The lengths of prompt that an estimate lists, beside the whole context.
 PROMPTS: Final = (8_192, 32_768, 65_536)
 _SLOW_PROMPT: Final = PROMPTS[-1]
 _SLOW_S: Final = 300
@@ -70,7 +69,7 @@ class TokenTraffic:
 
 @dataclass(frozen=True, slots=True)
 class PrefillTime:
-    """The time to read a prompt. `more`: longer than this, as no measurement goes so far."""
+    """The time to prefill a prompt. `more`: it takes longer, as no measurement goes so far."""
 
     tokens: int
     prefill_s: float
@@ -83,7 +82,7 @@ class Speed:
 
     `decode_tps_full`: with the planned context full; `decode_full_less`: slower than that, as no
     measurement goes so far. `decode_tps_fast`: at an empty context with a fast disk, only where
-    weights stay on the disk; the other two are then for a slow one. `source`: plain words.
+    weights stay on the disk; the other two are then for a slow one. `source`: a phrase for people.
     """
 
     decode_tps_empty: float
@@ -114,11 +113,11 @@ def estimate(
     if chip and run:
         of_machine = [other for other in runs(tables.rows) if other.machine == run.machine]
         return _from_table(run, of_machine, scale(chip, tables.chips), variant, config)
-    reads = bytes_per_token(geometry, variant)
-    if reads is None or reads.resident + reads.experts < _LEAST_READ_BYTES:
+    traffic = bytes_per_token(geometry, variant)
+    if traffic is None or traffic.resident + traffic.experts < _LEAST_READ_BYTES:
         return None
     rates = _rates(machine, chip, away)
-    return _from_bandwidth(rates, geometry, config, reads, away) if rates else None
+    return _from_bandwidth(rates, geometry, config, traffic, away) if rates else None
 
 
 def published(
@@ -130,7 +129,7 @@ def published(
     *,
     elsewhere: Elsewhere | None = None,
 ) -> Run | None:
-    """Return the published run that is nearest to a plan; None where none says anything of it."""
+    """Return the published run that is nearest to a plan; None where none is comparable."""
     away = elsewhere or Elsewhere()
     chip = slowest(machine, tables.chips)
     whole = not (away.in_ram or away.on_disk)
@@ -151,15 +150,15 @@ def slow(speed: Speed, context: int) -> str | None:
     if not within or within[-1].prefill_s <= _SLOW_S:
         return None
     first, last = within[0], within[-1]
-    short = f"; {_tokens(first.tokens)} takes {_long(first)}" if first is not last else ""
+    short = f"; {_tokens(first.tokens)} takes {_time(first)}" if first is not last else ""
     return (
-        f"A prompt of {_tokens(last.tokens)} tokens takes {_long(last)} to read on this machine"
+        f"Prefill of {_tokens(last.tokens)} tokens takes {_time(last)} on this machine"
         f"{short}, by {speed.source}."
     )
 
 
 def bytes_per_token(geometry: Geometry, variant: Variant) -> TokenTraffic | None:
-    """Return the weights that one token reads; None for experts that nothing tells the size of."""
+    """Return the weights that one token reads; None for experts of unknown size."""
     layout = variant.layout
     if geometry.experts and layout and any(layout.experts):
         share = geometry.experts_used / geometry.experts
@@ -175,11 +174,11 @@ def bytes_per_token(geometry: Geometry, variant: Variant) -> TokenTraffic | None
 
 def share_on_disk(geometry: Geometry, variant: Variant, room_bytes: int) -> float:
     """Return the share of the routed experts that does not fit into `room_bytes` of weights."""
-    reads = bytes_per_token(geometry, variant)
+    traffic = bytes_per_token(geometry, variant)
     missing = variant.weights_bytes - room_bytes
-    if reads is None or not reads.experts or missing <= 0:
+    if traffic is None or not traffic.experts or missing <= 0:
         return 0.0
-    return min(1.0, missing / (reads.experts * geometry.experts / geometry.experts_used))
+    return min(1.0, missing / (traffic.experts * geometry.experts / geometry.experts_used))
 
 
 def to_json(speed: Speed) -> dict[str, Any]:
@@ -210,42 +209,42 @@ def _from_table(
     variant: Variant,
     config: Config,
 ) -> Speed:
-    writing, reading, how = scaled
+    decode, prefill, how = scaled
     context = config.context
-    # Writing reads the weights of each token: a larger quant is slower by its size. A smaller one
+    # Decoding reads the weights for each token: a larger quant is slower by its size. A smaller one
     # is not taken to be faster: Q3_K_L is slower than both that are larger.
     heavier = max(1.0, variant.weights_bytes / run.weights_bytes)
-    writing /= heavier
+    decode /= heavier
     full, less = run.decode_tps(context)
     prompts = sorted({*(tokens for tokens in PROMPTS if tokens < context), context})
-    prefill = None
-    if reading:
+    prefill_times = None
+    if prefill:
         times = [(tokens, *run.prefill_s(tokens)) for tokens in prompts]
-        prefill = tuple(PrefillTime(tokens, s / reading, more) for tokens, s, more in times)
+        prefill_times = tuple(PrefillTime(tokens, s / prefill, more) for tokens, s, more in times)
     same = run.quant.lower() == variant.name.lower()
     quant = run.quant if same else f"{run.quant} (the nearest to {variant.name})"
     cache = "" if run.kv_type == config.kv_type else f" with a cache in {run.kv_type}"
     size = f", scaled by {heavier:.2g} for its size" if heavier > _HEAVIER else ""
     source = f"{run.source}'s table for {run.machine}, {quant}{cache}{how}{size}"
     speed = Speed(
-        decode_tps_empty=run.decode_tps(0)[0] * writing,
-        decode_tps_full=full * writing,
-        prefill=prefill,
+        decode_tps_empty=run.decode_tps(0)[0] * decode,
+        decode_tps_full=full * decode,
+        prefill=prefill_times,
         source=source,
         decode_full_less=less,
     )
-    return _warned(speed, context, _faster(run, others, min(context, _SLOW_PROMPT), reading))
+    return _warned(speed, context, _faster(run, others, min(context, _SLOW_PROMPT), prefill))
 
 
-def _faster(run: Run, others: Sequence[Run], tokens: int, reading: float | None) -> str:
+def _faster(run: Run, others: Sequence[Run], tokens: int, prefill: float | None) -> str:
     """Return a sentence on the fastest other run of this machine, if it is much faster."""
     seconds, more = run.prefill_s(tokens)
     known = [other for other in others if not other.prefill_s(tokens)[1]]
     best = min(known, key=lambda other: other.prefill_s(tokens), default=run)
     shorter, _ = best.prefill_s(tokens)
-    if more or not reading or shorter * _FASTER > seconds:
+    if more or not prefill or shorter * _FASTER > seconds:
         return ""
-    time = _long(PrefillTime(tokens, shorter / reading))
+    time = _time(PrefillTime(tokens, shorter / prefill))
     return f" In {best.source}'s table {best.quant} with a cache in {best.kv_type} takes {time}."
 
 
@@ -258,7 +257,7 @@ class _Rates:
 
     here: float
     ram: float
-    words: tuple[str, ...]
+    sources: tuple[str, ...]
 
 
 def _rates(machine: Machine, chip: Chip | None, away: Elsewhere) -> _Rates | None:
@@ -285,10 +284,10 @@ def _rates(machine: Machine, chip: Chip | None, away: Elsewhere) -> _Rates | Non
 
 
 def _from_bandwidth(
-    rates: _Rates, geometry: Geometry, config: Config, reads: TokenTraffic, away: Elsewhere
+    rates: _Rates, geometry: Geometry, config: Config, traffic: TokenTraffic, away: Elsewhere
 ) -> Speed:
-    here = reads.resident + reads.experts * max(0.0, 1 - away.in_ram - away.on_disk)
-    in_ram, on_disk = reads.experts * away.in_ram, reads.experts * away.on_disk
+    here = traffic.resident + traffic.experts * max(0.0, 1 - away.in_ram - away.on_disk)
+    in_ram, on_disk = traffic.experts * away.in_ram, traffic.experts * away.on_disk
     least, most = DISK_GBPS
 
     def tps(depth: int, disk: float) -> float:
@@ -299,7 +298,7 @@ def _from_bandwidth(
         decode_tps_empty=tps(0, least),
         decode_tps_full=tps(config.context, least),
         prefill=None,
-        source=f"from bandwidth, no measurement: {'; '.join(rates.words)}",
+        source=f"from bandwidth, no measurement: {'; '.join(rates.sources)}",
         decode_tps_fast=tps(0, most) if on_disk else None,
     )
     return _warned(speed, config.context)
@@ -343,7 +342,5 @@ def _rate(tps: float) -> str:
     return f"{tps:.1g}" if tps < 1 else f"{tps:.1f}"
 
 
-def _long(reading: PrefillTime) -> str:
-    s = reading.prefill_s
-    time = f"{s:.0f} s" if s < 100 else f"{s / 60:.0f} minutes"
-    return f"{'more than' if reading.more else 'about'} {time}"
+def _time(prefill: PrefillTime) -> str:
+    return f"{'more than' if prefill.more else 'about'} {duration(prefill.prefill_s)}"

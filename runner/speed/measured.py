@@ -1,7 +1,7 @@
 """Published measurements of speed, and what they say between their points. Pure.
 
-A run is one quant on one machine at growing lengths of prompt. Between two points nothing is
-invented that they do not bound; beyond the last, only a bound is given, and said to be one.
+A run is one quant on one machine at growing lengths of prompt. Between two points a value
+is interpolated within their bounds; beyond the last only a bound is returned, marked as one.
 """
 
 import math
@@ -13,7 +13,7 @@ from itertools import groupby
 
 @dataclass(frozen=True, slots=True)
 class PublishedRow:
-    """One measured point: a prompt of `n_prompt` tokens read, then `n_gen` written after it.
+    """One measured point: prefill of `n_prompt` tokens, then `n_gen` tokens decoded after them.
 
     `machine`: its short name. `weights_bytes`: of the quant. `source`: who measured it.
     `prefill_tps` is 0 where there was no prompt.
@@ -69,7 +69,7 @@ class Run:
         return self.rows[0].source
 
     def prefill_s(self, tokens: int) -> tuple[float, bool]:
-        """Return the seconds to read a prompt, and whether it takes longer than that.
+        """Return the seconds to prefill a prompt, and whether it takes longer than that.
 
         Between points as a power of the length, so that the time only grows, whatever the noise.
         Below the first and beyond the last at their rates: rates fall with length, so beyond the

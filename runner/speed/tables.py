@@ -1,4 +1,4 @@
-"""Reads what others measured and specified: `published.tsv` and `chips.tsv`, beside this file."""
+"""Reads the tables of published speeds and of chips, `published.tsv` and `chips.tsv`."""
 
 import csv
 import functools

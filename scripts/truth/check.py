@@ -1,17 +1,17 @@
 """`scripts/check_ledger`: the engine's account of every combination, then real loads."""
 
 import argparse
-import dataclasses
 import sys
 import time
 
 import psutil
+from msgspec import structs
 
+from runner.base.units import GIB
 from runner.engine.builder import recipe
 from runner.engine.installed.store import embedded
 from runner.engine.process import memory_probe
 from runner.machine.facts import Backend
-from runner.plan.memory.kv_cache import GIB
 from truth import models, real, table
 
 
@@ -21,7 +21,7 @@ def main() -> int:
     began = time.monotonic()
     costs = recipe.load_recipe(Backend.CPU).run.costs
     if options.overhead_mib is not None:
-        costs = dataclasses.replace(costs, overhead_mib=options.overhead_mib)
+        costs = structs.replace(costs, overhead_mib=options.overhead_mib)
     room = options.memory * GIB if options.memory else psutil.virtual_memory().available - 4 * GIB
     cases = models.cases(options.only, quick=options.quick)
     failed = False

@@ -11,16 +11,18 @@ import subprocess
 import sys
 import venv
 from collections.abc import Callable
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
+from msgspec import structs
+
+from runner.base.units import GIB, MIB
 from runner.engine.builder import recipe
 from runner.engine.installed.store import embedded
 from runner.engine.process import memory_probe
 from runner.machine.facts import Backend
 from runner.plan.memory.compute_buffers import Costs
-from runner.plan.memory.kv_cache import GIB, MIB, Config
+from runner.plan.memory.kv_cache import Config
 from runner.plan.memory.ledger import LedgerEntry
 from truth import models, real, table
 from truth.grid import Case
@@ -59,7 +61,7 @@ def main() -> int:
         return 1
     costs = recipe.load_recipe(Backend.CPU).run.costs
     if options.overhead_mib is not None:
-        costs = replace(costs, overhead_mib=options.overhead_mib)
+        costs = structs.replace(costs, overhead_mib=options.overhead_mib)
     every: dict[str, Peer] = {
         "llama-mdl 0.14.0": _mdl,
         "ggufit 0.3.0": _ggufit,

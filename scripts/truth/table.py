@@ -3,22 +3,28 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from runner.base.units import MIB
+from runner.catalog.model import Geometry
 from runner.engine.process.memory_probe import Breakdown
 from runner.plan.memory.compute_buffers import (
     BATCH,
     STEP_VISION,
+    VISION_NODES,
     Costs,
     compute_bytes,
     compute_mtp_bytes,
     filled_bytes,
+    nodes,
     overhead_bytes,
-    reading_bytes,
-    reserved_bytes,
+    prefill_bytes,
 )
-from runner.plan.memory.kv_cache import MIB, kv_full_bytes, kv_mtp_bytes, kv_sliding_bytes
+from runner.plan.memory.kv_cache import Config, kv_full_bytes, kv_mtp_bytes, kv_sliding_bytes
 from runner.plan.memory.ledger import LedgerEntry
 from truth.grid import Case
 from truth.real import Seen
+
+# ggml's scheduler asks for 60 tensors of 336 bytes and 48 bytes more (`ggml_backend_sched_new`).
+RESERVED_NODE_BYTES = 60 * 336 + 48
 
 
 @dataclass
@@ -61,6 +67,14 @@ def prompt_tokens(case: Case) -> int:
     return 8 if case.model.name == "twin" else config.ubatch // config.parallel + 8
 
 
+def reserved_bytes(geometry: Geometry, config: Config) -> int:
+    """Return what the engine reserves but hardly ever touches: no memory, so not in the ledger.
+
+    Tables for a graph that is cut at each of its nodes; a real one is cut a few times.
+    """
+    return (nodes(geometry, config) + VISION_NODES * config.projector) * RESERVED_NODE_BYTES
+
+
 def planned_held(case: Case, costs: Costs) -> int:
     """Return what the process should hold here: nothing that is mapped, no cell used yet.
 
@@ -76,7 +90,7 @@ def planned_held(case: Case, costs: Costs) -> int:
         + items[LedgerEntry.OVERHEAD]
     )
     read = prompt_tokens(case) * c.parallel
-    unread = reading_bytes(g, c, costs, BATCH) - reading_bytes(g, c, costs, read)
+    unread = prefill_bytes(g, c, costs, BATCH) - prefill_bytes(g, c, costs, read)
     unused = filled_bytes(g, c) + unread
     return sum(items.values()) - apart + here - unused + reserved_bytes(g, c)
 

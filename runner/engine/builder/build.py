@@ -21,6 +21,7 @@ from runner.base import disk, paths
 from runner.base.errors import SteprunError
 from runner.base.files import make_private_dir, write_private
 from runner.base.progress import WAITING_FOR_ANOTHER, OnProgress, Phase, Progress
+from runner.base.units import MIB
 from runner.engine.builder import Tree, failure_causes, needs
 from runner.engine.builder.configure import BuildCommands, configure, targets
 from runner.engine.builder.guarded import log_tail, run_guarded
@@ -30,7 +31,6 @@ from runner.engine.installed import store
 from runner.engine.installed.describe import describe
 from runner.engine.installed.stamp import Kind, Stamp
 from runner.machine.facts import Machine
-from runner.plan.memory.kv_cache import MIB
 
 _LIBRARIES: Final = ("*.so", "*.so.*", "*.dylib", "*.dll")
 # What cmake and the compilers read besides their arguments.

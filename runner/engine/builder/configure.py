@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Final
 
+from runner.base.units import MIB
 from runner.engine.builder.recipe import Recipe
 from runner.engine.builder.recipe_rows import Setting, Tools, chosen
 from runner.machine.facts import Machine
-from runner.plan.memory.kv_cache import MIB
 
 # What cmake calls the programs that run the compiler. Where none was asked for (Windows), cmake
 # takes Visual Studio, which finds its own compiler.

@@ -141,7 +141,7 @@ def _look(recipe: Recipe, machine: Machine, host: BuildHost) -> tuple[Tools, lis
             if not any(map(host.exists, need.files)):
                 missing.append(_missing(need, None, "", machine, host))
             continue
-        least = next((least for least in need.least if least.when.holds(machine)), None)
+        least = need.oldest(machine)
         path, said = _program(need, least, host)
         if path and said is not None:
             values[need.name], versions[need.name] = path, said

@@ -8,24 +8,34 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Protocol, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from runner.base.tables import Table
+import msgspec
+from msgspec import Meta
+
+from runner.base.toml import Strict, check_pattern, matching
 from runner.machine.facts import Machine, Platform
 
 TEMPLATE = re.compile(r"\{([^}]+)\}")  # in a setting's value
 
+Os = Literal["linux", "macos", "windows"]
+_Text = Annotated[str, Meta(min_length=1)]
+_Version = Annotated[str, matching(r"[0-9.]+")]
 
-@dataclass(frozen=True, slots=True)
-class When:
-    """The conditions of a row; an empty one always holds.
 
-    `devices`: a pattern that the name of every device has; with no device it does not hold.
+class Row(Strict, frozen=True, kw_only=True):
+    """A row with its conditions; one that is left out always holds.
+
+    `devices`: a pattern that the name of every device matches; with no device it does not hold.
     """
 
     devices: str = ""
-    platform: str = ""
-    os: str = ""
+    platform: Platform | None = None
+    os: Os | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a pattern that is not one: ValueError."""
+        check_pattern(self.devices)
 
     def holds(self, machine: Machine) -> bool:
         """Whether the row is meant for this machine."""
@@ -33,71 +43,77 @@ class When:
         found = not self.devices or (
             bool(names) and all(re.search(self.devices, name, re.IGNORECASE) for name in names)
         )
-        return (
-            found and self.platform in {"", machine.platform.value} and self.os in {"", machine.os}
-        )
+        return found and self.platform in {None, machine.platform} and self.os in {None, machine.os}
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(Row, frozen=True, kw_only=True):
     """A definition for cmake or a variable of its environment, and why it is as it is.
 
     In `value`, `{NAME}` stands for where the program of the need NAME lies, `{NAME/..}` for the
     folder that it lies in, and `{NAME WORDS}` for what it answers to these words.
     """
 
-    name: str
-    value: str
-    why: str
-    when: When
+    name: Annotated[str, matching(r"[A-Z][A-Za-z0-9_]*")]
+    value: _Text
+    why: _Text
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Least(Row, frozen=True, kw_only=True):
+    """The oldest version of a need that will do on a machine."""
+
+    version: _Version = msgspec.field(name="least")
+    why: str = ""
+
+
+class Need(Row, frozen=True, kw_only=True):
     """Something that a build cannot do without: a program, or a file.
 
     `programs`: names, any of which will do; `places`: folders to look in beside PATH. `files`:
     patterns, any of which will do. `ask`: arguments that a program must answer, and `version` is
-    the pattern of its version in the answer. `least`: versions with conditions, the first that
-    holds is asked for; `install`: by system, `any` for all others.
+    the pattern of its version in the answer. `least`: the oldest version that will do, where none
+    of `newer` holds. `install`: by system, `any` for all others.
     """
 
-    name: str
-    why: str
-    programs: tuple[str, ...]
-    places: tuple[str, ...]
-    files: tuple[str, ...]
-    ask: tuple[str, ...]
-    version: str
-    least: tuple["Least", ...]
-    install: dict[str, str]
-    when: When
+    name: _Text
+    why: _Text
+    programs: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    ask: tuple[str, ...] = ()
+    version: str = ""
+    least: _Version | None = None
+    newer: tuple[Least, ...] = ()
+    install: dict[str, str] = msgspec.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse a need that could not be looked for: ValueError."""
+        super().__post_init__()
+        check_pattern(self.version)
+        if bool(self.programs) == bool(self.files):
+            raise ValueError(f"{self.name} needs either `programs` or `files`")
+        if (self.least or self.newer) and not (self.ask and self.version):
+            raise ValueError(f"`least` of {self.name} needs `ask` and `version`")
+
+    def oldest(self, machine: Machine) -> Least | None:
+        """Return the oldest version that will do on a machine; None where any will."""
+        newer = next((least for least in self.newer if least.holds(machine)), None)
+        return newer or (Least(version=self.least) if self.least else None)
 
 
-@dataclass(frozen=True, slots=True)
-class Least:
-    """The oldest version of a need that will do on a machine."""
-
-    version: str
-    why: str
-    when: When
-
-
-@dataclass(frozen=True, slots=True)
-class Build:
+class Build(Strict, frozen=True, kw_only=True):
     """How a backend is built. `systems`: where it can be; empty: anywhere.
 
     `job_mib`: the most memory that one compiler takes. `room_mib`: the disk that a build takes.
     """
 
-    define: tuple[Setting, ...]
-    environment: tuple[Setting, ...]
-    needs: tuple[Need, ...]
-    systems: tuple[str, ...]
-    targets: tuple[str, ...]
-    safe_flags: tuple[str, ...]
-    job_mib: int
-    room_mib: int
+    define: tuple[Setting, ...] = ()
+    environment: tuple[Setting, ...] = ()
+    needs: tuple[Need, ...] = ()
+    systems: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    safe_flags: tuple[str, ...] = ()
+    job_mib: Annotated[int, Meta(ge=1)] = 0
+    room_mib: Annotated[int, Meta(ge=1)] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,94 +141,13 @@ class Tools:
         return path
 
 
-class _Row(Protocol):
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def when(self) -> When: ...
+_Named = TypeVar("_Named", Setting, Need)
 
 
-Row = TypeVar("Row", bound=_Row)
-
-
-def chosen(rows: Iterable[Row], machine: Machine) -> list[Row]:
+def chosen(rows: Iterable[_Named], machine: Machine) -> list[_Named]:
     """Return the rows for a machine: of each name the first that is meant for it."""
-    found: dict[str, Row] = {}
+    found: dict[str, _Named] = {}
     for row in rows:
-        if row.when.holds(machine):
+        if row.holds(machine):
             found.setdefault(row.name, row)
     return list(found.values())
-
-
-def read_rows(table: Table) -> Build:
-    """Read a `[build]` table. Raises `BadFile` for a key that nobody knows, or no good value."""
-    build = Build(
-        define=tuple(map(_setting, table.rows("define"))),
-        environment=tuple(map(_setting, table.rows("environment"))),
-        needs=tuple(map(_need, table.rows("needs"))),
-        systems=table.texts("systems"),
-        targets=table.texts("targets"),
-        safe_flags=table.texts("safe_flags"),
-        job_mib=table.whole("job_mib", default=0),
-        room_mib=table.whole("room_mib", default=0),
-    )
-    table.close()
-    return build
-
-
-def _setting(row: Table) -> Setting:
-    made = Setting(
-        name=row.text("name", r"[A-Z][A-Za-z0-9_]*"),
-        value=row.text("value", r".+"),
-        why=row.text("why", r".+"),
-        when=_when(row),
-    )
-    row.close()
-    return made
-
-
-def _need(row: Table) -> Need:
-    newer = [_least(least) for least in row.rows("newer")]
-    least = row.text("least", r"[0-9.]+", default="")
-    made = Need(
-        name=row.text("name", r".+"),
-        why=row.text("why", r".+"),
-        programs=row.texts("programs"),
-        places=row.texts("places"),
-        files=row.texts("files"),
-        ask=row.texts("ask"),
-        version=_pattern(row, "version"),
-        least=(*newer, Least(least, "", When())) if least else tuple(newer),
-        install=row.pairs("install"),
-        when=_when(row),
-    )
-    row.close()
-    if bool(made.programs) == bool(made.files):
-        raise row.wrong("it is either `programs` or `files`")
-    if made.least and not (made.ask and made.version):
-        raise row.wrong("`least` needs `ask` and `version`")
-    return made
-
-
-def _least(row: Table) -> Least:
-    made = Least(row.text("least", r"[0-9.]+"), row.text("why", r".+"), _when(row))
-    row.close()
-    return made
-
-
-def _when(row: Table) -> When:
-    return When(
-        devices=_pattern(row, "devices"),
-        platform=row.text("platform", "|".join(Platform), default=""),
-        os=row.text("os", r"linux|macos|windows", default=""),
-    )
-
-
-def _pattern(row: Table, key: str) -> str:
-    text = row.text(key, default="")
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise row.wrong(f"`{key}` is no pattern: {error}") from error
-    return text

@@ -1,22 +1,20 @@
 """`builds/sources.toml`: where engines come from, as data."""
 
-import re
-import tomllib
-from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Annotated, Final, Literal
 
-from runner.base.errors import BadFile
+from msgspec import Meta, field, structs
+
 from runner.base.paths import shipped
-from runner.base.tables import REINSTALL, Table
+from runner.base.toml import Strict, check_pattern, matching, read_toml
 from runner.machine.facts import Backend, Machine, Platform
 from runner.net.packages import Package
 
-_WHAT: Final = "the list of engine sources"
+_FILE: Final = "sources.toml"
+_Ref = Annotated[str, matching(r"[\w./-]+")]
 
 
-@dataclass(frozen=True, slots=True)
-class Repository:
+class Repository(Strict, frozen=True):
     """A git repository: its address, and the branch or tag in it. `moves`: it is a branch."""
 
     name: str
@@ -25,8 +23,7 @@ class Repository:
     moves: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Carried:
+class Carried(Strict, frozen=True):
     """A source inside a Python package: in `folder` of its archive. `commit`: empty if unknown."""
 
     name: str
@@ -38,106 +35,94 @@ class Carried:
 Source = Repository | Carried
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiveRow:
+class ArchiveRow(Strict, frozen=True):
     """An archive that a release may have, and the machines that it is for."""
 
-    os: str
-    arch: str
+    os: Literal["linux", "macos", "windows"]
+    arch: Literal["x86_64", "arm64"]
     backend: Backend
-    platform: str  # empty: any
-    part: str
-    beside: bool
+    part: Annotated[str, Meta(min_length=1)]
+    platform: Platform | None = None
+    beside: bool = False
 
     def fits(self, machine: Machine) -> bool:
         """Whether it is for this machine."""
         return (
             (self.os, self.arch, self.backend) == (machine.os, machine.arch, machine.backend)
-        ) and self.platform in {"", machine.platform.value}
+        ) and self.platform in {None, machine.platform}
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
-    """A place with archives that others built. `name` and `beside`: patterns with {part}."""
+class Release(Strict, frozen=True):
+    """Archives that others built. `name` and `beside`: patterns with {part}.
 
-    source: str
-    repo: str
-    name: str
-    beside: str
-    engine: str
+    `source`: what the release is called in the file.
+    """
+
+    repo: Annotated[str, matching(r"[\w.-]+/[\w.-]+")]
+    name: Annotated[str, matching(r".*\{part\}.*")]
+    engine: Annotated[str, matching(r".*\{build\}.*")]
     rows: tuple[ArchiveRow, ...]
+    beside: Annotated[str, matching(r"(.*\{part\}.*)?")] = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse patterns that could not be used: ValueError."""
+        for row in self.rows:
+            pattern = self.name.replace("{part}", row.part)
+            check_pattern(pattern)
+            if "(?P<build>" not in pattern:
+                raise ValueError(f"{self.name!r} has no group `build`")
+
+
+class _Source(Strict, frozen=True):
+    """Either a git repository or a package, whose keys do not mix."""
+
+    git: Annotated[str, matching(r"https://\S+\.git")] | None = None
+    branch: _Ref | None = None
+    tag: _Ref | None = None
+    package: Annotated[str, matching(r"[\w.-]+")] | None = None
+    version: Annotated[str, matching(r"[\w.]+")] | None = None
+    bytes: Annotated[int, Meta(ge=1)] | None = None
+    sha256: Annotated[str, matching(r"[0-9a-f]{64}")] | None = None
+    folder: Annotated[str, matching(r"[\w.-]+(/[\w.-]+)*")] | None = None
+    commit: Annotated[str, matching(r"[0-9a-f]{40}")] | None = None
+
+    def named(self, name: str) -> Source:
+        """Return the source of that name."""
+        if self.git is not None:
+            ref = self.branch or self.tag or ""
+            return Repository(name, self.git, ref, moves=self.branch is not None)
+        package = Package(
+            self.package or "", self.version or "", self.bytes or 0, self.sha256 or "", source=True
+        )
+        return Carried(name, package, self.folder or "", self.commit or "")
+
+    def __post_init__(self) -> None:
+        """Refuse keys that do not go together: ValueError."""
+        keys = {key for key in self.__struct_fields__ if getattr(self, key) is not None}
+        package = {"package", "version", "bytes", "sha256", "folder"}
+        if keys - {"commit"} not in ({"git", "branch"}, {"git", "tag"}, package) or (
+            "commit" in keys and "git" in keys
+        ):
+            raise ValueError(f"`git` with a `branch` or a `tag`, or all of {sorted(package)}")
+
+
+class _Document(Strict, frozen=True):
+    source: dict[str, _Source] = field(default_factory=dict)
+    release: dict[str, Release] = field(default_factory=dict)
 
 
 @cache
 def sources() -> dict[str, Source]:
     """Return the sources by name. Raises `BadFile` where the shipped data is damaged."""
-    return {name: _source(name, table) for name, table in _load().tables("source").items()}
+    return {name: source.named(name) for name, source in _read().source.items()}
 
 
 @cache
 def releases() -> dict[str, Release]:
     """Return the releases by name, the preferred first. Raises `BadFile` as `sources` does."""
-    return {name: _release(name, table) for name, table in _load().tables("release").items()}
+    return {name: structs.replace(r, source=name) for name, r in _read().release.items()}
 
 
-def _load() -> Table:
-    path = shipped("builds") / "sources.toml"
-    try:
-        return Table(tomllib.loads(path.read_text("utf-8")), path.name, _WHAT)
-    except (OSError, ValueError) as error:
-        raise BadFile(f"{path} cannot be read.", why=str(error), next=REINSTALL) from error
-
-
-def _source(name: str, table: Table) -> Source:
-    url = table.text("git", r"https://\S+\.git", default="")
-    made: Source
-    if url:
-        branch = table.text("branch", r"[\w./-]+", default="")
-        tag = table.text("tag", r"[\w./-]+", default="")
-        if bool(branch) == bool(tag):
-            raise table.wrong("it is either a `branch` or a `tag`")
-        made = Repository(name, url, branch or tag, moves=bool(branch))
-    else:
-        package = Package(
-            table.text("package", r"[\w.-]+"),
-            table.text("version", r"[\w.]+"),
-            table.whole("bytes"),
-            table.text("sha256", r"[0-9a-f]{64}"),
-            source=True,
-        )
-        folder = table.text("folder", r"[\w.-]+(/[\w.-]+)*")
-        made = Carried(name, package, folder, table.text("commit", r"[0-9a-f]{40}", default=""))
-    table.close()
-    return made
-
-
-def _release(name: str, table: Table) -> Release:
-    made = Release(
-        name,
-        table.text("repo", r"[\w.-]+/[\w.-]+"),
-        table.text("name", r".*\{part\}.*"),
-        table.text("beside", r".*\{part\}.*", default=""),
-        table.text("engine", r".*\{build\}.*"),
-        tuple(_row(row) for row in table.rows("rows")),
-    )
-    table.close()
-    for row in made.rows:
-        try:
-            if "build" not in re.compile(made.name.replace("{part}", row.part)).groupindex:
-                raise table.wrong("`name` has no group `build`")
-        except re.error as error:
-            raise table.wrong(f"{row.part!r} is no pattern: {error}") from error
-    return made
-
-
-def _row(row: Table) -> ArchiveRow:
-    made = ArchiveRow(
-        row.text("os", r"linux|macos|windows"),
-        row.text("arch", r"x86_64|arm64"),
-        Backend(row.text("backend", "|".join(Backend))),
-        row.text("platform", "|".join(Platform), default=""),
-        row.text("part", r".+"),
-        row.flag("beside", default=False),
-    )
-    row.close()
-    return made
+def _read() -> _Document:
+    return read_toml(shipped("builds") / _FILE, _Document, "The list of engine sources")

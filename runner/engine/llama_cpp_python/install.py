@@ -24,6 +24,7 @@ from runner.base import disk, paths
 from runner.base.errors import SteprunError
 from runner.base.files import make_private_dir, write_private
 from runner.base.progress import WAITING_FOR_ANOTHER, OnProgress, Phase, Progress
+from runner.base.units import MIB
 from runner.engine.builder import failure_causes, needs, sources_toml
 from runner.engine.builder.build import VARIABLES, remove_old_builds
 from runner.engine.builder.configure import definitions, environment, jobs
@@ -37,7 +38,6 @@ from runner.engine.llama_cpp_python import server
 from runner.engine.releases.archive import unpack
 from runner.machine.facts import Machine
 from runner.net import packages
-from runner.plan.memory.kv_cache import MIB
 
 Variables = tuple[tuple[str, str], ...]
 

@@ -25,7 +25,7 @@ from typing import Any, Final
 from runner.base import paths
 from runner.base.errors import Refused
 from runner.base.files import write_private
-from runner.plan.memory.kv_cache import MIB
+from runner.base.units import MIB
 from runner.plan.memory.ledger import Item, LedgerEntry
 
 GUARD: Final = Path(__file__).with_name("guard.py")

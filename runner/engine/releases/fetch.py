@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from msgspec import structs
+
 from runner.base.disk import alone, check_room, explained
 from runner.base.errors import BadFile, Refused, UsageError
 from runner.base.progress import WAITING_FOR_ANOTHER, OnProgress, Phase, Progress
@@ -131,10 +133,7 @@ def _from_disk(
     where = str(file.absolute())
     asset = Asset(file.name, where, file.stat().st_size, digest)
     for release in sources_toml.releases().values():
-        plain = [
-            ArchiveRow(r.os, r.arch, r.backend, r.platform, r.part, beside=False)
-            for r in release.rows
-        ]
+        plain = [structs.replace(row, beside=False) for row in release.rows]
         choice = choose([asset], release, plain)
         if choice is not None:
             name = release.engine.format(backend=choice.backend, build=choice.build)

@@ -18,7 +18,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Annotated, Any, Literal, Protocol
+
+import msgspec
 
 from runner.base.errors import BadFile, UsageError
 from runner.base.files import write_private
@@ -227,48 +229,37 @@ def parse_capture(raw: bytes) -> Capture:
     if len(raw) > MAX_CAPTURE_BYTES:
         raise _bad("size", f"is over {MAX_CAPTURE_BYTES >> 20} MiB")
     try:
-        document = json.loads(raw)
+        found = _typed(json.loads(raw), _Document, "document")  # which may be UTF-16: PowerShell's
     except (ValueError, RecursionError) as error:
         raise _bad("document", "is not JSON") from error
-    if not isinstance(document, dict):
-        raise _bad("document", "is not an object")
-    if document.get("schema") != SCHEMA:
-        raise _bad("schema", f'is not "{SCHEMA}"')
-    name = document.get("platform")
-    if not isinstance(name, str) or not name:
-        raise _bad("platform", "is not text")
     return Capture(
-        platform=name,
-        files={path: _text(path, text) for path, text in _object(document, "files").items()},
-        commands={argv: _ran(argv, ran) for argv, ran in _object(document, "commands").items()},
+        platform=found.platform,
+        files={
+            path: _typed(text, str | None, f"files[{path[:80]!r}]")
+            for path, text in found.files.items()
+        },
+        commands={
+            argv: _typed(ran, Ran | None, f"commands[{argv[:80]!r}]")
+            for argv, ran in found.commands.items()
+        },
     )
 
 
-def _object(document: dict[str, Any], name: str) -> dict[str, Any]:
-    value = document.get(name)
-    if not isinstance(value, dict):
-        raise _bad(name, "is not an object")
-    return value
+class _Document(msgspec.Struct):
+    """A capture's outermost level; keys that are not known are left alone."""
+
+    schema: Literal["steprun.capture/1"]
+    platform: Annotated[str, msgspec.Meta(min_length=1)]
+    files: dict[str, Any]
+    commands: dict[str, Any]
 
 
-def _text(path: str, value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    raise _bad(f"files[{path[:80]!r}]", "is neither text nor null")
-
-
-def _ran(argv: str, value: Any) -> Ran | None:
-    name = f"commands[{argv[:80]!r}]"
-    if value is None:
-        return None
-    if not isinstance(value, dict):
-        raise _bad(name, "is neither an object nor null")
-    code, stdout = value.get("exit"), value.get("stdout")
-    if not isinstance(code, int) or isinstance(code, bool):
-        raise _bad(f"{name}.exit", "is not an integer")
-    if not isinstance(stdout, str):
-        raise _bad(f"{name}.stdout", "is not text")
-    return Ran(code, stdout)
+def _typed(value: Any, kind: Any, name: str) -> Any:
+    """Return a JSON value as that type; `BadFile`, which names it, where it is of another."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise _bad(name, f"is wrong: {error}") from error
 
 
 def _bad(name: str, problem: str) -> BadFile:

@@ -1,7 +1,7 @@
-"""The machines that steprun knows by name, for whoever does not have one yet.
+"""Presets: machines that steprun knows by name, for planning before one is bought.
 
-Each is a capture in `known/`, read only when it is asked for. Its `about` says what state the
-machine is in and which of its values somebody measured; the probes never see that.
+Each is a capture in `known/`, read only on request. Its `about` describes the state of the machine
+and which of its values were measured; the probes never see that.
 """
 
 import json
@@ -9,7 +9,7 @@ import os
 from functools import cache
 from pathlib import Path
 
-from runner.base.errors import UsageError
+from runner.base.errors import unknown
 from runner.machine.captures import capture
 from runner.machine.captures.capture import Capture
 
@@ -48,18 +48,6 @@ def _is_file(path: str) -> bool:
 def _path(name: str) -> Path:
     found = {known.lower(): known for known in names()}.get(name.lower())
     if found is None:
-        raise _unknown(name)
+        see = "steprun machine --known (the file of a capture works too)"
+        raise unknown("machine", name, names(), see=see)
     return _FOLDER / f"{found}.json"
-
-
-def _unknown(name: str) -> UsageError:
-    import difflib  # noqa: PLC0415 - 4 ms, and only an error needs it
-
-    near = difflib.get_close_matches(name[:80].lower(), names(), cutoff=0.4)
-    return UsageError(
-        f"there is no machine {name[:80]!r}",
-        why=f"Known are {', '.join(names())}; or name the file of a capture.",
-        next=f"Did you mean {' or '.join(near)}?"
-        if near
-        else "`steprun machine --capture FILE` takes a capture where it is run.",
-    )

@@ -5,12 +5,12 @@ Windows is in `amd_windows`.
 
 import re
 
+from runner.base.units import GIB
 from runner.machine.captures.capture import Reader
 from runner.machine.facts import Backend, Device, Machine, Platform
 from runner.machine.probes import amdgpu, engine_view, strix, wsl
 from runner.machine.probes.cards import LEAST_BYTES, discrete, too_small
 from runner.machine.probes.host import HostFacts, Notes, display_ids
-from runner.machine.probes.read import GIB
 
 # Less than this no card has: it is the graphics inside a desktop processor, and no news.
 _INSIDE_BYTES = 1 * GIB

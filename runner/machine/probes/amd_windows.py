@@ -9,21 +9,13 @@ that Windows sees.
 import re
 from dataclasses import dataclass
 
+from runner.base.units import GIB, size
 from runner.machine.captures.capture import Reader
 from runner.machine.facts import Advice, Backend, Device, Machine, Platform
 from runner.machine.probes import strix, vulkan_info
 from runner.machine.probes.cards import LEAST_BYTES, discrete, too_small
 from runner.machine.probes.host import WINDOWS_ADAPTERS, HostFacts, Notes, display_ids, pci_id
-from runner.machine.probes.read import (
-    GIB,
-    device_size,
-    document,
-    gib,
-    rows,
-    said,
-    strip_codes,
-    text_of,
-)
+from runner.machine.probes.read import device_size, document, rows, said, strip_codes, text_of
 
 # Measured on 128 GB with driver 32.0.31041.1004 (unsloth PR 10418): carve-out, RAM that Windows
 # sees, and the sum of the Vulkan heaps, in GiB.
@@ -158,7 +150,7 @@ def _heaps(carve_out: int, visible: int, driver: tuple[int, ...]) -> tuple[int, 
             f"{_SHARE_OF_RAM:.0%} of the RAM that Windows sees; the carve-out is unknown"
         )
     return carve_out + int(visible * _SHARE_OF_RAM), (
-        f"carve-out of {gib(carve_out)} and {_SHARE_OF_RAM:.0%} of RAM; not measured for this size"
+        f"carve-out of {size(carve_out)} and {_SHARE_OF_RAM:.0%} of RAM; not measured for this size"
     )
 
 
@@ -174,5 +166,6 @@ def _advise(carve_out: int, physical: int, notes: Notes) -> None:
             "nearly all of the rest too, and loading a model needs RAM that Windows sees",
             f"{setting}: {_BEST_CARVE_OUT_GIB} GB, then restart",
             f"{setting}: {chosen} GB, then restart",
+            restart=True,
         )
     )

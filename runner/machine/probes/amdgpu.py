@@ -86,5 +86,6 @@ def check_rights(reader: Reader, minor: int | None, notes: Notes) -> None:
                 "Let this user open the graphics devices; log in again afterwards",
                 'sudo usermod -aG render,video "$USER"',
                 'sudo gpasswd -d "$USER" render; sudo gpasswd -d "$USER" video',
+                restart=True,
             )
         )

@@ -9,19 +9,17 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from runner.base.units import GIB, MIB, size
 from runner.machine.captures.capture import Reader
 from runner.machine.facts import Advice, Backend, Device, Machine, Platform
 from runner.machine.probes.host import HostFacts, Notes
 from runner.machine.probes.read import (
-    GIB,
-    MIB,
     MOST_DEVICE_BYTES,
     count,
     document,
-    gib,
+    parse_size,
     rows,
     said,
-    size,
     strip_codes,
     text_of,
 )
@@ -67,7 +65,7 @@ def probe(reader: Reader, host: HostFacts, notes: Notes) -> Machine | None:
     if host.os != "macos" or host.arch != "arm64":
         return None
     name = host.cpu or "Apple Silicon"
-    wired = size(said(reader, "sysctl", "-n", "iogpu.wired_limit_mb"), MIB)
+    wired = parse_size(said(reader, "sysctl", "-n", "iogpu.wired_limit_mb"), MIB)
     limit, source = _working_set(host.memory_bytes, wired, _macos_version(reader, notes))
     cores = _gpu_cores(reader)
     if cores is None:
@@ -75,8 +73,8 @@ def probe(reader: Reader, host: HostFacts, notes: Notes) -> Machine | None:
     most = _most_wired(host.memory_bytes)
     if wired and host.memory_bytes and wired > most:
         notes.warnings.append(
-            f"iogpu.wired_limit_mb leaves macOS {gib(max(0, host.memory_bytes - wired))}; "
-            f"below {gib(host.memory_bytes - most)} it may panic under load."
+            f"iogpu.wired_limit_mb leaves macOS {size(max(0, host.memory_bytes - wired))}; "
+            f"below {size(host.memory_bytes - most)} it may panic under load."
         )
         notes.advice.append(
             Advice(
@@ -124,7 +122,7 @@ def _working_set(memory: int, wired: int | None, version: int) -> tuple[int, str
         if memory and wired > most:
             return (
                 most,
-                f"iogpu.wired_limit_mb leaves macOS too little: all but {gib(memory - most)}",
+                f"iogpu.wired_limit_mb leaves macOS too little: all but {size(memory - most)}",
             )
         return wired, "iogpu.wired_limit_mb, set by hand"
     if not memory:
@@ -171,7 +169,7 @@ def _advice(memory: int, limit: int, wired: int | None) -> list[Advice]:
         if target * MIB > limit:
             return [
                 Advice(
-                    f"Let Metal use {gib(target * MIB)} of {gib(memory)}, until the next start",
+                    f"Let Metal use {size(target * MIB)} of {size(memory)}, until the next start",
                     f"sudo sysctl iogpu.wired_limit_mb={target}",
                     f"sudo sysctl iogpu.wired_limit_mb={(wired or 0) // MIB}",
                     limit_after=target * MIB,

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterable, Sequence
 
+from runner.base.units import GIB, size
 from runner.machine.facts import Backend, Device, Machine, Platform
 from runner.machine.probes.host import HostFacts, Notes
-from runner.machine.probes.read import GIB, gib
 
 # Below this a card holds no useful part of a model of 60 GB and more, or it is the graphics
 # inside a desktop processor; a guess, as nobody has published one.
@@ -69,7 +69,7 @@ def discrete(
 
 def too_small(name: str, memory: int) -> str:
     """Return the warning that a card is left out."""
-    return f"{name} has {gib(memory)}: too little to count on."
+    return f"{name} has {size(memory)}: too little to count on."
 
 
 def note_unplanned(seen: Iterable[str], notes: Notes) -> None:

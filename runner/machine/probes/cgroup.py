@@ -5,7 +5,7 @@ of a container, of a systemd slice, or of the scope that a terminal runs in.
 """
 
 from runner.machine.captures.capture import Reader
-from runner.machine.probes.read import pairs, size
+from runner.machine.probes.read import pairs, parse_size
 
 # Groups 2, then 1: where they lie, their controller in /proc/self/cgroup, the files that limit
 # (`high` does not refuse: it slows down to a crawl), the use, and the key of what can be dropped
@@ -38,13 +38,13 @@ def room(reader: Reader) -> int | None:
     for root, controller, limits, use, cache in _VERSIONS:
         for folder in _folders(root, groups.get(controller, "")):
             # "max", or the 2^63 that control groups 1 write for it, are no size.
-            known = [size(reader.file(f"{folder}/{name}")) for name in limits]
+            known = [parse_size(reader.file(f"{folder}/{name}")) for name in limits]
             limit = min((value for value in known if value is not None), default=None)
             if limit is None:
                 continue
-            used = size(reader.file(f"{folder}/{use}")) or 0
+            used = parse_size(reader.file(f"{folder}/{use}")) or 0
             stat = pairs(reader.file(f"{folder}/memory.stat"), " ")
-            found.append(max(0, limit - max(0, used - (size(stat.get(cache)) or 0))))
+            found.append(max(0, limit - max(0, used - (parse_size(stat.get(cache)) or 0))))
     return min(found, default=None)
 
 

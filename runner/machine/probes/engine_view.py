@@ -8,10 +8,11 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from runner.base.units import MIB, size
 from runner.machine.captures.capture import Reader
 from runner.machine.facts import Backend, Device, Machine, Platform
 from runner.machine.probes import cards
-from runner.machine.probes.read import MIB, MOST_DEVICE_BYTES, gib, said, strip_codes
+from runner.machine.probes.read import MOST_DEVICE_BYTES, said, strip_codes
 from runner.machine.probes.vulkan_info import NO_DEVICE
 
 COMMAND = ("llama-server", "--list-devices")
@@ -184,8 +185,8 @@ def _shared(machine: Machine, matches: Sequence[ListedDevice | None], engine: st
         return corrected
     return _warned(
         corrected,
-        f"{engine} counts {gib(seen.total)} of memory for {machine.name}, and steprun "
-        f"{gib(known)}: {gib(limit)} are used.",
+        f"{engine} counts {size(seen.total)} of memory for {machine.name}, and steprun "
+        f"{size(known)}: {size(limit)} are used.",
     )
 
 
@@ -210,8 +211,8 @@ def _discrete(machine: Machine, matches: Sequence[ListedDevice | None], engine: 
         total = seen.total if known is None else min(seen.total, known)
         if known is not None and not _near(seen.total, known, _CARD_TOLERANCE):
             warnings.append(
-                f"{engine} counts {gib(seen.total)} of memory for {device.name}, and its driver "
-                f"{gib(known)}: {gib(total)} are used."
+                f"{engine} counts {size(seen.total)} of memory for {device.name}, and its driver "
+                f"{size(known)}: {size(total)} are used."
             )
         devices.append(
             replace(

@@ -9,17 +9,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from runner.base.units import KIB
 from runner.machine.captures.capture import Reader
 from runner.machine.facts import Advice
 from runner.machine.probes import cgroup
 from runner.machine.probes.read import (
-    KIB,
     count,
     document,
     pairs,
+    parse_size,
     rows,
     said,
-    size,
     strip_codes,
     text_of,
 )
@@ -195,10 +195,10 @@ def _linux(reader: Reader, arch: str) -> HostFacts:
     meminfo = pairs(reader.file("/proc/meminfo"))
     cpuinfo = reader.file("/proc/cpuinfo")
     processor = pairs(cpuinfo)
-    total = size(meminfo.get("MemTotal"), KIB) or 0
-    available, source = size(meminfo.get("MemAvailable"), KIB), "MemAvailable"
+    total = parse_size(meminfo.get("MemTotal"), KIB) or 0
+    available, source = parse_size(meminfo.get("MemAvailable"), KIB), "MemAvailable"
     if available is None:  # a kernel before 3.14, or a capture by hand: less, and never more
-        available, source = size(meminfo.get("MemFree"), KIB), "MemFree"
+        available, source = parse_size(meminfo.get("MemFree"), KIB), "MemFree"
     room = cgroup.room(reader)
     if room is not None and (available is None or room < available):
         available, source = room, "the memory limit of this control group"
@@ -209,7 +209,7 @@ def _linux(reader: Reader, arch: str) -> HostFacts:
         memory_bytes=total,
         available_bytes=available,
         available_source=source,
-        free_bytes=size(meminfo.get("MemFree"), KIB),
+        free_bytes=parse_size(meminfo.get("MemFree"), KIB),
         cores=_linux_cores(reader, cpuinfo),
         hidden_bytes=_hidden(total, meminfo),
     )
@@ -222,10 +222,10 @@ _NAMED_TOO = ("SwapCached", "KernelStack", "PageTables", "SecPageTables", "Percp
 
 def _hidden(total: int, meminfo: dict[str, str]) -> int | None:
     """Return the memory that is in use by nothing that the kernel names, if it names enough."""
-    named = [size(meminfo.get(key), KIB, least=0) for key in _NAMED]
+    named = [parse_size(meminfo.get(key), KIB, least=0) for key in _NAMED]
     if not total or None in named:
         return None
-    more = [size(meminfo.get(key), KIB, least=0) for key in _NAMED_TOO]
+    more = [parse_size(meminfo.get(key), KIB, least=0) for key in _NAMED_TOO]
     return max(0, total - sum(value or 0 for value in (*named, *more)))
 
 
@@ -240,7 +240,7 @@ def _linux_cores(reader: Reader, cpuinfo: str | None) -> int:
             physical.add((processor.get("physical id"), processor["core id"]))
     cores = min(len(physical) or logical or 1, _MOST_CORES)
     quota, _, period = strip_codes(reader.file("/sys/fs/cgroup/cpu.max")).partition(" ")
-    allowed, of = size(quota), size(period)
+    allowed, of = parse_size(quota), parse_size(period)
     return max(1, min(cores, -(-allowed // of))) if allowed and of else cores
 
 
@@ -250,7 +250,7 @@ def _macos(reader: Reader, arch: str) -> HostFacts:
     counted = pairs(pages)
     files = next((keys for keys in _MAC_FILES if keys[0] in counted), ())
     free = (
-        [size(counted.get(key, "").rstrip("."), int(page[1])) for key in (*_MAC_FREE, *files)]
+        [parse_size(counted.get(key, "").rstrip("."), int(page[1])) for key in (*_MAC_FREE, *files)]
         if page
         else []
     )
@@ -260,7 +260,7 @@ def _macos(reader: Reader, arch: str) -> HostFacts:
         os="macos",
         arch="arm64" if silicon else arch,
         cpu=strip_codes(said(reader, "sysctl", "-n", "machdep.cpu.brand_string")),
-        memory_bytes=size(said(reader, "sysctl", "-n", "hw.memsize")) or 0,
+        memory_bytes=parse_size(said(reader, "sysctl", "-n", "hw.memsize")) or 0,
         available_bytes=sum(part or 0 for part in free) or None,
         available_source="free and reclaimable pages of vm_stat",
         free_bytes=free[0] if free else None,
@@ -271,12 +271,12 @@ def _macos(reader: Reader, arch: str) -> HostFacts:
 def _windows(reader: Reader, arch: str) -> HostFacts:
     answer = (rows(document(said(reader, *WINDOWS_HOST))) or [{}])[0]
     told = {key: text_of(value) for key, value in answer.items()}
-    free = size(told.get("free_kib"), KIB)
+    free = parse_size(told.get("free_kib"), KIB)
     return HostFacts(
         os="windows",
         arch=_ARCHITECTURES.get(told.get("arch", ""), arch),
         cpu=strip_codes(told.get("cpu")),
-        memory_bytes=size(told.get("total_kib"), KIB) or 0,
+        memory_bytes=parse_size(told.get("total_kib"), KIB) or 0,
         available_bytes=free,
         available_source="free physical memory, as Windows reports it",
         free_bytes=free,

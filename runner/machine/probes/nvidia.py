@@ -8,12 +8,13 @@ translation with its processor and yet has real memory of its own.
 import re
 from dataclasses import dataclass, replace
 
+from runner.base.units import GIB, MIB, size
 from runner.machine.captures.capture import Reader
 from runner.machine.facts import Advice, Backend, Device, Machine, Platform
 from runner.machine.probes import engine_view, wsl
 from runner.machine.probes.cards import LEAST_BYTES, discrete, too_small
 from runner.machine.probes.host import HostFacts, Notes, display_ids
-from runner.machine.probes.read import GIB, MIB, device_size, gib, said, strip_codes
+from runner.machine.probes.read import device_size, said, strip_codes
 
 # Newest first: a driver that does not know one of the fields refuses the whole query.
 QUERIES = (
@@ -179,7 +180,7 @@ def _unified(
         notes.advice.append(
             Advice(
                 "Drop the page cache before loading: CUDA can have only memory that is free, and "
-                f"{gib(cache)} are cache",
+                f"{size(cache)} are cache",
                 "sudo sh -c 'sync; echo 3 > /proc/sys/vm/drop_caches'",
                 "nothing to undo: the cache fills again by itself",
             )
@@ -211,18 +212,18 @@ def _cap(card: _Card) -> str:
 
 def _shortage(reader: Reader, host: HostFacts, limit: int) -> str:
     """Say what holds the memory that is missing, as far as it can be known, and the remedy."""
-    only = f"Only {gib(limit)} of {gib(host.memory_bytes)} are available"
+    only = f"Only {size(limit)} of {size(host.memory_bytes)} are available"
     held = _held(reader)
     if held:
-        return f"{only}: programs on the GPU hold {gib(held)}. Stop them, and ask again."
+        return f"{only}: programs on the GPU hold {size(held)}. Stop them, and ask again."
     hidden = host.hidden_bytes or 0
     if held is not None and hidden > _MUCH_HIDDEN_BYTES:
         return (
-            f"{only}, and {gib(hidden)} are held by no program: the driver keeps them since an "
+            f"{only}, and {size(hidden)} are held by no program: the driver keeps them since an "
             "engine stopped. Only a restart frees it."
         )
     return (
-        f"{only}: {gib(host.memory_bytes - limit)} are in use. Stop other engines and large "
+        f"{only}: {size(host.memory_bytes - limit)} are in use. Stop other engines and large "
         "programs; what the driver keeps after an engine stopped, only a restart frees it."
     )
 
@@ -275,7 +276,7 @@ def _discrete(reader: Reader, host: HostFacts, cards: list[_Card], notes: Notes)
     free = sum(card.total if card.free is None else card.free for card in chosen if card.total)
     used = sum(card.total or 0 for card in chosen) - free
     if used > len(chosen) * GIB:
-        notes.warnings.append(f"{gib(used)} of the cards' memory is in use now.")
+        notes.warnings.append(f"{size(used)} of the cards' memory is in use now.")
     own = sum(card.total or 0 for card in chosen)
     if super_chips and host.available_bytes is not None and host.memory_bytes > own:
         # The system counts a superchip's own memory among its RAM (it is a NUMA node).

@@ -7,9 +7,8 @@ import json
 import re
 from typing import Any
 
+from runner.base.units import GIB, KIB, MIB
 from runner.machine.captures.capture import Reader
-
-KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 # Beyond this a size is a sign of something else: "no limit" (2^63 of cgroups), -1 as unsigned.
 _MOST_BYTES = 1 << 60
@@ -31,7 +30,7 @@ def strip_codes(text: str | None, longest: int = _LONGEST_NAME) -> str:
     return " ".join(plain.split())[:longest]
 
 
-def size(text: str | None, unit: int = 1, least: int = 1) -> int | None:
+def parse_size(text: str | None, unit: int = 1, least: int = 1) -> int | None:
     """Return a size in bytes; `unit` is the bytes of a figure that names no unit.
 
     A total of 0 is a missing answer, so 0 is None unless `least` allows it.
@@ -51,7 +50,7 @@ def size(text: str | None, unit: int = 1, least: int = 1) -> int | None:
 
 def device_size(text: str | None, unit: int = 1, least: int = 1) -> int | None:
     """Return the memory of one card or chip in bytes, None for what no card has."""
-    value = size(text, unit, least)
+    value = parse_size(text, unit, least)
     return value if value is not None and value <= MOST_DEVICE_BYTES else None
 
 
@@ -99,8 +98,3 @@ def text_of(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value) if abs(value) <= _MOST_BYTES else ""
     return value if isinstance(value, str) else ""
-
-
-def gib(value: int) -> str:
-    """Return a size as people say it: `107.5 GiB`."""
-    return f"{value / GIB:.1f} GiB"

@@ -3,11 +3,12 @@
 import re
 from dataclasses import dataclass
 
+from runner.base.units import GIB, MIB, size
 from runner.machine.captures.capture import Reader
 from runner.machine.facts import Advice, Backend, Device, Machine, Platform
 from runner.machine.probes.amdgpu import Card, Node, check_rights
 from runner.machine.probes.host import HostFacts, Notes
-from runner.machine.probes.read import GIB, MIB, gib, said, size, strip_codes
+from runner.machine.probes.read import parse_size, said, strip_codes
 
 # PCI 1002:1586 is shared by 8060S, 8050S and 8040S; gfx1151 is its exact engine version
 # (1150, 1152 and 1103 are smaller chips).
@@ -78,9 +79,9 @@ def machine(
     shared = _shared(reader, host, card, notes)
     limit, source = counted + shared.bytes, shared.source
     if counted:
-        source = f"carve-out of {gib(counted)} and {source}"
+        source = f"carve-out of {size(counted)} and {source}"
         notes.warnings.append(
-            f"The firmware keeps {gib(counted)} for graphics alone; set its UMA size to the "
+            f"The firmware keeps {size(counted)} for graphics alone; set its UMA size to the "
             "minimum (512 MB), then ask steprun again how far to raise the shared part."
         )
     else:
@@ -100,7 +101,7 @@ def machine(
         limit_bytes=limit,
         limit_source=source,
         reserve_bytes=min(reserve, limit),
-        reserve_why=f"the system keeps {gib(_SYSTEM_BYTES)}, and the screen some graphics memory",
+        reserve_why=f"the system keeps {size(_SYSTEM_BYTES)}, and the screen some graphics memory",
         cores=host.cores,
         available_bytes=host.available_bytes,
         apart_bytes=carve_out,
@@ -115,8 +116,8 @@ def _carve_out(host: HostFacts, card: Card | None, notes: Notes) -> int:
     if carve_out >= _LARGE_CARVE_OUT_BYTES and carve_out + host.memory_bytes > MOST_MEMORY_BYTES:
         notes.unknown.append("carve-out")
         notes.warnings.append(
-            f"The driver tells of {gib(carve_out)} of graphics memory beside "
-            f"{gib(host.memory_bytes)} of RAM, more than this chip can have: not counted."
+            f"The driver tells of {size(carve_out)} of graphics memory beside "
+            f"{size(host.memory_bytes)} of RAM, more than this chip can have: not counted."
         )
         return 0
     return carve_out
@@ -147,12 +148,12 @@ def _check_available(host: HostFacts, card: Card | None, wanted: int, notes: Not
     """Warn of RAM that the limit counts and that is not there now."""
     if host.available_bytes is not None and host.available_bytes < wanted:
         notes.warnings.append(
-            f"Only {gib(host.available_bytes)} of RAM is available now: close other programs."
+            f"Only {size(host.available_bytes)} of RAM is available now: close other programs."
         )
     hidden = (host.hidden_bytes or 0) - (card.gtt_used if card else 0)
     if hidden > _MUCH_HIDDEN_BYTES:
         notes.warnings.append(
-            f"{gib(hidden)} of RAM belong to no program and to no graphics buffer. An engine that "
+            f"{size(hidden)} of RAM belong to no program and to no graphics buffer. An engine that "
             "runs with ROCm shows so; if there is none, the driver lost them after a hang of the "
             "GPU, and a restart of the computer frees them."
         )
@@ -169,8 +170,8 @@ def _shared(reader: Reader, host: HostFacts, card: Card | None, notes: Notes) ->
         return _SharedMemory(half, source, module, None)
     if gtt and pages and abs(gtt - pages) > _SAME * max(gtt, pages):
         notes.warnings.append(
-            f"GTT is {gib(gtt)} and {module}.pages_limit grants {gib(pages)}: the smaller counts. "
-            "amdgpu.gttsize, where it is set, is deprecated: take it away."
+            f"GTT is {size(gtt)} and {module}.pages_limit grants {size(pages)}: the smaller counts."
+            " amdgpu.gttsize is deprecated: remove it where it is set."
         )
     told = (
         (gtt, "GTT (mem_info_gtt_total)"),
@@ -187,7 +188,7 @@ def _ttm(reader: Reader) -> tuple[str, int | None]:
     for module in _TTM_MODULES:
         text = reader.file(f"/sys/module/{module}/parameters/pages_limit")
         if text is not None:
-            return module, size(text, _PAGE_BYTES)
+            return module, parse_size(text, _PAGE_BYTES)
     return _TTM_MODULES[-1], None
 
 
@@ -207,11 +208,12 @@ def _raise_gtt(host: HostFacts, shared: _SharedMemory) -> list[Advice]:
     file = "/etc/modprobe.d/zz-steprun.conf"  # zz: read last, so that it wins
     return [
         Advice(
-            f"Let graphics use {target} GiB of RAM ({gib(shared.bytes)} now); then rebuild the "
+            f"Let graphics use {target} GiB of RAM ({size(shared.bytes)} now); then rebuild the "
             "initramfs (update-initramfs -u, or dracut -f) and restart. On the kernel's command "
             f"line the same is {'.'.join(option)}",
             f"echo 'options {' '.join(option)}' | sudo tee {file}",
             f"sudo rm {file}",
             limit_after=target * GIB,
+            restart=True,
         )
     ]

@@ -4,10 +4,11 @@ NVIDIA's cards work there, through a driver that Windows brings. The RAM is what
 half of it unless `.wslconfig` says otherwise, and how much there is in all cannot be seen.
 """
 
+from runner.base.units import GIB, size
 from runner.machine.captures.capture import Reader
 from runner.machine.facts import Advice
 from runner.machine.probes.host import HostFacts, Notes
-from runner.machine.probes.read import GIB, gib, strip_codes
+from runner.machine.probes.read import strip_codes
 
 # With this much the processor alone could hold the model (IQ4_XS and its buffers); a plan for
 # cards needs less.
@@ -36,11 +37,12 @@ def wsl_facts(reader: Reader, host: HostFacts, notes: Notes) -> None:
     if 0 < host.memory_bytes < _ENOUGH_BYTES:
         notes.advice.append(
             Advice(
-                f"Give WSL2 more than {gib(host.memory_bytes)} of RAM: under [wsl2] write "
+                f"Give WSL2 more than {size(host.memory_bytes)} of RAM: under [wsl2] write "
                 "memory=NGB, where N is what the computer has (WSL2 cannot see it; it gets half "
                 f"unless told) less {_LEFT_TO_WINDOWS} or more for Windows. Then: "
                 "wsl.exe --shutdown",
                 "powershell.exe -NoProfile -Command 'notepad $env:USERPROFILE\\.wslconfig'",
                 "take the memory= line out of the same file, then: wsl.exe --shutdown",
+                restart=True,
             )
         )

@@ -1,4 +1,4 @@
-"""Scratch memory: what an engine holds beyond weights and caches, for each backend. Pure.
+"""Compute buffers and overhead: what an engine holds beyond weights and caches. Pure.
 
 All sizes in bytes. The formulas follow the graphs of llama.cpp (src/llama-graph.cpp,
 src/models/step35.cpp) and the order in which ggml-alloc.c places their tensors;
@@ -6,10 +6,13 @@ src/models/step35.cpp) and the order in which ggml-alloc.c places their tensors;
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
+from msgspec import Struct
+
+from runner.base.units import MIB
 from runner.catalog.model import Geometry
-from runner.plan.memory.kv_cache import MIB, Config, full_cells, pad, sliding_cells
+from runner.plan.memory.kv_cache import Config, full_cells, pad, sliding_cells
 
 F32: Final = 4
 F16: Final = 2
@@ -20,15 +23,13 @@ QUERY_WIDTHS: Final = 2
 # micro-batch may be written while this one is read (GGML_SCHED_MAX_COPIES, ggml/CMakeLists.txt).
 INPUT_COPIES: Final = 4
 # llama.cpp makes room for so many nodes in a graph: 8 for each tensor of the file, and at least
-# 1024 (`llama_context::graph_max_nodes`); for a vision tower 8192 (`clip_ctx`, clip.cpp).
+# 1024 (`llama_context::graph_max_nodes`); for a vision encoder 8192 (`clip_ctx`, clip.cpp).
 NODES_PER_TENSOR: Final = 8
 MIN_NODES: Final = 1024
 VISION_NODES: Final = 8192
-# Three graphs that are kept take 417 bytes a node each (`llm_graph_result`), a tower's one 378. The
-# scheduler asks for 60 tensors of 336 bytes and 48 more (`ggml_backend_sched_new`).
+# Three graphs that are kept take 417 bytes a node each (`llm_graph_result`), an encoder's 378.
 NODE_BYTES: Final = 3 * 417
 VISION_NODE_BYTES: Final = 378
-RESERVED_NODE_BYTES: Final = 60 * 336 + 48
 # A cell's position, shift and place in a picture (16 bytes) and which of 256 sequences it belongs
 # to; once it is used, an entry in each of two sets (llama-kv-cells.h).
 CELL_BYTES: Final = 48
@@ -48,8 +49,7 @@ BATCH: Final = 2048  # `--batch-size`, unless a micro-batch is larger
 MTP_TOKENS: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Costs:
+class Costs(Struct, frozen=True, forbid_unknown_fields=True):
     """How a backend spends memory beyond the model's own: the `[memory]` of its recipe.
 
     `overhead_mib`: the process and its libraries. `device_mib`: the driver's context and pools, on
@@ -62,17 +62,15 @@ class Costs:
     overhead_mib: int = 32
     device_mib: int = 0
     staging: bool = False
-    kv_copy: str = "never"
+    kv_copy: Literal["never", "quantised", "always"] = "never"
 
-    def __post_init__(self) -> None:
-        """Refuse a misspelt recipe: ValueError."""
-        if self.kv_copy not in {"never", "quantised", "always"}:
-            raise ValueError(f"kv_copy cannot be {self.kv_copy!r}")
+
+_PLAIN: Final = Costs()
 
 
 @dataclass(frozen=True, slots=True)
 class Vision:
-    """The shape of a vision tower: pixels and patches along an edge, and its two widths."""
+    """The shape of a vision encoder: pixels and patches along an edge, and its two widths."""
 
     image: int
     patch: int
@@ -89,7 +87,7 @@ def batch(config: Config) -> int:
 
 
 def compute_bytes(
-    geometry: Geometry, config: Config, costs: Costs = Costs(), devices: int = 1
+    geometry: Geometry, config: Config, costs: Costs = _PLAIN, devices: int = 1
 ) -> int:
     """Return the graph's scratch memory, on each of several devices.
 
@@ -174,7 +172,7 @@ def weights_copy_bytes(layer_experts: int) -> int:
 
 
 def vision_bytes(vision: Vision = STEP_VISION) -> int:
-    """Return the scratch memory of the vision tower for one picture of its own size.
+    """Return the scratch memory of the vision encoder for one picture of its own size.
 
     The picture, f32; of each patch its two coordinates; and then either the picture cut into
     patches, f16, or the widest moment of a layer: twice its width, and the feed-forward block's.
@@ -206,21 +204,21 @@ def overhead_bytes(
     words = F32 * outputs(config) + 12 * config.parallel + 4 + 16 * config.parallel * heads
     # The trunk's last states of a batch, for the heads.
     states = (F32 * g.embedding_length * batch(config) + HEADS_BYTES) * heads
-    sight = VISION_NODES * VISION_NODE_BYTES + 3 * _picture(vision) if config.projector else 0
+    images = VISION_NODES * VISION_NODE_BYTES + 3 * _picture(vision) if config.projector else 0
     return (
         costs.overhead_mib * MIB
         + g.vocab_size * (words + WORD_BYTES * (1 + heads))
-        + _nodes(g, config) * NODE_BYTES
+        + nodes(g, config) * NODE_BYTES
         + CELL_BYTES * cells(g, config)
         + filled_bytes(g, config)
         + states
-        + sight
-        + reading_bytes(g, config, costs, batch(config))
+        + images
+        + prefill_bytes(g, config, costs, batch(config))
     )
 
 
-def reading_bytes(geometry: Geometry, config: Config, costs: Costs, tokens: int) -> int:
-    """Return that part of the overhead which reading a prompt of so many tokens takes.
+def prefill_bytes(geometry: Geometry, config: Config, costs: Costs, tokens: int) -> int:
+    """Return the part of the overhead that prefill of so many tokens takes.
 
     The processor rounds activations before it multiplies them: 292 bytes for 256 (Q8_K). With
     experts also a list of its tokens for each of them, as long as it could ever be, 8 bytes an
@@ -235,19 +233,10 @@ def reading_bytes(geometry: Geometry, config: Config, costs: Costs, tokens: int)
     return (0 if costs.staging else at_once * rounding) + min(tokens, batch(config)) * handed
 
 
-def reserved_bytes(geometry: Geometry, config: Config) -> int:
-    """Return what the engine asks for but hardly ever touches: no memory, so not in the ledger.
-
-    Tables for a graph that is cut at each of its nodes; a real one is cut a few times.
-    """
-    nodes = _nodes(geometry, config) + VISION_NODES * config.projector
-    return nodes * RESERVED_NODE_BYTES
-
-
 def filled_bytes(geometry: Geometry, config: Config) -> int:
-    """Return that part of the overhead which a long conversation fills: cells, and a picture.
+    """Return the part of the overhead that a long conversation fills: cells, and an image.
 
-    A picture stays in the conversation, and is there twice while it is read.
+    An image stays in the conversation, and is held twice while it is encoded.
     """
     return USED_CELL_BYTES * cells(geometry, config) + 2 * PICTURE_BYTES * config.projector
 
@@ -264,7 +253,7 @@ def outputs(config: Config) -> int:
 
 
 def _picture(vision: Vision) -> int:
-    """Return a picture of the tower's own size, f32."""
+    """Return a picture of the encoder's own size, f32."""
     return 3 * F32 * vision.image**2
 
 
@@ -366,7 +355,7 @@ def _feed_forward(g: Geometry, *, gone: bool) -> int:
     return max(dense, experts if g.experts else 0)
 
 
-def _nodes(g: Geometry, config: Config) -> int:
+def nodes(g: Geometry, config: Config) -> int:
     """Return for how many nodes there is room in the graphs of the trunk and of draft heads."""
     return max(NODES_PER_TENSOR * _tensors(g), MIN_NODES) + MIN_NODES * config.mtp
 

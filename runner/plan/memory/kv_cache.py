@@ -8,9 +8,6 @@ from typing import Final
 
 from runner.catalog.model import Geometry, Layer
 
-MIB: Final = 1 << 20
-GIB: Final = 1 << 30
-
 # ggml block sizes: bytes per 32 elements.
 KV_BLOCK_BYTES: Final = {"f16": 64, "q8_0": 34}
 KV_ELEMENTS: Final = 32

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from runner.base.units import MIB
 from runner.plan.memory.compute_buffers import (
     Costs,
     compute_bytes,
@@ -18,7 +19,6 @@ from runner.plan.memory.compute_buffers import (
     vision_bytes,
 )
 from runner.plan.memory.kv_cache import (
-    MIB,
     Config,
     checkpoint_bytes,
     kv_full_bytes,
@@ -80,11 +80,11 @@ def ledger(
         (
             LedgerEntry.PROJECTOR,
             model_spec.projector_bytes * config.projector,
-            "the part that sees",
+            "vision encoder (mmproj)",
         ),
         (
             LedgerEntry.MTP,
-            heads_bytes(model_spec, config),
+            mtp_bytes(model_spec, config),
             "draft heads and their own cache" if config.mtp else "draft heads, loaded but not used",
         ),
         (
@@ -102,23 +102,23 @@ def ledger(
         (
             LedgerEntry.CHECKPOINTS,
             checkpoint_bytes(g, config) * kept,
-            f"up to {kept} copies of what the sliding layers see, so that an edited conversation "
-            "need not be read again",
+            f"up to {kept} snapshots of the sliding-window cache, so that an edited conversation "
+            "is not prefilled again",
         ),
         (
             LedgerEntry.PROMPT_CACHE,
             config.cache_ram_mib * MIB,
-            "conversations kept to come back to",
+            "cached conversations to return to",
         ),
         (
             LedgerEntry.COMPUTE,
             scratch,
-            f"scratch memory for {config.ubatch:,} tokens at a time",
+            f"compute buffers for {config.ubatch:,} tokens at a time",
         ),
         (
             LedgerEntry.VISION_COMPUTE,
             vision_bytes(model_spec.vision) * config.projector,
-            "scratch memory of the vision tower",
+            "compute buffers of the vision encoder",
         ),
         (
             LedgerEntry.OVERHEAD,
@@ -136,7 +136,7 @@ def _tied_bytes(variant: Variant, costs: Costs) -> int:
     return variant.layout.input if tied and variant.layout else 0
 
 
-def heads_bytes(model_spec: ModelSpec, config: Config) -> int:
+def mtp_bytes(model_spec: ModelSpec, config: Config) -> int:
     """Return the draft heads and their cache; those inside the main file are always loaded."""
     weights = model_spec.mtp_bytes * (config.mtp or model_spec.mtp_inside)
     return weights + (kv_mtp_bytes(model_spec.geometry, config) if config.mtp else 0)

@@ -211,40 +211,46 @@ def test_a_minimal_catalog_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "names"),
     [
-        ("demo = true", "demo = true\ncolour = 1", ["model[m]", "unknown key `colour`"]),
-        ("demo = true", "demo = 1", ["model[m]", "`demo`", "bool"]),
-        ("demo = true", "", ["exactly one"]),
-        ("demo = true", "demo = true\ngguf = false", ["model[m]", "gguf"]),
-        ("context = 10", "context = true", ["geometry", "`context`", "int"]),
-        ("context = 10", "context = 0", ["geometry", "`context`"]),
-        ("context = 10\n", "", ["geometry", "`context`", "missing"]),
-        ("layers = 2", "layers = 2\nsliding_window = 8", ["geometry", "go together"]),
-        ("layers = 2", "layers = 2\nfull_evry = 8", ["geometry", "full_evry"]),
-        ("bytes = 5", "bytes = -5", ["quant[Q]", "files[1]", "`bytes`"]),
-        ("bytes = 5", "bytes = 5.0", ["quant[Q]", "files[1]", "`bytes`"]),
-        ("bytes = 5", "size = 5", ["quant[Q]", "files[1]", "`bytes`", "missing"]),
-        ("bytes = 5,", "bytes = 5, md5 = 1,", ["quant[Q]", "files[1]", "`md5`"]),
-        ("abab", "zzab", ["files[1]", "`sha256`"]),
-        ("Q/m-00001", "../m-00001", ["files[1]", "`path`"]),
-        ("Q/m-00001", "/m-00001", ["files[1]", "`path`"]),
-        ("Q/m-00001", "C:/m-00001", ["files[1]", "`path`"]),
-        ("m-00001-of-00002", "m-00002-of-00002", ["quant[Q]", "in order"]),
-        ("-of-00002", "-of-00003", ["quant[Q]", "in order"]),
+        ("demo = true", "demo = true\ncolour = 1", ["$.model[0]`", "unknown field `colour`"]),
+        ("demo = true", "demo = 1", ["$.model[0].demo", "bool"]),
+        ("demo = true", "", ["Exactly one"]),
+        ("demo = true", "demo = true\ngguf = false", ["$.model[0]`", "gguf"]),
+        ("context = 10", "context = true", ["$.model[0].geometry.context", "`int`", "`bool`"]),
+        ("context = 10", "context = 0", ["$.model[0].geometry.context", ">= 1"]),
+        ("context = 10\n", "", ["$.model[0].geometry`", "missing", "`context`"]),
+        ("layers = 2", "layers = 2\nsliding_window = 8", ["$.model[0].geometry`", "go together"]),
+        ("layers = 2", "layers = 2\nfull_evry = 8", ["$.model[0].geometry`", "full_evry"]),
+        ("bytes = 5", "bytes = -5", ["$.model[0].quant[0].files[0].bytes"]),
+        ("bytes = 5", "bytes = 5.0", ["$.model[0].quant[0].files[0].bytes", "`float`"]),
+        ("bytes = 5", "size = 5", ["$.model[0].quant[0].files[0]`", "`size`"]),
+        ("bytes = 5, ", "", ["$.model[0].quant[0].files[0]`", "`bytes`", "missing"]),
+        ("bytes = 5,", "bytes = 5, md5 = 1,", ["$.model[0].quant[0].files[0]`", "`md5`"]),
+        ("abab", "zzab", ["files[0].sha256"]),
+        ('abab"', 'abab\\n"', ["files[0].sha256"]),
+        ("Q/m-00001", "../m-00001", ["files[0].path"]),
+        ("Q/m-00001", "/m-00001", ["files[0].path"]),
+        ("Q/m-00001", "C:/m-00001", ["files[0].path"]),
+        ("m-00001-of-00002", "m-00002-of-00002", ["m, quant Q", "in order"]),
+        ("-of-00002", "-of-00003", ["m, quant Q", "in order"]),
         ('{ path = "Q/m-00002-of-00002.gguf"', '{ path = "Q/m-00001-of-00002.gguf"', ["2 files"]),
-        ('source = "hub"', 'source = "hbu"', ["quant[Q]", "[source.hbu]"]),
-        ("0123456789012", "main", ["source.hub", "`revision`"]),
-        ("quality = 1", 'quality = "1"', ["quant[Q]", "`quality`"]),
+        ('source = "hub"', 'source = "hbu"', ["m, quant Q", "[source.hbu]"]),
+        ("0123456789012", "main", ["$.source[...].revision"]),
+        ('repo = "a/b"', 'repo = "a/b"\npackage = "c"', ["$.source[...]", "repo", "package"]),
+        ('repo = "a/b"\n', "", ["$.source[...]", "repo"]),
+        ("quality = 1", 'quality = "1"', ["$.model[0].quant[0].quality"]),
         ("[source.hub]", "[sources.hub]", ["source"]),
-        ("[[model.quant]]", "[model.quant]", ["quant", "list"]),
-        ("title =", "title", ["cannot be read"]),
+        ("[[model.quant]]", "[model.quant]", ["$.model[0].quant", "array"]),
+        ("title =", "title", ["line 7"]),
     ],
 )
 def test_damage_is_refused_by_name(tmp_path, old, new, names):
     assert old in MINIMAL
     with pytest.raises(BadFile) as caught:
         read(tmp_path, MINIMAL.replace(old, new))
+    assert caught.value.exit_code == Exit.BAD_FILE
+    assert "models.toml" in caught.value.what
     for name in names:
-        assert name in str(caught.value)
+        assert name in caught.value.why
 
 
 SLIDING = MINIMAL.replace("layers = 2", "layers = 5\nsliding_window = 8\nfull_every = 4")
@@ -265,16 +271,16 @@ def test_a_layout_is_read_run_by_run(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "names"),
     [
-        ("input = 1", "input = 0", ["`input`"]),
+        ("input = 1", "input = 0", ["layout.input"]),
         ("input = 1", "input = 2", ["12 bytes", "its files 11"]),
         ("output = 2", "output = 1", ["10 bytes", "its files 11"]),
-        ("output = 2", "output = 2, head = 1", ["unknown key `head`"]),
+        ("output = 2", "output = 2, head = 1", ["unknown field `head`", "layout`"]),
         (", layers = [[3, 1, 1, 0], [2, 2, 1, 1]]", "", ["`layers`", "missing"]),
-        ("[3, 1, 1, 0], [2, 2, 1, 1]", "3", ["`layers`", "4 numbers"]),
-        ("[3, 1, 1, 0]", "[3, 1, 1]", ["`layers`", "4 numbers"]),
-        ("[3, 1, 1, 0]", "[3, 1, 1, -1]", ["`layers`", "whole numbers"]),
-        ("[3, 1, 1, 0]", "[3, 1, 1, 0.5]", ["`layers`", "whole numbers"]),
-        ("[3, 1, 1, 0]", "[3, 1, 1, false]", ["`layers`", "whole numbers"]),
+        ("[3, 1, 1, 0], [2, 2, 1, 1]", "3", ["layout.layers[0]", "array"]),
+        ("[3, 1, 1, 0]", "[3, 1, 1]", ["layout.layers[0]", "length 4"]),
+        ("[3, 1, 1, 0]", "[3, 1, 1, -1]", ["layout.layers[0][3]", ">= 0"]),
+        ("[3, 1, 1, 0]", "[3, 1, 1, 0.5]", ["layout.layers[0][3]", "`int`"]),
+        ("[3, 1, 1, 0]", "[3, 1, 1, false]", ["layout.layers[0][3]", "`bool`"]),
         ("[3, 1, 1, 0]", "[3, 0, 1, 0]", ["not in step"]),  # layer 0 is a full one
         ("[3, 1, 1, 0]", "[1, 1, 1, 0]", ["not in step"]),  # and no other
         ("[2, 2, 1, 1]", "[3, 2, 1, 1]", ["not in step"]),
@@ -287,16 +293,19 @@ def test_a_damaged_layout_is_refused_by_name(tmp_path, old, new, names):
     assert old in PLACED
     with pytest.raises(BadFile) as caught:
         read(tmp_path, PLACED.replace(old, new))
-    for name in ["quant[Q]", *names]:
-        assert name in str(caught.value)
+    assert caught.value.exit_code == Exit.BAD_FILE
+    assert "models.toml" in caught.value.what
+    assert "quant[0]" in caught.value.why or "m, quant Q: " in caught.value.why
+    for name in names:
+        assert name in caught.value.why
 
 
 def test_double_names_and_ranks_are_refused(tmp_path):
     head, quant = MINIMAL.split("[[model.quant]]")
     twice = f"{head}[[model.quant]]{quant}[[model.quant]]{quant}"
-    with pytest.raises(BadFile, match="quant name Q is there twice"):
+    with pytest.raises(BadFile, match="occurs twice"):
         read(tmp_path, twice)
-    with pytest.raises(BadFile, match="quality 1 is there twice"):
+    with pytest.raises(BadFile, match="occurs twice"):
         read(tmp_path, twice.replace('name = "Q"', 'name = "P"', 1))
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from runner.base.errors import BadFile
 from runner.engine.builder import configure, recipe
@@ -140,7 +141,7 @@ def test_compilers_are_no_more_than_fit(cores: int, free_mib: int, expected: int
         machine("dgx-spark", Backend.CUDA), cores=cores, available_bytes=free_mib * (1 << 20)
     )
     rules = recipe.load_recipe(Backend.CUDA)
-    rules = replace(rules, build=replace(rules.build, job_mib=2048))
+    rules = replace(rules, build=structs.replace(rules.build, job_mib=2048))
     assert jobs(rules, here) == expected
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from runner.base.units import MIB
 from runner.engine.process import memory_probe
 from runner.engine.process.memory_probe import (
     Breakdown,
@@ -18,7 +19,6 @@ from runner.engine.process.memory_probe import (
     probe_key,
     probe_memory,
 )
-from runner.plan.memory.kv_cache import MIB
 from runner.plan.memory.ledger import Item, LedgerEntry
 
 # xllamacpp 11549: the full-size twin, 131,072 tokens f16, projector and draft heads of their own.

@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from runner.base.errors import Exit, Refused
 from runner.engine.builder import needs, recipe
 from runner.engine.builder.needs import BuildHost, Missing, together
-from runner.engine.builder.recipe_rows import Need, Tools, When
+from runner.engine.builder.recipe_rows import Need, Tools
 from runner.machine.captures import presets
 from runner.machine.captures.capture import Replay
 from runner.machine.facts import Backend, Machine
@@ -202,8 +203,8 @@ def test_a_backend_is_not_built_where_it_cannot_be() -> None:
 
 
 def need(**changed: object) -> Need:
-    plain = Need("tool", "it is needed", ("tool",), (), (), ("--version",), "", (), {}, When())
-    return replace(plain, **changed)  # type: ignore[arg-type]
+    plain = Need(name="tool", why="it is needed", programs=("tool",), ask=("--version",))
+    return structs.replace(plain, **changed)
 
 
 def script(path: Path, text: str) -> str:

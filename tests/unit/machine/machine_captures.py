@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from runner.base.units import GIB, MIB
 from runner.machine.captures.capture import Capture, Ran
 from runner.machine.probes.host import WINDOWS_ADAPTERS, WINDOWS_HOST
 from runner.machine.probes.nvidia import QUERIES
-from runner.machine.probes.read import GIB, MIB
 
 Files = Mapping[str, str | None]
 PCI = "/sys/bus/pci/devices/0000:01:00.0/uevent"

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.base.errors import BadFile, Exit, Refused, UsageError
+from runner.base.units import MIB
 from runner.machine.captures import capture as module
 from runner.machine.captures.capture import (
     MAX_CAPTURE_BYTES,
@@ -29,7 +30,7 @@ from runner.machine.captures.capture import (
 )
 from runner.machine.captures.scrub import Scrubber
 from runner.machine.probe import detect
-from runner.machine.probes.read import MIB, count, size, strip_codes, text_of
+from runner.machine.probes.read import count, parse_size, strip_codes, text_of
 
 posix = pytest.mark.skipif(os.name != "posix", reason="shell scripts and device rights")
 CARD = "deadbeef-0123-4567-89ab-0123456789ab"
@@ -40,6 +41,9 @@ def document(**changes: Any) -> bytes:
     return json.dumps(whole | changes).encode()
 
 
+WRONG = "commands['vm_stat'] is wrong:"
+
+
 @pytest.mark.parametrize(
     ("raw", "field"),
     [
@@ -47,7 +51,7 @@ def document(**changes: Any) -> bytes:
         (b"{", "document"),
         (b"\xff\xfe", "document"),
         pytest.param(b"[" * 100_000, "document", id="deep"),
-        (b"[]", "document is not an object"),
+        (b"[]", "document is wrong: Expected `object`"),
         (b"{}", "schema"),
         (document(schema="steprun.capture/2"), "schema"),
         (document(platform=None), "platform"),
@@ -57,9 +61,18 @@ def document(**changes: Any) -> bytes:
         (document(files={"/proc/meminfo": 5}), "files['/proc/meminfo']"),
         (document(commands=None), "commands"),
         (document(commands={"vm_stat": "text"}), "commands['vm_stat']"),
-        (document(commands={"vm_stat": {"exit": "0", "stdout": ""}}), "commands['vm_stat'].exit"),
-        (document(commands={"vm_stat": {"exit": True, "stdout": ""}}), "commands['vm_stat'].exit"),
-        (document(commands={"vm_stat": {"exit": 0}}), "commands['vm_stat'].stdout"),
+        (
+            document(commands={"vm_stat": {"exit": "0", "stdout": ""}}),
+            "commands['vm_stat'] is wrong: Expected `int`",
+        ),
+        (
+            document(commands={"vm_stat": {"exit": True, "stdout": ""}}),
+            "commands['vm_stat'] is wrong: Expected `int`",
+        ),
+        (
+            document(commands={"vm_stat": {"exit": 0}}),
+            "commands['vm_stat'] is wrong: Object missing required field `stdout`",
+        ),
         pytest.param(b" " * (MAX_CAPTURE_BYTES + 1), "size", id="large"),
     ],
 )
@@ -366,11 +379,11 @@ def test_what_the_probes_need_is_kept():
     ],
 )  # fmt: skip
 def test_sizes(text, unit, expected):
-    assert size(text, unit) == expected
+    assert parse_size(text, unit) == expected
 
 
 def test_small_readings():
-    assert size("0", least=0) == 0
+    assert parse_size("0", least=0) == 0
     assert [count(t) for t in ("40", "0", "-2", "4097", "x", "", None)] == [40, *[None] * 6]
     assert strip_codes("a\x1b]0;title\x07b\u202ec\nd") == "ab c d"
     assert strip_codes("x" * 999) == "x" * 120

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner.base.units import GIB, KIB, MIB
 from runner.machine.captures.capture import Capture, Ran, Replay
 from runner.machine.facts import Backend, Machine, Platform
 from runner.machine.probe import detect
 from runner.machine.probes import engine_view
-from runner.machine.probes.read import GIB, KIB, MIB
 from tests.unit.machine.machine_captures import (
     ADA,
     BLACK,
@@ -127,9 +127,9 @@ def test_one_percent_is_the_mark(mib, told):
     assert machine.limit_bytes == mib * MIB
     assert len(machine.warnings) == told
     if told:
-        figures = f"{mib / 1024:.1f} GiB of memory for Apple M4 Max, and steprun 107.5 GiB"
+        figures = f"{mib / 1024:.2f} GiB of memory for Apple M4 Max, and steprun 107.52 GiB"
         assert figures in machine.warnings[0]
-        assert f"{mib / 1024:.1f} GiB are used" in machine.warnings[0]
+        assert f"{mib / 1024:.2f} GiB are used" in machine.warnings[0]
 
 
 def test_an_unmeasured_mac_is_what_its_engine_says():
@@ -144,8 +144,8 @@ def test_an_unmeasured_mac_is_what_its_engine_says():
 def test_no_engine_makes_a_computer_larger_than_it_is():
     machine = with_engine(mac(128), "MTL0: Apple M4 Max (999999 MiB, 999999 MiB free)")
     assert machine.limit_bytes == 128 * GIB
-    assert "976.6 GiB" in machine.warnings[0]
-    assert "128.0 GiB are used" in machine.warnings[0]
+    assert "976.56 GiB" in machine.warnings[0]
+    assert "128.00 GiB are used" in machine.warnings[0]
 
 
 def test_a_mac_that_tells_no_memory_gets_it_from_the_engine():
@@ -178,7 +178,7 @@ def test_gb10_never_gets_more_than_its_engine_counts():
     card = linux(GB10_IDLE, GB10_CARD, arch="aarch64")
     machine = with_engine(card, "CUDA0: NVIDIA GB10 (102400 MiB, 99000 MiB free)")
     assert machine.limit_bytes == 100 * GIB
-    assert "100.0 GiB of memory for NVIDIA GB10, and steprun 106.4 GiB" in machine.warnings[0]
+    assert "100.00 GiB of memory for NVIDIA GB10, and steprun 106.42 GiB" in machine.warnings[0]
 
 
 def test_a_card_beside_gb10_is_not_taken_for_it():
@@ -212,7 +212,7 @@ def test_the_kernel_grants_what_it_grants():
     lied = strix(int(124.92 * MIB), 536870912, 128 * GIB, int(62.47 * 262144))
     machine = with_engine(lied, f"Vulkan0: {RADV} (131584 MiB, 110000 MiB free)")
     assert machine.limit_bytes == int(62.47 * 262144) * 4096 + 536870912
-    assert any("128.5 GiB" in warning and "63.0 GiB are used" in warning
+    assert any("128.50 GiB" in warning and "62.97 GiB are used" in warning
                for warning in machine.warnings)  # fmt: skip
 
 
@@ -237,7 +237,7 @@ def test_windows_takes_the_engines_sum_of_heaps():
     assert detect(Replay(old)).limit_bytes == 96 * GIB
     machine = with_engine(old, f"Vulkan0: {RADEON} (114330 MiB, 114000 MiB free)")
     assert machine.limit_bytes == 114330 * MIB
-    assert "96.0 GiB" in machine.warnings[0]
+    assert "96.00 GiB" in machine.warnings[0]
     measured = windows(63.65, (RADEON, STRIX_ID, 64 * GIB, DRIVER))
     assert with_engine(measured, f"Vulkan0: {RADEON} (114330 MiB, 9 MiB free)").warnings == ()
 
@@ -314,8 +314,8 @@ def test_a_cards_total_that_is_far_off_is_told_and_never_raised(mib, limit):
     machine = with_engine(card, f"CUDA0: NVIDIA GeForce RTX 5090 ({mib} MiB, 40000 MiB free)")
     assert machine.limit_bytes == limit * MIB
     assert machine.devices[0].free_bytes == min(mib, 40000, limit) * MIB
-    assert f"{mib / 1024:.1f} GiB" in machine.warnings[0]
-    assert "31.8 GiB" in machine.warnings[0]
+    assert f"{mib / 1024:.2f} GiB" in machine.warnings[0]
+    assert "31.84 GiB" in machine.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -364,7 +364,7 @@ def test_where_the_drivers_are_silent_an_engine_is_asked(listed, platform):
 def test_the_embedded_engine_may_be_asked_too():
     machine = engine_view.apply(detect(Replay(mac(192))), M4_MAX, "the embedded engine")
     assert machine.limit_source == "MTL0 in the device list of the embedded engine"
-    assert machine.warnings[0].startswith("The embedded engine counts 107.5 GiB")
+    assert machine.warnings[0].startswith("The embedded engine counts 107.52 GiB")
 
 
 @given(

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner.base.units import GIB, KIB, MIB
 from runner.machine.captures.capture import Capture, Ran, Replay
 from runner.machine.facts import Backend, Machine, Platform
 from runner.machine.probe import detect
 from runner.machine.probes import vulkan_info
 from runner.machine.probes.host import WINDOWS_ADAPTERS, Notes, read_host
 from runner.machine.probes.nvidia import HELD_QUERY, MIG_QUERY
-from runner.machine.probes.read import GIB, KIB, MIB
 from tests.unit.machine.machine_captures import (
     ADA,
     BLACK,
@@ -101,7 +101,7 @@ def test_wsl_uses_cards_and_advises_more_ram():
     machine = detect(Replay(wsl(meminfo(65_000_000, 60_000_000), card)))
     assert machine.platform is Platform.CUDA
     (advice,) = machine.advice
-    assert "62.0 GiB of RAM" in advice.what
+    assert "61.99 GiB of RAM" in advice.what
     assert "WSL2 cannot see it" in advice.what
     assert "memory=" in advice.what
     assert ".wslconfig" in advice.command
@@ -146,17 +146,17 @@ MEMINFO_HELD = meminfo(127600748, 40_000_000, 38_000_000, Buffers=100_000, Cache
 @pytest.mark.parametrize(
     ("held", "words"),
     [
-        ("70000\n1024\n", "programs on the GPU hold 69.4 GiB. Stop them"),
-        ("", "and 80.1 GiB are held by no program"),
-        (None, "83.5 GiB are in use. Stop other engines"),
-        ("[N/A]\n", "83.5 GiB are in use. Stop other engines"),
+        ("70000\n1024\n", "programs on the GPU hold 69.36 GiB. Stop them"),
+        ("", "and 80.11 GiB are held by no program"),
+        (None, "83.54 GiB are in use. Stop other engines"),
+        ("[N/A]\n", "83.54 GiB are in use. Stop other engines"),
     ],
 )
 def test_missing_memory_is_explained_with_its_remedy(held, words):
     capture = ran(linux(MEMINFO_HELD, GB10_CARD), **{" ".join(HELD_QUERY): held})
     machine = detect(Replay(capture))
     (warning,) = machine.warnings
-    assert warning.startswith("Only 38.1 GiB of 121.7 GiB are available")
+    assert warning.startswith("Only 38.15 GiB of 121.69 GiB are available")
     assert words in warning
 
 
@@ -170,7 +170,7 @@ def test_ordinary_programs_are_not_the_driver():
 def test_the_page_cache_comes_back_by_itself():
     (advice,) = detect(Replay(linux(GB10_IDLE, GB10_CARD))).advice
     assert "nothing to undo" in advice.undo
-    assert "11.8 GiB are cache" in advice.what
+    assert "11.85 GiB are cache" in advice.what
 
 
 def test_a_clone_in_a_container_needs_no_nvidia_smi():
@@ -283,7 +283,7 @@ def test_a_missing_kfd_leaves_vulkan():
 def test_gtt_and_ttm_that_disagree_are_told(gtt_gib, pages_gib, differ):
     capture = strix(int(124.92 * MIB), 536870912, gtt_gib * GIB, pages_gib * 262144)
     machine = detect(Replay(capture))
-    assert told(machine, f"GTT is {gtt_gib}.0 GiB and ttm.pages_limit grants") == differ
+    assert told(machine, f"GTT is {gtt_gib}.00 GiB and ttm.pages_limit grants") == differ
     assert machine.limit_bytes == min(gtt_gib, pages_gib) * GIB
 
 
@@ -299,7 +299,7 @@ def test_gtt_advice_names_the_kernel_parameter_and_what_comes_of_it():
     machine = detect(Replay(strix(131_000_000, 536870912, 63968 * MIB)))
     (advice,) = machine.advice
     assert "ttm.pages_limit=30408704" in advice.what
-    assert "62.5 GiB now" in advice.what
+    assert "62.47 GiB now" in advice.what
     assert advice.limit_after == 116 * GIB
 
 
@@ -314,7 +314,7 @@ def test_memory_that_the_driver_lost_is_told(anon, gtt_used, lost):
              "/sys/class/drm/card1/device/mem_info_gtt_used": str(gtt_used)}  # fmt: skip
     machine = detect(Replay(strix(*TUNED, files=files)))
     assert told(machine, "a restart of the computer frees them") == lost
-    assert told(machine, "52.5 GiB of RAM belong to no program") == lost
+    assert told(machine, "52.55 GiB of RAM belong to no program") == lost
 
 
 # --- Windows
@@ -507,7 +507,7 @@ def test_small_amd_cards_under_windows_too():
     small = ("AMD Radeon RX 6400", "PCI\\VEN_1002&DEV_743F", 4 * GIB, DRIVER)
     machine = detect(Replay(windows(64, small)))
     assert machine.platform is Platform.CPU
-    assert told(machine, "AMD Radeon RX 6400 has 4.0 GiB")
+    assert told(machine, "AMD Radeon RX 6400 has 4.00 GiB")
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from runner.base.units import GIB, KIB, MIB
 from runner.machine.captures.capture import Capture, Ran, Replay
 from runner.machine.facts import Backend, Machine, Platform, to_json
 from runner.machine.probe import PROBES, detect
 from runner.machine.probes.host import Notes, read_host
 from runner.machine.probes.nvidia import QUERIES
-from runner.machine.probes.read import GIB, KIB, MIB
 from tests.unit.machine.machine_captures import (
     ADA,
     BLACK,

@@ -16,12 +16,12 @@ from typing import NamedTuple
 import pytest
 from click.testing import CliRunner
 
+from runner.base.units import GIB, MIB
 from runner.cli.commands.plan import plan
 from runner.machine.captures import presets
 from runner.machine.captures.capture import Capture, Ran, Replay, save
 from runner.machine.facts import Machine
 from runner.machine.probe import detect
-from runner.machine.probes.read import GIB, MIB
 
 QUERY = "nvidia-smi --query-gpu="
 DRM = "/sys/class/drm/card1/device"

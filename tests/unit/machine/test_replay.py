@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runner.base.units import GIB
 from runner.machine.captures.capture import Capture, Ran, Replay
 from runner.machine.captures.replay import equivalent
 from runner.machine.probe import detect
 from runner.machine.probes.host import WINDOWS_ADAPTERS, WINDOWS_HOST
-from runner.machine.probes.read import GIB
 
 QUERY = "nvidia-smi --query-gpu="
 ASKED = "nvidia-smi --query-gpu=name,uuid,memory.total,compute_cap --format=csv,noheader,nounits"

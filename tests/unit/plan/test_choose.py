@@ -1,20 +1,22 @@
 """The choice: what each machine gets, in which order things give way, how it refuses."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from runner.base.errors import BadFile, UsageError
+from runner.base.units import GIB, size
 from runner.catalog import models_toml
 from runner.engine.builder import recipe
 from runner.engine.process.flags import FLAGS
 from runner.machine.captures import capture, presets
-from runner.machine.facts import Backend, Machine, Platform, as_it_is_now, on_processor
+from runner.machine.facts import Advice, Backend, Machine, Platform, as_it_is_now, on_processor
 from runner.machine.probe import detect
 from runner.plan.choose import Plan, choose
 from runner.plan.launch import EngineFiles, LaunchSpec, RunDefaults, Settings, launch
-from runner.plan.memory.kv_cache import CHECKPOINTS, GIB
+from runner.plan.memory.kv_cache import CHECKPOINTS
 from runner.plan.memory.ledger import LedgerEntry
 from runner.plan.model_spec import ModelSpec, from_model
 from runner.plan.request import PlanRequest, Profile
@@ -43,8 +45,8 @@ def machine(limit_gib: float, backend: Backend = Backend.CUDA) -> Machine:
     )
 
 
-def plan(limit_gib: float, **ask: object) -> Plan:
-    return choose(machine(limit_gib), STEP, PlanRequest(**ask), DEFAULTS)  # type: ignore[arg-type]
+def plan(limit_gib: float, **request: object) -> Plan:
+    return choose(machine(limit_gib), STEP, PlanRequest(**request), DEFAULTS)  # type: ignore[arg-type]
 
 
 # More machines are in test_machines_table.
@@ -86,9 +88,83 @@ def test_a_refusal_says_how_much_is_missing_and_what_would_help() -> None:
     refused = plan(24)
     assert not refused.fits
     assert "too little" in refused.reasons[0]
-    commands = [fix.command for fix in refused.fixes]
-    assert commands[-1] == "steprun chat --demo"
     assert all(fix.what and fix.command for fix in refused.fixes)
+
+
+def commands(chosen: Plan) -> list[str]:
+    return [fix.command for fix in chosen.fixes]
+
+
+ELSEWHERE = [
+    "steprun chat --demo",
+    "steprun chat --url http://HOST:PORT",
+    "steprun machine --known",
+]
+
+
+def test_fixes_are_listed_by_what_they_cost() -> None:
+    """Options of steprun, then settings of the host, a smaller model, a server, a new machine."""
+    cpu = replace(machine(24), platform=Platform.CPU, backend=Backend.CPU)
+    assert commands(choose(cpu, STEP, PlanRequest(), DEFAULTS)) == [
+        "steprun chat --model step-3.7-flash --allow-paging",
+        *ELSEWHERE,
+    ]
+    advised = replace(
+        machine(80, Backend.CPU),
+        platform=Platform.CPU,
+        advice=(
+            Advice("Set it, and restart", "restart", "back", 120 * GIB, restart=True),
+            Advice("Join a group, then log in again", "log in", "out", restart=True),
+            Advice("Set it", "set", "unset", 110 * GIB),
+            Advice("Drop the page cache", "drop"),
+            Advice("Set it lower", "too little", "back", 81 * GIB),
+        ),
+    )
+    small = replace(STEP, projector_bytes=2 * GIB)
+    refused = choose(advised, small, PlanRequest(quant="IQ4_XS"), DEFAULTS)
+    assert commands(refused) == [
+        "steprun chat --model step-3.7-flash --quant IQ3_XXS --ctx 131072",
+        "steprun chat --model step-3.7-flash --quant IQ4_XS --allow-paging",
+        "set",
+        "drop",
+        "restart",
+        "log in",
+        *ELSEWHERE,
+    ]
+    assert [fix.cost for fix in refused.fixes] == sorted(fix.cost for fix in refused.fixes)
+
+
+def test_what_would_gain_more_is_listed_by_cost_too() -> None:
+    advice = (Advice("Restart", "restart", restart=True), Advice("Set it", "set"))
+    roomy = choose(replace(machine(110), advice=advice), STEP, PlanRequest(), DEFAULTS)
+    assert roomy.fits
+    assert commands(roomy) == ["set", "restart"]
+
+
+@pytest.mark.parametrize(
+    ("name", "advised"),
+    [
+        ("m4-max-128", []),
+        ("strix-halo-linux-stock", ["gttsize", "pages_limit"]),
+        ("m4-max-64", []),
+    ],
+)
+def test_a_change_that_needs_a_restart_says_so(name: str, advised: list[str]) -> None:
+    found = detect(capture.Replay(presets.load_preset(name)))
+    waiting = [each.command for each in found.advice if each.restart]
+    assert len(waiting) == bool(advised)
+    assert all(any(word in command for word in advised) for command in waiting)
+
+
+def test_the_least_memory_is_what_the_smallest_configuration_takes() -> None:
+    """In bytes, shown in GiB: a machine of exactly that much fits, of a little less does not."""
+    (fix,) = [fix for fix in plan(24).fixes if fix.command == "steprun machine --known"]
+    match = re.search(r"([0-9]+\.[0-9]{2}) GiB or more", fix.what)
+    assert match is not None
+    least = float(match[1])
+    assert 70 < least < 80
+    assert plan(least + 0.01).fits
+    assert not plan(least - 0.01).fits
 
 
 def test_what_was_asked_for_is_kept_or_refused_never_changed() -> None:
@@ -109,7 +185,7 @@ def test_without_pictures_is_offered_where_it_would_be_enough() -> None:
 
 @pytest.mark.parametrize("gib", [24, 75, 76, 78, 82, 90, 106])
 @pytest.mark.parametrize(
-    "ask",
+    "wanted",
     [
         PlanRequest(),
         PlanRequest(quant="Q4_K_S"),
@@ -118,11 +194,11 @@ def test_without_pictures_is_offered_where_it_would_be_enough() -> None:
     ],
     ids=str,
 )
-def test_every_fix_that_is_a_plan_works(gib: int, ask: PlanRequest) -> None:
+def test_every_fix_that_is_a_plan_works(gib: int, wanted: PlanRequest) -> None:
     """What a refusal tells the user to type must not be refused in turn."""
-    for fix in choose(machine(gib), STEP, ask, DEFAULTS).fixes:
-        if fix.ask is not None:
-            assert choose(machine(gib), STEP, fix.ask, DEFAULTS).fits, fix.command
+    for fix in choose(machine(gib), STEP, wanted, DEFAULTS).fixes:
+        if fix.request is not None:
+            assert choose(machine(gib), STEP, fix.request, DEFAULTS).fits, fix.command
 
 
 def test_a_fix_names_the_model_that_was_asked_for() -> None:
@@ -160,13 +236,19 @@ def test_paging_counts_what_cannot_be_paged() -> None:
         assert (settings.load_mode, settings.gpu_layers, settings.repack) == ("mmap", 0, False)
 
 
-@pytest.mark.parametrize(
-    ("ask", "word"), [({"quant": "Q9"}, "no quant 'Q9'"), ({"context": 1 << 20}, "262,144")]
-)
-def test_what_does_not_exist_is_wrong_usage(ask: dict[str, object], word: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        plan(130, **ask)
-    assert word in str(caught.value)
+def test_a_context_beyond_the_models_is_wrong_usage() -> None:
+    with pytest.raises(UsageError, match="262,144"):
+        plan(130, context=1 << 20)
+
+
+def test_an_unknown_quant_is_named_the_same_way_by_every_command() -> None:
+    with pytest.raises(UsageError) as planned:
+        plan(130, quant="IQ4_XSS")
+    with pytest.raises(UsageError) as pulled:
+        models_toml.load_catalog().models[0].quant("IQ4_XSS")
+    assert str(planned.value) == str(pulled.value)
+    assert "no quant 'IQ4_XSS'" in planned.value.what
+    assert "IQ4_XS" in planned.value.next
 
 
 def test_the_document_is_the_contracts() -> None:
@@ -231,7 +313,7 @@ def test_a_machine_that_is_full_just_now_is_told_so() -> None:
     busy = replace(machine(120), available_bytes=20 * GIB)
     found = choose(busy, STEP, PlanRequest(), DEFAULTS)
     assert found.fits
-    assert any("Not at this moment" in warning for warning in found.warnings)
+    assert any("Not enough is free at this moment" in warning for warning in found.warnings)
     assert not choose(machine(120), STEP, PlanRequest(), DEFAULTS).warnings
     assert not choose(as_it_is_now(busy), STEP, PlanRequest(), DEFAULTS).fits, (
         "but it is not started"
@@ -246,7 +328,7 @@ def test_paging_is_the_processors_work() -> None:
     assert document["paged"]
     assert document["backend"] == "cpu"
     assert paged.limit_bytes <= 24 * GIB
-    assert "asked for" in paged.reasons[0]
+    assert "You requested Q8_0" in paged.reasons[0]
 
 
 def test_a_change_to_the_host_that_would_not_be_enough_is_no_fix() -> None:
@@ -267,7 +349,7 @@ def test_the_next_rung_misses_by_what_it_says() -> None:
     longer = choose(found, STEP, PlanRequest(quant="IQ4_XS", context=131_072), defaults)
     missing = -longer.placement.spare_bytes
     assert not longer.fits
-    assert why["context"] == f"131,072 would need {missing / GIB:.1f} GiB more"
+    assert why["context"] == f"131,072 would need {size(missing)} more"
 
 
 def test_what_is_left_over_is_spent_on_conversations() -> None:
@@ -286,7 +368,9 @@ def test_a_carve_out_is_free_though_the_system_does_not_count_it() -> None:
     for name in ("strix-halo-windows", "strix-halo-windows-96", "strix-halo-linux-carve-out"):
         found = detect(capture.Replay(presets.load_preset(name)))
         chosen = choose(found, STEP, PlanRequest(), recipe.load_recipe(found.backend).run)
-        assert not any("Not at this moment" in warning for warning in chosen.warnings), name
+        assert not any(
+            "Not enough is free at this moment" in warning for warning in chosen.warnings
+        ), name
         assert as_it_is_now(found).limit_bytes == found.limit_bytes
 
 
@@ -294,5 +378,5 @@ def test_a_misspelt_recipe_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path:
     text = (Path(__file__).parents[3] / "builds" / "cuda.toml").read_text()
     (tmp_path / "cuda.toml").write_text(text.replace('"quantised"', '"quantized"'))
     monkeypatch.setattr(recipe, "shipped", lambda _: tmp_path)
-    with pytest.raises(BadFile, match="cannot be read"):
+    with pytest.raises(BadFile, match="kv_copy"):
         recipe.load_recipe(Backend.CUDA)

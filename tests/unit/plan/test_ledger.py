@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner.base.units import MIB
 from runner.catalog import models_toml
 from runner.catalog.model import Layer
 from runner.plan.memory.compute_buffers import (
@@ -18,7 +19,6 @@ from runner.plan.memory.compute_buffers import (
     vision_bytes,
 )
 from runner.plan.memory.kv_cache import (
-    MIB,
     Config,
     checkpoint_bytes,
     kv_full_bytes,
@@ -156,6 +156,20 @@ def test_what_the_process_holds_grows_with_what_it_is_for() -> None:
         Config(4096, projector=True),
     ):
         assert overhead_bytes(G, config, Costs()) > plain
+
+
+def test_the_draft_heads_states_and_second_context_are_counted() -> None:
+    """32 MiB of the trunk's last states for 2048 tokens, and 5 MiB for a context of their own."""
+    tiny = replace(G, vocab_size=1, layers=G.layers[:1], mtp_layers=G.mtp_layers[:1], experts=0)
+    card = Costs(staging=True)  # nothing is rounded on the processor
+    trunk, heads = Config(256, ubatch=512), Config(256, ubatch=512, mtp=True)
+    more = overhead_bytes(tiny, heads, card) - overhead_bytes(tiny, trunk, card)
+    states = 4 * 4096 * 2048 + 5 * MIB
+    handed_in = 3 * 4 * 4096 * 2048
+    graph = 1024 * 3 * 417
+    assert 0 < more - states - handed_in - graph < MIB / 2
+    larger = overhead_bytes(tiny, replace(heads, ubatch=4096), card)
+    assert larger - overhead_bytes(tiny, heads, card) == 2048 * 4096 * 4 * (1 + 3)
 
 
 # As xllamacpp 11549 printed them for tiny Step.

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runner.base.units import GIB, MIB
 from runner.catalog import models_toml
 from runner.engine.builder import recipe
 from runner.engine.process.flags import FLAGS
@@ -15,14 +16,7 @@ from runner.machine.facts import Backend, Device, Machine, Platform, on_processo
 from runner.plan.choose import GOOD_QUALITY, RAM_BYTES_PER_TOKEN, Plan, choose
 from runner.plan.launch import EngineFiles, launch
 from runner.plan.memory.compute_buffers import Costs
-from runner.plan.memory.kv_cache import (
-    GIB,
-    MIB,
-    Config,
-    kv_full_bytes,
-    kv_mtp_bytes,
-    kv_sliding_bytes,
-)
+from runner.plan.memory.kv_cache import Config, kv_full_bytes, kv_mtp_bytes, kv_sliding_bytes
 from runner.plan.memory.ledger import LedgerEntry
 from runner.plan.model_spec import ModelSpec, from_model
 from runner.plan.placement import Offload, Placement, PoolUse, place
@@ -68,8 +62,8 @@ def pc(cards: list[float], ram_gib: float) -> Machine:
     )
 
 
-def planned(cards: list[float], ram_gib: float, **ask: object) -> Plan:
-    return choose(pc(cards, ram_gib), STEP, PlanRequest(**ask), CUDA)  # type: ignore[arg-type]
+def planned(cards: list[float], ram_gib: float, **request: object) -> Plan:
+    return choose(pc(cards, ram_gib), STEP, PlanRequest(**request), CUDA)  # type: ignore[arg-type]
 
 
 def held(placement: Placement, entry: LedgerEntry) -> int:
@@ -103,7 +97,7 @@ def words(plan: Plan, files: EngineFiles, flags: frozenset[str] = LLAMA_SERVER) 
         projector=st.booleans(),
         mtp=st.booleans(),
     ),
-    offload=st.builds(Offload, hybrid=st.booleans(), mmproj_on_cpu=st.booleans()),
+    offload=st.builds(Offload, experts_on_cpu=st.booleans(), mmproj_on_cpu=st.booleans()),
 )
 def test_nothing_is_lost_between_the_memories(
     cards: list[float], ram: float, config: Config, offload: Offload
@@ -138,7 +132,7 @@ def test_nothing_is_lost_between_the_memories(
 
 @pytest.mark.parametrize("gib", [16, 24, 31.8, 48, 80])
 def test_no_more_experts_leave_the_card_than_must(gib: float) -> None:
-    offload, config = Offload(hybrid=True), Config(32_768, projector=True)
+    offload, config = Offload(experts_on_cpu=True), Config(32_768, projector=True)
     machine = pc([gib], 200)
     found = place(machine, STEP, IQ4_XS, config, CUDA, offload=offload)
     assert found.fits
@@ -374,7 +368,7 @@ ACCOUNTS = [
     (
         [12, 12],
         Config(65_536, "q8_0", 1024, checkpoints=0),
-        Offload(hybrid=True),
+        Offload(experts_on_cpu=True),
         (41, 5),
         [(7386, 1591, 411), (9850, 145, 414)],
         82_887,
@@ -382,7 +376,7 @@ ACCOUNTS = [
     (
         [24],
         Config(65_536, "q8_0", 1024, checkpoints=0),
-        Offload(hybrid=True),
+        Offload(experts_on_cpu=True),
         (46,),
         [(19_532, 1737, 414)],
         80_592,
@@ -408,7 +402,7 @@ def test_each_device_holds_what_the_engine_says(
         assert 0 <= mib(part, LedgerEntry.KV_FULL, LedgerEntry.KV_SLIDING) - context < 2
         # An RPC device copies no experts to itself, as a real card would.
         assert mib(part, LedgerEntry.COMPUTE) >= compute
-        assert offload.hybrid or mib(part, LedgerEntry.COMPUTE) - compute < 2
+        assert offload.experts_on_cpu or mib(part, LedgerEntry.COMPUTE) - compute < 2
     assert 0 <= mib(found.held[-1], LedgerEntry.WEIGHTS) - in_ram < 2
 
 

@@ -130,4 +130,4 @@ def test_a_card_that_cannot_help_leaves_the_processor(tmp_path: Path) -> None:
     plan = make_plan(ModelRequest("", PlanRequest()), str(small)).plan
     assert plan.fits
     assert str(plan.machine.backend) == "cpu"
-    assert any("processor would do all" in warning for warning in plan.warnings)
+    assert any("CPU would do all" in warning for warning in plan.warnings)

@@ -100,7 +100,7 @@ def test_an_engine_that_cannot_see_is_given_no_projector(tiny: Path) -> None:
     assert not prepared.plan.config.mtp
     assert "--mmproj" not in spec_of(prepared).argv
     said = " ".join(prepared.plan.warnings)
-    assert "Pictures are off" in said
+    assert "Image input is off" in said
     assert "Draft heads are off" in said
 
 

@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.base.errors import BadFile
+from runner.base.units import GIB
 from runner.catalog import models_toml
 from runner.catalog.model import Model
 from runner.machine.captures import capture, presets
 from runner.machine.facts import Backend, Device, Machine, Platform, on_processor
 from runner.machine.probe import detect
-from runner.plan.memory.kv_cache import GIB, Config
+from runner.plan.memory.kv_cache import Config
 from runner.plan.model_spec import ModelSpec, Variant, from_model
 from runner.speed import estimate as speed
 from runner.speed import tables as published
@@ -264,7 +265,7 @@ def test_of_one_quant_the_same_cache_goes_first() -> None:
 def test_a_slow_plan_says_how_slow_and_what_is_faster() -> None:
     warning = estimate(STRIX, "Q4_K_S", 65_536, "q8_0").warning
     assert warning is not None
-    assert "64K tokens takes about 22 minutes" in warning
+    assert "64K tokens takes about 22 min" in warning
     assert "8K takes about 44 s" in warning
     assert "Q3_K_L with a cache in q8_0 takes about 7 minutes" in warning
 
@@ -279,7 +280,7 @@ def test_a_shorter_context_is_warned_of_only_as_far_as_it_goes() -> None:
 
 def test_what_is_faster_is_scaled_too() -> None:
     part = machine("Radeon 8050S", 32, Backend.VULKAN)
-    assert "q8_0 takes about 9 minutes" in (estimate(part, "Q4_K_S", 65_536).warning or "")
+    assert "q8_0 takes about 9 min" in (estimate(part, "Q4_K_S", 65_536).warning or "")
 
 
 def test_a_run_that_ends_before_is_not_called_faster() -> None:
