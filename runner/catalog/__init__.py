@@ -1,1 +1,1 @@
-"""The models that steprun knows: what `models.toml` says, as frozen facts."""
+"""The models that steprun knows, read from `models.toml`."""

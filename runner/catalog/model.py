@@ -1,4 +1,4 @@
-"""What is known of a model, its quants and its files, as frozen dataclasses. Pure.
+"""A model, its quants and its files, as frozen dataclasses. Pure.
 
 `runner.catalog.models_toml` reads the models that steprun knows. `Geometry` has the few numbers
 that decide how much memory a model's caches take; the catalog states them for known models, a

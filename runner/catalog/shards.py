@@ -1,4 +1,4 @@
-"""How the files of a model are named in a repository: paths that are safe, and parts. Pure."""
+"""Names of model files in a repository: safe paths, and numbered shards. Pure."""
 
 import re
 from typing import Final

@@ -1,1 +1,1 @@
-"""The GGUF format: headers read with suspicion, and what they mean for memory."""
+"""The GGUF format: strict reading of headers, and what they mean for memory."""

@@ -1,8 +1,8 @@
-"""GGUF headers: read with suspicion, then asked what they mean for memory.
+"""The public interface to GGUF headers: one file, or all shards of a model.
 
-`runner.gguf.parse` knows the format, `runner.gguf.scan` does the reading; both are strict,
-because a header may come from anywhere and says how many gigabytes will be allocated.
-`runner.gguf.shape` and `runner.gguf.sizes` say what was read; this module is the way in.
+`runner.gguf.parse` knows the format, `runner.gguf.scan` reads it; both are strict, because a header
+may come from anywhere and decides how many gigabytes will be allocated. `runner.gguf.shape` and
+`runner.gguf.sizes` interpret a header.
 """
 
 import stat
@@ -46,7 +46,7 @@ def read_header(path: Path) -> Header:
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for ever
         raise BadFile(
-            f"{shown(path.name)} is not a regular file",
+            f"{shown(path.name)} is not a regular file.",
             why="A model is mapped into memory, which needs one.",
             next="Give the path of a .gguf file.",
         )
@@ -68,9 +68,9 @@ def read_split(path: Path) -> tuple[Header, ...]:
         if missing:
             more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
             raise BadFile(
-                f"{len(missing)} of {len(names)} parts of this model are missing",
+                f"{len(missing)} of {len(names)} parts of this model are missing.",
                 why=f"Not in {path.parent}: {', '.join(map(shown, missing[:_NAMED]))}{more}.",
-                next="Fetch the missing parts into the same folder.",
+                next="Download the missing parts into the same folder.",
             )
 
     return read_series(path.name, lambda name: read_header(path.with_name(name)), look_for)
@@ -91,7 +91,7 @@ def read_series(
     said = (given.shards.number, given.shards.count) if given.shards else (1, 1)
     if claimed != said:
         raise BadFile(
-            f"{shown(name)} is not the part that its name says",
+            f"{shown(name)} is not the part that its name says.",
             why=f"Its header says part {said[0]} of {said[1]}; the engine finds the parts by name.",
             next="Give the files their original names, ...-00001-of-0000N.gguf.",
         )
@@ -100,9 +100,9 @@ def read_series(
     count = given.shards.count
     if count > shards.MOST:
         raise BadFile(
-            f"{shown(name)} is of a series that cannot be",
+            f"{shown(name)} is part of an impossible series.",
             why=f"Key 'split.count': {count:,} parts; the most is {shards.MOST}.",
-            next="Fetch another quant of the model.",
+            next="Download another quant of the model.",
         )
     names = shards.series(name)
     look_for(names)
@@ -112,9 +112,9 @@ def read_series(
         why = _quarrel(headers, given.shards)
         if why:
             raise BadFile(
-                f"the parts of {shown(shards.stem(name))} do not belong together",
+                f"The parts of {shown(shards.stem(name))} do not belong together.",
                 why=why,
-                next="Fetch the whole series again from one place.",
+                next="Download the whole series again from one place.",
             )
     return tuple(headers)
 

@@ -1,4 +1,4 @@
-"""The files that the user names: their headers, read and checked. No tensor data is read."""
+"""Reads and checks the headers of files that the user names. Reads no tensor data."""
 
 import os
 from collections.abc import Callable
@@ -14,7 +14,7 @@ T = TypeVar("T")
 _OTHER_KINDS = {
     "projector": "It is a vision projector, which goes with a model.",
     "mtp": "It holds draft heads only, which go with a model.",
-    "other": "It is no language model: an adapter, perhaps, or an importance matrix.",
+    "other": "It is not a language model; it may be an adapter or an importance matrix.",
 }
 
 
@@ -47,18 +47,18 @@ def _read(path: Path, read: Callable[[Path], T]) -> T:
         return read(path)
     except OSError as error:
         raise Refused(
-            f"{path} cannot be read",
-            why=error.strerror or str(error),
-            next="Check that the disk is there and that you may read the file.",
+            f"{path} cannot be read.",
+            why=f"{error.strerror or error}.",
+            next="Check that the disk is mounted and that you may read the file.",
         ) from error
 
 
 def must_be_model(header: Header, name: str) -> None:
-    """Refuse what only goes with a model. `header`: of the first shard, which alone says what."""
+    """Refuse what only goes with a model. `header`: of the first shard, which alone tells."""
     what = kind(header)
     if what != "model":
         raise BadFile(
-            f"{shown(name)} is not a model",
+            f"{shown(name)} is not a model.",
             why=_OTHER_KINDS[what],
             next="Give the path of the model's own .gguf file, or of its first part.",
         )
@@ -68,21 +68,21 @@ def _not_a_file(path: Path) -> UsageError:
     if path.is_dir():
         models = _models_in(path)
         return UsageError(
-            f"{path} is a folder",
+            f"{path} is a folder.",
             why=f"It holds {len(models)} models." if models else "It holds no .gguf file.",
             next=f"Name one: --model {models[0]}" if models else "Give the path of a .gguf file.",
         )
     if path.exists():
         return UsageError(
-            f"{path} is not a regular file",
+            f"{path} is not a regular file.",
             why="A model is mapped into memory, which needs one.",
             next="Give the path of a .gguf file.",
         )
     # Model cards name single files where the repository holds parts.
     near = [m for m in _models_in(path.parent) if m.name.startswith(f"{path.stem}-0")]
     return UsageError(
-        f"{path} does not exist",
-        why="The model is there in parts." if near else "There is no such file.",
+        f"{path} does not exist.",
+        why="The model consists of several parts." if near else "No file has this name.",
         next=f"Give the first part: --model {near[0]}" if near else "Check the path.",
     )
 

@@ -1,9 +1,9 @@
-"""The GGUF format: what a file says it holds, checked against what it is.
+"""Parses and validates GGUF headers.
 
 Format: docs/gguf.md of ggml, versions 2 and 3, little endian. Strictness follows llama.cpp's own
 reader (ggml/src/gguf.cpp): a file that it would refuse is refused here, with a better reason and
 before 100 GB are read. Arrays of strings are skipped, since a vocabulary's length is enough.
-`runner.gguf.header` is the way in.
+`runner.gguf.header` is the public interface.
 """
 
 import struct
@@ -54,7 +54,7 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class Shards:
-    """A shard's own account of its series: `number` counts from 1, `tensors` is of all."""
+    """A shard's place in its series: `number` counts from 1, `tensors` is of all shards."""
 
     number: int
     count: int
@@ -63,7 +63,7 @@ class Shards:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a GGUF file says of itself. Sizes and offsets are bytes."""
+    """The header of a GGUF file. Sizes and offsets are bytes."""
 
     version: int
     metadata: Mapping[str, Value]
@@ -83,15 +83,15 @@ class Header:
 def parse_header(stream: BinaryIO, size: int, name: str = "the file") -> Header:
     """Read a header from a seekable stream of `size` bytes; errors call it `name`.
 
-    Raises BadFile, which names the field, for anything that an engine would stumble over, tensor
-    data past the end of the file among it.
+    Raises BadFile, which names the field, for anything that an engine would refuse, such as
+    tensor data past the end of the file.
     """
     scan = Scanner(stream, size, shown(name))
     version = _magic(scan)
     tensor_count, key_count = scan.u64("tensor count"), scan.u64("key count")
     for what, count in (("tensors", tensor_count), ("keys", key_count)):
         if count > ENTRIES_LIMIT:
-            scan.fail(f"the header: it promises {count:,} {what}; the most is {ENTRIES_LIMIT:,}.")
+            scan.fail(f"the header: it declares {count:,} {what}; the most is {ENTRIES_LIMIT:,}.")
     metadata = _metadata(scan, key_count)
     alignment = metadata.get("general.alignment", 32)
     if type(alignment) is not int or alignment not in _ALIGNMENTS:
@@ -110,9 +110,9 @@ def parse_header(stream: BinaryIO, size: int, name: str = "the file") -> Header:
         end = header.data_offset + tensor.offset + tensor.bytes
         if end > size:
             raise BadFile(
-                f"{scan.name} is cut off",
+                f"{scan.name} is cut off.",
                 why=f"Tensor {shown(tensor.name)} ends at byte {end:,}, the file at {size:,}.",
-                next="Fetch the file again; a download may still be running.",
+                next="Download the file again; a download may still be running.",
             )
     return header
 
@@ -123,13 +123,13 @@ def _magic(scan: Scanner) -> int:
         scan.fail("It is empty.")
     head = scan.peek(512)
     if head[:4] != b"GGUF":
-        scan.fail(other_format(head), "Give the path of a .gguf file, or fetch it again.")
+        scan.fail(other_format(head), "Give the path of a .gguf file, or download it again.")
     scan.skip(4, "magic")
     version = scan.u32("version")
     if version in _SWAPPED:
         scan.fail(
             "It is big endian, made for IBM Z; no machine that steprun runs on reads it.",
-            "Fetch the little-endian file.",
+            "Download the little-endian file.",
         )
     if version not in _VERSIONS:
         scan.fail(f"version: it is {version}; versions 2 and 3 are known.")
@@ -146,7 +146,7 @@ def _metadata(scan: Scanner, count: int) -> dict[str, Value]:
             scan.fail(f"{scan.what}: its name is empty.")
         scan.what = f"key {shown(key)}"
         if key in metadata:
-            scan.fail(f"{scan.what}: it is there twice.")
+            scan.fail(f"{scan.what}: it occurs twice.")
         kind = scan.u32("type")
         value: Value
         if kind == _ARRAY:
@@ -187,7 +187,7 @@ def _tensors(scan: Scanner, count: int, alignment: int) -> tuple[TensorInfo, ...
         name = scan.raw(length, "name").decode("utf-8", "backslashreplace")
         scan.what = f"tensor {shown(name)}"
         if name in names:
-            scan.fail(f"{scan.what}: it is there twice.")
+            scan.fail(f"{scan.what}: it occurs twice.")
         names.add(name)
         tensor = _tensor(scan, name)
         # llama.cpp takes no gaps either, so this also rules out tensors that share bytes.
@@ -212,7 +212,7 @@ def _tensor(scan: Scanner, name: str) -> TensorInfo:
     if kind not in TENSOR_TYPES:
         scan.fail(
             f"{scan.what}: its type is number {kind}: withdrawn, or newer than this steprun.",
-            "Update steprun, or fetch another quant.",
+            "Update steprun, or download another quant.",
         )
     type_name, block, block_bytes = TENSOR_TYPES[kind]
     row = shape[0] if shape else 1
@@ -226,11 +226,11 @@ def _shards(scan: Scanner, metadata: Mapping[str, Value]) -> Shards | None:
     if count in {0, 1}:
         return None
     number, tensors = metadata.get("split.no"), metadata.get("split.tensors.count")
-    # `type`, not isinstance: a bool is no count.
+    # `type`, not isinstance: a bool is not a count.
     if type(count) is not int or type(number) is not int or type(tensors) is not int:
-        scan.fail("keys 'split.count', 'split.no', 'split.tensors.count': they are not all there.")
+        scan.fail("keys 'split.count', 'split.no', 'split.tensors.count': one is missing.")
     if not 0 <= number < count or not 0 <= tensors <= ENTRIES_LIMIT:
-        scan.fail(f"key 'split.no': part {number + 1} of {count}, {tensors:,} tensors, cannot be.")
+        scan.fail(f"key 'split.no': part {number + 1} of {count}, {tensors:,} tensors: impossible.")
     return Shards(number + 1, count, tensors)
 
 

@@ -1,7 +1,7 @@
-"""Bounded reading, the lowest layer of `runner.gguf.header`: bytes, numbers and strings.
+"""Bounded reading of bytes, numbers and strings: the lowest layer of `runner.gguf.header`.
 
-Nothing in a file is believed before it is checked against the file's own size and against the
-limits here, so that no header, however made, takes much time or memory.
+Nothing in a file is trusted before it is checked against the file's own size and against the
+limits here, so that no header, however malicious, takes much time or memory.
 """
 
 import re
@@ -21,7 +21,7 @@ _FIRST_CHUNK = 64 << 10  # enough for any shard but the first
 _CHUNK = 4 << 20
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
-_AGAIN = "Fetch the file again."
+_AGAIN = "Download the file again."
 
 # ggml's type number -> name, elements per block, bytes per block: `enum ggml_type` in ggml.h and
 # the block structs in ggml-common.h (llama.cpp b11549). The gaps are types that were withdrawn.
@@ -71,16 +71,16 @@ def shown(text: str) -> str:
 
 
 def other_format(head: bytes) -> str:
-    """Say what a file is that does not begin as a GGUF file does, from its first bytes."""
+    """Return what a file is instead of a GGUF file, from its first bytes."""
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if head.startswith(b"version https://git-lfs"):
-        return "It is a Git LFS pointer: the few lines that stand for a file not fetched yet."
+        return "It is a Git LFS pointer: a few lines in place of a file that is not downloaded yet."
     if text.startswith((b"<!doctype html", b"<html", b"<?xml", b"<head")):
         return "It is a web page: a login or an error was saved in place of the file."
     if text.startswith((b'{"error', b"entry not found", b"invalid username", b"access to model")):
         return "It is an error message of the server, saved in place of the file."
     if not head.strip(b"\0"):
-        return "It begins with zeros: a download that reserved its space and never came."
+        return "It begins with zeros: a download that reserved its space and was not finished."
     if head.startswith(b"PK\x03\x04"):
         return "It is a zip archive (or a PyTorch file, which is one)."
     if head.startswith((b"lmgg", b"tjgg", b"fmgg", b"algg")):
@@ -120,7 +120,7 @@ class Scanner:
 
     def fail(self, why: str, next_step: str = _AGAIN) -> NoReturn:
         """Refuse the file."""
-        raise BadFile(f"{self.name} is not a valid GGUF file", why=why, next=next_step)
+        raise BadFile(f"{self.name} is not a valid GGUF file.", why=why, next=next_step)
 
     def peek(self, count: int) -> bytes:
         """Return up to `count` bytes from the position on, and stay there."""

@@ -1,4 +1,4 @@
-"""What a header says of a model's shape: the numbers that decide how large its caches are."""
+"""Reads a model's shape from its header: the numbers that decide how large its caches are."""
 
 from collections.abc import Sequence
 
@@ -110,7 +110,7 @@ def _per_layer(
         return default
     values = [value] * count if type(value) is int else value
     if not isinstance(values, (list, tuple)) or len(values) != count:
-        raise _bad(header, key, f"it does not say a number for each of {count} layers")
+        raise _bad(header, key, f"it is not one number for each of {count} layers")
     numbers = [entry for entry in values if isinstance(entry, int) and 0 <= entry < 1 << 24]
     if len(numbers) < count:
         raise _bad(header, key, f"it is {_brief(value)}")
@@ -122,9 +122,9 @@ def _brief(value: object) -> str:
 
 
 def _bad(header: Header, key: str, why: str) -> BadFile:
-    name = shown(header.path.name) if header.path else "the file"
+    name = shown(header.path.name) if header.path else "The file"
     return BadFile(
-        f"{name} is not a model that can be planned for",
+        f"{name} is not a model that steprun can plan for.",
         why=f"Key {shown(f'{header.arch}.{key}')}: {why}.",
-        next="Fetch the file again, or another quant of the model.",
+        next="Download the file again, or another quant of the model.",
     )

@@ -1,4 +1,4 @@
-"""Where the bytes of a model's weights lie: sums over the tensor tables of all its shards."""
+"""Sums up where the bytes of a model's weights lie, over the tensor tables of all its shards."""
 
 import re
 from collections.abc import Sequence

@@ -46,7 +46,7 @@ def _table(name: str, made: Callable[[dict[str, str]], _Made]) -> tuple[_Made, .
         return tuple(made(row) for row in found)
     except (OSError, ValueError, KeyError, TypeError, re.error) as error:
         raise BadFile(
-            f"The table {path} cannot be read.", why=str(error), next="Install steprun again"
+            f"The table {path} cannot be read.", why=f"{error}.", next="Install steprun again."
         ) from error
 
 

@@ -267,7 +267,7 @@ def test_a_slow_plan_says_how_slow_and_what_is_faster() -> None:
     assert warning is not None
     assert "64K tokens takes about 22 min" in warning
     assert "8K takes about 44 s" in warning
-    assert "Q3_K_L with a cache in q8_0 takes about 7 minutes" in warning
+    assert "Q3_K_L with a cache in q8_0 takes about 7 min" in warning
 
 
 def test_a_shorter_context_is_warned_of_only_as_far_as_it_goes() -> None:
