@@ -50,7 +50,7 @@ def to_json(plan: Plan, spec: LaunchSpec, speed: Speed | None = None) -> dict[st
             for part in plan.placement.held
         ],
         "layers": list(plan.placement.layers),
-        "n_cpu_moe": plan.placement.n_cpu_moe,
+        "experts_in_ram": plan.placement.n_cpu_moe,
         "argv": list(spec.argv),
         "env": dict(spec.env),
         "choices": [
