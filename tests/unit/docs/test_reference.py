@@ -53,7 +53,7 @@ def read_by_the_code() -> Iterator[str]:
 def _names(nodes: Any) -> Iterator[str]:
     for node in nodes:
         if isinstance(node, ast.Constant) and re.fullmatch(r"[A-Z][A-Z_]+", str(node.value)):
-            yield node.value
+            yield str(node.value)
 
 
 def test_every_variable_that_is_read_is_documented() -> None:

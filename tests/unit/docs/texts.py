@@ -67,7 +67,7 @@ def messages() -> tuple[Sentence, ...]:
     """Return the literals of errors and of what is printed, in all of `runner/`."""
     trees = {path: ast.parse(path.read_text("utf-8")) for path in _modules()}
     errors = _error_names(trees.values())
-    found = []
+    found: list[Sentence] = []
     for path, tree in trees.items():
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
