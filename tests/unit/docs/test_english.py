@@ -24,7 +24,7 @@ BANNED = {
     r"\b(reads?|reading) (a |the |its |long )?prompts?\b": "prefill",
     r"\b(writes?|writing) .{0,12}(tokens?|t/s)\b": "decode",
     r"\b(read|write) t/s": "prefill, decode",
-    r"(?<!much )(?<!part )(?<!iB )\bof it\b": "its",
+    r"(?<!much )(?<!part )(?<!half )(?<!all )(?<!iB )\bof it\b": "its",
     r"\bwords of\b": "the message, the text",
     r"\bdoes not get on\b": "has stopped responding",
     r"\bkeeper\b": "operator",
@@ -64,11 +64,13 @@ def test_no_banned_words(source: str, pattern: str) -> None:
 SMALL = re.compile(
     r"(steprun|git|llama|pip|hf|cmake|macOS|nvidia|xllamacpp|http|bench|[-`'\"/(~0-9])"
 )
-# Something to type, at the end: alone, after a colon, or after "or".
+# Something to type, at the end: alone, or after a colon, a comma or a word such as "or".
 COMMAND = re.compile(
     r"(^|[:;,(]\s+|\b(or|with|run|then)\s+|\n\s*|`)"
-    r"(steprun|env|unset|export|hf|sudo|git|python|\.?/|--?[a-z]|[A-Z_]+=)[^.]*$"
+    rf"(steprun|env|unset|export|hf|sudo|git|python|\.?/|--?[a-z]|[A-Z_]+=|{HOLE})"
+    r"([^.]|\.(?=\S))*$"
 )
+LOG = re.compile(rf"\(log: {HOLE}\)$")
 
 
 @pytest.mark.parametrize("part", ["what", "why", "next"])
@@ -80,8 +82,11 @@ def test_errors_have_one_style(part: str) -> None:
 
 def _fine(sentence: Sentence) -> bool:
     text = sentence.text.strip()
-    begins = text[0] == HOLE or text[0].isupper() or SMALL.match(text)
-    ends = text[-1] in f".?{HOLE}" or (sentence.part == "next" and COMMAND.search(text))
+    types = COMMAND.search(text) if sentence.part == "next" else None
+    begins = (
+        text[0] == HOLE or text[0].isupper() or SMALL.match(text) or (types and not types.start())
+    )
+    ends = text[-1] in f".?{HOLE}" or types or LOG.search(text)
     return bool(begins and ends)
 
 
@@ -99,6 +104,11 @@ def _fine(sentence: Sentence) -> bool:
         ("next", "steprun doctor", True),
         ("next", "See: steprun engine list", True),
         ("next", "Wait, or steprun models pull", True),
+        ("next", "For example: --url http://127.0.0.1:8080", True),
+        ("next", "env -u HF_HUB_OFFLINE \0", True),
+        ("next", "\0 --help", True),
+        ("next", "Leave --at out", False),
+        ("next", "leave --at out.", False),
         ("what", "steprun doctor", False),
     ],
 )
