@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
+from functools import cache
 
 import pytest
 
@@ -41,12 +42,15 @@ ALLOWED = {
     "Go on.": "a message to the model in the self-test",
 }
 
-SOURCES: dict[str, Callable[[], Iterable[Sentence]]] = {
+MAKERS: dict[str, Callable[[], Iterable[Sentence]]] = {
     "help": texts.help_texts,
     "strings": texts.literals,
     "data": texts.data,
     "docs": texts.docs,
 }
+
+
+SOURCES = {name: cache(lambda make=make: tuple(make())) for name, make in MAKERS.items()}
 
 
 @pytest.mark.parametrize("source", SOURCES)
