@@ -37,6 +37,36 @@ BANNED = {
     r"\bwhat is (there|here)\b": "what is installed, downloaded",
 }
 
+# Lines that were replaced, by what stood there: a merge or a copy must not bring them back.
+REPLACED = {
+    "and it sees": "a 198B vision-language model",
+    "knows the machine, counts every byte": "detects your machine, budgets memory to the byte",
+    "after a question": "asks before downloading",
+    "What it is not yet": "Status and limits",
+    "Ask this, print the answer, and end.": "Ask one question, print the answer and exit.",
+    "(else ": "Default: ...",
+    "Micro-batch in tokens": "Physical batch size in tokens (`--ubatch-size`).",
+    "draft heads instead": "speculative decoding (MTP), no images",
+    "0 for always the same answer": "Sampling temperature; 0 is greedy.",
+    "Go on with an earlier chat": "Resume a chat (the latest if no ID is given).",
+    "for everything that a chat will ask": "Self-test an engine (default: the active one).",
+    "Do not ask its canary": "Skip the self-test; the engine is not activated.",
+    "the part that sees": "vision encoder (mmproj)",
+    "When memory is short": "When memory is tight, these are reduced first:",
+    "tokens a second": "tok/s",
+    "needs its power cut": "hangs until power-cycled",
+    "It comes as": "Available:",
+    "is no sha256": "must be 64 hexadecimal digits",
+    "was looked for in": "(searched ...)",
+    "to mend it": "to repair them",
+    "is known of its pieces": "no block checksums to repair from",
+    "You said no": "Cancelled.",
+    "is a disk to be mounted": "Is that disk mounted?",
+    "There was thinking, and no answer": "The model produced reasoning but no answer",
+    "Away with it": "To reset it:",
+    "To take what is newer into use": "To update:",
+}
+
 # Where a pattern is right: text -> reason.
 ALLOWED = {
     "Go on.": "a message to the model in the self-test",
@@ -60,6 +90,17 @@ def test_no_banned_words(source: str, pattern: str) -> None:
         f"{each}\n  write: {BANNED[pattern]}"
         for each in SOURCES[source]()
         if each.text not in ALLOWED and re.search(pattern, each.text, re.IGNORECASE)
+    ]
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_replaced_lines_stay_replaced(source: str) -> None:
+    wrong = [
+        f"{each}\n  write: {new}"
+        for each in SOURCES[source]()
+        for old, new in REPLACED.items()
+        if old in each.text
     ]
     assert not wrong, "\n" + "\n".join(wrong)
 
