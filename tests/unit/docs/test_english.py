@@ -105,6 +105,22 @@ def test_replaced_lines_stay_replaced(source: str) -> None:
     assert not wrong, "\n" + "\n".join(wrong)
 
 
+# Words that no name has. (A key of a JSON document is not a name: these never change.)
+NOT_IN_NAMES = {
+    *("told", "tell", "said", "brought", "bring", "mend", "mended", "anew"),
+    *("prove", "proven", "proof", "sight"),
+}
+
+
+def test_no_banned_names() -> None:
+    wrong = [
+        str(each)
+        for each in texts.names()
+        if NOT_IN_NAMES & {word.lower() for word in re.findall(r"[A-Z]?[a-z]+", each.text)}
+    ]
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
 # Names that are written small wherever they stand, options and paths.
 SMALL = re.compile(
     r"(steprun|git|llama|pip|hf|cmake|macOS|nvidia|xllamacpp|http|bench|[-`'\"/(~0-9])"

@@ -87,6 +87,23 @@ def literals() -> tuple[Sentence, ...]:
     return tuple(found)
 
 
+@cache
+def names() -> tuple[Sentence, ...]:
+    """Return every name that `runner/` gives: modules, classes, functions, arguments, variables."""
+    found: list[Sentence] = []
+    for path in _modules():
+        place = path.relative_to(ROOT).as_posix()
+        found.append(Sentence(place, path.stem))
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                found.append(Sentence(f"{place}:{node.lineno}", node.name))
+            elif isinstance(node, ast.arg):
+                found.append(Sentence(f"{place}:{node.lineno}", node.arg))
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                found.append(Sentence(f"{place}:{node.lineno}", node.id))
+    return tuple(found)
+
+
 class _Strings(ast.NodeVisitor):
     """Collects whole strings: an f-string is one, and a docstring none."""
 
