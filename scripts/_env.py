@@ -1,7 +1,8 @@
 """Makes this checkout's own Python environment, with nothing but Python itself.
 
-`.venv` beside `pyproject.toml`, remade when that file changes. A stamp is written last, so that
-an interrupted run is made good by the next one.
+`.venv` beside `pyproject.toml`, made again when that file changes. A stamp is written last, so that
+the next run repairs an interrupted one. `python scripts/_env.py TOOL ...` runs a development tool
+from it, such as `ruff check`.
 """
 
 from __future__ import annotations  # the message for old Pythons must be reached on them
@@ -52,19 +53,19 @@ def _key(*, dev: bool) -> str:
 
 
 def _need_new_python() -> None:
-    """Start again with a newer Python where this one is too old."""
+    """Restart with a newer Python if this one is too old."""
     if sys.version_info >= OLDEST:
         return
     for minor in (14, 13, 12, 11):
         found = shutil.which(f"python3.{minor}")
-        # pyenv leaves names on the PATH that lead to no Python.
+        # pyenv leaves names on the PATH that run no Python.
         if found and subprocess.call([found, "-c", ""], stderr=subprocess.DEVNULL) == 0:
             sys.exit(subprocess.call([found, *sys.argv]))
     version = ".".join(str(part) for part in sys.version_info[:2])
     sys.exit(
         "error: steprun needs Python 3.11 or newer.\n"
-        f"  why:  this is Python {version}, and no newer one is on the PATH.\n"
-        "  next: install one (python.org, your package manager, or: uv python install 3.13)"
+        f"  why:  This is Python {version}, and no newer one is on the PATH.\n"
+        "  next: Install one (python.org, your package manager, or: uv python install 3.13)."
     )
 
 
@@ -74,7 +75,7 @@ def _make(*, dev: bool) -> None:
         f"Making this checkout's environment in {VENV.name}/ "
         f"({size}, from the package registry) ..."
     )
-    # From the start: half an environment, or one of another Python, cannot be mended.
+    # From scratch: a partial environment, or one of another Python, cannot be repaired.
     _run(sys.executable, "-m", "venv", "--clear", str(VENV))
     pip = (str(_python()), "-m", "pip", "--disable-pip-version-check", "install", "-qq")
     # pip learnt dependency groups in 25.1; the one inside a fresh environment may be older.
@@ -84,7 +85,7 @@ def _make(*, dev: bool) -> None:
 
 
 def _run(*argv: str) -> None:
-    """Run one step; on a terminal, count its seconds so that it can be seen to live."""
+    """Run one step; on a terminal, count its seconds to show that it is running."""
     began = time.monotonic()
     try:
         with subprocess.Popen(argv, stdout=sys.stderr) as step:
@@ -102,13 +103,13 @@ def _run(*argv: str) -> None:
     if status:
         sys.exit(
             f"error: the environment could not be made (status {status}).\n"
-            "  why:  see the lines above; often the network, or python3-venv is not installed.\n"
-            "  next: run the same command again; what was downloaded is kept"
+            "  why:  See the lines above; often the network, or python3-venv is not installed.\n"
+            "  next: Run the same command again; downloads are kept."
         )
 
 
 def _count(seconds: float) -> None:
-    """Show the seconds on a line of their own, or take that line away (0)."""
+    """Show the seconds on a line of their own, or remove that line (0)."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r  {seconds:.0f} s" if seconds else "\r\x1b[K")
         sys.stderr.flush()
@@ -131,3 +132,7 @@ def _lock() -> Iterator[None]:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(subprocess.call([str(ensure(dev=True).with_name(sys.argv[1])), *sys.argv[2:]]))
