@@ -38,6 +38,34 @@ def test_what_a_picture_costs(size: tuple[int, int], tokens: int) -> None:
     assert image_tokens(*size) == tokens
 
 
+# A rest of at most a fifth of a window gets no crop of its own: 100.8 of 504 pixels, and the same
+# share of a strip's smaller windows. Each pair stands on both sides of that border.
+@pytest.mark.parametrize(
+    ("size", "tokens"),
+    [
+        ((800, 604), 337),
+        ((800, 605), 504),
+        ((800, 630), 504),
+        ((1108, 800), 504),
+        ((1109, 800), 670),
+        ((1134, 800), 670),
+        ((605, 1109), 671),
+        ((604, 1108), 338),
+        ((1612, 604), 420),
+        ((1613, 605), 836),
+        ((3024, 604), 669),
+        ((3024, 605), 1168),
+        ((2016, 1134), 1169),
+        ((900, 220), 503),
+        ((930, 300), 337),
+        ((720, 480), 171),
+        ((720, 479), 337),
+    ],
+)
+def test_a_rest_of_a_fifth_of_a_window_gets_no_crop(size: tuple[int, int], tokens: int) -> None:
+    assert image_tokens(*size) == tokens
+
+
 def test_the_most_and_the_least_that_a_picture_costs() -> None:
     edges = (1, 31, 500, 729, 3024, 20_000)
     prices = {(w, h): image_tokens(w, h) for w in edges for h in edges}

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from runner.base.errors import Refused, SteprunError
@@ -222,7 +222,9 @@ def test_markup_of_ours_and_html_are_text():
 
 
 MARKDOWN = st.lists(
-    st.sampled_from([*"#*_`>|-1.[]()!~ \n", "\n\n", "```", "abc", "    ", "|-|", "é", "你", "<b>"]),
+    st.sampled_from(
+        [*"#*_`>|-1.[]()!~ \n", "\n\n", "```", "abc", "    ", "|-|", "1.", "é", "你", "<b>"]
+    ),
     max_size=60,
 ).map("".join)
 
@@ -233,11 +235,17 @@ def test_no_markdown_breaks_the_width(text, width):
 
 
 @given(MARKDOWN, MARKDOWN)
+@example("#*\n#", "*")  # "#" alone is a heading, "#*" continues the paragraph before it
+@example("#######\n\n#######\n#", "*")
 def test_what_is_settled_stays(text, more):
-    upto = settled(text)
-    assert settled(text[:upto]) <= upto
-    shown = any(line.plain.strip() for line in markdown_lines(text[:upto], 40))
-    assert settled(text + more) >= upto or not shown
+    """The lines of the settled part, laid out alone, begin the lines of the whole answer."""
+    done = [line.plain for line in markdown_lines(text[: settled(text)], 40)]
+    assert [line.plain for line in markdown_lines(text + more, 40)][: len(done)] == done
+
+
+def test_two_blocks_stay_live():
+    assert settled("one\n\ntwo") == 0
+    assert settled("one\n\ntwo\n\nthree") == len("one\n\n")
 
 
 # --- commands ---------------------------------------------------------------------------------
