@@ -33,9 +33,9 @@ def markdown_lines(text: str, width: int) -> Lines:
 def settled(text: str) -> int:
     """Return how many characters of a growing text will look the same however it continues.
 
-    All but the last two blocks at the top level: the last may still merge into the one before it,
-    as the heading of "a\\n#" does when "a\\n#b" makes both one paragraph. (A link definition, which
-    can change any earlier block, is shown when the answer ends.)
+    All but the last two blocks at the top level: the last may still merge into the one before it.
+    "#" below a line of text is a heading of its own, "#b" there continues that line. (A link
+    definition, which can change any earlier block, takes effect when the answer ends.)
     """
     starts = [token.map[0] for token in _parser.parse(text) if token.level == 0 and token.map]
     lines = text.split("\n")

@@ -67,19 +67,19 @@ def test_a_pipe_that_nobody_writes_to_does_not_hang(demo_here: Path) -> None:
         out, err = process.stdout.read(), process.stderr.read()
         assert process.wait(60) == 0, err
     assert out.strip()
-    assert "going on without it" in err
+    assert "continuing without it" in err
 
 
 def test_an_empty_question_is_wrong_usage(demo_here: Path) -> None:
     ran = steprun("chat", "--demo", stdin="  \n")
     assert ran.returncode == 2
-    assert "nothing to ask" in ran.stderr
+    assert "prompt is empty" in ran.stderr
 
 
 def test_pictures_need_eyes(demo_here: Path, tmp_path: Path) -> None:
     ran = steprun("chat", "--demo", "-p", "What?", "--image", str(tmp_path / "x.png"))
     assert ran.returncode == 2
-    assert "cannot see pictures" in ran.stderr
+    assert "cannot see images" in ran.stderr
 
 
 def test_tiny_step_thinks_and_sees(tiny: Path, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_a_changed_or_missing_picture_is_left_out_and_told():
     stored.write_bytes(b"something else")
     again = Session.load(session.id)
     assert again.entries[0].message.pictures == ()
-    assert "'a.png' is gone or changed" in again.warnings[0]
+    assert "'a.png' is missing or has changed" in again.warnings[0]
 
 
 def test_half_a_last_line_survives_and_swallows_nothing():
@@ -143,21 +143,21 @@ def test_half_a_character_does_not_fail_the_write():
 
 @pytest.mark.parametrize("name", ["../../x", "20260101-000000-zzzz", "nothing", "/etc/passwd"])
 def test_an_unknown_session_is_refused(name):
-    with pytest.raises(Refused, match="There is no chat"):
+    with pytest.raises(Refused, match="No saved chat has the ID"):
         Session.load(name)
 
 
 def test_no_session_at_all_is_refused():
-    with pytest.raises(Refused, match="no chat to go on with"):
+    with pytest.raises(Refused, match="No saved chat to resume"):
         Session.load()
-    with pytest.raises(Refused, match="no chat to go on with"):
+    with pytest.raises(Refused, match="No saved chat to resume"):
         Session.load("latest")
 
 
 def test_another_schema_is_not_read():
     session = talked()
     session.path.write_text('{"schema": "steprun.session/9"}\n')
-    with pytest.raises(BadFile, match="not a chat of this steprun"):
+    with pytest.raises(BadFile, match="not a chat that this steprun can read"):
         Session.load(session.id)
 
 
@@ -193,7 +193,7 @@ def test_the_newest_may_be_only_a_draft():
     assert (newest.id, draft.text) == (drafted.id, "not sent")
 
 
-def test_what_cannot_be_gone_on_with_is_not_the_newest():
+def test_what_cannot_be_resumed_is_not_the_newest():
     good, bad, other = talked(), talked(), Session.create("Step")
     bad.path.write_text('{"schema": "steprun.session/9"}\n')
     bad.save_draft("its draft alone would not open it")
