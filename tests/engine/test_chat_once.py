@@ -1,5 +1,6 @@
 """`steprun chat -p` through the whole stack: real weights, real engine, real exit codes."""
 
+import json
 import os
 import signal
 import subprocess
@@ -39,6 +40,23 @@ def test_the_demo_answers_in_english(demo_here: Path) -> None:
     )
     left = {path.name for path in (demo_here / "state" / "engines").iterdir()}
     assert left <= {"start.lock"}
+
+
+def test_a_chat_is_saved_and_resumed(demo_here: Path) -> None:
+    """The second process knows what the first one asked: it was sent along."""
+    options = ("chat", "--demo", "--temperature", "0", "--max-tokens", "12")
+    first = steprun(*options, "-p", "My name is Alma.")
+    assert (first.returncode, "resume" in first.stderr.lower()) == (0, False), first.stderr
+    second = steprun(*options, "--resume", "-p", "What is my name?")
+    assert second.returncode == 0, second.stderr
+    (file,) = (demo_here / "data" / "sessions").glob("*.jsonl")
+    head, *messages = [json.loads(line) for line in file.read_text().splitlines()]
+    assert head["schema"] == "steprun.session/1"
+    roles = ["user", "assistant"]
+    assert [message["role"] for message in messages] == roles * 2
+    assert [m["text"] for m in messages[1::2]] == [first.stdout.strip(), second.stdout.strip()]
+    earlier, later = (m["usage"]["prompt_tokens"] for m in messages[1::2])
+    assert later > earlier + 12, "the first question and its answer are in the second prompt"
 
 
 def test_a_question_on_stdin(demo_here: Path) -> None:
@@ -203,6 +221,10 @@ def test_ctrl_c_in_mid_answer(demo_here: Path) -> None:
     assert err.decode().strip().splitlines()[-1] == "interrupted"
     assert b"Traceback" not in err
     assert ended(engine, 1)
+    (file,) = (demo_here / "data" / "sessions").glob("*.jsonl")
+    answer = json.loads(file.read_text().splitlines()[-1])
+    assert (answer["role"], answer["stopped"]) == ("assistant", True)
+    assert answer["text"].strip(), "what arrived is kept"
     left = {path.name for path in (demo_here / "state" / "engines").iterdir()}
     assert left <= {"start.lock"}
 

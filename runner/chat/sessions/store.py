@@ -183,18 +183,15 @@ class Session:
         with contextlib.suppress(OSError):
             self.draft_path.unlink(missing_ok=True)
 
-    def last_used(self) -> float:
-        """Return when it was last written to, 0 where it cannot be resumed."""
-        used = 0.0
-        with contextlib.suppress(OSError):
-            if self.path.is_file():
-                with self.path.open("rb") as file:
-                    if _record(file.readline(HEAD_BYTES)).get("schema") != SCHEMA:
-                        return 0.0
-                used = self.path.stat().st_mtime
-            if self._draft_record():
-                used = max(used, self.draft_path.stat().st_mtime)
-        return used
+    def resumable(self) -> bool:
+        """Whether its file is a chat, or a draft where nothing was sent yet."""
+        try:
+            with self.path.open("rb") as file:
+                return _record(file.readline(HEAD_BYTES)).get("schema") == SCHEMA
+        except FileNotFoundError:
+            return bool(self._draft_record())
+        except OSError:
+            return False
 
     def _append(self, record: Mapping[str, Any]) -> None:
         make_private_dir(self.path.parent)
@@ -296,12 +293,20 @@ class Session:
                 self.warnings.append(f"Image {name!r} is missing or has changed; left out.")
 
 
-def list_sessions() -> list[str]:
-    """Return the IDs of the saved chats, also of those that are only a draft, last used first."""
-    names = {path.name.partition(".")[0] for path in sessions_dir().glob("*.json*")}
-    used = {name: Session(name).last_used() for name in names if _ID.fullmatch(name)}
+def list_sessions() -> Iterator[str]:
+    """Yield the IDs of the saved chats, also of those that are only a draft, last used first.
+
+    A file is opened only when its turn comes: scripts can leave thousands of chats.
+    """
+    used: dict[str, float] = {}
+    with contextlib.suppress(OSError), os.scandir(sessions_dir()) as files:
+        for file in files:
+            name, _, kind = file.name.partition(".")
+            if kind in ("jsonl", "draft.json") and _ID.fullmatch(name):
+                used[name] = max(used.get(name, 0.0), file.stat().st_mtime)
     # An ID begins with the time: of two used at once, the younger one is first.
-    return sorted((name for name in used if used[name]), key=lambda n: (used[n], n), reverse=True)
+    newest_first = sorted(used, key=lambda name: (used[name], name), reverse=True)
+    return (name for name in newest_first if Session(name).resumable())
 
 
 def find_session(session_id: str = "") -> str:
@@ -310,14 +315,14 @@ def find_session(session_id: str = "") -> str:
     Raises `Refused` where there is none.
     """
     if session_id in ("", LATEST):
-        saved = list_sessions()
-        if not saved:
+        newest = next(list_sessions(), None)
+        if newest is None:
             raise Refused(
                 "No saved chat to resume.",
                 why=f"{sessions_dir()} holds none.",
                 next="Start one: steprun chat",
             )
-        return saved[0]
+        return newest
     # The ID becomes a file name: nothing but an ID may pass.
     session = Session(session_id) if _ID.fullmatch(session_id) else None
     if session is None or not (session.path.is_file() or session.draft_path.is_file()):

@@ -174,7 +174,7 @@ def test_the_newest_is_the_last_used():
     os.utime(first.path, (2_000_000_000, 2_000_000_000))
     os.utime(second.path, (1_000_000_000, 1_000_000_000))
     (sessions_dir() / "stray.jsonl").write_text("{}\n")
-    assert list_sessions() == [first.id, second.id]
+    assert list(list_sessions()) == [first.id, second.id]
     assert Session.load().id == first.id
     assert Session.load("latest").entries == first.entries
 
@@ -186,7 +186,7 @@ def test_the_newest_may_be_only_a_draft():
     for path in (saved.path, ended.path):
         os.utime(path, (1_000_000_000, 1_000_000_000))
     os.utime(ended.draft_path, (1_500_000_000, 1_500_000_000))
-    assert list_sessions() == [drafted.id, ended.id, saved.id]
+    assert list(list_sessions()) == [drafted.id, ended.id, saved.id]
     newest = Session.load("latest")
     draft = newest.draft()
     assert draft is not None
@@ -200,7 +200,7 @@ def test_what_cannot_be_resumed_is_not_the_newest():
     other.save_draft("x")
     other.draft_path.write_text('{"schema": "steprun.draft/9", "text": "x"}')
     (sessions_dir() / "stray.draft.json").write_text("{}")
-    assert list_sessions() == [good.id]
+    assert list(list_sessions()) == [good.id]
     assert Session.load("latest").id == good.id
 
 
