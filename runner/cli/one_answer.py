@@ -94,11 +94,11 @@ def _print_warnings(conversation: Conversation, setup: ChatSetup) -> None:
 
 
 def _print_end(turn: Turn) -> None:
-    """Say that the tokens ran out, or what the answer took; raise where there is no answer."""
+    """Say that the tokens ran out, or what the answer took; raise where the answer is missing."""
     usage = turn.usage or Usage()
     if turn.finish == "length" and not turn.answer_tokens:
         raise SteprunError(
-            "There is no answer: the model was still thinking when its tokens ran out.",
+            "No answer: the model was still thinking when it ran out of tokens.",
             why=f"All {usage.completion_tokens} tokens went into reasoning.",
             next="Allow more tokens, or less reasoning: --max-tokens N, --effort low",
         )
