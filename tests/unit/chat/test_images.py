@@ -39,8 +39,8 @@ def test_what_a_picture_costs(size: tuple[int, int], tokens: int) -> None:
 
 
 # A rest of at most a fifth of a window gets no crop of its own: 100.8 of 504 pixels, and the same
-# share of a strip's smaller windows. Pairs stand on both sides of that border. All were counted by the
-# embedded engine (xllamacpp 11549, tiny Step).
+# share of a strip's smaller windows. Pairs stand on both sides of that border. The embedded engine
+# (xllamacpp 11549, tiny Step) counted each of them.
 @pytest.mark.parametrize(
     ("size", "tokens"),
     [
