@@ -29,16 +29,16 @@ async def answer(
     """Ask the conversation's last turn and save the answer, or as much of it as arrived.
 
     The question is saved before it is sent; where `host` is None (it has closed), that is all. A
-    server's error ends up in `turn.error`. Cancelling, or a reader of the output that has gone,
-    closes the connection and leaves the turn stopped. Any other exception, `on_event`'s included,
-    marks the turn as failed and is raised.
+    server's error, or the death of our engine behind it, ends up in `turn.error`. Cancelling, or
+    a reader of the output that has gone, closes the connection and leaves the turn stopped. Any
+    other exception, `on_event`'s included, marks the turn as failed and is raised.
     """
     try:
         messages = await _to_the_end(
             asyncio.to_thread(conversation.save_question, turn, again=again)
         )
         if host is not None:
-            await fill(turn, host, messages, options, on_event)
+            await _fill(turn, host, messages, options, on_event)
     except BrokenPipeError:
         raise
     except Exception as error:
@@ -50,18 +50,14 @@ async def answer(
         conversation.save_answer(turn)
 
 
-async def fill(
+async def _fill(
     turn: Turn,
     host: ChatHost,
     messages: Sequence[Message],
     options: Options,
-    on_event: Callable[[Event], None] = lambda _: None,
+    on_event: Callable[[Event], None],
 ) -> None:
-    """Stream the answer to `messages` into `turn`. Cancelling closes the connection.
-
-    `on_event` gets each event after the turn has taken it in. Where the engine died, the turn's
-    error says what it died of.
-    """
+    """Stream the answer to `messages` into `turn`; `on_event` gets each event after that."""
     events = cast("AsyncGenerator[Event]", stream(host.endpoint, messages, options))
     async with contextlib.aclosing(events):
         async for event in events:

@@ -74,7 +74,7 @@ def _list(node: SyntaxTreeNode, width: int) -> Lines:
         body = _indent(item.children, Content.styled(mark, MUTED), width, tight=tight)
         if lines and not tight:
             lines.append(Content(""))
-        lines += body or [Content.styled(mark, MUTED)]
+        lines += body or _wrap(Content.styled(mark, MUTED), width)
     return lines
 
 

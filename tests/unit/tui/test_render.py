@@ -63,6 +63,7 @@ MARKDOWN = st.lists(
 
 
 @given(MARKDOWN, st.integers(2, 60))
+@example("1.", 2)
 def test_no_markdown_breaks_the_width(text, width):
     assert all(line.cell_length <= width for line in markdown_lines(text, width))
 
