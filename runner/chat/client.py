@@ -1,4 +1,4 @@
-"""Speaks to a server: one request in, a stream of events out; failures are events too."""
+"""Sends a chat completion to a server and yields the answer as events, failures included."""
 
 import contextlib
 import json
@@ -13,8 +13,8 @@ from runner.chat.raw_output import Untagged
 from runner.chat.wire import Message, Options, garbled, parse_chunk, request_body, server_error
 from runner.net.endpoint import Endpoint
 
-# Between two chunks. llama-server reports each batch of a prompt; other servers are silent while
-# they read one, which may take most of an hour.
+# Between two chunks. llama-server reports each batch of a prompt; other servers are silent during
+# prefill, which may take most of an hour.
 SILENCE_S = 3600.0
 CONNECT_S = 10.0
 EVENT_BYTES = 4 << 20
@@ -24,7 +24,7 @@ ANSWER_BYTES = 256 << 20  # 262,144 tokens in events of 252 bytes each (llama-se
 async def stream(
     endpoint: Endpoint, messages: Sequence[Message], options: Options
 ) -> AsyncIterator[Event]:
-    """Yield what happens while the server answers; ends with Finished or Failed.
+    """Yield events while the server answers; the last is Finished or Failed.
 
     Closing the iterator (or cancelling the task) closes the connection, which makes the server
     stop generating.
@@ -32,8 +32,8 @@ async def stream(
     plain = Untagged(options.extra.get("tools", ()))
     async with contextlib.aclosing(_events(endpoint, messages, options)) as events:
         async for event in events:
-            for told in plain.take(event):
-                yield told
+            for part in plain.take(event):
+                yield part
 
 
 async def _events(
@@ -68,7 +68,7 @@ async def _events(
                         yield event
                         return
                     if isinstance(event, Finished):
-                        finished = event  # usage comes after it: say it last
+                        finished = event  # usage follows it: yield it last
                     else:
                         yield event
     except SteprunError as error:
@@ -83,15 +83,15 @@ async def _events(
 
 
 async def properties(endpoint: Endpoint) -> dict[str, Any]:
-    """Return what llama-server says of itself (`/props`); empty for any other server.
+    """Return llama-server's `/props`; empty for any other server.
 
-    Raises SteprunError where no server answers there at all.
+    Raises SteprunError where no server answers at all.
     """
     return await _get(endpoint, "/props")
 
 
 async def model_ids(endpoint: Endpoint) -> list[str]:
-    """Return the names of the models that a server offers, empty where it does not say."""
+    """Return the names of the models that a server offers, empty where it does not list them."""
     data = (await _get(endpoint, "/v1/models")).get("data")
     rows = data if isinstance(data, list) else []
     return [str(row["id"]) for row in rows if isinstance(row, dict) and row.get("id")]
@@ -114,7 +114,7 @@ async def _get(endpoint: Endpoint, path: str) -> dict[str, Any]:
 
 
 async def _json(response: httpx2.Response) -> Any:
-    """Return a reply's JSON, empty where it is none or is longer than any answer has to be."""
+    """Return a reply's JSON, empty where it is not JSON or is too long to be an answer."""
     body = b""
     with contextlib.suppress(ValueError, RecursionError, httpx2.HTTPError):
         async for chunk in response.aiter_bytes():
@@ -133,15 +133,15 @@ def _lost(endpoint: Endpoint, error: Exception) -> SteprunError:
             next="Start one: steprun serve",
         )
     return SteprunError(
-        "The connection to the engine broke in mid-answer.",
+        "The connection to the engine broke during the answer.",
         why=f"{type(error).__name__}: {error}".rstrip(": ") + ".",
-        next="What came before stands; ask again",
+        next="What arrived is kept; ask again.",
     )
 
 
 def _cut() -> SteprunError:
     return SteprunError(
         "The answer ended before it was finished.",
-        why="The server closed the stream without saying why.",
-        next="What came before stands; ask again",
+        why="The server closed the stream without a reason.",
+        next="What arrived is kept; ask again.",
     )

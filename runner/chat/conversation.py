@@ -1,14 +1,15 @@
-"""The conversation and its file: what was said, what is saved. No widgets, no network.
+"""A conversation: its turns, and the session file they are saved in. No widgets, no network.
 
-A chat that cannot be saved goes on: `trouble` says why, once.
+A conversation that cannot be saved continues unsaved: `warnings` says why, once.
 """
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from runner.base.errors import SteprunError
 from runner.chat.sessions.store import Draft, InUse, Session, SessionEntry
-from runner.chat.turn import Turn, TurnState, to_entry, to_messages, to_turns
+from runner.chat.turn import Turn, to_entry, to_messages, to_turns
 from runner.chat.wire import Message, Picture
 
 HISTORY = 200
@@ -18,19 +19,23 @@ class Conversation:
     """Turns and the session that keeps them."""
 
     def __init__(self, title: str, resume: str = "") -> None:
+        """Start a new conversation with the model `title`, or resume a session by its ID.
+
+        Raises `Refused` where that session is unknown or open elsewhere.
+        """
         self._title = title
-        self.troubles: list[str] = []
-        self._told: set[str] = set()
+        self.warnings: list[str] = []
+        self._warned: set[str] = set()
         self.session = Session.load(resume) if resume else Session.create(title)
-        self._try(self.session.claim)
+        self._save(self.session.claim)
         self.turns: list[Turn] = to_turns(self.session.entries)
         self.draft: Draft | None = self.session.draft() if resume else None
         self.draft_path: Path | None = None
-        self.troubles += self.session.warnings
+        self.warnings += self.session.warnings
 
     @property
     def saved(self) -> bool:
-        """Whether there is something to go on with."""
+        """Whether there is something to resume."""
         return bool(self.session.entries) or self.draft_path is not None
 
     def history(self) -> Sequence[str]:
@@ -48,24 +53,24 @@ class Conversation:
         if self.turns and self.turns[-1] is turn:
             self.turns.pop()
 
-    def sending(self, turn: Turn, *, again: bool) -> list[Message]:
+    def save_question(self, turn: Turn, *, again: bool) -> list[Message]:
         """Save the question, which is about to be sent; return the messages to send. Blocks."""
         if again:
-            self._try(self.session.retry)
+            self._save(self.session.retry)
         else:
             entry = SessionEntry(Message("user", turn.text, turn.pictures))
-            self._try(lambda: self.session.add(entry))
+            self._save(lambda: self.session.add(entry))
         return to_messages(self.turns)
 
-    def ended(self, turn: Turn) -> None:
-        """Save the answer, or the part of it that came."""
-        self._try(lambda: self.session.add(to_entry(turn)))
+    def save_answer(self, turn: Turn) -> None:
+        """Save the answer, or the part of it that arrived."""
+        self._save(lambda: self.session.add(to_entry(turn)))
 
     def keep_draft(self, text: str, pictures: Sequence[Picture]) -> None:
-        """Save what is typed and not sent; forget the draft where that is nothing."""
+        """Save what is typed and not sent; delete the draft where that is nothing."""
         self.draft_path = None
         if text.strip() or pictures:
-            self._try(lambda: self._save_draft(text, pictures))
+            self._save(lambda: self._save_draft(text, pictures))
         else:
             self.session.drop_draft()
 
@@ -76,7 +81,7 @@ class Conversation:
         """Begin another conversation; the old one stays on the disk."""
         self.session.release()
         self.session = Session.create(self._title)
-        self._try(self.session.claim)
+        self._save(self.session.claim)
         self.turns.clear()
 
     def retriable(self) -> Turn | None:
@@ -88,21 +93,25 @@ class Conversation:
         """Return the text of the newest answer, empty where there is none."""
         return next((turn.answer for turn in reversed(self.turns) if turn.answered), "")
 
-    def asked(self, turn: Turn) -> bool:
-        """Whether the turn was sent before, so that asking it is asking again."""
-        return turn.phase is not TurnState.QUEUED
+    def context_used(self) -> int:
+        """Return how many tokens of the context are in use, 0 where unknown."""
+        return next((used for turn in reversed(self.turns) if (used := turn.context_used())), 0)
+
+    def resume_command(self, words: Sequence[str]) -> str:
+        """Return the command that resumes this; `words`: the options that name the model."""
+        return f"{shlex.join(('steprun', 'chat', *words))} --resume {self.session.id}"
 
     def close(self) -> None:
         """Let other chats into this session."""
         self.session.release()
 
-    def _try(self, save: Callable[[], object]) -> None:
+    def _save(self, save: Callable[[], object]) -> None:
         try:
             save()
         except InUse:
-            raise  # going on would mix two chats in one file
+            raise  # continuing would mix two chats in one file
         except SteprunError as error:
             text = f"This chat is not being saved. {error}"
-            if text not in self._told:
-                self._told.add(text)
-                self.troubles.append(text)
+            if text not in self._warned:
+                self._warned.add(text)
+                self.warnings.append(text)

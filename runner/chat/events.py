@@ -1,4 +1,4 @@
-"""What happens while a model answers: one typed stream for every face of steprun. Pure."""
+"""Events while a model answers: one typed stream for every interface of steprun. Pure."""
 
 from dataclasses import dataclass, field
 
@@ -14,7 +14,7 @@ class Loading:
 
 @dataclass(frozen=True, slots=True)
 class PromptProgress:
-    """The prompt is being read (prefill): `done` of `total` tokens, `cached` of them for free."""
+    """Prefill: `done` of `total` prompt tokens processed, `cached` of them from the KV cache."""
 
     done: int
     total: int
@@ -23,7 +23,7 @@ class PromptProgress:
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """A piece of the thinking before the answer."""
+    """A piece of the reasoning before the answer."""
 
     text: str
 
@@ -47,7 +47,10 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What an answer took. Rates in tokens per second, 0 where the server does not say."""
+    """What an answer took. Rates in tokens per second, 0 where the server reports none.
+
+    `drafted`, `accepted`: tokens of speculative decoding (MTP).
+    """
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -60,14 +63,14 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The answer has ended: `stop`, `length`, `tool_calls`, or what the server said."""
+    """The answer has ended: `stop`, `length`, `tool_calls`, or the server's own word."""
 
     reason: str = "stop"
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The answer ended in an error; what came before it stands."""
+    """The answer ended in an error; what arrived before it is kept."""
 
     error: SteprunError = field(compare=False)
 

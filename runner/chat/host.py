@@ -1,4 +1,4 @@
-"""What a chat needs to know of where it talks to, whoever runs it."""
+"""The server that a chat talks to, ours or somebody else's, and what a chat starts from."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ POLL_S = 0.05
 
 
 class ChatHost(Protocol):
-    """A server that is coming up or is up: `engine.supervisor.Engine`, or `Remote`."""
+    """A server that is starting or running: an `EngineProcess`, or `Remote`."""
 
     endpoint: Endpoint
 
@@ -46,25 +46,25 @@ class Remote:
         """Nothing to stop."""
 
     async def wait_ready(self, on_wait: Callable[[float], None]) -> None:
-        """Ask once whether somebody is there."""
+        """Check once that a server answers."""
         from runner.chat.client import properties  # noqa: PLC0415 - `chat --help` needs no HTTP
 
         on_wait(0.0)
         await properties(self.endpoint)
 
     def alive(self) -> bool:
-        """Take it as alive: a request will tell."""
+        """Assume that it is alive: a request will show it."""
         return True
 
     def verdict(self) -> SteprunError:
-        """Say that it is gone."""
-        return SteprunError(f"The server at {self.endpoint.base_url} is gone.")
+        """Return the error of a server that no longer answers."""
+        return SteprunError(f"The server at {self.endpoint.base_url} no longer answers.")
 
 
 async def reason_of(host: ChatHost, error: SteprunError) -> SteprunError:
     """Return why an answer failed: the death of our own engine explains more than a lost line."""
     if not host.endpoint.owned or isinstance(error, Refused | UsageError):
-        return error  # a refusal is the word of a living engine
+        return error  # only a living engine can refuse
     deadline = time.monotonic() + DEATH_S
     while host.alive():
         if time.monotonic() > deadline:
@@ -78,8 +78,8 @@ class ChatSetup:
     """Everything that a chat starts from.
 
     `open_host` makes the host (entered once). `context` in tokens, 0 where unknown. `sees`:
-    pictures can be sent; `blind_why` says why not. `prices` : picture costs are Step's own.
-    `greeting`: what to tell the user first (which model, why). `resume`: a session to go on with.
+    images can be sent; `blind_why` says why not. `prices`: image costs are those of Step.
+    `greeting`: what to show first (which model, why). `resume`: the ID of a session to resume.
     `words`: the options that name the model or the server, to be typed again with --resume.
     """
 

@@ -1,4 +1,4 @@
-"""Keeps the engine for as long as the chat lasts, and lets go of it whatever happens.
+"""Holds the engine open for as long as the chat lasts, and closes it whatever happens.
 
 One task of its own enters and leaves the host: a worker of the interface would be cancelled
 while it still stops the engine.
@@ -22,35 +22,35 @@ class Ready:
     """The host answers."""
 
 
-News = Loading | Ready | Failed
+HostEvent = Loading | Ready | Failed
 
 
-class Keeper:
-    """Opens the host, tells how it goes (`tell`), and closes it again."""
+class HostTask:
+    """Opens the host, reports each `HostEvent`, and closes the host again."""
 
     def __init__(
         self,
         open_host: Callable[[], AbstractAsyncContextManager[ChatHost]],
-        tell: Callable[[News], None],
+        report: Callable[[HostEvent], None],
     ) -> None:
         self._open_host = open_host
-        self._tell = tell
+        self._report = report
         self._task: asyncio.Task[None] | None = None
-        self._enough = asyncio.Event()
-        self._told = -1
+        self._closing = asyncio.Event()
+        self._reported_s = -1
         self.host: ChatHost | None = None
         self.loading = False
 
     def start(self) -> None:
-        """Begin to open the host, unless one is there or on its way."""
+        """Begin to open the host, unless it is open or opening."""
         if self._task is None or self._task.done():
             self.loading = True
-            self._told = -1
-            self._enough = asyncio.Event()
-            self._task = asyncio.create_task(self._keep(), name="host")
+            self._reported_s = -1
+            self._closing = asyncio.Event()
+            self._task = asyncio.create_task(self._run(), name="host")
 
     async def restart(self) -> None:
-        """Close what is left of the host, and open a fresh one."""
+        """Close what is left of the host, and open it again."""
         await self.stop()
         self.start()
 
@@ -60,30 +60,30 @@ class Keeper:
         if task is None or task.done():
             return
         # The task itself is never cancelled: it may be stopping the engine already.
-        self._enough.set()
+        self._closing.set()
         # Not cancelled along with the caller: the engine must be stopped to the end.
         await asyncio.shield(asyncio.wait([task]))
 
     def alive(self) -> bool:
-        """Whether a host is there and still runs."""
+        """Whether the host is open and still runs."""
         return self.host is not None and self.host.alive()
 
-    async def _keep(self) -> None:
+    async def _run(self) -> None:
         try:
             async with self._open_host() as host:
-                if await self._comes_up(host):
+                if await self._wait_ready(host):
                     self.host, self.loading = host, False
-                    self._tell(Ready())
-                    await self._enough.wait()
+                    self._report(Ready())
+                    await self._closing.wait()
         except SteprunError as error:
-            self._tell(Failed(error))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the chat goes on and says so
+            self._report(Failed(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the chat continues and shows it
             _log.exception("The host failed")
-            self._tell(
+            self._report(
                 Failed(
                     SteprunError(
                         "The engine could not be started.",
-                        why=f"{type(error).__name__}: {error}",
+                        why=f"{type(error).__name__}: {error}.",
                         next="Check the installation: steprun doctor",
                     )
                 )
@@ -91,22 +91,22 @@ class Keeper:
         finally:
             self.host, self.loading = None, False
 
-    async def _comes_up(self, host: ChatHost) -> bool:
+    async def _wait_ready(self, host: ChatHost) -> bool:
         """Wait until the host answers. Returns whether it does: not where it is closed first."""
         ready = asyncio.create_task(host.wait_ready(self._waited))
-        enough = asyncio.create_task(self._enough.wait())
+        closing = asyncio.create_task(self._closing.wait())
         try:
-            await asyncio.wait((ready, enough), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((ready, closing), return_when=asyncio.FIRST_COMPLETED)
         finally:
             ended = ready.done()
             ready.cancel()
-            enough.cancel()
-            await asyncio.gather(ready, enough, return_exceptions=True)
+            closing.cancel()
+            await asyncio.gather(ready, closing, return_exceptions=True)
         if ended:
             ready.result()  # raises why it will not answer
         return ended
 
     def _waited(self, seconds: float) -> None:
-        if int(seconds) != self._told:  # told twenty times a second, shown once
-            self._told = int(seconds)
-            self._tell(Loading(seconds))
+        if int(seconds) != self._reported_s:  # reported twenty times a second, shown once
+            self._reported_s = int(seconds)
+            self._report(Loading(seconds))

@@ -1,6 +1,6 @@
-"""Thinking and tool calls out of an answer that a server hands on as the model wrote it. Pure.
+"""Separates reasoning and tool calls from the raw text of a model. Pure.
 
-llama-server takes a model's text apart itself. Others (llama-cpp-python under our server) send one
+llama-server parses a model's output itself. Other servers (llama-cpp-python under ours) send one
 text: `<think>` opens it, `</think>` ends the thinking, and a tool call is
 
     <tool_call>
@@ -15,7 +15,7 @@ An answer that does not open with `<think>` is left alone: a vLLM needs its `--r
 as Step's template has the tag in the prompt and not in the answer. So is every `<tool_call>` where
 no tools were offered: there it is something that the model talks about. Pieces may be cut anywhere;
 how they are cut changes nothing. Of the text only the tags are taken away, and the newlines next to
-them; what looked like a tag and is none comes back as it was.
+them; what only looked like a tag is passed on unchanged.
 """
 
 import json
@@ -59,14 +59,14 @@ class _In(Enum):
     THINKING = auto()
     ANSWER = auto()
     CALL = auto()
-    OTHERS = auto()  # the server takes its answers apart itself
+    OTHERS = auto()  # the server parses its answers itself
 
 
 class Untagged:
-    """Takes one answer's events in and gives them out with the thinking and the calls apart.
+    """Passes one answer's events on, with reasoning and tool calls as events of their own.
 
     `tools`: what was offered with the request, in OpenAI's form; their schemas say which values
-    are no strings.
+    are not strings.
     """
 
     def __init__(self, tools: Sequence[Mapping[str, Any]] = ()) -> None:
@@ -79,7 +79,7 @@ class Untagged:
         self._after_tag = False  # newlines that follow a tag belong to it
 
     def take(self, event: Event) -> Iterator[Event]:
-        """Give out what an event amounts to. Finished and Failed bring what was held before."""
+        """Yield what an event amounts to; before Finished and Failed, what was held back."""
         match event:
             case Text(text) if self._state is not _In.OTHERS:
                 yield from self._take(text)
@@ -111,19 +111,19 @@ class Untagged:
                 case _In.START:
                     self._state = _In.OTHERS
                 case _In.THINKING:
-                    told, tag, text = self._cut(text, CLOSE)
-                    yield from (Reasoning(piece) for piece in told)
+                    pieces, tag, text = self._cut(text, CLOSE)
+                    yield from (Reasoning(piece) for piece in pieces)
                     if tag:
                         self._enter(_In.ANSWER)
                 case _In.ANSWER if self._schemas:
-                    told, tag, text = self._cut(text, CALL)
-                    yield from (Text(piece) for piece in told)
+                    pieces, tag, text = self._cut(text, CALL)
+                    yield from (Text(piece) for piece in pieces)
                     if tag:
                         self._state = _In.CALL
                         self._call, self._call_size = [tag], len(tag)
                 case _In.ANSWER:
-                    told, _, text = self._cut(text, "")
-                    yield from (Text(piece) for piece in told)
+                    pieces, _, text = self._cut(text, "")
+                    yield from (Text(piece) for piece in pieces)
                 case _In.CALL:
                     text, events = self._take_call(text)
                     yield from events
@@ -135,7 +135,7 @@ class Untagged:
         self._state, self._after_tag = state, True
 
     def _cut(self, text: str, tag: str) -> tuple[list[str], str, str]:
-        """Cut text at a tag: what can be told, the tag with its newlines (if whole), the rest."""
+        """Cut text at a tag: the text before it, the tag with its newlines (if whole), the rest."""
         if self._after_tag:
             text = text.lstrip("\n")
             self._after_tag = not text
@@ -162,13 +162,13 @@ class Untagged:
             raw, self._call = "".join(self._call), []
             # A tag that only stood there may come before the one of a call.
             begin = _beginning_of_last(raw)
-            told, call = raw[:begin], self._parse(raw[begin:])
+            before, call = raw[:begin], self._parse(raw[begin:])
             if call is None:
                 self._state = _In.ANSWER
                 return text[size:], [Text(raw)]
             self._calls += 1
             self._enter(_In.ANSWER)
-            return text[size:], [*([Text(told)] * bool(told)), call]
+            return text[size:], [*([Text(before)] * bool(before)), call]
         if self._call_size > LONGEST_CALL:
             raw, self._call = "".join(self._call), []
             self._state = _In.ANSWER
@@ -191,11 +191,11 @@ class Untagged:
             arguments[key] = _value(parameter[2], self._schemas.get(name, {}).get(key))
         if body[at:].strip():
             return None
-        told = json.dumps(arguments, ensure_ascii=False)
-        return ToolCall(self._calls, f"call_{self._calls}", name, told)
+        text = json.dumps(arguments, ensure_ascii=False)
+        return ToolCall(self._calls, f"call_{self._calls}", name, text)
 
     def _rest(self) -> Iterator[Event]:
-        """Give out what was held: no tag will be made of it any more."""
+        """Yield what was held back: it cannot become a tag any more."""
         held = "".join(self._call) + self._held
         self._call, self._held = [], ""
         if held:

@@ -1,4 +1,4 @@
-"""What a chat is, without any widget: turns, what of them is sent, what is shown. Pure."""
+"""A turn: what an event does to it, what of it is sent and saved. No widgets. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,19 +20,12 @@ from runner.chat.events import (
 from runner.chat.sessions.store import SessionEntry
 from runner.chat.wire import Message, Picture
 
-TIMES = "\N{MULTIPLICATION SIGN}"
-
-# Mounted widgets are the chat's budget: Textual's reflow visits each of them on every change.
-TAIL = 20
-BATCH = 10
-MOST = 60
-
 
 class TurnState(Enum):
-    """How far a turn has come."""
+    """How far a turn is."""
 
     QUEUED = auto()  # the engine is not ready yet
-    READING = auto()
+    PREFILL = auto()
     THINKING = auto()
     ANSWERING = auto()
     DONE = auto()
@@ -41,13 +34,13 @@ class TurnState(Enum):
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether nothing more will arrive."""
         return self in (TurnState.DONE, TurnState.STOPPED, TurnState.FAILED)
 
 
 @dataclass(slots=True, eq=False)
 class Turn:
-    """A question and its answer as far as it has come. `error` is one of Failed's."""
+    """A question and its answer so far. `error` is that of a `Failed` event."""
 
     text: str
     pictures: tuple[Picture, ...] = ()
@@ -57,9 +50,9 @@ class Turn:
     finish: str = ""
     usage: Usage | None = None
     error: SteprunError | None = None
-    failed: str = ""  # the words of an error from an earlier run
-    read: int = 0  # prompt tokens read so far, of
-    to_read: int = 0
+    failed: str = ""  # the text of an error from an earlier run
+    prefilled: int = 0  # prompt tokens processed so far, of
+    prompt_tokens: int = 0
     thought_tokens: int = 0
     answer_tokens: int = 0
     began_at: float = 0.0  # of the first token, by a monotonic clock
@@ -67,18 +60,18 @@ class Turn:
     latest_at: float = 0.0
 
     def begin(self) -> None:
-        """Start (again) from nothing: the question is about to be sent."""
-        self.phase = TurnState.READING
+        """Reset the answer: the question is about to be sent (again)."""
+        self.phase = TurnState.PREFILL
         self.reasoning = self.answer = self.finish = self.failed = ""
         self.usage = self.error = None
-        self.read = self.to_read = self.thought_tokens = self.answer_tokens = 0
+        self.prefilled = self.prompt_tokens = self.thought_tokens = self.answer_tokens = 0
         self.began_at = self.thought_s = self.latest_at = 0.0
 
     def apply(self, event: Event, now: float) -> None:
-        """Take in what happened at `now` (seconds of a monotonic clock)."""
+        """Apply an event that happened at `now` (seconds of a monotonic clock)."""
         match event:
             case PromptProgress(done, total):
-                self.read, self.to_read = done, total
+                self.prefilled, self.prompt_tokens = done, total
             case Reasoning(text):
                 self._token(now)
                 self.phase = TurnState.THINKING
@@ -101,20 +94,20 @@ class Turn:
                 self.error = error
                 self.phase = TurnState.FAILED
             case Loading() | ToolCall():
-                pass  # loading is told by the host; this chat offers no tools
+                pass  # the host reports loading; this chat offers no tools
 
     def _token(self, now: float) -> None:
         self.began_at = self.began_at or now
         self.latest_at = now
 
     def stop(self) -> None:
-        """Mark it as ended by the user; what came stays."""
+        """Mark it as ended by the user; what arrived stays."""
         if not self.phase.over:
             self.phase = TurnState.STOPPED
 
     @property
     def answered(self) -> bool:
-        """Whether any of the answer came."""
+        """Whether any of the answer arrived."""
         return bool(self.answer.strip())
 
     def rate(self) -> float:
@@ -137,12 +130,12 @@ class Turn:
         """Return how many tokens of the context are in use, 0 where unknown."""
         if self.usage is not None:
             return self.usage.prompt_tokens + self.usage.completion_tokens
-        if self.to_read:
-            return self.read + self.thought_tokens + self.answer_tokens
+        if self.prompt_tokens:
+            return self.prefilled + self.thought_tokens + self.answer_tokens
         return 0
 
     def note(self, context: int = 0) -> str:
-        """Return what is to be said under the answer, in words."""
+        """Return the note below the answer, empty where none is needed. `context` in tokens."""
         if self.phase is TurnState.QUEUED:
             return "Waiting for the engine. Esc takes the message back."
         if self.phase is TurnState.STOPPED:
@@ -152,16 +145,16 @@ class Turn:
         if self.phase is not TurnState.DONE:
             return ""
         if self.finish == "length" and context and self.context_used() >= context - 1:
-            return "The context is full. Go on in a new conversation: /new"
+            return "The context is full. Continue in a new chat: /new"
         if self.finish == "length" and not self.answered:
             return (
-                "Thinking used up the whole budget before the answer began. Type /effort low and "
-                "then /retry, or start with more room: --max-tokens N"
+                "Reasoning used all tokens before the answer began. Type /effort low and then "
+                "/retry, or start with a higher limit: --max-tokens N"
             )
         if self.finish == "length":
-            return 'Cut off at the token limit. Type "go on", or start with: --max-tokens N'
+            return 'Cut off at the token limit. Type "continue", or start with: --max-tokens N'
         if not self.answered:
-            return "The model ended without an answer. Ask again: /retry"
+            return "The model produced no answer. Ask again: /retry"
         return ""
 
 
@@ -216,66 +209,3 @@ def to_entry(turn: Turn) -> SessionEntry:
         finish=turn.finish,
         usage=turn.usage,
     )
-
-
-def last_words(text: str, chars: int) -> str:
-    """Return the end of a text on one line, from the start of a word."""
-    text = " ".join(text[-2 * chars :].split())
-    return text if len(text) <= chars else "… " + text[2 - chars :].partition(" ")[2]
-
-
-def chip(number: int, picture: Picture, *, prices: bool) -> str:
-    """Return the line that stands for a picture."""
-    price = f" (~{picture.tokens:,} tokens)" if prices else ""
-    size = f"{picture.width}{TIMES}{picture.height}"
-    return f"[Image #{number}] {clean_name(picture.name)} {size}{price}"
-
-
-def chip_lines(pictures: Sequence[Picture], rows: int, *, prices: bool) -> list[str]:
-    """Return the lines that stand for pictures, at most `rows`."""
-    lines = [chip(number, picture, prices=prices) for number, picture in enumerate(pictures, 1)]
-    if len(lines) > rows:
-        lines[rows - 1 :] = [f"and {len(lines) - rows + 1} more"]
-    return lines
-
-
-def to_markdown(turns: Sequence[Turn], title: str) -> str:
-    """Return the conversation as a Markdown document."""
-    parts = [f"# {title}"]
-    for turn in turns:
-        chips = [
-            f"- {chip(number, picture, prices=False)}"
-            for number, picture in enumerate(turn.pictures, 1)
-        ]
-        parts.append("## You")
-        parts += ["\n".join(chips)] if chips else []
-        parts += [turn.text] if turn.text else []
-        parts.append(f"## {title}")
-        if turn.reasoning.strip():
-            parts.append(
-                f"<details><summary>Thinking</summary>\n\n{turn.reasoning.strip()}\n\n</details>"
-            )
-        if turn.answered:
-            parts.append(turn.answer.strip())
-        if turn.phase is TurnState.STOPPED:
-            parts.append("*(stopped)*")
-        elif turn.phase is TurnState.FAILED:
-            parts.append(f"*(failed: {turn.error or turn.failed})*")
-    return "\n\n".join(parts) + "\n"
-
-
-def tail(total: int) -> range:
-    """Return which turns are mounted at the end of the conversation."""
-    return range(max(0, total - TAIL), total)
-
-
-def earlier(window: range) -> range:
-    """Return the window with a batch of earlier turns, bounded at its end."""
-    start = max(0, window.start - BATCH)
-    return range(start, min(window.stop, start + MOST))
-
-
-def later(window: range, total: int) -> range:
-    """Return the window with a batch of later turns, bounded at its start."""
-    stop = min(total, window.stop + BATCH)
-    return range(max(window.start, stop - MOST), stop)

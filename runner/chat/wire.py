@@ -1,6 +1,6 @@
 """The dialects of OpenAI-compatible servers, in and out. Pure: dicts and events, no I/O.
 
-llama-server calls thinking `reasoning_content`, vLLM `reasoning`; llama-server reports prompt
+llama-server calls reasoning `reasoning_content`, vLLM `reasoning`; llama-server reports prompt
 progress and timings. Everything that differs between servers is known here and nowhere else.
 """
 
@@ -29,9 +29,9 @@ EFFORTS = ("low", "medium", "high")
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture ready to be sent: PNG or JPEG bytes that the engine can read.
+    """An image ready to be sent: PNG or JPEG bytes that the engine can decode.
 
-    `width` and `height` in pixels as sent; `tokens`: what it will cost in a Step prompt.
+    `width` and `height` in pixels as sent; `tokens`: its cost in a Step prompt.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn. `reasoning` is shown to the user and not sent back: the template drops it."""
+    """One message. `reasoning` is shown and not sent back: the template drops it."""
 
     role: Role
     text: str
@@ -159,7 +159,7 @@ def _delta(delta: Mapping[str, Any]) -> Iterator[Event]:
 def _usage(usage: Mapping[str, Any], timings: Mapping[str, Any]) -> Usage:
     details = _mapping(usage.get("prompt_tokens_details"))
     cached = _int(details.get("cached_tokens", timings.get("cache_n")))
-    # llama-server's `prompt_n` counts what was read now; the rest came from the cache.
+    # llama-server's `prompt_n` counts what was prefilled now; the rest was in the KV cache.
     prompt = usage.get("prompt_tokens", _int(timings.get("prompt_n")) + cached)
     return Usage(
         prompt_tokens=_int(prompt),
@@ -173,39 +173,44 @@ def _usage(usage: Mapping[str, Any], timings: Mapping[str, Any]) -> Usage:
 
 
 def server_error(status: int, body: Any) -> SteprunError:
-    """Return the error of a refused request, in words.
+    """Return the error of a refused request.
 
     `status`: the HTTP status, 0 in the middle of a stream. `body`: the parsed reply.
     """
-    told = _mapping(body).get("error")
-    error = _mapping(told)
-    said = told if isinstance(told, str) else error.get("message") or _mapping(body).get("detail")
-    said = clean(str(said or "")).strip()[:500]
+    reported = _mapping(body).get("error")
+    error = _mapping(reported)
+    if not isinstance(reported, str):
+        reported = error.get("message") or _mapping(body).get("detail")
+    message = clean(str(reported or "")).strip()[:500]
     kind = str(error.get("type") or "")
-    if kind == "exceed_context_size_error" or "context size" in said:
+    if kind == "exceed_context_size_error" or "context size" in message:
         return Refused(
             "The conversation no longer fits the context.",
-            why=said,
-            next="Start a new one (/new), or a larger context: --ctx N",
+            why=message,
+            next="Start a new chat (/new), or restart with a larger context: --ctx N",
         )
     if status in {401, 403}:
         return Refused(
-            "The server wants a key.",
-            why=said or f"It answered {status}.",
-            next="Give its key file: --api-key-file FILE",
+            "The server requires an API key.",
+            why=message or f"It answered {status}.",
+            next="Name the file that holds it: --api-key-file FILE",
         )
-    if "image" in said and ("support" in said or "mmproj" in said):
+    if "image" in message and ("support" in message or "mmproj" in message):
         return Refused(
-            "This model does not see pictures.",
-            why=said,
-            next="Send text only, or choose a model with a projector: steprun models",
+            "This model cannot see images.",
+            why=message,
+            next="Send text only, or choose a model with a vision encoder: steprun models",
         )
     if status == 400:
-        return UsageError("The server refused the request.", why=said, next="Ask differently")
+        return UsageError(
+            "The server refused the request.",
+            why=message,
+            next="Change the question or the options.",
+        )
     return SteprunError(
-        f"The server failed{f' with status {status}' if status else ' in mid-answer'}.",
-        why=said or "It gave no reason.",
-        next="Try again; if it stays: steprun doctor",
+        f"The server failed{f' with status {status}' if status else ' during the answer'}.",
+        why=message or "It gave no reason.",
+        next="Try again; if it fails again: steprun doctor",
     )
 
 
@@ -213,8 +218,8 @@ def garbled(data: str) -> SteprunError:
     """Return the error of an answer that is not a chat completion."""
     return SteprunError(
         "The server's answer cannot be understood.",
-        why=f"It sent {data[:80]!r} where a chat completion was due.",
-        next="Check that the URL is an OpenAI-compatible server's",
+        why=f"It sent {data[:80]!r} instead of a chat completion.",
+        next="Check that the URL is that of an OpenAI-compatible server.",
     )
 
 

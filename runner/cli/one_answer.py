@@ -6,88 +6,110 @@ import click
 
 from runner.base.errors import Exit, SteprunError
 from runner.base.text import clean
-from runner.chat.client import stream
-from runner.chat.events import Failed, Finished, PromptProgress, Reasoning, Text, Usage
-from runner.chat.host import ChatHost, ChatSetup, reason_of
+from runner.chat.answering import answer
+from runner.chat.conversation import Conversation
+from runner.chat.events import Event, PromptProgress, Reasoning, Text, Usage
+from runner.chat.host import ChatSetup
 from runner.chat.images.load import load_picture
-from runner.chat.wire import Message
+from runner.chat.turn import Turn
 from runner.cli.output import StatusLine
 
 
 async def ask_once(setup: ChatSetup, prompt: str) -> int:
-    """Ask, print the answer as it comes, and return the exit code."""
+    """Ask, print the answer as it arrives, save both, and return the exit code.
+
+    With `setup.resume` the question continues that session, else it begins one. Raises what the
+    session, the engine or the server refuses; what arrived until then is printed and saved.
+    """
     pictures = tuple(load_picture(path) for path in setup.pictures)
-    message = Message("user", prompt, pictures)
+    conversation = Conversation(setup.title, setup.resume)
+    _print_warnings(conversation, setup)
     if setup.greeting:
         click.echo(setup.greeting, err=True)
-    with StatusLine() as status:
-        async with setup.open_host() as host:
-            await host.wait_ready(lambda s: status.show(f"loading {setup.title} ... {s:.0f} s"))
-            return await _print_answer(setup, host, message, status)
-
-
-async def _print_answer(
-    setup: ChatSetup, host: ChatHost, message: Message, status: StatusLine
-) -> int:
-    thought = said = 0
-    usage = Usage()
-    last = ""
-    terminal = sys.stdout.isatty()
-    async for event in stream(host.endpoint, [message], setup.options):
-        match event:
-            case PromptProgress(done, total) if total:
-                status.show(f"reading the prompt: {done / total:.0%} of {total:,} tokens")
-            case Reasoning(text):
-                thought += 1
-                if setup.show_thinking:
-                    status.clear()
-                    click.secho(clean(text), dim=True, nl=False, err=True)
-                else:
-                    status.show(f"thinking ... {thought} tokens")
-            case Text(text):
-                if not said and setup.show_thinking and thought:
-                    click.echo(err=True)
-                status.clear()
-                said += 1
-                last = clean(text) if terminal else text
-                sys.stdout.write(last)
-                sys.stdout.flush()
-            case Usage():
-                usage = event
-            case Failed(error):
-                _end_line(last)
-                raise await reason_of(host, error)
-            case Finished(reason):
-                _end_line(last)
-                _how_it_ended(reason, usage, thought, said)
-    if sys.stderr.isatty() and usage.decode_tps:
-        click.secho(
-            f"{usage.completion_tokens} tokens at {usage.decode_tps:.1f} a second; "
-            f"the prompt took {usage.prompt_tokens}",
-            dim=True,
-            err=True,
-        )
+    try:
+        with StatusLine() as status:
+            async with setup.open_host() as host:
+                await host.wait_ready(lambda s: status.show(f"loading {setup.title} ... {s:.0f} s"))
+                turn = conversation.append(prompt, pictures)
+                printer = _Printer(status, show_thinking=setup.show_thinking)
+                try:
+                    await answer(conversation, turn, host, setup.options, on_event=printer.show)
+                finally:
+                    printer.end_line()
+        if turn.error is not None:
+            raise turn.error
+        _print_end(turn)
+    finally:
+        conversation.close()
+        _print_warnings(conversation, setup)
+        if sys.stderr.isatty() and conversation.saved:
+            click.secho(
+                f"Resume with: {conversation.resume_command(setup.words)}", dim=True, err=True
+            )
     return Exit.DONE
 
 
-def _end_line(last: str) -> None:
-    """End the answer with a line feed, unless it ended with one."""
-    if last and not last.endswith("\n"):
-        sys.stdout.write("\n")
-    sys.stdout.flush()
+class _Printer:
+    """Prints an answer while it arrives, and in the status line what the model is doing."""
+
+    def __init__(self, status: StatusLine, *, show_thinking: bool) -> None:
+        self._status = status
+        self._show_thinking = show_thinking
+        self._terminal = sys.stdout.isatty()
+        self._thought = 0
+        self._last = ""
+
+    def show(self, event: Event) -> None:
+        match event:
+            case PromptProgress(done, total) if total:
+                self._status.show(f"prefill: {done / total:.0%} of {total:,} tokens")
+            case Reasoning(text):
+                self._thought += 1
+                if self._show_thinking:
+                    self._status.clear()
+                    click.secho(clean(text), dim=True, nl=False, err=True)
+                else:
+                    self._status.show(f"thinking ... {self._thought} tokens")
+            case Text(text):
+                if not self._last and self._show_thinking and self._thought:
+                    click.echo(err=True)
+                self._status.clear()
+                self._last = clean(text) if self._terminal else text
+                sys.stdout.write(self._last)
+                sys.stdout.flush()
+
+    def end_line(self) -> None:
+        """End the answer with a line feed, unless it ended with one."""
+        if self._last and not self._last.endswith("\n"):
+            sys.stdout.write("\n")
+        sys.stdout.flush()
 
 
-def _how_it_ended(reason: str, usage: Usage, thought: int, said: int) -> None:
-    """Say that the tokens ran out, or that there was no answer; raise where both are so."""
-    if reason == "stop" and thought and not said:
-        click.echo("There was thinking, and no answer after it: --show-thinking", err=True)
-    if reason != "length":
-        return
-    if said:
-        click.echo("The answer was cut at its limit of tokens: --max-tokens, --ctx", err=True)
-        return
-    raise SteprunError(
-        "There is no answer: the model was still thinking when its tokens ran out.",
-        why=f"All {usage.completion_tokens} tokens went into thinking.",
-        next="Allow more, or less thinking: --max-tokens N, --effort low",
-    )
+def _print_warnings(conversation: Conversation, setup: ChatSetup) -> None:
+    """Say what is not saved or not loaded. A script that resumes nothing need not care."""
+    if setup.resume or sys.stderr.isatty():
+        for warning in conversation.warnings:
+            click.echo(warning, err=True)
+    conversation.warnings.clear()
+
+
+def _print_end(turn: Turn) -> None:
+    """Say that the tokens ran out, or what the answer took; raise where the answer is missing."""
+    usage = turn.usage or Usage()
+    if turn.finish == "length" and not turn.answer_tokens:
+        raise SteprunError(
+            "No answer: the model was still thinking when it ran out of tokens.",
+            why=f"All {usage.completion_tokens} tokens went into reasoning.",
+            next="Allow more tokens, or less reasoning: --max-tokens N, --effort low",
+        )
+    if turn.finish == "length":
+        click.echo("The answer was cut off at the token limit: --max-tokens, --ctx", err=True)
+    elif turn.finish == "stop" and turn.thought_tokens and not turn.answer_tokens:
+        click.echo("The model produced reasoning but no answer: --show-thinking", err=True)
+    if sys.stderr.isatty() and usage.decode_tps:
+        click.secho(
+            f"{usage.completion_tokens} tokens at {usage.decode_tps:.1f} t/s; "
+            f"prompt: {usage.prompt_tokens} tokens",
+            dim=True,
+            err=True,
+        )

@@ -1,4 +1,4 @@
-"""What to ask, from `-p` and from what is piped in."""
+"""The prompt of `steprun chat`: from `-p`, and from text that is piped in."""
 
 import os
 import stat
@@ -9,12 +9,15 @@ import click
 
 from runner.base.errors import UsageError
 
-STDIN_S = 3.0  # for the first byte beside -p; whoever pipes a file in needs milliseconds
+STDIN_S = 3.0  # for the first byte beside -p; a file that is piped in takes milliseconds
 STDIN_BYTES = 16 << 20  # sixteen times what 262,144 tokens of context can hold of English
 
 
 def read_prompt(given: str | None) -> str | None:
-    """Return what to ask, or None for the TUI. Text that is piped in comes after that of -p."""
+    """Return the prompt, or None for the TUI. Text that is piped in is appended to that of -p.
+
+    Raises `UsageError` where it is longer than any context.
+    """
     if sys.stdin is None or sys.stdin.isatty():
         return given
     if given is None:
@@ -47,7 +50,7 @@ def _piped() -> bytes:
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
     if not begun.wait(STDIN_S):
-        click.echo(f"Nothing came on stdin in {STDIN_S:.0f} s: going on without it.", err=True)
+        click.echo(f"Nothing arrived on stdin in {STDIN_S:.0f} s: continuing without it.", err=True)
         return b""
     reader.join()
     return b"".join(chunks)
@@ -58,6 +61,6 @@ def _decoded(data: bytes) -> str:
         raise UsageError(
             "The text on stdin is too long.",
             why=f"More than {STDIN_BYTES >> 20} MiB cannot fit any context.",
-            next="Send a part of it",
+            next="Send a part.",
         )
     return data.decode("utf-8", "replace")

@@ -4,23 +4,26 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from textual import on
+from textual.app import SystemCommand
 from textual.message import Message
+from textual.screen import Screen
 from textual.widgets import TextArea
 
 from runner.base.errors import Refused, SteprunError, UsageError
 from runner.base.files import write_private
+from runner.chat.export import to_markdown
 from runner.chat.images.load import load_picture
-from runner.chat.turn import to_markdown
 from runner.chat.wire import EFFORTS, Picture
 from runner.tui.clipboard import copy_by_program
 from runner.tui.composer import PASTE_BYTES, PICTURES, Prompt
 from runner.tui.paste import picture_paths
-from runner.tui.slash_commands import Command, parse_command
+from runner.tui.slash_commands import COMMANDS, Command, parse_command
 from runner.tui.talking import ChatTalk
 from runner.tui.turnview import Thought
 
@@ -31,20 +34,20 @@ class ChatApp(ChatTalk):
     """The chat. `ChatApp(setup).run()`; then `return_code`, `failure` and `farewell`."""
 
     @dataclass
-    class PicturesRead(Message):
-        """Pictures were read, or could not be. `typed`: what to give back on an error."""
+    class PicturesLoaded(Message):
+        """Images were loaded, or could not be. `typed`: what to give back on an error."""
 
         pictures: list[Picture]
         errors: list[SteprunError]
         typed: str
 
     _asked_to_quit_at = float("-inf")
-    _send_when_read = False
+    _send_when_loaded = False
 
     async def on_mount(self) -> None:
         """Attach the pictures that the command line named. The rest is `ChatTalk`'s."""
         if self.setup.pictures:
-            self._read([str(path) for path in self.setup.pictures])
+            self._load([str(path) for path in self.setup.pictures])
 
     # --- the composer ------------------------------------------------------------------------
 
@@ -56,8 +59,8 @@ class ChatApp(ChatTalk):
         typed = parse_command(text)
         if typed is not None and typed.command is None:
             error = UsageError(
-                f"There is no command /{typed.name}.",
-                next=f"The nearest is /{typed.nearest}; a blank before the / makes it a message",
+                f"/{typed.name} is not a command.",
+                next=f"Did you mean /{typed.nearest}? A space before the / makes it a message.",
             )
             self.problem(error)
         elif typed is not None and typed.command is not None:
@@ -65,10 +68,10 @@ class ChatApp(ChatTalk):
             self.run_command(typed.command, typed.args)
         elif paths := self._paths(text):
             self.composer.prompt.clear()
-            self._read(paths, typed=text)
-        elif self._reading:
-            self._send_when_read = True
-            self.hint("Sent as soon as the picture is read.")
+            self._load(paths, typed=text)
+        elif self._loading_pictures:
+            self._send_when_loaded = True
+            self.hint("Will be sent as soon as the image is loaded.")
         elif self.busy:
             self.hint("Still answering: Esc stops it.")
         else:
@@ -97,12 +100,12 @@ class ChatApp(ChatTalk):
             self.problem(
                 Refused(
                     "The pasted text is too long.",
-                    why=f"It has {size:,} bytes; {PASTE_BYTES:,} is the most.",
-                    next="Paste a part of it",
+                    why=f"It has {size:,} bytes; the limit is {PASTE_BYTES:,}.",
+                    next="Paste a part.",
                 )
             )
         elif self.setup.sees and (paths := self._paths(message.text)):
-            self._read(paths)
+            self._load(paths)
         else:
             if self._paths(message.text):
                 self.problem(self._blind())
@@ -115,24 +118,24 @@ class ChatApp(ChatTalk):
 
     def _blind(self) -> SteprunError:
         return Refused(
-            "This chat takes no pictures.",
-            why=self.setup.blind_why or "The model does not see.",
-            next="Go on with text",
+            "This chat cannot take images.",
+            why=self.setup.blind_why or "The model has no vision encoder.",
+            next="Continue with text.",
         )
 
-    def _read(self, paths: Sequence[str], *, typed: str = "") -> None:
-        """Read pictures in a thread, or say why not."""
+    def _load(self, paths: Sequence[str], *, typed: str = "") -> None:
+        """Load images in a thread, or show why not."""
         if not self.setup.sees:
             self.problem(self._blind())
             if typed:
                 self.composer.give_back(typed, ())
             return
-        self._reading += 1
+        self._loading_pictures += 1
         self.show_status()
-        self.run_worker(self._read_pictures(paths, typed), group="pictures", exit_on_error=False)
+        self.run_worker(self._load_pictures(paths, typed), group="pictures", exit_on_error=False)
 
-    async def _read_pictures(self, paths: Sequence[str], typed: str) -> None:
-        result = self.PicturesRead([], [], typed)
+    async def _load_pictures(self, paths: Sequence[str], typed: str) -> None:
+        result = self.PicturesLoaded([], [], typed)
         for path in paths[:PICTURES]:
             try:
                 result.pictures.append(await asyncio.to_thread(load_picture, Path(path)))
@@ -140,63 +143,81 @@ class ChatApp(ChatTalk):
                 result.errors.append(error)
         self.post_message(result)
 
-    @on(PicturesRead)
-    async def _pictures_read(self, message: PicturesRead) -> None:
-        self._reading -= 1
+    @on(PicturesLoaded)
+    async def _pictures_loaded(self, message: PicturesLoaded) -> None:
+        self._loading_pictures -= 1
         errors = list(message.errors)
         left_out = sum(not self.composer.attach(picture) for picture in message.pictures)
         if left_out:
             errors.append(
                 Refused(
-                    f"A message takes {PICTURES} pictures.",
+                    f"A message can have {PICTURES} images.",
                     why=f"{left_out} more were left out.",
-                    next="Send these, then the others",
+                    next="Send these first, then the others.",
                 )
             )
         if errors:
-            self._send_when_read = False
+            self._send_when_loaded = False
             self.problem(*errors)
             if message.typed and not message.pictures:
                 self.composer.give_back(message.typed, ())
-        elif self._send_when_read and not self._reading:
-            self._send_when_read = False
+        elif self._send_when_loaded and not self._loading_pictures:
+            self._send_when_loaded = False
             await self._send()
         self.unsent_changed()
         self.show_status()
 
-    # --- commands (see commands.py) ----------------------------------------------------------
+    # --- commands (see slash_commands.py) ----------------------------------------------------
 
     def run_command(self, command: Command, args: str) -> None:
-        """Carry a slash command out."""
+        """Run a slash command."""
         if command.needs_args and not args:
             self.composer.give_back(f"/{command.name} ", ())
-            self.problem(UsageError(f"Type {command.usage}", why=f"{command.sentence}."))
+            self.problem(UsageError(f"Type {command.usage}.", why=f"{command.sentence}."))
             return
         command.handler(self, args)
 
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Put the slash commands on the palette, and the choice of a theme."""
+        del screen
+        for command in COMMANDS:
+            yield SystemCommand(
+                f"/{command.name}", command.sentence, partial(self._choose, command)
+            )
+        yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
+
+    def _choose(self, command: Command) -> None:
+        if command.needs_args:  # the user types the rest
+            self.composer.insert(f"/{command.name} ")
+            self.composer.prompt.focus()
+        else:
+            self.run_command(command, "")
+
     def attach(self, path: str) -> None:
-        """Attach a picture file, or several."""
+        """Attach an image file, or several."""
         paths = self._paths(path) or [str(Path(path).expanduser())]
-        self._read(paths, typed=f"/image {path}")
+        self._load(paths, typed=f"/image {path}")
 
     def detach(self, number: str) -> None:
-        """Take a picture off again."""
+        """Remove an image."""
         which = int(number) if number.isdecimal() else 0
         if (number and not which) or not self.composer.detach(which):
-            self.hint("There is no such picture.")
+            self.hint("No such image.")
         self.unsent_changed()
 
     def set_effort(self, effort: str) -> None:
-        """Think less or more, from the next question on."""
+        """Set the reasoning effort, from the next question on."""
         if effort.lower() not in EFFORTS:
             self.composer.give_back(f"/effort {effort}", ())
-            self.problem(UsageError(f"There is no effort {effort[:40]!r}.", next="/effort low"))
+            self.problem(
+                UsageError(f"{effort[:40]!r} is not a reasoning effort.", next="/effort low")
+            )
             return
         self.options = replace(self.options, effort=effort.lower())
-        self.hint(f"Effort is {effort.lower()} from the next question on.")
+        self.hint(f"Reasoning effort: {effort.lower()}, from the next question on.")
 
     def toggle_thinking(self) -> None:
-        """Show or hide the thinking."""
+        """Show or hide the reasoning."""
         self.call_later(self.action_toggle_thinking)
 
     @on(Thought.Toggled)
@@ -204,7 +225,7 @@ class ChatApp(ChatTalk):
         await self.action_toggle_thinking()
 
     def start_new(self) -> None:
-        """Begin a new conversation; the old one can be resumed."""
+        """Start a new chat; the previous one can be resumed."""
         self.call_later(self._start_new)
 
     async def _start_new(self) -> None:
@@ -215,7 +236,7 @@ class ChatApp(ChatTalk):
         self.conversation.start_new()
         self.transcript.notice(None)
         await self.transcript.show_turns(self.conversation.turns, opened=False)
-        self.hint(f"New. The old one: --resume {old}" if old else "New.")
+        self.hint(f"New chat. The previous one: --resume {old}" if old else "New chat.")
 
     def retry(self) -> None:
         """Ask the last question again; start the engine again where it is gone."""
@@ -227,12 +248,12 @@ class ChatApp(ChatTalk):
         elif (turn := self.conversation.retriable()) is not None:
             self.transcript.follow()
             await self.ask(turn, again=True)
-        elif not self.keeper.alive() and not self.keeper.loading:
+        elif not self.host_task.alive() and not self.host_task.loading:
             self.transcript.notice(None)
-            await self.keeper.restart()
+            await self.host_task.restart()
             self.show_status()
         else:
-            self.hint("There is nothing to ask again.")
+            self.hint("Nothing to ask again.")
 
     def copy_answer(self) -> None:
         """Copy the last answer as it was written, in Markdown."""
@@ -240,7 +261,7 @@ class ChatApp(ChatTalk):
         if answer:
             self.copy(answer)
         else:
-            self.hint("There is no answer to copy.")
+            self.hint("No answer to copy.")
 
     def copy(self, text: str) -> None:
         """Copy by the terminal and, where there is one, by the system's program."""
@@ -254,7 +275,7 @@ class ChatApp(ChatTalk):
             target = _write_new(path, to_markdown(self.conversation.turns, self.setup.title))
         except Refused as error:
             self.composer.give_back(f"/save {path}", ())
-            self.problem(Refused(error.what, why=error.why, next="Name another file"))
+            self.problem(Refused(error.what, why=error.why, next="Choose another file."))
         else:
             self.hint(f"Saved to {target}")
 
@@ -293,20 +314,22 @@ class ChatApp(ChatTalk):
         elif self.composer.empty:
             self.hint("Ctrl+C again quits.")
         else:
-            self.hint("Ctrl+C again quits; what you typed is kept.")
+            self.hint("Ctrl+C again quits; your text is kept.")
 
 
 def _write_new(typed: str, text: str) -> Path:
-    """Write a file that is not there yet; return where. Raises `Refused`."""
+    """Write a new file; return its path. Raises `Refused`, also where one exists."""
     try:
         path = Path(typed).expanduser()
-        if os.path.lexists(path):  # a link that leads nowhere is there too
-            raise Refused(f"{typed} exists already.")
+        if os.path.lexists(path):  # a dangling link exists, too
+            raise Refused(f"{typed} already exists.")
         if not path.parent.is_dir():  # a mistyped folder is not to be made
-            raise Refused(f"{typed} cannot be written.", why=f"There is no folder {path.parent}.")
+            raise Refused(
+                f"{typed} cannot be written.", why=f"The folder {path.parent} does not exist."
+            )
         write_private(path, text)
     except (OSError, ValueError, RuntimeError) as error:  # no home, an impossible name
-        raise Refused(f"{typed} cannot be written.", why=str(error)) from error
+        raise Refused(f"{typed} cannot be written.", why=f"{error}.") from error
     return path
 
 

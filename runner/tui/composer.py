@@ -13,8 +13,8 @@ from textual.message import Message
 from textual.widgets import Static, TextArea
 
 from runner.base.text import clean
-from runner.chat.turn import chip_lines
 from runner.chat.wire import Picture
+from runner.tui.fit import picture_labels
 from runner.tui.paste import PATHS
 
 PASTE_BYTES = 1 << 20
@@ -24,7 +24,7 @@ ROOMY = 16  # rows of a terminal with room for more than two chips
 
 
 class Prompt(TextArea):
-    """The text field. Enter sends; a paste is looked at before it becomes text."""
+    """The text field. Enter sends; a paste is checked for images first."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "send", "Send", id="composer.send", priority=True),
@@ -176,6 +176,6 @@ class Composer(Vertical):
 
     def _show_chips(self) -> None:
         rows = CHIP_ROWS if self.app.size.height >= ROOMY else CHIP_ROWS_COMPACT
-        lines = chip_lines(self.pictures, rows, prices=self._prices)
+        lines = picture_labels(self.pictures, rows, prices=self._prices)
         self._chips.display = bool(lines)
         self._chips.update(Content("\n".join(lines)))

@@ -1,4 +1,4 @@
-"""The help: commands and keys, from the same tables that the chat works by."""
+"""The help: commands and keys, from the tables that the chat itself uses."""
 
 from typing import ClassVar
 
@@ -30,7 +30,7 @@ def help_content(width: int) -> Content:
                 head, rest = name, f"\n   {text}"
             parts.append(Content.assemble((head, "$text-accent"), rest))
         parts.append(Content(""))
-    parts.append(Content("Drop or paste a picture's path to attach it."))
+    parts.append(Content("Drop or paste an image's path to attach it."))
     parts.append(Content.styled("Esc closes this.", "$foreground-muted"))
     return Content("\n").join(parts)
 

@@ -1,4 +1,4 @@
-"""Tells pasted or dropped picture paths from pasted text. Pure: `is_file` is handed in.
+"""Finds the image paths in pasted or dropped text. Pure: `is_file` is passed in.
 
 A terminal turns a dropped file into pasted text, each in its own way: quoted, with backslashes
 before blanks, as a `file://` address, or bare with the blanks in it; several files at once.
@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 PICTURE_SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
 )
-PATH_CHARS = 4096  # Linux's own limit: longer text is no path
+PATH_CHARS = 4096  # Linux's own limit: longer text is not a path
 PATHS = 16  # one message takes no more pictures
 
 IsFile = Callable[[str], bool]
@@ -93,7 +93,7 @@ def _readings(word: str, *, windows: bool, home: str) -> list[str]:
 def _from_url(url: str, *, windows: bool) -> str:
     try:
         parts = urlsplit(url)
-    except ValueError:  # an address such as file://[ is none
+    except ValueError:  # file://[ is not an address
         return url
     # A blank or a # in a name is not always encoded: whatever follows belongs to the path.
     path = unquote(url[len("file://") + len(parts.netloc) :])

@@ -31,13 +31,15 @@ def markdown_lines(text: str, width: int) -> Lines:
 
 
 def settled(text: str) -> int:
-    """Return how many characters of a growing text will look the same however it goes on.
+    """Return how many characters of a growing text will look the same however it continues.
 
-    All but the last block at the top level: only that one can still change.
+    All but the last two blocks at the top level: the last may still merge into the one before it.
+    "#" below a line of text is a heading of its own, "#b" there continues that line. (A link
+    definition, which can change any earlier block, takes effect when the answer ends.)
     """
     starts = [token.map[0] for token in _parser.parse(text) if token.level == 0 and token.map]
     lines = text.split("\n")
-    return len("".join(f"{line}\n" for line in lines[: starts[-1]])) if starts else 0
+    return len("".join(f"{line}\n" for line in lines[: starts[-2]])) if len(starts) > 1 else 0
 
 
 def _blocks(nodes: Iterable[SyntaxTreeNode], width: int, *, tight: bool = False) -> Lines:
@@ -72,7 +74,7 @@ def _list(node: SyntaxTreeNode, width: int) -> Lines:
         body = _indent(item.children, Content.styled(mark, MUTED), width, tight=tight)
         if lines and not tight:
             lines.append(Content(""))
-        lines += body or [Content.styled(mark, MUTED)]
+        lines += body or _wrap(Content.styled(mark, MUTED), width)
     return lines
 
 

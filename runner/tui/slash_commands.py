@@ -9,22 +9,22 @@ from runner.chat.wire import EFFORTS
 
 
 class Chat(Protocol):
-    """What a command may ask of the chat."""
+    """What a command may call in the chat."""
 
     def attach(self, path: str) -> None:
-        """Attach a picture file."""
+        """Attach an image file."""
 
     def detach(self, number: str) -> None:
-        """Take a picture off again."""
+        """Remove an image."""
 
     def set_effort(self, effort: str) -> None:
-        """Think less or more."""
+        """Set the reasoning effort."""
 
     def toggle_thinking(self) -> None:
-        """Show or hide the thinking."""
+        """Show or hide the reasoning."""
 
     def start_new(self) -> None:
-        """Begin a new conversation."""
+        """Start a new chat."""
 
     def retry(self) -> None:
         """Ask the last question again."""
@@ -44,7 +44,7 @@ class Chat(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One slash command. `args` as the help shows them; `needs_args`: meaningless without."""
+    """One slash command. `args` as the help shows them; `needs_args`: useless without."""
 
     name: str
     args: str
@@ -64,21 +64,25 @@ class Command:
 
 
 COMMANDS: tuple[Command, ...] = (
-    Command("image", "PATH", "attach a picture", lambda c, a: c.attach(a), needs_args=True),
-    Command("detach", "[N]", "take picture N off, or the last", lambda c, a: c.detach(a)),
+    Command("image", "PATH", "attach an image", lambda c, a: c.attach(a), needs_args=True),
+    Command("detach", "[N]", "remove image N, or the last", lambda c, a: c.detach(a)),
     Command(
         "effort",
         "|".join(EFFORTS),
-        "how long to think",
+        "set the reasoning effort",
         lambda c, a: c.set_effort(a),
         needs_args=True,
     ),
-    Command("think", "", "show or hide the thinking", lambda c, _: c.toggle_thinking()),
+    Command("think", "", "show or hide the reasoning", lambda c, _: c.toggle_thinking()),
     Command("retry", "", "ask the last question again", lambda c, _: c.retry()),
-    Command("new", "", "begin a new conversation", lambda c, _: c.start_new()),
+    Command("new", "", "start a new chat", lambda c, _: c.start_new()),
     Command("copy", "", "copy the last answer", lambda c, _: c.copy_answer()),
     Command(
-        "save", "PATH", "write all to a Markdown file", lambda c, a: c.save_as(a), needs_args=True
+        "save",
+        "PATH",
+        "save the chat to a new Markdown file",
+        lambda c, a: c.save_as(a),
+        needs_args=True,
     ),
     Command("help", "", "commands and keys", lambda c, _: c.action_show_help()),
     Command("quit", "", "end the chat", lambda c, _: c.leave()),
@@ -90,9 +94,9 @@ KEYS: tuple[tuple[str, str], ...] = (
     ("Shift+Enter, Ctrl+J", "new line"),
     ("Esc", "stop the answer; take a waiting message back"),
     ("Ctrl+C", "copy the selection, stop the answer, or (twice) quit"),
-    ("Ctrl+T", "show or hide the thinking"),
+    ("Ctrl+T", "show or hide the reasoning"),
     ("Up, Down", "earlier messages, while nothing is typed"),
-    ("Backspace", "at the very start: take the last picture off"),
+    ("Backspace", "at the very start: remove the last image"),
     ("PgUp, PgDn", "scroll; PgUp at the top loads earlier turns"),
     ("Ctrl+End", "follow the answer again"),
     ("Ctrl+P", "every command by name"),
@@ -103,7 +107,7 @@ KEYS: tuple[tuple[str, str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Typed:
-    """A message that is a command: which, with what; or the nearest one's name."""
+    """A message that is a command: which one with which arguments, or the nearest one's name."""
 
     command: Command | None
     args: str

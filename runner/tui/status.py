@@ -11,7 +11,10 @@ GAP = 3
 
 @dataclass(frozen=True, slots=True)
 class ChatStatus:
-    """What the status line tells. Figures that are 0, and words that are empty, are not told."""
+    """What the status line shows. Figures that are 0 and words that are empty are left out.
+
+    `rate` in tokens per second, `used` and `context` in tokens.
+    """
 
     title: str
     state: str
@@ -22,14 +25,14 @@ class ChatStatus:
 
 
 def turn_state(turn: Turn) -> str:
-    """Return what the model is doing, in a word or three."""
+    """Return what the model is doing, in a few words."""
     match turn.phase:
         case TurnState.QUEUED:
             return "waiting"
-        case TurnState.READING:
-            if turn.to_read:
-                return f"reading prompt {min(100, turn.read * 100 // turn.to_read)} %"
-            return "reading prompt"
+        case TurnState.PREFILL:
+            if turn.prompt_tokens:
+                return f"prefill {min(100, turn.prefilled * 100 // turn.prompt_tokens)} %"
+            return "prefill"
         case TurnState.THINKING:
             return "thinking"
         case TurnState.ANSWERING:

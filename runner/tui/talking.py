@@ -1,17 +1,15 @@
-"""The chat's course: the engine comes up, questions are asked, answers end, the chat is left."""
+"""The course of a chat: the engine loads, questions are asked, answers end, the user leaves."""
 
 import asyncio
 import contextlib
 import logging
 import os
-import shlex
 import signal
 import threading
 import time
-from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from textual import on
 from textual.message import Message
@@ -19,11 +17,11 @@ from textual.timer import Timer
 
 from runner.base.errors import Exit, SteprunError
 from runner.base.files import write_trace
-from runner.chat.answering import fill
+from runner.chat.answering import answer
 from runner.chat.conversation import Conversation
 from runner.chat.events import Failed, Loading
 from runner.chat.host import ChatSetup
-from runner.chat.host_task import Keeper, News, Ready
+from runner.chat.host_task import HostEvent, HostTask, Ready
 from runner.chat.turn import Turn, TurnState
 from runner.tui.status import ChatStatus, turn_state
 from runner.tui.view import ChatView
@@ -32,23 +30,21 @@ FLUSH_S = 0.1  # drawing each token would cost the processor that the model comp
 AUTOSAVE_S = 2.0
 HANGUP_S = 15.0  # an engine is stopped in 8
 
-T = TypeVar("T")
-
 _log = logging.getLogger(__name__)
 
 
 class ChatTalk(ChatView):
-    """Talks to the engine and keeps what is said.
+    """Talks to the engine and saves the conversation.
 
     After the run: `failure` is why there is no engine, `return_code` its exit code; `farewell`
-    says how to go on.
+    says how to resume.
     """
 
     @dataclass
-    class HostNews(Message):
+    class HostChanged(Message):
         """The engine is loading, ready, or failed."""
 
-        news: News
+        event: HostEvent
 
     @dataclass
     class Ended(Message):
@@ -57,7 +53,7 @@ class ChatTalk(ChatView):
         turn: Turn
 
     class Tick(Message):
-        """Time to show how far the answer is. A timer runs in a task of its own: it only posts."""
+        """Time to show how far the answer is. A timer has a task of its own: it only posts."""
 
         def can_replace(self, message: Message) -> bool:
             """Take the place of a tick that was not handled yet."""
@@ -67,13 +63,13 @@ class ChatTalk(ChatView):
         super().__init__(setup)
         self.options = setup.options
         self.conversation = Conversation(setup.title, setup.resume)
-        self.keeper = Keeper(setup.open_host, self._tell)
+        self.host_task = HostTask(setup.open_host, self._report)
         self.failure: SteprunError | None = None
         self._loaded_s = 0.0
         self._live: Turn | None = None
         self._queued: Turn | None = None
         self._queued_again = False
-        self._reading = 0  # pictures on their way
+        self._loading_pictures = 0
         self._thinking: Literal["auto", "open", "closed"] = (
             "open" if setup.show_thinking else "auto"
         )
@@ -84,7 +80,7 @@ class ChatTalk(ChatView):
     # --- beginning and end -------------------------------------------------------------------
 
     async def on_mount(self) -> None:
-        """Show what there is, and begin to load."""
+        """Show the conversation so far, and begin to load the engine."""
         self._catch_signals()
         self._ticker = self.set_interval(
             FLUSH_S, lambda: self.post_message(self.Tick()), pause=True
@@ -94,8 +90,8 @@ class ChatTalk(ChatView):
         await self.transcript.show_turns(self.conversation.turns, opened=self._opened())
         if (draft := self.conversation.draft) is not None:
             self.composer.give_back(draft.text, draft.pictures)
-        self.keeper.start()
-        self._tell_troubles()
+        self.host_task.start()
+        self._show_warnings()
         self.show_status()
 
     def _catch_signals(self) -> None:
@@ -111,8 +107,8 @@ class ChatTalk(ChatView):
 
     def _signalled(self, name: str) -> None:
         if name == "SIGHUP":
-            # The terminal is gone. Textual would wait for ever to write to it, and so does not
-            # get to end the run: once all is kept and the engine is stopped, nothing is left.
+            # The terminal is gone. Textual would wait for ever to write to it, so it does not end
+            # the run: once all is saved and the engine is stopped, the process exits.
             self._begin_batch()
             _exit_later(HANGUP_S)
             self.run_worker(self._hang_up(), group="quit", exit_on_error=False)
@@ -129,7 +125,7 @@ class ChatTalk(ChatView):
             os._exit(Exit.INTERRUPTED)
 
     async def action_quit(self) -> None:
-        """Leave the chat: what is typed is kept, the engine is stopped."""
+        """Leave the chat: unsent text is saved, the engine is stopped."""
         await self.quit_with(self.failure.exit_code if self.failure else Exit.DONE)
 
     async def quit_with(self, code: int) -> None:
@@ -140,7 +136,7 @@ class ChatTalk(ChatView):
         self.show_status()
         self.keep_unsent()
         await self.stop_answer()
-        await self.keeper.stop()
+        await self.host_task.stop()
         self.exit(return_code=code)
 
     def keep_unsent(self) -> None:
@@ -158,11 +154,11 @@ class ChatTalk(ChatView):
         self._autosave = self.set_timer(AUTOSAVE_S, self.keep_unsent)
 
     async def on_unmount(self) -> None:
-        """Let go of everything, however the chat ended."""
+        """Stop the engine and release the session, however the chat ended."""
         await self._close()
 
     async def _close(self) -> None:
-        await self.keeper.stop()
+        await self.host_task.stop()
         self.conversation.close()
 
     async def run_async(self, *args: Any, **kwargs: Any) -> None:
@@ -173,7 +169,7 @@ class ChatTalk(ChatView):
             await self._close()
 
     def _handle_exception(self, error: Exception) -> None:
-        """Keep what was typed when steprun itself fails, and tell it as any other error."""
+        """Save the unsent text when steprun itself fails, and report it as any other error."""
         with contextlib.suppress(Exception):
             self.keep_unsent()
         super()._handle_exception(error)
@@ -182,37 +178,36 @@ class ChatTalk(ChatView):
         log = write_trace(error)
         self.failure = SteprunError(
             "The chat failed.",
-            why=f"{type(error).__name__}: {error}",
-            next="This is a mistake in steprun: please report it"
-            + (f", with the trace in {log}" if isinstance(log, Path) else ""),
+            why=f"{type(error).__name__}: {error}.",
+            next="This is a bug in steprun: please report it"
+            + (f", with the trace in {log}." if isinstance(log, Path) else "."),
         )
 
     @property
     def farewell(self) -> tuple[str, ...]:
-        """What to print after the chat: how to go on, where the unsent text is."""
+        """What to print after the chat: where the unsent text is, how to resume."""
         conversation, lines = self.conversation, []
         if conversation.draft_path is not None:
-            lines.append(f"What you had typed is kept in {conversation.draft_path}")
+            lines.append(f"Your unsent text is saved in {conversation.draft_path}")
         if conversation.saved:
-            words = shlex.join(("steprun", "chat", *self.setup.words))
-            lines.append(f"Go on with: {words} --resume {conversation.session.id}")
+            lines.append(f"Resume with: {conversation.resume_command(self.setup.words)}")
         return tuple(lines)
 
     # --- the engine --------------------------------------------------------------------------
 
-    def _tell(self, news: News) -> None:
-        self.post_message(self.HostNews(news))
+    def _report(self, event: HostEvent) -> None:
+        self.post_message(self.HostChanged(event))
 
-    @on(HostNews)
-    async def _host_news(self, message: HostNews) -> None:
-        match message.news:
+    @on(HostChanged)
+    async def _host_changed(self, message: HostChanged) -> None:
+        match message.event:
             case Loading(waited_s):
                 self._loaded_s = waited_s
             case Ready():
                 if self.failure is not None:  # other troubles stay to be read
                     self.failure = None
                     self.transcript.notice(None)
-                self._tell_troubles()
+                self._show_warnings()
                 if (turn := self._queued) is not None:
                     self._queued = None
                     self._begin(turn, again=self._queued_again)
@@ -230,7 +225,7 @@ class ChatTalk(ChatView):
             await self._sync(turn)
         elif turn is not None:
             await self._take_back(turn)
-        self.problem(error, after="/retry starts the engine again; what you typed is kept")
+        self.problem(error, after="/retry starts the engine again; your text is kept")
 
     async def _take_back(self, turn: Turn) -> None:
         """Put a question that was not sent back into the composer."""
@@ -248,14 +243,14 @@ class ChatTalk(ChatView):
     async def ask(self, turn: Turn, *, again: bool = False) -> None:
         """Ask now, or as soon as there is an engine."""
         self.transcript.notice(None)
-        if self.keeper.alive():
+        if self.host_task.alive():
             self._begin(turn, again=again)
         else:
             turn.phase, turn.error = TurnState.QUEUED, None
             self._queued, self._queued_again = turn, again
             await self._sync(turn)
-            if not self.keeper.loading:
-                await self.keeper.restart()
+            if not self.host_task.loading:
+                await self.host_task.restart()
         self.show_status()
 
     def _begin(self, turn: Turn, *, again: bool) -> None:
@@ -268,24 +263,16 @@ class ChatTalk(ChatView):
         )
 
     async def _answer(self, turn: Turn, *, again: bool) -> None:
-        """Ask and take the answer in. Touches no widget: the ticker shows how far it is."""
+        """Ask and receive the answer. Touches no widget: the ticker shows how far it is."""
         try:
-            messages = await _to_the_end(
-                asyncio.to_thread(self.conversation.sending, turn, again=again)
-            )
-            if (host := self.keeper.host) is not None:
-                await fill(turn, host, messages, self.options)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the chat goes on
+            await answer(self.conversation, turn, self.host_task.host, self.options, again=again)
+        except Exception:  # noqa: BLE001 - whatever it is, the turn shows it and the chat continues
             _log.exception("The answer failed")
-            bug = SteprunError("steprun failed while it read the answer.", why=repr(error))
-            turn.apply(Failed(bug), time.monotonic())
         finally:
-            turn.stop()  # unless it is over
-            self.conversation.ended(turn)
             self.post_message(self.Ended(turn))
 
     async def stop_answer(self) -> bool:
-        """Stop the running answer; the part that came stays. Returns whether there was one."""
+        """Stop the running answer; what arrived stays. Returns whether there was one."""
         workers = [worker for worker in self.workers if worker.group == "generate"]
         running = [worker for worker in workers if not worker.is_finished]
         for worker in running:
@@ -303,10 +290,10 @@ class ChatTalk(ChatView):
             if self._ticker is not None:
                 self._ticker.pause()
         await self._sync(turn)
-        if turn.error is not None and not self.keeper.alive() and not self._leaving:
+        if turn.error is not None and not self.host_task.alive() and not self._leaving:
             self.failure = turn.error
             self.problem(after="/retry starts the engine again and asks again")
-        self._tell_troubles()
+        self._show_warnings()
         self.show_status()
 
     # --- showing -----------------------------------------------------------------------------
@@ -340,24 +327,25 @@ class ChatTalk(ChatView):
             await self._sync(self._live)
         self.hint(f"Thinking is {'shown' if self._thinking == 'open' else 'hidden'}.")
 
-    def _tell_troubles(self) -> None:
-        troubles = self.conversation.troubles
-        if troubles:
-            self.problem(*(SteprunError(text) for text in troubles))
-            troubles.clear()
+    def _show_warnings(self) -> None:
+        warnings = self.conversation.warnings
+        if warnings:
+            self.problem(*(SteprunError(text) for text in warnings))
+            warnings.clear()
 
-    def current_status(self) -> ChatStatus:
-        """Return what the status line is to tell."""
+    def show_status(self) -> None:
+        """Bring the status line up to date."""
         turns = self.conversation.turns
         newest = turns[-1] if turns else None
-        used = next((used for turn in reversed(turns) if (used := turn.context_used())), 0)
-        return ChatStatus(
-            self.setup.title,
-            self._state(),
-            newest.rate() if newest is not None else 0.0,
-            used,
-            self.setup.context,
-            self.options.effort or "",
+        self.set_status(
+            ChatStatus(
+                self.setup.title,
+                self._state(),
+                newest.rate() if newest is not None else 0.0,
+                self.conversation.context_used(),
+                self.setup.context,
+                self.options.effort or "",
+            )
         )
 
     def _state(self) -> str:
@@ -365,21 +353,11 @@ class ChatTalk(ChatView):
             return "stopping the engine"
         if self._live is not None:
             return turn_state(self._live)
-        if self.keeper.loading:
+        if self.host_task.loading:
             return f"loading … {self._loaded_s:.0f} s"
-        if self._reading:
-            return "reading picture"
-        return "ready" if self.keeper.alive() else "no engine"
-
-
-async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:
-    """Wait for work in a thread; a cancelled waiter still waits until it is done."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
+        if self._loading_pictures:
+            return "loading image"
+        return "ready" if self.host_task.alive() else "no engine"
 
 
 def _exit_later(seconds: float) -> None:

@@ -10,7 +10,8 @@ from textual.events import Click
 from textual.message import Message
 from textual.widgets import Static
 
-from runner.chat.turn import BATCH, TAIL, Turn, earlier, later, tail
+from runner.chat.turn import Turn
+from runner.tui.fit import BATCH, TAIL, earlier, later, tail
 from runner.tui.turnview import TurnView
 
 

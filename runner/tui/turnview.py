@@ -1,4 +1,4 @@
-"""One turn on the screen: the question, the thinking, the answer, what is to be said of it."""
+"""One turn on the screen: the question, the reasoning, the answer and the note below it."""
 
 import logging
 
@@ -14,12 +14,14 @@ from textual.widgets import Markdown, Static
 from textual.widgets.markdown import MarkdownStream
 
 from runner.base.errors import SteprunError
-from runner.chat.turn import Turn, TurnState, chip, last_words
+from runner.chat.export import picture_label
+from runner.chat.turn import Turn, TurnState
 from runner.tui.composer import ROOMY
+from runner.tui.fit import last_words
 from runner.tui.render import markdown_lines, settled
 from runner.tui.status import rate_text
 
-# While it thinks, its last lines are enough to follow; the whole is laid out when asked for.
+# While it thinks, its last lines are enough to follow; the whole is laid out when it is opened.
 LIVE_THOUGHT_ROWS = 5
 QUESTION_CHARS = 8000  # of a pasted file, the beginning is enough to know it by
 # A live answer is many widgets; of a long one only the end stays live.
@@ -29,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 def error_content(error: SteprunError) -> Content:
-    """Return an error as it is shown: what, why, what to type."""
+    """Return an error as it is shown: what happened, why, what to type next."""
     parts: list[Content | tuple[str, str]] = [(error.what, "bold $text-error")]
     if error.why:
         parts.append(Content(f"\n{error.why}"))
@@ -79,7 +81,7 @@ class Prose(Widget):
 
 
 class Thought(Static):
-    """The thinking: a line that tells how long, and the text where it is open."""
+    """The reasoning: a line with its length, and the text where it is open."""
 
     class Toggled(Message):
         """The user clicked it."""
@@ -135,13 +137,13 @@ class TurnView(Vertical):
             yield self._thought
         yield self._prose
         self._prose.display = bool(self.turn.answer)
-        if (note := self._said()) is not None:
+        if (note := self._note_text()) is not None:
             self._note = Static(note, classes=self._note_classes())
             yield self._note
 
     def _question(self) -> Content:
         chips = [
-            (f"{chip(number, picture, prices=self._prices)}\n", "$text-accent")
+            (f"{picture_label(number, picture, prices=self._prices)}\n", "$text-accent")
             for number, picture in enumerate(self.turn.pictures, 1)
         ]
         # Assembled, never parsed: what the user pasted may look like markup.
@@ -152,14 +154,14 @@ class TurnView(Vertical):
         return content.rstrip("\n")
 
     async def sync(self, *, opened: bool, hold: bool = False) -> None:
-        """Show how far the turn has come. `hold`: the user reads above, leave the text alone."""
+        """Show how far the turn is. `hold`: the user has scrolled up, leave the text as it is."""
         self._opened = opened
         turn = self.turn
         await self._sync_thought()
         if turn.phase.over or turn.phase is TurnState.QUEUED:
             await self._freeze()
         elif not hold:
-            # Asked again: what was settled is the old answer. Its length alone tells nothing.
+            # Asked again: what was settled is the old answer. Its length alone does not show it.
             if not turn.answer.startswith(self._prose.source):
                 await self._freeze()
             await self._grow()
@@ -210,7 +212,7 @@ class TurnView(Vertical):
             self._settled = self._written = len(text)
 
     async def _sync_note(self) -> None:
-        note = self._said()
+        note = self._note_text()
         if note is None:
             if self._note is not None:
                 await self._note.remove()
@@ -225,7 +227,7 @@ class TurnView(Vertical):
     def _note_classes(self) -> str:
         return "note -failed" if self.turn.phase is TurnState.FAILED else "note"
 
-    def _said(self) -> Content | None:
+    def _note_text(self) -> Content | None:
         if self.turn.error is not None:
             return error_content(self.turn.error)
         note = self.turn.note(self._room)

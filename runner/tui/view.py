@@ -1,14 +1,11 @@
 """The chat's frame: transcript, composer, status line, and how they fit the terminal."""
 
-from collections.abc import Iterable
-from functools import partial
 from typing import ClassVar
 
-from textual.app import App, ComposeResult, SystemCommand
+from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.events import Resize
-from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Static
 
@@ -16,7 +13,6 @@ from runner.base.errors import SteprunError
 from runner.chat.host import ChatSetup
 from runner.tui.composer import Composer
 from runner.tui.help import HelpScreen
-from runner.tui.slash_commands import COMMANDS, Command
 from runner.tui.status import ChatStatus, status_parts
 from runner.tui.transcript import Transcript
 from runner.tui.turnview import error_content
@@ -27,7 +23,7 @@ HINT_S = 3.0
 
 
 class StatusLine(Static):
-    """One line: which model, what it does, how fast, how full."""
+    """One line: the model, its state, its speed, how full the context is."""
 
     def __init__(self) -> None:
         super().__init__(id="status")
@@ -54,7 +50,7 @@ class StatusLine(Static):
 
 
 class ChatView(App[None]):
-    """Lays the chat out and shows what it is told; decides nothing."""
+    """Lays the chat out and shows what it is given; decides nothing."""
 
     CSS_PATH = "chat.tcss"
     TITLE = "steprun"
@@ -76,6 +72,7 @@ class ChatView(App[None]):
         self.transcript = Transcript(prices=setup.prices, context=setup.context)
         self.composer = Composer(prices=setup.prices)
         self.status_line = StatusLine()
+        self._status = ChatStatus(setup.title, "")
         self._hint = ""
         self._hint_timer: Timer | None = None
 
@@ -98,11 +95,11 @@ class ChatView(App[None]):
             screen.set_class(compact, "-compact")
             screen.set_class(width < TINY[0] or height < TINY[1], "-tiny")
         self.composer.prompt.placeholder = Content(
-            "Message, or /help" if compact else "Message the model. /help shows what else"
+            "Message, or /help" if compact else "Message the model. /help lists the commands"
         )
 
     def greet(self) -> None:
-        """Say which model this is, and what may be worth knowing."""
+        """Show which model this is, and what is worth knowing about it."""
         setup = self.setup
         parts: list[Content | tuple[str, str]] = [(setup.title, "bold $primary")]
         if setup.greeting:
@@ -112,16 +109,16 @@ class ChatView(App[None]):
         self.transcript.greet(Content.assemble(*parts))
 
     def hint(self, text: str) -> None:
-        """Say something short in the status line, for a moment."""
+        """Show a short message in the status line, for a moment."""
         self._hint = text
         if self._hint_timer is not None:
             self._hint_timer.stop()
         self._hint_timer = self.set_timer(HINT_S, self._hint_over)
-        self.show_status()
+        self._draw_status()
 
     def _hint_over(self) -> None:
         self._hint = ""
-        self.show_status()
+        self._draw_status()
 
     def problem(self, *errors: SteprunError, after: str = "") -> None:
         """Show errors under the last turn, all in one message, until the next question."""
@@ -131,36 +128,13 @@ class ChatView(App[None]):
         self.transcript.notice(Content("\n").join(parts))
         self.transcript.follow()
 
-    def show_status(self) -> None:
-        """Bring the status line up to date."""
-        status = self.current_status()
-        if self._hint:
-            status = ChatStatus("", self._hint)
-        self.status_line.show(status)
+    def set_status(self, status: ChatStatus) -> None:
+        """Show another status, behind the hint if there is one."""
+        self._status = status
+        self._draw_status()
 
-    def current_status(self) -> ChatStatus:
-        """Return what the status line is to tell."""
-        return ChatStatus(self.setup.title, "")
-
-    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Put the slash commands on the palette, and the choice of a theme."""
-        del screen
-        for command in COMMANDS:
-            yield SystemCommand(
-                f"/{command.name}", command.sentence, partial(self._choose, command)
-            )
-        yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
-
-    def _choose(self, command: Command) -> None:
-        if command.needs_args:  # the user types the rest
-            self.composer.insert(f"/{command.name} ")
-            self.composer.prompt.focus()
-        else:
-            self.run_command(command, "")
-
-    def run_command(self, command: Command, args: str) -> None:
-        """Carry a slash command out."""
-        raise NotImplementedError
+    def _draw_status(self) -> None:
+        self.status_line.show(ChatStatus("", self._hint) if self._hint else self._status)
 
     def action_show_help(self) -> None:
         """Show commands and keys."""

@@ -1,11 +1,13 @@
 """`steprun chat -p` through the whole stack: real weights, real engine, real exit codes."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -41,6 +43,23 @@ def test_the_demo_answers_in_english(demo_here: Path) -> None:
     assert left <= {"start.lock"}
 
 
+def test_a_chat_is_saved_and_resumed(demo_here: Path) -> None:
+    """The second process knows what the first one asked: it was sent along."""
+    options = ("chat", "--demo", "--temperature", "0", "--max-tokens", "12")
+    first = steprun(*options, "-p", "My name is Alma.")
+    assert (first.returncode, "resume" in first.stderr.lower()) == (0, False), first.stderr
+    second = steprun(*options, "--resume", "-p", "What is my name?")
+    assert second.returncode == 0, second.stderr
+    (file,) = (demo_here / "data" / "sessions").glob("*.jsonl")
+    head, *messages = [json.loads(line) for line in file.read_text().splitlines()]
+    assert head["schema"] == "steprun.session/1"
+    roles = ["user", "assistant"]
+    assert [message["role"] for message in messages] == roles * 2
+    assert [m["text"] for m in messages[1::2]] == [first.stdout.strip(), second.stdout.strip()]
+    earlier, later = (m["usage"]["prompt_tokens"] for m in messages[1::2])
+    assert later > earlier + 12, "the first question and its answer are in the second prompt"
+
+
 def test_a_question_on_stdin(demo_here: Path) -> None:
     ran = steprun("chat", "--demo", "--max-tokens", "8", stdin="Say hello.")
     assert ran.returncode == 0, ran.stderr
@@ -67,19 +86,19 @@ def test_a_pipe_that_nobody_writes_to_does_not_hang(demo_here: Path) -> None:
         out, err = process.stdout.read(), process.stderr.read()
         assert process.wait(60) == 0, err
     assert out.strip()
-    assert "going on without it" in err
+    assert "continuing without it" in err
 
 
 def test_an_empty_question_is_wrong_usage(demo_here: Path) -> None:
     ran = steprun("chat", "--demo", stdin="  \n")
     assert ran.returncode == 2
-    assert "nothing to ask" in ran.stderr
+    assert "prompt is empty" in ran.stderr
 
 
 def test_pictures_need_eyes(demo_here: Path, tmp_path: Path) -> None:
     ran = steprun("chat", "--demo", "-p", "What?", "--image", str(tmp_path / "x.png"))
     assert ran.returncode == 2
-    assert "cannot see pictures" in ran.stderr
+    assert "cannot see images" in ran.stderr
 
 
 def test_tiny_step_thinks_and_sees(tiny: Path, tmp_path: Path) -> None:
@@ -184,6 +203,14 @@ def ended(process: psutil.Process, seconds: float) -> bool:
     return False
 
 
+def last_answer(home: Path) -> dict[str, Any]:
+    """The last line of the only saved chat."""
+    (file,) = (home / "data" / "sessions").glob("*.jsonl")
+    answer: dict[str, Any] = json.loads(file.read_text().splitlines()[-1])
+    assert answer["role"] == "assistant"
+    return answer
+
+
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 @pytest.mark.parametrize("number", ["SIGKILL", "SIGTERM", "SIGHUP"])
 def test_no_engine_outlives_a_killed_chat(demo_here: Path, number: str) -> None:
@@ -192,6 +219,8 @@ def test_no_engine_outlives_a_killed_chat(demo_here: Path, number: str) -> None:
         process.send_signal(getattr(signal, number))
         assert ended(engine, 2)
         process.communicate()
+    if number != "SIGKILL":
+        assert last_answer(demo_here)["stopped"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
@@ -203,6 +232,9 @@ def test_ctrl_c_in_mid_answer(demo_here: Path) -> None:
     assert err.decode().strip().splitlines()[-1] == "interrupted"
     assert b"Traceback" not in err
     assert ended(engine, 1)
+    answer = last_answer(demo_here)
+    assert answer["stopped"]
+    assert answer["text"].strip(), "what arrived is kept"
     left = {path.name for path in (demo_here / "state" / "engines").iterdir()}
     assert left <= {"start.lock"}
 

@@ -234,7 +234,7 @@ async def test_what_fails_is_said(engine: EngineProcess) -> None:
 async def test_without_a_projector_it_does_not_see(program: tuple[str, ...], tiny: Path) -> None:
     async with serving(program, tiny, sees=False) as engine:
         answer = await ask(engine, user("What?", (300, 300)))
-    assert "does not see pictures" in answer.error.what
+    assert "cannot see images" in answer.error.what
 
 
 async def test_requests_wait_for_each_other(engine: EngineProcess) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from runner.chat.export import TIMES
 from runner.chat.sessions.store import Draft, Session
-from runner.chat.turn import TIMES
 from tests.fakes.sse_server import FakeServer, Gate, Say
 
 pytest.importorskip("pexpect")
@@ -48,7 +48,7 @@ def test_a_termination_keeps_the_text_and_leaves_the_host(home):
         terminal.sees("half a thought")
         terminal.child.kill(signal.SIGTERM)
         assert terminal.ended() == 130
-        assert "kept in" in terminal.raw
+        assert "saved in" in terminal.raw
         assert terminal.left.exists()
         assert terminal.session().draft() == Draft("half a thought")
 

@@ -154,5 +154,5 @@ def test_leaving_in_mid_answer_is_no_failure(demo_here: Path, keys: str) -> None
         terminal.sees("answering", "t/s")
         terminal.child.send(keys)
         assert terminal.ended() == 0, terminal.raw[-2000:]
-    assert "Go on with: steprun chat --demo --resume" in terminal.raw
+    assert "Resume with: steprun chat --demo --resume" in terminal.raw
     assert "error:" not in terminal.raw

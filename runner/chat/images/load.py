@@ -1,7 +1,7 @@
-"""Pictures in: checked, turned upright, bounded, and made into what the engine can read.
+"""Image files: checked, turned upright, bounded in size, and converted to what the engine decodes.
 
-The engine reads PNG and JPEG, knows no EXIF orientation and trusts its input, so every picture
-is decoded here first. Pillow is loaded only when there is a picture.
+The engine decodes PNG and JPEG, ignores EXIF orientation and trusts its input, so every image is
+decoded here first. Pillow is loaded only when there is an image.
 """
 
 import io
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from PIL import Image
 
 FORMATS = ("PNG", "JPEG", "WEBP")
-FILE_BYTES = 64 << 20  # larger files are not pictures for a chat
-# What taking a picture may need, by `_needed`: a 108-megapixel phone picture passes. A process that
+FILE_BYTES = 64 << 20  # larger files are not images for a chat
+# The most that loading may need, by `_needed`: a 108-megapixel phone picture passes. A process that
 # does nothing else peaks at 590 MB with the worst that passes, the interpreter and all.
 MOST_BYTES = 510_000_000
 PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2}  # Pillow keeps all other modes in 4, RGB too
 WEBP_PIXEL_BYTES = 16  # libwebp paints on two canvases, Pillow takes two copies
 TILE = 512  # pixels a side: flattened so many at a time, not in a second copy of the whole
 EXIF_ORIENTATION = 0x0112
-OTHER = "Give a PNG, JPEG or WebP file"
-SMALLER = "Make the picture smaller first"
+OTHER = "Choose a PNG, JPEG or WebP file."
+SMALLER = "Make the image smaller first."
 
 _one_at_a_time = threading.Lock()  # two pictures at once would take twice the memory
 
 
 def load_picture(path: Path) -> Picture:
-    """Read one picture file. Raises `BadFile` with what is wrong with it."""
+    """Load one image file. Raises `BadFile` with what is wrong with it."""
     try:
         size = path.stat().st_size
         if path.is_dir():
@@ -43,7 +43,7 @@ def load_picture(path: Path) -> Picture:
         if size == 0:
             raise _bad(path, "The file is empty.")
         if size > FILE_BYTES:
-            raise _bad(path, f"It is {size >> 20} MiB long; {FILE_BYTES >> 20} MiB is the most.")
+            raise _bad(path, f"It has {size >> 20} MiB; the limit is {FILE_BYTES >> 20} MiB.")
         data = path.read_bytes()
     except OSError as error:
         raise _bad(path, f"{error.strerror or error}.") from error
@@ -51,7 +51,7 @@ def load_picture(path: Path) -> Picture:
 
 
 def picture_from_bytes(data: bytes, name: str) -> Picture:
-    """Check and convert one picture (PNG, JPEG or WebP bytes).
+    """Check and convert one image (PNG, JPEG or WebP bytes).
 
     A PNG or JPEG that needs nothing is passed on unchanged. Raises `BadFile`.
     """
@@ -62,9 +62,9 @@ def picture_from_bytes(data: bytes, name: str) -> Picture:
             warnings.simplefilter("ignore")  # of a large picture: the bound below decides
             return _converted(data, name)
     except Image.DecompressionBombError as error:
-        raise _bad(name, "It would unpack to far too many pixels.", next=SMALLER) from error
+        raise _bad(name, "It would decode to far too many pixels.", next=SMALLER) from error
     except UnidentifiedImageError as error:
-        raise _bad(name, "It is not a PNG, JPEG or WebP picture.") from error
+        raise _bad(name, "It is not a PNG, JPEG or WebP image.") from error
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
         raise _bad(name, f"It is damaged or cut short ({error}).") from error
 
@@ -82,8 +82,8 @@ def _converted(data: bytes, name: str) -> Picture:
     if (needed := _needed(image, size, len(data))) > MOST_BYTES:
         raise _bad(
             name,
-            f"It has {size[0]} x {size[1]} pixels: unpacking it would take {needed // 1_000_000:,} "
-            f"MB; {MOST_BYTES // 1_000_000} MB is the most.",
+            f"It has {size[0]} x {size[1]} pixels: decoding it takes {needed // 1_000_000:,} MB "
+            f"of memory; the limit is {MOST_BYTES // 1_000_000} MB.",
             next=SMALLER,
         )
     orientation = image.getexif().get(EXIF_ORIENTATION, 1)
@@ -111,10 +111,10 @@ def _needed(image: "Image.Image", size: tuple[int, int], length: int) -> int:
         return 2 * length + WEBP_PIXEL_BYTES * width * height  # libwebp gets a copy of the file
     pixels = PIXEL_BYTES.get(image.mode, 4) * image.width * image.height
     if image.format == "PNG":
-        # Pillow keeps a copy of what is no pixel, and two lines of up to 8 bytes a pixel.
+        # Pillow keeps a copy of everything but pixels, and two lines of up to 8 bytes a pixel.
         return 2 * length + pixels + 16 * width
-    # Where a JPEG comes in several scans (a progressive one does), libjpeg keeps all of its
-    # coefficients, 2 bytes each, at full size. Whether it does shows only while it is read.
+    # Where a JPEG has several scans (a progressive one does), libjpeg keeps all of its
+    # coefficients, 2 bytes each, at full size. Whether it does shows only during decoding.
     layers: list[tuple[int, int]] = [layer[1:3] for layer in getattr(image, "layer", ())]
     whole = max((a for a, _ in layers), default=1) * max((d for _, d in layers), default=1)
     samples = width * height * sum(a * d for a, d in layers) // max(1, whole)
@@ -176,4 +176,4 @@ def _picture(name: str, mime: str, data: bytes, width: int, height: int) -> Pict
 
 
 def _bad(name: object, why: str, *, next: str = OTHER) -> BadFile:  # noqa: A002 - as SteprunError's
-    return BadFile(f"{name} cannot be taken as a picture.", why=why, next=next)
+    return BadFile(f"{name} cannot be used as an image.", why=why, next=next)

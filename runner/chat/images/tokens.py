@@ -1,4 +1,4 @@
-"""What a picture costs in a Step prompt, before it is sent. Pure.
+"""The prompt tokens that an image costs with Step, known before it is sent. Pure.
 
 Step sees an overview of 728 px and, where the picture is larger or long, crops of 504 px. The
 constants are the model's image processor (`step37_config.json`: image_token_len 169,

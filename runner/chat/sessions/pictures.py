@@ -1,6 +1,6 @@
-"""The pictures of saved chats: files named by their content, so that none is kept twice.
+"""The images of saved chats: files named by their sha256, so that none is kept twice.
 
-What is read back is not trusted: it must be what its name says, and is decoded again.
+A stored image is not trusted: it must match its name, and is decoded again.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ def keep(folder: Path, picture: Picture) -> dict[str, Any]:
 
 
 def stored(folder: Path, reference: Mapping[str, Any]) -> Picture | None:
-    """Return a picture that a message refers to, None where it is gone or is another."""
+    """Return a picture that a message refers to, None where it is missing or has changed."""
     sha256, mime, name = (str(reference.get(key) or "") for key in ("sha256", "mime", "name"))
     if not _SHA256.fullmatch(sha256) or mime not in _SUFFIX:
         return None

@@ -1,8 +1,8 @@
 """Chats on disk: one JSON line a message, written before it can be lost.
 
-A session is `sessions/ID.jsonl` in the data folder; its pictures lie beside it, named by their
-content, so that a picture sent twice is kept once. What is read back is not trusted: a chat file
-can be cut short by a crash, edited by hand, or come from somebody else.
+A session is `sessions/ID.jsonl` in the data folder; its images are stored beside it, named by their
+content, so that an image sent twice is kept once. A file is not trusted when it is loaded: it may
+be cut short by a crash, edited by hand, or made by somebody else.
 """
 
 import contextlib
@@ -27,18 +27,19 @@ from runner.chat.wire import Message, Picture
 
 SCHEMA = "steprun.session/1"
 DRAFT_SCHEMA = "steprun.draft/1"
-FILE_BYTES = 64 << 20  # a chat of 256K tokens is about 1 MB: more was not written here
+FILE_BYTES = 64 << 20  # a chat of 256K tokens is about 1 MB: more is not one of ours
 HEAD_BYTES = 64 << 10  # more than any first line has
-LATEST = "latest"  # no id: what a bare --resume means
-_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
+LATEST = "latest"  # not an ID: what a bare --resume means
+# Earlier versions gave four hexadecimal digits: too few for scripts that ask in parallel.
+_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}(?:[0-9a-f]{4})?")
 
 
 @dataclass(frozen=True, slots=True)
 class SessionEntry:
     """One message as it was saved.
 
-    `stopped`: the user ended the answer; `failed`: an error did, in its words; `finish`: why the
-    model ended it.
+    `stopped`: the user ended the answer; `failed`: the text of the error that did; `finish`: why
+    the model ended it.
     """
 
     message: Message
@@ -78,39 +79,24 @@ class Session:
 
     @classmethod
     def create(cls, title: str = "") -> Self:
-        """Return a new session with `title`, the model's name; its file comes with a message."""
+        """Return a new session with `title`, the model's name; its first message makes the file."""
         now = datetime.now(UTC)
         local = now.astimezone()
         return cls(
-            f"{local:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
+            f"{local:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}",
             title,
             now.isoformat(timespec="seconds"),
         )
 
     @classmethod
     def load(cls, session_id: str = "") -> Self:
-        """Return a saved session; the last used one for `LATEST`, or where no id is given.
+        """Return a saved session, the last used one by default.
 
-        Raises `Refused` where there is none, `BadFile` where the file is not a session.
+        Raises `Refused` as `find_session` does, `BadFile` where the file is not a session.
         """
-        if session_id in ("", LATEST):
-            found = list_sessions()
-            if not found:
-                raise Refused(
-                    "There is no chat to go on with.",
-                    why=f"{sessions_dir()} holds none.",
-                    next="Start one: steprun chat",
-                )
-            session_id = found[0]
-        # The id becomes a file name: nothing but an id may pass.
-        if not _ID.fullmatch(session_id):
-            raise _unknown(session_id)
-        session = cls(session_id)
-        if not session.path.is_file():
-            if not session.draft_path.is_file():
-                raise _unknown(session_id)
-            return session
-        session._read()
+        session = cls(find_session(session_id))
+        if session.path.is_file():
+            session._read()
         return session
 
     @property
@@ -193,22 +179,19 @@ class Session:
         return {}
 
     def drop_draft(self) -> None:
-        """Forget the draft: it was sent, or it is empty."""
+        """Delete the draft: it was sent, or it is empty."""
         with contextlib.suppress(OSError):
             self.draft_path.unlink(missing_ok=True)
 
-    def last_used(self) -> float:
-        """Return when it was last written to, 0 where it is none that can be gone on with."""
-        used = 0.0
-        with contextlib.suppress(OSError):
-            if self.path.is_file():
-                with self.path.open("rb") as file:
-                    if _record(file.readline(HEAD_BYTES)).get("schema") != SCHEMA:
-                        return 0.0
-                used = self.path.stat().st_mtime
-            if self._draft_record():
-                used = max(used, self.draft_path.stat().st_mtime)
-        return used
+    def resumable(self) -> bool:
+        """Whether its file is a chat, or a draft where nothing was sent yet."""
+        try:
+            with self.path.open("rb") as file:
+                return _record(file.readline(HEAD_BYTES)).get("schema") == SCHEMA
+        except FileNotFoundError:
+            return bool(self._draft_record())
+        except OSError:
+            return False
 
     def _append(self, record: Mapping[str, Any]) -> None:
         make_private_dir(self.path.parent)
@@ -230,8 +213,8 @@ class Session:
                 if size + len(data) > FILE_BYTES:
                     raise Refused(
                         "The chat has grown too long to be saved.",
-                        why=f"{self.path} may hold {FILE_BYTES >> 20} MiB.",
-                        next="Start a new one: /new",
+                        why=f"{self.path} may hold at most {FILE_BYTES >> 20} MiB.",
+                        next="Start a new chat: /new",
                     )
                 if size:
                     # A crash can leave half a line behind: it must not swallow this one.
@@ -249,7 +232,7 @@ class Session:
                 raise BadFile(
                     f"{self.path} is not a chat.",
                     why=f"It is longer than {FILE_BYTES >> 20} MiB.",
-                    next="Start a new one: steprun chat",
+                    next="Start a new chat: steprun chat",
                 )
             data = self.path.read_bytes()
         except OSError as error:
@@ -262,7 +245,7 @@ class Session:
         header = _record(lines[0])
         if header.get("schema") != SCHEMA:
             raise BadFile(
-                f"{self.path} is not a chat of this steprun.",
+                f"{self.path} is not a chat that this steprun can read.",
                 why=f"Its first line says {str(header.get('schema'))[:40]!r}, not {SCHEMA!r}.",
                 next="Start a new chat: steprun chat",
             )
@@ -278,7 +261,7 @@ class Session:
                 self.entries.append(entry)
             else:
                 cut = " (cut short)" if number == len(lines) else ""
-                self.warnings.append(f"Line {number} of the chat cannot be read{cut}: left out.")
+                self.warnings.append(f"Line {number} of the chat cannot be read{cut}; left out.")
 
     def _entry(self, record: Mapping[str, Any]) -> SessionEntry | None:
         role = record.get("role")
@@ -296,9 +279,9 @@ class Session:
 
     def _pictures(self, record: Mapping[str, Any]) -> tuple[Picture, ...]:
         found = record.get("pictures")
-        return tuple(self._found(found)) if isinstance(found, list) else ()
+        return tuple(self._load_pictures(found)) if isinstance(found, list) else ()
 
-    def _found(self, references: Sequence[Any]) -> Iterator[Picture]:
+    def _load_pictures(self, references: Sequence[Any]) -> Iterator[Picture]:
         for reference in references:
             if not isinstance(reference, dict):
                 continue
@@ -307,23 +290,48 @@ class Session:
                 yield picture
             else:
                 name = _text(reference, "name")[:NAME_CHARS]
-                self.warnings.append(f"The picture {name!r} is gone or changed: left out.")
+                self.warnings.append(f"Image {name!r} is missing or has changed; left out.")
 
 
-def list_sessions() -> list[str]:
-    """Return the ids of the saved chats, also of those that are only a draft, last used first."""
-    names = {path.name.partition(".")[0] for path in sessions_dir().glob("*.json*")}
-    used = {name: Session(name).last_used() for name in names if _ID.fullmatch(name)}
-    # An id begins with the time: of two used at once, the younger one comes first.
-    return sorted((name for name in used if used[name]), key=lambda n: (used[n], n), reverse=True)
+def list_sessions() -> Iterator[str]:
+    """Yield the IDs of the saved chats, also of those that are only a draft, last used first.
+
+    A file is opened only when its turn comes: scripts can leave thousands of chats.
+    """
+    used: dict[str, float] = {}
+    with contextlib.suppress(OSError), os.scandir(sessions_dir()) as files:
+        for file in files:
+            name, _, kind = file.name.partition(".")
+            if kind in ("jsonl", "draft.json") and _ID.fullmatch(name):
+                used[name] = max(used.get(name, 0.0), file.stat().st_mtime)
+    # An ID begins with the time: of two used at once, the younger one is first.
+    newest_first = sorted(used, key=lambda name: (used[name], name), reverse=True)
+    return (name for name in newest_first if Session(name).resumable())
 
 
-def _unknown(session_id: str) -> Refused:
-    return Refused(
-        f"There is no chat {session_id[:60]!r}.",
-        why=f"{sessions_dir()} holds none of that name.",
-        next="Go on with the last one: steprun chat --resume",
-    )
+def find_session(session_id: str = "") -> str:
+    """Return the ID of a saved chat; of the last used one for `LATEST` and for no ID.
+
+    Raises `Refused` where there is none.
+    """
+    if session_id in ("", LATEST):
+        newest = next(list_sessions(), None)
+        if newest is None:
+            raise Refused(
+                "No saved chat to resume.",
+                why=f"{sessions_dir()} holds none.",
+                next="Start one: steprun chat",
+            )
+        return newest
+    # The ID becomes a file name: nothing but an ID may pass.
+    session = Session(session_id) if _ID.fullmatch(session_id) else None
+    if session is None or not (session.path.is_file() or session.draft_path.is_file()):
+        raise Refused(
+            f"No saved chat has the ID {session_id[:60]!r}.",
+            why=f"It was not found in {sessions_dir()}.",
+            next="Resume the last one: steprun chat --resume",
+        )
+    return session_id
 
 
 def _line(record: Mapping[str, Any]) -> bytes:

@@ -18,41 +18,53 @@ from runner.net.endpoint import Endpoint
 
 
 @click.command()
-@click.option("-p", "--prompt", help="Ask this, print the answer, and end.")
+@click.option("-p", "--prompt", help="Ask one question, print the answer and exit.")
 @click.option(
     "--image",
     "images",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="A picture to send along (may be repeated).",
+    help="An image to send (repeatable).",
 )
-@click.option("--demo", is_flag=True, help="A small model instead: 93 MB, runs anywhere.")
+@click.option("--demo", is_flag=True, help="Use a small demo model (93 MB, runs anywhere).")
 @model_options
-@click.option("--effort", type=click.Choice(EFFORTS), help="How long to think.")
+@click.option("--effort", type=click.Choice(EFFORTS), help="Reasoning effort.")
 @click.option(
-    "--max-tokens", type=click.IntRange(min=1), help="The longest answer, thinking included."
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    help="Maximum answer length in tokens, reasoning included.",
 )
-@click.option("--temperature", type=click.FloatRange(0, 5), help="0 for always the same answer.")
-@click.option("--show-thinking", is_flag=True, help="Show the thinking (with -p: on stderr).")
-@click.option("--url", help="Talk to a server that runs already.")
+@click.option(
+    "--temperature", type=click.FloatRange(0, 5), help="Sampling temperature; 0 is greedy."
+)
+@click.option("--show-thinking", is_flag=True, help="Show the reasoning (with -p: on stderr).")
+@click.option("--url", help="Use a server that is already running.")
 @click.option(
     "--api-key-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The key of that server.",
+    help="File with the API key of that server.",
 )
 @click.option(
-    "--resume", metavar="ID", is_flag=False, flag_value="latest", help="Go on with an earlier chat."
+    "--resume",
+    metavar="[ID]",
+    is_flag=False,
+    flag_value="latest",
+    help="Resume a chat (the latest if no ID is given).",
 )
 def chat(**options: Any) -> int:
-    """Talk to the model, in the terminal, with pictures.
+    """Chat with the model in the terminal, images included.
 
-    With -p, or with text on stdin, it answers once on stdout and ends. Text piped in beside -p
-    comes after the prompt.
+    With -p, or with text on stdin, it prints one answer to stdout and exits; text piped in along
+    with -p is appended to the prompt.
+
+    Every chat is saved, with -p as well. --resume continues one, in the terminal or with -p: the
+    earlier turns are sent along, and the new one is added to them.
     """
     prompt = read_prompt(options.pop("prompt"))
     images: tuple[Path, ...] = options.pop("images")
     request = take_request(options, demo=options.pop("demo"))
     _check(prompt, images)
+    resume = _resumed(options["resume"])
     answer = Options(
         effort=options["effort"],
         max_tokens=options["max_tokens"],
@@ -61,7 +73,7 @@ def chat(**options: Any) -> int:
     common = {
         "pictures": images,
         "show_thinking": options["show_thinking"],
-        "resume": options["resume"] or "",
+        "resume": resume,
     }
     if options["url"]:
         endpoint = _endpoint(options["url"], options["api_key_file"])
@@ -75,14 +87,23 @@ def chat(**options: Any) -> int:
     return asyncio.run(ask_once(setup, prompt))
 
 
+def _resumed(session_id: str | None) -> str:
+    """Return the ID of the chat to resume, empty for none; an unknown one is refused at once."""
+    if session_id is None:
+        return ""
+    from runner.chat.sessions.store import find_session
+
+    return find_session(session_id)
+
+
 def _check(prompt: str | None, images: tuple[Path, ...]) -> None:
-    """Refuse what cannot work, before anything is planned or fetched for it."""
+    """Refuse what cannot work, before anything is planned or downloaded for it."""
     if prompt is not None and not prompt.strip() and not images:
-        raise UsageError("There is nothing to ask.", next='steprun chat -p "Your question"')
+        raise UsageError("The prompt is empty.", next='steprun chat -p "Your question"')
     if prompt is None and not sys.stdout.isatty():
         raise UsageError(
             "The chat needs a terminal.",
-            why="Its output is not one.",
+            why="Its output is not a terminal.",
             next='For one answer: steprun chat -p "Your question"',
         )
 
@@ -90,14 +111,14 @@ def _check(prompt: str | None, images: tuple[Path, ...]) -> None:
 def _blind(images: tuple[Path, ...], why: str) -> None:
     if images:
         raise UsageError(
-            "This model cannot see pictures.",
+            "This model cannot see images.",
             why=why,
-            next="Leave --image out, or choose a model with a projector: steprun models",
+            next="Leave --image out, or choose a model with a vision encoder: steprun models",
         )
 
 
 def _local(request: ModelRequest, answer: Options, common: dict[str, Any]) -> ChatSetup:
-    """Plan, bring what is missing, and set up a chat with an engine of our own."""
+    """Plan, download what is missing, and set up a chat with an engine of our own."""
     from runner.cli.bringing import ensure_files
     from runner.cli.prepare import engine_notice, make_plan
     from runner.engine.process.supervisor import EngineProcess
@@ -105,9 +126,9 @@ def _local(request: ModelRequest, answer: Options, common: dict[str, Any]) -> Ch
     prepared = make_plan(request, to_run=True)
     plan = prepared.plan
     blind_why = (
-        "The profile is fast: draft heads instead of pictures."
+        "The profile is fast: speculative decoding (MTP), no images."
         if plan.config.mtp
-        else f"{prepared.title} has no projector: it cannot see."
+        else f"{prepared.title} has no vision encoder (mmproj)."
     )
     if not plan.config.projector:
         _blind(common["pictures"], blind_why)
@@ -137,7 +158,7 @@ def _endpoint(url: str, key_file: Path | None) -> Endpoint:
         good = False
     if not good:
         raise UsageError(
-            f"{url} is no address of a server.",
+            f"{url} is not the address of a server.",
             why="An address is a scheme, a host and a port.",
             next="Such as: --url http://127.0.0.1:8080",
         )
@@ -151,15 +172,15 @@ async def _remote(
     """Ask a server what it is, and set up a chat with it."""
     from runner.chat.client import model_ids, properties
 
-    told = await properties(endpoint)
+    reported = await properties(endpoint)
     model = model or next(iter(await model_ids(endpoint)), "")
-    modalities = told.get("modalities")
-    # Only llama-server says whether it sees; of others nobody can know before asking.
+    modalities = reported.get("modalities")
+    # Only llama-server reports whether it sees; with others a request will show it.
     sees = bool(modalities.get("vision")) if isinstance(modalities, dict) else True
-    blind_why = "The server says that its model has no projector."
+    blind_why = "The server reports no vision encoder (mmproj) for its model."
     if not sees:
         _blind(common["pictures"], blind_why)
-    defaults = told.get("default_generation_settings")
+    defaults = reported.get("default_generation_settings")
     context = defaults.get("n_ctx") if isinstance(defaults, dict) else None
     return ChatSetup(
         title=f"{model or 'a model'} at {endpoint.base_url}",
@@ -175,7 +196,7 @@ async def _remote(
 
 
 def _run_tui(setup: ChatSetup) -> int:
-    """Run the chat; afterwards say, below it, why it ended and how to go on."""
+    """Run the chat; afterwards print, below it, why it ended and how to resume it."""
     from runner.tui.app import ChatApp
 
     app = ChatApp(setup)

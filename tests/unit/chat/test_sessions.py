@@ -74,7 +74,7 @@ def test_a_changed_or_missing_picture_is_left_out_and_told():
     stored.write_bytes(b"something else")
     again = Session.load(session.id)
     assert again.entries[0].message.pictures == ()
-    assert "'a.png' is gone or changed" in again.warnings[0]
+    assert "'a.png' is missing or has changed" in again.warnings[0]
 
 
 def test_half_a_last_line_survives_and_swallows_nothing():
@@ -143,21 +143,21 @@ def test_half_a_character_does_not_fail_the_write():
 
 @pytest.mark.parametrize("name", ["../../x", "20260101-000000-zzzz", "nothing", "/etc/passwd"])
 def test_an_unknown_session_is_refused(name):
-    with pytest.raises(Refused, match="There is no chat"):
+    with pytest.raises(Refused, match="No saved chat has the ID"):
         Session.load(name)
 
 
 def test_no_session_at_all_is_refused():
-    with pytest.raises(Refused, match="no chat to go on with"):
+    with pytest.raises(Refused, match="No saved chat to resume"):
         Session.load()
-    with pytest.raises(Refused, match="no chat to go on with"):
+    with pytest.raises(Refused, match="No saved chat to resume"):
         Session.load("latest")
 
 
 def test_another_schema_is_not_read():
     session = talked()
     session.path.write_text('{"schema": "steprun.session/9"}\n')
-    with pytest.raises(BadFile, match="not a chat of this steprun"):
+    with pytest.raises(BadFile, match="not a chat that this steprun can read"):
         Session.load(session.id)
 
 
@@ -174,7 +174,7 @@ def test_the_newest_is_the_last_used():
     os.utime(first.path, (2_000_000_000, 2_000_000_000))
     os.utime(second.path, (1_000_000_000, 1_000_000_000))
     (sessions_dir() / "stray.jsonl").write_text("{}\n")
-    assert list_sessions() == [first.id, second.id]
+    assert list(list_sessions()) == [first.id, second.id]
     assert Session.load().id == first.id
     assert Session.load("latest").entries == first.entries
 
@@ -186,21 +186,21 @@ def test_the_newest_may_be_only_a_draft():
     for path in (saved.path, ended.path):
         os.utime(path, (1_000_000_000, 1_000_000_000))
     os.utime(ended.draft_path, (1_500_000_000, 1_500_000_000))
-    assert list_sessions() == [drafted.id, ended.id, saved.id]
+    assert list(list_sessions()) == [drafted.id, ended.id, saved.id]
     newest = Session.load("latest")
     draft = newest.draft()
     assert draft is not None
     assert (newest.id, draft.text) == (drafted.id, "not sent")
 
 
-def test_what_cannot_be_gone_on_with_is_not_the_newest():
+def test_what_cannot_be_resumed_is_not_the_newest():
     good, bad, other = talked(), talked(), Session.create("Step")
     bad.path.write_text('{"schema": "steprun.session/9"}\n')
     bad.save_draft("its draft alone would not open it")
     other.save_draft("x")
     other.draft_path.write_text('{"schema": "steprun.draft/9", "text": "x"}')
     (sessions_dir() / "stray.draft.json").write_text("{}")
-    assert list_sessions() == [good.id]
+    assert list(list_sessions()) == [good.id]
     assert Session.load("latest").id == good.id
 
 

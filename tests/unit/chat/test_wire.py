@@ -1,5 +1,6 @@
 """The dialects: recorded chunks in, events out; and requests."""
 
+import dataclasses
 import json
 
 import pytest
@@ -54,6 +55,16 @@ def test_llama_server_stream() -> None:
     ]
 
 
+def test_timings_alone_tell_what_an_answer_took() -> None:
+    """As llama-server ends a stream for which no usage was requested."""
+    timings = {"cache_n": 30, "prompt_n": 4, "predicted_n": 2, "predicted_per_second": 61.5}
+    last = {"choices": [{"finish_reason": "stop", "delta": {}}], "timings": timings}
+    assert events(json.dumps(last)) == [
+        Usage(prompt_tokens=34, cached_tokens=30, completion_tokens=2, decode_tps=61.5),
+        Finished("stop"),
+    ]
+
+
 def test_vllm_calls_thinking_reasoning() -> None:
     assert events('{"choices":[{"delta":{"reasoning":"Hm"}}]}') == [Reasoning("Hm")]
 
@@ -99,18 +110,43 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
+DELTA_KEYS = ("content", "reasoning_content", "reasoning", "tool_calls")
 KEYS = ("choices", "usage", "timings", "prompt_progress", "error")
 
 
+def figures_of(usage: Usage) -> list[float]:
+    return [getattr(usage, field.name) for field in dataclasses.fields(usage)]
+
+
 @given(st.dictionaries(st.sampled_from(KEYS), json_values))
-def test_no_chunk_crashes_the_parser(chunk: dict[str, object]) -> None:
-    list(parse_chunk(json.dumps(chunk)))
+def test_whatever_a_chunk_holds_its_events_are_typed(chunk: dict[str, object]) -> None:
+    """An error ends the chunk; figures are numbers that can be calculated with."""
+    told = events(json.dumps(chunk))
+    if chunk.get("error"):
+        assert [type(event) for event in told] == [Failed]
+        return
+    for event in told:
+        match event:
+            case PromptProgress(done, total, cached):
+                assert chunk["prompt_progress"]
+                assert all(type(n) is int and abs(n) < 1 << 53 for n in (done, total, cached))
+            case Usage():
+                assert chunk.get("usage") or chunk.get("timings")
+                assert all(abs(n) < 1 << 54 for n in figures_of(event))
+            case other:
+                pytest.fail(f"{other!r} of no choice at all")
 
 
-@given(json_values)
-def test_no_delta_crashes_the_parser(delta: object) -> None:
-    list(parse_chunk(json.dumps({"choices": [{"delta": delta, "finish_reason": "stop"}]})))
-    list(parse_chunk(json.dumps({"choices": [{"delta": {"tool_calls": [delta]}}]})))
+@given(json_values | st.dictionaries(st.sampled_from(DELTA_KEYS), json_values))
+def test_whatever_a_delta_holds_the_answer_ends(delta: object) -> None:
+    """What is not understood adds no text, and the reason it ended is never lost."""
+    *told, last = events(json.dumps({"choices": [{"delta": delta, "finish_reason": "stop"}]}))
+    assert last == Finished("stop")
+    if not isinstance(delta, dict) or not set(DELTA_KEYS) & delta.keys():
+        assert told == []
+    (call,) = events(json.dumps({"choices": [{"delta": {"tool_calls": [delta]}}]}))
+    assert isinstance(call, ToolCall)
+    assert all(isinstance(part, str) for part in (call.id, call.name, call.arguments))
 
 
 def test_a_request_with_pictures() -> None:

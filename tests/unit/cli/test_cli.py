@@ -42,11 +42,11 @@ def test_help_of_every_command(name: str) -> None:
         (["plan", "--ctx", "x"], "--ctx"),
         (["plan", "--model", "step-3.7-flsh"], "step-3.7-flash"),
         (["plan", "--quant", "Q9"], "Q9"),
-        (["chat", "--demo", "-p", ""], "nothing to ask"),
+        (["chat", "--demo", "-p", ""], "prompt is empty"),
         (["chat", "--demo", "--engine", "x", "-p", "y"], "no engine"),
-        (["chat", "--url", "http://[bad", "-p", "y"], "no address"),
-        (["chat", "--url", "http://127.0.0.1:99999", "-p", "y"], "no address"),
-        (["chat", "--url", "file:///etc/passwd", "-p", "y"], "no address"),
+        (["chat", "--url", "http://[bad", "-p", "y"], "not the address"),
+        (["chat", "--url", "http://127.0.0.1:99999", "-p", "y"], "not the address"),
+        (["chat", "--url", "file:///etc/passwd", "-p", "y"], "not the address"),
     ],
 )
 def test_wrong_usage_is_2_and_says_what_is_right(arguments: list[str], word: str) -> None:

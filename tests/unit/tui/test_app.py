@@ -18,9 +18,10 @@ from textual.widgets import Markdown
 
 from runner.base.errors import Exit, Refused, SteprunError
 from runner.chat.events import Finished, Text
+from runner.chat.export import TIMES
 from runner.chat.host import ChatSetup
 from runner.chat.sessions.store import Session, SessionEntry
-from runner.chat.turn import TIMES, Turn, TurnState
+from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Message, Options
 from runner.tui.app import ChatApp
 from runner.tui.help import HelpScreen
@@ -83,7 +84,7 @@ class Chat:
         await self.pilot.pause()
 
     async def ready(self) -> None:
-        await self.until(lambda: self.app.keeper.alive() and not self.app.busy)
+        await self.until(lambda: self.app.host_task.alive() and not self.app.busy)
 
     @property
     def turn(self):
@@ -159,7 +160,7 @@ async def test_the_prompt_is_read_before_the_answer():
     gate = Gate()
     async with chat([Read(43, 100), gate, Say("x"), End()]) as c:
         await c.type("hi")
-        await c.sees("reading prompt 43 %")
+        await c.sees("prefill 43 %")
         gate.open()
         await c.ready()
 
@@ -210,7 +211,7 @@ async def test_thinking_is_apart_and_folds_when_the_answer_starts():
 async def test_thinking_that_uses_up_the_budget_says_so():
     async with chat([Think("on and on"), End("length")]) as c:
         await c.type("hi")
-        await c.sees("used up the whole budget", "/effort low", "--max-tokens")
+        await c.sees("used all tokens", "/effort low", "--max-tokens")
 
 
 async def test_nothing_in_an_answer_is_obeyed():
@@ -318,7 +319,7 @@ async def test_a_failed_load_keeps_what_was_typed():
         await c.pilot.press("ctrl+c", "ctrl+c")
     assert c.app.return_code == Exit.REFUSED
     assert c.app.failure is error
-    assert "kept in" in c.app.farewell[0]
+    assert "saved in" in c.app.farewell[0]
 
 
 async def test_after_a_failed_load_retry_tries_again():
@@ -386,22 +387,22 @@ async def test_a_bad_picture_is_told_and_nothing_is_lost(home):
     async with chat() as c:
         await c.type("half a thought", "space")
         await c.paste(f"'{bad}' '{good}'")
-        await c.sees("bad.png cannot be taken as a picture", "[Image #1] cat.png")
+        await c.sees("bad.png cannot be used as an image", "[Image #1] cat.png")
         assert c.app.composer.text == "half a thought "
 
 
 async def test_a_mistyped_picture_command_comes_back(home):
     async with chat() as c:
         await c.type("/image gone.png")
-        await c.sees("gone.png cannot be taken", "/image gone.png")
+        await c.sees("gone.png cannot be used", "/image gone.png")
         assert c.app.composer.text == "/image gone.png"
 
 
 async def test_a_chat_that_does_not_see_refuses_early(home):
     path = picture(home)
-    async with chat(sees=False, blind_why="There is no projector.") as c:
+    async with chat(sees=False, blind_why="It has no vision encoder.") as c:
         await c.paste(str(path))
-        await c.sees("takes no pictures", "There is no projector.")
+        await c.sees("cannot take images", "It has no vision encoder.")
         assert c.app.composer.text == str(path)
 
 
@@ -417,7 +418,7 @@ async def test_enter_waits_for_a_picture_that_is_read(home, monkeypatch):
             patch.setattr("runner.tui.app.asyncio.to_thread", later)
             await c.paste(str(path))
             await c.type("and this?")
-            await c.sees("as soon as the picture is read")
+            await c.sees("as soon as the image is loaded")
             assert not c.server.requests
             slow.set()
             await c.sees("thank you")
@@ -430,7 +431,7 @@ async def test_a_message_takes_sixteen_pictures(home):
         await c.paste("\n".join(str(path) for path in paths[:9]))
         await c.until(lambda: len(c.app.composer.pictures) == 9)
         await c.paste("\n".join(str(path) for path in paths[9:]))
-        await c.sees("takes 16 pictures")
+        await c.sees("can have 16 images")
         assert len(c.app.composer.pictures) == 16
 
 
@@ -477,7 +478,7 @@ async def test_unsent_text_is_kept_and_comes_back(home):
         await c.pilot.press("ctrl+c")
     session = c.app.conversation.session
     assert str(session.draft_path) in c.app.farewell[0]
-    assert c.app.farewell[1] == f"Go on with: steprun chat --resume {session.id}"
+    assert c.app.farewell[1] == f"Resume with: steprun chat --resume {session.id}"
     async with chat(resume=session.id) as c:
         await c.sees("half a thought", "[Image #1]")
         await c.type("")
@@ -545,13 +546,13 @@ async def test_a_second_message_waits_in_the_composer():
 async def test_commands(home):
     async with chat() as c:
         await c.type("/hepl")
-        await c.sees("There is no command /hepl", "/help")
+        await c.sees("/hepl is not a command", "/help")
         c.app.composer.prompt.clear()
         await c.type("/effort huge")
-        await c.sees("There is no effort 'huge'")
+        await c.sees("'huge' is not a reasoning effort")
         c.app.composer.prompt.clear()
         await c.type("/effort low")
-        await c.sees("Effort is low")
+        await c.sees("Reasoning effort: low")
         await c.type("hi")
         await c.sees("thank you")
         await c.ready()
@@ -562,10 +563,10 @@ async def test_commands(home):
         await c.until((home / "out.md").exists)
         assert "Fine, thank you." in (home / "out.md").read_text()
         await c.type(f"/save {home / 'out.md'}")
-        await c.sees("exists already")
+        await c.sees("already exists")
         c.app.composer.prompt.clear()
         await c.type(f"/save {home / 'nowhere' / 'out.md'}")
-        await c.sees("There is no folder", "Name another file")
+        await c.sees("does not exist", "Choose another file")
         assert not (home / "nowhere").exists()
         c.app.composer.prompt.clear()
         await c.type("/new")
@@ -592,7 +593,7 @@ async def test_a_file_is_saved_whole_or_not_at_all(home, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr("runner.base.files.os.fsync", full)
             c.app.save_as(str(home / "out.md"))
-        await c.sees("No space left", "Name another file")
+        await c.sees("No space left", "Choose another file")
         assert c.app.composer.text == f"/save {home / 'out.md'}"
         assert not list(home.glob("*.md"))
         c.app.save_as("bad\0name")
@@ -608,7 +609,7 @@ async def test_a_chat_goes_on_where_nothing_can_be_saved(home):
         await c.sees("Fine, thank you.")
 
 
-async def test_the_newest_chat_is_gone_on_with():
+async def test_the_newest_chat_is_resumed():
     async with chat() as c:
         await c.type("hi")
         await c.sees("thank you")
@@ -622,7 +623,7 @@ async def test_the_newest_chat_is_gone_on_with():
 async def test_commands_are_on_the_palette():
     async with chat() as c:
         await c.pilot.press("ctrl+p", *"effort")
-        await c.sees("/effort", "How long to think")
+        await c.sees("/effort", "Set the reasoning effort")
         await c.pilot.press("enter", "enter")
         await c.until(lambda: c.app.composer.text == "/effort ")
 

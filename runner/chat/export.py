@@ -1,0 +1,44 @@
+"""A conversation as a Markdown document. Pure."""
+
+from collections.abc import Sequence
+
+from runner.base.text import clean_name
+from runner.chat.turn import Turn, TurnState
+from runner.chat.wire import Picture
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+def picture_label(number: int, picture: Picture, *, prices: bool) -> str:
+    """Return the line that stands for a picture; `prices`: with its tokens in a Step prompt."""
+    price = f" (~{picture.tokens:,} tokens)" if prices else ""
+    size = f"{picture.width}{TIMES}{picture.height}"
+    return f"[Image #{number}] {clean_name(picture.name)} {size}{price}"
+
+
+def to_markdown(turns: Sequence[Turn], title: str) -> str:
+    """Return the conversation as a document: `title`, the model's name, heads its answers.
+
+    Reasoning is folded away in `<details>`; a turn that was stopped or failed says so.
+    """
+    parts = [f"# {title}"]
+    for turn in turns:
+        labels = [
+            f"- {picture_label(number, picture, prices=False)}"
+            for number, picture in enumerate(turn.pictures, 1)
+        ]
+        parts.append("## You")
+        parts += ["\n".join(labels)] if labels else []
+        parts += [turn.text] if turn.text else []
+        parts.append(f"## {title}")
+        if turn.reasoning.strip():
+            parts.append(
+                f"<details><summary>Thinking</summary>\n\n{turn.reasoning.strip()}\n\n</details>"
+            )
+        if turn.answered:
+            parts.append(turn.answer.strip())
+        if turn.phase is TurnState.STOPPED:
+            parts.append("*(stopped)*")
+        elif turn.phase is TurnState.FAILED:
+            parts.append(f"*(failed: {turn.error or turn.failed})*")
+    return "\n\n".join(parts) + "\n"

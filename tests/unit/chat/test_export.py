@@ -1,0 +1,23 @@
+"""A conversation as Markdown."""
+
+from runner.chat.export import TIMES, picture_label, to_markdown
+from runner.chat.turn import Turn, TurnState
+from runner.chat.wire import Picture
+
+PICTURE = Picture("cat.png", "image/png", b"", 1024, 768, 504)
+
+
+def test_the_export_is_markdown():
+    turns = [
+        Turn("hi", (PICTURE,), TurnState.STOPPED, reasoning="hm", answer="**part**"),
+        Turn("oh", phase=TurnState.FAILED, failed="It broke."),
+    ]
+    text = to_markdown(turns, "Step")
+    for piece in ("# Step", "[Image #1] cat.png", "**part**", "hm", "(stopped)", "It broke."):
+        assert piece in text
+
+
+def test_a_label_tells_what_a_picture_costs():
+    size = f"1024{TIMES}768"
+    assert picture_label(2, PICTURE, prices=True) == f"[Image #2] cat.png {size} (~504 tokens)"
+    assert "tokens" not in picture_label(1, PICTURE, prices=False)

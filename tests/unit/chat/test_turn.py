@@ -1,0 +1,94 @@
+"""A turn: what events make of it, what is sent, saved and shown of it."""
+
+import pytest
+
+from runner.base.errors import SteprunError
+from runner.chat.events import Finished, PromptProgress, Reasoning, Text, Usage
+from runner.chat.sessions.store import SessionEntry
+from runner.chat.turn import Turn, TurnState, to_entry, to_messages, to_turns
+from runner.chat.wire import Message, Picture
+
+PICTURE = Picture("cat.png", "image/png", b"", 1024, 768, 504)
+
+
+def done(text: str, answer: str, **fields) -> Turn:
+    return Turn(text, phase=TurnState.DONE, answer=answer, **fields)
+
+
+def test_a_turn_takes_in_what_happens():
+    turn = Turn("hi")
+    turn.begin()
+    for event, now in (
+        (PromptProgress(50, 200), 0.5),
+        (Reasoning("Let me"), 1.0),
+        (Reasoning(" think."), 2.0),
+        (Text("\n\n"), 2.5),
+        (Text("Hello"), 3.0),
+        (Text("!"), 4.0),
+    ):
+        turn.apply(event, now)
+    assert (turn.phase, turn.reasoning, turn.answer) == (
+        TurnState.ANSWERING,
+        "Let me think.",
+        "Hello!",
+    )
+    assert turn.thought_rate() == 1.0
+    assert turn.rate() == pytest.approx(4 / 3)
+    assert turn.context_used() == 55
+    turn.apply(Usage(prompt_tokens=200, completion_tokens=7, decode_tps=30.0), 4.1)
+    turn.apply(Finished("stop"), 4.2)
+    assert (turn.phase, turn.rate(), turn.context_used()) == (TurnState.DONE, 30.0, 207)
+    assert turn.note() == ""
+
+
+def test_asking_again_starts_from_nothing():
+    turn = done("hi", "bye", reasoning="hm", usage=Usage(1, 1, 1), finish="stop")
+    turn.begin()
+    assert (turn.answer, turn.reasoning, turn.usage, turn.finish) == ("", "", None, "")
+
+
+@pytest.mark.parametrize(
+    ("turn", "context", "words"),
+    [
+        (done("q", "", finish="length", reasoning="hm"), 0, "/effort low"),
+        (done("q", "a", finish="length"), 0, "token limit"),
+        (done("q", "a", finish="length", usage=Usage(90, 0, 10)), 100, "/new"),
+        (done("q", "", finish="stop"), 0, "/retry"),
+        (Turn("q", phase=TurnState.STOPPED), 0, "stopped"),
+        (Turn("q"), 0, "Esc"),
+    ],
+)
+def test_what_is_said_under_an_answer(turn, context, words):
+    assert words in turn.note(context)
+
+
+def test_only_what_was_answered_or_stopped_is_sent():
+    failed = Turn("poison", phase=TurnState.FAILED)
+    stopped = Turn("One more", (PICTURE,), phase=TurnState.STOPPED)
+    last = Turn("thing")
+    turns = [done("hi", "hello", reasoning="hm"), failed, stopped, last]
+    assert to_messages(turns) == [
+        Message("user", "hi"),
+        Message("assistant", "hello"),
+        Message("user", "One more\n\nthing", (PICTURE,)),
+    ]
+    # Asked again, it is the question, whatever came of it before.
+    assert to_messages([failed]) == [Message("user", "poison")]
+
+
+def test_a_saved_turn_comes_back():
+    turn = Turn("hi", (PICTURE,), TurnState.STOPPED, reasoning="hm", answer="part")
+    failed = Turn("oh", phase=TurnState.FAILED, error=SteprunError("It broke.", why="So."))
+    entries = [
+        SessionEntry(Message("user", "hi", (PICTURE,))),
+        to_entry(turn),
+        SessionEntry(Message("user", "oh")),
+        to_entry(failed),
+        SessionEntry(Message("user", "\x1b[31mred")),
+    ]
+    first, second, third = to_turns(entries)
+    assert (first.answer, first.reasoning, first.phase) == ("part", "hm", TurnState.STOPPED)
+    assert first.pictures == (PICTURE,)
+    assert (second.phase, second.note()) == (TurnState.FAILED, "It broke. So.")
+    assert third.text == "[31mred"
+    assert to_turns([to_entry(turn)]) == []

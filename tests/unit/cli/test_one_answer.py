@@ -1,0 +1,203 @@
+"""`steprun chat -p` against the fake server: what is printed, what is saved, what is resumed."""
+
+import asyncio
+import sys
+
+import pytest
+
+from runner.base.errors import Exit, Refused, SteprunError
+from runner.chat.conversation import Conversation
+from runner.chat.host import ChatSetup
+from runner.chat.sessions.store import Session, SessionEntry, list_sessions
+from runner.chat.turn import TurnState
+from runner.chat.wire import Message, Options
+from runner.cli.main import steprun
+from runner.cli.one_answer import ask_once
+from tests.fakes.sse_server import (
+    Die,
+    End,
+    FakeHosts,
+    FakeServer,
+    Gate,
+    Read,
+    Refuse,
+    Say,
+    Step,
+    Think,
+)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("STEPRUN_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make stderr a terminal, as where a person types the command."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+
+
+def setup(hosts: FakeHosts, **more) -> ChatSetup:
+    return ChatSetup("Fake 1B", hosts, Options(), words=("--demo",), **more)
+
+
+async def ask(server: FakeServer, prompt: str, **more) -> int:
+    hosts = FakeHosts(server.url)
+    try:
+        return await ask_once(setup(hosts, **more), prompt)
+    finally:
+        assert all(host.left for host in hosts.opened)
+
+
+def said(session_id: str = "latest") -> list[tuple[str, str]]:
+    entries = Session.load(session_id).entries
+    return [(entry.message.role, entry.message.text) for entry in entries]
+
+
+async def test_an_answer_is_data_and_a_session(capsys):
+    with FakeServer([Read(1, 2), Think("hm"), Say("Fine."), End()]) as server:
+        assert await ask(server, "How are you?") == Exit.DONE
+    assert capsys.readouterr() == ("Fine.\n", "")
+    [identity] = list_sessions()
+    assert said(identity) == [("user", "How are you?"), ("assistant", "Fine.")]
+    conversation = Conversation("Fake 1B", identity)  # as the terminal chat opens it
+    [turn] = conversation.turns
+    assert (turn.phase, turn.answer, turn.reasoning) == (TurnState.DONE, "Fine.", "hm")
+    conversation.close()
+
+
+async def test_a_person_reads_how_to_resume(capsys, monkeypatch):
+    at_a_terminal(monkeypatch)
+    with FakeServer() as server:
+        await ask(server, "hi")
+    out, err = capsys.readouterr()
+    assert out == "Fine, thank you.\n"
+    assert f"Resume with: steprun chat --demo --resume {next(list_sessions())}" in err
+
+
+async def test_a_resumed_chat_carries_its_turns_and_grows(capsys):
+    with FakeServer([Say("one"), End()], [Say("two"), End()]) as server:
+        await ask(server, "a")
+        [identity] = list_sessions()
+        await ask(server, "b", resume=identity)
+        contents = [message["content"] for message in server.requests[1]["messages"]]
+    assert contents == ["a", "one", "b"]
+    assert list(list_sessions()) == [identity]
+    assert [text for _, text in said(identity)] == ["a", "one", "b", "two"]
+    assert capsys.readouterr() == ("one\ntwo\n", "")
+
+
+async def test_a_failure_keeps_what_arrived(capsys):
+    with FakeServer([Say("A part"), Die()]) as server, pytest.raises(SteprunError, match="broke"):
+        await ask(server, "hi")
+    assert capsys.readouterr().out == "A part\n"
+    assert said() == [("user", "hi"), ("assistant", "A part")]
+    assert "broke" in Session.load().entries[-1].failed
+
+
+async def test_a_refused_question_is_left_out_of_the_next():
+    with FakeServer([Refuse(500, "out of luck")], [Say("Better."), End()]) as server:
+        with pytest.raises(SteprunError, match="status 500"):
+            await ask(server, "poison")
+        await ask(server, "hi", resume=next(list_sessions()))
+        assert server.requests[1]["messages"] == [{"role": "user", "content": "hi"}]
+
+
+async def test_an_interrupted_answer_is_kept_as_far_as_it_came(capsys):
+    gate = Gate()
+    with FakeServer([Say("A part"), gate]) as server:
+        asking = asyncio.create_task(ask(server, "hi"))
+        out = ""
+        while "A part" not in out:
+            await asyncio.sleep(0.01)
+            out += capsys.readouterr().out
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert server.hung_up.wait(20), "the server stops generating"
+        gate.open()
+    entry = Session.load().entries[-1]
+    assert (entry.message.text, entry.stopped) == ("A part", True)
+
+
+async def test_a_reader_that_has_gone_stops_the_answer(monkeypatch):
+    def gone(_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(sys.stdout, "write", gone)
+    script: list[Step] = [Say("A part"), Say(" of it"), End()]
+    with FakeServer(script) as server, pytest.raises(BrokenPipeError):
+        await ask(server, "hi")
+    entry = Session.load().entries[-1]
+    assert (entry.message.text, entry.stopped, entry.failed) == ("A part", True, "")
+
+
+async def test_reasoning_without_an_answer_fails_and_is_kept():
+    script: list[Step] = [Think("on and on"), End("length")]
+    with FakeServer(script) as server, pytest.raises(SteprunError, match="still thinking"):
+        await ask(server, "hi")
+    assert Session.load().entries[-1].message.reasoning == "on and on"
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ([Think("hm"), End()], "reasoning but no answer"),
+        ([Say("A par"), End("length")], "cut off at the token limit"),
+    ],
+)
+async def test_an_odd_end_is_named_on_stderr(capsys, script, words):
+    with FakeServer(script) as server:
+        assert await ask(server, "hi") == Exit.DONE
+    assert words in capsys.readouterr().err
+
+
+async def test_a_chat_that_cannot_be_saved_answers_all_the_same(home, capsys):
+    home.mkdir()
+    (home / "data").write_text("a file in the way")
+    with FakeServer() as server:
+        assert await ask(server, "hi") == Exit.DONE
+    assert capsys.readouterr() == ("Fine, thank you.\n", ""), "a script need not care"
+
+
+async def test_a_person_reads_that_a_chat_cannot_be_saved(home, capsys, monkeypatch):
+    at_a_terminal(monkeypatch)
+    home.mkdir()
+    (home / "data").write_text("a file in the way")
+    with FakeServer() as server:
+        await ask(server, "hi")
+    err = capsys.readouterr().err
+    assert err.count("This chat is not being saved.") == 1
+    assert "Resume with" not in err
+
+
+async def test_a_chat_that_is_open_elsewhere_is_refused_before_the_engine_starts():
+    session = Session.create("Fake 1B")
+    session.add(SessionEntry(Message("user", "hi")))
+    session.claim()
+    hosts = FakeHosts("http://127.0.0.1:9")
+    with pytest.raises(Refused, match="open in another window"):
+        await ask_once(setup(hosts, resume=session.id), "and?")
+    assert not hosts.opened
+    session.release()
+
+
+def test_the_last_chat_is_resumed_by_the_command(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", None)
+    with FakeServer([Say("one"), End()], [Say("two"), End()]) as server:
+        for arguments in (("-p", "a"), ("--resume", "-p", "b"), ("-p", "c", "--resume")):
+            argv = ["chat", "--url", server.url, *arguments]
+            assert steprun.main(argv, standalone_mode=False) == Exit.DONE
+        sent = [[m["content"] for m in request["messages"]] for request in server.requests]
+    assert sent == [["a"], ["a", "one", "b"], ["a", "one", "b", "two", "c"]]
+    assert capsys.readouterr().out == "one\ntwo\nFine, thank you.\n"
+    assert len(list(list_sessions())) == 1
+
+
+def test_an_unknown_chat_is_refused_before_anything_is_planned(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    monkeypatch.setattr("runner.cli.commands.chat._local", None)  # planning would call it
+    argv = ["chat", "--resume", "20260101-000000-0000", "-p", "hi"]
+    with pytest.raises(Refused, match="No saved chat has the ID"):
+        steprun.main(argv, standalone_mode=False)
