@@ -11,7 +11,7 @@ from runner.chat.events import Failed, Finished, PromptProgress, Reasoning, Text
 from runner.chat.host import ChatHost, ChatSetup, reason_of
 from runner.chat.images.load import load_picture
 from runner.chat.wire import Message
-from runner.cli.output import StatusLine
+from runner.cli.render.common import TransientLine
 
 
 async def ask_once(setup: ChatSetup, prompt: str) -> int:
@@ -20,14 +20,14 @@ async def ask_once(setup: ChatSetup, prompt: str) -> int:
     message = Message("user", prompt, pictures)
     if setup.greeting:
         click.echo(setup.greeting, err=True)
-    with StatusLine() as status:
+    with TransientLine() as status:
         async with setup.open_host() as host:
             await host.wait_ready(lambda s: status.show(f"loading {setup.title} ... {s:.0f} s"))
             return await _print_answer(setup, host, message, status)
 
 
 async def _print_answer(
-    setup: ChatSetup, host: ChatHost, message: Message, status: StatusLine
+    setup: ChatSetup, host: ChatHost, message: Message, status: TransientLine
 ) -> int:
     thought = said = 0
     usage = Usage()

@@ -12,10 +12,15 @@ import click
 from runner.base.errors import Exit, Refused, UsageError
 from runner.bench import batched, grid, report, through_api
 from runner.bench.grid import Grid, Measurement
-from runner.cli import output
-from runner.cli.bringing import ensure_files
+from runner.cli.lazy import examples
 from runner.cli.options import model_options, take_request
-from runner.cli.prepare import (
+from runner.cli.render.common import TransientLine, emit_json
+from runner.cli.render.wrap import wrapped
+from runner.engine.installed.describe import describe
+from runner.engine.installed.stamp import Kind
+from runner.plan.launch import LaunchSpec
+from runner.run.download_missing import Ready
+from runner.run.prepare import (
     Prepared,
     check_lost,
     engine_notice,
@@ -23,10 +28,6 @@ from runner.cli.prepare import (
     make_plan,
     published_run,
 )
-from runner.cli.wrap import wrapped
-from runner.engine.installed.describe import describe
-from runner.engine.installed.stamp import Kind
-from runner.plan.launch import LaunchSpec
 
 API = (
     f"There is no {batched.NAME} beside this engine: it is measured through the server's API, "
@@ -34,7 +35,9 @@ API = (
 )
 
 
-@click.command()
+@click.command(
+    epilog=examples("steprun bench", "steprun bench --quick --json", "steprun bench --demo")
+)
 @model_options
 @click.option("--demo", is_flag=True, help="A small model instead: 93 MB, runs anywhere.")
 @click.option("--quick", is_flag=True, help="No prompt longer than 2,048 tokens.")
@@ -58,11 +61,11 @@ def bench(*, demo: bool, quick: bool, as_json: bool, **options: Any) -> int:
             why="llama-cpp-python has neither llama-batched-bench nor llama-server's API.",
             next="Take another: steprun engine list",
         )
-    ensure_files(prepared)
-    if prepared.far:  # it is here now, and is planned for by its path
-        prepared = make_plan(request, to_run=True)
+    from runner.cli.terminal import make_ready
+
+    ready = make_ready(prepared)
     asked = grid.cut(prepared.plan.config.context, grid.QUICK if quick else grid.PROMPTS)
-    work = _Work(prepared, asked, *line(prepared, asked), as_json)
+    work = _Work(ready.prepared, asked, *line(ready, asked), as_json)
     try:
         asyncio.run(work.measure())
     finally:  # after a Ctrl-C or a crash too
@@ -70,15 +73,15 @@ def bench(*, demo: bool, quick: bool, as_json: bool, **options: Any) -> int:
     return Exit.DONE
 
 
-def line(prepared: Prepared, asked: Grid) -> tuple[Path | None, LaunchSpec]:
+def line(ready: Ready, asked: Grid) -> tuple[Path | None, LaunchSpec]:
     """Return the tool beside an engine, and how to start it; without one, how to start the engine.
 
     Raises `SteprunError` where the tool does not answer as one.
     """
-    engine, plan = prepared.engine, prepared.plan
+    engine, plan = ready.prepared.engine, ready.prepared.plan
     tool = engine.tool(batched.NAME)
     spec = grid.launch_line(
-        prepared.files().weights,
+        ready.files.weights,
         plan.settings,
         asked,
         flags=describe((str(tool),)).flags if tool else engine.stamp.flags,
@@ -108,7 +111,7 @@ class _Work:
                 click.echo(text, err=True)
         if not self.as_json:
             click.echo(report.head(run))
-        with output.StatusLine() as status:
+        with TransientLine() as status:
             async with aclosing(self._measured(status)) as coming:
                 async for row in coming:
                     self.rows.append(row)
@@ -116,7 +119,7 @@ class _Work:
                     if not self.as_json:
                         click.echo(report.bench_line(row, run))
 
-    def _measured(self, status: output.StatusLine) -> AsyncGenerator[Measurement]:
+    def _measured(self, status: TransientLine) -> AsyncGenerator[Measurement]:
         def show(seconds: float) -> None:
             prompt = self.grid.prompts[len(self.rows)]
             status.show(f"{prompt:,} tokens, then {grid.N_GEN} more ... {seconds:.0f} s")
@@ -147,7 +150,7 @@ class _Work:
                 ubatch=plan.config.ubatch,
                 left_out=list(self.grid.left_out),
             )
-            output.emit_json(document)
+            emit_json(document)
         elif self.rows and run:
             for text in (report.source(run), said):
                 click.echo(wrapped(text, 0))

@@ -12,36 +12,53 @@ import click
 from runner.base.errors import Exit, UsageError
 from runner.chat.host import ChatSetup, Remote
 from runner.chat.wire import EFFORTS, Options
-from runner.cli.options import ModelRequest, model_options, take_request
+from runner.cli.lazy import examples
+from runner.cli.options import model_options, take_request
 from runner.cli.stdin import read_prompt
 from runner.net.endpoint import Endpoint
+from runner.run.request import ModelRequest
 
 
-@click.command()
-@click.option("-p", "--prompt", help="Ask this, print the answer, and end.")
+@click.command(
+    epilog=examples(
+        "steprun chat",
+        'steprun chat -p "What is in this picture?" --image cat.png',
+        "git diff | steprun chat -p 'Review this change'",
+        "steprun chat --resume",
+    )
+)
+@click.option("-p", "--prompt", help="Ask one question, print the answer and exit.")
 @click.option(
     "--image",
     "images",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="A picture to send along (may be repeated).",
+    help="Image to send with the question (repeatable).",
 )
-@click.option("--demo", is_flag=True, help="A small model instead: 93 MB, runs anywhere.")
+@click.option("--demo", is_flag=True, help="Use a small model (93 MB) that runs anywhere.")
 @model_options
-@click.option("--effort", type=click.Choice(EFFORTS), help="How long to think.")
+@click.option("--effort", type=click.Choice(EFFORTS), help="Reasoning effort.")
 @click.option(
-    "--max-tokens", type=click.IntRange(min=1), help="The longest answer, thinking included."
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    help="Maximum length of the answer, reasoning included.",
 )
-@click.option("--temperature", type=click.FloatRange(0, 5), help="0 for always the same answer.")
-@click.option("--show-thinking", is_flag=True, help="Show the thinking (with -p: on stderr).")
-@click.option("--url", help="Talk to a server that runs already.")
+@click.option(
+    "--temperature", type=click.FloatRange(0, 5), help="Sampling temperature; 0 is greedy."
+)
+@click.option("--show-thinking", is_flag=True, help="Show the reasoning (with -p: on stderr).")
+@click.option("--url", help="Talk to a server that is already running.")
 @click.option(
     "--api-key-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The key of that server.",
+    help="File with the API key of that server.",
 )
 @click.option(
-    "--resume", metavar="ID", is_flag=False, flag_value="latest", help="Go on with an earlier chat."
+    "--resume",
+    metavar="ID",
+    is_flag=False,
+    flag_value="latest",
+    help="Resume a chat (the latest if no ID is given).",
 )
 def chat(**options: Any) -> int:
     """Talk to the model, in the terminal, with pictures.
@@ -97,10 +114,10 @@ def _blind(images: tuple[Path, ...], why: str) -> None:
 
 
 def _local(request: ModelRequest, answer: Options, common: dict[str, Any]) -> ChatSetup:
-    """Plan, bring what is missing, and set up a chat with an engine of our own."""
-    from runner.cli.bringing import ensure_files
-    from runner.cli.prepare import engine_notice, make_plan
+    """Plan, download what is missing, and set up a chat with an engine of our own."""
+    from runner.cli.terminal import make_ready
     from runner.engine.process.supervisor import EngineProcess
+    from runner.run.prepare import engine_notice, make_plan
 
     prepared = make_plan(request, to_run=True)
     plan = prepared.plan
@@ -111,7 +128,7 @@ def _local(request: ModelRequest, answer: Options, common: dict[str, Any]) -> Ch
     )
     if not plan.config.projector:
         _blind(common["pictures"], blind_why)
-    spec = ensure_files(prepared)
+    spec = make_ready(prepared).spec
     return ChatSetup(
         title=f"{prepared.title} {plan.variant.name}",
         open_host=lambda: EngineProcess(prepared.engine.program, spec),

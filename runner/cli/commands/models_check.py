@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.base.errors import Refused, SteprunError, UsageError
+from runner.base.units import size
 from runner.catalog import models_toml, overlay
 from runner.cli import progress
 from runner.cli.commands.models_pull import line
 from runner.cli.confirm import must_agree
-from runner.cli.output import emit_json, size
-from runner.cli.wrap import wrapped
+from runner.cli.render.common import emit_json
+from runner.cli.render.wrap import wrapped
 from runner.weights import cache_layout
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import click
 from filelock import FileLock, Timeout
 
 from runner.base.errors import Refused, UsageError
+from runner.base.units import size
 from runner.catalog import models_toml
 from runner.catalog.model import Model, ModelFile
-from runner.cli import output
 from runner.cli.commands.models_pull import MODEL, line
 from runner.cli.commands.models_verify import WHAT, meant
 from runner.cli.confirm import must_agree
@@ -65,11 +65,11 @@ def _flag(*, old: bool) -> str:
 
 def _take_away(gone: Sequence[inventory.Removal], *, yes: bool, command: str) -> None:
     for each in gone:
-        frees = output.size(each.frees) if each.frees else "a link"
+        frees = size(each.frees) if each.frees else "a link"
         click.echo(f"  {each.path}  ({frees})", err=True)
     if not yes:
         must_agree("Take this away?", "Nothing was taken away.", command)
-    click.echo(f"{output.size(inventory.remove(gone))} freed.")
+    click.echo(f"{size(inventory.remove(gone))} freed.")
 
 
 def _going(model: Model, name: str) -> tuple[ModelFile, ...]:

@@ -6,11 +6,12 @@ from pathlib import Path
 import click
 
 from runner.base.errors import Exit, Refused
+from runner.base.units import duration, rate, size
 from runner.catalog import models_toml
 from runner.catalog.model import ModelFile
-from runner.cli import output
 from runner.cli.commands.models_pull import MODEL, NAMED, line
 from runner.cli.confirm import must_agree
+from runner.cli.render.common import emit_json
 from runner.hub.address import is_remote
 from runner.weights import cache_layout, inventory
 
@@ -45,7 +46,7 @@ def verify(*, what: str, model: str, as_json: bool) -> int:
             }
             for p in proofs
         ]
-        output.emit_json(
+        emit_json(
             {
                 "schema": "steprun.verify/1",
                 "seconds_s": round(took, 3),
@@ -57,8 +58,8 @@ def verify(*, what: str, model: str, as_json: bool) -> int:
         for proof in proofs:
             click.echo(_line(proof.file, sound=proof.sound, wrong=proof.wrong))
         read = sum(file.bytes for file, _ in found)
-        rate = output.rate(read / max(took, 0.001))
-        click.echo(f"{output.size(read)} read in {output.duration(took)} ({rate}).", err=True)
+        pace = rate(read / max(took, 0.001))
+        click.echo(f"{size(read)} read in {duration(took)} ({pace}).", err=True)
     if all(proof.sound for proof in proofs):
         _must_be_whole(what, model, lacking)
         return Exit.DONE
@@ -75,8 +76,9 @@ def repair(*, what: str, model: str, yes: bool) -> int:
 
     A file that was never whole on this disk is fetched anew: nothing is known of its pieces.
     """
-    from runner.cli.bringing import download_files
     from runner.cli.progress import shown
+    from runner.cli.terminal import frontend
+    from runner.run.download_missing import download_files
     from runner.weights import block_checksums, links, pull, verify
 
     name, found, lacking = _here(what, model)
@@ -96,23 +98,21 @@ def repair(*, what: str, model: str, yes: bool) -> int:
     mended = sum(proof.fetched for proof in proofs)
     anew = [proof.file for proof in proofs if not proof.sound]
     if anew:
-        size = output.size(sum(file.bytes for file in anew))
+        lost = size(sum(file.bytes for file in anew))
         few = (
             "file, as nothing is known of its"
             if len(anew) == 1
             else "files, as nothing is known of their"
         )
-        click.echo(f"Fetching anew {len(anew)} {few} pieces: {size}.", err=True)
+        click.echo(f"Fetching anew {len(anew)} {few} pieces: {lost}.", err=True)
         for file in anew:
             inventory.remove(inventory.removals([file], name))
             block_checksums.forget(file.sha256 or "")
-        download_files(anew, name)
+        download_files(anew, name, frontend())
         links.gather([file for file, _ in found if file.role == "weights"], name)
     _must_be_whole(what, model, lacking)
     click.echo(
-        f"All is sound; {output.size(mended)} were fetched to mend it."
-        if mended
-        else "All is sound."
+        f"All is sound; {size(mended)} were fetched to mend it." if mended else "All is sound."
     )
     return Exit.DONE
 
@@ -151,10 +151,10 @@ def _here(what: str, model: str) -> tuple[str, Found, list[ModelFile]]:
 def _must_be_whole(what: str, model: str, lacking: list[ModelFile]) -> None:
     """Raise `Refused` where a quant that was named is not all here: what is sound is not enough."""
     if lacking:
-        size = output.size(sum(file.bytes for file in lacking))
+        lost = size(sum(file.bytes for file in lacking))
         raise Refused(
             f"{what} is not whole on this disk.",
-            why=f"What is here is sound; {', '.join(file.name for file in lacking)} ({size}) are "
+            why=f"What is here is sound; {', '.join(file.name for file in lacking)} ({lost}) are "
             "missing or have only begun.",
             next=line("pull", what, model),
         )

@@ -1,4 +1,4 @@
-"""From a request to files: what is missing is named with the line that brings it."""
+"""From a request to files: what is missing is named with the command that downloads it."""
 
 import shutil
 from pathlib import Path
@@ -6,23 +6,25 @@ from pathlib import Path
 import pytest
 
 from runner.base.errors import BadFile, Refused, UsageError
-from runner.cli.bringing import ensure_files
-from runner.cli.options import ModelRequest
-from runner.cli.prepare import launch_line, make_plan
 from runner.plan.launch import EngineFiles
 from runner.plan.request import PlanRequest, Profile
+from runner.run.download_missing import ensure_files
+from runner.run.files import locate
+from runner.run.prepare import launch_line, make_plan
+from runner.run.request import ModelRequest
 from runner.weights import cache_layout, user_model
+from tests.unit.run.frontend import quiet
 
 MAC = "m4-max-128"
 
 
-def test_missing_weights_are_named_with_the_command_that_brings_them() -> None:
-    """There is no terminal here to ask whether to fetch them."""
+def test_missing_weights_are_named_with_the_command_that_downloads_them() -> None:
+    """There is no terminal here on which to ask."""
     prepared = make_plan(ModelRequest("", PlanRequest()), MAC)
-    with pytest.raises(Refused, match="IQ4_XS are not on this disk") as caught:
-        ensure_files(prepared)
+    with pytest.raises(Refused, match="IQ4_XS are not downloaded") as caught:
+        ensure_files(prepared, quiet())
     assert caught.value.next == "steprun models pull IQ4_XS"
-    assert "4 files, 101.48 GiB in all" in caught.value.why
+    assert "4 files, 101.48 GiB (109 GB) in all" in caught.value.why
 
 
 def test_weights_in_the_hubs_cache_are_found_and_launched(tmp_path: Path) -> None:
@@ -33,21 +35,21 @@ def test_weights_in_the_hubs_cache_are_found_and_launched(tmp_path: Path) -> Non
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as sparse:
             sparse.truncate(file.bytes)
-    argv = ensure_files(prepared).argv
+    argv = ensure_files(prepared, quiet()).spec.argv
     first = Path(argv[argv.index("--model") + 1])
     assert first.name == "Step-3.7-flash-IQ4_XS-00001-of-00003.gguf"
     assert first.exists()
     assert Path(argv[argv.index("--mmproj") + 1]).exists()
-    assert ("llama-server", *argv) == launch_line(prepared).argv
+    assert ("llama-server", *argv) == launch_line(prepared, locate(prepared).files).argv
     first.write_bytes(b"cut short")
-    with pytest.raises(Refused, match="not on this disk"):
-        ensure_files(prepared)
+    with pytest.raises(Refused, match="not downloaded"):
+        ensure_files(prepared, quiet())
 
 
 def test_a_model_without_a_gguf_is_refused_with_the_reason() -> None:
     with pytest.raises(Refused, match="cannot be run") as caught:
         make_plan(ModelRequest("step-3.7-flash-240reap", PlanRequest()), MAC)
-    assert "no GGUF" in caught.value.why
+    assert "GGUF" in caught.value.why
 
 
 def read(folder: Path, projector: Path | None = None, *, see: bool = True) -> EngineFiles:
