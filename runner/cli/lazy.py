@@ -1,4 +1,4 @@
-"""Groups of commands that cost nothing before one of them is used."""
+"""Groups of commands that are imported only when they are used."""
 
 import importlib
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ from runner.base.errors import unknown
 class LazyGroup(click.Group):
     """A group that imports a command only when it is used.
 
-    `table`: by the command's name, where it is below `cli.commands` (`module:name`), and what the
-    overview says of it.
+    `table`: by the command's name, its place below `cli.commands` (`module:name`) and its line in
+    the overview.
     """
 
     def __init__(self, *args: Any, table: Mapping[str, tuple[str, str]], **named: Any) -> None:

@@ -47,6 +47,8 @@ def bench(*, demo: bool, quick: bool, as_json: bool, **options: Any) -> int:
 
     After a Ctrl-C, what was measured is shown, with exit code 130.
     """
+    from runner.cli.terminal import make_ready
+
     request = take_request(options, demo=demo)
     if request.ask.parallel > 1:
         raise UsageError(
@@ -61,8 +63,6 @@ def bench(*, demo: bool, quick: bool, as_json: bool, **options: Any) -> int:
             why="llama-cpp-python has neither llama-batched-bench nor llama-server's API.",
             next="Take another: steprun engine list",
         )
-    from runner.cli.terminal import make_ready
-
     ready = make_ready(prepared)
     asked = grid.cut(prepared.plan.config.context, grid.QUICK if quick else grid.PROMPTS)
     work = _Work(ready.prepared, asked, *line(ready, asked), as_json)

@@ -47,7 +47,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What several checks look at."""
+    """What several checks look at: this machine, and the plan for it while it is idle."""
 
     machine: Machine
     plan: Plan

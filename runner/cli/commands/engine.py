@@ -8,6 +8,7 @@ import click
 
 from runner.base.errors import Exit, Refused, UsageError
 from runner.base.units import size
+from runner.cli.lazy import examples
 from runner.cli.progress import shown
 from runner.cli.render.common import emit_json
 from runner.cli.render.wrap import wrapped
@@ -27,7 +28,14 @@ BACKEND = click.option(
 )
 
 
-@click.group()
+@click.group(
+    epilog=examples(
+        "steprun engine list",
+        "steprun engine build",
+        "steprun engine test",
+        "steprun engine use NAME",
+    )
+)
 def engine() -> None:
     """List the engines on this disk, make and fetch others, prove them, choose one.
 
