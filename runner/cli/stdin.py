@@ -1,4 +1,4 @@
-"""The prompt, from `-p` and from stdin."""
+"""What to ask, from `-p` and from what is piped in."""
 
 import os
 import stat
@@ -14,10 +14,7 @@ STDIN_BYTES = 16 << 20  # sixteen times what 262,144 tokens of context can hold 
 
 
 def read_prompt(given: str | None) -> str | None:
-    """Return the prompt, or None for the TUI. Piped text follows that of -p.
-
-    Raises `UsageError` where more than `STDIN_BYTES` are piped in.
-    """
+    """Return what to ask, or None for the TUI. Text that is piped in comes after that of -p."""
     if sys.stdin is None or sys.stdin.isatty():
         return given
     if given is None:
@@ -50,7 +47,7 @@ def _piped() -> bytes:
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
     if not begun.wait(STDIN_S):
-        click.echo(f"No input on stdin within {STDIN_S:.0f} s; continuing without it.", err=True)
+        click.echo(f"Nothing came on stdin in {STDIN_S:.0f} s: going on without it.", err=True)
         return b""
     reader.join()
     return b"".join(chunks)
@@ -60,7 +57,7 @@ def _decoded(data: bytes) -> str:
     if len(data) > STDIN_BYTES:
         raise UsageError(
             "The text on stdin is too long.",
-            why=f"No context holds more than {STDIN_BYTES >> 20} MiB.",
-            next="Send a part of it.",
+            why=f"More than {STDIN_BYTES >> 20} MiB cannot fit any context.",
+            next="Send a part of it",
         )
     return data.decode("utf-8", "replace")

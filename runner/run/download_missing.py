@@ -91,10 +91,10 @@ def ensure_files(prepared: Prepared, front: Frontend) -> Ready:
     must_be_intact(prepared, found.files)
     spec = spec_of(prepared, found.files)
     check_lost(prepared.engine.name, spec)
-    shortfalls = memory_check.find_shortfalls(prepared.plan, spec, prepared.engine)
-    for shortfall in shortfalls:
+    account = memory_check.ask_engine(spec, prepared.engine)
+    for shortfall in memory_check.shortfalls(prepared.plan, account):
         front.notify(memory_check.in_words(shortfall))
-    memory_check.must_have_room(prepared.plan, shortfalls)
+    memory_check.must_have_room(prepared.plan, account)
     return Ready(prepared, found.files, spec)
 
 

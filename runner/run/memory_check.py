@@ -1,52 +1,54 @@
 """What the engine itself counts for a plan, before it starts: asked once, then remembered."""
 
-from collections.abc import Sequence
-
 from runner.base.errors import Refused
 from runner.base.units import size
 from runner.engine.installed.store import InstalledEngine
 from runner.engine.process import memory_probe
-from runner.engine.process.memory_probe import Difference
+from runner.engine.process.memory_probe import Breakdown, Difference
 from runner.plan.choose import Plan
 from runner.plan.launch import LaunchSpec
 
 _LEAST_CONTEXT = 256  # tokens; the least that --ctx takes
 
 
-def known_differences(
-    plan: Plan, spec: LaunchSpec, engine: InstalledEngine
-) -> tuple[Difference, ...]:
-    """Return where the engine's own account of this launch differs, if it was ever asked."""
+def recall_account(spec: LaunchSpec, engine: InstalledEngine) -> Breakdown | None:
+    """Return the engine's own account of a launch; None where it was never asked for."""
     try:
-        account = memory_probe.recall_probe(memory_probe.probe_key(_build(engine), spec.argv))
+        return memory_probe.recall_probe(_key(spec, engine))
     except OSError:
-        return ()  # a file is missing, so it never was
-    return memory_probe.compare(plan.items, account) if account else ()
+        return None  # a file is missing, so it never was
 
 
-def find_shortfalls(
-    plan: Plan, spec: LaunchSpec, engine: InstalledEngine
-) -> tuple[Difference, ...]:
-    """Return where the engine counts more than the plan. The engine is asked once per launch line.
+def ask_engine(spec: LaunchSpec, engine: InstalledEngine) -> Breakdown | None:
+    """Return the engine's own account of a launch, asking it at most once for each launch line.
 
-    Takes about half a second and allocates nothing. Empty for an engine that does not answer: the
-    plan stands then. Where the plan counts more, nothing can go wrong.
+    Takes about half a second and allocates nothing. None for an engine that does not answer: the
+    plan stands then. Raises `OSError` where a file is missing.
     """
     if "--fit" not in engine.stamp.flags:
-        return ()
-    key = memory_probe.probe_key(_build(engine), spec.argv)
+        return None
+    key = _key(spec, engine)
     account = memory_probe.recall_probe(key)
     if account is None:
         account = memory_probe.probe_memory(engine.program, spec.argv)
-        if account is None:
-            return ()
-        memory_probe.remember_probe(key, account)
-    return tuple(d for d in memory_probe.compare(plan.items, account) if d.engine > d.planned)
+        if account is not None:
+            memory_probe.remember_probe(key, account)
+    return account
 
 
-def must_have_room(plan: Plan, shortfalls: Sequence[Difference]) -> None:
-    """Raise `Refused` where by the engine's own figures the plan does not fit."""
-    more = sum(each.engine - each.planned for each in shortfalls)
+def differences(plan: Plan, account: Breakdown | None) -> tuple[Difference, ...]:
+    """Return where the plan and the engine's account of it differ."""
+    return memory_probe.compare(plan.items, account) if account else ()
+
+
+def shortfalls(plan: Plan, account: Breakdown | None) -> tuple[Difference, ...]:
+    """Return where the engine counts more than the plan: the other way round does no harm."""
+    return tuple(each for each in differences(plan, account) if each.engine > each.planned)
+
+
+def must_have_room(plan: Plan, account: Breakdown | None) -> None:
+    """Raise `Refused` where by the engine's own account the plan does not fit."""
+    more = sum(each.engine - each.planned for each in shortfalls(plan, account))
     missing = more - max(0, plan.placement.spare_bytes)
     if more and missing > 0:
         half = max(_LEAST_CONTEXT, plan.config.context // 2)
@@ -66,7 +68,8 @@ def in_words(difference: Difference) -> str:
     )
 
 
-def _build(engine: InstalledEngine) -> str:
-    """Return a name that no other build has: an engine may be built again under its name."""
+def _key(spec: LaunchSpec, engine: InstalledEngine) -> str:
+    # A name that no other build has: an engine may be built again under its name.
     origin = engine.stamp.origin
-    return f"{engine.name} {origin.version} {origin.commit} {engine.stamp.made}".strip()
+    build = f"{engine.name} {origin.version} {origin.commit} {engine.stamp.made}".strip()
+    return memory_probe.probe_key(build, spec.argv)

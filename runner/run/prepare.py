@@ -37,12 +37,8 @@ _Answer = TypeVar("_Answer")
 # What llama-server takes for cards, and the embedded engine, which has none, does not.
 BEYOND_EMBEDDED = frozenset(
     {
-        "--device",
-        "--split-mode",
-        "--tensor-split",
-        "--n-cpu-moe",
-        "--no-mmproj-offload",
-        "--spec-draft-device",
+        *("--device", "--split-mode", "--tensor-split", "--spec-draft-device"),
+        *("--n-cpu-moe", "--no-mmproj-offload"),
     }
 )
 
@@ -107,7 +103,7 @@ def make_plan(
         ask = replace(ask, without=frozenset(engine.stamp.broken))
     ref = model_ref(request)
     model_spec, own_files = _read(ref, see=ask.see)
-    plan = _choose(machine, model_spec, ask)
+    plan = choose_plan(machine, model_spec, ask)
     if engine is not None and (fails := pick.fails_beyond(engine, plan.model_spec)):
         plan = replace(plan, warnings=(*plan.warnings, fails))
     current = store.current().name
@@ -147,8 +143,11 @@ def _where(file: LocalFile | RemoteFile) -> Path | str:
     return file.path if isinstance(file, LocalFile) else file.address
 
 
-def _choose(machine: Machine, model_spec: ModelSpec, ask: PlanRequest) -> Plan:
-    """Plan; where the cards are too small to help at all, for the processor and main memory."""
+def choose_plan(machine: Machine, model_spec: ModelSpec, ask: PlanRequest) -> Plan:
+    """Plan with the recipe of the machine's backend.
+
+    Where the cards are too small to help at all, for the processor and main memory.
+    """
 
     def on(machine: Machine) -> Plan:
         return choose(machine, model_spec, ask, recipe.load_recipe(machine.backend).run)

@@ -67,7 +67,7 @@ def test_a_pipe_that_nobody_writes_to_does_not_hang(demo_here: Path) -> None:
         out, err = process.stdout.read(), process.stderr.read()
         assert process.wait(60) == 0, err
     assert out.strip()
-    assert "continuing without it" in err
+    assert "going on without it" in err
 
 
 def test_an_empty_question_is_wrong_usage(demo_here: Path) -> None:

@@ -27,38 +27,30 @@ from runner.run.request import ModelRequest
         "steprun chat --resume",
     )
 )
-@click.option("-p", "--prompt", help="Ask one question, print the answer and exit.")
+@click.option("-p", "--prompt", help="Ask this, print the answer, and end.")
 @click.option(
     "--image",
     "images",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Image to send with the question (repeatable).",
+    help="A picture to send along (may be repeated).",
 )
-@click.option("--demo", is_flag=True, help="Use a small model (93 MB) that runs anywhere.")
+@click.option("--demo", is_flag=True, help="A small model instead: 93 MB, runs anywhere.")
 @model_options
-@click.option("--effort", type=click.Choice(EFFORTS), help="Reasoning effort.")
+@click.option("--effort", type=click.Choice(EFFORTS), help="How long to think.")
 @click.option(
-    "--max-tokens",
-    type=click.IntRange(min=1),
-    help="Maximum length of the answer, reasoning included.",
+    "--max-tokens", type=click.IntRange(min=1), help="The longest answer, thinking included."
 )
-@click.option(
-    "--temperature", type=click.FloatRange(0, 5), help="Sampling temperature; 0 is greedy."
-)
-@click.option("--show-thinking", is_flag=True, help="Show the reasoning (with -p: on stderr).")
-@click.option("--url", help="Talk to a server that is already running.")
+@click.option("--temperature", type=click.FloatRange(0, 5), help="0 for always the same answer.")
+@click.option("--show-thinking", is_flag=True, help="Show the thinking (with -p: on stderr).")
+@click.option("--url", help="Talk to a server that runs already.")
 @click.option(
     "--api-key-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with the API key of that server.",
+    help="The key of that server.",
 )
 @click.option(
-    "--resume",
-    metavar="ID",
-    is_flag=False,
-    flag_value="latest",
-    help="Resume a chat (the latest if no ID is given).",
+    "--resume", metavar="ID", is_flag=False, flag_value="latest", help="Go on with an earlier chat."
 )
 def chat(**options: Any) -> int:
     """Talk to the model, in the terminal, with pictures.
@@ -114,7 +106,7 @@ def _blind(images: tuple[Path, ...], why: str) -> None:
 
 
 def _local(request: ModelRequest, answer: Options, common: dict[str, Any]) -> ChatSetup:
-    """Plan, download what is missing, and set up a chat with an engine of our own."""
+    """Plan, bring what is missing, and set up a chat with an engine of our own."""
     from runner.cli.terminal import make_ready
     from runner.engine.process.supervisor import EngineProcess
     from runner.run.prepare import engine_notice, make_plan

@@ -20,14 +20,13 @@ from runner.catalog import models_toml
 from runner.cli.lazy import examples
 from runner.cli.render.common import emit_json
 from runner.cli.render.wrap import wrapped
-from runner.engine.builder import recipe
 from runner.engine.installed import pick, store
-from runner.machine.captures import capture
 from runner.machine.facts import Machine
-from runner.machine.probe import detect
-from runner.plan.choose import Plan, choose
+from runner.plan.choose import Plan
 from runner.plan.model_spec import from_model
 from runner.plan.request import PlanRequest
+from runner.run.machine_view import probed
+from runner.run.prepare import choose_plan
 from runner.weights import cache_layout, inventory
 from runner.weights.inventory import FileState
 
@@ -72,13 +71,11 @@ def doctor(*, as_json: bool) -> int:
 
 
 def _facts() -> Facts:
-    machine = detect(capture.Live())
+    machine = probed()
     model_spec = from_model(models_toml.load_catalog().models[0])
     if model_spec is None:
         raise AssertionError
-    return Facts(
-        machine, choose(machine, model_spec, PlanRequest(), recipe.load_recipe(machine.backend).run)
-    )
+    return Facts(machine, choose_plan(machine, model_spec, PlanRequest()))
 
 
 def _document(findings: list[Finding]) -> dict[str, Any]:

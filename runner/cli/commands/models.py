@@ -10,13 +10,11 @@ from runner.catalog.model import Model, ModelFile, Quant
 from runner.cli.lazy import LazyGroup, examples
 from runner.cli.render.common import emit_json
 from runner.cli.render.models import model_text
-from runner.engine.builder import recipe
-from runner.machine.captures import capture
 from runner.machine.facts import Machine
-from runner.machine.probe import detect
-from runner.plan.choose import choose
 from runner.plan.model_spec import from_model
 from runner.plan.request import PlanRequest
+from runner.run.machine_view import probed
+from runner.run.prepare import choose_plan
 from runner.weights import inventory
 from runner.weights.inventory import Kept
 
@@ -56,7 +54,7 @@ def models(context: click.Context, *, as_json: bool) -> None:
 
 def _list(*, as_json: bool) -> None:
     known = models_toml.load_catalog().models
-    machine = detect(capture.Live())
+    machine = probed()
     if as_json:
         emit_json({"schema": "steprun.models/1", "models": [_model(m, machine) for m in known]})
         return
@@ -71,8 +69,7 @@ def _fits(model: Model, quant: Quant, machine: Machine) -> bool | None:
     model_spec = from_model(model)
     if model_spec is None:
         return None
-    defaults = recipe.load_recipe(machine.backend).run
-    return choose(machine, model_spec, PlanRequest(quant=quant.name), defaults).fits
+    return choose_plan(machine, model_spec, PlanRequest(quant=quant.name)).fits
 
 
 def _files(model: Model, quant: Quant) -> tuple[ModelFile, ...]:

@@ -41,8 +41,8 @@ def plan(*, machine_from: str | None, as_json: bool, **options: Any) -> int:
         # Its default port has changed between builds.
         spec = replace(line, argv=(*line.argv, "--host", "127.0.0.1", "--port", "8080"))
     speed = expected_speed(prepared.plan)
-    own = spec_of(prepared, files)
-    for difference in memory_check.known_differences(prepared.plan, own, prepared.engine):
+    account = memory_check.recall_account(spec_of(prepared, files), prepared.engine)
+    for difference in memory_check.differences(prepared.plan, account):
         click.echo(memory_check.in_words(difference), err=True)
     if as_json:
         emit_json(to_json(prepared.plan, spec, speed))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from runner.base.errors import Refused
-from runner.engine.process.memory_probe import Difference
+from runner.engine.process.memory_probe import Breakdown, DeviceMemory, Difference
 from runner.hub import rate
 from runner.plan.request import PlanRequest
 from runner.run import download_missing, memory_check
@@ -86,8 +86,10 @@ def test_warnings_and_shortfalls_are_reported_before_a_start(
 ) -> None:
     found = make_plan(ModelRequest(str(tiny / "tiny-step.gguf"), PlanRequest(context=4096)))
     found = replace(found, plan=replace(found.plan, warnings=("Mind this.",)))
-    short = Difference("compute", 1 << 20, 3 << 20)
-    monkeypatch.setattr(memory_check, "find_shortfalls", lambda *_: (short,))
+    row = DeviceMemory("Host", 0, 0, 3 << 20)
+    monkeypatch.setattr(memory_check, "ask_engine", lambda *_: Breakdown((row,)))
+    short = (Difference("compute", 1 << 20, 3 << 20),)
+    monkeypatch.setattr(memory_check, "shortfalls", lambda *_: short)
     heard: list[str] = []
     ready = ensure_files(found, quiet(heard))
     assert heard == ["Mind this.", "The engine counts 3 MiB for compute, the plan 1 MiB."]

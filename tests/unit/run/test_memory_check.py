@@ -53,42 +53,35 @@ def test_an_engine_that_agrees_is_asked_once(
     found = plan(120)
     asked = fake(monkeypatch, account(found))
     for _ in range(2):
-        assert memory_check.find_shortfalls(found, spec, ENGINE) == ()
+        assert memory_check.ask_engine(spec, ENGINE) == account(found)
     assert asked == [1]
-    assert memory_check.known_differences(found, spec, ENGINE) == ()
+    assert memory_check.recall_account(spec, ENGINE) == account(found)
+    assert memory_check.differences(found, account(found)) == ()
 
 
-def test_a_difference_that_fits_is_reported(
-    monkeypatch: pytest.MonkeyPatch, spec: LaunchSpec
-) -> None:
+def test_a_difference_that_fits_is_reported() -> None:
     found = plan(120)
     assert found.placement.spare_bytes > 100 * MIB
-    fake(monkeypatch, account(found, 100 * MIB))
-    shortfalls = memory_check.find_shortfalls(found, spec, ENGINE)
-    memory_check.must_have_room(found, shortfalls)
-    (difference,) = memory_check.known_differences(found, spec, ENGINE)
-    assert shortfalls == (difference,)
+    more = account(found, 100 * MIB)
+    memory_check.must_have_room(found, more)
+    (difference,) = memory_check.shortfalls(found, more)
     assert "for compute" in memory_check.in_words(difference)
     assert difference.engine - difference.planned == 100 * MIB
 
 
-def test_where_the_plan_has_more_nothing_is_short(
-    monkeypatch: pytest.MonkeyPatch, spec: LaunchSpec
-) -> None:
+def test_where_the_plan_has_more_nothing_is_short() -> None:
     found = plan(120)
-    fake(monkeypatch, account(found, -100 * MIB))
-    assert memory_check.find_shortfalls(found, spec, ENGINE) == ()
-    assert len(memory_check.known_differences(found, spec, ENGINE)) == 1
+    less = account(found, -100 * MIB)
+    assert len(memory_check.differences(found, less)) == 1
+    assert memory_check.shortfalls(found, less) == ()
+    memory_check.must_have_room(found, less)
 
 
-def test_what_the_engine_says_would_not_fit_is_not_started(
-    monkeypatch: pytest.MonkeyPatch, spec: LaunchSpec
-) -> None:
+def test_what_the_engine_says_would_not_fit_is_not_started() -> None:
     found = plan(120)
-    fake(monkeypatch, account(found, found.placement.spare_bytes + 300 * MIB))
-    shortfalls = memory_check.find_shortfalls(found, spec, ENGINE)
+    more = account(found, found.placement.spare_bytes + 300 * MIB)
     with pytest.raises(Refused, match="after all") as caught:
-        memory_check.must_have_room(found, shortfalls)
+        memory_check.must_have_room(found, more)
     assert "300 MiB more than this machine has" in caught.value.why
     assert f"--ctx {found.config.context // 2}" in caught.value.next
 
@@ -98,10 +91,11 @@ def test_an_engine_that_does_not_say_leaves_the_plan(
 ) -> None:
     asked = fake(monkeypatch, None)
     for _ in range(2):
-        assert memory_check.find_shortfalls(plan(120), spec, ENGINE) == ()
+        assert memory_check.ask_engine(spec, ENGINE) is None
+    memory_check.must_have_room(plan(120), None)
     assert asked == [1, 1], "silence is not remembered"
 
 
-def test_files_that_are_not_here_were_never_asked_about() -> None:
+def test_files_that_are_missing_were_never_asked_about() -> None:
     gone = LaunchSpec(("--model", "/nowhere/m.gguf"))
-    assert memory_check.known_differences(plan(120), gone, ENGINE) == ()
+    assert memory_check.recall_account(gone, ENGINE) is None
