@@ -10,12 +10,12 @@ from runner.speed.estimate import to_json as speed_json
 
 
 def to_json(plan: Plan, spec: LaunchSpec, speed: Speed | None = None) -> dict[str, Any]:
-    """Return the plan's document, sizes in bytes. `spec`: the launch line, empty for a refusal.
+    """Return the plan's document. `spec`: the launch line, empty for a refusal.
 
     Beyond the contract: `memories` is the ledger of each memory by itself, cards first, main
-    memory last; `layers` the number of layers on each card; `experts_in_ram` the number of layers
-    whose routed experts stay in main memory; `choices` the rows of requested / planned / why;
-    `speed` what to expect, null where nothing is known; `warnings` the machine's and the plan's.
+    memory last; `layers` what each card takes; `experts_in_ram` the `--n-cpu-moe` of the launch
+    line; `choices` the rows of asked / planned / why; `speed` what to expect, null where nothing is
+    known; `warnings` the machine's.
     """
     machine, config = plan.machine, plan.config
     return {
