@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from runner.base.errors import Refused
+from runner.base.units import MIB
 from runner.engine.installed.store import embedded
 from runner.engine.process import memory_probe
 from runner.engine.process.memory_probe import Breakdown, DeviceMemory
 from runner.plan.choose import Plan
 from runner.plan.launch import LaunchSpec
-from runner.plan.memory.kv_cache import MIB
 from runner.plan.memory.ledger import LedgerEntry
 from runner.run import memory_check
 from tests.unit.plan.test_choose import plan
