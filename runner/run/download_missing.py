@@ -18,8 +18,8 @@ from runner.hub.address import endpoint
 from runner.plan.launch import EngineFiles, LaunchSpec
 from runner.run import memory_check
 from runner.run.files import Located, locate, models_command, must_be_intact
+from runner.run.model_ref import HubFiles, LocalFile, LocalFiles, RemoteFile
 from runner.run.prepare import Prepared, check_lost, must_fit, spec_of
-from runner.run.request import HubFiles, LocalFile, LocalFiles, RemoteFile
 from runner.weights import adopt, cache_layout, hub_model, other_programs, pull, wheel
 
 # Smaller downloads end before their rate is known; nothing may be downloaded before the answer.

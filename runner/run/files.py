@@ -7,9 +7,9 @@ from runner.base.errors import BadFile
 from runner.catalog import models_toml, shards
 from runner.catalog.model import Model, ModelFile
 from runner.plan.launch import EngineFiles
+from runner.run.model_ref import LocalFile, LocalFiles
 from runner.run.prepare import Prepared
-from runner.run.request import LocalFile, LocalFiles
-from runner.weights import cache_layout, verified
+from runner.weights import cache_layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,8 @@ def _placeholders(prepared: Prepared) -> EngineFiles:
 
 def must_be_intact(prepared: Prepared, files: EngineFiles) -> None:
     """Raise `BadFile` where an earlier verification found a file to be damaged."""
+    from runner.weights import verified  # noqa: PLC0415 - its locks cost `plan` some milliseconds
+
     known = verified.recall_all()
     parts = [files.weights.with_name(name) for name in shards.series(files.weights.name)]
     own = prepared.ref if isinstance(prepared.ref, LocalFiles) else None

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TypeVar
 
 from runner.base.errors import Refused
@@ -15,23 +14,15 @@ from runner.engine.process.flags import FLAGS
 from runner.machine.facts import Backend, Machine, Platform
 from runner.plan.choose import Plan, choose
 from runner.plan.launch import EngineFiles, LaunchSpec, launch
-from runner.plan.model_spec import ModelSpec, from_model
+from runner.plan.model_spec import ModelSpec
 from runner.plan.request import PlanRequest
 from runner.run import machine_view
-from runner.run.request import (
-    CatalogModel,
-    HubFiles,
-    LocalFile,
-    LocalFiles,
-    ModelRef,
-    ModelRequest,
-    RemoteFile,
-    model_ref,
-)
+from runner.run.model_ref import CatalogModel, ModelRef, model_ref, read_model
+from runner.run.request import ModelRequest
 from runner.speed import estimate as speed
 from runner.speed.estimate import Elsewhere, Speed, estimate, share_on_disk
 from runner.speed.measured import Run
-from runner.weights import cache_layout, user_model
+from runner.weights import cache_layout
 
 _Answer = TypeVar("_Answer")
 # What llama-server takes for cards, and the embedded engine, which has none, does not.
@@ -102,7 +93,7 @@ def make_plan(
     if engine is not None:
         ask = replace(ask, without=frozenset(engine.stamp.broken))
     ref = model_ref(request)
-    model_spec, own_files = _read(ref, see=ask.see)
+    model_spec, own_files = read_model(ref, see=ask.see)
     plan = choose_plan(machine, model_spec, ask)
     if engine is not None and (fails := pick.fails_beyond(engine, plan.model_spec)):
         plan = replace(plan, warnings=(*plan.warnings, fails))
@@ -116,31 +107,6 @@ def _engine(name: str, machine: Machine) -> InstalledEngine:
     if name:
         return store.find_engine(name)
     return pick.pick(store.engines(), store.current().name, machine)
-
-
-def _read(ref: ModelRef, *, see: bool) -> tuple[ModelSpec, EngineFiles | None]:
-    """Return a model as the planner sees it, and its files where they are the user's own."""
-    match ref:
-        case CatalogModel(model, default):
-            model_spec = from_model(model)
-            if model_spec is None:
-                raise Refused(
-                    f"{model.title} cannot be run.",
-                    why=model.note or "No GGUF of it has been published.",
-                    next="To list the models: steprun models",
-                )
-            # What nobody typed need not be typed again.
-            return (replace(model_spec, words=()) if default else model_spec), None
-        case LocalFiles():
-            at = ref.paths
-            return user_model.read_local(at.weights, at.projector, at.mtp, see=see)
-        case HubFiles(weights, projector, mtp):
-            extras = (_where(file) if file else None for file in (projector, mtp))
-            return user_model.read_anywhere(_where(weights), *extras), None
-
-
-def _where(file: LocalFile | RemoteFile) -> Path | str:
-    return file.path if isinstance(file, LocalFile) else file.address
 
 
 def choose_plan(machine: Machine, model_spec: ModelSpec, ask: PlanRequest) -> Plan:

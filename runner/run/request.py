@@ -1,22 +1,13 @@
-"""What a user wants to run: the options as typed, and the model that they name.
-
-`model_ref` decides once which of three kinds a model is; nothing later looks at the text again.
-"""
+"""A request as typed on a command line: which model, which engine, and how to plan. Pure."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from runner.base.errors import UsageError
-from runner.catalog import models_toml
-from runner.catalog.model import Model
-from runner.hub.address import address, is_remote
-from runner.plan.launch import EngineFiles
 from runner.plan.request import PlanRequest
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """The options of a command as typed: which model, which engine, and how to plan.
+    """The options of a command as typed; `runner.run.model_ref` decides what the model is.
 
     `model`: a name of the catalog (empty for its first model), `demo`, a path or an address;
     `projector` and `mtp`: paths or addresses. `engine`: its name, empty for the best.
@@ -27,113 +18,3 @@ class ModelRequest:
     projector: str | None = None
     mtp: str | None = None
     engine: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class LocalFile:
-    """A file on this disk. `address`: what it was requested by, where that is on the hub."""
-
-    path: Path
-    address: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteFile:
-    """A file on the network, by its address as typed; a signed link may be among them."""
-
-    address: str
-
-    @property
-    def shown(self) -> str:
-        """The address without what must not be shown."""
-        return address(self.address).text
-
-
-@dataclass(frozen=True, slots=True)
-class CatalogModel:
-    """A model of the catalog. `default`: it was not named."""
-
-    model: Model
-    default: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class LocalFiles:
-    """A model of the user's own, all of whose files are on this disk."""
-
-    weights: LocalFile
-    projector: LocalFile | None = None
-    mtp: LocalFile | None = None
-
-    @property
-    def paths(self) -> EngineFiles:
-        """The files as the engine takes them."""
-        return EngineFiles(
-            self.weights.path,
-            self.projector.path if self.projector else None,
-            self.mtp.path if self.mtp else None,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class HubFiles:
-    """A model of the user's own, at least one of whose files is on the network."""
-
-    weights: LocalFile | RemoteFile
-    projector: LocalFile | RemoteFile | None = None
-    mtp: LocalFile | RemoteFile | None = None
-
-    @property
-    def remote(self) -> tuple[RemoteFile, ...]:
-        """The files on the network, the weights first."""
-        files = (self.weights, self.projector, self.mtp)
-        return tuple(file for file in files if isinstance(file, RemoteFile))
-
-
-ModelRef = CatalogModel | LocalFiles | HubFiles
-
-
-def model_ref(request: ModelRequest) -> ModelRef:
-    """Return the model that a request names. Looks into the hub's cache, asks no network.
-
-    Raises `UsageError` for a name that the catalog does not have, an address that names no file,
-    and a projector or draft heads beside a model of the catalog.
-    """
-    if not (_is_path(request.model) or is_remote(request.model)):
-        if request.projector or request.mtp:
-            raise UsageError(
-                "--projector and --mtp go with a model of your own.",
-                why="A model of the catalog has its own, and --profile chooses between them.",
-                next="Name the model's file too: --model PATH",
-            )
-        return _of_catalog(request.model)
-    weights = _file(request.model)
-    projector = _file(request.projector) if request.projector else None
-    mtp = _file(request.mtp) if request.mtp else None
-    if (
-        isinstance(weights, RemoteFile)
-        or isinstance(projector, RemoteFile)
-        or isinstance(mtp, RemoteFile)
-    ):
-        return HubFiles(weights, projector, mtp)
-    return LocalFiles(weights, projector, mtp)
-
-
-def _file(text: str) -> LocalFile | RemoteFile:
-    if not is_remote(text):
-        return LocalFile(Path(text).expanduser())
-    from runner.weights import hub_model  # noqa: PLC0415 - most requests name nothing on the hub
-
-    found = hub_model.local(text)
-    return LocalFile(found, text) if found else RemoteFile(text)
-
-
-def _of_catalog(name: str) -> CatalogModel:
-    known = models_toml.load_catalog()
-    if not name:
-        return CatalogModel(known.models[0], default=True)
-    return CatalogModel(known.demo if name == "demo" else known.model(name))
-
-
-def _is_path(name: str) -> bool:
-    return name.lower().endswith(".gguf") or "/" in name or "\\" in name

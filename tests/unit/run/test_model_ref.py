@@ -6,15 +6,15 @@ import pytest
 
 from runner.base.errors import UsageError
 from runner.plan.request import PlanRequest
-from runner.run.request import (
+from runner.run.model_ref import (
     CatalogModel,
     HubFiles,
     LocalFile,
     LocalFiles,
-    ModelRequest,
     RemoteFile,
     model_ref,
 )
+from runner.run.request import ModelRequest
 from runner.weights import hub_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
