@@ -17,11 +17,11 @@ NAMES: dict[Role, str] = {
 def offer_text(offer: Offer) -> str:
     """Return an offer in a few lines."""
     done = offer.total_bytes - offer.left_bytes
-    begun = f" ({size(done)} already downloaded)" if done else ""
+    begun = f", {size(done)} already downloaded" if done else ""
     lines = [
         f"{_parts(offer.files)}, {download_size(offer.total_bytes)}{begun}",
         f"  from  {' and '.join(offer.repos)} at {offer.host}",
-        f"  to    {offer.folder} ({download_size(offer.free_bytes)} free)",
+        f"  to    {offer.folder} ({size(offer.free_bytes)} free)",
     ]
     if offer.rate:
         time = duration(offer.left_bytes / offer.rate)
