@@ -6,9 +6,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -28,7 +27,7 @@ from runner.plan.request import PlanRequest
 from runner.run.machine_view import probed
 from runner.run.prepare import choose_plan
 from runner.weights import cache_layout, inventory
-from runner.weights.inventory import FileState
+from runner.weights.inventory import FileState, Kept
 
 ENGINE_S = 20.0  # loading 100 MB of native code from a cold disk takes a few seconds
 MARKS = {"ok": ("ok", "green"), "warn": ("note", "yellow"), "bad": ("BAD", "red")}
@@ -46,20 +45,22 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What several checks look at: this machine, and the plan for it while it is idle."""
+    """What several checks look at: this machine, the plan for it while it is idle, its weights."""
 
     machine: Machine
     plan: Plan
+    weights: tuple[Kept, ...]
 
 
 @click.command(epilog=examples("steprun doctor", "steprun doctor --json"))
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (steprun.doctor/1).")
 def doctor(*, as_json: bool) -> int:
     """Check everything that chat and serve rely on, and say what to do. Changes nothing."""
-    facts = _facts()
+    facts = facts_of(probed())
     findings = [_safely(check, facts) for check in CHECKS]
     if as_json:
-        emit_json(_document(findings))
+        checks = [asdict(finding) for finding in findings]
+        emit_json({"schema": "steprun.doctor/1", "checks": checks})
     else:
         for finding in findings:
             mark, colour = MARKS[finding.state]
@@ -70,21 +71,15 @@ def doctor(*, as_json: bool) -> int:
     return Exit.FAILED if any(f.state == "bad" for f in findings) else Exit.DONE
 
 
-def _facts() -> Facts:
-    machine = probed()
-    model_spec = from_model(models_toml.load_catalog().models[0])
+def facts_of(machine: Machine) -> Facts:
+    """Return what the checks look at on a machine."""
+    model = models_toml.load_catalog().models[0]
+    model_spec = from_model(model)
     if model_spec is None:
         raise AssertionError
-    return Facts(machine, choose_plan(machine, model_spec, PlanRequest()))
-
-
-def _document(findings: list[Finding]) -> dict[str, Any]:
-    return {
-        "schema": "steprun.doctor/1",
-        "checks": [
-            {"check": f.check, "state": f.state, "found": f.found, "fix": f.fix} for f in findings
-        ],
-    }
+    plan = choose_plan(machine, model_spec, PlanRequest())
+    files = cache_layout.needs(model, model.quant(plan.variant.name), mtp=False)
+    return Facts(machine, plan, tuple(inventory.look(files, model.name)))
 
 
 def _safely(check: Callable[[Facts], Finding], facts: Facts) -> Finding:
@@ -125,32 +120,33 @@ def _plan(facts: Facts) -> Finding:
 
 
 def _weights(facts: Facts) -> Finding:
-    model = models_toml.load_catalog().models[0]
-    quant = model.quant(facts.plan.variant.name)
-    kept = inventory.look(cache_layout.needs(model, quant, mtp=False), model.name)
-    states = {each.state for each in kept}
+    quant = facts.plan.variant.name
+    states = {each.state for each in facts.weights}
     if FileState.WRONG in states:
-        return Finding("weights", "bad", f"{quant.name} is damaged", "steprun models repair")
-    missing = [each.file for each in kept if each.path is None]
+        return Finding("weights", "bad", f"{quant} is damaged", "steprun models repair")
+    missing = [each.file for each in facts.weights if each.path is None]
     if missing and not facts.plan.fits:
-        return Finding("weights", "ok", f"none are needed: {model.title} does not fit")
+        return Finding(
+            "weights", "ok", f"none are needed: {facts.plan.model_spec.name} does not fit"
+        )
     if missing:
         total = download_size(sum(file.bytes for file in missing))
         return Finding(
             "weights",
             "warn",
-            f"{len(missing)} files of {quant.name} are not downloaded ({total})",
-            f"steprun models pull {quant.name}, or if another program has them: "
-            "steprun models adopt",
+            f"{len(missing)} files of {quant} are not downloaded ({total})",
+            f"steprun models pull {quant}, or if another program has them: steprun models adopt",
         )
     if FileState.HERE in states:
         return Finding(
             "weights",
             "warn",
-            f"{quant.name} is downloaded but not verified",
-            f"steprun models verify {quant.name}",
+            f"{quant} is downloaded but not verified",
+            f"steprun models verify {quant}",
         )
-    return Finding("weights", "ok", f"{model.title} {quant.name} is downloaded and verified")
+    return Finding(
+        "weights", "ok", f"{facts.plan.model_spec.name} {quant} is downloaded and verified"
+    )
 
 
 def _folders(_: Facts) -> Finding:
@@ -170,16 +166,13 @@ def _disk(facts: Facts) -> Finding:
     cache: Path = cache_layout.hub_cache()
     there = next(p for p in (cache, *cache.parents) if p.exists())
     free = shutil.disk_usage(there).free
-    model = models_toml.load_catalog().models[0]
-    quant = model.quant(facts.plan.variant.name)
-    kept = inventory.look(cache_layout.needs(model, quant, mtp=False), model.name)
-    need = sum(each.file.bytes - each.bytes for each in kept if each.path is None)
+    need = sum(each.file.bytes - each.bytes for each in facts.weights if each.path is None)
     found = f"{size(free)} free for weights in {cache}"
     if need > free and facts.plan.fits:  # of a model that cannot run nothing will be downloaded
         return Finding(
             "disk",
             "warn",
-            f"{found}; {quant.name} needs {size(need)}",
+            f"{found}; {facts.plan.variant.name} needs {size(need)}",
             "Free some space, or choose another disk: HF_HOME=DIR",
         )
     return Finding("disk", "ok", found)

@@ -3,15 +3,11 @@
 import pytest
 
 from runner.cli.commands import doctor
-from runner.plan.request import PlanRequest
 from runner.run import machine_view
-from runner.run.prepare import make_plan
-from runner.run.request import ModelRequest
 
 
 def facts(machine: str) -> doctor.Facts:
-    plan = make_plan(ModelRequest("", PlanRequest()), machine).plan
-    return doctor.Facts(machine_view.probed(machine), plan)
+    return doctor.facts_of(machine_view.probed(machine))
 
 
 def test_missing_weights_of_a_model_that_fits_are_advised() -> None:
