@@ -11,14 +11,13 @@ from typing import Final
 from runner.base.errors import Refused
 from runner.base.progress import OnProgress
 from runner.base.units import download_size, duration
-from runner.catalog import models_toml
 from runner.catalog.model import ModelFile, Role
 from runner.hub import rate
 from runner.hub.address import endpoint
 from runner.plan.launch import EngineFiles, LaunchSpec
 from runner.run import memory_check
 from runner.run.files import Located, locate, models_command, must_be_intact
-from runner.run.model_ref import HubFiles, LocalFile, LocalFiles, RemoteFile
+from runner.run.model_ref import CatalogModel, HubFiles, LocalFile, LocalFiles, RemoteFile
 from runner.run.prepare import Prepared, check_lost, must_fit, spec_of
 from runner.weights import adopt, cache_layout, hub_model, other_programs, pull, wheel
 
@@ -134,11 +133,9 @@ def pull_command(prepared: Prepared) -> str:
     """Return the command that downloads what a plan needs."""
     if isinstance(prepared.ref, HubFiles):
         return ", then ".join(models_command("pull", f.shown) for f in prepared.ref.remote)
-    model = prepared.model
-    first = model is None or model == models_toml.load_catalog().models[0]
-    named = "" if first or model is None else model.name
+    name = prepared.ref.name_to_type if isinstance(prepared.ref, CatalogModel) else ""
     heads = " --mtp" if prepared.plan.config.mtp else ""
-    return models_command("pull", prepared.plan.variant.name, named) + heads
+    return models_command("pull", prepared.plan.variant.name, name) + heads
 
 
 def counted(count: int) -> str:

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner.base.errors import BadFile
-from runner.catalog import models_toml, shards
-from runner.catalog.model import Model, ModelFile
+from runner.catalog import shards
+from runner.catalog.model import ModelFile
 from runner.plan.launch import EngineFiles
-from runner.run.model_ref import LocalFile, LocalFiles
+from runner.run.model_ref import CatalogModel, LocalFile, LocalFiles, ModelRef
 from runner.run.prepare import Prepared
 from runner.weights import cache_layout
 
@@ -65,17 +65,16 @@ def must_be_intact(prepared: Prepared, files: EngineFiles) -> None:
             raise BadFile(
                 f"{path.name} is damaged.",
                 why="Its sha256 is not the published one: `steprun models verify` found that.",
-                next=_repair(prepared.model, named),
+                next=_repair(prepared.ref, named),
             )
 
 
-def _repair(model: Model | None, named: LocalFile | None) -> str:
+def _repair(ref: ModelRef, named: LocalFile | None) -> str:
+    if isinstance(ref, CatalogModel):
+        return models_command("repair", model=ref.name_to_type)
     if named and named.address:
         return models_command("repair", named.address)
-    if model is None:
-        return "Download it again; a file of the catalog: steprun models repair"
-    first = model.name == models_toml.load_catalog().models[0].name
-    return models_command("repair", model="" if first else model.name)
+    return "Download it again; a file of the catalog: steprun models repair"
 
 
 def models_command(verb: str, what: str = "", model: str = "") -> str:

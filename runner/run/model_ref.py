@@ -43,6 +43,12 @@ class CatalogModel:
     model: Model
     default: bool = False
 
+    @property
+    def name_to_type(self) -> str:
+        """Its name for `--model`; empty for the catalog's first model, which needs none."""
+        first = models_toml.load_catalog().models[0]
+        return "" if self.model.name == first.name else self.model.name
+
 
 @dataclass(frozen=True, slots=True)
 class LocalFiles:
