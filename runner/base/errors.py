@@ -66,7 +66,7 @@ def unknown(kind: str, name: str, known: Iterable[str], *, see: str) -> UsageErr
     from difflib import get_close_matches  # noqa: PLC0415 - 4 ms, and only an error needs it
 
     folded = {each.lower(): each for each in known}
-    near = [folded[each] for each in get_close_matches(name[:80].lower(), folded, cutoff=0.4)]
+    near = [folded[each] for each in get_close_matches(name[:80].lower(), folded, cutoff=0.5)]
     return UsageError(
         f"There is no {kind} {name[:80]!r}.",
         why=f"Available: {', '.join(folded.values())}." if len(folded) <= _FEW else "",

@@ -1,17 +1,20 @@
-"""Groups of commands that cost nothing before one of them is used."""
+"""Groups of commands that are imported only when they are used."""
 
 import importlib
 from collections.abc import Mapping
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
+
+from runner.base.errors import unknown
 
 
 class LazyGroup(click.Group):
     """A group that imports a command only when it is used.
 
-    `table`: by the command's name, where it is below `cli.commands` (`module:name`), and what the
-    overview says of it.
+    `table`: by the command's name, its place below `cli.commands` (`module:name`) and its line in
+    the overview.
     """
 
     def __init__(self, *args: Any, table: Mapping[str, tuple[str, str]], **named: Any) -> None:
@@ -42,9 +45,19 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Name the nearest command where one was mistyped."""
         if args and args[0] not in self.table and not args[0].startswith("-"):
-            import difflib  # 4 ms, and only a mistake needs it
-
-            near = difflib.get_close_matches(args[0], self.table, 1, 0.5)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            ctx.fail(f"There is no command {args[0]!r}.{hint}")
+            raise unknown("command", args[0], self.table, see=f"{ctx.command_path} --help")
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete a command's name from the table, without importing anything."""
+        names = [
+            CompletionItem(name, help=text)
+            for name, (_, text) in self.table.items()
+            if name.startswith(incomplete)
+        ]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
+
+
+def examples(*lines: str) -> str:
+    """Return command lines as the epilog of a command's help, one a line."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

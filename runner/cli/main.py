@@ -15,23 +15,21 @@ from runner.base.errors import Exit, SteprunError
 from runner.base.text import clean
 from runner.cli.lazy import LazyGroup
 
-# name -> (where the click command is, what the overview says of it)
+# name -> (where the click command is, its line in the overview)
 COMMANDS = {
-    "chat": ("chat:chat", "Talk to the model in the terminal, with pictures."),
-    "serve": ("serve:serve", "Serve it to agents: an OpenAI-compatible API."),
-    "plan": ("plan:plan", "Show what would run here, byte by byte, and why."),
+    "chat": ("chat:chat", "Chat with the model in the terminal, with images."),
+    "serve": ("serve:serve", "Serve it with an OpenAI- and Anthropic-compatible API."),
+    "plan": ("plan:plan", "Show what would run on this machine, byte by byte, and why."),
     "machine": ("machine:machine", "Show what this computer is."),
-    "models": ("models:models", "List the models: what fits, what is here."),
-    "engine": (
-        "engine:engine",
-        "Build or fetch engines, prove them, choose one.",
-    ),
-    "bench": ("bench:bench", "Measure its speed beside the published figures."),
+    "models": ("models:models", "List, download, verify and delete models."),
+    "engine": ("engine:engine", "Build, download, test and choose engines."),
+    "bench": ("bench:bench", "Measure its speed and compare it with published figures."),
     "doctor": ("doctor:doctor", "Check everything; change nothing."),
+    "completion": ("completion:completion", "Print or install shell completion."),
 }
 
 
-# click reads no NO_COLOR. None lets it look whether there is a terminal.
+# click does not read NO_COLOR. None lets it look whether there is a terminal.
 COLOUR = False if os.environ.get("NO_COLOR") else None
 
 
@@ -39,7 +37,7 @@ COLOUR = False if os.environ.get("NO_COLOR") else None
     cls=LazyGroup,
     table=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="First time: steprun plan, then steprun chat. No 105 GB yet: steprun chat --demo.",
+    epilog="First run: steprun plan, then steprun chat. Without the weights: steprun chat --demo.",
 )
 @click.version_option(__version__, prog_name="steprun")
 def steprun() -> None:
@@ -47,9 +45,9 @@ def steprun() -> None:
 
 
 def print_error(error: SteprunError) -> None:
-    """Say on stderr what happened, why, and what to type next."""
-    # What a server or a file said is part of some errors: a terminal must not obey it.
-    from runner.cli.wrap import wrapped
+    """Print on stderr what happened, why, and what to type next."""
+    # Some errors quote a server or a file: a terminal must not obey what they contain.
+    from runner.cli.render.wrap import wrapped
 
     what = wrapped(f"error: {clean(error.what)}", 7, err=True)
     click.secho(what, fg="red", err=True, color=COLOUR)
@@ -89,13 +87,13 @@ def _run() -> int:
         usage = isinstance(error, click.UsageError)
         context = error.ctx if isinstance(error, click.UsageError) else None
         command = context.command_path if context else "steprun"
-        print_error(SteprunError(error.format_message(), next=f"See: {command} --help"))
+        print_error(SteprunError(error.format_message(), next=f"{command} --help"))
         return Exit.USAGE if usage else Exit.FAILED
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         return Exit.INTERRUPTED
     except SystemExit as error:
-        # click ends so where the reader of our output has gone (`| head`): nothing is wrong.
+        # click exits so where the reader of our output has gone (`| head`): nothing is wrong.
         gone = type(sys.stdout).__name__.endswith("PacifyFlushWrapper")
         return Exit.DONE if gone else int(error.code or 0)
     except OSError as error:
@@ -107,9 +105,9 @@ def _run() -> int:
         log = write_trace(error)
         print_error(
             SteprunError(
-                f"steprun itself failed: {type(error).__name__}: {error}",
-                why="This is a fault of steprun, not yours.",
-                next=f"Report it with the trace in {log}",
+                f"steprun failed unexpectedly: {type(error).__name__}: {error}",
+                why="This is a bug in steprun.",
+                next=f"Report it with the trace in {log}.",
             )
         )
         return Exit.FAILED
@@ -119,6 +117,6 @@ def _from_os(error: OSError) -> SteprunError:
     where = f" ({error.filename})" if error.filename else ""
     return SteprunError(
         f"{error.strerror or error}{where}.",
-        why="The system refused it.",
-        next="See what is wrong: steprun doctor",
+        why="The operating system refused it.",
+        next="steprun doctor",
     )

@@ -1,28 +1,17 @@
 """Options that several commands share, declared once, and the request they add up to."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
 
 from runner.plan.memory.kv_cache import KV_BLOCK_BYTES
 from runner.plan.request import PlanRequest, Profile
+from runner.run.request import ModelRequest
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _CTX = click.IntRange(min=256, max=1 << 24)
-
-
-@dataclass(frozen=True, slots=True)
-class ModelRequest:
-    """Which model, and what was asked of the plan."""
-
-    model: str
-    ask: PlanRequest
-    projector: str | None = None
-    mtp: str | None = None
-    engine: str = ""
 
 
 def model_options(command: F) -> F:
@@ -33,23 +22,29 @@ def model_options(command: F) -> F:
                 "--model",
                 "-m",
                 metavar="NAME|PATH|hf:...",
-                help="A model of the catalog, a GGUF file, or hf:OWNER/REPO/FILE.gguf of the hub.",
+                help="A catalog name, a GGUF file, or hf:OWNER/REPO/FILE.gguf on the hub.",
             ),
             click.option(
-                "--quant", "-q", help="The quant, such as IQ4_XS (else the best that fits)."
+                "--quant", "-q", help="Quantization, e.g. IQ4_XS. Default: the best that fits."
             ),
             click.option(
-                "--ctx", type=_CTX, help="Context in tokens (else the longest that fits)."
+                "--ctx", type=_CTX, help="Context length in tokens. Default: the longest that fits."
             ),
             click.option(
-                "--kv", type=click.Choice(tuple(KV_BLOCK_BYTES)), help="Type of the KV cache."
+                "--kv",
+                type=click.Choice(tuple(KV_BLOCK_BYTES)),
+                help="KV cache type. Default: the best that fits.",
             ),
-            click.option("--ubatch", type=click.IntRange(32, 8192), help="Micro-batch in tokens."),
+            click.option(
+                "--ubatch",
+                type=click.IntRange(32, 8192),
+                help="Physical batch size in tokens (`--ubatch-size`).",
+            ),
             click.option(
                 "--parallel",
                 type=click.IntRange(1, 64),
                 default=1,
-                help="Slots.",
+                help="Number of parallel requests (server slots).",
                 show_default=True,
             ),
             click.option(
@@ -57,23 +52,25 @@ def model_options(command: F) -> F:
                 type=click.Choice([str(p) for p in Profile]),
                 default=str(Profile.SEE),
                 show_default=True,
-                help="see: pictures. fast: draft heads instead.",
+                help="see: image input. fast: speculative decoding (MTP), no images.",
             ),
             click.option(
-                "--projector", metavar="PATH|hf:...", help="The projector's GGUF, for --model PATH."
+                "--projector",
+                metavar="PATH|hf:...",
+                help="Vision encoder (mmproj) GGUF, for --model PATH.",
             ),
             click.option(
-                "--mtp", metavar="PATH|hf:...", help="The draft heads' GGUF, for --model PATH."
+                "--mtp", metavar="PATH|hf:...", help="Draft heads (MTP) GGUF, for --model PATH."
             ),
             click.option(
                 "--engine",
                 metavar="NAME",
-                help="Which engine runs it (else the best: steprun engine list).",
+                help="Engine to run it with (see: steprun engine list). Default: the best.",
             ),
             click.option(
                 "--allow-paging",
                 is_flag=True,
-                help="Start even if weights must stay on disk (slow).",
+                help="Run even if weights must be paged from the disk (slow).",
             ),
         )
     ):

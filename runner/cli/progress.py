@@ -10,16 +10,16 @@ import click
 from runner.base.progress import OnProgress, Phase, Progress
 from runner.base.units import duration, rate, size
 
-_BYTES = 1 << 20  # counts above this are bytes: no build has a million steps
-_WINDOW_S = 20.0  # a rate is that of the last so many seconds
+_BYTES = 1 << 20  # larger counts are bytes: no build has a million steps
+_WINDOW_S = 20.0  # seconds that a rate is measured over
 _LINE_S = 60.0  # between two lines in a log
 
 
 @contextmanager
 def shown(*, paced: bool = False) -> Iterator[OnProgress]:
-    """Yield what long work tells its progress to; the bar is gone at the end.
+    """Yield a receiver of progress; the bar is removed at the end.
 
-    `paced`: with the rate and the time left, for work that goes on at an even pace.
+    `paced`: with the rate and the time left, for work at an even pace.
     """
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
@@ -39,7 +39,7 @@ def shown(*, paced: bool = False) -> Iterator[OnProgress]:
     with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=None, done="")
 
-        def tell(now: Progress) -> None:
+        def update(now: Progress) -> None:
             bar.update(
                 task,
                 description=str(now),
@@ -48,18 +48,18 @@ def shown(*, paced: bool = False) -> Iterator[OnProgress]:
                 done=_figures(pace, now),
             )
 
-        yield tell
+        yield update
 
 
 class Pace:
-    """How fast something has gone lately, and how long the rest takes at that rate."""
+    """The rate of the last seconds, and how long the rest takes at that rate."""
 
     def __init__(self) -> None:
         self._phase: Phase | None = None
         self._seen: deque[tuple[float, int]] = deque()
 
     def words(self, at: Progress) -> str:
-        """Take note of how far it is, and return the rate and the time left, if known."""
+        """Note the progress, and return the rate and the time left, empty while unknown."""
         now = time.monotonic()
         if at.phase is not self._phase:  # checking says nothing about the rate of downloading
             self._phase = at.phase
@@ -75,22 +75,22 @@ class Pace:
 
 
 class _Lines:
-    """Says each step once, and once a minute how far it is: in a log or a pipe."""
+    """Prints each step once, and its progress once a minute: for a log or a pipe."""
 
     def __init__(self, pace: Pace | None) -> None:
         self._pace = pace
         self._last = ""
-        self._said = 0.0
+        self._printed_at = 0.0
 
     def __call__(self, at: Progress) -> None:
         now = time.monotonic()
         if str(at) != self._last:
             click.echo(f"{at} ...", err=True)
-        elif self._pace is not None and now - self._said > _LINE_S:
+        elif self._pace is not None and now - self._printed_at > _LINE_S:
             click.echo(f"{at}: {_figures(self._pace, at)}", err=True)
         else:
             return
-        self._last, self._said = str(at), now
+        self._last, self._printed_at = str(at), now
 
 
 def _figures(pace: Pace | None, at: Progress) -> str:

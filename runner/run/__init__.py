@@ -1,1 +1,1 @@
-"""From a request to a running engine: plan, download, check memory, start."""
+"""From a request to an engine that can start: choose, download, check. Prints and asks nothing."""

@@ -1,4 +1,4 @@
-"""`steprun bench`: how fast this machine is, beside what was published."""
+"""`steprun bench`: how fast this machine is, compared with published figures."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -12,10 +12,15 @@ import click
 from runner.base.errors import Exit, Refused, UsageError
 from runner.bench import batched, grid, report, through_api
 from runner.bench.grid import Grid, Measurement
-from runner.cli import output
-from runner.cli.bringing import ensure_files
+from runner.cli.lazy import examples
 from runner.cli.options import model_options, take_request
-from runner.cli.prepare import (
+from runner.cli.render.common import TransientLine, emit_json
+from runner.cli.render.wrap import wrapped
+from runner.engine.installed.describe import describe
+from runner.engine.installed.stamp import Kind
+from runner.plan.launch import LaunchSpec
+from runner.run.download_missing import Ready
+from runner.run.prepare import (
     Prepared,
     check_lost,
     engine_notice,
@@ -23,46 +28,44 @@ from runner.cli.prepare import (
     make_plan,
     published_run,
 )
-from runner.cli.wrap import wrapped
-from runner.engine.installed.describe import describe
-from runner.engine.installed.stamp import Kind
-from runner.plan.launch import LaunchSpec
 
 API = (
-    f"There is no {batched.NAME} beside this engine: it is measured through the server's API, "
-    "which adds its own work to each token."
+    f"This engine has no {batched.NAME}: it is measured through the server's API, which adds some "
+    "overhead to each token."
 )
 
 
-@click.command()
+@click.command(
+    epilog=examples("steprun bench", "steprun bench --quick --json", "steprun bench --demo")
+)
 @model_options
-@click.option("--demo", is_flag=True, help="A small model instead: 93 MB, runs anywhere.")
-@click.option("--quick", is_flag=True, help="No prompt longer than 2,048 tokens.")
+@click.option("--demo", is_flag=True, help="Measure a small model (93 MB) that runs anywhere.")
+@click.option("--quick", is_flag=True, help="Measure prompts of up to 2,048 tokens only.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (steprun.bench/1).")
 def bench(*, demo: bool, quick: bool, as_json: bool, **options: Any) -> int:
-    """Measure reading and writing at growing lengths of prompt, as StepFun did.
+    """Measure prefill and decode at growing prompt lengths, as StepFun did.
 
-    After a Ctrl-C, what was measured is shown, with exit code 130.
+    After Ctrl-C, the rows measured so far are shown, with exit code 130.
     """
+    from runner.cli.terminal import make_ready
+
     request = take_request(options, demo=demo)
     if request.ask.parallel > 1:
         raise UsageError(
             "bench measures one conversation at a time.",
             why="So do the published figures.",
-            next="Leave --parallel out",
+            next="Leave --parallel out.",
         )
     prepared = make_plan(request, to_run=True)
     if prepared.engine.stamp.kind is Kind.PYTHON:
         raise Refused(
             f"The engine {prepared.engine.name} cannot be measured.",
             why="llama-cpp-python has neither llama-batched-bench nor llama-server's API.",
-            next="Take another: steprun engine list",
+            next="Choose another: steprun engine list",
         )
-    ensure_files(prepared)
-    if prepared.far:  # it is here now, and is planned for by its path
-        prepared = make_plan(request, to_run=True)
+    ready = make_ready(prepared)
     asked = grid.cut(prepared.plan.config.context, grid.QUICK if quick else grid.PROMPTS)
-    work = _Work(prepared, asked, *line(prepared, asked), as_json)
+    work = _Work(ready.prepared, asked, *line(ready, asked), as_json)
     try:
         asyncio.run(work.measure())
     finally:  # after a Ctrl-C or a crash too
@@ -70,15 +73,15 @@ def bench(*, demo: bool, quick: bool, as_json: bool, **options: Any) -> int:
     return Exit.DONE
 
 
-def line(prepared: Prepared, asked: Grid) -> tuple[Path | None, LaunchSpec]:
+def line(ready: Ready, asked: Grid) -> tuple[Path | None, LaunchSpec]:
     """Return the tool beside an engine, and how to start it; without one, how to start the engine.
 
     Raises `SteprunError` where the tool does not answer as one.
     """
-    engine, plan = prepared.engine, prepared.plan
+    engine, plan = ready.prepared.engine, ready.prepared.plan
     tool = engine.tool(batched.NAME)
     spec = grid.launch_line(
-        prepared.files().weights,
+        ready.files.weights,
         plan.settings,
         asked,
         flags=describe((str(tool),)).flags if tool else engine.stamp.flags,
@@ -108,7 +111,7 @@ class _Work:
                 click.echo(text, err=True)
         if not self.as_json:
             click.echo(report.head(run))
-        with output.StatusLine() as status:
+        with TransientLine() as status:
             async with aclosing(self._measured(status)) as coming:
                 async for row in coming:
                     self.rows.append(row)
@@ -116,7 +119,7 @@ class _Work:
                     if not self.as_json:
                         click.echo(report.bench_line(row, run))
 
-    def _measured(self, status: output.StatusLine) -> AsyncGenerator[Measurement]:
+    def _measured(self, status: TransientLine) -> AsyncGenerator[Measurement]:
         def show(seconds: float) -> None:
             prompt = self.grid.prompts[len(self.rows)]
             status.show(f"{prompt:,} tokens, then {grid.N_GEN} more ... {seconds:.0f} s")
@@ -127,16 +130,16 @@ class _Work:
         return through_api.measure(program, self.spec, self.grid, show)
 
     def show(self) -> None:
-        """Show the document, or what is to be said below the table."""
+        """Show the document, or the verdict below the table."""
         plan = self.prepared.plan
         run = published_run(plan)
-        said = report.verdict(self.rows, expected_speed(plan), run)
+        verdict = report.verdict(self.rows, expected_speed(plan), run)
         if self.as_json:
             document = report.to_json(
                 self.rows,
                 run,
                 finished=len(self.rows) == len(self.grid.prompts),
-                verdict=said,
+                verdict=verdict,
                 engine=self.prepared.engine.name,
                 machine=plan.machine.name,
                 model=plan.model_spec.name,
@@ -147,7 +150,7 @@ class _Work:
                 ubatch=plan.config.ubatch,
                 left_out=list(self.grid.left_out),
             )
-            output.emit_json(document)
+            emit_json(document)
         elif self.rows and run:
-            for text in (report.source(run), said):
+            for text in (report.source(run), verdict):
                 click.echo(wrapped(text, 0))

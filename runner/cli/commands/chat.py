@@ -12,12 +12,21 @@ import click
 from runner.base.errors import Exit, UsageError
 from runner.chat.host import ChatSetup, Remote
 from runner.chat.wire import EFFORTS, Options
-from runner.cli.options import ModelRequest, model_options, take_request
+from runner.cli.lazy import examples
+from runner.cli.options import model_options, take_request
 from runner.cli.stdin import read_prompt
 from runner.net.endpoint import Endpoint
+from runner.run.request import ModelRequest
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "steprun chat",
+        'steprun chat -p "What is in this picture?" --image cat.png',
+        "git diff | steprun chat -p 'Review this change'",
+        "steprun chat --resume",
+    )
+)
 @click.option("-p", "--prompt", help="Ask one question, print the answer and exit.")
 @click.option(
     "--image",
@@ -119,9 +128,9 @@ def _blind(images: tuple[Path, ...], why: str) -> None:
 
 def _local(request: ModelRequest, answer: Options, common: dict[str, Any]) -> ChatSetup:
     """Plan, download what is missing, and set up a chat with an engine of our own."""
-    from runner.cli.bringing import ensure_files
-    from runner.cli.prepare import engine_notice, make_plan
+    from runner.cli.terminal import make_ready
     from runner.engine.process.supervisor import EngineProcess
+    from runner.run.prepare import engine_notice, make_plan
 
     prepared = make_plan(request, to_run=True)
     plan = prepared.plan
@@ -132,7 +141,7 @@ def _local(request: ModelRequest, answer: Options, common: dict[str, Any]) -> Ch
     )
     if not plan.config.projector:
         _blind(common["pictures"], blind_why)
-    spec = ensure_files(prepared)
+    spec = make_ready(prepared).spec
     return ChatSetup(
         title=f"{prepared.title} {plan.variant.name}",
         open_host=lambda: EngineProcess(prepared.engine.program, spec),

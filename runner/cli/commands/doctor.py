@@ -6,28 +6,28 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
 from runner import __version__
 from runner.base import paths
 from runner.base.errors import Exit, SteprunError
+from runner.base.units import download_size, size
 from runner.catalog import models_toml
-from runner.cli import output
-from runner.cli.wrap import wrapped
-from runner.engine.builder import recipe
+from runner.cli.lazy import examples
+from runner.cli.render.common import emit_json
+from runner.cli.render.wrap import wrapped
 from runner.engine.installed import pick, store
-from runner.machine.captures import capture
 from runner.machine.facts import Machine
-from runner.machine.probe import detect
-from runner.plan.choose import Plan, choose
+from runner.plan.choose import Plan
 from runner.plan.model_spec import from_model
 from runner.plan.request import PlanRequest
+from runner.run.machine_view import probed
+from runner.run.prepare import choose_plan
 from runner.weights import cache_layout, inventory
-from runner.weights.inventory import FileState
+from runner.weights.inventory import FileState, Kept
 
 ENGINE_S = 20.0  # loading 100 MB of native code from a cold disk takes a few seconds
 MARKS = {"ok": ("ok", "green"), "warn": ("note", "yellow"), "bad": ("BAD", "red")}
@@ -45,20 +45,22 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What several checks look at."""
+    """What several checks look at: this machine, the plan for it while it is idle, its weights."""
 
     machine: Machine
     plan: Plan
+    weights: tuple[Kept, ...]
 
 
-@click.command()
+@click.command(epilog=examples("steprun doctor", "steprun doctor --json"))
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (steprun.doctor/1).")
 def doctor(*, as_json: bool) -> int:
     """Check everything that chat and serve rely on, and say what to do. Changes nothing."""
-    facts = _facts()
+    facts = facts_of(probed())
     findings = [_safely(check, facts) for check in CHECKS]
     if as_json:
-        output.emit_json(_document(findings))
+        checks = [asdict(finding) for finding in findings]
+        emit_json({"schema": "steprun.doctor/1", "checks": checks})
     else:
         for finding in findings:
             mark, colour = MARKS[finding.state]
@@ -69,23 +71,15 @@ def doctor(*, as_json: bool) -> int:
     return Exit.FAILED if any(f.state == "bad" for f in findings) else Exit.DONE
 
 
-def _facts() -> Facts:
-    machine = detect(capture.Live())
-    model_spec = from_model(models_toml.load_catalog().models[0])
+def facts_of(machine: Machine) -> Facts:
+    """Return what the checks look at on a machine."""
+    model = models_toml.load_catalog().models[0]
+    model_spec = from_model(model)
     if model_spec is None:
         raise AssertionError
-    return Facts(
-        machine, choose(machine, model_spec, PlanRequest(), recipe.load_recipe(machine.backend).run)
-    )
-
-
-def _document(findings: list[Finding]) -> dict[str, Any]:
-    return {
-        "schema": "steprun.doctor/1",
-        "checks": [
-            {"check": f.check, "state": f.state, "found": f.found, "fix": f.fix} for f in findings
-        ],
-    }
+    plan = choose_plan(machine, model_spec, PlanRequest())
+    files = cache_layout.needs(model, model.quant(plan.variant.name), mtp=False)
+    return Facts(machine, plan, tuple(inventory.look(files, model.name)))
 
 
 def _safely(check: Callable[[Facts], Finding], facts: Facts) -> Finding:
@@ -100,15 +94,15 @@ def _python(_: Facts) -> Finding:
     version = f"steprun {__version__} on Python {platform.python_version()}"
     if platform.system() == "Darwin" and platform.machine() == "x86_64":
         return Finding(
-            "python", "warn", f"{version}, Intel build", "On Apple Silicon use a native Python"
+            "python", "warn", f"{version}, Intel build", "On Apple Silicon, use a native Python."
         )
     return Finding("python", "ok", version)
 
 
 def _machine(facts: Facts) -> Finding:
     m = facts.machine
-    room = output.size(max(0, m.limit_bytes - m.reserve_bytes))
-    found = f"{m.name}, {output.size(m.memory_bytes)}, of which an engine may hold {room}"
+    room = size(max(0, m.limit_bytes - m.reserve_bytes))
+    found = f"{m.name}, {size(m.memory_bytes)}, of which an engine may hold {room}"
     if m.warnings:
         return Finding("machine", "warn", f"{found}; {'; '.join(m.warnings)}", "steprun machine")
     return Finding("machine", "ok", found)
@@ -126,30 +120,33 @@ def _plan(facts: Facts) -> Finding:
 
 
 def _weights(facts: Facts) -> Finding:
-    model = models_toml.load_catalog().models[0]
-    quant = model.quant(facts.plan.variant.name)
-    kept = inventory.look(cache_layout.needs(model, quant, mtp=False), model.name)
-    states = {each.state for each in kept}
-    if FileState.DAMAGED in states:
-        return Finding("weights", "bad", f"{quant.name} is damaged", "steprun models repair")
-    missing = [each.file for each in kept if each.path is None]
+    quant = facts.plan.variant.name
+    states = {each.state for each in facts.weights}
+    if FileState.WRONG in states:
+        return Finding("weights", "bad", f"{quant} is damaged", "steprun models repair")
+    missing = [each.file for each in facts.weights if each.path is None]
+    if missing and not facts.plan.fits:
+        return Finding(
+            "weights", "ok", f"none are needed: {facts.plan.model_spec.name} does not fit"
+        )
     if missing:
-        size = output.size(sum(file.bytes for file in missing))
+        total = download_size(sum(file.bytes for file in missing))
         return Finding(
             "weights",
             "warn",
-            f"{len(missing)} files of {quant.name} are not here ({size})",
-            f"steprun models pull {quant.name}, or if another program has them: "
-            "steprun models adopt",
+            f"{len(missing)} files of {quant} are not downloaded ({total})",
+            f"steprun models pull {quant}, or if another program has them: steprun models adopt",
         )
-    if FileState.INSTALLED in states:
+    if FileState.HERE in states:
         return Finding(
             "weights",
             "warn",
-            f"{quant.name} is here, and was never proven",
-            f"steprun models verify {quant.name}",
+            f"{quant} is downloaded but not verified",
+            f"steprun models verify {quant}",
         )
-    return Finding("weights", "ok", f"{model.title} {quant.name} is here, and proven")
+    return Finding(
+        "weights", "ok", f"{facts.plan.model_spec.name} {quant} is downloaded and verified"
+    )
 
 
 def _folders(_: Facts) -> Finding:
@@ -157,7 +154,10 @@ def _folders(_: Facts) -> Finding:
         there = next(p for p in (folder, *folder.parents) if p.exists())
         if not os.access(there, os.W_OK):
             return Finding(
-                "folders", "bad", f"{there} cannot be written", "Name another: STEPRUN_HOME=DIR"
+                "folders",
+                "bad",
+                f"{there} cannot be written",
+                "Choose another folder: STEPRUN_HOME=DIR",
             )
     return Finding("folders", "ok", f"state in {paths.state_dir()}")
 
@@ -166,15 +166,16 @@ def _disk(facts: Facts) -> Finding:
     cache: Path = cache_layout.hub_cache()
     there = next(p for p in (cache, *cache.parents) if p.exists())
     free = shutil.disk_usage(there).free
-    model = models_toml.load_catalog().models[0]
-    quant = model.quant(facts.plan.variant.name)
-    kept = inventory.look(cache_layout.needs(model, quant, mtp=False), model.name)
-    need = sum(each.file.bytes - each.bytes for each in kept if each.path is None)
-    says = f"{output.size(free)} free for weights in {cache}"
-    if need > free:
-        lack = f"{says}; {quant.name} needs {output.size(need)} more"
-        return Finding("disk", "warn", lack, "Free some, or name another disk: HF_HOME=DIR")
-    return Finding("disk", "ok", says)
+    need = sum(each.file.bytes - each.bytes for each in facts.weights if each.path is None)
+    found = f"{size(free)} free for weights in {cache}"
+    if need > free and facts.plan.fits:  # of a model that cannot run nothing will be downloaded
+        return Finding(
+            "disk",
+            "warn",
+            f"{found}; {facts.plan.variant.name} needs {size(need)}",
+            "Free some space, or choose another disk: HF_HOME=DIR",
+        )
+    return Finding("disk", "ok", found)
 
 
 def _embedded(_: Facts) -> Finding:
@@ -193,13 +194,13 @@ def _embedded(_: Facts) -> Finding:
     if ran.returncode:
         why = (ran.stderr.strip().splitlines() or [f"status {ran.returncode}"])[-1]
         return Finding(
-            "embedded", "bad", f"the embedded engine does not load: {why}", "Install steprun again"
+            "embedded", "bad", f"the embedded engine does not load: {why}", "Reinstall steprun."
         )
     return Finding("embedded", "ok", f"xllamacpp {ran.stdout.strip()}")
 
 
 def _engine(facts: Facts) -> Finding:
-    """Say which engine chat and serve take, and whether a better one could be had."""
+    """Say which engine chat and serve use, and whether a better one can be built."""
     current = store.current().name
     taken = pick.pick(store.engines(), current, facts.machine)
     lost = current if current != taken.name else ""
@@ -212,7 +213,7 @@ def _engine(facts: Facts) -> Finding:
             "steprun engine build, or steprun engine fetch",
         )
     if not taken.stamp.tested:
-        return Finding("engine", "warn", f"{found} No canary yet", "steprun engine test")
+        return Finding("engine", "warn", f"{found} Not tested yet", "steprun engine test")
     if lost:
         return Finding("engine", "warn", found, "steprun engine list")
     return Finding("engine", "ok", found)

@@ -7,9 +7,11 @@ from pathlib import Path
 import click
 
 from runner.base.errors import Exit, Refused, UsageError
-from runner.cli import output
+from runner.base.units import size
+from runner.cli.lazy import examples
 from runner.cli.progress import shown
-from runner.cli.wrap import wrapped
+from runner.cli.render.common import emit_json
+from runner.cli.render.wrap import wrapped
 from runner.engine.builder.recipe import Recipe
 from runner.engine.installed import store
 from runner.engine.installed.pick import rank, shortfalls
@@ -26,7 +28,14 @@ BACKEND = click.option(
 )
 
 
-@click.group()
+@click.group(
+    epilog=examples(
+        "steprun engine list",
+        "steprun engine build",
+        "steprun engine test",
+        "steprun engine use NAME",
+    )
+)
 def engine() -> None:
     """List the engines on this disk, make and fetch others, prove them, choose one.
 
@@ -49,7 +58,7 @@ def list_(*, as_json: bool) -> None:
             {**to_json(e.stamp), "current": e.name == taken, "total_bytes": store.size(e.folder)}
             for e in here
         ]
-        output.emit_json({"schema": "steprun.engines/1", "previous": now.previous, "engines": rows})
+        emit_json({"schema": "steprun.engines/1", "previous": now.previous, "engines": rows})
         return
     for each in here:
         mark = click.style("*", fg="green", bold=True) if each.name == taken else " "
@@ -70,7 +79,7 @@ def _about(each: InstalledEngine) -> str:
     origin = each.stamp.origin
     parts = [f"{origin.source} {origin.version}".strip(), each.stamp.version, origin.commit[:9]]
     if each.stamp.kind is not Kind.EMBEDDED:
-        parts.append(output.size(store.size(each.folder)))
+        parts.append(size(store.size(each.folder)))
     return ", ".join(dict.fromkeys(part for part in parts if part))
 
 
@@ -220,7 +229,7 @@ def test(*, name: str | None, as_json: bool) -> int:
     proven = _ask_canary(asked, quiet=as_json)
     if as_json:
         document = to_json(proven.stamp)
-        output.emit_json(
+        emit_json(
             {
                 "schema": "steprun.canary/1",
                 "engine": proven.name,
@@ -274,13 +283,13 @@ def use(*, name: str | None, previous: bool) -> None:
 def rm(*, name: str) -> None:
     """Remove an engine."""
     freed = store.remove(store.find_engine(name))
-    click.echo(f"Removed {name}: {output.size(freed)} are free again.", err=True)
+    click.echo(f"Removed {name}: {size(freed)} are free again.", err=True)
 
 
 def settle(made: InstalledEngine, *, no_test: bool) -> int:
     """Ask the canary of a new engine; use it if it passes and is no step back."""
     machine = this_machine()  # as it is, whatever backend was asked for
-    click.echo(f"{made.name} is here: {output.size(store.size(made.folder))}.", err=True)
+    click.echo(f"{made.name} is here: {size(store.size(made.folder))}.", err=True)
     if no_test:
         click.echo(
             f"Not in use before its canary: steprun engine test {made.name}, "

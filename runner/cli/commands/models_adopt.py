@@ -12,8 +12,9 @@ from runner.base.text import clean
 from runner.base.units import download_size, size
 from runner.catalog import models_toml
 from runner.catalog.model import Model, ModelFile, Quant
-from runner.cli import output, progress
-from runner.cli.wrap import wrapped
+from runner.cli import progress
+from runner.cli.render.common import emit_json
+from runner.cli.render.wrap import wrapped
 from runner.weights import cache_layout, other_programs
 from runner.weights.adopt import Found, Outcome, Target, find_adoptable
 from runner.weights.adopt import adopt as take
@@ -49,7 +50,7 @@ def adopt(path: Path | None, *, as_json: bool) -> None:
     with progress.shown() as tell:
         outcomes = [*found.settled, *take(found.candidates, tell)]
     if as_json:
-        output.emit_json(_document(outcomes, models, found, folders))
+        emit_json(_document(outcomes, models, found, folders))
     else:
         for line in _lines(outcomes, models):
             click.echo(wrapped(line, 4))

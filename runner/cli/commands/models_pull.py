@@ -1,4 +1,4 @@
-"""`steprun models pull`: fetch weights, whole and proven."""
+"""`steprun models pull`: download weights, verified by their sha256."""
 
 import contextlib
 from pathlib import Path
@@ -8,63 +8,71 @@ import click
 from runner.base.errors import BadFile, Refused, UsageError
 from runner.catalog import models_toml
 from runner.catalog.model import Model, ModelFile
+from runner.cli.lazy import examples
 from runner.hub.address import is_remote
+from runner.run.files import models_command
 
-MODEL = click.option("--model", "-m", default="", metavar="NAME", help="Of another model.")
+MODEL = click.option(
+    "--model", "-m", default="", metavar="NAME", help="The catalog model. Default: its first."
+)
 NAMED = "named"  # what the files of models named by `hf:` are kept under
+line = models_command
 
 
-def line(verb: str, what: str, model: str) -> str:
-    """Return another command on the same weights, for people to type next."""
-    words = ("steprun models", verb, what, f"--model {model}" if model else "")
-    return " ".join(word for word in words if word)
-
-
-@click.command()
+@click.command(
+    epilog=examples(
+        "steprun models pull",
+        "steprun models pull IQ4_XS",
+        "steprun models pull hf:OWNER/REPO/FILE.gguf",
+    )
+)
 @click.argument("what", required=False, default="", metavar="[QUANT|hf:OWNER/REPO/FILE]")
 @MODEL
-@click.option("--mtp", is_flag=True, help="The draft heads, too.")
-@click.option("--no-projector", is_flag=True, help="Without the projector: no pictures then.")
+@click.option("--mtp", is_flag=True, help="Also download the draft heads (MTP).")
+@click.option("--no-projector", is_flag=True, help="Without the vision encoder: no image input.")
 def pull(*, what: str, model: str, mtp: bool, no_projector: bool) -> None:
-    """Fetch weights: the quant that fits this machine best, or the one that is named.
+    """Download weights: the quant that fits this machine best, or the one that is named.
 
-    With its projector, from the hub (HF_ENDPOINT names a mirror) into the hub's cache. What is
-    there already is not fetched again; Ctrl-C stops, and the same command goes on.
+    They go into the hub's cache with their vision encoder, and each file is verified by its
+    sha256. HF_ENDPOINT names a mirror. What is already downloaded is kept; after a Ctrl-C the same
+    command resumes.
     """
-    from runner.cli.bringing import announce, counted, download_files
+    from runner.cli.render.download import offer_text
+    from runner.cli.terminal import frontend
     from runner.hub import rate
-    from runner.weights import cache_layout, hub_files
+    from runner.run.download_missing import counted, download_files, make_offer
+    from runner.weights import cache_layout, hub_model
 
     if is_remote(what):
         if model or mtp or no_projector:
             raise UsageError(
                 "--model, --mtp and --no-projector go with a quant of the catalog.",
-                why=f"{what} is one model, or one projector.",
-                next=f"One by one: {line('pull', what, '')}",
+                why=f"{what} is a single model or a single vision encoder.",
+                next=f"One by one: {line('pull', what)}",
             )
-        name, files = NAMED, hub_files.files(what)
+        name, files = NAMED, hub_model.files(what)
     else:
         chosen, files = _of_catalog(what, model, mtp=mtp, projector=not no_projector)
         name = chosen.name
     missing = [file for file in files if cache_layout.locate(file, name) is None]
     if not missing:
         if is_remote(what):
-            with contextlib.suppress(Refused):  # another program may have brought them
-                hub_files.note(what, files[0])
-        said = "It is here" if len(files) == 1 else f"All {counted(len(files))} are here"
-        click.echo(f"{said}. To prove it: {line('verify', what, model)}")
+            with contextlib.suppress(Refused):  # another program may have downloaded them
+                hub_model.note(what, files[0])
+        all_of_it = "It is" if len(files) == 1 else f"All {counted(len(files))} are"
+        click.echo(f"{all_of_it} already downloaded. To verify: {line('verify', what, model)}")
         return
     if missing[0].source == "wheel":
         raise Refused(
-            f"{name} comes by itself.",
-            why="It is a small model inside a Python package.",
+            f"{name} needs no pull.",
+            why="It is a small model inside a Python package, downloaded when it is first used.",
             next="steprun chat --demo",
         )
-    click.echo(f"Fetching {announce(missing, name, rate.recall())}", err=True)
-    download_files(files, name)
+    click.echo(f"Downloading {offer_text(make_offer(missing, name, rate.recall()))}", err=True)
+    download_files(files, name, frontend())
     words = ["steprun chat"]
     if is_remote(what):
-        hub_files.note(what, files[0])
+        hub_model.note(what, files[0])
         words.append(f"{_option(cache_layout.expected_path(files[0], name))} {what}")
     else:
         words += [f"--model {name}"] * bool(model) + [f"--quant {what}"] * bool(what)
@@ -72,7 +80,7 @@ def pull(*, what: str, model: str, mtp: bool, no_projector: bool) -> None:
 
 
 def _option(path: Path) -> str:
-    """Return the option that takes a GGUF: one named by `hf:` may be no model by itself."""
+    """Return the option that takes a GGUF: one named by `hf:` need not be a model by itself."""
     from runner.gguf.header import kind, read_header
 
     try:
@@ -88,24 +96,25 @@ def _of_catalog(
     quant: str, model: str, *, mtp: bool, projector: bool
 ) -> tuple[Model, tuple[ModelFile, ...]]:
     """Return the files of a quant that was named, or of the plan for this machine."""
-    from runner.cli.options import ModelRequest
-    from runner.cli.prepare import make_plan, refuse
+    from runner.cli.terminal import must_fit
     from runner.plan.request import PlanRequest
+    from runner.run.prepare import make_plan
+    from runner.run.request import ModelRequest
     from runner.weights import cache_layout
 
     known = models_toml.load_catalog()
     chosen = known.model(model) if model else known.models[0]
     if not chosen.quants:
         raise Refused(
-            f"{chosen.title} cannot be fetched.",
-            why=chosen.note or "There is no GGUF of it.",
-            next="See what can: steprun models",
+            f"{chosen.title} cannot be downloaded.",
+            why=chosen.note or "No GGUF of it has been published.",
+            next="To list the models: steprun models",
         )
     if mtp and chosen.mtp is None:
         raise UsageError(
             f"{chosen.title} has no draft heads.",
-            why="The catalog names no file of them.",
-            next="Leave --mtp out",
+            why="The catalog lists no file with them.",
+            next="Leave out --mtp.",
         )
     if quant:
         found = chosen.quant(quant)
@@ -116,8 +125,7 @@ def _of_catalog(
             )
         return chosen, cache_layout.needs(chosen, found, projector=projector, mtp=mtp)
     prepared = make_plan(ModelRequest(model, PlanRequest()))
-    if not prepared.plan.fits:
-        refuse(prepared)
+    must_fit(prepared)
     wanted = tuple(f for f in prepared.wanted() if projector or f.role != "projector")
     heads = (chosen.mtp,) if mtp and chosen.mtp and chosen.mtp not in wanted else ()
     return chosen, (*wanted, *heads)

@@ -1,4 +1,4 @@
-"""`steprun plan`: what would run here, byte by byte, and why."""
+"""`steprun plan`: what would run on this machine, byte by byte, and why."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,14 +6,24 @@ from typing import Any
 import click
 
 from runner.base.errors import Exit
-from runner.cli import output, proof
+from runner.cli.lazy import examples
 from runner.cli.options import model_options, take_request
-from runner.cli.prepare import expected_speed, launch_line, make_plan, spec_of
+from runner.cli.render.common import emit_json
+from runner.cli.render.plan import plan_text
 from runner.plan.launch import LaunchSpec
+from runner.run import memory_check
 from runner.run.document import to_json
+from runner.run.files import locate
+from runner.run.prepare import expected_speed, launch_line, make_plan, spec_of
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "steprun plan",
+        "steprun plan --quant IQ3_XXS --ctx 65536",
+        "steprun plan --machine dgx-spark --json",
+    )
+)
 @model_options
 @click.option(
     "--machine",
@@ -23,18 +33,19 @@ from runner.run.document import to_json
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (steprun.plan/1).")
 def plan(*, machine_from: str | None, as_json: bool, **options: Any) -> int:
-    """Show what would run here and why. Exits 3 where it would not fit."""
+    """Show what would run on this machine and why. Exits with 3 if it does not fit."""
     prepared = make_plan(take_request(options), machine_from)
-    spec = LaunchSpec(())
+    files, spec = locate(prepared).files, LaunchSpec(())
     if prepared.plan.fits:
-        line = launch_line(prepared)
+        line = launch_line(prepared, files)
         # Its default port has changed between builds.
         spec = replace(line, argv=(*line.argv, "--host", "127.0.0.1", "--port", "8080"))
     speed = expected_speed(prepared.plan)
-    for difference in proof.known(prepared.plan, spec_of(prepared), prepared.engine):
-        click.echo(proof.in_words(difference), err=True)
+    account = memory_check.recall_account(spec_of(prepared, files), prepared.engine)
+    for difference in memory_check.differences(prepared.plan, account):
+        click.echo(memory_check.in_words(difference), err=True)
     if as_json:
-        output.emit_json(to_json(prepared.plan, spec, speed))
+        emit_json(to_json(prepared.plan, spec, speed))
     else:
-        click.echo(output.plan_text(prepared.plan, spec, speed))
+        click.echo(plan_text(prepared.plan, spec, speed))
     return Exit.DONE if prepared.plan.fits else Exit.REFUSED

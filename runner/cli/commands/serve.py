@@ -1,4 +1,4 @@
-"""`steprun serve`: the engine itself as a server in the foreground; nothing stands in between."""
+"""`steprun serve`: the engine itself as a server in the foreground, with nothing in between."""
 
 import asyncio
 import contextlib
@@ -15,62 +15,70 @@ import click
 from runner.base import paths
 from runner.base.errors import Exit
 from runner.base.files import write_private
+from runner.cli.lazy import examples
 from runner.cli.options import model_options, take_request
-from runner.cli.output import StatusLine
+from runner.cli.render.common import TransientLine
 
 WATCH_S = 0.25
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "steprun serve",
+        "steprun serve --port 9000 --parallel 2",
+        "steprun serve --dry-run",
+    )
+)
 @model_options
-@click.option("--demo", is_flag=True, help="A small model instead: 93 MB, runs anywhere.")
-@click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--demo", is_flag=True, help="Use a small model (93 MB) that runs anywhere.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=8080,
+    show_default=True,
+    help="Port to listen on.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--api-key-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Ask for the key in FILE.",
+    help="Require the API key in FILE.",
 )
-@click.option("--dry-run", is_flag=True, help="Print the launch line and stop.")
+@click.option("--dry-run", is_flag=True, help="Print the launch line and exit.")
 def serve(
     *, demo: bool, port: int, host: str, api_key_file: Path | None, dry_run: bool, **options: Any
 ) -> int:
-    """Serve the model to agents: OpenAI's and Anthropic's APIs, streaming, pictures, tools."""
-    from runner.cli.bringing import ensure_files
-    from runner.cli.prepare import (
-        engine_notice,
-        launch_line,
-        make_plan,
-        refuse,
-    )
+    """Serve the model with OpenAI- and Anthropic-compatible APIs: streaming, images, tools."""
+    from runner.cli.terminal import make_ready, must_fit
     from runner.engine.process.supervisor import Where, check_port
+    from runner.run.files import locate
+    from runner.run.prepare import engine_notice, launch_line, make_plan
 
     prepared = make_plan(take_request(options, demo=demo), to_run=True)
-    if not prepared.plan.fits:
-        refuse(prepared)
+    must_fit(prepared)
     own_key = api_key_file is None and not _is_loopback(host)
     key_file = paths.config_dir() / "server.key" if own_key else api_key_file
     if dry_run:
         key = ("--api-key-file", str(key_file)) if key_file else ()
-        line = launch_line(prepared)
+        line = launch_line(prepared, locate(prepared).files)
         env = tuple(f"{name}={value}" for name, value in line.env)
         click.echo(shlex.join((*env, *line.argv, "--host", host, "--port", str(port), *key)))
         return Exit.DONE
     check_port(host, port)
-    spec = ensure_files(prepared)
+    ready = make_ready(prepared)
     click.echo(engine_notice(prepared), err=True)
     if own_key and key_file is not None:
         if not key_file.exists():
             write_private(key_file, secrets.token_urlsafe(32) + "\n")
         click.echo(
-            f"{host} can be reached from other machines, so a key is asked for: {key_file}",
+            f"{host} can be reached from other machines, so clients need the API key in {key_file}",
             err=True,
         )
     where = Where(host, port, key_file, open_to_all=key_file is None)
     try:
-        return asyncio.run(_serve(prepared.title, prepared.engine.program, spec, where))
+        return asyncio.run(_serve(prepared.title, prepared.engine.program, ready.spec, where))
     except asyncio.CancelledError:
-        return Exit.DONE  # a service manager asked for the end, and got it
+        return Exit.DONE  # a service manager stopped it
 
 
 async def _serve(title: str, argv: tuple[str, ...], spec: Any, where: Any) -> int:
@@ -78,12 +86,12 @@ async def _serve(title: str, argv: tuple[str, ...], spec: Any, where: Any) -> in
 
     _stop_on_sigterm()
     async with EngineProcess(argv, spec, where) as engine:
-        with StatusLine() as status:
+        with TransientLine() as status:
             await engine.wait_ready(lambda s: status.show(f"loading {title} ... {s:.0f} s"))
-        click.echo(f"{title} is served. Stop it with Ctrl-C.", err=True)
+        click.echo(f"Serving {title}. Stop with Ctrl-C.", err=True)
         click.echo(f"  OpenAI:    {engine.endpoint.base_url}/v1", err=True)
         click.echo(f"  Anthropic: {engine.endpoint.base_url}", err=True)
-        key = where.key_file or "none asked for"
+        key = where.key_file or "none required"
         click.echo(f"  key:       {key}    log: {engine.log_path}", err=True)
         while engine.alive():  # noqa: ASYNC110 - a process ends without an event
             await asyncio.sleep(WATCH_S)
@@ -91,7 +99,7 @@ async def _serve(title: str, argv: tuple[str, ...], spec: Any, where: Any) -> in
 
 
 def _stop_on_sigterm() -> None:
-    """End in order when a service manager says so."""
+    """Shut down in order when a service manager stops the service."""
     task = asyncio.current_task()
     if task is not None and sys.platform != "win32":
         loop = asyncio.get_running_loop()

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from runner.base.errors import SteprunError
 from runner.bench import batched, grid, report, through_api
 from runner.bench.grid import Grid, Measurement
-from runner.cli import prepare
 from runner.cli.commands.bench import bench
 from runner.cli.main import COMMANDS
-from runner.cli.options import ModelRequest
 from runner.engine.installed.describe import flags_of
 from runner.engine.process import supervisor
 from runner.plan.launch import LaunchSpec, Settings
 from runner.plan.request import PlanRequest
+from runner.run import prepare
+from runner.run.request import ModelRequest
 from runner.speed import tables
 from runner.speed.estimate import PrefillTime, Speed
 from runner.speed.measured import Run, runs

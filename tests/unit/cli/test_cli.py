@@ -6,10 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from runner.base.errors import SteprunError
+from runner.cli.commands.completion import completion
 from runner.cli.main import COMMANDS, print_error
+from runner.cli.main import steprun as steprun_group
 
 ROOT = Path(__file__).parents[3]
 
@@ -162,6 +166,60 @@ def test_what_a_server_said_is_not_obeyed_by_the_terminal(
     assert capsys.readouterr().err.splitlines()[:2] == ["error: a]0;titleb", "  why:  cd"]
 
 
+@pytest.mark.parametrize(
+    ("shell", "place"),
+    [
+        ("bash", "data/bash-completion/completions/steprun"),
+        ("zsh", "home/.zfunc/_steprun"),
+        ("fish", "config/fish/completions/steprun.fish"),
+    ],
+)
+def test_completion_is_printed_or_installed(
+    shell: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    printed = CliRunner().invoke(completion, [shell]).stdout
+    assert "_STEPRUN_COMPLETE" in printed
+    assert not (tmp_path / place).exists()
+    installed = CliRunner().invoke(completion, [shell, "--install"])
+    assert installed.stdout == ""
+    assert f"Writing {tmp_path / place}" in installed.stderr
+    assert (tmp_path / place).read_text("utf-8") == printed
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"), [("steprun mo", {"models"}), ("steprun models re", {"repair"})]
+)
+def test_commands_are_completed(words: str, wanted: set[str]) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "runner"],
+        env={
+            **os.environ,
+            "_STEPRUN_COMPLETE": "bash_complete",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(words.count(" ")),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert {line.partition(",")[2] for line in ran.stdout.splitlines()} == wanted, ran.stderr
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "completion"])
+def test_help_ends_in_examples_that_name_the_command(name: str) -> None:
+    command = steprun_group.get_command(click.Context(steprun_group), name)
+    assert command is not None
+    head, *lines = (command.epilog or "").removeprefix("\b\n").splitlines()
+    assert head == "Examples:"
+    assert len(lines) >= 2
+    assert all(f"steprun {name}" in line for line in lines)
+
+
 HEAVY = ("textual", "httpx2", "xllamacpp", "huggingface_hub", "numpy", "PIL", "psutil", "rich")
 
 
@@ -179,7 +237,9 @@ def loaded(*arguments: str) -> set[str]:
     return names & set(HEAVY)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["plan"], ["machine"], ["chat", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["plan"], ["machine"], ["chat", "--help"], ["serve", "--help"]]
+)
 def test_light_commands_stay_light(arguments: list[str]) -> None:
     assert loaded(*arguments) == set()
 

@@ -15,17 +15,19 @@ from click.testing import CliRunner, Result
 from runner.base.disk import alone
 from runner.base.errors import BadFile, Exit, Refused, SteprunError, UsageError
 from runner.base.progress import Phase, Progress
+from runner.base.units import duration
 from runner.catalog import models_toml
 from runner.catalog.model import Catalog, ModelFile, Quant
-from runner.cli import bringing, output, progress
 from runner.cli import confirm as asking
-from runner.cli.bringing import ensure_files
+from runner.cli import progress
 from runner.cli.commands.models import models
-from runner.cli.options import ModelRequest
-from runner.cli.prepare import Prepared, make_plan
+from runner.cli.terminal import make_ready
 from runner.hub import rate
 from runner.machine.facts import Machine
 from runner.plan.request import PlanRequest
+from runner.run import machine_view
+from runner.run.prepare import Prepared, make_plan
+from runner.run.request import ModelRequest
 from runner.weights import cache_layout, links, pull, verified, verify
 from tests.fakes.hub import COMMIT, FakeHub, Manner
 
@@ -81,7 +83,6 @@ def run(*words: str, say: str | None = None) -> Result:
 def terminal(monkeypatch):
     """Let there be somebody to ask."""
     monkeypatch.setattr(asking, "can_ask", lambda: True)
-    monkeypatch.setattr(bringing, "can_ask", lambda: True)
 
 
 def listed() -> dict[str, dict[str, Any]]:
@@ -103,9 +104,9 @@ def damage(name: str, offset: int) -> None:
 def test_pull_says_what_it_fetches_and_the_list_shows_it(hub):
     assert not listed()["SMALL"]["on_disk"]
     said = run("pull", "small")
-    assert "3 parts and the projector, 4 MiB" in said.stderr
+    assert "3 parts and the vision encoder (mmproj), 4 MiB" in said.stderr
     assert f"to    {cache_layout.hub_cache()}" in said.stderr
-    assert "4 files fetched and proven" in said.stderr
+    assert "4 files downloaded and verified" in said.stderr
     assert said.stdout == ""
     small = listed()["SMALL"]
     assert small["on_disk"]
@@ -113,8 +114,8 @@ def test_pull_says_what_it_fetches_and_the_list_shows_it(hub):
     states = {file["role"]: file["state"] for file in small["files"]}
     assert states == {"weights": "proven", "projector": "proven", "mtp": "absent"}
     assert hub.body_bytes == SMALL + PROJECTOR
-    assert "here" in run().output
-    assert "All 4 files are here" in run("pull", "small").output
+    assert "downloaded" in run().output
+    assert "All 4 files are already downloaded" in run("pull", "small").output
 
 
 def test_pull_without_a_name_takes_what_the_plan_takes(hub):
@@ -126,10 +127,10 @@ def test_what_is_begun_is_said_so(hub):
     hub.turns[NAMES[0]] = [Manner(cut=500_000, only="GET"), Manner(status=404)]
     with pytest.raises(SteprunError, match="was not fetched"):
         run("pull", "small", "--no-projector")
-    assert "% here" in run().output
+    assert "% downloaded" in run().output
     hub.manners.clear()
     said = run("pull", "small", "--no-projector").stderr
-    assert "of it have come" in said
+    assert "already downloaded" in said
     assert hub.body_bytes == SMALL
 
 
@@ -179,15 +180,13 @@ def test_the_next_command_is_for_the_same_weights(hub):
 
 
 def test_pull_warns_of_what_does_not_fit(hub, monkeypatch):
-    monkeypatch.setattr("runner.cli.prepare.detect", lambda _: _small_machine())
+    small = _small_machine()
+    monkeypatch.setattr("runner.run.machine_view.detect", lambda _: small)
     assert "TINY does not fit on this machine" in run("pull", "tiny").stderr
 
 
 def _small_machine() -> Machine:
-    from runner.cli.prepare import _reader
-    from runner.machine.probe import detect
-
-    return replace(detect(_reader("m4-max-128")), limit_bytes=1 << 30)
+    return replace(machine_view.probed("m4-max-128"), limit_bytes=1 << 30)
 
 
 def test_repair_of_what_was_never_proven_fetches_it_anew(hub):
@@ -245,7 +244,7 @@ def test_rm_asks_and_takes_no_for_an_answer(hub, terminal):
     run("pull", "tiny")
     with pytest.raises(Refused, match="Nothing was deleted") as caught:
         run("rm", "tiny", say="n\n")
-    assert caught.value.why == "You said no."
+    assert caught.value.why == "Cancelled."
     assert at("TINY/step.gguf").exists()
     with pytest.raises(click.Abort):
         run("rm", "tiny", say="")
@@ -311,7 +310,7 @@ def test_weights_in_use_are_not_taken_away(hub, monkeypatch):
 
 
 def test_the_demo_comes_by_itself():
-    with pytest.raises(Refused, match="comes by itself"):
+    with pytest.raises(Refused, match="needs no pull"):
         run("pull", "Q4_1", "--model", "smollm2-135m")
 
 
@@ -323,7 +322,7 @@ HF = f"hf:o/r/{NAMES[1]}"
 def test_a_model_named_on_the_hub(hub):
     run("pull", HF)
     assert hub.body_bytes == SMALL
-    assert "All 3 files are here" in run("pull", HF).output
+    assert "All 3 files are already downloaded" in run("pull", HF).output
     assert run("verify", HF).output.count("intact") == 3
     assert "freed" in run("rm", HF, "--yes").output
     assert not at(NAMES[0]).exists()
@@ -368,14 +367,14 @@ def test_the_damaged_are_not_started_whoever_names_them(hub, tiny):
     assert "Ready: steprun chat --model hf:o/r/tiny.gguf" in said[0]
     assert "Ready: steprun chat --model MODEL --projector hf:o/r/sight.gguf" in said[1]
     request = ModelRequest(named[0], PlanRequest(), projector=named[1])
-    ensure_files(make_plan(request, to_run=True))
+    make_ready(make_plan(request, to_run=True))
     for name, text in zip(("tiny.gguf", "sight.gguf"), named, strict=True):
         verified.remember(at(name), verified.Verdict("0" * 64, intact=False))
         with pytest.raises(BadFile, match="damaged") as caught:
-            ensure_files(make_plan(request, to_run=True))
+            make_ready(make_plan(request, to_run=True))
         assert caught.value.next == f"steprun models repair {text}"
         with pytest.raises(BadFile, match="damaged"):
-            ensure_files(
+            make_ready(
                 make_plan(ModelRequest(str(at("tiny.gguf")), PlanRequest(), str(at("sight.gguf"))))
             )
         verified.forget(at(name))
@@ -388,25 +387,24 @@ def test_parts_here_and_parts_on_the_hub_go_together(hub, tiny, monkeypatch, ter
     monkeypatch.setattr("click.confirm", lambda *_args, **_named: True)
     text = {each: str(path) for each, path in paths.items()} | {far: "hf:o/r/far.gguf"}
     request = ModelRequest(text["model"], PlanRequest(), projector=text["projector"])
-    argv = ensure_files(make_plan(request, to_run=True)).argv
+    argv = make_ready(make_plan(request, to_run=True)).spec.argv
     wanted = paths | {far: at("far.gguf")}
     for option, path in (("--model", wanted["model"]), ("--mmproj", wanted["projector"])):
         assert argv[argv.index(option) + 1] == str(path)
     asked = len(hub.asked)
-    ensure_files(make_plan(request, to_run=True))
+    make_ready(make_plan(request, to_run=True))
     assert len(hub.asked) == asked, "it is found again without the network"
 
 
 def test_without_a_terminal_the_command_is_named(hub):
-    with pytest.raises(Refused, match="not on this disk") as caught:
-        ensure_files(prepared())
+    with pytest.raises(Refused, match="not downloaded") as caught:
+        make_ready(prepared())
     assert caught.value.next == "steprun models pull SMALL"
     assert hub.asked == []
 
 
-def test_with_a_terminal_it_asks_once_and_goes_on(hub, monkeypatch, capsys):
+def test_with_a_terminal_it_asks_once_and_starts(hub, monkeypatch, capsys, terminal):
     asked: list[str] = []
-    monkeypatch.setattr(bringing, "can_ask", lambda: True)
 
     def confirm(text: str, **_: object) -> bool:
         asked.append(text)
@@ -414,17 +412,17 @@ def test_with_a_terminal_it_asks_once_and_goes_on(hub, monkeypatch, capsys):
 
     monkeypatch.setattr("click.confirm", confirm)
     monkeypatch.setattr(rate, "recall", lambda: 10_000_000)
-    spec = ensure_files(prepared())
-    assert asked == ["Fetch it now?"]
+    spec = make_ready(prepared()).spec
+    assert asked == ["Download now?"]
     assert at(NAMES[0]).exists()
     assert str(at(NAMES[0])) in spec.argv
     said = capsys.readouterr().err
     assert "takes about 0 s at 10 MiB/s" in said
-    ensure_files(prepared())
+    make_ready(prepared())
     assert len(asked) == 1
 
 
-def test_what_another_program_seems_to_have_is_said(hub, monkeypatch, capsys, tmp_path):
+def test_what_another_program_seems_to_have_is_named(hub, monkeypatch, capsys, tmp_path, terminal):
     import gguf
 
     monkeypatch.setenv("HOME", str(tmp_path / "user"))
@@ -438,28 +436,28 @@ def test_what_another_program_seems_to_have_is_said(hub, monkeypatch, capsys, tm
     writer.write_tensors_to_file()
     writer.close()
     os.truncate(lying, len(DATA["TINY/step.gguf"]))
-    monkeypatch.setattr(bringing, "can_ask", lambda: True)
     monkeypatch.setattr("click.confirm", lambda *_args, **_named: False)
     with pytest.raises(Refused):
-        ensure_files(prepared())
-    assert "perhaps in LM Studio already: steprun models adopt" in capsys.readouterr().err
+        make_ready(prepared())
+    assert (
+        "perhaps already downloaded by LM Studio: steprun models adopt" in capsys.readouterr().err
+    )
 
 
-def test_no_is_an_answer(hub, monkeypatch):
-    monkeypatch.setattr(bringing, "can_ask", lambda: True)
+def test_no_is_an_answer(hub, monkeypatch, terminal):
     monkeypatch.setattr("click.confirm", lambda *_args, **_named: False)
     monkeypatch.setattr(rate, "recall", lambda: 10_000_000)
-    with pytest.raises(Refused, match="not on this disk") as caught:
-        ensure_files(prepared())
-    assert "You said no" in caught.value.why
+    with pytest.raises(Refused, match="not downloaded") as caught:
+        make_ready(prepared())
+    assert caught.value.why == "Cancelled."
     assert hub.body_bytes == 0
 
 
 def test_nothing_small_comes_before_the_answer(hub, monkeypatch, terminal):
     """What measuring the rate brings would be all of it."""
     monkeypatch.setattr("click.confirm", lambda *_args, **_named: False)
-    with pytest.raises(Refused, match="not on this disk"):
-        ensure_files(prepared())
+    with pytest.raises(Refused, match="not downloaded"):
+        make_ready(prepared())
     assert hub.asked == []
 
 
@@ -479,7 +477,7 @@ def test_damaged_weights_are_not_started(hub):
     run("pull", "small")
     verified.remember(at(NAMES[2]), verified.Verdict("0" * 64, intact=False))
     with pytest.raises(BadFile, match="damaged") as caught:
-        ensure_files(prepared())
+        make_ready(prepared())
     assert caught.value.next == "steprun models repair"
 
 
@@ -489,13 +487,16 @@ def test_a_disk_that_is_not_mounted_is_named_before_a_fetch(hub, tmp_path, known
     (disk / "a.gguf").write_bytes(DATA["TINY/step.gguf"])
     links.link_adopted(known.models[0].quant("TINY").files[0], "step-3.7-flash", disk / "a.gguf")
     disk.rename(tmp_path / "elsewhere")
-    assert f"was linked from {disk}, which is not there now" in run("pull", "tiny").stderr
+    assert (
+        f"was linked from {disk}, which is missing. Is that disk mounted?"
+        in run("pull", "tiny").stderr
+    )
 
 
 def test_off_the_network_nobody_is_asked_in_vain(hub, monkeypatch, terminal):
     monkeypatch.setattr("huggingface_hub.constants.is_offline_mode", lambda: True)
-    with pytest.raises(Refused, match="not on this disk") as caught:
-        ensure_files(prepared())
+    with pytest.raises(Refused, match="not downloaded") as caught:
+        make_ready(prepared())
     assert caught.value.next == "env -u HF_HUB_OFFLINE steprun models pull SMALL"
 
 
@@ -512,7 +513,7 @@ def test_a_slow_network_has_a_rate_and_a_time_that_can_be_read(monkeypatch):
     assert pace.words(seen(3 << 20)) == "307 KiB/s, 4 days left"
     now[0] = 20.0
     assert pace.words(seen(600 << 20)) == "30 MiB/s, 59 min left"
-    assert output.duration(9 * 3600) == "9.0 h"
+    assert duration(9 * 3600) == "9.0 h"
 
 
 def test_weights_on_their_way_are_not_taken_away(hub, known):

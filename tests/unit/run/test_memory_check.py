@@ -6,13 +6,13 @@ import pytest
 
 from runner.base.errors import Refused
 from runner.base.units import MIB
-from runner.cli import proof
 from runner.engine.installed.store import embedded
 from runner.engine.process import memory_probe
 from runner.engine.process.memory_probe import Breakdown, DeviceMemory
 from runner.plan.choose import Plan
 from runner.plan.launch import LaunchSpec
 from runner.plan.memory.ledger import LedgerEntry
+from runner.run import memory_check
 from tests.unit.plan.test_choose import plan
 
 ENGINE = embedded()
@@ -48,37 +48,41 @@ def fake(monkeypatch: pytest.MonkeyPatch, told: Breakdown | None) -> list[int]:
 
 
 def test_an_engine_that_agrees_is_asked_once(
-    monkeypatch: pytest.MonkeyPatch, spec: LaunchSpec, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, spec: LaunchSpec
 ) -> None:
     found = plan(120)
     asked = fake(monkeypatch, account(found))
     for _ in range(2):
-        proof.check_memory(found, spec, ENGINE)
+        assert memory_check.ask_engine(spec, ENGINE) == account(found)
     assert asked == [1]
-    assert proof.known(found, spec, ENGINE) == ()
-    assert capsys.readouterr().err == ""
+    assert memory_check.recall_account(spec, ENGINE) == account(found)
+    assert memory_check.differences(found, account(found)) == ()
 
 
-def test_a_difference_that_fits_is_told(
-    monkeypatch: pytest.MonkeyPatch, spec: LaunchSpec, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_difference_that_fits_is_reported() -> None:
     found = plan(120)
     assert found.placement.spare_bytes > 100 * MIB
-    fake(monkeypatch, account(found, 100 * MIB))
-    proof.check_memory(found, spec, ENGINE)
-    assert "for compute" in capsys.readouterr().err
-    (difference,) = proof.known(found, spec, ENGINE)
+    more = account(found, 100 * MIB)
+    memory_check.must_have_room(found, more)
+    (difference,) = memory_check.shortfalls(found, more)
+    assert "for compute" in memory_check.in_words(difference)
     assert difference.engine - difference.planned == 100 * MIB
 
 
-def test_what_the_engine_says_would_not_fit_is_not_started(
-    monkeypatch: pytest.MonkeyPatch, spec: LaunchSpec
-) -> None:
+def test_where_the_plan_has_more_nothing_is_short() -> None:
     found = plan(120)
-    fake(monkeypatch, account(found, found.placement.spare_bytes + 300 * MIB))
+    less = account(found, -100 * MIB)
+    assert len(memory_check.differences(found, less)) == 1
+    assert memory_check.shortfalls(found, less) == ()
+    memory_check.must_have_room(found, less)
+
+
+def test_what_the_engine_says_would_not_fit_is_not_started() -> None:
+    found = plan(120)
+    more = account(found, found.placement.spare_bytes + 300 * MIB)
     with pytest.raises(Refused, match="after all") as caught:
-        proof.check_memory(found, spec, ENGINE)
-    assert "300 MiB of that" in caught.value.why
+        memory_check.must_have_room(found, more)
+    assert "300 MiB more than this machine has" in caught.value.why
     assert f"--ctx {found.config.context // 2}" in caught.value.next
 
 
@@ -86,11 +90,12 @@ def test_an_engine_that_does_not_say_leaves_the_plan(
     monkeypatch: pytest.MonkeyPatch, spec: LaunchSpec
 ) -> None:
     asked = fake(monkeypatch, None)
-    proof.check_memory(plan(120), spec, ENGINE)
-    proof.check_memory(plan(120), spec, ENGINE)
+    for _ in range(2):
+        assert memory_check.ask_engine(spec, ENGINE) is None
+    memory_check.must_have_room(plan(120), None)
     assert asked == [1, 1], "silence is not remembered"
 
 
-def test_files_that_are_not_here_were_never_asked_about() -> None:
+def test_files_that_are_missing_were_never_asked_about() -> None:
     gone = LaunchSpec(("--model", "/nowhere/m.gguf"))
-    assert proof.known(plan(120), gone, ENGINE) == ()
+    assert memory_check.recall_account(gone, ENGINE) is None

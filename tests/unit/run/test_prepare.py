@@ -1,4 +1,4 @@
-"""From a request to files: what is missing is named with the line that brings it."""
+"""From a request to files: what is missing is named with the command that downloads it."""
 
 import shutil
 from pathlib import Path
@@ -6,23 +6,25 @@ from pathlib import Path
 import pytest
 
 from runner.base.errors import BadFile, Refused, UsageError
-from runner.cli.bringing import ensure_files
-from runner.cli.options import ModelRequest
-from runner.cli.prepare import launch_line, make_plan
 from runner.plan.launch import EngineFiles
 from runner.plan.request import PlanRequest, Profile
-from runner.weights import cache_layout, model_headers
+from runner.run.download_missing import ensure_files
+from runner.run.files import locate
+from runner.run.prepare import launch_line, make_plan
+from runner.run.request import ModelRequest
+from runner.weights import cache_layout, user_model
+from tests.unit.run.frontend import quiet
 
 MAC = "m4-max-128"
 
 
-def test_missing_weights_are_named_with_the_command_that_brings_them() -> None:
-    """There is no terminal here to ask whether to fetch them."""
+def test_missing_weights_are_named_with_the_command_that_downloads_them() -> None:
+    """There is no terminal here on which to ask."""
     prepared = make_plan(ModelRequest("", PlanRequest()), MAC)
-    with pytest.raises(Refused, match="IQ4_XS are not on this disk") as caught:
-        ensure_files(prepared)
+    with pytest.raises(Refused, match="IQ4_XS are not downloaded") as caught:
+        ensure_files(prepared, quiet())
     assert caught.value.next == "steprun models pull IQ4_XS"
-    assert "4 files, 101.48 GiB in all" in caught.value.why
+    assert "4 files, 101.48 GiB (109 GB) in all" in caught.value.why
 
 
 def test_weights_in_the_hubs_cache_are_found_and_launched(tmp_path: Path) -> None:
@@ -33,25 +35,25 @@ def test_weights_in_the_hubs_cache_are_found_and_launched(tmp_path: Path) -> Non
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as sparse:
             sparse.truncate(file.bytes)
-    argv = ensure_files(prepared).argv
+    argv = ensure_files(prepared, quiet()).spec.argv
     first = Path(argv[argv.index("--model") + 1])
     assert first.name == "Step-3.7-flash-IQ4_XS-00001-of-00003.gguf"
     assert first.exists()
     assert Path(argv[argv.index("--mmproj") + 1]).exists()
-    assert ("llama-server", *argv) == launch_line(prepared).argv
+    assert ("llama-server", *argv) == launch_line(prepared, locate(prepared).files).argv
     first.write_bytes(b"cut short")
-    with pytest.raises(Refused, match="not on this disk"):
-        ensure_files(prepared)
+    with pytest.raises(Refused, match="not downloaded"):
+        ensure_files(prepared, quiet())
 
 
 def test_a_model_without_a_gguf_is_refused_with_the_reason() -> None:
     with pytest.raises(Refused, match="cannot be run") as caught:
         make_plan(ModelRequest("step-3.7-flash-240reap", PlanRequest()), MAC)
-    assert "no GGUF" in caught.value.why
+    assert "GGUF" in caught.value.why
 
 
 def read(folder: Path, projector: Path | None = None, *, see: bool = True) -> EngineFiles:
-    return model_headers.read_local(folder / "tiny-step.gguf", projector, None, see=see)[1]
+    return user_model.read_local(folder / "tiny-step.gguf", projector, None, see=see)[1]
 
 
 def test_the_projector_beside_a_model_is_taken_if_it_fits(tiny: Path, tmp_path: Path) -> None:
@@ -68,10 +70,10 @@ def test_the_projector_beside_a_model_is_taken_if_it_fits(tiny: Path, tmp_path: 
 def test_a_projector_of_another_model_is_not_taken(tiny: Path, smol: Path, tmp_path: Path) -> None:
     shutil.copy(tiny / "mmproj-tiny-step.gguf", tmp_path)
     (tmp_path / "smol.gguf").symlink_to(smol)
-    model_spec, files = model_headers.read_local(tmp_path / "smol.gguf", None, None, see=True)
+    model_spec, files = user_model.read_local(tmp_path / "smol.gguf", None, None, see=True)
     assert (model_spec.projector_bytes, files.projector) == (0, None)
     with pytest.raises(BadFile, match="belongs to another model"):
-        model_headers.read_local(
+        user_model.read_local(
             tmp_path / "smol.gguf", tmp_path / "mmproj-tiny-step.gguf", None, see=True
         )
 
@@ -79,11 +81,11 @@ def test_a_projector_of_another_model_is_not_taken(tiny: Path, smol: Path, tmp_p
 def test_parts_given_in_each_others_place_are_named(tiny: Path) -> None:
     model, sight = tiny / "tiny-step.gguf", tiny / "mmproj-tiny-step.gguf"
     with pytest.raises(BadFile, match="not what --projector needs"):
-        model_headers.read_local(model, model, None, see=True)
+        user_model.read_local(model, model, None, see=True)
     with pytest.raises(BadFile, match="not what --mtp needs"):
-        model_headers.read_local(model, None, sight, see=True)
+        user_model.read_local(model, None, sight, see=True)
     with pytest.raises(BadFile, match="is not a model"):
-        model_headers.read_local(sight, None, None, see=True)
+        user_model.read_local(sight, None, None, see=True)
 
 
 def test_heads_inside_the_model_count_in_profile_fast_only(tiny: Path) -> None:
@@ -130,4 +132,4 @@ def test_a_card_that_cannot_help_leaves_the_processor(tmp_path: Path) -> None:
     plan = make_plan(ModelRequest("", PlanRequest()), str(small)).plan
     assert plan.fits
     assert str(plan.machine.backend) == "cpu"
-    assert any("CPU would do all" in warning for warning in plan.warnings)
+    assert any("processor would do all" in warning for warning in plan.warnings)

@@ -5,17 +5,29 @@ from pathlib import Path
 import pytest
 
 from runner.base.errors import Refused, UsageError
-from runner.cli.bringing import ensure_files
-from runner.cli.options import ModelRequest
-from runner.cli.prepare import engine_notice, launch_line, make_plan, spec_of
 from runner.engine.installed import store
 from runner.engine.installed.stamp import FEATURES, Feature
 from runner.engine.installed.store import InstalledEngine
 from runner.engine.process.flags import FLAGS
+from runner.plan.launch import LaunchSpec
 from runner.plan.request import PlanRequest, Profile
+from runner.run import prepare
+from runner.run.download_missing import ensure_files
+from runner.run.files import locate
+from runner.run.prepare import Prepared, engine_notice, make_plan
+from runner.run.request import ModelRequest
 from tests.unit.engine.test_store import made
+from tests.unit.run.frontend import quiet
 
 ALL = frozenset(FLAGS)
+
+
+def spec_of(prepared: Prepared) -> LaunchSpec:
+    return prepare.spec_of(prepared, locate(prepared).files)
+
+
+def launch_line(prepared: Prepared) -> LaunchSpec:
+    return prepare.launch_line(prepared, locate(prepared).files)
 
 
 def engine(
@@ -60,7 +72,7 @@ def test_an_engine_that_lacks_what_the_plan_rests_on_is_not_started(tiny: Path) 
     engine(flags=frozenset({"--model", "--ctx-size", "--port"}))
     prepared = make_plan(request(tiny), to_run=True)
     with pytest.raises(Refused, match="cannot run this plan") as caught:
-        ensure_files(prepared)
+        ensure_files(prepared, quiet())
     assert "--mmproj" in caught.value.why
 
 

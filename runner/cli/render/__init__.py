@@ -1,0 +1,1 @@
+"""How values look on a terminal: one module for each kind of document."""

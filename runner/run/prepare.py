@@ -1,0 +1,216 @@
+"""From a request to a plan and its engine: what `plan`, `chat`, `serve` and `bench` share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from runner.base.errors import Refused
+from runner.catalog.model import Model, ModelFile
+from runner.engine.builder import recipe
+from runner.engine.installed import pick, store
+from runner.engine.installed.stamp import Kind
+from runner.engine.installed.store import InstalledEngine
+from runner.engine.process.flags import FLAGS
+from runner.machine.facts import Backend, Machine, Platform
+from runner.plan.choose import Plan, choose
+from runner.plan.launch import EngineFiles, LaunchSpec, launch
+from runner.plan.model_spec import ModelSpec
+from runner.plan.request import PlanRequest
+from runner.run import machine_view
+from runner.run.model_ref import CatalogModel, ModelRef, model_ref, read_model
+from runner.run.request import ModelRequest
+from runner.speed import estimate as speed
+from runner.speed.estimate import Elsewhere, Speed, estimate, share_on_disk
+from runner.speed.measured import Run
+from runner.weights import cache_layout
+
+_Answer = TypeVar("_Answer")
+# What llama-server takes for cards, and the embedded engine, which has none, does not.
+BEYOND_EMBEDDED = frozenset(
+    {
+        *("--device", "--split-mode", "--tensor-split", "--spec-draft-device"),
+        *("--n-cpu-moe", "--no-mmproj-offload"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A plan, the model that it is for, and the engine that would run it.
+
+    `own_files`: the files of a model of the user's own, with those that were found beside it.
+    `chosen`: None where the plan is for another machine, or for an engine yet to be made.
+    `lost`: the name of the engine in use, where it cannot be taken.
+    """
+
+    plan: Plan
+    ref: ModelRef
+    own_files: EngineFiles | None = None
+    chosen: InstalledEngine | None = None
+    lost: str = ""
+
+    @property
+    def engine(self) -> InstalledEngine:
+        """The engine that would be started."""
+        return self.chosen or store.embedded()
+
+    @property
+    def model(self) -> Model | None:
+        """The model of the catalog; None for one of the user's own."""
+        return self.ref.model if isinstance(self.ref, CatalogModel) else None
+
+    @property
+    def title(self) -> str:
+        """The model's name for people."""
+        return self.model.title if self.model else self.plan.model_spec.name
+
+    def wanted(self) -> tuple[ModelFile, ...]:
+        """Return the catalog's files that the plan uses, the weights' first shard first."""
+        if self.model is None:
+            return ()
+        config, quant = self.plan.config, self.model.quant(self.plan.variant.name)
+        return cache_layout.needs(self.model, quant, projector=config.projector, mtp=config.mtp)
+
+
+def make_plan(
+    request: ModelRequest, machine_from: str | None = None, *, to_run: bool = False
+) -> Prepared:
+    """Plan for this machine, or for the machine of a preset or a capture.
+
+    `to_run`: for an installed engine, which may not be able to use the accelerator, and for the
+    memory that is available now. Else an engine that cannot use the accelerator is left out of
+    the plan: a better one can be built. Raises `UsageError` for what does not exist, `Refused` for
+    a model that llama.cpp cannot load, and `BadFile` for a GGUF that is not what it should be.
+    """
+    machine = machine_view.probed(machine_from)
+    engine: InstalledEngine | None = None
+    if machine_from is None or to_run:
+        engine = _engine(request.engine, machine)
+        if not to_run and not request.engine and pick.rank(engine, machine):
+            engine = None
+    machine = machine_view.for_engine(machine, engine, to_start=to_run)
+    ask = request.ask
+    if engine is not None:
+        ask = replace(ask, without=frozenset(engine.stamp.broken))
+    ref = model_ref(request)
+    model_spec, own_files = read_model(ref, see=ask.see)
+    plan = choose_plan(machine, model_spec, ask)
+    if engine is not None and (fails := pick.fails_beyond(engine, plan.model_spec)):
+        plan = replace(plan, warnings=(*plan.warnings, fails))
+    current = store.current().name
+    lost = current if engine and not request.engine and current != engine.name else ""
+    return Prepared(plan, ref, own_files, engine, lost)
+
+
+def _engine(name: str, machine: Machine) -> InstalledEngine:
+    """Return the engine of that name, or the one that suits the machine best."""
+    if name:
+        return store.find_engine(name)
+    return pick.pick(store.engines(), store.current().name, machine)
+
+
+def choose_plan(machine: Machine, model_spec: ModelSpec, ask: PlanRequest) -> Plan:
+    """Plan with the recipe of the machine's backend.
+
+    Where the cards are too small to help at all, for the processor and main memory.
+    """
+
+    def on(machine: Machine) -> Plan:
+        return choose(machine, model_spec, ask, recipe.load_recipe(machine.backend).run)
+
+    plan = on(machine)
+    plain = None if plan.fits else machine_view.without_cards(machine)
+    if plain is None:
+        return plan
+    other = on(plain)
+    return other if other.fits else plan
+
+
+def must_fit(prepared: Prepared) -> None:
+    """Raise `Refused` where the plan does not fit; the ledger and the fixes are in the plan."""
+    if not prepared.plan.fits:
+        raise Refused(
+            f"{prepared.title} does not fit on this machine.",
+            why=prepared.plan.reasons[0],
+            next="Apply one of the fixes that `steprun plan` lists, or try a small model: "
+            "steprun chat --demo",
+        )
+
+
+def engine_notice(prepared: Prepared) -> str:
+    """Say which engine it is, and where it leaves this machine's accelerator idle."""
+    engine, machine = prepared.engine, prepared.plan.machine
+    notice = pick.in_words(engine, prepared.lost)
+    if machine.backend is not Backend.CPU or machine.platform is Platform.CPU:
+        return notice
+    return f"{notice} It leaves {machine.name} idle; to build one for it: steprun engine build"
+
+
+# --- the launch line
+
+
+def spec_of(prepared: Prepared, files: EngineFiles) -> LaunchSpec:
+    """Return what to start, whether the files have been downloaded yet or not."""
+    stamp, plan = prepared.engine.stamp, prepared.plan
+    spec = launch(files, plan.settings, stamp.flags, plan.held_bytes)
+    safe = tuple(f for f in stamp.safe_flags if f in stamp.flags and f not in spec.argv)
+    return replace(spec, argv=(*spec.argv, *safe))
+
+
+def launch_line(prepared: Prepared, files: EngineFiles) -> LaunchSpec:
+    """Return the launch line as a llama-server takes it, the program first."""
+    engine, plan = prepared.engine, prepared.plan
+    if engine.stamp.kind is Kind.SERVER:
+        spec = spec_of(prepared, files)
+        return replace(spec, argv=(*engine.program, *spec.argv))
+    spec = launch(files, plan.settings, frozenset(FLAGS) | BEYOND_EMBEDDED, plan.held_bytes)
+    return replace(spec, argv=("llama-server", *spec.argv))
+
+
+def check_lost(name: str, spec: LaunchSpec) -> None:
+    """Raise `Refused` where a program lacks a flag that the plan rests on."""
+    if spec.lost:
+        raise Refused(
+            f"The engine {name} cannot run this plan.",
+            why=f"It does not know {', '.join(spec.lost)}, on which the plan rests.",
+            next="To choose another: steprun engine list",
+        )
+
+
+# --- how fast it should be
+
+
+def expected_speed(plan: Plan) -> Speed | None:
+    """Return how fast the plan should be; None where nothing can be said."""
+    return _of_speed(plan, estimate) if plan.fits else None
+
+
+def published_run(plan: Plan) -> Run | None:
+    """Return the published measurements that are nearest to a plan; None where none apply."""
+    return _of_speed(plan, speed.published) if plan.fits else None
+
+
+def _of_speed(plan: Plan, question: Callable[..., _Answer]) -> _Answer:
+    from runner.speed import tables  # noqa: PLC0415 - reading them takes a few milliseconds
+
+    on_disk = _share_on_disk(plan)
+    away = Elsewhere(max(0.0, plan.placement.experts_share - on_disk), on_disk)
+    used = tuple(plan.machine.devices[card] for card in plan.placement.cards)
+    return question(
+        replace(plan.machine, devices=used) if used else plan.machine,
+        plan.model_spec.geometry,
+        plan.variant,
+        plan.config,
+        tables.tables(),
+        elsewhere=away,
+    )
+
+
+def _share_on_disk(plan: Plan) -> float:
+    """Return the part of the routed experts that main memory cannot keep."""
+    if not plan.paged:
+        return 0.0
+    ram = plan.placement.held[-1]
+    missing = max(0, ram.paged_bytes - ram.spare_bytes)
+    room = plan.variant.weights_bytes - missing
+    return share_on_disk(plan.model_spec.geometry, plan.variant, room)
