@@ -72,7 +72,7 @@ def download_files(files: Sequence[ModelFile], model: str) -> None:
 
 def announce(files: Sequence[ModelFile], model: str, rate: int | None) -> str:
     """Say what a fetch would bring: how much, from where, to where, and for how long."""
-    from runner.hub.address import endpoint
+    from runner.hub.settings import endpoint
     from runner.weights import pull
 
     left = pull.to_fetch(files)

@@ -7,7 +7,7 @@ from typing import Final
 from runner.base import files
 from runner.base.errors import Refused
 from runner.base.paths import state_dir
-from runner.hub.address import endpoint
+from runner.hub.settings import endpoint
 
 _LEAST_BYTES: Final = 64 << 20  # less says little: connections begin slowly
 _LEAST_S: Final = 2.0

@@ -21,9 +21,8 @@ from runner.base.progress import OnProgress, Phase, Progress
 from runner.catalog.model import ModelFile
 from runner.hub import rate
 from runner.hub.client import Hub, HubFile
-from runner.net.download import must_be
-from runner.net.stream import Patience
-from runner.net.transfer import Fetch, fetch_range, transfer_all
+from runner.net.retry import Patience
+from runner.net.transfer import Fetch, check_digest, fetch_range, transfer_all
 from runner.weights import block_checksums, cache_layout, links, verified
 from runner.weights.block_checksums import Marker
 from runner.weights.verified import Verdict
@@ -160,7 +159,7 @@ def _fetch(file: ModelFile, source: HubFile, patience: Patience) -> Fetch[Marker
 
     def finish(marker: Marker) -> None:
         try:
-            must_be(source.name, marker.hexdigest(), sha256)
+            check_digest(source, marker.hexdigest(), sha256)
         except BadFile:
             if not marker.back_out(part):
                 part.unlink()

@@ -213,7 +213,7 @@ def to_fetch(changes: Sequence[Change]) -> int:
 def take(changes: Sequence[Change], tell: OnProgress) -> None:
     """Bring the files of some changes, and take them into use once all are whole and proven.
 
-    They all have a sha256 (`listing.must_be_provable`). Raises what `pull` raises; then the files
+    They all have a sha256 (`listing.must_be_verifiable`). Raises what `pull` raises; then the files
     in use are those from before, and what came is kept.
     """
     folder = cache_layout.hub_cache()

@@ -145,7 +145,7 @@ def _advise(found: Sequence["RepoDiff"]) -> None:
 @click.option("--back", is_flag=True, help="Go back to the files that this steprun ships with.")
 def update(quant: str | None, *, yes: bool, back: bool) -> None:
     """Take the hub's newer files into use: of QUANT, or of all that is on this disk."""
-    from runner.hub.listing import must_be_provable
+    from runner.hub.listing import must_be_verifiable
     from runner.weights import updates
 
     if back:
@@ -162,7 +162,7 @@ def update(quant: str | None, *, yes: bool, back: bool) -> None:
         click.echo("There is nothing to take into use.", err=True)
         return
     for change in changes:
-        must_be_provable(change.files)
+        must_be_verifiable(change.files)
     _announce(changes)
     _ask(quant, yes=yes)
     try:
