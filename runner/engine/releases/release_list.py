@@ -101,7 +101,7 @@ def _listed(url: str) -> Any:
             "The server asks for a pause (status 403): GitHub answers 60 requests an hour from one"
         )
         pause = http.number(answer.headers, "retry-after") or 0
-        raise Transient(f"{why} address, and an office shares one.", pause) from answer
+        raise Transient(f"{why} address, which others may share.", pause) from answer
     return http.parse_json(data)
 
 

@@ -1,6 +1,7 @@
 """A model on the network: its header is read in pieces, and no server can do harm."""
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -271,7 +272,53 @@ def test_a_token_that_no_header_carries(hub: FakeHub, monkeypatch, value: str) -
     assert hub.asked == []
 
 
+def test_a_token_that_hf_auth_login_has_left_is_enough(hub: FakeHub, monkeypatch, tmp_path) -> None:
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+    with FakeHub({"sound.gguf": SOUND}) as other:
+        hub.manner = Manner(token=TOKEN, redirect=f"{other.url}{{path}}")
+        assert len(remote_header.read_model(at("sound.gguf"))) == 1
+        assert [asked.token for asked in hub.asked] == [TOKEN]
+        assert not any("Authorization" in asked.headers for asked in other.asked)
+    hub.manner = Manner(token="hf_other")
+    monkeypatch.setenv("HF_TOKEN", "hf_other")  # which comes first, as for the hub's own tools
+    assert len(remote_header.read_model(at("sound.gguf"))) == 1
+
+
+def test_a_plan_needs_no_more_than_the_login_of_the_hubs_own_tool(
+    hub: FakeHub, tmp_path: Path
+) -> None:
+    (tmp_path / "hub").mkdir()  # HF_HOME of the tests
+    (tmp_path / "hub" / "token").write_text(TOKEN)
+    hub.manner = Manner(token=TOKEN)
+    hub.turns["*"] = [Manner(token=TOKEN, status=503), hub.manner]
+    done = subprocess.run(
+        [sys.executable, "-m", "runner", "plan", "--model", at(NAME), "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert json.loads(done.stdout)["model"], done.stderr
+    assert hub.asked[0].token == TOKEN
+    assert len(hub.asked) > 1
+
+
 # --- bad manners
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503])
+def test_trouble_that_passes_is_waited_for(hub: FakeHub, status: int) -> None:
+    hub.turns["*"] = [Manner(status=status), Manner(cut=100), Manner()]
+    assert len(remote_header.read_model(at("sound.gguf"))) == 1
+    assert len(hub.asked) == 3
+
+
+def test_a_shorter_piece_than_was_requested_will_do(hub: FakeHub) -> None:
+    short = Manner(content_range=f"bytes 0-999/{len(SOUND)}", length_lie=1000 - len(SOUND))
+    hub.turns["*"] = [short, Manner()]
+    assert len(remote_header.read_model(at("sound.gguf"))) == 1
+    assert [asked.range for asked in hub.asked][1].startswith("bytes=1000-")
 
 
 MANNERS: list[tuple[Manner, type[SteprunError], str]] = [
