@@ -71,9 +71,9 @@ def list_repository(repo: str, revision: str = "main", patience: Patience = PATI
 def read(repo: str, data: bytes) -> Listing:
     """Read the hub's answer; BadFile where it is not one. Odd files in it are counted only."""
     with errors_for(_advice(repo)):
-        told = parse_json(data)
-        commit = told.get("sha") if isinstance(told, dict) else None
-        siblings = told.get("siblings") if isinstance(told, dict) else None
+        answer = parse_json(data)
+        commit = answer.get("sha") if isinstance(answer, dict) else None
+        siblings = answer.get("siblings") if isinstance(answer, dict) else None
         if not isinstance(commit, str) or not re.fullmatch(shards.COMMIT, commit):
             raise Mismatch("It is not a list of a repository's files.")
         if not isinstance(siblings, list):

@@ -50,7 +50,7 @@ class Session:
             stream = HttpStream(
                 place.url, start, end, patience=PATIENCE, client=self._client, unless=known
             )
-            with contextlib.closing(stream), aborted_after(self._deadline.left(), stream):
+            with contextlib.closing(stream), aborted_after(self._deadline.left(), stream.abort):
                 stream.open()
                 if known and stream.etag == known:
                     return None

@@ -5,10 +5,12 @@ server for nothing (a pinned revision) or only whether the file is still the sam
 """
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -40,58 +42,54 @@ def read_model(text: str) -> tuple[Header, ...]:
     be read, SteprunError where the network or the server fails. Every error can be shown.
     """
     place = address(text)
-    with contextlib.closing(_Source()) as source:
-        headers = read_series(place.name, lambda name: source.read(place.beside(name)))
+    with _session() as session:
+        headers = read_series(place.name, lambda name: _read(place.beside(name), session))
     must_be_model(headers[0], place.name)
     return headers
 
 
 def read_file(text: str) -> Header:
     """Read the header of one file, a projector or draft heads; raises as `read_model` does."""
-    place = address(text)
-    with contextlib.closing(_Source()) as source:
-        return source.read(place)
+    with _session() as session:
+        return _read(address(text), session)
 
 
-class _Source:
-    """Headers from the cache, or from the network, which is not used before it is needed."""
+@contextlib.contextmanager
+def _session() -> Iterator[Callable[[], "Session"]]:
+    """Yield what opens a session with the network: once, and not before it is needed."""
+    with contextlib.ExitStack() as stack:
 
-    def __init__(self) -> None:
-        self._open = contextlib.ExitStack()
-        self._session: Session | None = None
-
-    def close(self) -> None:
-        self._open.close()
-
-    def read(self, place: Address) -> Header:
-        kept = _find(place)
-        offline = settings.offline()
-        if kept and (place.pinned or offline):
-            return kept[0]
-        if offline:
-            raise Refused(
-                f"{shown(place.text)} was not read.",
-                why="HF_HUB_OFFLINE says to stay off the network, and its header is not cached.",
-                next="Unset HF_HUB_OFFLINE, or give the path of a file: --model PATH",
-            )
-        session = self._connect()
-        piece = session.get(place, 0, FIRST, kept[1] if kept else "")
-        if piece is None and kept:  # it is still the version that was kept
-            return kept[0]
-        if piece is None:
-            raise AssertionError("only a version that was kept can be the same")
-        front = _Front(session, place, piece)
-        header = parse_header(cast("BinaryIO", front), piece.size, place.name)
-        if place.pinned or piece.etag:
-            _keep(place, front.upto(header.data_offset), piece.size, piece.etag)
-        return header
-
-    def _connect(self) -> "Session":
-        if self._session is None:
+        @functools.cache
+        def session() -> "Session":
             from runner.hub import pieces  # noqa: PLC0415 - 150 ms, and only the network needs it
 
-            self._session = self._open.enter_context(contextlib.closing(pieces.Session()))
-        return self._session
+            return stack.enter_context(contextlib.closing(pieces.Session()))
+
+        yield session
+
+
+def _read(place: Address, session: Callable[[], "Session"]) -> Header:
+    """Return a header from the cache, or from the network."""
+    kept = _find(place)
+    offline = settings.offline()
+    if kept and (place.pinned or offline):
+        return kept[0]
+    if offline:
+        raise Refused(
+            f"{shown(place.text)} was not read.",
+            why="HF_HUB_OFFLINE says to stay off the network, and its header is not cached.",
+            next="Unset HF_HUB_OFFLINE, or give the path of a file: --model PATH",
+        )
+    piece = session().get(place, 0, FIRST, kept[1] if kept else "")
+    if piece is None and kept:  # it is still the version that was kept
+        return kept[0]
+    if piece is None:
+        raise AssertionError("only a version that was kept can be the same")
+    front = _Front(session(), place, piece)
+    header = parse_header(cast("BinaryIO", front), piece.size, place.name)
+    if place.pinned or piece.etag:
+        _keep(place, front.upto(header.data_offset), piece.size, piece.etag)
+    return header
 
 
 class _Front:

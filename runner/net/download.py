@@ -12,7 +12,7 @@ from runner.base.progress import OnProgress, ignore
 from runner.base.text import shown
 from runner.net.retry import Patience
 from runner.net.stream import HttpStream, Stream
-from runner.net.transfer import Fetch, advice, check_digest, transfer_all
+from runner.net.transfer import Download, advice, check_digest, transfer_all
 
 _CHUNK: Final = 1 << 20
 
@@ -24,13 +24,13 @@ class Sha256:
         self._whole = hashlib.sha256()
         self.update, self.hexdigest = self._whole.update, self._whole.hexdigest
 
-    def resume(self, part: BinaryIO, told: Callable[[int], None]) -> int:
+    def resume(self, part: BinaryIO, checked: Callable[[int], None]) -> int:
         """Take in what an earlier run left, which cannot be checked before the end."""
         done = 0
         while chunk := part.read(_CHUNK):
             self._whole.update(chunk)
             done += len(chunk)
-            told(done)
+            checked(done)
         return done
 
 
@@ -75,9 +75,9 @@ def download(
 
     with explained(to.parent):
         to.parent.mkdir(parents=True, exist_ok=True)
-        fetch = Fetch(source, part, size=size, make=Sha256, finish=finish, patience=given)
+        made = Download(source, part, size=size, make=Sha256, finish=finish, patience=given)
         try:
-            transfer_all([fetch], progress or ignore)
+            transfer_all([made], progress or ignore)
         except BadFile:
             part.unlink()
             raise

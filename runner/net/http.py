@@ -111,24 +111,32 @@ def meaning(status: int) -> Meaning:
 class Advice:
     """What one caller adds to the failures of its requests.
 
-    `what`: what has not been done. `odd`: what is wrong where the answer is not what it should be.
-    The others are what to do next: where access is denied, nothing is found, the answer is odd, a
-    redirect is refused, and in any other case. `thing`: what was not found, if it is not a file.
-    The kinds of error decide the exit code.
+    `what`: what has not been done; `odd`: the same where the answer is not what it should be.
+    `otherwise`: what to do next, unless there is better advice: where access is denied, nothing is
+    found, the answer is odd, or a redirect is refused. `thing`: what was not found, if it is not a
+    file. The kinds of error decide the exit code.
     """
 
     what: str
-    odd: str
-    denied: str
-    missing: str
-    mismatch: str
-    redirect: str
     otherwise: str
+    odd: str = ""
+    denied: str = ""
+    missing: str = ""
+    mismatch: str = ""
+    redirect: str = ""
     thing: str = ""
     missing_error: type[SteprunError] = SteprunError
     odd_error: type[SteprunError] = BadFile
     redirect_error: type[SteprunError] = Refused
     downgrade_error: type[SteprunError] = Refused
+
+    def error(self, kind: type[SteprunError], why: str, after: str = "") -> SteprunError:
+        """Return an error; `after`: what to do next, if that is not `otherwise`."""
+        return kind(self.what, why=why, next=after or self.otherwise)
+
+    def oddity(self, kind: type[SteprunError], why: str) -> SteprunError:
+        """Return the error of an answer that is not what it should be."""
+        return kind(self.odd or self.what, why=why, next=self.mismatch or self.otherwise)
 
 
 @contextlib.contextmanager
@@ -137,35 +145,28 @@ def errors_for(advice: Advice) -> Iterator[None]:
     try:
         yield
     except HttpStatus as answer:
-        raise refusal(answer, advice) from answer
+        raise _refusal(answer, advice) from answer
     except Mismatch as error:
-        raise advice.odd_error(advice.odd, why=str(error), next=advice.mismatch) from error
+        raise advice.oddity(advice.odd_error, str(error)) from error
     except RedirectRefused as error:
         kind = advice.downgrade_error if error.downgrade else advice.redirect_error
-        raise kind(advice.what, why=str(error), next=advice.redirect) from error
+        raise advice.error(kind, str(error), advice.redirect) from error
     except Transient as error:
-        raise given_up(error, advice) from error
+        give_up = advice.oddity if error.final is BadFile else advice.error
+        raise give_up(error.final, error.why) from error
 
 
-def refusal(answer: HttpStatus, advice: Advice) -> SteprunError:
-    """Return the error of a status that will not pass."""
+def _refusal(answer: HttpStatus, advice: Advice) -> SteprunError:
     means, code = meaning(answer.status), answer.headers.get("x-error-code", "")
     found = "revision" if code == "RevisionNotFound" else "file"
     why = means.why.format(status=answer.status, thing=advice.thing or found)
     if means is _MISSING:
-        return advice.missing_error(advice.what, why=why, next=advice.missing)
-    if means is _DENIED:
-        # The hub says 401 of what does not exist, so as not to reveal what is hidden.
-        why += " The repository may not exist." if code == "RepoNotFound" else ""
-        return Refused(advice.what, why=why, next=advice.denied)
-    return means.error(advice.what, why=why, next=advice.otherwise)
-
-
-def given_up(error: Transient, advice: Advice) -> SteprunError:
-    """Return the error of a failure that has not passed."""
-    odd = error.final is BadFile
-    what, after = (advice.odd, advice.mismatch) if odd else (advice.what, advice.otherwise)
-    return error.final(what, why=error.why, next=after)
+        return advice.error(advice.missing_error, why, advice.missing)
+    if means is not _DENIED:
+        return advice.error(means.error, why)
+    # The hub says 401 of what does not exist, so as not to reveal what is hidden.
+    hidden = " The repository may not exist." if code == "RepoNotFound" else ""
+    return advice.error(means.error, f"{why}{hidden}", advice.denied)
 
 
 # --- the client
@@ -298,7 +299,7 @@ def get_body(
         client = Client(given, headers)
         body = bytearray()
         try:
-            with aborted_after(deadline.left(), client):
+            with aborted_after(deadline.left(), client.abort):
                 response = client.send(url)
                 judge(response)
                 for data in client.pieces(response, decode=True):

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from runner.base.errors import SteprunError
 
@@ -99,18 +99,10 @@ def retry(patience: Patience, once: Callable[[], _T], deadline: Deadline | None 
             time.sleep(pause)
 
 
-class Abortable(Protocol):
-    """What waits for bytes, and can be made to stop."""
-
-    def abort(self) -> None:
-        """End it from another thread: the one that waits gets Transient soon."""
-        ...
-
-
 @contextlib.contextmanager
-def aborted_after(seconds: float, stream: Abortable) -> Iterator[None]:
-    """Abort a stream that takes longer than this, where no other thread watches it."""
-    timer = threading.Timer(seconds, stream.abort)
+def aborted_after(seconds: float, abort: Callable[[], None]) -> Iterator[None]:
+    """Abort a request that takes longer than this, where no other thread watches it."""
+    timer = threading.Timer(seconds, abort)
     timer.daemon = True
     timer.start()
     try:

@@ -5,10 +5,10 @@ of its own that blocks, which costs half of what asyncio does; the caller's thre
 all, shows their progress, and ends what has become too slow.
 """
 
+import contextlib
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Generic, Protocol, TypeVar
 
@@ -16,8 +16,8 @@ from runner.base.disk import check_room
 from runner.base.errors import SteprunError
 from runner.base.progress import OnProgress, Phase, Progress
 from runner.base.work import LEAVE_S, Stopped, run_all
-from runner.net.http import NETWORK, Advice, Mismatch, errors_for, given_up
-from runner.net.retry import Patience, Transient, aborted_after, retry
+from runner.net.http import NETWORK, Advice, Mismatch, errors_for
+from runner.net.retry import Deadline, Patience, Transient, aborted_after, retry
 from runner.net.stream import Stream
 
 MOST_BYTES: Final = 8 << 30  # of a file whose size nobody promised; the largest archive is 0.6 GB
@@ -29,7 +29,7 @@ _MOST_SKIPPED: Final = 64 << 20  # bytes that nobody requested, on the way to a 
 class Digest(Protocol):
     """What is made of a file's bytes while they arrive."""
 
-    def resume(self, part: BinaryIO, told: Callable[[int], None]) -> int:
+    def resume(self, part: BinaryIO, checked: Callable[[int], None]) -> int:
         """Take in what an earlier run left; return how many bytes of it are good."""
         ...
 
@@ -56,12 +56,10 @@ class Source(Protocol):
         ...
 
 
-def advice(
-    name: str,
-    *,
-    denied: str = "Take another version, or another mirror.",
-    missing: str = "Take another version, or another mirror.",
-) -> Advice:
+_OTHERS: Final = "Take another version, or another mirror."
+
+
+def advice(name: str, *, denied: str = _OTHERS, missing: str = _OTHERS) -> Advice:
     """Return what to say of a file that cannot be downloaded, and what to do next."""
     return Advice(
         what=f"{name} was not downloaded.",
@@ -74,7 +72,7 @@ def advice(
     )
 
 
-class Fetch(Generic[D]):
+class Download(Generic[D]):
     """One file being downloaded: what has arrived is in `part`, and in its digest.
 
     `make`: returns a fresh digest. `finish`: what to do with the part once it is whole, given its
@@ -119,7 +117,7 @@ class Fetch(Generic[D]):
             self.have = good
             file.seek(good)
             try:
-                self._download(file, stop)
+                self._try(file, stop)
             finally:
                 if not self._left:
                     file.truncate(self.have)
@@ -143,14 +141,14 @@ class Fetch(Generic[D]):
         self._left = True
 
     def _checked(self, stop: threading.Event) -> Callable[[int], None]:
-        def told(done: int) -> None:
+        def checked(done: int) -> None:
             self.have = done
             if stop.is_set():
                 raise Stopped
 
-        return told
+        return checked
 
-    def _download(self, file: BinaryIO, stop: threading.Event) -> None:
+    def _try(self, file: BinaryIO, stop: threading.Event) -> None:
         tried, most = 0, self.have
         while self.have != self.size:
             try:
@@ -223,8 +221,8 @@ class Fetch(Generic[D]):
     def given_up(self, why: str, pause_s: float = 0) -> SteprunError:
         """Return the error of a server that has been given all the time it gets."""
         of = f" of {self.size:,}" if self.size else ""
-        failure = Transient(f"{Transient(why, pause_s).why} {self.have:,}{of} bytes have arrived.")
-        return given_up(failure, self.source.advice)
+        why = f"{Transient(why, pause_s).why} {self.have:,}{of} bytes have arrived."
+        return self.source.advice.error(SteprunError, why)
 
     def _anew(self, file: BinaryIO) -> int:
         file.seek(0)
@@ -237,99 +235,89 @@ class Fetch(Generic[D]):
 class _Watch:
     """Ends the requests of one file whose server takes longer than its `Patience` allows."""
 
-    def __init__(self, fetch: Fetch[Any]) -> None:
-        self._fetch = fetch
+    def __init__(self, download: Download[Any]) -> None:
+        self._download = download
         self._stage = -1
         self._since = 0.0
         self._then = 0
 
     def look(self) -> None:
-        fetch, patience = self._fetch, self._fetch.patience
+        download, patience = self._download, self._download.patience
         now = patience.clock()
-        if fetch.attempt != self._stage:
-            self._stage, self._since, self._then = fetch.attempt, now, fetch.moved()
-        elif fetch.opening and now - self._since > patience.head_s:
+        if download.attempt != self._stage:
+            self._stage, self._since, self._then = download.attempt, now, download.moved()
+        elif download.opening and now - self._since > patience.head_s:
             why = f"No answer within {patience.head_s:g} seconds."
-            fetch.interrupt(why)
+            download.interrupt(why)
             if now - self._since > _STUCK * patience.head_s:
-                raise fetch.given_up(why)
-        elif fetch.phase is Phase.DOWNLOADING and now - self._since > patience.slow_s:
-            if fetch.moved() - self._then < patience.slow_bytes:
-                fetch.interrupt("It sends almost nothing.")
-            self._since, self._then = now, fetch.moved()
+                raise download.given_up(why)
+        elif download.phase is Phase.DOWNLOADING and now - self._since > patience.slow_s:
+            if download.moved() - self._then < patience.slow_bytes:
+                download.interrupt("It sends almost nothing.")
+            self._since, self._then = now, download.moved()
 
 
-def transfer_all(fetches: Sequence[Fetch[Any]], tell: OnProgress) -> None:
+def transfer_all(downloads: Sequence[Download[Any]], tell: OnProgress) -> None:
     """Download all files at once; raises the first error of any of them, the others stopped.
 
     However it ends, what has arrived is in the parts.
     """
-    watches = [_Watch(fetch) for fetch in fetches]
-    whole = sum(fetch.size or 0 for fetch in fetches)
+    watches = [_Watch(download) for download in downloads]
+    whole = sum(download.size or 0 for download in downloads)
 
     def look() -> None:
         for watch in watches:
             watch.look()
-        tell(_progress(fetches, whole or (fetches[0].size or 0)))
+        tell(_progress(downloads, whole or (downloads[0].size or 0)))
 
-    run_all(fetches, look, LEAVE_S)
-    tell(Progress(Phase.DOWNLOADING, _have(fetches), _have(fetches)))
+    run_all(downloads, look, LEAVE_S)
+    tell(Progress(Phase.DOWNLOADING, _have(downloads), _have(downloads)))
 
 
-def _progress(fetches: Sequence[Fetch[Any]], total: int) -> Progress:
+def _progress(downloads: Sequence[Download[Any]], total: int) -> Progress:
     """Return what people most want to know of all that is under way."""
     for phase in (Phase.DOWNLOADING, Phase.WAITING, Phase.CHECKING):
-        for fetch in fetches:
-            if fetch.phase is phase:
-                detail = fetch.waits_for if phase is Phase.WAITING else ""
-                return Progress(phase, _have(fetches), total, detail)
-    return Progress(Phase.DOWNLOADING, _have(fetches), total)
+        for download in downloads:
+            if download.phase is phase:
+                detail = download.waits_for if phase is Phase.WAITING else ""
+                return Progress(phase, _have(downloads), total, detail)
+    return Progress(Phase.DOWNLOADING, _have(downloads), total)
 
 
-def _have(fetches: Sequence[Fetch[Any]]) -> int:
-    return sum(fetch.have for fetch in fetches)
+def _have(downloads: Sequence[Download[Any]]) -> int:
+    return sum(download.have for download in downloads)
 
 
-# --- a range
-
-
-def fetch_range(source: Source, start: int, end: int, patience: Patience) -> bytes:
+def download_range(source: Source, start: int, end: int, patience: Patience) -> bytes:
     """Return a file's bytes from `start` up to `end`; raises as `transfer_all` does."""
 
     def once() -> bytes:
-        stream = source.stream(start, "", end)
-        try:
-            with aborted_after(patience.head_s, stream):
+        data = bytearray()
+        with contextlib.closing(source.stream(start, "", end)) as stream:
+            with aborted_after(patience.head_s, stream.abort):
                 stream.open()
-            data = b"".join(_in_time(source, stream, patience))
-        finally:
-            stream.close()
+            pieces = iter(stream)
+            window, before = Deadline(patience.slow_s), 0
+            while True:
+                with aborted_after(patience.slow_s, stream.abort):
+                    piece = next(pieces, None)
+                if piece is None:
+                    break
+                data += piece
+                if stream.skipped > _MOST_SKIPPED:
+                    why = "Its server sends whole files only, and no part of one."
+                    raise source.advice.error(SteprunError, why)
+                moved = len(data) + stream.skipped
+                if not window.left():
+                    if moved - before < patience.slow_bytes:
+                        raise Transient("It sends almost nothing.")
+                    window, before = Deadline(patience.slow_s), moved
         if len(data) != end - start:
             raise Transient("It sends less than was requested.")
-        return data
+        return bytes(data)
 
     with errors_for(source.advice):
         return retry(patience, once)
-
-
-def _in_time(source: Source, stream: Stream, patience: Patience) -> Iterator[bytes]:
-    ends = time.monotonic() + patience.slow_s
-    came = 0
-    pieces = iter(stream)
-    while True:
-        with aborted_after(patience.slow_s, stream):
-            data = next(pieces, None)
-        if data is None:
-            return
-        if stream.skipped > _MOST_SKIPPED:
-            whole_only = Transient("Its server sends whole files only, and no part of one.")
-            raise given_up(whole_only, source.advice)
-        came += len(data)
-        if time.monotonic() > ends:
-            if came < patience.slow_bytes:
-                raise Transient("It sends almost nothing.")
-            ends, came = time.monotonic() + patience.slow_s, 0
-        yield data
 
 
 def check_digest(source: Source, sha256: str, promised: str) -> None:

@@ -22,7 +22,7 @@ from runner.catalog.model import ModelFile
 from runner.hub import rate
 from runner.hub.client import Hub, HubFile
 from runner.net.retry import Patience
-from runner.net.transfer import Fetch, check_digest, fetch_range, transfer_all
+from runner.net.transfer import Download, check_digest, download_range, transfer_all
 from runner.weights import block_checksums, cache_layout, links, verified
 from runner.weights.block_checksums import Marker
 from runner.weights.verified import Verdict
@@ -145,12 +145,12 @@ def mender(patience: Patience = PATIENCE) -> Mend:
     hub = functools.cache(Hub)  # what is sound needs no network
 
     def mend(file: ModelFile, start: int, end: int) -> bytes:
-        return fetch_range(HubFile(file, hub(), patience), start, end, patience)
+        return download_range(HubFile(file, hub(), patience), start, end, patience)
 
     return mend
 
 
-def _fetch(file: ModelFile, source: HubFile, patience: Patience) -> Fetch[Marker]:
+def _fetch(file: ModelFile, source: HubFile, patience: Patience) -> Download[Marker]:
     part = cache_layout.part_path(file)
     part.parent.mkdir(parents=True, exist_ok=True)
     sha256 = file.sha256 or ""
@@ -170,7 +170,7 @@ def _fetch(file: ModelFile, source: HubFile, patience: Patience) -> Fetch[Marker
         shown = links.settle(file, part)
         verified.remember(shown, Verdict(sha256))
 
-    return Fetch(
+    return Download(
         source,
         part,
         size=file.bytes,

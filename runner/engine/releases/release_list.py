@@ -106,16 +106,10 @@ def _listed(url: str) -> Any:
 
 
 def _advice(place: str) -> http.Advice:
-    what = f"The list of releases at {place} cannot be read."
-    otherwise = f"{http.NETWORK}, wait and try again, or {_ELSE}"
     return http.Advice(
-        what=what,
-        odd=what,
-        denied=otherwise,
+        what=f"The list of releases at {place} cannot be read.",
         missing="Take another --version, such as b11429, or the latest.",
-        mismatch=otherwise,
-        redirect=otherwise,
-        otherwise=otherwise,
+        otherwise=f"{http.NETWORK}, wait and try again, or {_ELSE}",
         thing="release, or no such list",
         missing_error=UsageError,
         odd_error=SteprunError,

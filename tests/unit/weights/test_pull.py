@@ -21,7 +21,7 @@ from runner.catalog.model import ModelFile
 from runner.hub import rate
 from runner.net.retry import Patience, Transient
 from runner.net.stream import HttpStream
-from runner.net.transfer import advice, fetch_range
+from runner.net.transfer import advice, download_range
 from runner.weights import block_checksums, cache_layout, inventory, links, pull, verified, verify
 from tests.fakes.hub import COMMIT, FakeHub, Manner
 
@@ -726,7 +726,7 @@ def test_a_mending_that_gets_no_bytes_is_given_up(hub):
 
     began = time.monotonic()
     with pytest.raises(SteprunError, match="was not downloaded"):
-        fetch_range(Source(), 0, 1, IMPATIENT)  # type: ignore[arg-type]
+        download_range(Source(), 0, 1, IMPATIENT)  # type: ignore[arg-type]
     assert time.monotonic() - began < 10
 
 
