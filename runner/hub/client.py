@@ -113,7 +113,7 @@ class Hub:
             raise Refused(
                 what,
                 why="HF_HUB_OFFLINE is set, which says to stay off the network.",
-                next="Unset it: env -u HF_HUB_OFFLINE steprun ...",
+                next="Unset it: unset HF_HUB_OFFLINE",
             )
         self._endpoint = settings.endpoint()
         self._token = settings.token()

@@ -216,25 +216,15 @@ class Client:
         headers = {"User-Agent": AGENT, **more, **self._headers(url)}
         try:
             local = is_loopback(url)
-            http = self._http.get(local) or self._http.setdefault(local, self._open(local))
+            if local not in self._http:
+                with _settings_explained():
+                    self._http[local] = httpx2.Client(timeout=self._timeout, trust_env=not local)
+            http = self._http[local]
             return http.send(http.build_request(method, url, headers=headers), stream=True)
         except httpx2.TimeoutException as error:
             raise Transient("No answer within the time limit.") from error
         except _FAILURES as error:
             raise Transient(failed(error)) from error
-
-    def _open(self, local: bool) -> httpx2.Client:  # noqa: FBT001 - one caller
-        try:
-            return httpx2.Client(timeout=self._timeout, trust_env=not local)
-        except (ImportError, ValueError, OSError, httpx2.HTTPError) as error:
-            raise SteprunError(
-                "No connection can be opened.",
-                why=f"The proxy or certificate settings cannot be used: {shown(str(error))}.",
-                next=f"Install SOCKS support: {sys.executable} -m pip install socksio"
-                if isinstance(error, ImportError)
-                else "Check SSL_CERT_FILE, HTTPS_PROXY and ALL_PROXY; a proxy's address begins with"
-                " http://, https://, socks5:// or socks5h://.",
-            ) from error
 
     def pieces(self, response: httpx2.Response, *, decode: bool = False) -> Iterator[bytes]:
         """Yield the bytes of a body. Raises Transient. `decode`: undo a content encoding."""
@@ -263,6 +253,27 @@ class Client:
         with contextlib.suppress(Exception):
             for http in tuple(self._http.values()):
                 http.close()
+
+
+def async_client(timeout: httpx2.Timeout, *, local: bool, **more: Any) -> httpx2.AsyncClient:
+    """Return what a chat's stream is received with. `local`: the server is on this machine."""
+    with _settings_explained():
+        return httpx2.AsyncClient(timeout=timeout, trust_env=not local, **more)
+
+
+@contextlib.contextmanager
+def _settings_explained() -> Iterator[None]:
+    try:
+        yield
+    except (ImportError, ValueError, OSError, httpx2.HTTPError) as error:
+        raise SteprunError(
+            "No connection can be opened.",
+            why=f"The proxy or certificate settings cannot be used: {shown(str(error))}.",
+            next=f"Install SOCKS support: {sys.executable} -m pip install socksio"
+            if isinstance(error, ImportError)
+            else "Check SSL_CERT_FILE, HTTPS_PROXY and ALL_PROXY; a proxy's address begins with"
+            " http://, https://, socks5:// or socks5h://.",
+        ) from error
 
 
 def judge(response: httpx2.Response) -> None:

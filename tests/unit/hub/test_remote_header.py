@@ -368,7 +368,7 @@ def test_a_server_without_manners(
     hub.manner = manner
     start = time.monotonic()
     assert name in str(fault(kind))
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20
 
 
 def test_an_empty_file(hub: FakeHub) -> None:
@@ -404,7 +404,7 @@ def test_a_server_that_takes_for_ever(hub: FakeHub, monkeypatch, manner: Manner,
     hub.manner = manner
     start = time.monotonic()
     assert name in fault(SteprunError).why
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 20
 
 
 def test_the_deadline_is_of_all_parts_together(hub: FakeHub, monkeypatch) -> None:

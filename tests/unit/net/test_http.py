@@ -11,7 +11,9 @@ import pytest
 
 from runner.base.errors import BadFile, Refused, SteprunError
 from runner.base.progress import Phase
+from runner.chat import client
 from runner.net import http, transfer
+from runner.net.endpoint import Endpoint
 from runner.net.http import Client, HttpStatus, Mismatch, get_body
 from runner.net.retry import Patience, Transient, retry
 from tests.fakes.hub import FakeHub, Manner
@@ -61,11 +63,11 @@ def test_no_other_server_sees_a_header_that_is_for_one(server):
 
 
 def test_a_redirect_that_leaves_the_server_may_be_the_answer(server):
-    client = Client(QUICK)
+    sender = Client(QUICK)
     server.manners["a.json"] = Manner(redirect="https://elsewhere.example/x")
     server.manners["first"] = Manner(redirect="/a.json")
-    answer = client.send(f"{server.url}/first", method="HEAD", leave_origin=False)
-    client.close()
+    answer = sender.send(f"{server.url}/first", method="HEAD", leave_origin=False)
+    sender.close()
     assert answer.status_code == 302
     assert [(asked.method, asked.path) for asked in server.asked] == [
         ("HEAD", "/first"),
@@ -301,3 +303,13 @@ def test_a_proxy_of_an_unknown_kind_is_named(monkeypatch):
         get("http://hub.example/a.json")
     assert "socks://" in caught.value.why
     assert "socks5h://" in caught.value.next
+
+
+async def test_a_chat_elsewhere_names_the_proxy(monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", "socks://127.0.0.1:9")
+    with pytest.raises(SteprunError, match="No connection"):
+        await client.model_ids(Endpoint("http://192.0.2.1:8080"))
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    with pytest.raises(SteprunError, match="No server answers") as caught:
+        await client.model_ids(Endpoint("http://192.0.2.1:8080"))
+    assert "ALL_PROXY" in caught.value.next
