@@ -34,3 +34,8 @@ def clean_name(name: str, length: int = NAME_LENGTH) -> str:
         return name
     half = (length - 1) // 2
     return f"{name[:half]}…{name[-(length - 1 - half) :]}"
+
+
+def shown(text: str) -> str:
+    """Return untrusted text in quotes, as it may be printed: ASCII, and 80 characters at most."""
+    return ascii(text if len(text) <= 80 else text[:77] + "...")

@@ -12,6 +12,7 @@ from runner.chat.events import Event, Failed, Finished
 from runner.chat.raw_output import Untagged
 from runner.chat.wire import Message, Options, garbled, parse_chunk, request_body, server_error
 from runner.net.endpoint import Endpoint
+from runner.net.http import NETWORK, async_client
 
 # Between two chunks. llama-server reports each batch of a prompt; other servers are silent during
 # prefill, which may take most of an hour.
@@ -45,7 +46,7 @@ async def _events(
     taken = 0
     try:
         async with (
-            httpx2.AsyncClient(timeout=timeout, trust_env=not endpoint.local) as http,
+            async_client(timeout, local=endpoint.local) as http,
             http.sse(
                 f"{endpoint.base_url}/v1/chat/completions",
                 method="POST",
@@ -98,11 +99,10 @@ async def model_ids(endpoint: Endpoint) -> list[str]:
 
 
 async def _get(endpoint: Endpoint, path: str) -> dict[str, Any]:
+    timeout = httpx2.Timeout(CONNECT_S)
     try:
         async with (
-            httpx2.AsyncClient(
-                timeout=CONNECT_S, headers=endpoint.headers(), trust_env=not endpoint.local
-            ) as http,
+            async_client(timeout, local=endpoint.local, headers=endpoint.headers()) as http,
             http.stream("GET", f"{endpoint.base_url}{path}") as response,
         ):
             reply = await _json(response)
@@ -130,7 +130,7 @@ def _lost(endpoint: Endpoint, error: Exception) -> SteprunError:
         return SteprunError(
             f"No server answers at {endpoint.base_url}.",
             why=f"{error}." if str(error) else "The connection failed.",
-            next="Start one: steprun serve",
+            next="Start one: steprun serve" if endpoint.local else f"{NETWORK}, and the address.",
         )
     return SteprunError(
         "The connection to the engine broke during the answer.",

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 from runner.base.errors import BadFile
+from runner.base.text import shown
 from runner.catalog import shards
 from runner.gguf.parse import Header, Shards, Skipped, TensorInfo, Value, parse_header
-from runner.gguf.scan import HEADER_LIMIT, shown
+from runner.gguf.scan import HEADER_LIMIT
 from runner.gguf.shape import geometry
 from runner.gguf.sizes import WeightBytes, layout, weights_bytes
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from runner.base.errors import BadFile, Refused, UsageError
+from runner.base.text import shown
 from runner.gguf.header import Header, kind, read_header, read_split
-from runner.gguf.scan import shown
 
 T = TypeVar("T")
 

@@ -15,7 +15,8 @@ from types import MappingProxyType
 from typing import BinaryIO
 
 from runner.base.errors import BadFile
-from runner.gguf.scan import ENTRIES_LIMIT, TENSOR_TYPES, Scanner, other_format, shown
+from runner.base.text import shown
+from runner.gguf.scan import ENTRIES_LIMIT, TENSOR_TYPES, Scanner, other_format
 
 KEEP_ENTRIES = 4096  # per array of numbers; a longer one is a vocabulary's
 _KEEP_ALL = 1 << 18  # in all arrays together

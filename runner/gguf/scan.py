@@ -65,11 +65,6 @@ TENSOR_TYPES: dict[int, tuple[str, int, int]] = {
 }
 
 
-def shown(text: str) -> str:
-    """Return a name from an untrusted file as it may be printed: short, and no control codes."""
-    return ascii(text if len(text) <= 80 else text[:77] + "...")
-
-
 def other_format(head: bytes) -> str:
     """Return what a file is instead of a GGUF file, from its first bytes."""
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from runner.base.errors import BadFile
+from runner.base.text import shown
 from runner.catalog.model import Geometry, Layer
 from runner.gguf.parse import Header, Skipped
-from runner.gguf.scan import shown
 
 _MAX_LAYERS = 1024  # llama.cpp's LLAMA_MAX_LAYERS is 512
 

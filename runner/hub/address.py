@@ -1,23 +1,21 @@
-"""Where a model on the network lies: `hf:OWNER/REPO/FILE.gguf[@REVISION]`, or a web address. Pure.
+"""Addresses of models on the network: `hf:OWNER/REPO/FILE.gguf[@REVISION]`, or a URL.
 
-The hub is the one that `HF_ENDPOINT` names. What is shown to people leaves out the query of an
-address: that is where a signed link keeps its signature.
+The hub is the one that `HF_ENDPOINT` names; nothing else is read. What is shown to people leaves
+out the query of a URL: that is where a signed link keeps its signature.
 """
 
-import os
 import re
 from dataclasses import dataclass, replace
-from urllib.parse import SplitResult, quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from runner.base.errors import UsageError
-from runner.gguf.scan import shown
+from runner.base.text import shown
+from runner.hub.settings import endpoint
+from runner.net.endpoint import same_origin, split_url
 
-HUB = "https://huggingface.co"
 EXAMPLE = "hf:stepfun-ai/Step-3.7-Flash-GGUF/IQ4_XS/Step-3.7-flash-IQ4_XS-00001-of-00003.gguf"
 
 _SCHEMES = ("hf:", "https:", "http:")
-_WEB = {"https", "http"}
-_PORTS = {"https": 443, "http": 80}
 _PIECE = r"(?!\.{1,2}/)[^/\x00-\x20\x7f]+"
 _HUB_FILE = re.compile(
     rf"hf:(?P<repo>[\w.-]+/[\w.-]+)/(?P<path>(?:{_PIECE}/)*[^/\x00-\x20\x7f]+\.gguf)"
@@ -31,7 +29,7 @@ _PINNED = re.compile(r"/resolve/[0-9a-f]{40}/")
 class Address:
     """One file on the network.
 
-    `url`: where to ask for it. `text`: what people are shown. `name`: the file's own name.
+    `url`: where to request it. `text`: what people are shown. `name`: the file's own name.
     `pinned`: the address names a commit, so what lies there never changes.
     """
 
@@ -56,25 +54,6 @@ class Address:
 def is_remote(text: str) -> bool:
     """Tell whether a `--model` names something on the network, well or badly."""
     return text.lower().startswith(_SCHEMES)
-
-
-def endpoint() -> str:
-    """Return the hub's address, without a slash at the end."""
-    url = (os.environ.get("HF_ENDPOINT") or HUB).strip().rstrip("/")
-    parts = _split(url)
-    if parts is None:
-        raise UsageError(
-            "HF_ENDPOINT is not a web address",
-            why=f"It is {shown(url)}.",
-            next=f"Unset it, or give it the form {HUB}",
-        )
-    return parts.geturl()
-
-
-def same_origin(one: str, other: str) -> bool:
-    """Tell whether two addresses are of the same server: scheme, host and port."""
-    a, b = _split(one), _split(other)
-    return a is not None and b is not None and _origin(a) == _origin(b)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +84,8 @@ def _hub_file(text: str) -> Address:
     name = hub_name(text)
     if name is None:
         raise UsageError(
-            f"{shown(text)} names no file of the hub",
-            why="It takes an owner, a repository and the path of a .gguf file in it.",
+            f"{shown(text)} does not name a file of the hub.",
+            why="It must have an owner, a repository and the path of a .gguf file.",
             next=f"For example: --model {EXAMPLE}",
         )
     url = f"{endpoint()}/{name.repo}/resolve/{quote(name.revision, safe='')}/{quote(name.path)}"
@@ -114,14 +93,14 @@ def _hub_file(text: str) -> Address:
 
 
 def _web_file(text: str) -> Address:
-    parts = _split(text)
+    parts = split_url(text)
     if parts is None:
-        raise _no_address(text, "It is no web address.")
+        raise _no_address(text, "It is not a web address.")
     if parts.username is not None or parts.password is not None:
         raise UsageError(
-            "a web address must not hold a password",
+            "A web address must not contain a password.",
             why="It would be shown in plans and kept in logs.",
-            next="Use a link that needs none, or HF_TOKEN for the hub",
+            next="Use a link without one; for the hub, log in: hf auth login",
         )
     hub = same_origin(text, endpoint())
     # The page that shows a file, and the file: people copy the first.
@@ -136,22 +115,7 @@ def _web_file(text: str) -> Address:
 
 def _no_address(text: str, why: str) -> UsageError:
     return UsageError(
-        f"{shown(text.partition('?')[0])} names no file",
+        f"{shown(text.partition('?')[0])} does not name a file.",
         why=why,
         next=f"Give a link to a .gguf file, or for example: --model {EXAMPLE}",
     )
-
-
-def _split(url: str) -> SplitResult | None:
-    """Take a web address apart; None where it is none."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # where it is no number, this says so
-    except ValueError:
-        return None
-    sound = parts.scheme in _WEB and parts.hostname and url.isprintable() and " " not in url
-    return parts if sound else None
-
-
-def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
-    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)

@@ -1,33 +1,31 @@
-"""What a repository of the hub holds at a revision: its commit, and its GGUF files with sha256.
+"""The contents of a repository of the hub at a revision: its commit, and its GGUF files.
 
-One question is answered with all of it, so that no commit can come in between. `huggingface_hub`
-asks the same and would wait for the answer for ever, however long it is (2.4: `HfApi.model_info`
-sets no time limit); a mirror is not trusted so far. Nothing is fetched.
+One request answers all of it, so that no commit can come in between. `HfApi.model_info` sends the
+same request; its `timeout` (2.4) limits the silence between two pieces, but neither the whole time
+nor the length of the answer, and its client follows a redirect from https to http. A mirror is not
+trusted that far, so the request is made by `runner.net.http`. No file is downloaded.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
-from huggingface_hub import constants
-
-from runner.base.errors import BadFile, Refused, SteprunError
+from runner.base import units
+from runner.base.errors import BadFile, Refused
+from runner.base.text import shown
 from runner.catalog import shards
 from runner.catalog.model import ModelFile
-from runner.hub.address import endpoint
-from runner.hub.client import Hub, refusal
-from runner.net import web
-from runner.net.stream import HttpStatus, HttpStream, Mismatch, Patience, Transient
-from runner.net.transfer import ended_after, patiently
+from runner.hub.client import LOG_IN, PATIENCE, Hub
+from runner.hub.settings import endpoint
+from runner.net.http import NETWORK, Advice, Mismatch, errors_for, get_body, parse_json
+from runner.net.retry import Patience
 
 MOST_FILES: Final = 10_000
-MOST_BYTES: Final = 16 << 20  # a file takes about 300 of them
+MOST_BYTES: Final = 16 * units.MIB  # a file takes about 300 bytes
 MOST_SIZE: Final = 1 << 50  # of one file
-TOTAL_S: Final = 60.0  # for one answer, whole
-PATIENCE: Final = Patience(tries=3)
+TOTAL_S: Final = 60.0  # for the whole answer, all tries together
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,54 +55,47 @@ class Listing:
 def list_repository(repo: str, revision: str = "main", patience: Patience = PATIENCE) -> Listing:
     """Ask the hub for the files of a repository at a branch, a tag or a commit.
 
-    Raises Refused (offline mode, no leave, no such repository), BadFile (no answer of a hub) or
+    Raises Refused (offline mode, no access, no such repository), BadFile (not a hub's answer) or
     SteprunError (no such revision, no network, a server in trouble).
     """
-    if constants.is_offline_mode():
-        raise Refused(
-            f"{web.shown(repo)} was not looked up",
-            why="HF_HUB_OFFLINE is set, which says to stay off the network.",
-            next="Unset it: unset HF_HUB_OFFLINE",
-        )
-    hub = Hub()
+    advice = _advice(repo, revision)
+    hub = Hub(advice.what)
     url = f"{endpoint()}/api/models/{quote(repo)}/revision/{quote(revision, safe='')}?blobs=true"
-    try:
-        data = patiently(patience, lambda: _asked(url, hub, patience))
-    except HttpStatus as answer:
-        raise _refused(repo, revision, answer) from answer
-    except Transient as error:
-        wait = f" It asks to wait for {error.pause_s:.0f} seconds." if error.pause_s else ""
-        raise SteprunError(
-            f"{web.shown(repo)} was not looked up",
-            why=f"{error}{wait}",
-            next="Check the network or the proxy (HTTPS_PROXY), and try again",
-        ) from error
-    except Mismatch as error:
-        raise _odd(repo, str(error)) from error
-    except web.RedirectRefused as error:
-        raise Refused(
-            f"{web.shown(repo)} was not looked up",
-            why=str(error),
-            next="Use another mirror (HF_ENDPOINT)",
-        ) from error
+    with errors_for(advice):
+        data = get_body(
+            url, most_bytes=MOST_BYTES, total_s=TOTAL_S, patience=patience, headers=hub.headers
+        )
     return read(repo, data)
 
 
 def read(repo: str, data: bytes) -> Listing:
-    """Read the hub's answer; BadFile where it is none. Odd files in it are counted, not taken."""
-    try:
-        told = json.loads(data)
-        commit, siblings = told["sha"], told["siblings"]
-        sound = re.fullmatch(shards.COMMIT, commit) and isinstance(siblings, list)
-    except (ValueError, TypeError, KeyError, RecursionError):
-        sound = None
-    if not sound:
-        raise _odd(repo, "What came is no list of a repository's files.")
-    if len(siblings) > MOST_FILES:
-        raise _odd(repo, f"It lists {len(siblings):,} files; the most is {MOST_FILES:,}.")
+    """Read the hub's answer; BadFile where it is not one. Odd files in it are counted only."""
+    with errors_for(_advice(repo)):
+        answer = parse_json(data)
+        commit = answer.get("sha") if isinstance(answer, dict) else None
+        siblings = answer.get("siblings") if isinstance(answer, dict) else None
+        if not isinstance(commit, str) or not re.fullmatch(shards.COMMIT, commit):
+            raise Mismatch("It is not a list of a repository's files.")
+        if not isinstance(siblings, list):
+            raise Mismatch("It is not a list of a repository's files.")
+        if len(siblings) > MOST_FILES:
+            raise Mismatch(f"It lists {len(siblings):,} files; the most is {MOST_FILES:,}.")
     named = [each for each in siblings if _is_gguf(each)]
     files = {file.path: file for each in named if (file := _listed(each))}
     return Listing(repo, commit, tuple(files.values()), len(named) - len(files))
+
+
+def _advice(repo: str, revision: str = "") -> Advice:
+    return Advice(
+        what=f"{shown(repo)} was not looked up.",
+        odd=f"The list of files of {shown(repo)} cannot be read.",
+        denied=LOG_IN,
+        missing="Check the name, and HF_ENDPOINT if it names a mirror.",
+        mismatch="A network may ask to sign in; else check HF_ENDPOINT, if it names a mirror.",
+        redirect="Use another mirror (HF_ENDPOINT).",
+        otherwise=f"{NETWORK}, and try again.",
+        thing=f"repository, or no revision {shown(revision)} of it",
+    )
 
 
 def _is_gguf(entry: Any) -> bool:
@@ -117,62 +108,22 @@ def _listed(entry: dict[str, Any]) -> ListedFile | None:
     if not re.fullmatch(shards.PATH, path) or type(size) is not int or not 0 < size < MOST_SIZE:
         return None
     sha256 = lfs.get("sha256") if isinstance(lfs, dict) else None
-    sound = isinstance(sha256, str) and re.fullmatch(shards.SHA256, sha256)
-    return ListedFile(path, size, sha256 if sound else None)
+    valid = isinstance(sha256, str) and re.fullmatch(shards.SHA256, sha256)
+    return ListedFile(path, size, sha256 if valid else None)
 
 
-def must_be_provable(files: Sequence[ModelFile]) -> None:
-    """Raise Refused where the hub tells no sha256 of a file; BadFile where two are the same."""
+def must_be_verifiable(files: Sequence[ModelFile]) -> None:
+    """Raise Refused where the hub has no sha256 for a file; BadFile where two are the same."""
     bare = [file for file in files if file.sha256 is None]
     if bare:
         raise Refused(
-            f"{bare[0].name} cannot be proven",
-            why=f"{bare[0].repo} tells no sha256 of it, so nobody could say whether it came whole.",
-            next="Fetch it yourself, then: --model PATH",
+            f"{bare[0].name} cannot be verified.",
+            why=f"{bare[0].repo} publishes no sha256 for it, so a download could not be checked.",
+            next="Download it yourself, then: --model PATH",
         )
     if len({file.sha256 for file in files}) < len(files):
         raise BadFile(
-            f"two files of {files[0].repo} are the same",
+            f"Two files of {files[0].repo} are the same.",
             why="Parts of one model never are.",
-            next="Name another quant, or another repository",
+            next="Name another quant, or another repository.",
         )
-
-
-# --- asking
-
-
-def _asked(url: str, hub: Hub, patience: Patience) -> bytes:
-    # A server that is silent from the beginning is ended by its own limits alone.
-    head_s, stall_s = min(patience.head_s, TOTAL_S), min(patience.stall_s, TOTAL_S)
-    given = replace(patience, head_s=head_s, stall_s=stall_s)
-    stream = HttpStream(url, patience=given, headers=hub.headers)
-    try:
-        with ended_after(TOTAL_S, stream):
-            stream.open()
-            body = bytearray()
-            for data in stream:
-                body += data
-                if len(body) > MOST_BYTES:
-                    raise Mismatch(f"It sends more than {MOST_BYTES >> 20} MiB.")
-            return bytes(body)
-    finally:
-        stream.close()
-
-
-def _refused(repo: str, revision: str, answer: HttpStatus) -> SteprunError:
-    if answer.status not in {404, 410}:
-        return refusal(repo, answer.status, answer.headers)
-    return SteprunError(
-        f"{web.shown(repo)} was not looked up",
-        why=f"There is no such repository there, or no {web.shown(revision)} in it"
-        f" (status {answer.status}).",
-        next="Check the name, and HF_ENDPOINT if it names a mirror",
-    )
-
-
-def _odd(repo: str, why: str) -> BadFile:
-    return BadFile(
-        f"{web.shown(repo)} has no list of files that can be read",
-        why=why,
-        next="A network may ask to sign in; else check HF_ENDPOINT, if it names a mirror",
-    )

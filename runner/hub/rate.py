@@ -1,36 +1,24 @@
-"""How fast weights came from the hub the last time, to say how long the next will take."""
+"""The download rate of the last pull from each hub, to estimate how long the next one will take."""
 
-import contextlib
-import json
 from typing import Final
 
-from runner.base import files
-from runner.base.errors import Refused
 from runner.base.paths import state_dir
-from runner.hub.address import endpoint
+from runner.base.state import JsonState
+from runner.base.units import MIB
+from runner.hub.settings import endpoint
 
-_LEAST_BYTES: Final = 64 << 20  # less says little: connections begin slowly
+_LEAST_BYTES: Final = 64 * MIB  # less says little: connections begin slowly
 _LEAST_S: Final = 2.0
 _NAME: Final = "rate.json"
+_RATES: Final = JsonState(lambda: state_dir() / _NAME, dict[str, int], dict)
 
 
 def remember(came: int, took_s: float) -> None:
-    """Note what a pull has shown, if it was long enough to show anything."""
+    """Keep the rate of a pull of `came` bytes, if it was long enough to tell."""
     if came >= _LEAST_BYTES and took_s >= _LEAST_S:
-        known = _read() | {endpoint(): round(came / took_s)}
-        with contextlib.suppress(Refused):  # the weights are here, which is what was asked for
-            files.write_private(state_dir() / _NAME, json.dumps(known))
+        _RATES.try_change(lambda known: known | {endpoint(): round(came / took_s)})
 
 
 def recall() -> int | None:
-    """Return bytes a second from the hub in use; None where nothing came from it yet."""
-    found = _read().get(endpoint())
-    return found if isinstance(found, int) and found > 0 else None
-
-
-def _read() -> dict[str, int]:
-    try:
-        data = json.loads((state_dir() / _NAME).read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
+    """Return bytes a second from the hub in use; None where no pull from it was long enough."""
+    return _RATES.read().get(endpoint()) or None

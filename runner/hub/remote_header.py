@@ -1,26 +1,29 @@
-"""A model on the network, read without fetching it: its header is enough for a plan.
+"""The header of a model on the network, which is enough for a plan: the rest stays there.
 
 Headers are kept in the cache folder, by address and version, so that a second plan asks the
 server for nothing (a pinned revision) or only whether the file is still the same.
 """
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from runner.base import files, paths
 from runner.base.errors import BadFile, Refused, SteprunError
+from runner.base.text import shown
 from runner.gguf.header import Header, parse_header, read_series
 from runner.gguf.local_file import must_be_model
-from runner.gguf.scan import shown
+from runner.hub import settings
 from runner.hub.address import Address, address, is_remote
 
 if TYPE_CHECKING:
-    from runner.hub.ranged import Piece, Session
+    from runner.hub.pieces import Piece, Session
 
 __all__ = ["is_remote", "read_file", "read_model"]
 
@@ -39,68 +42,58 @@ def read_model(text: str) -> tuple[Header, ...]:
     be read, SteprunError where the network or the server fails. Every error can be shown.
     """
     place = address(text)
-    with _opened(place) as source:
-        headers = read_series(place.name, lambda name: source.read(place.beside(name)))
+    with _session() as session:
+        headers = read_series(place.name, lambda name: _read(place.beside(name), session))
     must_be_model(headers[0], place.name)
     return headers
 
 
 def read_file(text: str) -> Header:
     """Read the header of one file, a projector or draft heads; raises as `read_model` does."""
-    place = address(text)
-    with _opened(place) as source:
-        return source.read(place)
+    with _session() as session:
+        return _read(address(text), session)
 
 
-class _Source:
-    """Headers from the cache, or from the network, which is not touched before it is needed."""
+@contextlib.contextmanager
+def _session() -> Iterator[Callable[[], "Session"]]:
+    """Yield what opens a session with the network: once, and not before it is needed."""
+    with contextlib.ExitStack() as stack:
 
-    def __init__(self, place: Address) -> None:
-        self._first = place
-        self._open = contextlib.ExitStack()
-        self._session: Session | None = None
+        @functools.cache
+        def session() -> "Session":
+            from runner.hub import pieces  # noqa: PLC0415 - 150 ms, and only the network needs it
 
-    def close(self) -> None:
-        self._open.close()
+            return stack.enter_context(contextlib.closing(pieces.Session()))
 
-    def read(self, place: Address) -> Header:
-        kept = _find(place)
-        offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
-        if kept and (place.pinned or offline):
-            return kept[0]
-        if offline:
-            raise Refused(
-                f"{shown(place.text)} was not read",
-                why="HF_HUB_OFFLINE says to stay off the network, and its header was not kept.",
-                next="Unset HF_HUB_OFFLINE, or give the path of a file: --model PATH",
-            )
-        session = self._connect()
-        piece = session.get(place, 0, FIRST, kept[1] if kept else "")
-        if piece is None and kept:  # it is still the version that was kept
-            return kept[0]
-        if piece is None:
-            raise AssertionError("only a version that was kept can be the same")
-        front = _Front(session, place, piece)
-        header = parse_header(cast("BinaryIO", front), piece.size, place.name)
-        if place.pinned or piece.etag:
-            _keep(place, front.upto(header.data_offset), piece.size, piece.etag)
-        return header
-
-    def _connect(self) -> "Session":
-        if self._session is None:
-            from runner.hub import ranged  # noqa: PLC0415 - 100 ms, and only the network needs it
-
-            session = ranged.Session(local=ranged.is_local(self._first))
-            self._session = self._open.enter_context(session)
-        return self._session
+        yield session
 
 
-def _opened(place: Address) -> contextlib.closing[_Source]:
-    return contextlib.closing(_Source(place))
+def _read(place: Address, session: Callable[[], "Session"]) -> Header:
+    """Return a header from the cache, or from the network."""
+    kept = _find(place)
+    offline = settings.offline()
+    if kept and (place.pinned or offline):
+        return kept[0]
+    if offline:
+        raise Refused(
+            f"{shown(place.text)} was not read.",
+            why="HF_HUB_OFFLINE says to stay off the network, and its header is not cached.",
+            next="Unset HF_HUB_OFFLINE, or give the path of a file: --model PATH",
+        )
+    piece = session().get(place, 0, FIRST, kept[1] if kept else "")
+    if piece is None and kept:  # it is still the version that was kept
+        return kept[0]
+    if piece is None:
+        raise AssertionError("only a version that was kept can be the same")
+    front = _Front(session(), place, piece)
+    header = parse_header(cast("BinaryIO", front), piece.size, place.name)
+    if place.pinned or piece.etag:
+        _keep(place, front.upto(header.data_offset), piece.size, piece.etag)
+    return header
 
 
 class _Front:
-    """The beginning of a file on the network, as a stream that fetches what is read of it."""
+    """The beginning of a file on the network, as a stream that downloads what is read from it."""
 
     def __init__(self, session: "Session", place: Address, first: "Piece") -> None:
         self._session = session
@@ -125,46 +118,46 @@ class _Front:
         return bytes(self._data[:end])
 
     def _grow(self, needed: int) -> None:
-        """Fetch on to `needed` or beyond: twice what is here, to ask seldom."""
+        """Download up to `needed` or beyond: twice as much as before, for few requests."""
         have, size = len(self._data), self._first.size
         if have >= LIMIT:
             raise BadFile(
-                f"{shown(self._place.text)} is not a valid GGUF file",
+                f"{shown(self._place.text)} is not a valid GGUF file.",
                 why=f"Its header is larger than {LIMIT >> 20} MiB.",
-                next="Give another file",
+                next="Give another file.",
             )
         end = min(max(needed, 2 * have), LIMIT, size)
         piece = self._session.get(self._place, have, end)
         if piece is None or (piece.size, piece.etag) != (size, self._first.etag):
             raise SteprunError(
-                f"{shown(self._place.text)} changed while it was read",
-                why="Its server gave pieces of two versions.",
-                next="Try again",
+                f"{shown(self._place.text)} changed while it was read.",
+                why="Its server sent pieces of two versions.",
+                next="Try again.",
             )
         self._data += piece.data
 
 
 def _find(place: Address) -> tuple[Header, str] | None:
-    """Return a header that was kept, and its version; None where there is none that is sound."""
+    """Return a header that was kept, and its version; None where none is valid."""
     path = _path(place)
     try:
         line, _, data = path.read_bytes().partition(b"\n")
-        told = json.loads(line)
-        if told["schema"] != _SCHEMA or type(told["size"]) is not int:
+        note = json.loads(line)
+        if note["schema"] != _SCHEMA or type(note["size"]) is not int:
             return None
-        header = parse_header(io.BytesIO(data), told["size"], place.name)
+        header = parse_header(io.BytesIO(data), note["size"], place.name)
         os.utime(path)  # used just now: the last to be dropped
-        return header, str(told["etag"])
+        return header, str(note["etag"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError, BadFile):
         return None
 
 
 def _keep(place: Address, data: bytes, size: int, etag: str) -> None:
     """Keep a header, and drop what was not used for longest; a full disk is no reason to fail."""
-    told = json.dumps({"schema": _SCHEMA, "size": size, "etag": etag})
+    note = json.dumps({"schema": _SCHEMA, "size": size, "etag": etag})
     path = _path(place)
     with contextlib.suppress(OSError, Refused):
-        files.write_private(path, told.encode() + b"\n" + data)
+        files.write_private(path, note.encode() + b"\n" + data)
         seen = [(entry.stat(), entry) for entry in path.parent.glob("*.header")]
         seen.sort(key=lambda pair: -pair[0].st_mtime_ns)
         room = KEPT_BYTES

@@ -1,14 +1,17 @@
-"""Bytes of a file as hf-xet brings them: over many connections, each chunk checked by it."""
+"""Downloads over hf-xet: many connections at once, each chunk verified by the library."""
 
 import contextlib
 import threading
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import hf_xet
-from huggingface_hub.utils._xet import refresh_xet_connection_info
 
-from runner.net.stream import Headers, Transient, failed
+from runner.net.http import failed
+from runner.net.retry import Patience, Transient
+
+if TYPE_CHECKING:
+    from runner.hub.client import Hub
 
 # By itself it takes 1.5 GB and more for buffers, beside a model that fills the memory.
 BUFFER_BYTES: Final = 64 << 20
@@ -39,38 +42,40 @@ def _session() -> Any:
 class XetStream:
     """The bytes of a file from `start` on, up to `end` or to its own end.
 
-    `data`: what the hub said of where it lies. `size`: of the whole file.
+    `data`: where it lies in Xet, as the hub says. `size`: of the whole file.
     """
 
-    def __init__(self, data: Any, size: int, start: int, end: int | None, headers: Headers) -> None:
+    def __init__(
+        self, data: Any, start: int, end: int | None, *, size: int, hub: "Hub", patience: Patience
+    ) -> None:
         self.size: int | None = size
         self.etag = ""
         self.skipped = 0
         self._data, self._start, self._end = data, start, end or size
-        self._headers = headers
+        self._hub, self._patience = hub, patience
         self._group: Any = None
 
     def open(self) -> None:
-        """Get leave to fetch."""
-        headers = dict(self._headers(self._data.refresh_route))
-        with _as_again():
-            info = refresh_xet_connection_info(file_data=self._data, headers=headers)
+        """Get access to the file."""
+        route = self._data.refresh_route
+        with _as_transient():
+            info = self._hub.xet_access(route, self._patience)
             self._group = _session().new_download_stream_group(
                 endpoint=info.endpoint,
                 token=info.access_token,
                 token_expiry_unix_secs=info.expiration_unix_epoch,
-                token_refresh_url=self._data.refresh_route,
-                token_refresh_headers=headers,
+                token_refresh_url=route,
+                token_refresh_headers=dict(self._hub.headers(route)),
             )
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the bytes."""
         left = self._end - self._start
-        with _as_again():
+        with _as_transient():
             info = hf_xet.XetFileInfo(self._data.file_hash, self.size)
             pieces = self._group.download_stream(info, start=self._start, end=self._end)
         while left > 0:
-            with _as_again():
+            with _as_transient():
                 data = next(pieces, b"")
             if not data:
                 raise Transient("The connection broke off.")
@@ -78,7 +83,7 @@ class XetStream:
             yield bytes(data)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Release its connections."""
         self.abort()
 
     def abort(self) -> None:
@@ -89,9 +94,11 @@ class XetStream:
 
 
 @contextlib.contextmanager
-def _as_again() -> Iterator[None]:
+def _as_transient() -> Iterator[None]:
     # hf_xet raises errors of many kinds, and says nothing of which may pass.
     try:
         yield
+    except Transient:
+        raise
     except Exception as error:
         raise Transient(failed(error)) from error

@@ -1,7 +1,10 @@
-"""Where a model answers: what `engine` hands to `talk`."""
+"""Addresses of servers: the endpoint that a chat talks to, and whether two URLs are one server."""
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+_PORTS: Final = {"https": 443, "http": 80}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +25,36 @@ class Endpoint:
 
     @property
     def local(self) -> bool:
-        """Whether it is on this machine, where no proxy may stand in between."""
-        host = urlsplit(self.base_url).hostname or ""
-        return host in {"localhost", "::1"} or host.startswith("127.")
+        """Whether it is on this machine, so that no proxy may be used."""
+        return is_loopback(self.base_url)
 
     def headers(self) -> dict[str, str]:
         """Return the headers that authorise a request."""
         return {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+
+
+def is_loopback(url: str) -> bool:
+    """Tell whether a URL names this machine."""
+    host = urlsplit(url).hostname or ""
+    return host in {"localhost", "::1"} or host.startswith("127.")
+
+
+def split_url(url: str) -> SplitResult | None:
+    """Take an http or https URL apart; None where it is not one."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises where the port is not a number
+    except ValueError:
+        return None
+    valid = parts.scheme in _PORTS and parts.hostname and url.isprintable() and " " not in url
+    return parts if valid else None
+
+
+def same_origin(one: str, other: str) -> bool:
+    """Tell whether two URLs have the same scheme, host and port."""
+    a, b = split_url(one), split_url(other)
+    return a is not None and b is not None and _origin(a) == _origin(b)
+
+
+def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
+    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)

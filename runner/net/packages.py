@@ -1,7 +1,6 @@
-"""Python packages as archives: `pip` brings them, nothing of them is installed.
+"""Python packages as archives: downloaded by pip, and not installed.
 
-`pip` does the downloading, in a child process, because it knows the user's mirrors, proxies and
-certificates.
+pip runs in a child process, because it knows the user's mirrors, proxies and certificates.
 """
 
 import contextlib
@@ -41,8 +40,8 @@ _UNREACHABLE = (
 class Package:
     """One version of a package, as one archive: a wheel, or its `source`.
 
-    `bytes`: how long the archive is. `sha256`: of the archive; a source must have one, and pip is
-    told of it, so that it opens no other.
+    `bytes`: the length of the archive. `sha256`: of the archive; a source must have one, and pip
+    checks it before it opens the archive.
     """
 
     name: str
@@ -53,7 +52,7 @@ class Package:
 
 
 def download(package: Package, work: Path, tell: OnProgress) -> Path:
-    """Have pip bring a package into the empty folder `work`; return the path of its archive.
+    """Have pip download a package into the empty folder `work`; return the path of its archive.
 
     Raises Refused (no pip), BadFile (not what was published) or SteprunError (no network, no such
     version). On any exception, KeyboardInterrupt included, pip and what it started are stopped.
@@ -65,7 +64,7 @@ def download(package: Package, work: Path, tell: OnProgress) -> Path:
     log = work / "pip.log"
     argv = [
         *pip(),
-        # The warnings about retries are all that pip says of an index that it cannot reach.
+        # The warnings about retries are all that pip prints about an index that it cannot reach.
         "--retries=3",
         *("download", "--no-deps", "--no-cache-dir", "--no-input"),
         *("--disable-pip-version-check", "--progress-bar=off", "--no-color"),
@@ -87,7 +86,7 @@ def download(package: Package, work: Path, tell: OnProgress) -> Path:
         try:
             while process.poll() is None and found is None:
                 tell(Progress(Phase.DOWNLOADING, _largest(work), package.bytes))
-                # With a source in hand pip would go on: fetch all that its build needs, and run the
+                # Once it has a source, pip would download all that its build needs, and run the
                 # package's own code for its metadata. That takes minutes; it is stopped here.
                 found = _whole(work, package) if package.source else None
                 time.sleep(_POLL_S)
@@ -104,7 +103,7 @@ def download(package: Package, work: Path, tell: OnProgress) -> Path:
 
 
 def pip() -> list[str]:
-    """Return a command that is pip: ours, the one that Python carries along, or uv's."""
+    """Return a command that runs pip: an installed one, the one bundled with Python, or uv's."""
     # -P: a file pip.py in the current folder must not be what runs.
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-P", "-m", "pip"]
@@ -116,8 +115,8 @@ def pip() -> list[str]:
     if uv:
         return [uv, "tool", "run", "pip"]
     raise Refused(
-        "the package cannot be downloaded",
-        why="There is no pip here to fetch a Python package with.",
+        "The Python package cannot be downloaded.",
+        why="pip is not installed.",
         next=f"Install pip: {sys.executable} -m ensurepip (or your system's python3-pip).",
     )
 
@@ -133,7 +132,7 @@ def _what(package: Package, work: Path) -> list[str]:
 
 
 def _whole(work: Path, package: Package) -> Path | None:
-    """Return the package's archive, once all of it is there; moved to where pip does not clean."""
+    """Return the package's archive once it is complete, copied to where pip does not clean."""
     for path, size in _files(work):
         if size == package.bytes:
             kept = work / path.name
@@ -147,7 +146,7 @@ def _whole(work: Path, package: Package) -> Path | None:
 
 
 def _largest(work: Path) -> int:
-    """Return how much of the archive is there: pip writes it once, then copies it to its place."""
+    """Return how many bytes have been downloaded: pip writes the archive once, then copies it."""
     return max((size for _, size in _files(work)), default=0)
 
 
@@ -181,16 +180,18 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 def _failed(package: Package, log: str) -> SteprunError:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = (
-        [line for line in lines if line.startswith("ERROR:")] or lines[-3:] or ["pip said nothing."]
+        [line for line in lines if line.startswith("ERROR:")]
+        or lines[-3:]
+        or ["pip printed nothing."]
     )
-    what = f"the Python package {package.name} {package.version} could not be downloaded"
+    what = f"The Python package {package.name} {package.version} could not be downloaded."
     if "DO NOT MATCH THE HASHES" in log or (package.source and "Successfully downloaded" in log):
         return BadFile(
-            f"the Python package {package.name} {package.version} is not what was published",
+            f"The Python package {package.name} {package.version} is not what was published.",
             why=f"Its sha256 should be {package.sha256}.",
-            next="Try again; if it happens again, ask the keeper of your package index or mirror.",
+            next="Try again; if it happens again, contact the operator of your package index.",
         )
-    # When nothing answers, pip ends by saying that there is no such version: look at all it said.
+    # When nothing answers, pip ends with "no such version": look at everything it printed.
     if any(word in log.lower() for word in _UNREACHABLE):
         return SteprunError(
             what,
@@ -200,5 +201,5 @@ def _failed(package: Package, log: str) -> SteprunError:
     return SteprunError(
         what,
         why=" ".join(errors[-2:]),
-        next="`pip config list` shows which package index was asked.",
+        next="See which package index is used: pip config list",
     )

@@ -1,38 +1,35 @@
-"""Files from the network to their places: bounded, resumed, checked, whole or not at all.
+"""Files downloaded to their places: resumed, bounded, verified; whole or not at all.
 
-What has come lies beside the place, in a part that a later call goes on from. Each file has a
-thread of its own that blocks, which costs half of what asyncio does; the caller's thread watches
-them all, shows their progress, and ends what has become too slow.
+What has arrived lies beside the place, in a part that a later call resumes. Each file has a thread
+of its own that blocks, which costs half of what asyncio does; the caller's thread watches them
+all, shows their progress, and ends what has become too slow.
 """
 
 import contextlib
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Generic, Protocol, TypeVar
 
 from runner.base.disk import check_room
-from runner.base.errors import BadFile, Refused, SteprunError
+from runner.base.errors import SteprunError
 from runner.base.progress import OnProgress, Phase, Progress
-from runner.net import web
-from runner.net.stream import HttpStatus, Mismatch, Patience, Stream, Transient
-
-_T = TypeVar("_T")
+from runner.base.work import LEAVE_S, Stopped, run_all
+from runner.net.http import NETWORK, Advice, Mismatch, errors_for
+from runner.net.retry import Deadline, Patience, Transient, aborted_after, retry
+from runner.net.stream import Stream
 
 MOST_BYTES: Final = 8 << 30  # of a file whose size nobody promised; the largest archive is 0.6 GB
 _CHUNK: Final = 1 << 20
-_LOOK_S: Final = 0.1  # between two looks at the threads
-_LEAVE_S: Final = 5.0  # a thread has this long to end once its stream is aborted
-_STUCK: Final = 10  # times the patience for a head; not every question can be ended from outside
-_MOST_SKIPPED: Final = 64 << 20  # bytes that nobody asked for, on the way to a range
+_STUCK: Final = 10  # times the patience for a head; not every request can be ended from outside
+_MOST_SKIPPED: Final = 64 << 20  # bytes that nobody requested, on the way to a range
 
 
 class Digest(Protocol):
-    """What is made of a file's bytes while they come."""
+    """What is made of a file's bytes while they arrive."""
 
-    def resume(self, part: BinaryIO, told: Callable[[int], None]) -> int:
+    def resume(self, part: BinaryIO, checked: Callable[[int], None]) -> int:
         """Take in what an earlier run left; return how many bytes of it are good."""
         ...
 
@@ -49,25 +46,34 @@ D = TypeVar("D", bound=Digest)
 
 
 class Source(Protocol):
-    """Where a file comes from. `name`: how people are told of it."""
+    """Where a file comes from. `name`: what people are shown. `advice`: for its failures."""
 
     name: str
+    advice: Advice
 
     def stream(self, start: int, etag: str, end: int | None = None) -> Stream:
         """Return its bytes from `start` on, of the version `etag` if that is not empty."""
         ...
 
-    def refused(self, answer: HttpStatus) -> SteprunError:
-        """Say what a refusal means."""
-        ...
+
+_OTHERS: Final = "Take another version, or another mirror."
 
 
-class Stopped(Exception):  # noqa: N818 - not a fault
-    """Another file has failed, or the user has had enough: what came is kept."""
+def advice(name: str, *, denied: str = _OTHERS, missing: str = _OTHERS) -> Advice:
+    """Return what to say of a file that cannot be downloaded, and what to do next."""
+    return Advice(
+        what=f"{name} was not downloaded.",
+        odd=f"{name} is not what was published.",
+        denied=denied,
+        missing=missing,
+        mismatch="Try again; if it happens again, contact the mirror's operator.",
+        redirect="Download the file yourself, check it, and give its path.",
+        otherwise=f"{NETWORK}, and try again: the download resumes where it stopped.",
+    )
 
 
-class Fetch(Generic[D]):
-    """One file on its way: what has come is in `part`, and in its digest.
+class Download(Generic[D]):
+    """One file being downloaded: what has arrived is in `part`, and in its digest.
 
     `make`: returns a fresh digest. `finish`: what to do with the part once it is whole, given its
     digest; called in the file's own thread.
@@ -90,27 +96,17 @@ class Fetch(Generic[D]):
         self.waits_for = ""
         self.attempt = 0  # each stage of each try has a number of its own
         self.opening = False
-        self.left = False  # its thread did not end in time: the part may be another's by now
-        self.error: BaseException | None = None
+        self._left = False  # its thread did not end in time: the part may be another's by now
         self._make, self._finish = make, finish
         self._digest = make()
         self._etag = ""
         self._stream: Stream | None = None
-        self._aborted = ""
+        self._interrupted = ""
 
     def run(self, stop: threading.Event) -> None:
-        """Bring it, and keep what goes wrong in `error`."""
-        try:
+        """Download it. Raises SteprunError, or Stopped; what has arrived is kept."""
+        with errors_for(self.source.advice):
             self._run(stop)
-        except BaseException as error:  # noqa: BLE001 - the caller's thread raises it
-            self.error = error
-
-    def abort(self, why: str) -> None:
-        """End what is under way, from another thread."""
-        self._aborted = why
-        stream = self._stream
-        if stream is not None:
-            stream.abort()
 
     def _run(self, stop: threading.Event) -> None:
         self.part.open("ab").close()  # which leaves the time of an older one as it is
@@ -121,35 +117,50 @@ class Fetch(Generic[D]):
             self.have = good
             file.seek(good)
             try:
-                self._bring(file, stop)
+                self._try(file, stop)
             finally:
-                if not self.left:
+                if not self._left:
                     file.truncate(self.have)
                     os.fsync(file.fileno())
         self.phase = None
         self._finish(self._digest)
 
+    def abort(self) -> None:
+        """End what is under way, from another thread."""
+        stream = self._stream
+        if stream is not None:
+            stream.abort()
+
+    def interrupt(self, why: str) -> None:
+        """End this try, from another thread; `why` is what people are shown."""
+        self._interrupted = why
+        self.abort()
+
+    def left_behind(self) -> None:
+        """Leave the part alone from now on."""
+        self._left = True
+
     def _checked(self, stop: threading.Event) -> Callable[[int], None]:
-        def told(done: int) -> None:
+        def checked(done: int) -> None:
             self.have = done
             if stop.is_set():
                 raise Stopped
 
-        return told
+        return checked
 
-    def _bring(self, file: BinaryIO, stop: threading.Event) -> None:
+    def _try(self, file: BinaryIO, stop: threading.Event) -> None:
         tried, most = 0, self.have
         while self.have != self.size:
             try:
                 self._once(file, stop)
             except Transient as error:
-                why, self._aborted = self._aborted or str(error), ""
+                why, self._interrupted = self._interrupted or str(error), ""
                 if stop.is_set():
                     raise Stopped from error
                 if error.anew:
                     self._anew(file)
                 tried = 1 if self.have - most >= _CHUNK else tried + 1
-                most = max(most, self.have)  # so that a server cannot make it begin anew for ever
+                most = max(most, self.have)  # so that a server cannot make it start over for ever
                 patience = self.patience
                 if tried >= patience.tries or error.pause_s > patience.wait_s:
                     raise self.given_up(why, error.pause_s) from error
@@ -159,24 +170,13 @@ class Fetch(Generic[D]):
                     raise Stopped from error
 
     def _once(self, file: BinaryIO, stop: threading.Event) -> None:
-        name = self.source.name
         self.attempt += 1
         self.opening = True
         try:
             self._stream = self.source.stream(self.have, self._etag)
             self._stream.open()
-            self.opening, self._aborted = False, ""
+            self.opening, self._interrupted = False, ""
             self._receive(file, self._stream, stop)
-        except HttpStatus as answer:
-            raise self.source.refused(answer) from answer
-        except Mismatch as error:
-            raise wrong(name, str(error)) from error
-        except web.RedirectRefused as error:
-            raise Refused(
-                f"{name} was not fetched",
-                why=str(error),
-                next="Fetch the file yourself, check it, and give its path",
-            ) from error
         finally:
             self.opening = False
             if self._stream is not None:
@@ -187,7 +187,7 @@ class Fetch(Generic[D]):
         self._etag = stream.etag
         size = self.size if self.size is not None else stream.size
         if size is None or (self.size is None and size > MOST_BYTES):
-            raise Mismatch("It does not say how long it is, or is too long.")
+            raise Mismatch("Its server does not say how long it is, or it is too long.")
         self.size = size
         check_room(self.part.parent, size - self.have)
         self.phase = Phase.DOWNLOADING
@@ -196,10 +196,12 @@ class Fetch(Generic[D]):
             if stop.is_set():
                 raise Stopped
             self._take(file, data)
+        if self.have < size:
+            raise Transient("It sends less than was requested.")
 
     def _take(self, file: BinaryIO, data: bytes) -> None:
         if self.have + len(data) > (self.size or 0):
-            raise Mismatch(f"It has more than the {self.size:,} bytes promised.")
+            raise Mismatch(f"It sends more than the {self.size:,} bytes that it should have.")
         # Zeros become a hole, which takes no room: files of them are how 105 GB are rehearsed.
         if data and not data[-1] and not data[0] and data == bytes(len(data)):
             file.seek(len(data), os.SEEK_CUR)
@@ -212,15 +214,15 @@ class Fetch(Generic[D]):
         self.came += len(data)
 
     def moved(self) -> int:
-        """Return how many bytes came, those among them that were here already."""
+        """Return how many bytes arrived, those included that had arrived before."""
         stream = self._stream
         return self.came + (stream.skipped if stream is not None else 0)
 
     def given_up(self, why: str, pause_s: float = 0) -> SteprunError:
         """Return the error of a server that has been given all the time it gets."""
         of = f" of {self.size:,}" if self.size else ""
-        wait = f" It asks to wait for {pause_s:.0f} seconds." if pause_s else ""
-        return _not_fetched(self.source.name, f"{why}{wait} {self.have:,}{of} bytes have come.")
+        why = f"{Transient(why, pause_s).why} {self.have:,}{of} bytes have arrived."
+        return self.source.advice.error(SteprunError, why)
 
     def _anew(self, file: BinaryIO) -> int:
         file.seek(0)
@@ -231,156 +233,95 @@ class Fetch(Generic[D]):
 
 
 class _Watch:
-    """Sees to it that one file's server is not given more time than its `Patience` says."""
+    """Ends the requests of one file whose server takes longer than its `Patience` allows."""
 
-    def __init__(self, fetch: Fetch[Any]) -> None:
-        self._fetch = fetch
+    def __init__(self, download: Download[Any]) -> None:
+        self._download = download
         self._stage = -1
         self._since = 0.0
         self._then = 0
 
-    def look(self, now: float) -> None:
-        fetch, patience = self._fetch, self._fetch.patience
-        if fetch.attempt != self._stage:
-            self._stage, self._since, self._then = fetch.attempt, now, fetch.moved()
-        elif fetch.opening and now - self._since > patience.head_s:
+    def look(self) -> None:
+        download, patience = self._download, self._download.patience
+        now = patience.clock()
+        if download.attempt != self._stage:
+            self._stage, self._since, self._then = download.attempt, now, download.moved()
+        elif download.opening and now - self._since > patience.head_s:
             why = f"No answer within {patience.head_s:g} seconds."
-            fetch.abort(why)
+            download.interrupt(why)
             if now - self._since > _STUCK * patience.head_s:
-                raise fetch.given_up(why)
-        elif fetch.phase is Phase.DOWNLOADING and now - self._since > patience.slow_s:
-            if fetch.moved() - self._then < patience.slow_bytes:
-                fetch.abort("It sends almost nothing.")
-            self._since, self._then = now, fetch.moved()
+                raise download.given_up(why)
+        elif download.phase is Phase.DOWNLOADING and now - self._since > patience.slow_s:
+            if download.moved() - self._then < patience.slow_bytes:
+                download.interrupt("It sends almost nothing.")
+            self._since, self._then = now, download.moved()
 
 
-def transfer_all(fetches: Sequence[Fetch[Any]], tell: OnProgress) -> None:
-    """Bring all files at once; raises the first error that any of them meets, the others stopped.
+def transfer_all(downloads: Sequence[Download[Any]], tell: OnProgress) -> None:
+    """Download all files at once; raises the first error of any of them, the others stopped.
 
-    However it ends, what came is in the parts.
+    However it ends, what has arrived is in the parts.
     """
-    stop = threading.Event()
-    threads = [threading.Thread(target=f.run, args=(stop,), daemon=True) for f in fetches]
-    watches = [_Watch(fetch) for fetch in fetches]
-    whole = sum(fetch.size or 0 for fetch in fetches)
-    try:
-        for thread in threads:
-            thread.start()
-        while running := [thread for thread in threads if thread.is_alive()]:
-            running[0].join(_LOOK_S)
-            if any(fetch.error for fetch in fetches):
-                break
-            for watch in watches:
-                watch.look(time.monotonic())
-            tell(_progress(fetches, whole or (fetches[0].size or 0)))
-    finally:
-        stop.set()
-        for fetch, thread in zip(fetches, threads, strict=True):
-            if thread.is_alive():
-                fetch.abort("")
-        ends = time.monotonic() + _LEAVE_S
-        for fetch, thread in zip(fetches, threads, strict=True):
-            if thread.ident is not None:
-                thread.join(max(0.0, ends - time.monotonic()))
-                fetch.left = thread.is_alive()
-    errors = [fetch.error for fetch in fetches if fetch.error is not None]
-    for error in sorted(errors, key=lambda each: isinstance(each, Stopped)):
-        raise error
-    tell(Progress(Phase.DOWNLOADING, _have(fetches), _have(fetches)))
+    watches = [_Watch(download) for download in downloads]
+    whole = sum(download.size or 0 for download in downloads)
+
+    def look() -> None:
+        for watch in watches:
+            watch.look()
+        tell(_progress(downloads, whole or (downloads[0].size or 0)))
+
+    run_all(downloads, look, LEAVE_S)
+    tell(Progress(Phase.DOWNLOADING, _have(downloads), _have(downloads)))
 
 
-def _progress(fetches: Sequence[Fetch[Any]], total: int) -> Progress:
-    """Return the one thing of all that go on which people would most want to know."""
+def _progress(downloads: Sequence[Download[Any]], total: int) -> Progress:
+    """Return what people most want to know of all that is under way."""
     for phase in (Phase.DOWNLOADING, Phase.WAITING, Phase.CHECKING):
-        for fetch in fetches:
-            if fetch.phase is phase:
-                detail = fetch.waits_for if phase is Phase.WAITING else ""
-                return Progress(phase, _have(fetches), total, detail)
-    return Progress(Phase.DOWNLOADING, _have(fetches), total)
+        for download in downloads:
+            if download.phase is phase:
+                detail = download.waits_for if phase is Phase.WAITING else ""
+                return Progress(phase, _have(downloads), total, detail)
+    return Progress(Phase.DOWNLOADING, _have(downloads), total)
 
 
-def _have(fetches: Sequence[Fetch[Any]]) -> int:
-    return sum(fetch.have for fetch in fetches)
+def _have(downloads: Sequence[Download[Any]]) -> int:
+    return sum(download.have for download in downloads)
 
 
-def fetch_range(source: Source, start: int, end: int, patience: Patience) -> bytes:
+def download_range(source: Source, start: int, end: int, patience: Patience) -> bytes:
     """Return a file's bytes from `start` up to `end`; raises as `transfer_all` does."""
 
     def once() -> bytes:
-        stream = source.stream(start, "", end)
-        try:
-            with ended_after(patience.head_s, stream):
+        data = bytearray()
+        with contextlib.closing(source.stream(start, "", end)) as stream:
+            with aborted_after(patience.head_s, stream.abort):
                 stream.open()
-            return b"".join(_in_time(source.name, stream, patience))
-        finally:
-            stream.close()
+            pieces = iter(stream)
+            window, before = Deadline(patience.slow_s), 0
+            while True:
+                with aborted_after(patience.slow_s, stream.abort):
+                    piece = next(pieces, None)
+                if piece is None:
+                    break
+                data += piece
+                if stream.skipped > _MOST_SKIPPED:
+                    why = "Its server sends whole files only, and no part of one."
+                    raise source.advice.error(SteprunError, why)
+                moved = len(data) + stream.skipped
+                if not window.left():
+                    if moved - before < patience.slow_bytes:
+                        raise Transient("It sends almost nothing.")
+                    window, before = Deadline(patience.slow_s), moved
+        if len(data) != end - start:
+            raise Transient("It sends less than was requested.")
+        return bytes(data)
 
-    try:
-        return patiently(patience, once)
-    except HttpStatus as answer:
-        raise source.refused(answer) from answer
-    except (Mismatch, web.RedirectRefused) as error:
-        raise wrong(source.name, str(error)) from error
-    except Transient as error:
-        raise _not_fetched(source.name, str(error)) from error
-
-
-def patiently(patience: Patience, once: Callable[[], _T]) -> _T:
-    """Return what `once` does, which is tried again while it raises Again, as long as allowed."""
-    tried = 0
-    while True:
-        try:
-            return once()
-        except Transient as error:
-            tried += 1
-            if tried >= patience.tries or error.pause_s > patience.wait_s:
-                raise
-            time.sleep(max(error.pause_s, patience.pause(tried)))
+    with errors_for(source.advice):
+        return retry(patience, once)
 
 
-def _in_time(name: str, stream: Stream, patience: Patience) -> Iterator[bytes]:
-    ends = time.monotonic() + patience.slow_s
-    came = 0
-    pieces = iter(stream)
-    while True:
-        with ended_after(patience.slow_s, stream):
-            data = next(pieces, None)
-        if data is None:
-            return
-        if stream.skipped > _MOST_SKIPPED:
-            raise _not_fetched(name, "Its server sends whole files only, and no part of one.")
-        came += len(data)
-        if time.monotonic() > ends:
-            if came < patience.slow_bytes:
-                raise Transient("It sends almost nothing.")
-            ends, came = time.monotonic() + patience.slow_s, 0
-        yield data
-
-
-@contextlib.contextmanager
-def ended_after(seconds: float, stream: Stream) -> Iterator[None]:
-    """Abort a stream that takes longer than this, for those who have nobody to watch it."""
-    timer = threading.Timer(seconds, stream.abort)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def _not_fetched(name: str, why: str) -> SteprunError:
-    return SteprunError(
-        f"{name} was not fetched",
-        why=why,
-        next="Check the network or the proxy (HTTPS_PROXY), and try again: it goes on where it was",
-    )
-
-
-def wrong(name: str, why: str) -> BadFile:
-    """Return the error of a file that is not what was promised."""
-    return BadFile(
-        f"{name} is not what was published",
-        why=why,
-        next="Try again; if it happens again, ask the keeper of the server or mirror",
-    )
+def check_digest(source: Source, sha256: str, promised: str) -> None:
+    """Raise BadFile where a file's sha256 is not the one that was promised."""
+    if sha256 != promised:
+        with errors_for(source.advice):
+            raise Mismatch(f"Its sha256 is {sha256}, and should be {promised}.")

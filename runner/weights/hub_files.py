@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from runner.base.disk import explained, sync_folder
 from runner.base.errors import BadFile, UsageError
+from runner.base.text import shown
 from runner.catalog import shards
 from runner.catalog.model import ModelFile, Role
-from runner.gguf.scan import shown
 from runner.hub.address import HubName, hub_name, is_remote
 from runner.weights import cache_layout
 
@@ -55,7 +55,7 @@ def files(
             ModelFile(role, "hf", there.repo, there.commit, file.path, file.bytes, file.sha256)
             for file in _series(name, there)
         ]
-    listing.must_be_provable(made)
+    listing.must_be_verifiable(made)
     return tuple(made)
 
 

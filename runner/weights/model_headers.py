@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from runner.base.errors import BadFile
+from runner.base.text import shown
 from runner.gguf import local_file
 from runner.gguf.header import Header, geometry, kind, layout, read_header, weights_bytes
-from runner.gguf.scan import shown
 from runner.hub import remote_header
 from runner.hub.address import address
 from runner.plan.launch import EngineFiles

@@ -21,9 +21,8 @@ from runner.base.progress import OnProgress, Phase, Progress
 from runner.catalog.model import ModelFile
 from runner.hub import rate
 from runner.hub.client import Hub, HubFile
-from runner.net.download import must_be
-from runner.net.stream import Patience
-from runner.net.transfer import Fetch, fetch_range, transfer_all
+from runner.net.retry import Patience
+from runner.net.transfer import Download, check_digest, download_range, transfer_all
 from runner.weights import block_checksums, cache_layout, links, verified
 from runner.weights.block_checksums import BlockHasher
 from runner.weights.verified import Verdict
@@ -146,12 +145,12 @@ def block_download(patience: Patience = PATIENCE) -> BlockDownload:
     hub = functools.cache(Hub)  # intact files need no network
 
     def download(file: ModelFile, start: int, end: int) -> bytes:
-        return fetch_range(HubFile(file, hub(), patience), start, end, patience)
+        return download_range(HubFile(file, hub(), patience), start, end, patience)
 
     return download
 
 
-def _fetch(file: ModelFile, source: HubFile, patience: Patience) -> Fetch[BlockHasher]:
+def _fetch(file: ModelFile, source: HubFile, patience: Patience) -> Download[BlockHasher]:
     part = cache_layout.part_path(file)
     part.parent.mkdir(parents=True, exist_ok=True)
     sha256 = file.sha256 or ""
@@ -160,7 +159,7 @@ def _fetch(file: ModelFile, source: HubFile, patience: Patience) -> Fetch[BlockH
 
     def finish(hasher: BlockHasher) -> None:
         try:
-            must_be(source.name, hasher.hexdigest(), sha256)
+            check_digest(source, hasher.hexdigest(), sha256)
         except BadFile:
             if not hasher.back_out(part):
                 part.unlink()
@@ -171,7 +170,7 @@ def _fetch(file: ModelFile, source: HubFile, patience: Patience) -> Fetch[BlockH
         shown = links.settle(file, part)
         verified.remember(shown, Verdict(sha256))
 
-    return Fetch(
+    return Download(
         source,
         part,
         size=file.bytes,

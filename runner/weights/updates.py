@@ -155,7 +155,7 @@ def download_bytes(changes: Sequence[Change]) -> int:
 def switch(changes: Sequence[Change], tell: OnProgress) -> None:
     """Download the files of some changes, and use them once all are complete and verified.
 
-    All have a sha256 (`listing.must_be_provable`). Raises what `pull` raises; then the old files
+    All have a sha256 (`listing.must_be_verifiable`). Raises what `pull` raises; then the old files
     stay in use, and partial downloads are kept.
     """
     folder = cache_layout.hub_cache()

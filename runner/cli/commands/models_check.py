@@ -149,7 +149,7 @@ def update(quant: str | None, *, yes: bool, back: bool) -> None:
         click.echo("Nothing to update.", err=True)
         return
     for change in changes:
-        hub.must_be_provable(change.files)
+        hub.must_be_verifiable(change.files)
     click.echo(
         f"{download_size(updates.download_bytes(changes))} to download, into "
         f"{cache_layout.hub_cache()}. The old files stay in use until the new ones are complete "

@@ -21,7 +21,7 @@ from typing import BinaryIO, Final
 from runner.base.disk import explained
 from runner.base.errors import BadFile
 from runner.base.progress import OnProgress, Phase, Progress, ignore
-from runner.net.web import shown
+from runner.base.text import shown
 
 LIMIT_BYTES: Final = 8 << 30  # ROCm's own libraries unpack to some 3 GB
 MOST_MEMBERS: Final = 50_000  # llama.cpp's source has 4,000

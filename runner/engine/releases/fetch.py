@@ -19,6 +19,7 @@ from msgspec import structs
 from runner.base.disk import alone, check_room, explained
 from runner.base.errors import BadFile, Refused, UsageError
 from runner.base.progress import WAITING_FOR_ANOTHER, OnProgress, Phase, Progress
+from runner.base.text import shown
 from runner.engine.builder import sources_toml
 from runner.engine.builder.sources_toml import ArchiveRow, Release
 from runner.engine.installed import store
@@ -28,7 +29,6 @@ from runner.engine.releases import archive as archives
 from runner.engine.releases import release_list
 from runner.engine.releases.release_list import Asset
 from runner.machine.facts import Backend, Machine
-from runner.net import web
 from runner.net.download import download
 
 _UNPACKED = 4  # times an archive's length: what is asked of the disk before it is unpacked
@@ -185,11 +185,11 @@ def _find(
         if choice is not None:
             return choice
         seen = seen or [asset.name for asset in assets if "llama" in asset.name]
-    shown = ", ".join(web.shown(name) for name in seen[:40]) or "no archive at all"
+    has = ", ".join(shown(name) for name in seen[:40]) or "no archive at all"
     which = "the newest releases" if version == "latest" else version
     raise Refused(
         f"{release.repo} has no archive of {machine.backend} for this machine in {which}.",
-        why=f"For {machine.os} on {machine.arch} none has the right name; there is {shown}.",
+        why=f"For {machine.os} on {machine.arch} none has the right name; there is {has}.",
         next=_BUILD,
     )
 

@@ -1,25 +1,27 @@
-"""Asks for a list of releases: GitHub's, or that of a mirror that answers as GitHub does."""
+"""The list of an engine's releases: GitHub's, or that of a mirror that answers as GitHub does."""
 
-import asyncio
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import httpx2
-
 from runner.base.errors import SteprunError, UsageError
-from runner.net import web
-from runner.net.endpoint import Endpoint
+from runner.base.units import MIB
+from runner.net import http
+from runner.net.endpoint import is_loopback
+from runner.net.retry import Patience, Transient
 
 API: Final = "https://api.github.com"
-LIST_BYTES: Final = 16 << 20  # 20 releases with 40 archives each are about 2 MB
+LIST_BYTES: Final = 16 * MIB  # 20 releases with 40 archives each are about 2 MB
 LIST_S: Final = 60.0
-_RELEASES = 20  # upstream makes some ten a day; those with a version number hold no archives
-_HERE = "Or fetch an archive elsewhere, and give its path: steprun engine fetch --archive PATH"
+PATIENCE: Final = Patience(head_s=LIST_S / 3, stall_s=LIST_S / 3, tries=3, wait_s=10.0)
+_RELEASES: Final = 20  # upstream makes some ten a day; those with a version number hold no archives
+_ELSE: Final = (
+    "use a mirror (STEPRUN_RELEASES). Or download an archive elsewhere, and give its path: "
+    "steprun engine fetch --archive PATH"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,28 +41,30 @@ def list_releases(base: str, repo: str, version: str) -> list[list[Asset]]:
     SteprunError (no network, no list, or it is closed for a while).
     """
     parts = urlsplit(base)
-    if parts.username or parts.password or (parts.scheme == "http" and not Endpoint(base).local):
+    if parts.username or parts.password or (parts.scheme == "http" and not is_loopback(base)):
         raise UsageError(
             "The mirror that STEPRUN_RELEASES names cannot be used.",
-            why="It holds a name or a password, or can be changed on its way (http).",
-            next="Give an https address without either",
+            why="Its address contains a name or a password, or is not encrypted (http).",
+            next="Give an https address without either.",
         )
     place = f"{base.rstrip('/')}/repos/{repo}/releases"
-    if version == "latest":
-        listed = asyncio.run(_listed(f"{place}?per_page={_RELEASES}"))
-    elif re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", version):
-        listed = [asyncio.run(_listed(f"{place}/tags/{version}"))]
-    else:
+    if version != "latest" and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", version):
         raise UsageError(
-            f"{version!r} is no version.", why="No release has such a name.", next="Such as b11429"
+            f"{version!r} is not a version.",
+            why="No release can have this name.",
+            next="Name one such as b11429.",
         )
-    if not isinstance(listed, list):
-        raise _no_list(place, "It is not a list of releases.")
-    return [list(_assets(item, place)) for item in listed[:_RELEASES]]
+    latest = version == "latest"
+    url = f"{place}?per_page={_RELEASES}" if latest else f"{place}/tags/{version}"
+    with http.errors_for(_advice(url.partition("?")[0])):
+        found = _listed(url)
+        if latest and not isinstance(found, list):
+            raise http.Mismatch("It is not a list of releases.")
+    return [list(_assets(item, place)) for item in (found[:_RELEASES] if latest else [found])]
 
 
 def _assets(item: Any, place: str) -> Iterable[Asset]:
-    """Yield the archives of a release that are fit to be fetched; what is odd is left out."""
+    """Yield the archives of a release that can be downloaded; what is odd is left out."""
     if not isinstance(item, dict) or item.get("draft"):
         return
     listed = item.get("assets")
@@ -74,76 +78,41 @@ def _assets(item: Any, place: str) -> Iterable[Asset]:
             continue
         if not isinstance(url, str) or type(size) is not int or size <= 0:
             continue
-        with suppress(ValueError, httpx2.InvalidURL):  # without encryption: left out
-            target = web.next_hop(place, url)
+        with suppress(http.RedirectRefused, Transient):  # without encryption: left out
+            target = http.next_hop(place, url)
             found = re.fullmatch(r"sha256:([0-9a-f]{64})", digest)
             yield Asset(name, target, size, found[1] if found else "")
 
 
-async def _listed(url: str) -> Any:
+def _listed(url: str) -> Any:
     """Return the JSON at an address of the list: bounded in time, length and trust."""
-    plain = url.partition("?")[0]
-    headers = {"Accept": "application/vnd.github+json", "User-Agent": web.AGENT}
-    timeout = httpx2.Timeout(LIST_S / 3)
     try:
-        async with (
-            asyncio.timeout(LIST_S),
-            web.client(timeout, local=Endpoint(url).local) as http,
-        ):
-            for _ in range(web.HOPS + 1):
-                async with http.stream("GET", url, headers=headers) as response:
-                    if response.status_code not in web.REDIRECTS:
-                        return await _json(response, plain)
-                    url = web.next_hop(url, response.headers.get("location", ""))
-            raise _no_list(plain, f"It redirects more than {web.HOPS} times.")
-    except TimeoutError as error:
-        raise _no_list(plain, f"It took more than {LIST_S:.0f} seconds.") from error
-    except web.RedirectRefused as error:
-        raise _no_list(plain, str(error)) from error
-    except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSError) as error:
-        why = web.shown(str(error) or type(error).__name__)
-        raise _no_list(plain, f"The connection failed: {why}.") from error
-
-
-async def _json(response: httpx2.Response, place: str) -> Any:
-    status = response.status_code
-    if status in {403, 429}:
-        raise _closed(place, status, response.headers)
-    if status == 404:
-        raise UsageError(
-            f"{place} is not there.",
-            why="There is no such release, or no such list (status 404).",
-            next="Take another --version, such as b11429, or the latest",
+        data = http.get_body(
+            url,
+            most_bytes=LIST_BYTES,
+            total_s=LIST_S,
+            patience=PATIENCE,
+            headers=lambda _url: {"Accept": "application/vnd.github+json"},
         )
-    if status != 200:
-        raise _no_list(place, f"The server answers with status {status}.")
-    body = bytearray()
-    async for chunk in response.aiter_bytes(1 << 16):
-        body += chunk
-        if len(body) > LIST_BYTES:
-            raise _no_list(place, f"It is longer than {LIST_BYTES:,} bytes.")
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        page = "text/html" in response.headers.get("content-type", "")
-        why = "A web page came in its place; a network may ask to sign in."
-        raise _no_list(place, why if page else "It is no JSON.") from error
+    except http.HttpStatus as answer:
+        if answer.status != 403:
+            raise
+        why = (
+            "The server asks for a pause (status 403): GitHub answers 60 requests an hour from one"
+        )
+        pause = http.number(answer.headers, "retry-after") or 0
+        raise Transient(f"{why} address, which others may share.", pause) from answer
+    return http.parse_json(data)
 
 
-def _closed(place: str, status: int, headers: Mapping[str, str]) -> SteprunError:
-    pause = web.whole(headers.get("retry-after", ""))
-    wait = f"Wait {pause} seconds" if pause is not None and pause < 86_400 else "Wait an hour"
-    return SteprunError(
-        f"{place} gives no answer for now.",
-        why=f"The server asks for a pause (status {status}): GitHub answers 60 times an hour, "
-        "to all who share an address.",
-        next=f"{wait} and try again, or use a mirror (STEPRUN_RELEASES). {_HERE}",
-    )
-
-
-def _no_list(place: str, why: str) -> SteprunError:
-    return SteprunError(
-        f"The list of releases at {place} cannot be read.",
-        why=why,
-        next=f"Check the network, or use a mirror (STEPRUN_RELEASES). {_HERE}",
+def _advice(place: str) -> http.Advice:
+    return http.Advice(
+        what=f"The list of releases at {place} cannot be read.",
+        missing="Take another --version, such as b11429, or the latest.",
+        otherwise=f"{http.NETWORK}, wait and try again, or {_ELSE}",
+        thing="release, or no such list",
+        missing_error=UsageError,
+        odd_error=SteprunError,
+        redirect_error=SteprunError,
+        downgrade_error=SteprunError,
     )

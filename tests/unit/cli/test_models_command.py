@@ -125,7 +125,7 @@ def test_pull_without_a_name_takes_what_the_plan_takes(hub):
 
 def test_what_is_begun_is_said_so(hub):
     hub.turns[NAMES[0]] = [Manner(cut=500_000, only="GET"), Manner(status=404)]
-    with pytest.raises(SteprunError, match="was not fetched"):
+    with pytest.raises(SteprunError, match="was not downloaded"):
         run("pull", "small", "--no-projector")
     assert "% downloaded" in run().output
     hub.manners.clear()
@@ -233,7 +233,7 @@ def test_the_projector_stays_for_a_quant_that_has_begun(hub):
     run("pull", "tiny")
     for name in NAMES:
         hub.turns[name] = [Manner(cut=500_000, only="GET"), Manner(status=404)]
-    with pytest.raises(SteprunError, match="was not fetched"):
+    with pytest.raises(SteprunError, match="was not downloaded"):
         run("pull", "small")
     assert not any(at(name).exists() for name in NAMES)
     run("rm", "tiny", "--yes")
@@ -339,7 +339,7 @@ def prepared() -> Prepared:
 
 def test_a_begun_model_of_the_hub_is_taken_away(hub):
     hub.turns[NAMES[0]] = [Manner(cut=500_000, only="GET"), Manner(status=404)]
-    with pytest.raises(SteprunError, match="was not fetched"):
+    with pytest.raises(SteprunError, match="was not downloaded"):
         run("pull", HF)
     assert "freed" in run("rm", HF, "--yes").output
     assert [path for path in cache_layout.repo_folder("o/r").rglob("*") if path.is_file()] == []
@@ -518,7 +518,7 @@ def test_a_slow_network_has_a_rate_and_a_time_that_can_be_read(monkeypatch):
 
 def test_weights_on_their_way_are_not_taken_away(hub, known):
     hub.turns[NAMES[0]] = [Manner(cut=500_000, only="GET"), Manner(status=404)]
-    with pytest.raises(SteprunError, match="was not fetched"):
+    with pytest.raises(SteprunError, match="was not downloaded"):
         run("pull", "small", "--no-projector")
     file = known.models[0].quant("SMALL").files[0]
     part = cache_layout.part_path(file)

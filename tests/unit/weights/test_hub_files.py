@@ -97,7 +97,7 @@ def test_the_name_on_a_model_card_leads_to_the_parts():
 
 def test_what_cannot_be_proven_is_refused(hub, monkeypatch):
     monkeypatch.setattr(hub.shelf, "sum", lambda _file: "")
-    with pytest.raises(Refused, match="cannot be proven") as caught:
+    with pytest.raises(Refused, match="cannot be verified") as caught:
         hub_files.files(MODEL)
     assert "--model PATH" in caught.value.next
 
