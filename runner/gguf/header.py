@@ -89,11 +89,11 @@ def read_series(
     """
     given = read(name)
     claimed = shards.part(name)
-    said = (given.shards.number, given.shards.count) if given.shards else (1, 1)
-    if claimed != said:
+    stated = (given.shards.number, given.shards.count) if given.shards else (1, 1)
+    if claimed != stated:
         raise BadFile(
             f"{shown(name)} is not the part that its name says.",
-            why=f"Its header says part {said[0]} of {said[1]}; the engine finds the parts by name.",
+            why=f"Its header says part {stated[0]} of {stated[1]}; an engine finds parts by name.",
             next="Give the files their original names, ...-00001-of-0000N.gguf.",
         )
     if not given.shards:
@@ -121,13 +121,13 @@ def read_series(
 
 
 def _quarrel(headers: Sequence[Header], series: Shards) -> str:
-    """Say why the shards so far, all or some, are not one series; nothing if they are."""
+    """Return why the shards so far are not one series; empty if they are."""
     number = len(headers)
-    told = headers[-1].shards or Shards(1, 1, len(headers[-1].tensors))
-    if told != Shards(number, series.count, series.tensors):
+    stated = headers[-1].shards or Shards(1, 1, len(headers[-1].tensors))
+    if stated != Shards(number, series.count, series.tensors):
         return (
             f"The file named part {number} of {series.count} ({series.tensors:,} tensors in"
-            f" all) says that it is part {told.number} of {told.count} ({told.tensors:,})."
+            f" all) says that it is part {stated.number} of {stated.count} ({stated.tensors:,})."
         )
     held = sum(len(header.tensors) for header in headers)
     if held > series.tensors or (number == series.count and held < series.tensors):

@@ -1,4 +1,4 @@
-"""From what a reader sees to one `Machine`: a table of probes, then the plain computer."""
+"""Detects the machine: runs every probe on a reader and returns the best result."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,7 +7,7 @@ from runner.machine.captures.capture import Reader
 from runner.machine.facts import PROCESSOR_RESERVE_BYTES, Backend, Machine, Platform
 from runner.machine.probes import amd, amd_windows, apple, cards, engine_view, nvidia, wsl
 from runner.machine.probes.host import HostFacts, Notes, display_ids, read_host
-from runner.machine.probes.read import said
+from runner.machine.probes.read import stdout_of
 
 Probe = Callable[[Reader, HostFacts, Notes], Machine | None]
 
@@ -40,14 +40,14 @@ def detect(reader: Reader) -> Machine:
     machine = replace(machine, advice=tuple(own.advice), warnings=tuple(own.warnings))
     if not host.memory_bytes and machine.unified:
         # What graphics may map of a memory of unknown size could be more than there is.
-        source = "unknown: how much memory this computer has could not be read"
+        source = "unknown: the size of this computer's memory could not be read"
         machine = replace(machine, limit_bytes=0, limit_source=source)
         if machine.platform is not Platform.APPLE:  # whose engine knows the working set itself
             machine = replace(machine, ceiling_bytes=0, reserve_bytes=0)
     if machine.backend is not Backend.CPU:
-        machine = engine_view.apply(machine, said(reader, *engine_view.COMMAND))
+        machine = engine_view.apply(machine, stdout_of(reader, *engine_view.COMMAND))
     if not host.memory_bytes:
-        notes.warnings.append("How much memory this computer has could not be read.")
+        notes.warnings.append("The size of this computer's memory could not be read.")
     if not machine.limit_bytes:
         notes.warnings.append("No memory is known to be free for an engine; see what is unknown.")
     return replace(

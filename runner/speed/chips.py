@@ -9,20 +9,17 @@ from runner.machine.facts import Machine
 
 @dataclass(frozen=True, slots=True)
 class Chip:
-    """A chip and its memory, a row of `chips.tsv`, which says what each figure means.
-
-    `cores`, `decode`, `prefill` are None, and `like` is empty, where the row has none.
-    """
+    """A chip and its memory, a row of `chips.tsv`, which says what each figure means."""
 
     name: str
     pattern: str
-    cores: int | None
     gbps: float
-    like: str
-    decode: float | None
-    prefill: float | None
     efficiency: float
     source: str
+    cores: int | None = None
+    like: str = ""
+    decode: float | None = None
+    prefill: float | None = None
 
     @property
     def effective_gbps(self) -> float:

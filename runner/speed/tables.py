@@ -2,18 +2,19 @@
 
 import csv
 import functools
-import re
-from collections.abc import Callable
+import math
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from runner.base.errors import BadFile
+import msgspec
+
+from runner.base.toml import broken, check_pattern
 from runner.speed.chips import Chip
 from runner.speed.estimate import Tables
 from runner.speed.measured import PublishedRow
 
 _HERE = Path(__file__).parent
-_Made = TypeVar("_Made")
+_Row = TypeVar("_Row", PublishedRow, Chip)
 
 
 @functools.cache
@@ -28,60 +29,34 @@ def rows() -> tuple[PublishedRow, ...]:
 
     Times that were not published follow from the rates. Raises `BadFile` for a damaged file.
     """
-    return _table("published.tsv", _row)
+    return _table("published.tsv", PublishedRow)
 
 
 @functools.cache
 def chips() -> tuple[Chip, ...]:
     """Return the chips whose memory bandwidth is known. Raises `BadFile` for a damaged file."""
-    return _table("chips.tsv", _chip)
+    return _table("chips.tsv", Chip)
 
 
-def _table(name: str, made: Callable[[dict[str, str]], _Made]) -> tuple[_Made, ...]:
+def _table(name: str, kind: type[_Row]) -> tuple[_Row, ...]:
     """Read a table: comments, a line of column names, then the rows, all split by tabs."""
     path = _HERE / name
     try:
         lines = [x for x in path.read_text("utf-8").splitlines() if x and not x.startswith("#")]
         found = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
-        return tuple(made(row) for row in found)
-    except (OSError, ValueError, KeyError, TypeError, re.error) as error:
-        raise BadFile(
-            f"The table {path} cannot be read.", why=f"{error}.", next="Install steprun again."
-        ) from error
+        # An empty cell is a value that is not known; `strict=False` reads numbers from text.
+        rows = [{key: cell for key, cell in row.items() if cell} for row in found]
+        for row in rows:
+            check_pattern(row.get("pattern", ""))  # here, not in the middle of a plan
+        return tuple(msgspec.convert(_timed(row), kind, strict=False) for row in rows)
+    except (OSError, ValueError, TypeError) as error:
+        raise broken(path, "The table", str(error)) from error
 
 
-def _row(cells: dict[str, str]) -> PublishedRow:
-    n_prompt, n_gen = int(cells["n_prompt"]), int(cells["n_gen"])
-    prefill_tps, decode_tps = float(cells["prefill_tps"]), float(cells["decode_tps"])
-    return PublishedRow(
-        machine=cells["machine"],
-        quant=cells["quant"],
-        weights_bytes=int(cells["weights_bytes"]),
-        kv_type=cells["kv"],
-        n_prompt=n_prompt,
-        n_gen=n_gen,
-        prefill_s=float(cells["prefill_s"] or (n_prompt and n_prompt / prefill_tps)),
-        prefill_tps=prefill_tps,
-        decode_s=float(cells["decode_s"] or n_gen / decode_tps),
-        decode_tps=decode_tps,
-        source=cells["source"],
-    )
-
-
-def _chip(cells: dict[str, str]) -> Chip:
-    re.compile(cells["pattern"])  # refuse a broken one here, not in the middle of a plan
-    return Chip(
-        name=cells["name"],
-        pattern=cells["pattern"],
-        cores=int(cells["cores"]) if cells["cores"] else None,
-        gbps=float(cells["gbps"]),
-        like=cells["like"],
-        decode=_number(cells["decode"]),
-        prefill=_number(cells["prefill"]),
-        efficiency=float(cells["efficiency"]),
-        source=cells["source"],
-    )
-
-
-def _number(cell: str) -> float | None:
-    return float(cell) if cell else None
+def _timed(row: dict[str, Any]) -> dict[str, Any]:
+    """Add the times that were not published, where the row has their rates."""
+    for phase, tokens in (("prefill", "n_prompt"), ("decode", "n_gen")):
+        if tokens in row and f"{phase}_tps" in row:
+            rate = float(row[f"{phase}_tps"]) or math.inf  # 0 where there was nothing to time
+            row.setdefault(f"{phase}_s", float(row[tokens]) / rate)
+    return row

@@ -1,7 +1,7 @@
-"""What the probes read, as data: the real machine, a recording of it, and its replay.
+"""The reader that all probes use: of the real machine, or of a recording of one.
 
 Every probe reads through a `Reader` and through nothing else. So a `Capture` holds all that a
-verdict rests on, and replaying it on any computer gives the machine it was taken on.
+plan rests on, and replaying it on any computer gives the machine it was taken on.
 """
 
 import glob as globbing
@@ -33,7 +33,7 @@ MAX_TEXT_BYTES = 1 << 20  # of one file or of one command's output
 MAX_MATCHES = 4096  # of one glob
 TIMEOUT_S = 3.0  # nvidia-smi without persistence mode may need 2 s; a wedged driver never answers
 
-# Where tools lie that PATH may lack: WSL2 brings nvidia-smi from Windows, and a launchd job or a
+# Where tools lie that PATH may lack: WSL2 mounts nvidia-smi from Windows, and a launchd job or a
 # container has a short PATH.
 _EXTRA_FOLDERS = {
     "posix": ("/usr/sbin", "/sbin", "/usr/lib/wsl/lib", "/usr/local/nvidia/bin"),
@@ -158,8 +158,8 @@ class Live:
 class Replay:
     """Answers from a capture, and from nothing else.
 
-    What was recorded in the probes' own words comes first; then what other recorded commands tell
-    of the same (`replay`), as captures may be typed by hand or come from another version.
+    A command that was recorded exactly comes first; then what other recorded commands say of the
+    same (`replay`), as captures may be typed by hand or come from another version.
     """
 
     def __init__(self, capture: Capture) -> None:
@@ -169,8 +169,8 @@ class Replay:
             path: text for path, text in capture.files.items() if path == path.strip()
         }
         ran = capture.commands.items()
-        self._said = {argv: each.stdout for argv, each in ran if each and each.exit == 0}
-        self._told: dict[str, Ran | None] = {}
+        self._printed = {argv: each.stdout for argv, each in ran if each and each.exit == 0}
+        self._translated: dict[str, Ran | None] = {}
 
     @property
     def platform(self) -> str:
@@ -191,10 +191,10 @@ class Replay:
         key = " ".join(argv)
         if key in self._capture.commands:
             return self._capture.commands[key]
-        if key not in self._told:
-            answer = replay.equivalent(self._said, argv)
-            self._told[key] = None if answer is None else Ran(0, answer)
-        return self._told[key]
+        if key not in self._translated:
+            answer = replay.equivalent(self._printed, argv)
+            self._translated[key] = None if answer is None else Ran(0, answer)
+        return self._translated[key]
 
 
 def save(capture: Capture, path: Path) -> None:

@@ -1,7 +1,8 @@
-"""Answers to questions that a capture holds in other words.
+"""Translates recorded commands into those that the probes run today.
 
-A capture may have been typed by hand, or taken by another version of steprun, which asked in other
-words for the same figures. What was recorded exactly never comes here (`capture.Replay`).
+A capture may have been typed by hand, or taken by another version of steprun, which ran other
+commands for the same figures. A command that was recorded exactly needs no translation
+(`capture.Replay`), and no preset does.
 
 Pure: recorded output in, the output that the asked command would have had out. Nothing is guessed
 (a column that nobody recorded is `[N/A]`, as the driver itself prints it), and nothing raises,
@@ -15,7 +16,7 @@ from itertools import islice
 from typing import Any
 
 # The words after the program, and what it printed.
-Said = tuple[list[str], str]
+Recorded = tuple[list[str], str]
 Row = dict[str, str]
 
 _MOST_CARDS = 64
@@ -24,14 +25,14 @@ _LONGEST_LINE = 400
 _MOST_OBJECTS = 4096
 
 
-def equivalent(said: Mapping[str, str], argv: Sequence[str]) -> str | None:
+def equivalent(recorded: Mapping[str, str], argv: Sequence[str]) -> str | None:
     """Return what a command would have printed, or None where nothing recorded tells.
 
-    `said`: recorded command lines and what each printed; only those that succeeded.
+    `recorded`: recorded command lines and what each printed; only those that succeeded.
     """
     asked = [word for part in argv for word in part.split()]
     program, words = _program(asked), asked[1:]
-    near = [(line[1:], out) for line, out in _lines(said) if _program(line) == program]
+    near = [(line[1:], out) for line, out in _lines(recorded) if _program(line) == program]
     for line, out in near:
         if line == words:
             return out
@@ -39,8 +40,8 @@ def equivalent(said: Mapping[str, str], argv: Sequence[str]) -> str | None:
     return translate(words, near) if translate else None
 
 
-def _lines(said: Mapping[str, str]) -> Iterator[Said]:
-    for key, out in said.items():
+def _lines(recorded: Mapping[str, str]) -> Iterator[Recorded]:
+    for key, out in recorded.items():
         yield key.split(), out
 
 
@@ -54,7 +55,7 @@ def _program(line: Sequence[str]) -> str:
 # --- macOS
 
 
-def _sysctl(words: list[str], near: list[Said]) -> str | None:
+def _sysctl(words: list[str], near: list[Recorded]) -> str | None:
     """Answer `sysctl [-n] KEY...` from any mixture of forms: `-n`, named, several keys, all."""
     bare = words[:1] == ["-n"]
     keys = words[1:] if bare else words
@@ -65,7 +66,7 @@ def _sysctl(words: list[str], near: list[Said]) -> str | None:
     return "".join(f"{value}\n" if bare else f"{key}: {value}\n" for key, value in lines)
 
 
-def _sysctl_value(key: str, near: list[Said]) -> str | None:
+def _sysctl_value(key: str, near: list[Recorded]) -> str | None:
     named = re.compile(rf"^{re.escape(key)}[ \t]*[:=](.*)$", re.MULTILINE)
     for words, out in near:
         if "-n" in words:  # values alone, one line each
@@ -77,7 +78,7 @@ def _sysctl_value(key: str, near: list[Said]) -> str | None:
     return None
 
 
-def _sw_vers(words: list[str], near: list[Said]) -> str | None:
+def _sw_vers(words: list[str], near: list[Recorded]) -> str | None:
     """Answer `sw_vers -productVersion` from the whole output."""
     for _, out in near:
         match = re.search(r"^ProductVersion:[ \t]*([0-9.]{1,20})$", out, re.MULTILINE)
@@ -86,14 +87,14 @@ def _sw_vers(words: list[str], near: list[Said]) -> str | None:
     return None
 
 
-def _ioreg(words: list[str], near: list[Said]) -> str | None:
+def _ioreg(words: list[str], near: list[Recorded]) -> str | None:
     """Answer for the GPU's entry from any listing that holds it."""
     if "AGXAccelerator" not in words:
         return None
     return next((out for _, out in near if '"gpu-core-count"' in out), None)
 
 
-def _profiler(words: list[str], near: list[Said]) -> str | None:
+def _profiler(words: list[str], near: list[Recorded]) -> str | None:
     """Answer from the same words in any order, and from a report of more than was asked."""
     return next((out for line, out in near if set(words) <= set(line)), None)
 
@@ -109,7 +110,7 @@ _UNIT = re.compile(r"([0-9.,]+) (?:MiB|MHz|W|%)")
 _LISTED = re.compile(r"GPU ([0-9]+): (.+) \(UUID: (GPU-[^ )]+)\)")
 
 
-def _smi(words: list[str], near: list[Said]) -> str | None:
+def _smi(words: list[str], near: list[Recorded]) -> str | None:
     """Answer a query of cards from other queries, `-L`, `-q`, or the plain table."""
     fields = _option(words, _QUERY)
     cards = _merged(fields, [_cards(line, out) for line, out in near])
@@ -118,8 +119,8 @@ def _smi(words: list[str], near: list[Said]) -> str | None:
     form = _option(words, _FORMAT)
     units = "nounits" not in form
     head = [f"{field} [MiB]" if units and _in_mib(field) else field for field in fields]
-    told = ([_cell(f, card.get(f, _NONE), units=units) for f in fields] for card in cards)
-    lines = [*([] if "noheader" in form else [head]), *told]
+    rows = ([_cell(f, card.get(f, _NONE), units=units) for f in fields] for card in cards)
+    lines = [*([] if "noheader" in form else [head]), *rows]
     return "".join(f"{', '.join(line)}\n" for line in lines)
 
 
@@ -239,7 +240,7 @@ _ADAPTER_KEYS = {
 _REGISTRY_ONLY = {"driverdesc", "matchingdeviceid", *_ADAPTER_KEYS["qw"], *_ADAPTER_KEYS["dw"]}
 
 
-def _powershell(words: list[str], near: list[Said]) -> str | None:
+def _powershell(words: list[str], near: list[Recorded]) -> str | None:
     """Answer for the host or its display adapters from any objects that tell of them.
 
     The answers have the keys of `host.WINDOWS_HOST` and `host.WINDOWS_ADAPTERS`.
@@ -312,7 +313,7 @@ def _adapters(objects: list[dict[str, Any]]) -> dict[str, Any] | None:
     return {"present": present, "registry": registry} if present or registry else None
 
 
-_TRANSLATORS: dict[str, Callable[[list[str], list[Said]], str | None]] = {
+_TRANSLATORS: dict[str, Callable[[list[str], list[Recorded]], str | None]] = {
     "ioreg": _ioreg,
     "nvidia-smi": _smi,
     "powershell": _powershell,

@@ -1,4 +1,4 @@
-"""What must not leave the machine with a capture: names, serial numbers, UUIDs.
+"""Removes from a capture what must not leave the machine: names, serial numbers, UUIDs.
 
 What is dropped here comes along with what the probes read; none of them uses it, so that a
 scrubbed capture gives the same machine (only the UUIDs of the cards differ). What they do use,
@@ -30,7 +30,7 @@ _PROFILER_KEYS = ("_name", "sppci_", "spdisplays_metal", "spdisplays_mtl", "spdi
 
 
 class Scrubber:
-    """Cleans the texts of one capture; equal UUIDs stay equal, and cards can be told apart."""
+    """Cleans the texts of one capture; equal UUIDs stay equal, and cards stay distinct."""
 
     def __init__(self) -> None:
         self._uuids: dict[str, str] = {}

@@ -1,1 +1,1 @@
-"""What each kind of computer says of itself, read into `machine.facts`."""
+"""One probe for each kind of computer: each reads facts through a `Reader`."""

@@ -12,7 +12,7 @@ from runner.machine.probes import amdgpu, engine_view, strix, wsl
 from runner.machine.probes.cards import LEAST_BYTES, discrete, too_small
 from runner.machine.probes.host import HostFacts, Notes, display_ids
 
-# Less than this no card has: it is the graphics inside a desktop processor, and no news.
+# No card has less than this: it is the graphics inside a desktop processor, not worth a warning.
 _INSIDE_BYTES = 1 * GIB
 # Vega 10 and 20, and Navi 10 to 48, in the id list of Linux's amdgpu; the graphics inside
 # processors have other ids.
@@ -33,7 +33,9 @@ def probe(reader: Reader, host: HostFacts, notes: Notes) -> Machine | None:
         return strix.machine(reader, host, (card, node), notes)
     if not cards and any(map(_CARD_IDS.match, seen)):
         notes.unknown.append("amdgpu")
-        notes.warnings.append("An AMD card is here, but amdgpu does not answer: no driver?")
+        notes.warnings.append(
+            "An AMD card is present, but amdgpu does not answer: is the driver loaded?"
+        )
     large = [card for card in cards if _is_large(card)]
     notes.warnings.extend(
         too_small(card.name, card.vram)

@@ -15,7 +15,7 @@ from runner.machine.facts import Advice, Backend, Device, Machine, Platform
 from runner.machine.probes import strix, vulkan_info
 from runner.machine.probes.cards import LEAST_BYTES, discrete, too_small
 from runner.machine.probes.host import WINDOWS_ADAPTERS, HostFacts, Notes, display_ids, pci_id
-from runner.machine.probes.read import device_size, document, rows, said, strip_codes, text_of
+from runner.machine.probes.read import device_size, document, rows, stdout_of, strip_codes, text_of
 
 # Measured on 128 GB with driver 32.0.31041.1004 (unsloth PR 10418): carve-out, RAM that Windows
 # sees, and the sum of the Vulkan heaps, in GiB.
@@ -33,7 +33,7 @@ _LARGE_RAM_BYTES = 120 * GIB
 # The desktop, a browser and the driver live in the same heaps, and Windows evicts whoever is larger
 # when they run full. Arithmetic, not a measurement.
 _RESERVE_BYTES = 3 * GIB
-# Less than this no card has: it is the graphics inside a desktop processor, and no news.
+# No card has less than this: it is the graphics inside a desktop processor, not worth a warning.
 _INSIDE_BYTES = 1 * GIB
 
 
@@ -49,7 +49,7 @@ def probe(reader: Reader, host: HostFacts, notes: Notes) -> Machine | None:
     """Return the machine that AMD's graphics make of this Windows computer, or None."""
     if host.os != "windows":
         return None
-    answer = document(said(reader, *WINDOWS_ADAPTERS))
+    answer = document(stdout_of(reader, *WINDOWS_ADAPTERS))
     if not isinstance(answer, dict):
         notes.unknown.append("display adapters")
         return None
@@ -72,7 +72,7 @@ def probe(reader: Reader, host: HostFacts, notes: Notes) -> Machine | None:
     ]
     if not cards:
         return None
-    source = "as the registry has it (qwMemorySize)"
+    source = "from the registry (qwMemorySize)"
     return discrete(host, Platform.VULKAN, Backend.VULKAN, cards, source)
 
 
@@ -106,13 +106,13 @@ def _strix(reader: Reader, host: HostFacts, adapter: _Adapter | None, notes: Not
     physical = host.memory_bytes + carve_out if host.memory_bytes else 0
     # Without the carve-out the RAM that Windows sees is only a part.
     ceiling = physical if physical and carve_out else strix.MOST_MEMORY_BYTES
-    heaps = vulkan_info.heap_bytes(said(reader, *vulkan_info.COMMAND), strix.PCI)
+    heaps = vulkan_info.heap_bytes(stdout_of(reader, *vulkan_info.COMMAND), strix.PCI)
     if heaps is None:
         notes.unknown.append("vulkaninfo")
         driver = adapter.driver if adapter else ()
         limit, source = _heaps(carve_out, host.memory_bytes, driver)
     else:
-        limit, source = min(heaps, ceiling), "the memory heaps of Vulkan together (vulkaninfo)"
+        limit, source = min(heaps, ceiling), "the sum of Vulkan's memory heaps (vulkaninfo)"
     _advise(carve_out, physical, notes)
     name = adapter.name if adapter else "Strix Halo"
     return Machine(

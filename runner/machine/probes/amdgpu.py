@@ -1,4 +1,4 @@
-"""What Linux's AMD driver tells in sysfs: cards, compute nodes, and who may open them.
+"""Reads the AMD driver's sysfs files under Linux: cards, compute nodes, and access rights.
 
 It needs no ROCm and no rights.
 """
@@ -83,7 +83,7 @@ def check_rights(reader: Reader, minor: int | None, notes: Notes) -> None:
         )
         notes.advice.append(
             Advice(
-                "Let this user open the graphics devices; log in again afterwards",
+                "Allow this user to open the graphics devices, then log in again",
                 'sudo usermod -aG render,video "$USER"',
                 'sudo gpasswd -d "$USER" render; sudo gpasswd -d "$USER" video',
                 restart=True,

@@ -19,7 +19,7 @@ from runner.machine.probes.read import (
     document,
     parse_size,
     rows,
-    said,
+    stdout_of,
     strip_codes,
     text_of,
 )
@@ -65,7 +65,7 @@ def probe(reader: Reader, host: HostFacts, notes: Notes) -> Machine | None:
     if host.os != "macos" or host.arch != "arm64":
         return None
     name = host.cpu or "Apple Silicon"
-    wired = parse_size(said(reader, "sysctl", "-n", "iogpu.wired_limit_mb"), MIB)
+    wired = parse_size(stdout_of(reader, "sysctl", "-n", "iogpu.wired_limit_mb"), MIB)
     limit, source = _working_set(host.memory_bytes, wired, _macos_version(reader, notes))
     cores = _gpu_cores(reader)
     if cores is None:
@@ -84,7 +84,7 @@ def probe(reader: Reader, host: HostFacts, notes: Notes) -> Machine | None:
                 limit,
             )
         )
-    if strip_codes(said(reader, "sysctl", "-n", "sysctl.proc_translated")) == "1":
+    if strip_codes(stdout_of(reader, "sysctl", "-n", "sysctl.proc_translated")) == "1":
         notes.warnings.append("This Python is for Intel and runs under Rosetta: use one for arm64.")
     notes.advice.extend(_advice(host.memory_bytes, limit, wired))
     return Machine(
@@ -98,7 +98,7 @@ def probe(reader: Reader, host: HostFacts, notes: Notes) -> Machine | None:
         limit_bytes=limit,
         limit_source=source,
         reserve_bytes=min(_RESERVE_BYTES, limit or _RESERVE_BYTES),
-        reserve_why="Metal fails in the middle of a prompt when its working set is used up",
+        reserve_why="Metal fails during prefill when its working set is used up",
         cores=host.cores,
         available_bytes=host.available_bytes,
         devices=(Device(name, Backend.METAL, limit, cores=cores),),
@@ -107,8 +107,8 @@ def probe(reader: Reader, host: HostFacts, notes: Notes) -> Machine | None:
 
 
 def _macos_version(reader: Reader, notes: Notes) -> int:
-    text = strip_codes(said(reader, "sysctl", "-n", "kern.osproductversion"))
-    text = text or strip_codes(said(reader, "sw_vers", "-productVersion"))
+    text = strip_codes(stdout_of(reader, "sysctl", "-n", "kern.osproductversion"))
+    text = text or strip_codes(stdout_of(reader, "sw_vers", "-productVersion"))
     version = count(text.partition(".")[0], 98)
     if version is None:
         notes.unknown.append("macOS version")
@@ -151,11 +151,12 @@ def _most_wired(memory: int) -> int:
 def _gpu_cores(reader: Reader) -> int | None:
     """Return the GPU's cores: ioreg answers in 17 ms, the profiler needs 260 and more."""
     match = re.search(
-        r'"gpu-core-count"\s*=\s*([0-9]+)', said(reader, "ioreg", "-rc", "AGXAccelerator") or ""
+        r'"gpu-core-count"\s*=\s*([0-9]+)',
+        stdout_of(reader, "ioreg", "-rc", "AGXAccelerator") or "",
     )
     if match:
         return count(match[1])
-    answer = document(said(reader, "system_profiler", "-json", "SPDisplaysDataType"))
+    answer = document(stdout_of(reader, "system_profiler", "-json", "SPDisplaysDataType"))
     cards = rows(answer.get("SPDisplaysDataType")) if isinstance(answer, dict) else []
     return next((n for card in cards if (n := count(text_of(card.get("sppci_cores"))))), None)
 

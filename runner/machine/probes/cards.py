@@ -14,7 +14,7 @@ LEAST_BYTES = 6 * GIB
 _RESERVE_BYTES = 6 * GIB // 10
 RESERVE_WHY = f"the driver's own use of each card, {_RESERVE_BYTES / GIB:.1f} GiB"
 
-# Cards that no probe plans for, by PCI id: told, so that their silence is none. Graphics inside
+# Cards that no probe plans for, by PCI id: named, so that nobody waits for them. Graphics inside
 # Intel's processors are not among them, as nobody expects a model to run there. Sources: the PCI
 # id lists of Linux's i915, xe and of Mesa (DG1, Alchemist, Battlemage).
 _UNPLANNED = (
@@ -40,15 +40,15 @@ def reserve(cards: Sequence[Device]) -> int:
     return min(total(cards), len(cards) * _RESERVE_BYTES)
 
 
-def told_by(cards: Sequence[Device], source: str) -> str:
-    """Return a machine's `limit_source`; `source` says who told the cards' memory."""
+def limit_source(cards: Sequence[Device], source: str) -> str:
+    """Return a machine's `limit_source`; `source`: where the cards' memory is known from."""
     return f"memory of {len(cards)} card{'s' if len(cards) > 1 else ''}, {source}"
 
 
 def discrete(
     host: HostFacts, platform: Platform, backend: Backend, cards: Sequence[Device], source: str
 ) -> Machine:
-    """Return the machine of one or more cards; `source` says who told their memory."""
+    """Return the machine of one or more cards; `source`: where their memory is known from."""
     return Machine(
         platform=platform,
         name=title(cards),
@@ -58,7 +58,7 @@ def discrete(
         unified=False,
         backend=backend,
         limit_bytes=total(cards),
-        limit_source=told_by(cards, source),
+        limit_source=limit_source(cards, source),
         reserve_bytes=reserve(cards),
         reserve_why=RESERVE_WHY,
         cores=host.cores,
@@ -73,9 +73,9 @@ def too_small(name: str, memory: int) -> str:
 
 
 def note_unplanned(seen: Iterable[str], notes: Notes) -> None:
-    """Warn of cards that are here, by PCI id, and that no probe plans for."""
+    """Warn of cards, by PCI id, that are present and that no probe plans for."""
     found = {name for pci in seen for ids, name in _UNPLANNED if ids.fullmatch(pci)}
     notes.warnings.extend(
-        f"A card by {name} is here. steprun plans without it: it knows NVIDIA, AMD and Apple."
+        f"A card by {name} is present, but steprun does not use it: it knows NVIDIA, AMD and Apple."
         for name in sorted(found)
     )

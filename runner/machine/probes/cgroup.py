@@ -1,4 +1,4 @@
-"""How much memory the control groups of this process leave it (Linux).
+"""Reads the memory limits of this process's control groups (Linux).
 
 A group's limit holds for all groups inside it, so the least of the whole path counts: the limit
 of a container, of a systemd slice, or of the scope that a terminal runs in.

@@ -1,4 +1,4 @@
-"""What an engine itself can use: the list that `llama-server --list-devices` prints.
+"""Corrects a machine by what an engine lists: the output of `llama-server --list-devices`.
 
 The probes read drivers and measured tables; an engine asks the device that it will compute on.
 So its totals count, up to what the computer cannot exceed (`Machine.ceiling_bytes`).
@@ -12,7 +12,7 @@ from runner.base.units import MIB, size
 from runner.machine.captures.capture import Reader
 from runner.machine.facts import Backend, Device, Machine, Platform
 from runner.machine.probes import cards
-from runner.machine.probes.read import MOST_DEVICE_BYTES, said, strip_codes
+from runner.machine.probes.read import MOST_DEVICE_BYTES, stdout_of, strip_codes
 from runner.machine.probes.vulkan_info import NO_DEVICE
 
 COMMAND = ("llama-server", "--list-devices")
@@ -58,7 +58,7 @@ _ALIASES = {Platform.STRIX_HALO: {"gfx1151", "strix"}}
 
 @dataclass(frozen=True, slots=True)
 class ListedDevice:
-    """One device as an engine lists it, sizes in bytes."""
+    """One device in an engine's list, sizes in bytes."""
 
     engine_name: str
     backend: Backend
@@ -68,7 +68,7 @@ class ListedDevice:
 
 
 def parse_devices(listing: str | None) -> tuple[ListedDevice, ...] | None:
-    """Return the accelerators in an engine's list; None for what is no such list.
+    """Return the accelerators in an engine's list; None for anything else.
 
     Log lines before it do no harm. Devices that compute on the processor, and Vulkan on top of
     Direct3D (WSL2), are none.
@@ -92,7 +92,9 @@ def parse_devices(listing: str | None) -> tuple[ListedDevice, ...] | None:
 
 def lists(reader: Reader, backends: Collection[Backend]) -> tuple[ListedDevice, ...]:
     """Return what an engine on the PATH lists of these backends, where the drivers are silent."""
-    return tuple(d for d in parse_devices(said(reader, *COMMAND)) or () if d.backend in backends)
+    return tuple(
+        d for d in parse_devices(stdout_of(reader, *COMMAND)) or () if d.backend in backends
+    )
 
 
 def apply(machine: Machine, listing: str | None, engine: str = ON_PATH) -> Machine:
@@ -150,13 +152,13 @@ def _words(name: str) -> set[str]:
 
 def _likeness(machine: Machine, device: Device, seen: ListedDevice) -> tuple[int, float]:
     """Return how many words the names share, then how near the totals are (0 is equal)."""
-    told = _words(seen.name)
-    if machine.unified and not told:  # "AMD Radeon Graphics": any chip, and there is one
+    words = _words(seen.name)
+    if machine.unified and not words:  # "AMD Radeon Graphics": any chip, and there is one
         return 0, 0.0
     expected = device.memory_bytes or (machine.memory_bytes if machine.unified else 0)
     off = abs(seen.total - expected) / max(expected, 1)
     own = _words(device.name) | _ALIASES.get(machine.platform, set())
-    return len(own & told), -off
+    return len(own & words), -off
 
 
 def _near(one: int, other: int, tolerance: float) -> bool:
@@ -226,7 +228,7 @@ def _discrete(machine: Machine, matches: Sequence[ListedDevice | None], engine: 
         machine,
         name=cards.title(devices),
         limit_bytes=cards.total(devices),
-        limit_source=cards.told_by(devices, f"as listed by {engine}"),
+        limit_source=cards.limit_source(devices, f"as listed by {engine}"),
         reserve_bytes=cards.reserve(devices),
         devices=tuple(devices),
     )

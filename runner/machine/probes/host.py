@@ -1,4 +1,4 @@
-"""What every computer has: memory, processor cores, an operating system.
+"""Reads what every computer has: memory, processor cores, an operating system.
 
 One function per system, in a table. All figures come through the reader, so that a replay gives
 the same machine; psutil would only read the computer that the replay runs on.
@@ -19,7 +19,7 @@ from runner.machine.probes.read import (
     pairs,
     parse_size,
     rows,
-    said,
+    stdout_of,
     strip_codes,
     text_of,
 )
@@ -130,7 +130,7 @@ def read_host(reader: Reader, notes: Notes) -> HostFacts:
 
 
 def _bounded(host: HostFacts) -> HostFacts:
-    """Return the host with no more memory available than it has, whatever it was told.
+    """Return the host with no more memory available than it has, whatever was reported.
 
     Where it is not known how much it has, nothing is known to be available either.
     """
@@ -171,7 +171,7 @@ def _linux_displays(reader: Reader) -> list[str] | None:
 
 def _lspci_displays(reader: Reader) -> list[str] | None:
     """Ask lspci, where sysfs is not to be seen: some containers."""
-    answer = said(reader, "lspci", "-nn")
+    answer = stdout_of(reader, "lspci", "-nn")
     if answer is None:
         return None
     lines = [line for line in answer.splitlines() if re.search(r"\[03[0-9a-f]{2}\]", line)]
@@ -180,7 +180,7 @@ def _lspci_displays(reader: Reader) -> list[str] | None:
 
 
 def _windows_displays(reader: Reader) -> list[str] | None:
-    answer = document(said(reader, *WINDOWS_ADAPTERS))
+    answer = document(stdout_of(reader, *WINDOWS_ADAPTERS))
     present = rows(answer.get("present")) if isinstance(answer, dict) else []
     return [found for row in present if (found := pci_id(row))] if present else None
 
@@ -245,7 +245,7 @@ def _linux_cores(reader: Reader, cpuinfo: str | None) -> int:
 
 
 def _macos(reader: Reader, arch: str) -> HostFacts:
-    pages = said(reader, "vm_stat")
+    pages = stdout_of(reader, "vm_stat")
     page = re.search(r"page size of ([0-9]{1,8}) bytes", pages or "")
     counted = pairs(pages)
     files = next((keys for keys in _MAC_FILES if keys[0] in counted), ())
@@ -255,32 +255,32 @@ def _macos(reader: Reader, arch: str) -> HostFacts:
         else []
     )
     # A Python for Intel runs under Rosetta and says x86_64; the kernel knows better.
-    silicon = strip_codes(said(reader, "sysctl", "-n", "hw.optional.arm64")) == "1"
+    silicon = strip_codes(stdout_of(reader, "sysctl", "-n", "hw.optional.arm64")) == "1"
     return HostFacts(
         os="macos",
         arch="arm64" if silicon else arch,
-        cpu=strip_codes(said(reader, "sysctl", "-n", "machdep.cpu.brand_string")),
-        memory_bytes=parse_size(said(reader, "sysctl", "-n", "hw.memsize")) or 0,
+        cpu=strip_codes(stdout_of(reader, "sysctl", "-n", "machdep.cpu.brand_string")),
+        memory_bytes=parse_size(stdout_of(reader, "sysctl", "-n", "hw.memsize")) or 0,
         available_bytes=sum(part or 0 for part in free) or None,
         available_source="free and reclaimable pages of vm_stat",
         free_bytes=free[0] if free else None,
-        cores=count(said(reader, "sysctl", "-n", "hw.physicalcpu"), _MOST_CORES) or 1,
+        cores=count(stdout_of(reader, "sysctl", "-n", "hw.physicalcpu"), _MOST_CORES) or 1,
     )
 
 
 def _windows(reader: Reader, arch: str) -> HostFacts:
-    answer = (rows(document(said(reader, *WINDOWS_HOST))) or [{}])[0]
-    told = {key: text_of(value) for key, value in answer.items()}
-    free = parse_size(told.get("free_kib"), KIB)
+    answer = (rows(document(stdout_of(reader, *WINDOWS_HOST))) or [{}])[0]
+    values = {key: text_of(value) for key, value in answer.items()}
+    free = parse_size(values.get("free_kib"), KIB)
     return HostFacts(
         os="windows",
-        arch=_ARCHITECTURES.get(told.get("arch", ""), arch),
-        cpu=strip_codes(told.get("cpu")),
-        memory_bytes=parse_size(told.get("total_kib"), KIB) or 0,
+        arch=_ARCHITECTURES.get(values.get("arch", ""), arch),
+        cpu=strip_codes(values.get("cpu")),
+        memory_bytes=parse_size(values.get("total_kib"), KIB) or 0,
         available_bytes=free,
         available_source="free physical memory, as Windows reports it",
         free_bytes=free,
-        cores=count(told.get("cores"), _MOST_CORES) or 1,
+        cores=count(values.get("cores"), _MOST_CORES) or 1,
     )
 
 

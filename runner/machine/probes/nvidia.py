@@ -1,6 +1,6 @@
 """NVIDIA: cards with memory of their own, and chips that share the system's (GB10 and kin).
 
-The two are told apart by name, never by what memory figure the driver gives: GB10 gives none
+The two are distinguished by name, never by what memory figure the driver gives: GB10 gives none
 (`[N/A]`) or all RAM, N1X a plausible but meaningless 8128 MiB, and GB300 shares address
 translation with its processor and yet has real memory of its own.
 """
@@ -14,7 +14,7 @@ from runner.machine.facts import Advice, Backend, Device, Machine, Platform
 from runner.machine.probes import engine_view, wsl
 from runner.machine.probes.cards import LEAST_BYTES, discrete, too_small
 from runner.machine.probes.host import HostFacts, Notes, display_ids
-from runner.machine.probes.read import device_size, said, strip_codes
+from runner.machine.probes.read import device_size, stdout_of, strip_codes
 
 # Newest first: a driver that does not know one of the fields refuses the whole query.
 QUERIES = (
@@ -123,7 +123,7 @@ def probe(reader: Reader, host: HostFacts, notes: Notes) -> Machine | None:
 def _cards(reader: Reader) -> list[_Card] | None:
     """Return the cards that nvidia-smi lists; None if it gave no answer that can be read."""
     for fields in QUERIES:
-        answer = said(reader, "nvidia-smi", f"--query-gpu={','.join(fields)}", _FORMAT)
+        answer = stdout_of(reader, "nvidia-smi", f"--query-gpu={','.join(fields)}", _FORMAT)
         lines = [line for line in (answer or "").splitlines() if line.strip()][:_MOST_CARDS]
         # Split at comma and space: a comma alone may be a decimal mark.
         split = [[strip_codes(part) for part in line.split(", ")] for line in lines]
@@ -152,7 +152,9 @@ def _tell_silence(reader: Reader, host: HostFacts, seen: list[str] | None, notes
         return
     notes.unknown.append("nvidia-smi")
     if present:
-        notes.warnings.append("An NVIDIA card is here, but nvidia-smi does not answer: no driver?")
+        notes.warnings.append(
+            "An NVIDIA card is present, but nvidia-smi does not answer: is the driver installed?"
+        )
 
 
 def _shared(reader: Reader, cards: list[_Card], seen: list[str]) -> _SharedChip | None:
@@ -199,7 +201,7 @@ def _unified(
         limit_bytes=limit,
         limit_source=source,
         reserve_bytes=min(_SHARED_RESERVE_BYTES, limit),
-        reserve_why="this machine livelocks, and needs its power cut, when memory runs out",
+        reserve_why="this machine hangs until power-cycled if memory runs out",
         cores=host.cores,
         available_bytes=host.available_bytes,
         devices=(Device(kind.name, Backend.CUDA, uuid=own[0].uuid if own else ""),),
@@ -211,26 +213,26 @@ def _cap(card: _Card) -> str:
 
 
 def _shortage(reader: Reader, host: HostFacts, limit: int) -> str:
-    """Say what holds the memory that is missing, as far as it can be known, and the remedy."""
+    """Return what holds the memory that is missing, as far as that is known, and the remedy."""
     only = f"Only {size(limit)} of {size(host.memory_bytes)} are available"
     held = _held(reader)
     if held:
-        return f"{only}: programs on the GPU hold {size(held)}. Stop them, and ask again."
+        return f"{only}: programs on the GPU hold {size(held)}. Stop them and try again."
     hidden = host.hidden_bytes or 0
     if held is not None and hidden > _MUCH_HIDDEN_BYTES:
         return (
-            f"{only}, and {size(hidden)} are held by no program: the driver keeps them since an "
-            "engine stopped. Only a restart frees it."
+            f"{only}, and {size(hidden)} are held by no program: the driver has kept them since "
+            "an engine stopped. Only a restart frees them."
         )
     return (
         f"{only}: {size(host.memory_bytes - limit)} are in use. Stop other engines and large "
-        "programs; what the driver keeps after an engine stopped, only a restart frees it."
+        "programs; if the driver kept memory after an engine stopped, only a restart frees it."
     )
 
 
 def _held(reader: Reader) -> int | None:
     """Return the bytes that programs hold on the GPU, None if nvidia-smi does not tell."""
-    answer = said(reader, *HELD_QUERY)
+    answer = stdout_of(reader, *HELD_QUERY)
     if answer is None:
         return None
     lines = [line for line in answer.splitlines() if line.strip()][:_MOST_PROGRAMS]
@@ -242,7 +244,7 @@ def _sliced(reader: Reader, cards: list[_Card]) -> set[str]:
     """Return the UUIDs of the cards that are cut into slices."""
     if all("GeForce" in card.name for card in cards):
         return set()
-    lines = (said(reader, *MIG_QUERY) or "").splitlines()[:_MOST_CARDS]
+    lines = (stdout_of(reader, *MIG_QUERY) or "").splitlines()[:_MOST_CARDS]
     split = [[strip_codes(part) for part in line.split(", ")] for line in lines]
     return {row[0] for row in split if row[1:] == ["Enabled"]}
 
@@ -257,13 +259,13 @@ def _discrete(reader: Reader, host: HostFacts, cards: list[_Card], notes: Notes)
             notes.unknown.append(f"memory of {card.name}")
             notes.warnings.append(
                 f"{card.name} is cut into slices (MIG): an engine gets one, smaller than the card, "
-                "and steprun cannot tell how small. Off: sudo nvidia-smi -mig 0"
+                "and steprun cannot see how small. Off: sudo nvidia-smi -mig 0"
             )
             chosen.append(replace(card, total=None, free=None))
         elif card.total is None:
             notes.unknown.append(f"memory of {card.name}")
             notes.warnings.append(
-                f"{card.name} is here, but its memory cannot be read: it is planned without."
+                f"The memory of {card.name} cannot be read, so plans leave the card out."
             )
         elif card.total < LEAST_BYTES:
             notes.warnings.append(too_small(card.name, card.total))

@@ -1,4 +1,4 @@
-"""Reading what tools print: figures that survive `[N/A]`, units, locales and terminal codes.
+"""Parses what tools print: figures that survive `[N/A]`, units, locales and terminal codes.
 
 A figure is None when it is not one. Nothing here guesses, and nothing here raises.
 """
@@ -61,7 +61,7 @@ def count(text: str | None, most: int = 4096) -> int | None:
     return number if 0 < number <= most else None
 
 
-def said(reader: Reader, *argv: str) -> str | None:
+def stdout_of(reader: Reader, *argv: str) -> str | None:
     """Return what a command printed, or None unless it succeeded."""
     ran = reader.run(*argv)
     return ran.stdout if ran is not None and ran.exit == 0 else None

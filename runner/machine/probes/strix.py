@@ -8,7 +8,7 @@ from runner.machine.captures.capture import Reader
 from runner.machine.facts import Advice, Backend, Device, Machine, Platform
 from runner.machine.probes.amdgpu import Card, Node, check_rights
 from runner.machine.probes.host import HostFacts, Notes
-from runner.machine.probes.read import parse_size, said, strip_codes
+from runner.machine.probes.read import parse_size, stdout_of, strip_codes
 
 # PCI 1002:1586 is shared by 8060S, 8050S and 8040S; gfx1151 is its exact engine version
 # (1150, 1152 and 1103 are smaller chips).
@@ -28,7 +28,7 @@ _LEAST_RESERVE_BYTES = 1 * GIB
 # A carve-out of this size was chosen in the firmware; below, it is the smallest the board offers
 # (512 MB to 4 GiB), and ROCm counts only the shared part (llama.cpp PR 20472).
 _LARGE_CARVE_OUT_BYTES = 8 * GIB
-# 112 to 116 GiB are proven; over 95 % of RAM AMD's own tools advise against.
+# 112 to 116 GiB are known to work; over 95 % of RAM AMD's own tools advise against.
 _GTT_TARGET_GIB = 116
 _GTT_SHARE = 0.95
 # Where the DKMS driver is installed its copy of the module is the one in use (ROCm 5595).
@@ -38,7 +38,7 @@ _SAME = 0.01  # the driver's own defaults for GTT and ttm differ by a page or so
 # hang of the GPU lost 35 (halogen 79).
 _MUCH_HIDDEN_BYTES = 8 * GIB
 
-# Version and flavour from which kernels are known to be sound for this chip's compute: mainline
+# Version and flavour from which kernels are known to be stable for this chip's compute: mainline
 # 6.18.4, and Ubuntu's HWE 6.17 and OEM 6.14, which carry the fixes (kyuz0's toolboxes).
 _KERNELS = (((6, 18, 4), ""), ((6, 17, 0), "-generic"), ((6, 14, 0), "-oem"))
 _KERNELS_WANTED = "6.18.4 or later, or Ubuntu's HWE 6.17 or OEM 6.14"
@@ -73,7 +73,7 @@ def machine(
     _check_system(reader, notes)
     check_rights(reader, node.minor if node else None, notes)
     if not reader.glob("/dev/kfd*"):
-        notes.warnings.append("There is no /dev/kfd here: ROCm cannot run, Vulkan can.")
+        notes.warnings.append("/dev/kfd is missing: ROCm cannot run, but Vulkan can.")
     carve_out = _carve_out(host, card, notes)
     counted = carve_out if carve_out >= _LARGE_CARVE_OUT_BYTES else 0
     shared = _shared(reader, host, card, notes)
@@ -82,7 +82,7 @@ def machine(
         source = f"carve-out of {size(counted)} and {source}"
         notes.warnings.append(
             f"The firmware keeps {size(counted)} for graphics alone; set its UMA size to the "
-            "minimum (512 MB), then ask steprun again how far to raise the shared part."
+            "minimum (512 MB), then run steprun again to see how far to raise the shared part."
         )
     else:
         notes.advice.extend(_raise_gtt(host, shared))
@@ -116,7 +116,7 @@ def _carve_out(host: HostFacts, card: Card | None, notes: Notes) -> int:
     if carve_out >= _LARGE_CARVE_OUT_BYTES and carve_out + host.memory_bytes > MOST_MEMORY_BYTES:
         notes.unknown.append("carve-out")
         notes.warnings.append(
-            f"The driver tells of {size(carve_out)} of graphics memory beside "
+            f"The driver reports {size(carve_out)} of graphics memory beside "
             f"{size(host.memory_bytes)} of RAM, more than this chip can have: not counted."
         )
         return 0
@@ -136,8 +136,8 @@ def _check_system(reader: Reader, notes: Notes) -> None:
                 f"Linux {release} is not known to be stable for compute on this chip: use "
                 f"{_KERNELS_WANTED}."
             )
-    told = next((text for query in _FIRMWARE_QUERIES if (text := said(reader, *query))), "")
-    if _BAD_FIRMWARE in told:
+    answer = next((text for query in _FIRMWARE_QUERIES if (text := stdout_of(reader, *query))), "")
+    if _BAD_FIRMWARE in answer:
         notes.warnings.append(
             f"linux-firmware {_BAD_FIRMWARE} breaks ROCm on this chip: update it, or go back to "
             "the release before, and restart."
@@ -153,9 +153,9 @@ def _check_available(host: HostFacts, card: Card | None, wanted: int, notes: Not
     hidden = (host.hidden_bytes or 0) - (card.gtt_used if card else 0)
     if hidden > _MUCH_HIDDEN_BYTES:
         notes.warnings.append(
-            f"{size(hidden)} of RAM belong to no program and to no graphics buffer. An engine that "
-            "runs with ROCm shows so; if there is none, the driver lost them after a hang of the "
-            "GPU, and a restart of the computer frees them."
+            f"{size(hidden)} of RAM belong to no program and to no graphics buffer. An engine on "
+            "ROCm looks like that; if none is running, the driver lost them after the GPU hung, "
+            "and a restart of the computer frees them."
         )
 
 
@@ -173,12 +173,12 @@ def _shared(reader: Reader, host: HostFacts, card: Card | None, notes: Notes) ->
             f"GTT is {size(gtt)} and {module}.pages_limit grants {size(pages)}: the smaller counts."
             " amdgpu.gttsize is deprecated: remove it where it is set."
         )
-    told = (
+    grants = (
         (gtt, "GTT (mem_info_gtt_total)"),
         (pages, f"{module}.pages_limit"),
         (host.memory_bytes or MOST_MEMORY_BYTES, "all RAM (MemTotal)"),
     )
-    known = [(value, source) for value, source in told if value]
+    known = [(value, source) for value, source in grants if value]
     least, source = min(known, key=lambda pair: pair[0])
     return _SharedMemory(least, source, module, pages)
 

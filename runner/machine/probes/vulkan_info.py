@@ -1,4 +1,4 @@
-"""What `vulkaninfo` prints: the memory heaps of each graphics device.
+"""Parses `vulkaninfo`: the memory heaps of each graphics device.
 
 It comes with the graphics drivers into System32, and its keys are never translated. The heaps
 together are what ggml's Vulkan backend calls a device's memory (llama.cpp PR 17122).
@@ -29,7 +29,7 @@ _LONGEST_LINE = 400
 
 @dataclass(slots=True)
 class _Device:
-    told: dict[str, str] = field(default_factory=dict)
+    properties: dict[str, str] = field(default_factory=dict)
     number_of_heaps: int | None = None
     heaps: dict[int, int | None] = field(default_factory=dict)
 
@@ -62,7 +62,7 @@ def _devices(text: str) -> list[_Device]:
             if match is None:
                 continue
             if heap < 0:
-                device.told.setdefault(match[1], match[2])
+                device.properties.setdefault(match[1], match[2])
             elif match[1] == "size":
                 whole = _BYTES.fullmatch(match[2])
                 device.heaps.setdefault(heap, device_size(whole[1]) if whole else None)
@@ -70,13 +70,13 @@ def _devices(text: str) -> list[_Device]:
 
 
 def _is(device: _Device, pci: str) -> bool:
-    told = device.told
-    ids = [told.get(key, "").lower().removeprefix("0x") for key in ("vendorID", "deviceID")]
+    properties = device.properties
+    ids = [properties.get(key, "").lower().removeprefix("0x") for key in ("vendorID", "deviceID")]
     return (
         ":".join(ids) == pci
-        and told.get("deviceType") in _REAL_TYPES
-        and told.get("driverID") not in _NO_DRIVERS
-        and not NO_DEVICE.search(told.get("deviceName", ""))
+        and properties.get("deviceType") in _REAL_TYPES
+        and properties.get("driverID") not in _NO_DRIVERS
+        and not NO_DEVICE.search(properties.get("deviceName", ""))
     )
 
 

@@ -387,7 +387,7 @@ def test_a_silent_nvidia_smi_is_unknown_and_not_absent(capture, silent):
     assert machine.platform is Platform.CPU
     assert ("nvidia-smi" in machine.unknown) == silent
     on_the_bus = "10DE" in (capture.files.get(PCI) or "")
-    assert any("no driver?" in warning for warning in machine.warnings) == on_the_bus
+    assert any("is the driver installed?" in warning for warning in machine.warnings) == on_the_bus
 
 
 def test_failing_tools_answer_nothing():
