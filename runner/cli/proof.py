@@ -14,7 +14,7 @@ from runner.plan.launch import LaunchSpec
 def known(plan: Plan, spec: LaunchSpec, engine: InstalledEngine) -> tuple[Difference, ...]:
     """Return where the engine's own account of this launch differs, if it was ever asked."""
     try:
-        told = memory_probe.recall_probe(memory_probe.probe_key(_name(engine), spec.argv))
+        told = memory_probe.recall_probe(memory_probe.probe_key(_name(engine), spec.argv, spec.env))
     except OSError:
         return ()  # the files are not here, so it never was
     return memory_probe.compare(plan.items, told) if told else ()
@@ -28,10 +28,10 @@ def check_memory(plan: Plan, spec: LaunchSpec, engine: InstalledEngine) -> None:
     """
     if "--fit" not in engine.stamp.flags:
         return
-    name = memory_probe.probe_key(_name(engine), spec.argv)
+    name = memory_probe.probe_key(_name(engine), spec.argv, spec.env)
     told = memory_probe.recall_probe(name)
     if told is None:
-        told = memory_probe.probe_memory(engine.program, spec.argv)
+        told = memory_probe.probe_memory(engine.program, spec.argv, spec.env)
         if told is None:
             return  # an engine that does not say: the plan stands
         memory_probe.remember_probe(name, told)
@@ -39,14 +39,12 @@ def check_memory(plan: Plan, spec: LaunchSpec, engine: InstalledEngine) -> None:
     differences = [d for d in memory_probe.compare(plan.items, told) if d.engine > d.planned]
     for difference in differences:
         click.echo(in_words(difference), err=True)
-    more = sum(each.engine - each.planned for each in differences)
-    missing = more - max(0, plan.placement.spare_bytes)
-    if more and missing > 0:
+    for each in memory_probe.overfull(plan.placement, told):
         half = max(256, plan.config.context // 2)
         raise Refused(
             f"{plan.model_spec.name} would not fit after all.",
-            why=f"By the engine's own account it takes {output.size(more)} more than planned, and "
-            f"{output.size(missing)} of that are not there.",
+            why=f"By the engine's own account it takes {output.size(each.more)} more than planned "
+            f"in {each.name}, and {output.size(each.missing)} of that do not fit.",
             next=f"Ask for less: --ctx {half}",
         )
 

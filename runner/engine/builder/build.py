@@ -23,9 +23,9 @@ from runner.base.files import make_private_dir, write_private
 from runner.base.progress import WAITING_FOR_ANOTHER, OnProgress, Phase, Progress
 from runner.engine.builder import Tree, failure_causes, needs
 from runner.engine.builder.configure import BuildCommands, configure, targets
-from runner.engine.builder.guarded import log_tail, run_guarded
 from runner.engine.builder.recipe import Recipe
 from runner.engine.builder.recipe_rows import Tools
+from runner.engine.builder.steps import log_tail, run_step
 from runner.engine.installed import store
 from runner.engine.installed.describe import describe
 from runner.engine.installed.stamp import Kind, Stamp
@@ -152,7 +152,7 @@ def _steps(recipe: Recipe, commands: BuildCommands, work: Path, progress: OnProg
     configured.unlink(missing_ok=True)
     progress(Progress(Phase.CONFIGURING))
     log = logs / f"{work.name}-configure.log"
-    if run_guarded(commands.configure, commands.env, log):
+    if run_step(commands.configure, commands.env, log):
         raise failure_causes.explain(
             f"The build of {recipe.title} could not be prepared.", log_tail(log), str(log)
         )
@@ -163,7 +163,7 @@ def _steps(recipe: Recipe, commands: BuildCommands, work: Path, progress: OnProg
     def count(done: int, total: int) -> None:
         progress(Progress(Phase.COMPILING, done, total))
 
-    if run_guarded(commands.build, commands.env, log, count):
+    if run_step(commands.build, commands.env, log, count):
         raise failure_causes.explain(
             f"llama.cpp for {recipe.title} does not compile.", log_tail(log), str(log)
         )

@@ -12,10 +12,9 @@ from typing import Final
 from runner.base.errors import Refused, SteprunError, UsageError
 from runner.base.progress import OnProgress, Phase, Progress
 from runner.base.text import clean
+from runner.engine.process.guarded import Guarded
 
-GUARD: Final = Path(__file__).parents[1] / "process" / "guard.py"
 STALL_S: Final = 120.0  # git says how far it is every second, once it has reached its host
-STOP_S: Final = 8.0  # the guard's own grace is 5 s
 ALTERNATIVE: Final = "steprun engine build --source llama-cpp-python"
 _POLL_S = 0.1
 _QUICK_S = 30.0
@@ -123,65 +122,38 @@ def _run(words: list[str], folder: Path, tell: OnProgress, url: str, ref: str) -
     """Run git to its end; it never outlives us. Raises what its log says where it fails."""
     folder.mkdir(exist_ok=True)
     log = folder.with_name(f"{folder.name}.log")
-    git = [*_git(), *words]
+    allowed = (("GIT_ALLOW_PROTOCOL", _protocol(url)),)
     try:
-        with subprocess.Popen(
-            [sys.executable, "-I", "-S", str(GUARD), "--tree", "--log", str(log), "--", *git],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=folder,
-            env=_environment() | {"GIT_ALLOW_PROTOCOL": _protocol(url)},
-            # A Ctrl-C in the terminal is for steprun, which then stops git in order.
-            start_new_session=os.name == "posix",
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-        ) as guard:
-            try:
-                _watch(guard, log, tell)
-            finally:
-                _stop(guard)
-        if guard.returncode:
-            raise _trouble(_tail(log), url, ref)
+        with Guarded(
+            [*_git(), *words], log, env=allowed, base=_environment(), folder=folder, tree=True
+        ) as git:
+            if _watch(git, tell):
+                raise _trouble(_tail(git), url, ref)
     finally:
         log.unlink(missing_ok=True)
 
 
-def _watch(guard: subprocess.Popen[bytes], log: Path, tell: OnProgress) -> None:
-    said, moved = "", time.monotonic()
-    while guard.poll() is None:
-        now = _tail(log)
-        if now != said:
-            said, moved = now, time.monotonic()
+def _watch(git: Guarded, tell: OnProgress) -> int:
+    """Return git's exit status; meanwhile tell how far it is."""
+    seen, moved = "", time.monotonic()
+    while (status := git.status(_POLL_S)) is None:
+        now = _tail(git)
+        if now != seen:
+            seen, moved = now, time.monotonic()
         elif time.monotonic() - moved > STALL_S:
             raise SteprunError(
-                "git does not get on.",
-                why=f"It has said nothing for {STALL_S:.0f} s.",
+                "git has stopped responding.",
+                why=f"It has printed nothing for {STALL_S:.0f} s.",
                 next=f"Check the network, or do without git: {ALTERNATIVE}",
             )
-        steps = _STEP.findall(said)
+        steps = _STEP.findall(seen)
         what, done, total = steps[-1] if steps else ("asking the repository", "0", "0")
         tell(Progress(Phase.CLONING, int(done), int(total), what.lower()))
-        time.sleep(_POLL_S)
+    return status
 
 
-def _stop(guard: subprocess.Popen[bytes]) -> None:
-    if guard.poll() is None and guard.stdin is not None:
-        try:
-            guard.stdin.write(b"stop\n")
-            guard.stdin.close()
-            guard.wait(STOP_S)
-        except (OSError, subprocess.TimeoutExpired):
-            guard.kill()
-            guard.wait()
-
-
-def _tail(log: Path) -> str:
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            return clean(file.read().decode("utf-8", "replace"))
-    except OSError:
-        return ""
+def _tail(git: Guarded) -> str:
+    return clean(git.log.tail(_TAIL_BYTES))
 
 
 def _trouble(said: str, url: str, ref: str) -> SteprunError:

@@ -27,9 +27,9 @@ from runner.base.progress import WAITING_FOR_ANOTHER, OnProgress, Phase, Progres
 from runner.engine.builder import failure_causes, needs, sources_toml
 from runner.engine.builder.build import VARIABLES, remove_old_builds
 from runner.engine.builder.configure import definitions, environment, jobs
-from runner.engine.builder.guarded import log_tail, run_guarded
 from runner.engine.builder.recipe import Recipe
 from runner.engine.builder.recipe_rows import Tools
+from runner.engine.builder.steps import log_tail, run_step
 from runner.engine.installed import store
 from runner.engine.installed.describe import describe
 from runner.engine.installed.stamp import Kind, Origin, Stamp
@@ -236,7 +236,7 @@ def _checked(
 ) -> None:
     """Run a step under the guard; raise what its log says where it fails."""
     log = make_private_dir(paths.state_dir() / "logs") / f"{work.name}.log"
-    if not run_guarded(argv, env, log, tell):
+    if not run_step(argv, env, log, tell):
         return
     tail = _PIPS.sub("", log_tail(log))
     if _UNREACHABLE.search(tail):

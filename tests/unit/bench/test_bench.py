@@ -129,23 +129,6 @@ def test_a_row_with_a_figure_that_is_none_is_no_row(place: int, figure: str) -> 
     assert batched.parse_bench("|" + "|".join(cells) + "|") is None
 
 
-def test_lines_come_whole_and_bounded(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    lines = batched.Lines(path)
-    assert lines.read() == []
-    path.write_bytes(b"one\ntw")
-    assert lines.read() == ["one"]
-    with path.open("ab") as log:
-        log.write(b"o\n" + b"x" * 5000)
-    assert lines.read() == ["two"]
-    assert len(lines._half) < 5000
-    with path.open("ab") as log:
-        log.write(b"still the same line\nfour\n")
-    assert lines.read() == ["four"]
-    path.write_bytes(b"new page\n")
-    assert lines.read() == ["new page"]
-
-
 # --- the fake tool
 
 

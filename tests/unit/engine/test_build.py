@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from runner.base.errors import Refused
-from runner.engine.builder import Tree, build, guarded, needs, recipe
+from runner.engine.builder import Tree, build, needs, recipe, steps
 from runner.engine.builder.recipe_rows import Tools
 from runner.engine.installed import store
 from runner.engine.installed.stamp import Origin
+from runner.engine.process.log import LogReader
 from runner.machine.captures import presets
 from runner.machine.captures.capture import Replay
 from runner.machine.facts import Backend
@@ -61,33 +62,30 @@ def test_less_free_memory_does_not_begin_anew() -> None:
 
 
 def test_counts_are_read_from_a_growing_log(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    counts = guarded.Counts(log)
-    assert counts.latest() is None  # not there yet
+    log, counter = tmp_path / "log", steps.Counter()
+    reader = LogReader(log)
+    assert counter.latest(reader.lines()) is None  # not there yet
     log.write_bytes(b"ninja: Entering directory\n[1/345] Building CXX object a\n[2/3")
-    assert counts.latest() == (1, 345)
-    assert counts.latest() is None
+    assert counter.latest(reader.lines()) == (1, 345)
+    assert counter.latest(reader.lines()) is None
     with log.open("ab") as more:
         more.write(b"45] Building\n[1/4] shaders of its own\n[2/4] shaders of its own\n")
-    assert counts.latest() == (2, 345)
+    assert counter.latest(reader.lines()) == (2, 345)
     log.write_bytes(b"[3/345] a new page\n")  # the guard began a new one
-    assert counts.latest() == (3, 345)
+    assert counter.latest(reader.lines()) == (3, 345)
 
 
-def test_make_counts_in_percent(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    log.write_bytes(b"[  3%] Building\n[ 37%] Linking\n[ 25%] Building\n")
-    counts = guarded.Counts(log)
-    assert counts.latest() == (37, 100)  # they run beside each other
-    with log.open("ab") as more:
-        more.write(b"[ 31%] Building\n")
-    assert counts.latest() is None
+def test_make_counts_in_percent() -> None:
+    counter = steps.Counter()
+    lines = ["[  3%] Building", "[ 37%] Linking", "[ 25%] Building"]
+    assert counter.latest(lines) == (37, 100)  # they run in parallel
+    assert counter.latest(["[ 31%] Building"]) is None
 
 
 def test_the_end_of_a_log_may_lie_on_the_page_before(tmp_path: Path) -> None:
     (tmp_path / "log.1").write_bytes(b"the error\n")
     (tmp_path / "log").write_bytes(b"last words\n")
-    assert guarded.log_tail(tmp_path / "log") == "the error\nlast words\n"
+    assert steps.log_tail(tmp_path / "log") == "the error\nlast words\n"
 
 
 def test_a_full_disk_is_refused_before_anything_is_compiled(

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from runner.base.errors import Exit, Refused, SteprunError
-from runner.engine.process import records, supervisor
+from runner.engine.process import guard, guarded, records, supervisor
 from runner.engine.process.guard import BoundedLog
 from runner.engine.process.supervisor import EngineProcess, Where, check_port, read_key
 from runner.plan.launch import LaunchSpec
@@ -149,7 +149,7 @@ async def test_an_engine_that_will_not_stop_is_killed(monkeypatch: pytest.Monkey
         pid = engine.pid
         began = time.monotonic()
     assert gone(pid)
-    assert time.monotonic() - began < supervisor.STOP_S + 1
+    assert time.monotonic() - began < guard.GRACE_S + guarded.SLACK_S + 1
 
 
 @posix
@@ -157,11 +157,11 @@ async def test_stop_ends_an_engine_whose_guard_died_first(
     home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Where there is no parent-death signal (macOS, Windows), nobody else would."""
-    guard = tmp_path / "guard.py"
-    text = supervisor.GUARD.read_text("utf-8")
+    copy = tmp_path / "guard.py"
+    text = guarded.GUARD.read_text("utf-8")
     assert 'if sys.platform == "linux"' in text
-    guard.write_text(text.replace('if sys.platform == "linux"', "if False"))
-    monkeypatch.setattr(supervisor, "GUARD", guard)
+    copy.write_text(text.replace('if sys.platform == "linux"', "if False"))
+    monkeypatch.setattr(guarded, "GUARD", copy)
     async with fake("good") as engine:
         await engine.wait_ready()
         pid = engine.pid

@@ -1,5 +1,6 @@
 """Before a start the engine is asked what it would take; the engine's answer here is a fake one."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,13 @@ def test_an_engine_that_does_not_say_leaves_the_plan(
 def test_files_that_are_not_here_were_never_asked_about() -> None:
     gone = LaunchSpec(("--model", "/nowhere/m.gguf"))
     assert proof.known(plan(120), gone, ENGINE) == ()
+
+
+def test_the_engine_is_asked_with_the_plans_own_cards(
+    monkeypatch: pytest.MonkeyPatch, spec: LaunchSpec
+) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr(memory_probe, "probe_memory", lambda *given: seen.append(given))
+    env = (("CUDA_VISIBLE_DEVICES", "GPU-1,GPU-0"),)
+    proof.check_memory(plan(120), replace(spec, env=env), ENGINE)
+    assert seen == [(ENGINE.program, spec.argv, env)]
