@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,11 +121,13 @@ def test_nothing_half_made_is_listed() -> None:
     assert names() == ["embedded"], "an engine without its program is none"
 
 
-def test_what_a_kill_left_yesterday_is_cleared_away() -> None:
+@pytest.mark.parametrize(("hours", "stays"), [(0.1, True), (23, True), (25, False)])
+def test_what_is_half_made_may_be_somebodys_for_a_day(hours: float, stays: bool) -> None:
     old, new = store.new_folder(), store.new_folder()
-    os.utime(old, (1, 1))
+    then = time.time() - hours * 3600
+    os.utime(old, (then, then))
     made("x")
-    assert (old.exists(), new.exists()) == (False, True)
+    assert (old.exists(), new.exists()) == (stays, True)
 
 
 def test_a_stamp_of_another_name_is_not_believed() -> None:
