@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -21,8 +22,15 @@ from runner.base import disk, paths
 from runner.base.errors import SteprunError
 from runner.base.files import make_private_dir, write_private
 from runner.base.progress import WAITING_FOR_ANOTHER, OnProgress, Phase, Progress
-from runner.engine.builder import Tree, failure_causes, needs
-from runner.engine.builder.configure import BuildCommands, configure, targets
+from runner.base.units import MIB
+from runner.engine.builder import Tree, failure_causes
+from runner.engine.builder.configure import (
+    BuildCommands,
+    arguments,
+    configure,
+    environment,
+    targets,
+)
 from runner.engine.builder.recipe import Recipe
 from runner.engine.builder.recipe_rows import Tools
 from runner.engine.builder.steps import log_tail, run_step
@@ -30,7 +38,6 @@ from runner.engine.installed import store
 from runner.engine.installed.describe import describe
 from runner.engine.installed.stamp import Kind, Stamp
 from runner.machine.facts import Machine
-from runner.plan.memory.kv_cache import MIB
 
 _LIBRARIES: Final = ("*.so", "*.so.*", "*.dylib", "*.dll")
 # What cmake and the compilers read besides their arguments.
@@ -40,9 +47,36 @@ VARIABLES: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class BuildPlan:
+    """The folder of a build, which other builds of the same backend do not share, and its lines."""
+
+    work: Path
+    commands: BuildCommands
+
+
+def plan_build(recipe: Recipe, machine: Machine, tools: Tools, tree: Tree) -> BuildPlan:
+    """Return what would be run to build a tree, and where. Nothing is touched.
+
+    The commit is not part of the folder's name, so that it is known before a branch is fetched:
+    what another commit has left in the folder is removed.
+    """
+    origin = tree.origin
+    facts = (
+        *(origin.source, origin.where, origin.version, origin.sha256, str(tree.path)),
+        *(arguments(recipe, machine, tools), environment(recipe, machine, tools, tree.path)),
+        sorted(tools.versions.items()),
+        [(variable, os.environ.get(variable)) for variable in VARIABLES],
+    )
+    key = hashlib.sha256(json.dumps(facts).encode("utf-8", "backslashreplace")).hexdigest()[:16]
+    work = store.work_dir() / f"build-{recipe.backend}-{key}"
+    return BuildPlan(work, configure(recipe, machine, tools, tree.path, work / "out"))
+
+
 def build(
     recipe: Recipe,
     machine: Machine,
+    tools: Tools,
     tree: Tree,
     progress: OnProgress,
     *,
@@ -50,15 +84,12 @@ def build(
 ) -> store.InstalledEngine:
     """Build an engine and give it its place among the others.
 
-    Waits for another steprun that builds the same. Raises `Refused` (something is missing, no
-    room) or `SteprunError` (it does not compile, or what came out is no engine). On any
-    exception, KeyboardInterrupt included, every compiler is stopped, and the next call goes on.
+    Waits for another steprun that builds the same. Raises `Refused` (no room) or `SteprunError`
+    (it does not compile, or the result is not an engine). On any exception, KeyboardInterrupt
+    included, every compiler is stopped, and the next call resumes.
     """
-    tools = needs.find_tools(recipe, machine)
-    name = name or name_of(recipe, tree)
-    kin = store.work_dir() / f"build-{recipe.backend}"
-    work = kin.with_name(f"{kin.name}-{key(recipe, machine, tree, tools)}")
-    commands = configure(recipe, machine, tools, tree.path, work / "out")
+    plan = plan_build(recipe, machine, tools, tree)
+    work, commands = plan.work, plan.commands
     waited = False
 
     def waiting() -> None:
@@ -68,38 +99,36 @@ def build(
 
     with disk.explained(work), disk.alone(work.with_suffix(".lock"), waiting):
         # A folder of the user's own may have changed, whatever its commit says.
-        made = _here(tree, commands) if waited or tree.origin.source != "folder" else None
+        made = _installed(tree, commands) if waited or tree.origin.source != "folder" else None
         if made:
             progress(Progress(Phase.READY, detail=f"{made.name} is already installed"))
             return made
-        taken = store.size(work) if work.is_dir() else 0
+        prepare_folder(work, tree.origin.commit)
+        taken = store.size(work)
         disk.check_room(store.work_dir(), recipe.build.room_mib * MIB - taken)
         make_private_dir(work / "out")
         _compile(recipe, commands, work, progress)
         progress(Progress(Phase.INSTALLING))
-        engine = _put_together(recipe, tree, commands, work, name)
-    remove_old_builds(kin)
+        engine = _put_together(recipe, tree, commands, work, name or name_of(recipe, tree))
+    remove_old_builds(work.with_name(f"build-{recipe.backend}"))
     return engine
 
 
 def name_of(recipe: Recipe, tree: Tree) -> str:
-    """Return what an engine is called: its backend, and where its source comes from."""
+    """Return what an engine is called: its backend, and where its source is from."""
     origin = tree.origin
     parts = (recipe.backend, origin.source, origin.version, origin.commit[:7])
     text = "-".join(part for part in parts if part).lower()
     return re.sub(r"[^a-z0-9._+-]+", "-", text)[:80]
 
 
-def key(recipe: Recipe, machine: Machine, tree: Tree, tools: Tools) -> str:
-    """Return what tells one build from another: its source, its commands, its compilers."""
-    commands = configure(recipe, machine, tools, tree.path, Path())
-    origin = tree.origin
-    told = (
-        *(origin.source, origin.where, origin.version, origin.commit, origin.sha256),
-        *(commands.configure, commands.env, sorted(tools.versions.items())),
-        [(variable, os.environ.get(variable)) for variable in VARIABLES],
-    )
-    return hashlib.sha256(json.dumps(told).encode("utf-8", "backslashreplace")).hexdigest()[:16]
+def prepare_folder(work: Path, commit: str) -> None:
+    """Make the folder of a build, emptied where it was begun from another commit."""
+    begun = work / "commit"
+    if not begun.is_file() or begun.read_text("utf-8") != commit:
+        shutil.rmtree(work, ignore_errors=True)
+        make_private_dir(work)
+        write_private(begun, commit)
 
 
 def remove_old_builds(kin: Path) -> None:
@@ -114,8 +143,8 @@ def remove_old_builds(kin: Path) -> None:
                 shutil.rmtree(work, ignore_errors=True)
 
 
-def _here(tree: Tree, commands: BuildCommands) -> store.InstalledEngine | None:
-    """Return an engine that was built of this very source in this very way, if there is one."""
+def _installed(tree: Tree, commands: BuildCommands) -> store.InstalledEngine | None:
+    """Return an engine that was built from this very source in this very way, if any."""
     wanted = (tree.origin, _definitions(commands))
     found = (e for e in store.engines() if (e.stamp.origin, e.stamp.cmake) == wanted)
     return next(found, None)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Final
 
+from runner.base.units import MIB
 from runner.engine.builder.recipe import Recipe
 from runner.engine.builder.recipe_rows import Setting, Tools, chosen
 from runner.machine.facts import Machine
-from runner.plan.memory.kv_cache import MIB
 
 # What cmake calls the programs that run the compiler. Where none was asked for (Windows), cmake
 # takes Visual Studio, which finds its own compiler.
@@ -35,14 +35,10 @@ def configure(
 ) -> BuildCommands:
     """Return the commands that build `source` in the folder `out`."""
     cmake = tools.values["cmake"]
-    runner = tools.values.get("ninja", "")
-    generator = GENERATORS.get(PurePath(runner).stem, "")
-    how = ("-G", generator, f"-DCMAKE_MAKE_PROGRAM={runner}") if generator else ()
     return BuildCommands(
         configure=(
-            *(cmake, "-S", str(source), "-B", str(out), *how),
-            *definitions(recipe, machine, tools),
-            *_defined(recipe.common.define, machine, tools),
+            *(cmake, "-S", str(source), "-B", str(out)),
+            *arguments(recipe, machine, tools),
         ),
         build=(
             *(cmake, "--build", str(out), "--config", "Release"),
@@ -50,6 +46,17 @@ def configure(
             *("--target", *targets(recipe)),
         ),
         env=environment(recipe, machine, tools, source),
+    )
+
+
+def arguments(recipe: Recipe, machine: Machine, tools: Tools) -> tuple[str, ...]:
+    """Return what cmake is given beside the two folders: what is built, and how."""
+    runner = tools.values.get("ninja", "")
+    generator = GENERATORS.get(PurePath(runner).stem, "")
+    return (
+        *(("-G", generator, f"-DCMAKE_MAKE_PROGRAM={runner}") if generator else ()),
+        *definitions(recipe, machine, tools),
+        *_defined(recipe.common.define, machine, tools),
     )
 
 

@@ -16,6 +16,7 @@ from runner.engine.process.guarded import Guarded
 
 STALL_S: Final = 120.0  # git says how far it is every second, once it has reached its host
 ALTERNATIVE: Final = "steprun engine build --source llama-cpp-python"
+_FETCHED = "FETCH_HEAD"
 _POLL_S = 0.1
 _QUICK_S = 30.0
 _TAIL_BYTES = 8192
@@ -46,22 +47,34 @@ _INSTALL = {
 }
 
 
-def clone(folder: Path, url: str, ref: str, tell: OnProgress) -> str:
+def clone(folder: Path, url: str, ref: str, tell: OnProgress, *, new: bool) -> str:
     """Fetch a branch, tag or commit of `url` into a repository of `folder`; return its commit.
 
-    Files are not touched. Raises Refused (no git), UsageError (no such branch) or SteprunError.
+    `new`: the folder holds no repository yet. Files are not touched. Raises Refused (no git),
+    UsageError (no such branch) or SteprunError.
     """
-    if not (folder / ".git").is_dir():
-        _run(["init", "--quiet", "--template=", str(folder)], folder, tell, url, ref)
+    for command in clone_commands(folder, url, ref, new=new):
+        _run(command, folder, tell, url, ref)
+    return commit(folder, _FETCHED)
+
+
+def clone_commands(folder: Path, url: str, ref: str, *, new: bool) -> list[list[str]]:
+    """Return the commands of `clone`. Raises Refused where git is missing."""
     fetch = ["fetch", "--depth=1", "--no-tags", "--no-recurse-submodules", "--progress", "--force"]
-    _run([*fetch, "--", url, ref], folder, tell, url, ref)
-    return commit(folder, "FETCH_HEAD")
+    init = [["init", "--quiet", "--template="]] if new else []
+    return [_git(folder, *words) for words in (*init, [*fetch, "--", url, ref])]
 
 
-def check_out(folder: Path, commit_id: str, tell: OnProgress) -> None:
-    """Make the files of a folder those of a commit, and no others."""
-    _run(["checkout", "--progress", "--force", "--detach", commit_id], folder, tell, "", commit_id)
-    _run(["clean", "-ffdxq"], folder, tell, "", commit_id)
+def check_out(folder: Path, tell: OnProgress) -> None:
+    """Make the files of a folder those of the commit that `clone` has fetched, and no others."""
+    for command in check_out_commands(folder):
+        _run(command, folder, tell, "", _FETCHED)
+
+
+def check_out_commands(folder: Path) -> list[list[str]]:
+    """Return the commands of `check_out`. Raises Refused where git is missing."""
+    check_out = ["checkout", "--progress", "--force", "--detach", _FETCHED]
+    return [_git(folder, *words) for words in (check_out, ["clean", "-ffdxq"])]
 
 
 def commit(folder: Path, ref: str = "HEAD") -> str:
@@ -70,8 +83,7 @@ def commit(folder: Path, ref: str = "HEAD") -> str:
         return ""  # never the commit of a repository that happens to lie around the folder
     try:
         done = subprocess.run(
-            [*_git(), "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}"],
-            cwd=folder,
+            _git(folder, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}"),
             env=_environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -84,15 +96,16 @@ def commit(folder: Path, ref: str = "HEAD") -> str:
     return said if done.returncode == 0 and re.fullmatch(r"[0-9a-f]{40,64}", said) else ""
 
 
-def _git() -> list[str]:
+def _git(folder: Path, *words: str) -> list[str]:
     program = shutil.which("git")
     if program is None:
         raise Refused(
-            "There is no git here to fetch the source with.",
+            "git is not installed.",
             why="The source lies in a git repository.",
             next=f"{_INSTALL.get(sys.platform, 'Install git')} - or do without: {ALTERNATIVE}",
         )
-    return [program, *(word for setting in _SETTINGS for word in ("-c", setting))]
+    settings = (word for setting in _SETTINGS for word in ("-c", setting))
+    return [program, *settings, "-C", str(folder), *words]
 
 
 def _environment() -> dict[str, str]:
@@ -118,15 +131,13 @@ def _protocol(url: str) -> str:
     return scheme if sign else "file" if Path(url).is_absolute() else "ssh"
 
 
-def _run(words: list[str], folder: Path, tell: OnProgress, url: str, ref: str) -> None:
+def _run(command: list[str], folder: Path, tell: OnProgress, url: str, ref: str) -> None:
     """Run git to its end; it never outlives us. Raises what its log says where it fails."""
     folder.mkdir(exist_ok=True)
     log = folder.with_name(f"{folder.name}.log")
     allowed = (("GIT_ALLOW_PROTOCOL", _protocol(url)),)
     try:
-        with Guarded(
-            [*_git(), *words], log, env=allowed, base=_environment(), folder=folder, tree=True
-        ) as git:
+        with Guarded(command, log, env=allowed, base=_environment(), tree=True) as git:
             if _watch(git, tell):
                 raise _trouble(_tail(git), url, ref)
     finally:

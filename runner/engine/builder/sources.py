@@ -4,9 +4,9 @@ import hashlib
 import re
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -21,7 +21,7 @@ from runner.engine.installed import store
 from runner.engine.installed.stamp import Origin
 from runner.engine.releases import archive
 from runner.net.endpoint import Endpoint
-from runner.net.packages import download
+from runner.net.packages import download, download_command, requirement
 
 DEFAULT: Final = "stepfun"
 BRANCH: Final = "step3.7"  # of a repository of the user's own, where none is named
@@ -32,33 +32,101 @@ _SCHEMES = {"https", "http", "ssh", "file"}
 _SSH = re.compile(r"[\w.-]+@[\w.-]+:[\w./~-]+")
 
 
+@dataclass(frozen=True, slots=True)
+class SourcePlan:
+    """Where the source will lie, what is known of it, and the commands that get it there.
+
+    `commands` is empty where it is on this disk already. `notes`: what happens beside them.
+    """
+
+    tree: Tree
+    commands: tuple[tuple[str, ...], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 def fetch_source(name_or_path: str, progress: OnProgress, *, at: str = "") -> Tree:
     """Return the source that a name of `builds/sources.toml` stands for, or a path.
 
-    A branch is fetched again each time; a tag or a package that is here already is taken as it is.
-    A checkout is used where it lies, and never written to; a repository (bare, `PATH.git`, an
+    A branch is fetched each time; a tag or a package that is on this disk is used as it is. A
+    checkout is used where it lies, and never written to; a repository (bare, `PATH.git`, an
     address) is fetched at `at`, else `BRANCH`.
 
     Raises UsageError (no such source, no such branch), Refused (no git, no pip, no room), BadFile
     (a package is not what was published) or SteprunError (no network).
     """
+    source = _source(name_or_path, at)
+    if isinstance(source, Tree):
+        return source
+    if isinstance(source, Carried):
+        return _carried(source, progress)
+    return _repository(source, progress)
+
+
+def plan_source(name_or_path: str, *, at: str = "") -> SourcePlan:
+    """Return what `fetch_source` would run, and run nothing of it. Raises as it does."""
+    source = _source(name_or_path, at)
+    if isinstance(source, Tree):
+        return SourcePlan(source)
+    place = _place(source)
+    half = _half(place)
+    if isinstance(source, Carried):
+        tree = Tree(place, _origin(source))
+        if place.is_dir():
+            return SourcePlan(tree)
+        listed = f"{half / 'pip' / 'requirements.txt'} holds: {requirement(source.package)}"
+        unpacked = f"{source.folder} of the archive is then unpacked to {place}"
+        command = tuple(download_command(source.package, half / "pip"))
+        return SourcePlan(tree, (command,), (listed, unpacked))
+    before = git.commit(place)
+    tree = Tree(place, _origin(source, before))
+    if before and not source.moves:
+        return SourcePlan(tree)
+    clone = git.clone_commands(half, source.url, source.ref, new=not before)
+    commands = tuple(map(tuple, (*clone, *git.check_out_commands(half))))
+    return SourcePlan(tree, commands, (f"{half} is then moved to {place}",))
+
+
+def _source(name_or_path: str, at: str) -> Repository | Carried | Tree:
+    """Return what a name or path stands for; a folder of the user's own is a tree already."""
     if at and not _REF.fullmatch(at):
         raise UsageError(
-            f"{at!r} names no branch or tag.",
-            why="git knows no such name.",
+            f"{at!r} is not the name of a branch or tag.",
+            why="git allows no such name.",
             next=f"For example: --at {BRANCH}",
         )
-    known = sources_toml.sources().get(name_or_path.partition("==")[0])
+    name, pinned, version = name_or_path.partition("==")
+    known = sources_toml.sources().get(name)
     if isinstance(known, Carried):
-        return _carried(known, name_or_path, at, progress)
-    if known is not None and "==" not in name_or_path:
+        return _checked_version(known, version or at)
+    if known is not None and not pinned:
         moves = known.moves or at not in {"", known.ref}
-        known = Repository(known.name, known.url, at or known.ref, moves)
-        return _repository(known, progress)
+        return Repository(known.name, known.url, at or known.ref, moves)
     url = _address(name_or_path)
-    if url:
-        return _repository(Repository("folder", url, at or BRANCH, moves=True), progress)
-    return _folder(name_or_path, at)
+    return Repository("folder", url, at or BRANCH, moves=True) if url else _folder(name_or_path, at)
+
+
+def _place(source: Repository | Carried) -> Path:
+    """Return the folder that a source gets."""
+    if isinstance(source, Carried):
+        package = source.package
+        name = f"src-{source.name}-{package.version}-{package.sha256[:8]}"
+    else:
+        stem = re.sub(r"[^a-z0-9.]+", "-", f"{source.name}-{source.ref}".lower())[:60].strip("-")
+        which = hashlib.sha256(f"{source.url} {source.ref}".encode()).hexdigest()[:8]
+        name = f"src-{stem}-{which}"
+    return store.work_dir() / name
+
+
+def _half(place: Path) -> Path:
+    """Return where a source is put together, under its place's lock; never taken for whole."""
+    return place.with_name(f"{place.name}.part")
+
+
+def _origin(source: Repository | Carried, commit: str = "") -> Origin:
+    if isinstance(source, Repository):
+        return Origin(source.name, source.url, source.ref, commit)
+    package = source.package
+    return Origin(source.name, package.name, package.version, source.commit, package.sha256)
 
 
 @contextmanager
@@ -70,8 +138,7 @@ def held(tree: Tree, progress: OnProgress) -> Iterator[None]:
     if tree.path.parent != store.work_dir():
         yield  # the user's own folder
         return
-    waiting = partial(progress, WAITING_FOR_ANOTHER)
-    with alone(tree.path.with_name(f"{tree.path.name}.lock"), waiting):
+    with _alone(tree.path, progress):
         now = git.commit(tree.path) or tree.origin.commit
         if not tree.path.is_dir() or now != tree.origin.commit:
             raise SteprunError(
@@ -148,79 +215,81 @@ def _address(text: str) -> str:
 
 
 def _repository(source: Repository, tell: OnProgress) -> Tree:
-    """Return a tree of one commit; where one was brought before, only what changed is fetched."""
-    work = store.work_dir()
-    stem = re.sub(r"[^a-z0-9.]+", "-", f"{source.name}-{source.ref}".lower())[:60].strip("-")
-    which = hashlib.sha256(f"{source.url} {source.ref}".encode()).hexdigest()[:8]
-    place = work / f"src-{stem}-{which}"
-    half = work / f"{place.name}.part"
-    waiting = partial(tell, WAITING_FOR_ANOTHER)
-    with explained(work), alone(work / f"{place.name}.lock", waiting):
+    """Return a tree of one commit; of one that was fetched before, only the changes are fetched."""
+    place = _place(source)
+    half = _half(place)
+    with _alone(place, tell):
         _remove(half)  # of a run that was killed: who knows what it lacks
         before = git.commit(place)
         if before and not source.moves:
-            return _tree(place, source, before)
-        check_room(work, ROOM_BYTES)
-        if place.is_dir():
+            return Tree(place, _origin(source, before))
+        check_room(place.parent, ROOM_BYTES)
+        if before:
             place.rename(half)  # whatever happens, a tree that is being changed is not taken
+        else:
+            _remove(place)
         untouched = bool(before)
         try:
-            now = git.clone(half, source.url, source.ref, tell)
+            now = git.clone(half, source.url, source.ref, tell, new=not before)
             if now != before:
                 untouched = False
-                git.check_out(half, now, tell)
+                git.check_out(half, tell)
         except BaseException as error:
             if not untouched:
                 _remove(half)
                 raise
             half.rename(place)
-            if type(error) is SteprunError:  # no network, and there is something to go on with
-                error.next += f" - or build what came before: --source {place}"
+            if type(error) is SteprunError:  # no network: the earlier commit can be built
+                error.next += f" - or build the commit downloaded before: --source {place}"
             raise
         half.rename(place)
         if before:
-            news = "as it was" if now == before else f"new, {before[:10]} before"
+            news = "unchanged" if now == before else f"new, {before[:10]} before"
             tell(
                 Progress(Phase.READY, detail=f"{source.name} {source.ref} is at {now[:10]}, {news}")
             )
-        return _tree(place, source, now)
-
-
-def _tree(place: Path, source: Repository, commit: str) -> Tree:
-    return Tree(place, Origin(source.name, source.url, source.ref, commit))
+        return Tree(place, _origin(source, now))
 
 
 # --- inside a Python package
 
 
-def _carried(source: Carried, text: str, at: str, tell: OnProgress) -> Tree:
+def _checked_version(source: Carried, version: str) -> Carried:
     package = source.package
-    asked = text.partition("==")[2] or at or package.version
-    if asked != package.version:
-        raise UsageError(
-            f"Of {source.name} only {package.version} can be built.",
-            why=f"Its sha256 is known; {asked} would be unpacked and built unchecked.",
-            next=f"steprun engine build --source {source.name}, or unpack {asked} yourself and "
-            "name the folder: --source PATH",
-        )
-    work = store.work_dir()
-    place = work / f"src-{source.name}-{package.version}-{package.sha256[:8]}"
-    waiting = partial(tell, WAITING_FOR_ANOTHER)
-    with explained(work), alone(work / f"{place.name}.lock", waiting):
-        for left in work.glob(f"{place.name}.part-*"):  # of a run that was killed
+    if version in {"", package.version}:
+        return source
+    raise UsageError(
+        f"Of {source.name} only {package.version} can be built.",
+        why=f"Its sha256 is known; {version} would be unpacked and built unchecked.",
+        next=f"steprun engine build --source {source.name}, or unpack {version} yourself and "
+        "name the folder: --source PATH",
+    )
+
+
+def _carried(source: Carried, tell: OnProgress) -> Tree:
+    package, place = source.package, _place(source)
+    half = _half(place)
+    with _alone(place, tell):
+        for left in place.parent.glob(f"{place.name}.part*"):  # of a run that was killed
             _remove(left)
         if not place.is_dir():
             # pip holds the archive twice while it copies it to its place, and we once more.
-            check_room(work, 3 * package.bytes + ROOM_BYTES)
-            half = Path(tempfile.mkdtemp(prefix=f"{place.name}.part-", dir=work))
+            check_room(place.parent, 3 * package.bytes + ROOM_BYTES)
             try:
-                got = download(package, half / "pip", tell)
-                archive.unpack(got, half / "tree", only=source.folder, progress=tell)
+                downloaded = download(package, half / "pip", tell)
+                archive.unpack(downloaded, half / "tree", only=source.folder, progress=tell)
                 (half / "tree").rename(place)
             finally:
                 _remove(half)
-    origin = Origin(source.name, package.name, package.version, source.commit, package.sha256)
-    return Tree(place, origin)
+    return Tree(place, _origin(source))
+
+
+@contextmanager
+def _alone(place: Path, tell: OnProgress) -> Iterator[None]:
+    """Keep other stepruns from a source's place; disk errors are explained."""
+    lock = place.with_name(f"{place.name}.lock")
+    with explained(place.parent), alone(lock, partial(tell, WAITING_FOR_ANOTHER)):
+        yield
 
 
 def _remove(folder: Path) -> None:

@@ -43,7 +43,7 @@ def describe(program: Sequence[str], env: Mapping[str, str] | None = None) -> De
     flags = flags_of(_said(program, "--help", env))
     if "--model" not in flags:
         raise SteprunError(
-            f"{program[0]} is no llama-server.",
+            f"{program[0]} is not a llama-server binary.",
             why="Its --help lists no --model.",
             next="Build one: steprun engine build",
         )

@@ -17,6 +17,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -73,8 +74,8 @@ def install(
     call goes on.
     """
     tools = needs.find_tools(recipe, machine)
-    kin = store.work_dir() / f"python-{recipe.backend}"
-    work = kin.with_name(f"{kin.name}-{key(recipe, machine, tools)}")
+    plan = plan_install(recipe, machine, tools)
+    work = plan.work
 
     def waiting() -> None:
         progress(WAITING_FOR_ANOTHER)
@@ -84,11 +85,42 @@ def install(
         disk.check_room(store.work_dir(), ROOM_BYTES + recipe.build.room_mib * MIB - taken)
         make_private_dir(work)
         source = _source(work, progress)
-        wheel = _wheel(recipe.title, variables(recipe, machine, tools, source), source, progress)
+        wheel = _wheel(recipe.title, plan, source, progress)
         made = _environment(wheel, work, progress)
         engine = _settle(made, recipe, machine, tools, name)
-    remove_old_builds(kin)
+    remove_old_builds(work.with_name(f"python-{recipe.backend}"))
     return engine
+
+
+@dataclass(frozen=True, slots=True)
+class InstallPlan:
+    """What is run, in this order, in the folder `work`; `notes` say what happens beside it."""
+
+    work: Path
+    download: tuple[str, ...]
+    env: Variables
+    wheel: tuple[str, ...]
+    environment: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+
+
+def plan_install(recipe: Recipe, machine: Machine, tools: Tools) -> InstallPlan:
+    """Return what `install` would run, and where. Raises `Refused` where pip is missing."""
+    work = store.work_dir() / f"python-{recipe.backend}-{key(recipe, machine, tools)}"
+    package, source, made = carried().package, work / "src", work / "made"
+    download = work / "bring"
+    wheel = work / "wheels" / f"{package.name.replace('-', '_')}-{package.version}-*.whl"
+    return InstallPlan(
+        work,
+        tuple(packages.download_command(package, download)),
+        variables(recipe, machine, tools, source),
+        command(work / "half", work / "out", source),
+        (_new_environment(made), _fill_environment(made, wheel)),
+        (
+            f"{download / 'requirements.txt'} holds: {packages.requirement(package)}",
+            f"the archive is then unpacked to {source}, and the wheel moved to {wheel.parent}",
+        ),
+    )
 
 
 def key(recipe: Recipe, machine: Machine, tools: Tools) -> str:
@@ -146,7 +178,7 @@ def _source(work: Path, progress: OnProgress) -> Path:
     return source
 
 
-def _wheel(title: str, env: Variables, source: Path, progress: OnProgress) -> Path:
+def _wheel(title: str, plan: InstallPlan, source: Path, progress: OnProgress) -> Path:
     """Return the compiled package; compiled only where that is not done yet."""
     work = source.parent
     wheels, half, tmp = work / "wheels", work / "half", work / "tmp"
@@ -160,7 +192,7 @@ def _wheel(title: str, env: Variables, source: Path, progress: OnProgress) -> Pa
             shutil.rmtree(folder, ignore_errors=True)
             make_private_dir(folder)
         what = f"llama-cpp-python for {title} does not compile."
-        argv, out, killed = command(half, work / "out", source), work / "out", work / "running"
+        argv, env, out, killed = plan.wheel, plan.env, work / "out", work / "running"
         again = killed.exists()  # there while it compiles, and after a kill
         write_private(killed, "")
         try:
@@ -185,12 +217,8 @@ def _environment(wheel: Path, work: Path, progress: OnProgress) -> Path:
     shutil.rmtree(made, ignore_errors=True)
     venv = make_private_dir(made) / "venv"
     what = "The environment of llama-cpp-python could not be made."
-    new = (sys.executable, "-I", "-m", "venv", "--without-pip", str(venv))
-    _checked(what, new, (), work)
-    python = made / _python()
-    only = ("--only-binary=:all:", f"{wheel}[server]")  # nothing else is to be compiled
-    install = (*packages.pip(), "--python", str(python), "install", *_QUIET, *only)
-    _checked(what, install, (), work)
+    for argv in (_new_environment(made), _fill_environment(made, wheel)):
+        _checked(what, argv, (), work)
     (site,) = (venv / "Lib", *(venv / "lib").glob("python*"))[-1:]
     shutil.copytree(
         Path(server.__file__).parent,
@@ -198,6 +226,15 @@ def _environment(wheel: Path, work: Path, progress: OnProgress) -> Path:
         ignore=shutil.ignore_patterns("__pycache__"),
     )
     return made
+
+
+def _new_environment(made: Path) -> tuple[str, ...]:
+    return (sys.executable, "-I", "-m", "venv", "--without-pip", str(made / "venv"))
+
+
+def _fill_environment(made: Path, wheel: Path) -> tuple[str, ...]:
+    only = ("--only-binary=:all:", f"{wheel}[server]")  # nothing else is to be compiled
+    return (*packages.pip(), "--python", str(made / _python()), "install", *_QUIET, *only)
 
 
 def _python() -> str:

@@ -116,7 +116,7 @@ def test_a_new_commit_is_fetched_and_said(bare, tree):
     told: list[Progress] = []
     again = sources.fetch_source(str(bare), told.append)
     assert again == first
-    assert told[-1].detail.endswith("as it was")
+    assert told[-1].detail.endswith("unchanged")
     (tree / "old.txt").unlink()
     new = commit(tree, {"src/b.cpp": b"int b;\n"})
     (first.path / "stray.o").write_bytes(b"left by a build")
@@ -178,7 +178,7 @@ def test_no_such_branch(bare):
 def test_no_git(bare, monkeypatch):
     real = shutil.which
     monkeypatch.setattr(shutil, "which", lambda name: None if name == "git" else real(name))
-    with pytest.raises(Refused, match="no git") as caught:
+    with pytest.raises(Refused, match="git is not installed") as caught:
         sources.fetch_source(str(bare), quiet)
     assert "install git" in caught.value.next or "xcode" in caught.value.next
     assert "--source llama-cpp-python" in caught.value.next
@@ -337,9 +337,9 @@ def test_an_unpacked_folder_has_no_commit_not_even_that_around_it(tree):
         ("http://example.org/llama.cpp.git", "", "cannot be used"),
         ("https://me:secret@example.org/llama.cpp.git", "", "cannot be used"),
         ("https://[/llama.cpp.git", "", "cannot be used"),
-        ("stepfun", "--upload-pack=evil", "names no branch"),
-        ("stepfun", "a..b", "names no branch"),
-        ("stepfun", "HEAD@{1}", "names no branch"),
+        ("stepfun", "--upload-pack=evil", "not the name of a branch"),
+        ("stepfun", "a..b", "not the name of a branch"),
+        ("stepfun", "HEAD@{1}", "not the name of a branch"),
     ],
 )
 def test_what_is_no_source(text, at, word):
