@@ -60,9 +60,9 @@ def clone(folder: Path, url: str, ref: str, tell: OnProgress, *, new: bool) -> s
 
 def clone_commands(folder: Path, url: str, ref: str, *, new: bool) -> list[list[str]]:
     """Return the commands of `clone`. Raises Refused where git is missing."""
-    fetch = ["fetch", "--depth=1", "--no-tags", "--no-recurse-submodules", "--progress", "--force"]
-    init = [["init", "--quiet", "--template="]] if new else []
-    return [_git(folder, *words) for words in (*init, [*fetch, "--", url, ref])]
+    shallow = ("--depth=1", "--no-tags", "--no-recurse-submodules", "--progress", "--force")
+    init = [_git("init", "--quiet", "--template=", str(folder))] if new else []
+    return [*init, _git("-C", str(folder), "fetch", *shallow, "--", url, ref)]
 
 
 def check_out(folder: Path, tell: OnProgress) -> None:
@@ -74,7 +74,7 @@ def check_out(folder: Path, tell: OnProgress) -> None:
 def check_out_commands(folder: Path) -> list[list[str]]:
     """Return the commands of `check_out`. Raises Refused where git is missing."""
     check_out = ["checkout", "--progress", "--force", "--detach", _FETCHED]
-    return [_git(folder, *words) for words in (check_out, ["clean", "-ffdxq"])]
+    return [_git("-C", str(folder), *words) for words in (check_out, ["clean", "-ffdxq"])]
 
 
 def commit(folder: Path, ref: str = "HEAD") -> str:
@@ -83,7 +83,7 @@ def commit(folder: Path, ref: str = "HEAD") -> str:
         return ""  # never the commit of a repository that happens to lie around the folder
     try:
         done = subprocess.run(
-            _git(folder, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}"),
+            _git("-C", str(folder), "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}"),
             env=_environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -96,7 +96,7 @@ def commit(folder: Path, ref: str = "HEAD") -> str:
     return said if done.returncode == 0 and re.fullmatch(r"[0-9a-f]{40,64}", said) else ""
 
 
-def _git(folder: Path, *words: str) -> list[str]:
+def _git(*words: str) -> list[str]:
     program = shutil.which("git")
     if program is None:
         raise Refused(
@@ -105,7 +105,7 @@ def _git(folder: Path, *words: str) -> list[str]:
             next=f"{_INSTALL.get(sys.platform, 'Install git')} - or do without: {ALTERNATIVE}",
         )
     settings = (word for setting in _SETTINGS for word in ("-c", setting))
-    return [program, *settings, "-C", str(folder), *words]
+    return [program, *settings, *words]
 
 
 def _environment() -> dict[str, str]:
