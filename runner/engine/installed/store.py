@@ -13,7 +13,6 @@ import shutil
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Final
 from runner.base import paths
 from runner.base.errors import Refused, SteprunError, UsageError
 from runner.base.files import cannot_write, make_private_dir, write_private
+from runner.base.state import JsonState
 from runner.engine.installed import stamp as stamps
 from runner.engine.installed.stamp import Kind, Origin, Stamp
 from runner.engine.process.flags import FLAGS
@@ -68,6 +68,9 @@ class Current:
 def folder() -> Path:
     """Return the folder of all engines."""
     return paths.cache_dir() / "engines"
+
+
+_CURRENT: Final = JsonState(lambda: folder() / "current.json", Current, Current)
 
 
 def work_dir() -> Path:
@@ -220,16 +223,14 @@ def size(place: Path) -> int:
 
 def current() -> Current:
     """Return which engine is in use."""
-    with suppress(OSError, ValueError, TypeError, AttributeError):
-        data = json.loads((folder() / "current.json").read_text("utf-8"))
-        return Current(str(data.get("name", "")), str(data.get("previous", "")))
-    return Current()
+    return _CURRENT.read()
 
 
 def use(name: str, *, forget: bool = False) -> None:
     """Make an engine the current one; the one before stays known, unless it is to be forgotten."""
-    before = current()
-    was = before.name or EMBEDDED  # nobody chose: then it was the embedded one
-    previous = "" if forget else before.previous if was == name else was
-    data = {"name": name, "previous": previous}
-    write_private(folder() / "current.json", json.dumps(data) + "\n")
+
+    def change(before: Current) -> Current:
+        was = before.name or EMBEDDED  # nobody chose: then it was the embedded one
+        return Current(name, "" if forget else before.previous if was == name else was)
+
+    _CURRENT.change(change)

@@ -63,6 +63,25 @@ def test_a_stamp_is_read_as_it_was_written() -> None:
     assert stamp.from_json(json.dumps(stamp.to_json(full))) == full
 
 
+def test_a_stamp_may_name_a_folder_that_is_no_unicode() -> None:
+    engine = made("odd", origin=Origin("folder", "/src/\udcff"))
+    assert store.find_engine("odd").stamp == engine.stamp
+
+
+def test_a_stamp_of_an_older_steprun_is_read() -> None:
+    """As it was written before stamps were typed; what is unknown or missing does no harm."""
+    text = (
+        '{"schema": "steprun.stamp/1", "name": "x", "kind": "llama-server", "backend": "cpu",'
+        ' "origin": {"source": "folder"}, "program": ["bin/llama-server"], "flags": ["--model"],'
+        ' "features": {"text": {"result": "pass", "seconds_s": 2, "why": ""}}, "later": 1}'
+    )
+    found = stamp.from_json(text)
+    assert (found.kind, found.flags, found.can("text")) == (Kind.SERVER, {"--model"}, True)
+    for damaged in (text.replace("stamp/1", "stamp/2"), text.replace('["bin/llama-server"]', "[]")):
+        with pytest.raises(ValueError, match=r"not a steprun\.stamp/1"):
+            stamp.from_json(damaged)
+
+
 @given(st.text(max_size=60) | st.sampled_from(["{}", "[]", "null", "1", '{"schema":1}']))
 def test_what_is_no_stamp_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - each is refused in words of its own
