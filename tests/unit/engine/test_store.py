@@ -76,7 +76,8 @@ def test_a_stamp_of_an_older_steprun_is_read() -> None:
         ' "features": {"text": {"result": "pass", "seconds_s": 2, "why": ""}}, "later": 1}'
     )
     found = stamp.from_json(text)
-    assert (found.kind, found.flags, found.can("text")) == (Kind.SERVER, {"--model"}, True)
+    assert (found.kind, found.can("text")) == (Kind.SERVER, True)
+    assert found.flags == {"--model"}
     for damaged in (text.replace("stamp/1", "stamp/2"), text.replace('["bin/llama-server"]', "[]")):
         with pytest.raises(ValueError, match=r"not a steprun\.stamp/1"):
             stamp.from_json(damaged)
