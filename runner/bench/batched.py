@@ -88,8 +88,8 @@ class Tool(EngineProcess):
     def _ended(self) -> SteprunError:
         if self._running is not None and self._running.status() == 0:
             return SteprunError(
-                f"{NAME} ended before it had measured all.",
-                why="Not every row of its table came, or not in a form that is known.",
+                f"{NAME} ended before it had measured everything.",
+                why="Rows of its table are missing, or not in a known form.",
                 next=f"Read the log: {self.log_path}",
             )
         return self.verdict()

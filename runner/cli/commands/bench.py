@@ -1,4 +1,4 @@
-"""`steprun bench`: how fast this machine is, beside what was published."""
+"""`steprun bench`: how fast this machine is, compared with published figures."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -29,37 +29,37 @@ from runner.engine.installed.stamp import Kind
 from runner.plan.launch import LaunchSpec
 
 API = (
-    f"There is no {batched.NAME} beside this engine: it is measured through the server's API, "
-    "which adds its own work to each token."
+    f"This engine has no {batched.NAME}: it is measured through the server's API, which adds some "
+    "overhead to each token."
 )
 
 
 @click.command()
 @model_options
-@click.option("--demo", is_flag=True, help="A small model instead: 93 MB, runs anywhere.")
-@click.option("--quick", is_flag=True, help="No prompt longer than 2,048 tokens.")
+@click.option("--demo", is_flag=True, help="Measure a small model (93 MB) that runs anywhere.")
+@click.option("--quick", is_flag=True, help="Measure prompts of up to 2,048 tokens only.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (steprun.bench/1).")
 def bench(*, demo: bool, quick: bool, as_json: bool, **options: Any) -> int:
-    """Measure reading and writing at growing lengths of prompt, as StepFun did.
+    """Measure prefill and decode at growing prompt lengths, as StepFun did.
 
-    After a Ctrl-C, what was measured is shown, with exit code 130.
+    After Ctrl-C, the rows measured so far are shown, with exit code 130.
     """
     request = take_request(options, demo=demo)
     if request.ask.parallel > 1:
         raise UsageError(
             "bench measures one conversation at a time.",
             why="So do the published figures.",
-            next="Leave --parallel out",
+            next="Leave --parallel out.",
         )
     prepared = make_plan(request, to_run=True)
     if prepared.engine.stamp.kind is Kind.PYTHON:
         raise Refused(
             f"The engine {prepared.engine.name} cannot be measured.",
             why="llama-cpp-python has neither llama-batched-bench nor llama-server's API.",
-            next="Take another: steprun engine list",
+            next="Choose another: steprun engine list",
         )
     ensure_files(prepared)
-    if prepared.far:  # it is here now, and is planned for by its path
+    if prepared.far:  # it is downloaded now, and is planned for by its path
         prepared = make_plan(request, to_run=True)
     asked = grid.cut(prepared.plan.config.context, grid.QUICK if quick else grid.PROMPTS)
     work = _Work(prepared, asked, *line(prepared, asked), as_json)
@@ -127,16 +127,16 @@ class _Work:
         return through_api.measure(program, self.spec, self.grid, show)
 
     def show(self) -> None:
-        """Show the document, or what is to be said below the table."""
+        """Show the document, or the verdict below the table."""
         plan = self.prepared.plan
         run = published_run(plan)
-        said = report.verdict(self.rows, expected_speed(plan), run)
+        verdict = report.verdict(self.rows, expected_speed(plan), run)
         if self.as_json:
             document = report.to_json(
                 self.rows,
                 run,
                 finished=len(self.rows) == len(self.grid.prompts),
-                verdict=said,
+                verdict=verdict,
                 engine=self.prepared.engine.name,
                 machine=plan.machine.name,
                 model=plan.model_spec.name,
@@ -149,5 +149,5 @@ class _Work:
             )
             output.emit_json(document)
         elif self.rows and run:
-            for text in (report.source(run), said):
+            for text in (report.source(run), verdict):
                 click.echo(wrapped(text, 0))

@@ -351,7 +351,7 @@ def _ask_canary(asked: InstalledEngine, *, quiet: bool = False) -> InstalledEngi
 
     features, safe_flags = canary.run(asked, safe, tell)
     ordered = {name: features[name] for name in FEATURES if name in features}
-    tested = store.update(asked, asked.stamp.proven(ordered, safe_flags))
+    tested = store.update(asked, asked.stamp.with_results(ordered, safe_flags))
     if not quiet:
         click.echo(f"{tested.name}: {_canary(tested.stamp)}.", err=True)
     return tested

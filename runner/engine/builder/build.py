@@ -1,9 +1,9 @@
-"""Builds an engine out of a llama.cpp source tree, and goes on where a killed build was.
+"""Builds an engine from a llama.cpp source tree, and resumes where a killed build stopped.
 
 cmake runs under `guard.py`, which ends it and all its compilers when this process ends, however
 it ends. A build has a folder of its own, named by all that makes it differ from others: another
-source, compiler or definition begins anew. The engine is put together beside it, asked what it
-is, and only then gets its place, by a rename.
+source, compiler or definition starts over. The engine is put together beside it, inspected, and
+only then gets its place, by a rename.
 """
 
 import hashlib
@@ -151,7 +151,7 @@ def _installed(tree: Tree, commands: BuildCommands) -> store.InstalledEngine | N
 
 
 def _compile(recipe: Recipe, commands: BuildCommands, work: Path, progress: OnProgress) -> None:
-    """Configure and compile. A folder that a kill left damaged is emptied once, and made anew."""
+    """Configure and compile. A folder that a kill has left damaged is built again from scratch."""
     killed = work / "running"  # there while a build runs, and after one that was killed
     again = killed.exists()
     write_private(killed, "")
@@ -161,7 +161,7 @@ def _compile(recipe: Recipe, commands: BuildCommands, work: Path, progress: OnPr
         if not again:
             killed.unlink()
             raise
-        # make takes a file that a killed compiler has half written for whole; ninja does not.
+        # make takes a half-written file of a killed compiler for a whole one; ninja does not.
         progress(Progress(Phase.RESTARTING))
         shutil.rmtree(work / "out", ignore_errors=True)
         make_private_dir(work / "out")
@@ -183,7 +183,7 @@ def _steps(recipe: Recipe, commands: BuildCommands, work: Path, progress: OnProg
     log = logs / f"{work.name}-configure.log"
     if run_step(commands.configure, commands.env, log):
         raise failure_causes.explain(
-            f"The build of {recipe.title} could not be prepared.", log_tail(log), str(log)
+            f"The build of {recipe.title} could not be configured.", log_tail(log), str(log)
         )
     write_private(configured, "")
     progress(Progress(Phase.COMPILING))
@@ -204,7 +204,7 @@ def _steps(recipe: Recipe, commands: BuildCommands, work: Path, progress: OnProg
 def _put_together(
     recipe: Recipe, tree: Tree, commands: BuildCommands, work: Path, name: str
 ) -> store.InstalledEngine:
-    """Copy the programs out of the build, ask them what they are, and give them their place."""
+    """Copy the programs out of the build, inspect them, and give them their place."""
     made = work / "made"
     shutil.rmtree(made, ignore_errors=True)
     place = make_private_dir(made / "bin")
@@ -213,18 +213,18 @@ def _put_together(
     built = _built(work / "out", programs)
     for path in (*(built / program for program in programs), *_libraries(built)):
         shutil.copy2(path, place / path.name, follow_symlinks=False)
-    told = describe([str(place / programs[0])])
+    found = describe([str(place / programs[0])])
     stamp = Stamp(
         name=name,
         kind=Kind.SERVER,
         backend=recipe.backend,
         origin=tree.origin,
         program=(f"bin/{programs[0]}",),
-        version=told.version,
-        compiler=told.compiler,
+        version=found.version,
+        compiler=found.compiler,
         cmake=_definitions(commands),
-        flags=told.flags,
-        devices=told.devices,
+        flags=found.flags,
+        devices=found.devices,
     )
     return store.add(made, stamp)
 
@@ -235,9 +235,9 @@ def _built(out: Path, programs: list[str]) -> Path:
         if all((folder / program).is_file() for program in programs):
             return folder
     raise SteprunError(
-        "The build ended well, and its programs are not there.",
+        "The build ended without an error, but its programs are missing.",
         why=f"Expected in {out / 'bin'}: {', '.join(programs)}.",
-        next="Take another source: steprun engine build --source llama-cpp-python",
+        next="Try another source: steprun engine build --source llama-cpp-python",
     )
 
 

@@ -1,4 +1,4 @@
-"""Asks `git` for the source of an engine: one commit, none of its hooks, settings or submodules."""
+"""Downloads the source of an engine with git: one commit, without hooks, settings or submodules."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from runner.base.progress import OnProgress, Phase, Progress
 from runner.base.text import clean
 from runner.engine.process.guarded import Guarded
 
-STALL_S: Final = 120.0  # git says how far it is every second, once it has reached its host
+STALL_S: Final = 120.0  # git prints its progress every second, once it has reached its host
 ALTERNATIVE: Final = "steprun engine build --source llama-cpp-python"
 _FETCHED = "FETCH_HEAD"
 _POLL_S = 0.1
@@ -99,10 +99,11 @@ def commit(folder: Path, ref: str = "HEAD") -> str:
 def _git(*words: str) -> list[str]:
     program = shutil.which("git")
     if program is None:
+        install = _INSTALL.get(sys.platform, "Install git")
         raise Refused(
             "git is not installed.",
             why="The source lies in a git repository.",
-            next=f"{_INSTALL.get(sys.platform, 'Install git')} - or do without: {ALTERNATIVE}",
+            next=f"{install} - or build without it: {ALTERNATIVE}",
         )
     settings = (word for setting in _SETTINGS for word in ("-c", setting))
     return [program, *settings, *words]
@@ -155,7 +156,7 @@ def _watch(git: Guarded, tell: OnProgress) -> int:
             raise SteprunError(
                 "git has stopped responding.",
                 why=f"It has printed nothing for {STALL_S:.0f} s.",
-                next=f"Check the network, or do without git: {ALTERNATIVE}",
+                next=f"Check the network, or build without git: {ALTERNATIVE}",
             )
         steps = _STEP.findall(seen)
         what, done, total = steps[-1] if steps else ("asking the repository", "0", "0")
@@ -169,18 +170,22 @@ def _tail(git: Guarded) -> str:
 
 def _trouble(said: str, url: str, ref: str) -> SteprunError:
     lines = [line for line in said.splitlines() if re.match(r"fatal|error|ssh|warning", line)]
-    why = f"{(lines or ['git said nothing'])[-1][:300].rstrip('.')}."
+    why = f"{(lines or ['git printed nothing'])[-1][:300].rstrip('.')}."
     if "find remote ref" in said:
         return UsageError(
-            f"{url} has no branch or tag {ref}.", why=why, next="Name another: --at REF"
+            f"{url} has no branch or tag {ref}.", why=why, next="Choose another: --at REF"
         )
     if re.search(r"no space left|disk quota", said, re.IGNORECASE):
         return Refused(
-            "The disk is too full for the source.",
+            "There is not enough disk space for the source.",
             why=why,
-            next="Free some space, or set STEPRUN_HOME to a folder on another disk",
+            next="Free some space, or set STEPRUN_HOME to a folder on another disk.",
         )
-    what = f"{url} was not reached." if _UNREACHABLE.search(said) else f"{url} was not fetched."
+    what = (
+        f"{url} could not be reached."
+        if _UNREACHABLE.search(said)
+        else f"{url} could not be downloaded."
+    )
     return SteprunError(
-        what, why=why, next=f"Check the network, or build from another place: {ALTERNATIVE}"
+        what, why=why, next=f"Check the network, or build from another source: {ALTERNATIVE}"
     )

@@ -1,4 +1,4 @@
-"""What a build needs of this computer: found, or named with the line that installs it.
+"""The build dependencies: found on this computer, or listed with the command that installs each.
 
 Nothing is installed here. `BuildHost` is the only part that looks at the disk or runs a program.
 """
@@ -39,7 +39,7 @@ _VARIABLE = re.compile(r"\$(?:\{([^}]+)\}|(\w+))")
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A need that is not met. `found`: what is here instead, empty where nothing is."""
+    """A dependency that is missing. `found`: what is installed instead, empty where nothing is."""
 
     name: str
     why: str
@@ -48,7 +48,7 @@ class Missing:
 
     def __str__(self) -> str:
         """Say it in a few words."""
-        here = f"; here is {self.found}" if self.found else ""
+        here = f"; found {self.found}" if self.found else ""
         return f"{self.name} ({self.why}{here})"
 
 
@@ -80,7 +80,7 @@ class BuildHost:
                         yield found
 
     def exists(self, pattern: str) -> bool:
-        """Whether a file is there."""
+        """Whether a file exists."""
         return bool(_expanded(pattern))
 
     def answer(self, argv: Sequence[str]) -> str | None:
@@ -104,7 +104,7 @@ def find_tools(recipe: Recipe, machine: Machine, host: BuildHost | None = None) 
     tools, missing = _look(recipe, machine, host or BuildHost())
     if missing:
         raise Refused(
-            f"{recipe.title}: the build needs what is not here.",
+            f"{recipe.title}: build dependencies are missing.",
             why=f"Missing: {', '.join(map(str, missing))}.",
             next="; ".join(together(each.install for each in missing)),
         )
@@ -129,7 +129,7 @@ def together(lines: Iterable[str]) -> list[str]:
 def _look(recipe: Recipe, machine: Machine, host: BuildHost) -> tuple[Tools, list[Missing]]:
     if recipe.build.systems and machine.os not in recipe.build.systems:
         raise Refused(
-            f"{recipe.title} is not built on {machine.os}.",
+            f"{recipe.title} cannot be built on {machine.os}.",
             why=f"steprun builds it on {' and '.join(recipe.build.systems)}.",
             next="Choose another: steprun engine build --backend cpu",
         )
@@ -173,7 +173,7 @@ def _program(need: Need, least: Least | None, host: BuildHost) -> tuple[str, str
         version = re.search(need.version, said) if need.version else None
         if not least or (version and _number(version[1]) >= _number(least.version)):
             return path, said
-        here = here or f"{version[1] if version else 'one that tells no version'}, {path}"
+        here = here or f"{version[1] if version else 'one of unknown version'}, {path}"
     return here, None
 
 
@@ -181,13 +181,13 @@ def _missing(
     need: Need, least: Least | None, here: str, machine: Machine, host: BuildHost
 ) -> Missing:
     install, system = need.install, host.system(machine.os)
-    # What is here and too old is what the system's own packages have.
+    # What is installed and too old is what the system's own packages have.
     order = ("any", system) if here else (system, "any")
     line = next((install[name] for name in order if name in install), "")
     return Missing(
         f"{need.name} {least.version} or newer" if least else need.name,
         f"{need.why}; {least.why}" if least and least.why else need.why,
-        line or f"Install {need.name} with this system's package manager",
+        line or f"Install {need.name} with this system's package manager.",
         here,
     )
 

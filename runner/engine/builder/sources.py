@@ -1,4 +1,4 @@
-"""Brings the source of an engine to this disk, whole or not at all, and says what it is."""
+"""Downloads the source of an engine, all of it or nothing, and identifies it."""
 
 import hashlib
 import re
@@ -131,7 +131,7 @@ def _origin(source: Repository | Carried, commit: str = "") -> Origin:
 
 @contextmanager
 def held(tree: Tree, progress: OnProgress) -> Iterator[None]:
-    """Keep a source as it is while it is built: whoever would fetch it anew waits.
+    """Keep a source unchanged while it is built: another download of it waits.
 
     Raises `SteprunError` where it was changed between `fetch_source` and this.
     """
@@ -143,8 +143,8 @@ def held(tree: Tree, progress: OnProgress) -> Iterator[None]:
         if not tree.path.is_dir() or now != tree.origin.commit:
             raise SteprunError(
                 "The source was changed while it was about to be built.",
-                why="Another steprun fetched it anew.",
-                next="Try again",
+                why="Another steprun has downloaded it again.",
+                next="Try again.",
             )
         yield
 
@@ -157,7 +157,7 @@ def _folder(text: str, at: str) -> Tree:
     if not path.is_dir():
         raise UsageError(
             f"There is no source {text!r}.",
-            why=f"It is none of {', '.join(sources_toml.sources())}, and no folder.",
+            why=f"It is neither one of {', '.join(sources_toml.sources())} nor a folder.",
             next="For example: steprun engine build --source llama-cpp-python",
         )
     try:
@@ -166,15 +166,15 @@ def _folder(text: str, at: str) -> Tree:
         made = ""
     if not re.search(r'project\(\s*"?llama\.cpp', made):
         raise UsageError(
-            f"{path} holds no llama.cpp.",
-            why="It has no CMakeLists.txt that makes it.",
-            next="Name a checkout of llama.cpp, a repository, or a source such as upstream",
+            f"{path} is not a llama.cpp source tree.",
+            why="It has no CMakeLists.txt of llama.cpp.",
+            next="Name a checkout of llama.cpp, a repository, or a source such as upstream.",
         )
     if at:
         raise UsageError(
-            "A folder is built as it is.",
+            "A checkout is built as it is.",
             why=f"{path} is a checkout, and --at is for repositories.",
-            next=f"Check {at} out there yourself, or name its repository: {path}/.git",
+            next=f"Check out {at} there yourself, or name its repository: {path}/.git",
         )
     return Tree(path, Origin("folder", str(path), commit=git.commit(path)))
 
@@ -200,11 +200,11 @@ def _address(text: str) -> str:
         parts, secret = urlsplit(""), False
     why = ""
     if parts.scheme not in _SCHEMES or not text.isprintable() or " " in text:
-        why = f"It begins with none of {', '.join(sorted(_SCHEMES - {'http'}))}."
+        why = f"It must begin with one of {', '.join(sorted(_SCHEMES - {'http'}))}."
     elif secret:
-        why = "It holds a name or a password, which would be kept beside the engine."
+        why = "It contains a user name or password, which would be stored with the engine."
     elif parts.scheme == "http" and not Endpoint(text).local:
-        why = "What comes over http can be changed on its way."
+        why = "Data sent over http can be altered in transit."
     if why:
         raise UsageError(
             "The address of the source cannot be used.",
@@ -259,9 +259,9 @@ def _checked_version(source: Carried, version: str) -> Carried:
     if version in {"", package.version}:
         return source
     raise UsageError(
-        f"Of {source.name} only {package.version} can be built.",
-        why=f"Its sha256 is known; {version} would be unpacked and built unchecked.",
-        next=f"steprun engine build --source {source.name}, or unpack {version} yourself and "
+        f"Only version {package.version} of {source.name} can be built.",
+        why=f"Its sha256 is known; {version} would be unpacked and built unverified.",
+        next=f"Run steprun engine build --source {source.name}, or unpack {version} yourself and "
         "name the folder: --source PATH",
     )
 

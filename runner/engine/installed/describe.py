@@ -1,4 +1,4 @@
-"""What an engine says of itself: its version, its flags, the devices that it sees.
+"""What an engine reports: its version, its flags, the devices that it finds.
 
 Nothing is loaded: `--version`, `--help` and `--list-devices` answer at once. What they print is
 not trusted: it is bounded in time and length, and only what looks as it should is taken.
@@ -105,7 +105,7 @@ def _said(program: Sequence[str], flag: str, env: Mapping[str, str] | None) -> s
         raise SteprunError(
             f"{program[0]} cannot be started.",
             why=f"{error.strerror or error}.",
-            next="Make the engine again: steprun engine build",
+            next="Build the engine again: steprun engine build",
         ) from error
     with process:
         late = threading.Timer(TIMEOUT_S, process.kill)
@@ -120,8 +120,8 @@ def _said(program: Sequence[str], flag: str, env: Mapping[str, str] | None) -> s
             process.kill()  # it has said all, or too much
     if not in_time:
         raise SteprunError(
-            f"{program[0]} {flag} does not end.",
+            f"{program[0]} {flag} has stopped responding.",
             why=f"It has run for {TIMEOUT_S:.0f} s.",
-            next="Make the engine again: steprun engine build",
+            next="Build the engine again: steprun engine build",
         )
     return text

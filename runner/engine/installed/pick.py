@@ -82,7 +82,7 @@ def in_words(engine: InstalledEngine, lost: str = "") -> str:
     `lost`: the engine that was to be taken and cannot be, which comes first.
     """
     stamp = engine.stamp
-    before = f"The engine {lost} is gone or cannot be used. " if lost else ""
+    before = f"The engine {lost} is missing or cannot be used. " if lost else ""
     state = shortfalls(stamp)
     if not stamp.tested and stamp.kind is not Kind.EMBEDDED:
         state = f"not tested yet: steprun engine test {engine.name}"

@@ -120,8 +120,8 @@ class Stamp:
         """Return the stamp with what the engine says of itself now: drivers come and go."""
         return replace(self, flags=flags, devices=devices)
 
-    def proven(self, features: Mapping[str, Feature], safe_flags: tuple[str, ...]) -> Self:
-        """Return the stamp with a canary's results."""
+    def with_results(self, features: Mapping[str, Feature], safe_flags: tuple[str, ...]) -> Self:
+        """Return the stamp with the results of a self-test."""
         return replace(self, features=dict(features), safe_flags=safe_flags)
 
 

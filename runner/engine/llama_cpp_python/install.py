@@ -1,8 +1,8 @@
-"""Makes an engine of llama-cpp-python: an environment of its own, built for this machine.
+"""Makes an engine from llama-cpp-python: an environment of its own, built for this machine.
 
-The package has no wheels, and a plain install compiles for the processor only. So its source is
-brought and checked, compiled with the recipe's definitions, and installed beside a copy of
-`engine/python_server`. What a killed run has downloaded and compiled, the next one uses.
+The package has no wheels, and a plain install compiles for the CPU only. So its source is
+downloaded and verified, compiled with the recipe's definitions, and installed beside a copy of
+`llama_cpp_python/server`. What a killed run has downloaded and compiled, the next one uses.
 
 An environment can be moved: `bin/python -m NAME` finds all it needs from where it lies. (The
 scripts beside it cannot, and nobody runs them.) So it is made where nobody looks, and `store.add`
@@ -42,7 +42,7 @@ from runner.plan.memory.kv_cache import MIB
 
 Variables = tuple[tuple[str, str], ...]
 
-MODULE: Final = "steprun_server"  # what python_server is called in there
+MODULE: Final = "steprun_server"  # what the server package is called in the environment
 # Beside what the recipe says that a build takes; measured on Linux: the archive 77 MB, the source
 # 217 MB, the environment 160 MB.
 ROOM_BYTES: Final = 460_000_000
@@ -166,7 +166,7 @@ def carried() -> sources_toml.Carried:
 
 
 def _source(work: Path, progress: OnProgress) -> Path:
-    """Return the package's source, brought and unpacked; whole or not at all."""
+    """Return the package's source, downloaded and unpacked; all of it or nothing."""
     source, bring = work / "src", work / "bring"
     if not source.is_dir():
         shutil.rmtree(bring, ignore_errors=True)
@@ -244,10 +244,10 @@ def _python() -> str:
 def _settle(
     made: Path, recipe: Recipe, machine: Machine, tools: Tools, name: str | None
 ) -> store.InstalledEngine:
-    """Ask the engine what it is, and give it its place."""
+    """Inspect the engine, and give it its place."""
     package = carried().package
     first, *rest = program = (_python(), "-I", "-m", MODULE)
-    told = describe([str(made / first), *rest])
+    found = describe([str(made / first), *rest])
     stamp = Stamp(
         name=name or f"{recipe.backend}-python-{package.version}",
         kind=Kind.PYTHON,
@@ -256,10 +256,10 @@ def _settle(
             package.name, package.name, package.version, carried().commit, package.sha256
         ),
         program=program,
-        version=told.version,
+        version=found.version,
         cmake=(*definitions(recipe, machine, tools), *_PLAIN),
-        flags=told.flags,
-        devices=told.devices,
+        flags=found.flags,
+        devices=found.devices,
     )
     return store.add(made, stamp)
 
@@ -279,8 +279,8 @@ def _checked(
     if _UNREACHABLE.search(tail):
         raise SteprunError(
             what,
-            why="The package index was not reached.",
+            why="The package index could not be reached.",
             next="Check the network or the proxy (HTTPS_PROXY), or set PIP_INDEX_URL to a mirror; "
-            f"what is there already is kept (log: {log})",
+            f"what was downloaded is kept (log: {log}).",
         )
     raise failure_causes.explain(what, tail, str(log))

@@ -1,7 +1,7 @@
-"""Starts one engine, waits until it answers, watches it, and stops it for certain.
+"""Starts one engine, waits until it answers, watches it, and reliably stops it.
 
-The engine runs under `guard.py`, which dies with this process and takes the engine along. What
-is started is written down, so that a later steprun can end what a crash of both left behind.
+The engine runs under `guard.py`, which ends with this process and stops the engine. What is
+started is recorded, so that a later steprun can end what a crash of both has left behind.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from runner.base import paths
 from runner.base.errors import Refused, SteprunError
 from runner.base.files import make_private_dir, write_private
+from runner.base.units import size
 from runner.engine.process import records
 from runner.engine.process.diagnose import LAST_LINES, diagnose
 from runner.engine.process.guarded import Guarded
@@ -113,23 +114,22 @@ class EngineProcess:
             raise Refused(
                 "Another steprun is starting an engine and has stopped responding.",
                 why=f"It has held {folder / 'start.lock'} for {START_S:.0f} s.",
-                next="End that one, then try again",
+                next="End that steprun, then try again.",
             ) from error
 
     def _check_room(self, others: list[records.Record]) -> None:
         """Refuse where this engine and those that run would overcommit the machine together."""
-        held = sum(other.total_bytes for other in others)
+        held, own = sum(other.total_bytes for other in others), self._spec.total_bytes
         memory = psutil.virtual_memory().total
-        if held and held + self._spec.total_bytes > memory:
-            gib = 1 << 30
+        if held and held + own > memory:
             url = others[0].base_url
             raise Refused(
-                f"Another engine of steprun runs already and holds {held / gib:.1f} GiB.",
-                why=f"With this one ({self._spec.total_bytes / gib:.1f} GiB) it would be more than "
-                f"the {memory / gib:.1f} GiB of this machine.",
-                next=f"Talk to that one: steprun chat --url {url} - or close it"
+                f"Another steprun engine is already running and holds {size(held)}.",
+                why=f"Together with this one ({size(own)}) it would need more than "
+                f"the {size(memory)} of this machine.",
+                next=f"Chat with that one: steprun chat --url {url} - or close it."
                 if url
-                else "Wait until that one has ended",
+                else "Wait until that one has ended.",
             )
 
     def _spawn(self, folder: Path) -> None:
@@ -200,7 +200,7 @@ class EngineProcess:
         elif now - moved > STALL_S:
             raise SteprunError(
                 f"The engine hangs{'' if self._ready else ' while loading'}.",
-                why=f"It has read, computed and said nothing for {STALL_S:.0f} s.",
+                why=f"It has read, computed and printed nothing for {STALL_S:.0f} s.",
                 next=f"Read the log: {self.log_path}",
             )
 
@@ -233,7 +233,7 @@ class EngineProcess:
         return self._running is not None and self._running.status() is None
 
     def verdict(self) -> SteprunError:
-        """Say why the engine ended. Waits a moment for its last words."""
+        """Return why the engine ended. Waits a moment for its last lines."""
         status = self._running.status(LAST_WORDS_S) if self._running is not None else None
         return diagnose(status, self.log_tail(), str(self.log_path), ready=self._ready)
 
@@ -265,7 +265,7 @@ def read_key(path: Path) -> str:
         raise Refused(
             f"The key file {path} cannot be read.",
             why=str(error),
-            next="Make one: steprun serve makes its own where --api-key-file is left out",
+            next="Leave --api-key-file out: steprun serve then creates a key of its own.",
         ) from error
     for line in lines:
         if line.strip() and not line.startswith("#"):
@@ -273,7 +273,7 @@ def read_key(path: Path) -> str:
     raise Refused(
         f"The key file {path} holds no key.",
         why="It is empty, or all its lines are comments.",
-        next="Write one key on a line of its own",
+        next="Write one key on a line of its own.",
     )
 
 

@@ -254,7 +254,7 @@ def test_an_engine_removed_under_its_canary_is_said(
         return FINE, ()
 
     monkeypatch.setattr(canary, "run", vanish)
-    with pytest.raises(SteprunError, match="is gone"):
+    with pytest.raises(SteprunError, match="no longer installed"):
         run("test", "x")
 
 

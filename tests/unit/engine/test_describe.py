@@ -91,7 +91,7 @@ def test_an_engine_that_does_not_end_is_stopped(
     path = tmp_path / "hangs"
     path.write_text(f"#!{sys.executable}\nimport threading\nthreading.Event().wait()\n")
     path.chmod(0o755)
-    with pytest.raises(SteprunError, match="does not end"):
+    with pytest.raises(SteprunError, match="has stopped responding"):
         describe.describe((str(path),))
 
 

@@ -59,7 +59,7 @@ def machine(name: str) -> Machine:
 def test_a_stamp_is_read_as_it_was_written() -> None:
     full = of(
         "cuda-x", Backend.CUDA, devices=("CUDA0: GB10",), cmake=("-DGGML_CUDA=ON",), made="now"
-    ).proven({"text": Feature("fail", 1.5, "SIGSEGV")}, ("--no-repack",))
+    ).with_results({"text": Feature("fail", 1.5, "SIGSEGV")}, ("--no-repack",))
     assert stamp.from_json(json.dumps(stamp.to_json(full))) == full
 
 
@@ -103,10 +103,10 @@ def test_a_damaged_field_is_refused_or_read(field: str, value: object) -> None:
 def test_no_engine_has_passed_before_its_canary() -> None:
     assert not of("x").passed
     assert of("x").can("mtp_picture"), "nobody has looked yet"
-    assert of("x").proven(PASSED, ()).passed
-    one = of("x").proven({**PASSED, "mtp_picture": Feature("fail")}, ())
+    assert of("x").with_results(PASSED, ()).passed
+    one = of("x").with_results({**PASSED, "mtp_picture": Feature("fail")}, ())
     assert (one.passed, one.broken) == (True, ("mtp_picture",))
-    assert not of("x").proven({**PASSED, "threads": Feature("fail")}, ()).passed
+    assert not of("x").with_results({**PASSED, "threads": Feature("fail")}, ()).passed
 
 
 # --- the folder
@@ -120,10 +120,10 @@ def test_the_embedded_engine_is_always_there_and_first() -> None:
 
 def test_what_the_canary_found_of_another_wheel_is_forgotten() -> None:
     engine = store.embedded()
-    store.update(engine, engine.stamp.proven(PASSED, ()))
+    store.update(engine, engine.stamp.with_results(PASSED, ()))
     assert store.embedded().stamp.tested
     old = replace(engine.stamp.origin, version="2025.1")
-    store.write_stamp(engine.folder, replace(engine.stamp, origin=old).proven(PASSED, ()))
+    store.write_stamp(engine.folder, replace(engine.stamp, origin=old).with_results(PASSED, ()))
     assert not store.embedded().stamp.tested
 
 
@@ -198,8 +198,8 @@ def test_removing_the_current_one_goes_back() -> None:
 def test_an_engine_that_went_away_meanwhile_is_not_made_up_again() -> None:
     engine = made("gone")
     store.remove(engine)
-    with pytest.raises(SteprunError, match="is gone"):
-        store.update(engine, engine.stamp.proven(PASSED, ()))
+    with pytest.raises(SteprunError, match="no longer installed"):
+        store.update(engine, engine.stamp.with_results(PASSED, ()))
     assert names() == ["embedded"]
 
 
@@ -215,7 +215,7 @@ def test_a_damaged_note_of_the_current_one_names_none() -> None:
 
 
 def proven(name: str, backend: Backend, **changes: object) -> InstalledEngine:
-    fine = of(name, backend, **changes).proven(PASSED, ())
+    fine = of(name, backend, **changes).with_results(PASSED, ())
     return InstalledEngine(fine, Path("/engines") / name)
 
 
@@ -234,7 +234,7 @@ def test_the_users_choice_stands_while_it_can_run() -> None:
     cuda, plain = proven("cuda", Backend.CUDA), proven("plain", Backend.CPU)
     assert pick.pick([embedded, cuda, plain], "plain", spark) is plain
     assert pick.pick([embedded, cuda, plain], "embedded", spark) is embedded
-    failed = InstalledEngine(of("plain").proven({"text": Feature("fail")}, ()), plain.folder)
+    failed = InstalledEngine(of("plain").with_results({"text": Feature("fail")}, ()), plain.folder)
     assert pick.pick([embedded, cuda, failed], "plain", spark) is cuda
     untested = InstalledEngine(of("plain"), plain.folder)
     assert pick.pick([embedded, untested], "plain", spark) is embedded
@@ -272,17 +272,17 @@ def test_a_machine_looks_as_its_engine_sees_it() -> None:
 
 
 def test_one_line_says_which_engine_and_what_is_off() -> None:
-    broken = of("x", Backend.CUDA).proven({**PASSED, "mtp_picture": Feature("fail")}, ())
+    broken = of("x", Backend.CUDA).with_results({**PASSED, "mtp_picture": Feature("fail")}, ())
     said = pick.in_words(InstalledEngine(broken, Path("/x")))
     assert said == "Engine: x, cuda; fails at draft heads with pictures."
     assert "not tested yet" in pick.in_words(InstalledEngine(of("x"), Path("/x")))
-    assert "The engine y is gone" in pick.in_words(store.embedded(), "y")
+    assert "The engine y is missing" in pick.in_words(store.embedded(), "y")
 
 
 def test_what_fails_and_what_is_not_there_are_told_apart() -> None:
-    assert pick.shortfalls(of("x").proven(PASSED, ())) == ""
+    assert pick.shortfalls(of("x").with_results(PASSED, ())) == ""
     off = {"slots": Feature("absent"), "mtp": Feature("fail"), "tools": Feature("fail")}
-    found = of("x").proven({**PASSED, **off}, ())
+    found = of("x").with_results({**PASSED, **off}, ())
     assert pick.shortfalls(found) == "fails at tools, draft heads and lacks saved slots"
     assert pick.shortfalls(found, {"mtp", "tools"}) == "lacks saved slots"
     assert pick.shortfalls(found, off) == ""
@@ -292,7 +292,7 @@ def test_a_plan_warns_of_what_it_cannot_leave_out() -> None:
     step = from_model(models_toml.load_catalog().models[0])
     assert step
     off = {name: Feature("fail") for name in ("slots", "picture", "two_pictures", "mtp")}
-    engine = InstalledEngine(of("x").proven({**PASSED, **off}, ()), Path("/x"))
+    engine = InstalledEngine(of("x").with_results({**PASSED, **off}, ()), Path("/x"))
     said = "The engine x fails at two pictures in one question, saved slots."
     assert pick.fails_beyond(engine, step) == said
     without = replace(step, projector_bytes=0)

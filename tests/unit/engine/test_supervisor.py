@@ -83,7 +83,7 @@ async def test_two_engines_do_not_overcommit_the_machine_together() -> None:
     program = [sys.executable, str(FAKE), "good"]
     async with EngineProcess(program, large) as first:
         await first.wait_ready()
-        with pytest.raises(Refused, match="runs already") as caught:
+        with pytest.raises(Refused, match="already running") as caught:
             async with EngineProcess(program, large):
                 pass
         assert first.endpoint.base_url in caught.value.next
