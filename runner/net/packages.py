@@ -22,7 +22,7 @@ from runner.base.errors import BadFile, Refused, SteprunError
 from runner.base.progress import OnProgress, Phase, Progress
 
 _POLL_S = 0.1
-_LISTED = "requirements.txt"
+LISTED = "requirements.txt"
 _STOP_S = 5.0  # how long pip may take to end before it is killed
 _UNREACHABLE = (
     "connection",
@@ -66,7 +66,7 @@ def download(package: Package, work: Path, tell: OnProgress) -> Path:
     log = work / "pip.log"
     argv = download_command(package, work)
     if package.source:
-        (work / _LISTED).write_text(f"{requirement(package)}\n", "utf-8")
+        (work / LISTED).write_text(f"{requirement(package)}\n", "utf-8")
     env = os.environ | {name: str(temporary) for name in ("TMPDIR", "TEMP", "TMP")}
     found: Path | None = None
     with (
@@ -105,7 +105,7 @@ def download_command(package: Package, work: Path) -> list[str]:
     For a source it reads `work/requirements.txt`, which holds `requirement(package)`: pip takes a
     sha256 from a file only.
     """
-    which = [f"--no-binary={package.name}", "--require-hashes", "-r", str(work / _LISTED)]
+    which = [f"--no-binary={package.name}", "--require-hashes", "-r", str(work / LISTED)]
     return [
         *pip(),
         # The warnings about retries are all that pip says of an index that it cannot reach.

@@ -138,7 +138,7 @@ def test_a_failed_configure_does_not_spoil_the_next(tmp_path: Path, home: Path) 
     good = lists.read_text()
     # Something wrong is found out, and remembered by cmake.
     lists.write_text(good + 'set(BAD 1 CACHE STRING "")\nmessage(FATAL_ERROR "It is no use")\n')
-    with pytest.raises(SteprunError, match="could not be prepared") as caught:
+    with pytest.raises(SteprunError, match="could not be configured") as caught:
         llama_tree.make(tree, nothing)
     assert "It is no use" in caught.value.why
     lists.write_text(good + 'if(BAD)\nmessage(FATAL_ERROR "spoilt")\nendif()\n')

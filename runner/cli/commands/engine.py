@@ -1,7 +1,5 @@
 """`steprun engine`: build, download, self-test and choose the engines that run the model."""
 
-import shlex
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,10 +142,7 @@ def build(
     what += f" at {at}" if at else ""
     if dry_run:
         click.echo(f"# {what}, with {recipe.title}")
-        for line in (
-            _python_lines(recipe, machine) if as_python else _lines(recipe, machine, source, at)
-        ):
-            click.echo(line)
+        click.echo("\n".join(_commands(recipe, machine, source, at, as_python=as_python)))
         return Exit.DONE
     click.echo(f"Building {what} for {machine.name}, with {recipe.title}.", err=True)
     with shown() as tell:
@@ -166,33 +161,19 @@ def build(
     return settle(made, here, no_test=no_test)
 
 
-def _lines(recipe: Recipe, machine: Machine, source: str, at: str) -> Iterator[str]:
-    """Yield what a build would run. Raises `Refused` that names what is missing for it."""
+def _commands(
+    recipe: Recipe, machine: Machine, source: str, at: str, *, as_python: bool
+) -> list[str]:
+    """Return what a build would run. Raises `Refused` that names what is missing for it."""
     from runner.engine.builder import needs, sources
     from runner.engine.builder.build import plan_build
+    from runner.engine.llama_cpp_python.install import plan_install
 
     tools = needs.find_tools(recipe, machine)
-    wanted = sources.plan_source(source, at=at)
-    yield from map(shlex.join, wanted.commands)
-    yield from (f"# {note}" for note in wanted.notes)
-    commands = plan_build(recipe, machine, tools, wanted.tree).commands
-    yield from (_with_env(commands.env, line) for line in (commands.configure, commands.build))
-
-
-def _python_lines(recipe: Recipe, machine: Machine) -> Iterator[str]:
-    """Yield what a build of llama-cpp-python would run; raises as `_lines` does."""
-    from runner.engine.builder import needs
-    from runner.engine.llama_cpp_python import install
-
-    wanted = install.plan_install(recipe, machine, needs.find_tools(recipe, machine))
-    yield shlex.join(wanted.download)
-    yield from (f"# {note}" for note in wanted.notes)
-    yield _with_env(wanted.env, wanted.wheel)
-    yield from map(shlex.join, wanted.environment)
-
-
-def _with_env(env: Iterable[tuple[str, str]], line: Sequence[str]) -> str:
-    return shlex.join(("env", *(f"{name}={value}" for name, value in env), *line))
+    if as_python:
+        return plan_install(recipe, machine, tools)
+    tree, lines = sources.plan_source(source, at=at)
+    return lines + plan_build(recipe, machine, tools, tree).lines()
 
 
 @engine.command()

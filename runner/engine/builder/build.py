@@ -23,7 +23,7 @@ from runner.base.errors import SteprunError
 from runner.base.files import make_private_dir, write_private
 from runner.base.progress import WAITING_FOR_ANOTHER, OnProgress, Phase, Progress
 from runner.base.units import MIB
-from runner.engine.builder import Tree, failure_causes
+from runner.engine.builder import Tree, failure_causes, shell_line
 from runner.engine.builder.configure import (
     BuildCommands,
     arguments,
@@ -33,7 +33,7 @@ from runner.engine.builder.configure import (
 )
 from runner.engine.builder.recipe import Recipe
 from runner.engine.builder.recipe_rows import Tools
-from runner.engine.builder.steps import log_tail, run_step
+from runner.engine.builder.steps import log_tail, resumable, run_step
 from runner.engine.installed import store
 from runner.engine.installed.describe import describe
 from runner.engine.installed.stamp import Kind, Stamp
@@ -53,6 +53,11 @@ class BuildPlan:
 
     work: Path
     commands: BuildCommands
+
+    def lines(self) -> list[str]:
+        """Return the commands as one types them in a shell."""
+        steps = (self.commands.configure, self.commands.build)
+        return [shell_line(step, self.commands.env) for step in steps]
 
 
 def plan_build(recipe: Recipe, machine: Machine, tools: Tools, tree: Tree) -> BuildPlan:
@@ -107,7 +112,7 @@ def build(
         taken = store.size(work)
         disk.check_room(store.work_dir(), recipe.build.room_mib * MIB - taken)
         make_private_dir(work / "out")
-        _compile(recipe, commands, work, progress)
+        resumable(work, lambda: _compile(recipe, commands, work, progress), progress)
         progress(Progress(Phase.INSTALLING))
         engine = _put_together(recipe, tree, commands, work, name or name_of(recipe, tree))
     remove_old_builds(work.with_name(f"build-{recipe.backend}"))
@@ -151,28 +156,6 @@ def _installed(tree: Tree, commands: BuildCommands) -> store.InstalledEngine | N
 
 
 def _compile(recipe: Recipe, commands: BuildCommands, work: Path, progress: OnProgress) -> None:
-    """Configure and compile. A folder that a kill has left damaged is built again from scratch."""
-    killed = work / "running"  # there while a build runs, and after one that was killed
-    again = killed.exists()
-    write_private(killed, "")
-    try:
-        _steps(recipe, commands, work, progress)
-    except SteprunError:
-        if not again:
-            killed.unlink()
-            raise
-        # make takes a half-written file of a killed compiler for a whole one; ninja does not.
-        progress(Progress(Phase.RESTARTING))
-        shutil.rmtree(work / "out", ignore_errors=True)
-        make_private_dir(work / "out")
-        try:
-            _steps(recipe, commands, work, progress)
-        except SteprunError:
-            killed.unlink()
-            raise
-
-
-def _steps(recipe: Recipe, commands: BuildCommands, work: Path, progress: OnProgress) -> None:
     out, configured = work / "out", work / "configured"
     logs = make_private_dir(paths.state_dir() / "logs")
     if not configured.exists():  # never, or not to its end: what is known of the compiler is not
@@ -188,11 +171,7 @@ def _steps(recipe: Recipe, commands: BuildCommands, work: Path, progress: OnProg
     write_private(configured, "")
     progress(Progress(Phase.COMPILING))
     log = logs / f"{work.name}.log"
-
-    def count(done: int, total: int) -> None:
-        progress(Progress(Phase.COMPILING, done, total))
-
-    if run_step(commands.build, commands.env, log, count):
+    if run_step(commands.build, commands.env, log, progress):
         raise failure_causes.explain(
             f"llama.cpp for {recipe.title} does not compile.", log_tail(log), str(log)
         )

@@ -6,7 +6,6 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -15,13 +14,13 @@ from urllib.parse import urlsplit
 from runner.base.disk import alone, check_room, explained
 from runner.base.errors import SteprunError, UsageError
 from runner.base.progress import WAITING_FOR_ANOTHER, OnProgress, Phase, Progress
-from runner.engine.builder import Tree, git, sources_toml
+from runner.engine.builder import Tree, git, shell_line, sources_toml
 from runner.engine.builder.sources_toml import Carried, Repository
 from runner.engine.installed import store
 from runner.engine.installed.stamp import Origin
 from runner.engine.releases import archive
 from runner.net.endpoint import Endpoint
-from runner.net.packages import download, download_command, requirement
+from runner.net.packages import LISTED, download, download_command, requirement
 
 DEFAULT: Final = "stepfun"
 BRANCH: Final = "step3.7"  # of a repository of the user's own, where none is named
@@ -30,18 +29,6 @@ ROOM_BYTES: Final = 512 << 20
 _REF = re.compile(r"(?![./-])(?!.*(\.\.|//|@\{))[\w./@+-]{1,200}(?<![./])")
 _SCHEMES = {"https", "http", "ssh", "file"}
 _SSH = re.compile(r"[\w.-]+@[\w.-]+:[\w./~-]+")
-
-
-@dataclass(frozen=True, slots=True)
-class SourcePlan:
-    """Where the source will lie, what is known of it, and the commands that get it there.
-
-    `commands` is empty where it is on this disk already. `notes`: what happens beside them.
-    """
-
-    tree: Tree
-    commands: tuple[tuple[str, ...], ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 def fetch_source(name_or_path: str, progress: OnProgress, *, at: str = "") -> Tree:
@@ -62,28 +49,32 @@ def fetch_source(name_or_path: str, progress: OnProgress, *, at: str = "") -> Tr
     return _repository(source, progress)
 
 
-def plan_source(name_or_path: str, *, at: str = "") -> SourcePlan:
-    """Return what `fetch_source` would run, and run nothing of it. Raises as it does."""
+def plan_source(name_or_path: str, *, at: str = "") -> tuple[Tree, list[str]]:
+    """Return the tree that `fetch_source` would return, and the commands that it would run.
+
+    Nothing is run. The tree's commit is empty where nobody knows it yet. Raises as `fetch_source`.
+    """
     source = _source(name_or_path, at)
     if isinstance(source, Tree):
-        return SourcePlan(source)
+        return source, []
     place = _place(source)
     half = _half(place)
     if isinstance(source, Carried):
         tree = Tree(place, _origin(source))
         if place.is_dir():
-            return SourcePlan(tree)
-        listed = f"{half / 'pip' / 'requirements.txt'} holds: {requirement(source.package)}"
-        unpacked = f"{source.folder} of the archive is then unpacked to {place}"
-        command = tuple(download_command(source.package, half / "pip"))
-        return SourcePlan(tree, (command,), (listed, unpacked))
+            return tree, []
+        return tree, [
+            f"# {half / 'pip' / LISTED} holds: {requirement(source.package)}",
+            shell_line(download_command(source.package, half / "pip")),
+            f"# {source.folder} of the archive is then unpacked to {place}",
+        ]
     before = git.commit(place)
     tree = Tree(place, _origin(source, before))
     if before and not source.moves:
-        return SourcePlan(tree)
+        return tree, []
     clone = git.clone_commands(half, source.url, source.ref, new=not before)
-    commands = tuple(map(tuple, (*clone, *git.check_out_commands(half))))
-    return SourcePlan(tree, commands, (f"{half} is then moved to {place}",))
+    lines = map(shell_line, (*clone, *git.check_out_commands(half)))
+    return tree, [*lines, f"# {half} is then moved to {place}"]
 
 
 def _source(name_or_path: str, at: str) -> Repository | Carried | Tree:
@@ -270,8 +261,7 @@ def _carried(source: Carried, tell: OnProgress) -> Tree:
     package, place = source.package, _place(source)
     half = _half(place)
     with _alone(place, tell):
-        for left in place.parent.glob(f"{place.name}.part*"):  # of a run that was killed
-            _remove(left)
+        _remove(half)  # of a run that was killed
         if not place.is_dir():
             # pip holds the archive twice while it copies it to its place, and we once more.
             check_room(place.parent, 3 * package.bytes + ROOM_BYTES)

@@ -1,10 +1,14 @@
 """Runs one step of a build under the guard, and counts from its log how far it is."""
 
 import re
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from runner.base.errors import SteprunError
+from runner.base.files import make_private_dir, write_private
+from runner.base.progress import OnProgress, Phase, Progress, ignore
 from runner.engine.process.guarded import Guarded, Variables
 from runner.engine.process.log import LogReader
 
@@ -20,12 +24,12 @@ def run_step(
     argv: Sequence[str],
     env: Variables,
     log: Path,
-    on_count: Callable[[int, int], None] = lambda _done, _total: None,
+    progress: OnProgress = ignore,
 ) -> int:
     """Run a command under the guard, its output in a log; return its exit status.
 
-    `env`: variables beside this process's own. `on_count` hears how many steps of how many ninja
-    has done, or how many of a hundred make has. On any exception all that runs is stopped.
+    `env`: variables beside this process's own. `progress` hears how many steps of how many ninja
+    has compiled, or how many of a hundred make has. On any exception all that runs is stopped.
     """
     # Compilers complain in English, which `failure_causes` reads.
     english = (("LC_ALL", "C"), ("NINJA_STATUS", "[%f/%t] "))
@@ -35,8 +39,31 @@ def run_step(
         while status is None:
             status = running.status(POLL_S)  # before the log is read: its end counts too
             if count := counter.latest(running.log.lines()):
-                on_count(*count)
+                progress(Progress(Phase.COMPILING, *count))
         return status
+
+
+def resumable(work: Path, compile_it: Callable[[], None], progress: OnProgress) -> None:
+    """Compile in `work/out`; where a killed run has left damage there, once more from scratch.
+
+    make takes a half-written file of a killed compiler for a whole one; ninja does not.
+    """
+    running = work / "running"  # exists while a build runs, and after one that was killed
+    killed = running.exists()
+    write_private(running, "")
+    try:
+        try:
+            compile_it()
+        except SteprunError:
+            if not killed:
+                raise
+            progress(Progress(Phase.RESTARTING))
+            shutil.rmtree(work / "out", ignore_errors=True)
+            make_private_dir(work / "out")
+            compile_it()
+    except SteprunError:
+        running.unlink()
+        raise
 
 
 def log_tail(log: Path) -> str:

@@ -16,21 +16,20 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from runner.base import disk, paths
 from runner.base.errors import SteprunError
-from runner.base.files import make_private_dir, write_private
-from runner.base.progress import WAITING_FOR_ANOTHER, OnProgress, Phase, Progress
-from runner.engine.builder import failure_causes, needs, sources_toml
+from runner.base.files import make_private_dir
+from runner.base.progress import WAITING_FOR_ANOTHER, OnProgress, Phase, Progress, ignore
+from runner.base.units import MIB
+from runner.engine.builder import failure_causes, needs, shell_line, sources_toml
 from runner.engine.builder.build import VARIABLES, remove_old_builds
 from runner.engine.builder.configure import definitions, environment, jobs
 from runner.engine.builder.recipe import Recipe
 from runner.engine.builder.recipe_rows import Tools
-from runner.engine.builder.steps import log_tail, run_step
+from runner.engine.builder.steps import log_tail, resumable, run_step
 from runner.engine.installed import store
 from runner.engine.installed.describe import describe
 from runner.engine.installed.stamp import Kind, Origin, Stamp
@@ -38,9 +37,10 @@ from runner.engine.llama_cpp_python import server
 from runner.engine.releases.archive import unpack
 from runner.machine.facts import Machine
 from runner.net import packages
-from runner.plan.memory.kv_cache import MIB
 
 Variables = tuple[tuple[str, str], ...]
+
+_DOWNLOAD: Final = "bring"  # the folder that pip downloads to
 
 MODULE: Final = "steprun_server"  # what the server package is called in the environment
 # Beside what the recipe says that a build takes; measured on Linux: the archive 77 MB, the source
@@ -71,11 +71,10 @@ def install(
     Waits for another steprun that does the same. Raises `Refused` (something is missing, no room),
     `BadFile` (not the source that was published) or `SteprunError` (no network, it does not
     compile). On any exception, KeyboardInterrupt included, every compiler is stopped, and the next
-    call goes on.
+    call resumes.
     """
     tools = needs.find_tools(recipe, machine)
-    plan = plan_install(recipe, machine, tools)
-    work = plan.work
+    work = work_dir(recipe, machine, tools)
 
     def waiting() -> None:
         progress(WAITING_FOR_ANOTHER)
@@ -85,52 +84,46 @@ def install(
         disk.check_room(store.work_dir(), ROOM_BYTES + recipe.build.room_mib * MIB - taken)
         make_private_dir(work)
         source = _source(work, progress)
-        wheel = _wheel(recipe.title, plan, source, progress)
+        wheel = _wheel(recipe.title, variables(recipe, machine, tools, source), source, progress)
         made = _environment(wheel, work, progress)
         engine = _settle(made, recipe, machine, tools, name)
     remove_old_builds(work.with_name(f"python-{recipe.backend}"))
     return engine
 
 
-@dataclass(frozen=True, slots=True)
-class InstallPlan:
-    """What is run, in this order, in the folder `work`; `notes` say what happens beside it."""
-
-    work: Path
-    download: tuple[str, ...]
-    env: Variables
-    wheel: tuple[str, ...]
-    environment: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...]
+def work_dir(recipe: Recipe, machine: Machine, tools: Tools) -> Path:
+    """Return the folder of a build, which other builds do not share."""
+    return store.work_dir() / f"python-{recipe.backend}-{key(recipe, machine, tools)}"
 
 
-def plan_install(recipe: Recipe, machine: Machine, tools: Tools) -> InstallPlan:
-    """Return what `install` would run, and where. Raises `Refused` where pip is missing."""
-    work = store.work_dir() / f"python-{recipe.backend}-{key(recipe, machine, tools)}"
-    package, source, made = carried().package, work / "src", work / "made"
-    download = work / "bring"
-    wheel = work / "wheels" / f"{package.name.replace('-', '_')}-{package.version}-*.whl"
-    return InstallPlan(
-        work,
-        tuple(packages.download_command(package, download)),
-        variables(recipe, machine, tools, source),
-        command(work / "half", work / "out", source),
-        (_new_environment(made), _fill_environment(made, wheel)),
-        (
-            f"{download / 'requirements.txt'} holds: {packages.requirement(package)}",
-            f"the archive is then unpacked to {source}, and the wheel moved to {wheel.parent}",
-        ),
-    )
+def plan_install(recipe: Recipe, machine: Machine, tools: Tools) -> list[str]:
+    """Return the commands that `install` would run; nothing is run.
+
+    Raises `Refused` where pip is missing.
+    """
+    work, package = work_dir(recipe, machine, tools), carried().package
+    source, made, wheels = work / "src", work / "made", work / "wheels"
+    env = variables(recipe, machine, tools, source)
+    wheel = wheels / f"{package.name.replace('-', '_')}-{package.version}-*.whl"
+    return [
+        f"# {work / _DOWNLOAD / packages.LISTED} holds: {packages.requirement(package)}",
+        shell_line(packages.download_command(package, work / _DOWNLOAD)),
+        f"# the archive is then unpacked to {source}",
+        shell_line(command(work / "half", work / "out", source), env),
+        f"# the wheel is then moved to {wheels}",
+        shell_line(_new_environment(made)),
+        shell_line(_fill_environment(made, wheel)),
+    ]
 
 
 def key(recipe: Recipe, machine: Machine, tools: Tools) -> str:
     """Return what tells one build from another: its source, its definitions, its compilers."""
-    told = (
+    facts = (
         *(carried().package.sha256, sys.version, definitions(recipe, machine, tools)),
         sorted(tools.versions.items()),
         [(variable, os.environ.get(variable)) for variable in VARIABLES],
     )
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
 def command(wheel_dir: Path, build_dir: Path, source: Path) -> tuple[str, ...]:
@@ -143,7 +136,7 @@ def command(wheel_dir: Path, build_dir: Path, source: Path) -> tuple[str, ...]:
 
 def variables(recipe: Recipe, machine: Machine, tools: Tools, source: Path) -> Variables:
     """Return what the package's build is to find in its environment."""
-    # It takes cmake and ninja from PATH, and brings its own where they are not there.
+    # It takes cmake and ninja from PATH, and downloads its own where they are missing.
     folders = dict.fromkeys(str(Path(path).parent) for path in tools.values.values())
     return (
         ("CMAKE_ARGS", shlex.join([*definitions(recipe, machine, tools), *_PLAIN])),
@@ -167,44 +160,29 @@ def carried() -> sources_toml.Carried:
 
 def _source(work: Path, progress: OnProgress) -> Path:
     """Return the package's source, downloaded and unpacked; all of it or nothing."""
-    source, bring = work / "src", work / "bring"
+    source, half = work / "src", work / _DOWNLOAD
     if not source.is_dir():
-        shutil.rmtree(bring, ignore_errors=True)
-        archive = packages.download(carried().package, bring, progress)
+        shutil.rmtree(half, ignore_errors=True)
+        archive = packages.download(carried().package, half, progress)
         top = carried().folder.partition("/")[0]
-        unpack(archive, bring / "unpacked", only=top, progress=progress)
-        (bring / "unpacked").rename(source)
-        shutil.rmtree(bring, ignore_errors=True)
+        unpack(archive, half / "unpacked", only=top, progress=progress)
+        (half / "unpacked").rename(source)
+        shutil.rmtree(half, ignore_errors=True)
     return source
 
 
-def _wheel(title: str, plan: InstallPlan, source: Path, progress: OnProgress) -> Path:
+def _wheel(title: str, env: Variables, source: Path, progress: OnProgress) -> Path:
     """Return the compiled package; compiled only where that is not done yet."""
     work = source.parent
     wheels, half, tmp = work / "wheels", work / "half", work / "tmp"
     if not wheels.is_dir():
         progress(Progress(Phase.COMPILING))
-
-        def count(done: int, total: int) -> None:
-            progress(Progress(Phase.COMPILING, done, total))
-
         for folder in (half, tmp):
             shutil.rmtree(folder, ignore_errors=True)
             make_private_dir(folder)
         what = f"llama-cpp-python for {title} does not compile."
-        argv, env, out, killed = plan.wheel, plan.env, work / "out", work / "running"
-        again = killed.exists()  # there while it compiles, and after a kill
-        write_private(killed, "")
-        try:
-            _checked(what, argv, env, work, count)
-        except SteprunError:
-            killed.unlink()
-            if not again:
-                raise
-            # make takes a file that a killed compiler has half written for whole.
-            progress(Progress(Phase.RESTARTING))
-            shutil.rmtree(out, ignore_errors=True)
-            _checked(what, argv, env, work, count)
+        argv = command(half, work / "out", source)
+        resumable(work, lambda: _checked(what, argv, env, work, progress), progress)
         half.rename(wheels)
     (wheel,) = wheels.glob("*.whl")
     return wheel
@@ -269,11 +247,11 @@ def _checked(
     argv: tuple[str, ...],
     env: Variables,
     work: Path,
-    tell: Callable[[int, int], None] = lambda _done, _whole: None,
+    progress: OnProgress = ignore,
 ) -> None:
     """Run a step under the guard; raise what its log says where it fails."""
     log = make_private_dir(paths.state_dir() / "logs") / f"{work.name}.log"
-    if not run_step(argv, env, log, tell):
+    if not run_step(argv, env, log, progress):
         return
     tail = _PIPS.sub("", log_tail(log))
     if _UNREACHABLE.search(tail):

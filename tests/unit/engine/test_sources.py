@@ -494,7 +494,7 @@ def test_ctrl_c_stops_pip_and_leaves_nothing(index):
 def test_what_a_killed_run_left_is_removed(index):
     got = sources.fetch_source("tiny", quiet)
     shutil.rmtree(got.path)
-    (store.work_dir() / f"{got.path.name}.part-old" / "tree").mkdir(parents=True)
+    (store.work_dir() / f"{got.path.name}.part" / "tree").mkdir(parents=True)
     assert sources.fetch_source("tiny", quiet) == got
     assert left() == [got.path.name]
 
