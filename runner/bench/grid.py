@@ -102,5 +102,5 @@ def launch_line(
 
 
 def rate(tokens: int, seconds: float) -> float:
-    """Return tokens a second; 0 where there were none, or no time that could be told."""
+    """Return tokens a second; 0 where there were none, or no measurable time."""
     return tokens / seconds if tokens and seconds > 0 and math.isfinite(seconds) else 0.0

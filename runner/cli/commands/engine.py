@@ -58,7 +58,7 @@ def list_(*, as_json: bool) -> None:
         state = "  (previous)" if each.name == now.previous else ""
         click.echo(f"{mark} {click.style(each.name, bold=True)}  {each.stamp.backend}{state}")
         click.echo(wrapped(f"    {_about(each)}", 4))
-        click.echo(wrapped(f"    self-test: {_canary(each.stamp)}", 4))
+        click.echo(wrapped(f"    self-test: {_result(each.stamp)}", 4))
 
 
 def _taken(here: list[InstalledEngine], machine: Machine) -> str:
@@ -74,7 +74,7 @@ def _about(each: InstalledEngine) -> str:
     return ", ".join(dict.fromkeys(part for part in parts if part))
 
 
-def _canary(stamp: Stamp) -> str:
+def _result(stamp: Stamp) -> str:
     if not stamp.tested:
         return f"not run yet: steprun engine test {stamp.name}"
     if stamp.blind:
@@ -225,7 +225,7 @@ def test(*, name: str | None, as_json: bool) -> int:
     that it takes a minute and no download. Plans for that engine avoid what fails, or warn of it.
     """
     engine = store.find_engine(name or _taken(store.engines(), this_machine()))
-    tested = _ask_canary(engine, quiet=as_json)
+    tested = _self_test(engine, quiet=as_json)
     if as_json:
         document = to_json(tested.stamp)
         output.emit_json(
@@ -262,7 +262,7 @@ def use(*, name: str | None, previous: bool) -> None:
     if wanted.stamp.kind is not Kind.EMBEDDED and not wanted.stamp.passed:
         raise Refused(
             f"{wanted.name} cannot be activated.",
-            why=f"Its self-test: {_canary(wanted.stamp)}.",
+            why=f"Its self-test: {_result(wanted.stamp)}.",
             next=f"See: steprun engine test {wanted.name}",
         )
     machine = this_machine()
@@ -298,7 +298,7 @@ def settle(made: InstalledEngine, machine: Machine, *, no_test: bool) -> int:
             err=True,
         )
         return Exit.DONE
-    tested = _ask_canary(made)
+    tested = _self_test(made)
     if not tested.stamp.passed:
         click.echo("It is not activated; the engine used before stays active.", err=True)
         return Exit.FAILED
@@ -313,26 +313,26 @@ def settle(made: InstalledEngine, machine: Machine, *, no_test: bool) -> int:
     return Exit.DONE
 
 
-def _ask_canary(asked: InstalledEngine, *, quiet: bool = False) -> InstalledEngine:
+def _self_test(engine: InstalledEngine, *, quiet: bool = False) -> InstalledEngine:
     """Self-test an engine, record the results, and show them."""
     from runner import canary
     from runner.engine.builder import recipe
     from runner.engine.installed import describe
 
-    if asked.stamp.kind is not Kind.EMBEDDED:
-        told = describe.describe(asked.program)
-        asked = replace(asked, stamp=asked.stamp.described(told.flags, told.devices))
-    safe = recipe.load_recipe(asked.stamp.backend).safe_flags
-    click.echo(f"Self-testing {asked.name}:", err=True)
+    if engine.stamp.kind is not Kind.EMBEDDED:
+        found = describe.describe(engine.program)
+        engine = replace(engine, stamp=engine.stamp.described(found.flags, found.devices))
+    safe = recipe.load_recipe(engine.stamp.backend).safe_flags
+    click.echo(f"Self-testing {engine.name}:", err=True)
 
     def tell(feature: str, found: Feature) -> None:
         mark, colour = MARKS[found.result]
         head = f"  {feature:13}{click.style(mark, fg=colour)}  {found.seconds_s:5.1f} s  "
         click.echo(wrapped(head + found.why, 28).rstrip(), err=True)
 
-    features, safe_flags = canary.run(asked, safe, tell)
+    features, safe_flags = canary.run(engine, safe, tell)
     ordered = {name: features[name] for name in FEATURES if name in features}
-    tested = store.update(asked, asked.stamp.with_results(ordered, safe_flags))
+    tested = store.update(engine, engine.stamp.with_results(ordered, safe_flags))
     if not quiet:
-        click.echo(f"{tested.name}: {_canary(tested.stamp)}.", err=True)
+        click.echo(f"{tested.name}: {_result(tested.stamp)}.", err=True)
     return tested

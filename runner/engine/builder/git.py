@@ -78,7 +78,7 @@ def check_out_commands(folder: Path) -> list[list[str]]:
 
 
 def commit(folder: Path, ref: str = "HEAD") -> str:
-    """Return the commit that a checkout is at; empty where it is none, or there is no git."""
+    """Return the commit that a checkout is at; empty where it is not one, or git is missing."""
     if not (folder / ".git").exists():
         return ""  # never the commit of a repository that happens to lie around the folder
     try:
@@ -92,8 +92,8 @@ def commit(folder: Path, ref: str = "HEAD") -> str:
         )
     except (OSError, subprocess.TimeoutExpired, Refused):
         return ""
-    said = done.stdout.decode("ascii", "replace").strip()
-    return said if done.returncode == 0 and re.fullmatch(r"[0-9a-f]{40,64}", said) else ""
+    found = done.stdout.decode("ascii", "replace").strip()
+    return found if done.returncode == 0 and re.fullmatch(r"[0-9a-f]{40,64}", found) else ""
 
 
 def _git(*words: str) -> list[str]:
@@ -140,7 +140,7 @@ def _run(command: list[str], folder: Path, tell: OnProgress, url: str, ref: str)
     try:
         with Guarded(command, log, env=allowed, base=_environment(), tree=True) as git:
             if _watch(git, tell):
-                raise _trouble(_tail(git), url, ref)
+                raise _error(_tail(git), url, ref)
     finally:
         log.unlink(missing_ok=True)
 
@@ -168,14 +168,14 @@ def _tail(git: Guarded) -> str:
     return clean(git.log.tail(_TAIL_BYTES))
 
 
-def _trouble(said: str, url: str, ref: str) -> SteprunError:
-    lines = [line for line in said.splitlines() if re.match(r"fatal|error|ssh|warning", line)]
+def _error(output: str, url: str, ref: str) -> SteprunError:
+    lines = [line for line in output.splitlines() if re.match(r"fatal|error|ssh|warning", line)]
     why = f"{(lines or ['git printed nothing'])[-1][:300].rstrip('.')}."
-    if "find remote ref" in said:
+    if "find remote ref" in output:
         return UsageError(
             f"{url} has no branch or tag {ref}.", why=why, next="Choose another: --at REF"
         )
-    if re.search(r"no space left|disk quota", said, re.IGNORECASE):
+    if re.search(r"no space left|disk quota", output, re.IGNORECASE):
         return Refused(
             "There is not enough disk space for the source.",
             why=why,
@@ -183,7 +183,7 @@ def _trouble(said: str, url: str, ref: str) -> SteprunError:
         )
     what = (
         f"{url} could not be reached."
-        if _UNREACHABLE.search(said)
+        if _UNREACHABLE.search(output)
         else f"{url} could not be downloaded."
     )
     return SteprunError(

@@ -142,37 +142,36 @@ def _look(recipe: Recipe, machine: Machine, host: BuildHost) -> tuple[Tools, lis
                 missing.append(_missing(need, None, "", machine, host))
             continue
         least = next((least for least in need.least if least.when.holds(machine)), None)
-        path, said = _program(need, least, host)
-        if path and said is not None:
-            values[need.name], versions[need.name] = path, said
+        path, answer = _program(need, least, host)
+        if path and answer is not None:
+            values[need.name], versions[need.name] = path, answer
         else:
             missing.append(_missing(need, least, path, machine, host))
-    _ask_more(recipe, machine, host, values)
+    _query_tools(recipe, machine, host, values)
     return Tools(values, versions), missing
 
 
-def _ask_more(recipe: Recipe, machine: Machine, host: BuildHost, values: dict[str, str]) -> None:
-    """Ask the programs what the settings want of them (`hipconfig -l`)."""
+def _query_tools(recipe: Recipe, machine: Machine, host: BuildHost, values: dict[str, str]) -> None:
+    """Query the programs for what the settings need (`hipconfig -l`)."""
     build = recipe.build
     for row in chosen((*build.define, *build.environment), machine):
         for question in TEMPLATE.findall(row.value):
             name, *words = question.split()
-            if words and name in values and question not in values:
-                said = host.answer((values[name], *words))
-                if said:
-                    values[question] = said
+            open_ = name in values and question not in values
+            if words and open_ and (answer := host.answer((values[name], *words))):
+                values[question] = answer
 
 
 def _program(need: Need, least: Least | None, host: BuildHost) -> tuple[str, str | None]:
-    """Return a program that will do and what it says of itself; else what is here, and None."""
+    """Return a suitable program and its answer; else what was found instead, and None."""
     here = ""
     for path in host.programs(need):
-        said = host.answer((path, *need.ask)) if need.ask else ""
-        if said is None:
+        answer = host.answer((path, *need.ask)) if need.ask else ""
+        if answer is None:
             continue
-        version = re.search(need.version, said) if need.version else None
+        version = re.search(need.version, answer) if need.version else None
         if not least or (version and _number(version[1]) >= _number(least.version)):
-            return path, said
+            return path, answer
         here = here or f"{version[1] if version else 'one of unknown version'}, {path}"
     return here, None
 

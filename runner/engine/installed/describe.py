@@ -39,16 +39,16 @@ class Described:
 
 def describe(program: Sequence[str], env: Mapping[str, str] | None = None) -> Described:
     """Ask an engine what it is. Raises `SteprunError` where it does not answer as one."""
-    told = _said(program, "--version", env)
-    flags = flags_of(_said(program, "--help", env))
+    version_text = _output(program, "--version", env)
+    flags = flags_of(_output(program, "--help", env))
     if "--model" not in flags:
         raise SteprunError(
             f"{program[0]} is not a llama-server binary.",
             why="Its --help lists no --model.",
             next="Build one: steprun engine build",
         )
-    seen = _said(program, "--list-devices", env) if "--list-devices" in flags else ""
-    version, commit, built = (found.search(told) for found in (_VERSION, _COMMIT, _BUILT))
+    seen = _output(program, "--list-devices", env) if "--list-devices" in flags else ""
+    version, commit, built = (found.search(version_text) for found in (_VERSION, _COMMIT, _BUILT))
     return Described(
         version=clean(version[1])[:_LONGEST_LINE] if version else "",
         commit=commit[1] if commit else "",
@@ -62,7 +62,7 @@ def describe(program: Sequence[str], env: Mapping[str, str] | None = None) -> De
 def listing(program: Sequence[str]) -> str:
     """Return an engine's answer to --list-devices; empty where there is none."""
     try:
-        return _said(program, "--list-devices", None)
+        return _output(program, "--list-devices", None)
     except SteprunError:
         return ""
 
@@ -91,7 +91,7 @@ def devices_of(text: str) -> tuple[str, ...]:
     )
 
 
-def _said(program: Sequence[str], flag: str, env: Mapping[str, str] | None) -> str:
+def _output(program: Sequence[str], flag: str, env: Mapping[str, str] | None) -> str:
     """Return what an engine prints, on either stream; after MAX_BYTES of it, it is stopped."""
     try:
         process = subprocess.Popen(
@@ -117,7 +117,7 @@ def _said(program: Sequence[str], flag: str, env: Mapping[str, str] | None) -> s
             in_time = late.is_alive()
         finally:
             late.cancel()
-            process.kill()  # it has said all, or too much
+            process.kill()  # it has printed everything, or too much
     if not in_time:
         raise SteprunError(
             f"{program[0]} {flag} has stopped responding.",

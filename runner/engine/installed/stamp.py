@@ -1,7 +1,7 @@
-"""What is known of one engine: where it came from, how it was made, what it can do. Pure.
+"""What is known of one engine: its origin, how it was built, what it can do. Pure.
 
 Every engine on this disk has a stamp beside it, `stamp.json`. A launch passes no flag that is not
-in it, and what its canary saw fail is left out of every plan for it, or warned of.
+in it, and what failed in its self-test (the canary) every plan for it avoids, or warns of.
 """
 
 import json
@@ -58,7 +58,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """What the canary saw of one feature: it works, it fails, or the engine has no such thing."""
+    """The self-test of one feature: it works, it fails, or the engine lacks it."""
 
     result: Result
     seconds_s: float = 0.0
@@ -91,12 +91,12 @@ class Stamp:
 
     @property
     def tested(self) -> bool:
-        """Whether the canary has been through."""
+        """Whether it was self-tested."""
         return bool(self.features)
 
     @property
     def blind(self) -> bool:
-        """Whether it was made for an accelerator and lists none here: it would not use it."""
+        """Whether it was built for an accelerator but lists none: it would not use it."""
         lists = "--list-devices" in self.flags and self.kind is not Kind.EMBEDDED
         return lists and self.backend is not Backend.CPU and not self.devices
 
@@ -108,7 +108,7 @@ class Stamp:
 
     @property
     def broken(self) -> tuple[str, ...]:
-        """The features that are off for this engine: they failed, or are not there."""
+        """The features that are off for this engine: they failed or are missing."""
         return tuple(n for n in FEATURES if n in self.features and not self.can(n))
 
     def can(self, feature: str) -> bool:
@@ -117,7 +117,7 @@ class Stamp:
         return found is None or found.result == "pass"
 
     def described(self, flags: frozenset[str], devices: tuple[str, ...]) -> Self:
-        """Return the stamp with what the engine says of itself now: drivers come and go."""
+        """Return the stamp with what the engine reports now: drivers change."""
         return replace(self, flags=flags, devices=devices)
 
     def with_results(self, features: Mapping[str, Feature], safe_flags: tuple[str, ...]) -> Self:

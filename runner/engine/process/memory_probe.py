@@ -1,7 +1,7 @@
-"""What the engine itself says that it will take, before it takes anything.
+"""How much memory an engine will take by its own account, before it takes any.
 
-llama.cpp's `--fit on` first plays a load through without allocating and prints a table: for each
-device, what the model, the context and the compute buffers would be. That takes about half a
+llama.cpp's `--fit on` first simulates a load without allocating and prints a table: for each
+device, what the model, the context and the compute buffers would take. That lasts about half a
 second for 105 GB. Then it loads; here it is stopped before.
 
 `llama-fit-params --fit-print on` prints the same table, but for a graph that returns logits for
@@ -84,11 +84,11 @@ class Difference:
     engine: int
 
 
-# --- reading what it prints
+# --- parsing
 
 
 def parse_breakdown(lines: Iterable[str], *, own_draft_file: bool = False) -> Breakdown | None:
-    """Read the engine's output; None where it holds no table.
+    """Parse the engine's output; None where it has no table.
 
     Where the engine tries smaller settings it prints more tables: the first of each kind counts.
     `own_draft_file`: the draft heads are a file of their own, whose weights count.
@@ -135,7 +135,7 @@ def probe_memory(
     env: Variables = (),
     timeout_s: float = TIMEOUT_S,
 ) -> Breakdown | None:
-    """Ask an engine what this launch would take. None where it does not say.
+    """Return what this launch would take, by the engine's own account; None if it gives none.
 
     `argv`, `env`: a launch line of llama-server's flags and its variables, as for the start: which
     cards are used, and in which order, depends on them. The engine runs under the guard.
@@ -188,25 +188,26 @@ class Overfull:
     missing: int
 
 
+_PROJECTING: Final = (LedgerEntry.PROJECTOR, LedgerEntry.VISION_COMPUTE)
 # What both the ledger and the engine count; the rest of a ledger is beyond the engine's account.
 _COUNTED: Final = frozenset(
     {
         *(LedgerEntry.WEIGHTS, LedgerEntry.MTP, LedgerEntry.KV_FULL, LedgerEntry.KV_SLIDING),
-        *(LedgerEntry.COMPUTE, LedgerEntry.PROJECTOR, LedgerEntry.VISION_COMPUTE),
+        *(LedgerEntry.COMPUTE, *_PROJECTING),
     }
 )
 
 
-def overfull(placement: Placement, told: Breakdown) -> tuple[Overfull, ...]:
+def overfull(placement: Placement, account: Breakdown) -> tuple[Overfull, ...]:
     """Return the memories of a placement that the engine's own account would not fit in.
 
     Cards are compared one by one: what is free on one is of no use to another. Where the engine
     lists other cards than the plan uses, its account is compared as a whole.
     """
-    names = [row.device for row in told.rows]
+    names = [row.device for row in account.rows]
     cards = names[: names.index(_HOST)] if _HOST in names else names
     if not placement.cards or len(cards) != len(placement.cards):
-        differences = compare(placement.items, told)
+        differences = compare(placement.items, account)
         more = sum(max(0, each.engine - each.planned) for each in differences)
         missing = more - max(0, placement.spare_bytes)
         name = min(placement.held, key=lambda use: use.spare_bytes).pool.name
@@ -216,12 +217,12 @@ def overfull(placement: Placement, told: Breakdown) -> tuple[Overfull, ...]:
         card = cards[index] if index < len(cards) else ""  # main memory comes last
         rows = [
             row
-            for row in (*told.rows, *told.draft)
+            for row in (*account.rows, *account.draft)
             if (row.device == card if card else row.device not in cards)
         ]
         engine = sum(row.model + row.context + row.compute for row in rows)
         if index == (len(cards) if placement.mmproj_on_cpu else 0):
-            engine += told.projector
+            engine += account.projector
         more = engine - sum(item.bytes for item in use.items if item.item in _COUNTED)
         missing = more - max(0, use.spare_bytes)
         if more > max(3 * len(rows) * MIB, engine // 100) and missing > 0:
@@ -230,7 +231,7 @@ def overfull(placement: Placement, told: Breakdown) -> tuple[Overfull, ...]:
     return tuple(found)
 
 
-def compare(items: Iterable[Item], told: Breakdown) -> tuple[Difference, ...]:
+def compare(items: Iterable[Item], account: Breakdown) -> tuple[Difference, ...]:
     """Return where the ledger and the engine differ by more than rounding and 1 %.
 
     Draft heads count as weights: whether they are in the main file is the engine's business.
@@ -240,7 +241,7 @@ def compare(items: Iterable[Item], told: Breakdown) -> tuple[Difference, ...]:
     def sum_of(*entries: LedgerEntry) -> int:
         return sum(planned.get(entry, 0) for entry in entries)
 
-    main, draft = told.rows, told.draft
+    main, draft = account.rows, account.draft
     pairs = (
         (
             "weights",
@@ -254,8 +255,13 @@ def compare(items: Iterable[Item], told: Breakdown) -> tuple[Difference, ...]:
             sum(row.context for row in main),
             len(main),
         ),
-        ("compute", sum_of(LedgerEntry.COMPUTE), told.compute, len(main) + len(draft)),
-        ("projector", sum_of(LedgerEntry.PROJECTOR, LedgerEntry.VISION_COMPUTE), told.projector, 1),
+        ("compute", sum_of(LedgerEntry.COMPUTE), account.compute, len(main) + len(draft)),
+        (
+            "projector",
+            sum_of(*_PROJECTING),
+            account.projector,
+            1,
+        ),
     )
     return tuple(
         Difference(name, ours, theirs)
@@ -284,7 +290,7 @@ _ACCOUNTS: Final = JsonState(
 
 
 def remember_probe(key: str, account: Breakdown) -> None:
-    """Keep an account for later plans, the newest 200 of them. A full disk is no fault."""
+    """Keep an account for later plans, the newest 200 of them. A full disk is ignored."""
 
     def add(kept: dict[str, Breakdown]) -> dict[str, Breakdown]:
         kept.pop(key, None)
@@ -294,5 +300,5 @@ def remember_probe(key: str, account: Breakdown) -> None:
 
 
 def recall_probe(key: str) -> Breakdown | None:
-    """Return a remembered account; None where there is none, or it cannot be read."""
+    """Return a remembered account; None where none is known or readable."""
     return _ACCOUNTS.read().get(key)

@@ -7,7 +7,6 @@ and sizes are checked here first. No name is used twice, and none leads through 
 
 import gzip
 import os
-import posixpath
 import shutil
 import stat
 import tarfile
@@ -27,6 +26,12 @@ MOST_MEMBERS: Final = 50_000  # llama.cpp's source has 4,000
 _LONGEST_NAME = 512
 _MOST_AT_ONCE = 4 << 20  # what a reader may want in one piece: a tar's header says how long it is
 _DIRECTORY_BYTES = 16 << 20  # of a zip's list of members, which is read in one piece
+_TAR_KINDS = dict.fromkeys((tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE), "file") | {
+    tarfile.DIRTYPE: "folder",
+    tarfile.SYMTYPE: "link",
+    tarfile.LNKTYPE: "copy",
+}
+_ZIP_KINDS = {0: "file", stat.S_IFREG: "file", stat.S_IFLNK: "link"}
 _BROKEN = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -101,62 +106,64 @@ class _Members:
         self._kinds: dict[str, str] = {}  # by name as a system blind to case sees it
         self._seen = 0
 
-    def name(self, name: str) -> str | None:
-        """Return where a member goes, as plain parts joined by slashes; None for one left out."""
-        self._seen += 1
-        if self._seen > MOST_MEMBERS:
-            raise _Bad(f"It has more than {MOST_MEMBERS:,} members.")
+    def place(self, name: str) -> str:
+        """Return where a member goes, as plain parts joined by slashes; empty for one left out."""
         name = name.removeprefix("./").rstrip("/")
-        if self._only:
-            if not name.startswith(self._only):
-                return None
-            name = name[len(self._only) :]
+        if not name.startswith(self._only):
+            return ""
+        name = name.removeprefix(self._only)
         if name in {"", "."}:
-            return None
+            return ""
         if {"", ".", ".."} & set(name.split("/")) or not _plain(name):
             raise _Bad(f"The name of a member leads outside or is not valid: {shown(name)}.")
         return name
 
-    def folder(self, name: str) -> None:
-        """Take a folder, and those that it is in."""
-        parts = name.split("/") if name else []
-        for end in range(1, len(parts) + 1):
-            if self._kinds.setdefault(_blind("/".join(parts[:end])), "folder") != "folder":
-                raise _Bad(f"A member lies within something that is not a folder: {shown(name)}.")
+    def admit(self, name: str, kind: str, *, size: int = 0, target: str = "") -> str:
+        """Return where a member goes, empty for one left out. Raises `_Bad` where it must not be.
 
-    def file(self, name: str, size: int) -> None:
-        """Take a file of so many bytes."""
-        self._claim(name, "file")
+        `kind`: folder, file, link, copy (a hard link), or anything else, which is refused.
+        """
+        self._seen += 1
+        if self._seen > MOST_MEMBERS:
+            raise _Bad(f"It has more than {MOST_MEMBERS:,} members.")
+        place = self.place(name)
+        if not place:
+            return ""
+        if kind not in {"folder", "file", "link", "copy"}:
+            raise _Bad(f"A member is a device or of another special kind: {shown(place)}.")
+        if kind == "link":
+            _check_link(place, target)
+        if kind == "copy" and self._kinds.get(_blind(self.place(target))) != "file":
+            raise _Bad(f"A hard link does not lead to a file of the archive: {shown(target)}.")
+        parts = place.split("/")
+        for end in range(1, len(parts) + (kind == "folder")):
+            if self._kinds.setdefault(_blind("/".join(parts[:end])), "folder") != "folder":
+                raise _Bad(f"A member lies within something that is not a folder: {shown(place)}.")
+        if kind != "folder":
+            if _blind(place) in self._kinds:
+                raise _Bad(f"Two members have the same name on some systems: {shown(place)}.")
+            self._kinds[_blind(place)] = "link" if kind == "link" else "file"
         self._left -= size
         if self._left < 0:
             raise _Bad(f"It unpacks to more than {self.limit:,} bytes.")
-
-    def link(self, name: str, target: str) -> None:
-        """Take a symbolic link to something in the folder, now or later."""
-        parts = target.split("/")
-        ups = next((at for at, part in enumerate(parts) if part != ".."), len(parts))
-        # The folders above a link are real ones, so that leading `..` lead where they seem to; any
-        # other could follow a link out.
-        if ups > name.count("/") or {"", ".."} & set(parts[ups:] or [""]) or not _plain(target):
-            raise _Bad(f"A link leads outside: {shown(name)} to {shown(target)}.")
-        self._claim(name, "link")
-
-    def hard_link(self, name: str, target: str) -> None:
-        """Take a second name of a file that was unpacked before."""
-        if self._kinds.get(_blind(target)) != "file":
-            raise _Bad(f"A hard link does not lead to a file of the archive: {shown(target)}.")
-        self._claim(name, "file")
+        return place
 
     def close(self) -> None:
         """Refuse an archive in which there was nothing."""
         if not {"file", "link"} & set(self._kinds.values()):
             raise _Bad(f"It holds no {f'folder {self._only}' if self._only else 'file'}.")
 
-    def _claim(self, name: str, kind: str) -> None:
-        self.folder(posixpath.dirname(name))
-        if _blind(name) in self._kinds:
-            raise _Bad(f"Two members have the same name on some systems: {shown(name)}.")
-        self._kinds[_blind(name)] = kind
+
+def _check_link(place: str, target: str) -> None:
+    """Raise `_Bad` unless a symbolic link leads to something in the folder, now or later.
+
+    The folders above a link are real ones, so that leading `..` lead where they seem to; any other
+    could follow a link out.
+    """
+    parts = target.split("/")
+    ups = next((at for at, part in enumerate(parts) if part != ".."), len(parts))
+    if ups > place.count("/") or {"", ".."} & set(parts[ups:] or [""]) or not _plain(target):
+        raise _Bad(f"A link leads outside: {shown(place)} to {shown(target)}.")
 
 
 class _Unzipped(gzip.GzipFile):
@@ -193,24 +200,18 @@ def _unpack_tar(file: BinaryIO, size: int, to: Path, members: _Members, tell: On
 
 
 def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, to: Path, members: _Members) -> None:
-    name = members.name(member.name)
-    if name is None:
-        return
-    target = member.linkname
-    if member.isdir():
-        members.folder(name)
-    elif member.issym():
-        members.link(name, target)
-    elif member.islnk():
-        target = members.name(target) or ""
-        members.hard_link(name, target)
-    elif member.isreg() and not member.issparse():
-        members.file(name, member.size)
-    else:
-        raise _Bad(f"A member is a device or of another special kind: {shown(name)}.")
-    mode = _mode(member.mode, folder=member.isdir())
-    plain = member.replace(name=name, linkname=target, mode=mode, mtime=None, deep=False)  # type: ignore[arg-type]
-    tar.extract(plain, to, filter="data")
+    kind = "" if member.issparse() else _TAR_KINDS.get(member.type, "")
+    place = members.admit(member.name, kind, size=member.size, target=member.linkname)
+    if place:
+        target = members.place(member.linkname) if kind == "copy" else member.linkname
+        plain = member.replace(
+            name=place,
+            linkname=target,
+            mode=_mode(member.mode, folder=kind == "folder"),
+            mtime=None,  # type: ignore[arg-type]  # "None is ignored by extract()", says its manual
+            deep=False,
+        )
+        tar.extract(plain, to, filter="data")
 
 
 def _unpack_zip(file: BinaryIO, size: int, to: Path, members: _Members, tell: OnProgress) -> None:
@@ -224,25 +225,19 @@ def _unpack_zip(file: BinaryIO, size: int, to: Path, members: _Members, tell: On
         for member in whole.infolist():
             tell(Progress(Phase.UNPACKING, min(done, size), size))
             done += member.compress_size
-            name = members.name(member.filename)
             mode = member.external_attr >> 16  # 0 where it was made on Windows
-            if name is None:
-                continue
-            if member.is_dir():
-                members.folder(name)
-            elif stat.S_ISLNK(mode):
+            kind = "folder" if member.is_dir() else _ZIP_KINDS.get(stat.S_IFMT(mode), "")
+            target = ""
+            if kind == "link":
                 with whole.open(member) as link:
                     target = link.read(_LONGEST_NAME + 1).decode("utf-8")
-                members.link(name, target)
-                (to / name).parent.mkdir(parents=True, exist_ok=True)
-                (to / name).symlink_to(target)
-                continue
-            elif stat.S_IFMT(mode) in {0, stat.S_IFREG}:
-                members.file(name, member.file_size)
-            else:
-                raise _Bad(f"A member is a device or of another special kind: {shown(name)}.")
-            member.filename = f"{name}/" if member.is_dir() else name
-            Path(whole.extract(member, to)).chmod(_mode(mode, folder=member.is_dir()))
+            place = members.admit(member.filename, kind, size=member.file_size, target=target)
+            if place and kind == "link":
+                (to / place).parent.mkdir(parents=True, exist_ok=True)
+                (to / place).symlink_to(target)
+            elif place:
+                member.filename = place + "/" * (kind == "folder")
+                Path(whole.extract(member, to)).chmod(_mode(mode, folder=kind == "folder"))
 
 
 def _mode(mode: int, *, folder: bool) -> int:

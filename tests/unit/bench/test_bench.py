@@ -215,13 +215,13 @@ def test_the_servers_clock_covers_one_token_less_than_it_counts() -> None:
     ],
 )
 def test_an_answer_without_the_figures_is_an_error(reply: object) -> None:
-    with pytest.raises(SteprunError, match="no figures"):
+    with pytest.raises(SteprunError, match="lacks the expected figures"):
         through_api._row(2_048, reply)
 
 
 @pytest.mark.parametrize("count", [None, "many", 0, -1, True, 1 << 40, 1.5])
 def test_a_vocabulary_that_is_none_is_an_error(count: object) -> None:
-    with pytest.raises(SteprunError, match="no figures"):
+    with pytest.raises(SteprunError, match="lacks the expected figures"):
         through_api._vocabulary({"data": [{"meta": {"n_vocab": count}}]})
 
 
