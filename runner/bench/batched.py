@@ -10,6 +10,7 @@ from typing import Final
 
 from runner.base.errors import SteprunError
 from runner.bench.grid import N_GEN, Grid, Measurement
+from runner.engine.process.log import LogReader
 from runner.engine.process.supervisor import EngineProcess
 from runner.plan.launch import LaunchSpec
 
@@ -18,8 +19,6 @@ NAME: Final = "llama-batched-bench"
 SHORTEST_S: Final = 0.05
 LONGEST_S: Final = 1.0
 _CELLS: Final = 10  # PP, TG, B, N_KV, T_PP, S_PP, T_TG, S_TG, T, S
-_PIECE_BYTES: Final = 1 << 20  # read of its output at a time
-_LINE_BYTES: Final = 1000  # a row has 99
 
 
 def parse_bench(line: str) -> Measurement | None:
@@ -55,32 +54,6 @@ def asked(grid: Grid) -> tuple[str, ...]:
     return ("-npp", prompts, "-ntg", str(N_GEN), "-npl", "1")
 
 
-class Lines:
-    """Whole lines out of a log that another program is writing, however long they are."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._at = 0
-        self._half = b""
-
-    def read(self) -> list[str]:
-        """Return the lines that are new, up to a bound; empty where there are none yet."""
-        try:
-            with self._path.open("rb") as log:
-                # The guard has turned the page. What a tool says in a tenth of a second fits one.
-                if log.seek(0, 2) < self._at:
-                    self._at, self._half = 0, b""
-                log.seek(self._at)
-                data = log.read(_PIECE_BYTES)
-        except OSError:
-            return []
-        self._at += len(data)
-        *whole, half = (self._half + data).split(b"\n")
-        # One byte more than a line may have: what is too long stays so.
-        self._half = half[: _LINE_BYTES + 1]
-        return [line.decode("utf-8", "replace") for line in whole if len(line) <= _LINE_BYTES]
-
-
 class Tool(EngineProcess):
     """The tool under the guard. It listens nowhere: what it says is in its log."""
 
@@ -91,12 +64,12 @@ class Tool(EngineProcess):
         self, grid: Grid, on_wait: Callable[[float], None]
     ) -> AsyncGenerator[Measurement]:
         """Yield each row of the grid when it is measured; see `measure`."""
-        lines, began = Lines(self.log_path), time.monotonic()
+        log, began = LogReader(self.log_path), time.monotonic()
         found: list[Measurement] = []
         pause = SHORTEST_S
         while len(found) < len(grid.prompts):
             ended = not self.alive()  # before the log is read: after its end nothing is added
-            new = lines.read()
+            new = log.lines()
             for row in map(parse_bench, new):
                 if row and grid.is_next(row, found):
                     found.append(row)
@@ -113,10 +86,10 @@ class Tool(EngineProcess):
                 pause = SHORTEST_S
 
     def _ended(self) -> SteprunError:
-        if self._guard is not None and self._guard.poll() == 0:
+        if self._running is not None and self._running.status() == 0:
             return SteprunError(
-                f"{NAME} ended before it had measured all.",
-                why="Not every row of its table came, or not in a form that is known.",
+                f"{NAME} ended before it had measured everything.",
+                why="Rows of its table are missing, or not in a known form.",
                 next=f"Read the log: {self.log_path}",
             )
         return self.verdict()

@@ -8,8 +8,8 @@ from typing import Final
 
 from runner.plan.launch import EngineFiles, LaunchSpec, Settings, launch
 
-# StepFun's line: -npp 0,2048,8192,16384,32768 -ntg 128 -npl 1. Each prompt is read, then so many
-# tokens are written behind it, one conversation at a time.
+# StepFun's line: -npp 0,2048,8192,16384,32768 -ntg 128 -npl 1. Prefill of each prompt, then decode
+# of so many tokens, one conversation at a time.
 PROMPTS: Final = (0, 2_048, 8_192, 16_384, 32_768)
 N_GEN: Final = 128
 QUICK: Final = PROMPTS[:2]
@@ -19,7 +19,7 @@ QUICK: Final = PROMPTS[:2]
 class Measurement:
     """One measured point, as llama-batched-bench counts: `n_kv` tokens are in the cache at its end.
 
-    A rate is 0 where there was nothing to read.
+    A rate is 0 where there was no prompt.
     """
 
     n_prompt: int
@@ -48,8 +48,8 @@ class Grid:
         rows = ", ".join(f"{prompt:,}" for prompt in self.left_out)
         need = self.left_out[-1] + N_GEN
         return (
-            f"Left out, as the plan's context has {self.context:,} tokens: prompts of {rows}. "
-            f"All of them need --ctx {need}."
+            f"Skipped, as the planned context is {self.context:,} tokens: prompts of {rows}. "
+            f"To measure all of them: --ctx {need}."
         )
 
     def is_next(self, row: Measurement, measured: Sequence[Measurement]) -> bool:
@@ -102,5 +102,5 @@ def launch_line(
 
 
 def rate(tokens: int, seconds: float) -> float:
-    """Return tokens a second; 0 where there were none, or no time that could be told."""
+    """Return tokens a second; 0 where there were none, or no measurable time."""
     return tokens / seconds if tokens and seconds > 0 and math.isfinite(seconds) else 0.0

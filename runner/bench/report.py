@@ -1,4 +1,4 @@
-"""What is said of a measurement: a table beside the published one, a verdict, a document. Pure."""
+"""The report of a measurement: a table beside the published one, a verdict, a document. Pure."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -18,18 +18,18 @@ AS_FAST: Final = 0.8
 def head(run: Run | None) -> str:
     """Return the head of the table; with columns for what was published, where something was."""
     beside = f"{'published':>11}{'ratio':>7}" if run else ""
-    return f"{'prompt':>8}{'read t/s':>11}{beside}{'write t/s':>12}{beside}"
+    return f"{'prompt':>8}{'prefill t/s':>13}{beside}{'decode t/s':>12}{beside}"
 
 
 def bench_line(row: Measurement, run: Run | None) -> str:
     """Return one line of the table."""
     known = _published(row, run)
-    read = f"{row.prefill_tps:11.2f}" if row.n_prompt else f"{'-':>11}"
+    prefill = f"{row.prefill_tps:13.2f}" if row.n_prompt else f"{'-':>13}"
     if run is None:
-        return f"{row.n_prompt:8,}{read}{row.decode_tps:12.2f}"
-    reading = _beside(row.prefill_tps, known.prefill_tps if known else 0)
-    writing = _beside(row.decode_tps, known.decode_tps if known else 0)
-    return f"{row.n_prompt:8,}{read}{reading}{row.decode_tps:12.2f}{writing}"
+        return f"{row.n_prompt:8,}{prefill}{row.decode_tps:12.2f}"
+    prefill += _beside(row.prefill_tps, known.prefill_tps if known else 0)
+    decode = _beside(row.decode_tps, known.decode_tps if known else 0)
+    return f"{row.n_prompt:8,}{prefill}{row.decode_tps:12.2f}{decode}"
 
 
 def _beside(here: float, there: float) -> str:
@@ -58,7 +58,7 @@ def verdict(rows: Sequence[Measurement], speed: Speed | None, run: Run | None) -
     slow = [text for share, text in found if share < AS_FAST]
     if slow:
         return f"Slow: {'; '.join(slow)} ({speed.source})."
-    return f"As fast as it should be ({speed.source})." if found else ""
+    return f"As fast as expected ({speed.source})." if found else ""
 
 
 def _compared(rows: Sequence[Measurement], speed: Speed) -> Iterator[tuple[float, str]]:
@@ -70,14 +70,14 @@ def _compared(rows: Sequence[Measurement], speed: Speed) -> Iterator[tuple[float
             share = row.decode_tps / speed.decode_tps_empty
             yield (
                 share,
-                f"it writes {row.decode_tps:.3g} tokens a second, and "
-                f"{speed.decode_tps_empty:.3g} were to be expected",
+                f"decode runs at {row.decode_tps:.3g} tok/s, and "
+                f"{speed.decode_tps_empty:.3g} tok/s were expected",
             )
         elif expected and not expected.more:
             yield (
                 expected.prefill_s / row.prefill_s if row.prefill_s else 1.0,
-                f"it reads {row.n_prompt:,} tokens in {row.prefill_s:.0f} s, and "
-                f"{expected.prefill_s:.0f} s were to be expected",
+                f"prefill of {row.n_prompt:,} tokens takes {row.prefill_s:.0f} s, and "
+                f"{expected.prefill_s:.0f} s were expected",
             )
 
 

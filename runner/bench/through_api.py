@@ -17,7 +17,7 @@ from runner.engine.process.supervisor import EngineProcess
 from runner.plan.launch import LaunchSpec
 
 POLL_S: Final = 1.0  # as rare as in `batched`
-REPLY_BYTES: Final = 1 << 20  # the figures alone are asked for: under 1 kB
+REPLY_BYTES: Final = 1 << 20  # only the timings are requested: under 1 kB
 
 
 async def measure(
@@ -109,15 +109,15 @@ def _row(prompt: int, reply: Any) -> Measurement:
         whole = (timings["prompt_n"], timings["predicted_n"]) == asked
     except (LookupError, TypeError, ValueError) as error:
         raise _garbled("/completion") from error
-    read, written = rate(prompt, seconds), rate(N_GEN, decode_s)
-    if not whole or not written or (prompt and not read):
+    prefill, decode = rate(prompt, seconds), rate(N_GEN, decode_s)
+    if not whole or not decode or (prompt and not prefill):
         raise _garbled("/completion")
-    return Measurement(prompt, N_GEN, 1, prompt + N_GEN, seconds, read, decode_s, written)
+    return Measurement(prompt, N_GEN, 1, prompt + N_GEN, seconds, prefill, decode_s, decode)
 
 
 def _garbled(path: str) -> SteprunError:
     return SteprunError(
-        f"The engine's answer to {path} has no figures of what was asked for.",
-        why="It is another program than steprun knows, or an older one.",
-        next="Take another engine: steprun engine list",
+        f"The engine's answer to {path} lacks the expected figures.",
+        why="It is an unknown program, or an older version.",
+        next="Choose another engine: steprun engine list",
     )

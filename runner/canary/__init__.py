@@ -1,7 +1,7 @@
-"""The canary: a tiny model asks an engine for everything that a chat will ask of it.
+"""The canary, an engine's self-test: with a tiny model, everything that a chat will need.
 
 What is wrong with an engine shows in seconds here, and not after 105 GB are loaded. `checks` says
-what is asked, `asking` how, `rounds` starts the engines, `model` brings the tiny model.
+what is asked, `questions` how, `rounds` starts the engines, `model` makes the tiny model.
 """
 
 import asyncio
@@ -10,15 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from runner.engine.installed.stamp import Feature
 from runner.engine.installed.store import InstalledEngine
 
-Told = Callable[[str, Feature], None]
+OnFeature = Callable[[str, Feature], None]
 
 
 def run(
-    engine: InstalledEngine, safe_flags: Sequence[str], on_feature: Told = lambda *_: None
+    engine: InstalledEngine, safe_flags: Sequence[str], on_feature: OnFeature = lambda *_: None
 ) -> tuple[Mapping[str, Feature], tuple[str, ...]]:
     """Ask an engine for each feature; return what was found, and the flags that it needs.
 
-    `safe_flags`: what may mend a crash, from the recipe of its backend; they come back where it
+    `safe_flags`: what may avoid a crash, from the recipe of its backend; they are returned where it
     crashed without them and passes with them. `on_feature` hears each feature as it is known, and
     again where a second look changed it. An engine that fails raises nothing: that is a finding.
     Raises `Refused` where this machine is at fault: the disk is full, another engine starts.

@@ -47,7 +47,7 @@ async def text(talk: Talk) -> None:
     _sensible(answer.text)
     first, second = [await talk.tokens(model.PROMPTS[0], TOKENS) for _ in range(2)]
     if not first.same(second):
-        raise Fault(f"The same question has two answers: {_differ(first, second)}.")
+        raise Fault(f"The same prompt gets two answers: {_differ(first, second)}.")
 
 
 async def thinking(talk: Talk) -> None:
@@ -56,13 +56,15 @@ async def thinking(talk: Talk) -> None:
     for effort in EFFORTS:
         answer = await talk.chat(model.PROMPTS[0], model.ANSWER_TOKENS, effort=effort)
         if "think>" in answer.text + answer.thinking:
-            raise Fault(f"At effort {effort} a tag of the thinking is left: {answer.text[:60]!r}.")
+            raise Fault(
+                f"At effort {effort} a thinking tag is left in the answer: {answer.text[:60]!r}."
+            )
         if not answer.thinking.strip():
-            raise Fault(f"At effort {effort} no thinking is told apart from the answer.")
+            raise Fault(f"At effort {effort} thinking is not separated from the answer.")
         _sensible(answer.text)
         asked = await talk.tokens(model.PROMPTS[0], 1, effort=effort)
         if asked.prompt <= plain.prompt:
-            raise Fault(f"The effort {effort} does not reach the model: the prompt stays the same.")
+            raise Fault(f"The effort {effort} does not reach the model: the prompt is unchanged.")
 
 
 # --- pictures
@@ -80,7 +82,7 @@ async def one_picture(talk: Talk) -> None:
     red, blue = _red(), picture(*SMALL, "blue", "black")
     answers = [await _see(talk, [each]) for each in (red, blue)]
     if answers[0].tokens == answers[1].tokens:
-        raise Fault("Two different pictures have the same answer: they are not looked at.")
+        raise Fault("Two different pictures get the same answer: the engine ignores them.")
 
 
 async def two_pictures(talk: Talk) -> None:
@@ -94,7 +96,7 @@ async def _see(talk: Talk, pictures: Sequence[Picture]) -> Tokens:
     costs, due = seen.prompt - plain.prompt, sum(each.tokens for each in pictures)
     if costs != due:
         sizes = " and ".join(f"{each.width} x {each.height}" for each in pictures)
-        raise Fault(f"{sizes} px cost {costs} tokens; Step's own processor makes it {due}.")
+        raise Fault(f"{sizes} px cost {costs} tokens; Step's own processor counts {due}.")
     _sensible(seen.text)
     return seen
 
@@ -120,12 +122,12 @@ async def tools(talk: Talk) -> None:
             fields |= {"ignore_eos": True} if several else {}
         answer = await talk.chat(model.PROMPTS[0], model.CALL_TOKENS, extra=fields)
         if not answer.calls:
-            raise Fault(f"A tool was demanded, and none is called: {answer.text[:60]!r}.")
+            raise Fault(f"A tool call was required, but none was made: {answer.text[:60]!r}.")
         if several and len(answer.calls) < 2:
-            raise Fault("Several calls at once were allowed, and only one is told.")
+            raise Fault("Parallel tool calls were allowed, but only one was returned.")
         for call in answer.calls[: 2 if several else None]:
             if call.name not in _TOOLS:
-                raise Fault(f"It calls {call.name[:40]!r}, which nobody offered.")
+                raise Fault(f"It calls {call.name[:40]!r}, which was not offered.")
             if not isinstance(_arguments(call.arguments).get(_TOOLS[call.name]), str):
                 raise Fault(f"It calls {call.name} with {call.arguments[:60]!r}.")
 
@@ -163,11 +165,11 @@ async def long_prompt(talk: Talk) -> None:
     _sensible(cold.text)
     again = await talk.tokens(asked, TOKENS)
     if not cold.first(TOKENS).same(again.first(TOKENS)):
-        raise Fault(f"Out of the cache the answer is another: {_differ(cold, again)}.")
+        raise Fault(f"With the prompt cached the answer differs: {_differ(cold, again)}.")
     further = [Message("assistant", model.SENTENCE), Message("user", model.PROMPTS[0])]
     later = await talk.tokens([*asked, *further], 1)
     if talk.kind is not Kind.PYTHON and min(again.cached, later.cached) < LONG // 2:
-        raise Fault(f"Of {later.prompt} tokens that were read before, most are read again.")
+        raise Fault(f"Most of {later.prompt} cached tokens are processed again.")
 
 
 async def slots(talk: Talk) -> None:
@@ -178,9 +180,11 @@ async def slots(talk: Talk) -> None:
         await talk.post(f"/slots/0?action={action}", {"filename": "canary.bin"})
     after = await talk.tokens(asked, TOKENS)
     if not before.same(after):
-        raise Fault(f"After a restore the answer is another: {_differ(before, after)}.")
+        raise Fault(f"After a slot is restored the answer differs: {_differ(before, after)}.")
     if after.cached < after.prompt // 2:
-        raise Fault(f"After a restore all {after.prompt} tokens of the prompt are read again.")
+        raise Fault(
+            f"After a slot is restored all {after.prompt} prompt tokens are processed again."
+        )
 
 
 # --- draft heads
@@ -216,12 +220,12 @@ async def picture_with_heads(talk: Talk) -> None:
 def _drafted(pairs: Sequence[tuple[Tokens, Tokens]]) -> None:
     for without, with_ in pairs:
         if not without.same(with_):
-            raise Fault(f"With draft heads the answer is another: {_differ(without, with_)}.")
+            raise Fault(f"With draft heads the answer differs: {_differ(without, with_)}.")
     if not sum(with_.drafted for _, with_ in pairs):
-        raise Fault("The draft heads are loaded and draft nothing.")
+        raise Fault("The draft heads are loaded but draft nothing.")
 
 
-# --- saying what is wrong
+# --- describing what is wrong
 
 
 def _sensible(said: str) -> None:

@@ -1,4 +1,4 @@
-"""Putting questions to an engine, and comparing what it says."""
+"""Sends requests to an engine, and compares its answers."""
 
 import contextlib
 import io
@@ -114,7 +114,7 @@ class Talk:
         return _tokens(await self.post("/v1/chat/completions", body))
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Send JSON, return JSON. Raises SteprunError with the engine's own words."""
+        """Send JSON, return JSON. Raises SteprunError with the engine's own message."""
         try:
             async with (
                 httpx2.AsyncClient(
@@ -130,7 +130,7 @@ class Talk:
                     if len(raw) > REPLY_BYTES:
                         raise Fault(f"It answers with more than {REPLY_BYTES >> 20} MiB.")
         except httpx2.HTTPError as error:
-            raise SteprunError(f"The connection broke ({type(error).__name__}).") from error
+            raise SteprunError(f"The connection was lost ({type(error).__name__}).") from error
         reply: Any = None
         with contextlib.suppress(ValueError, RecursionError):
             reply = json.loads(raw)
@@ -139,7 +139,7 @@ class Talk:
         if response.status_code != 200:
             raise wire.server_error(response.status_code, reply)
         if not isinstance(reply, dict):
-            raise Fault(f"It answers {raw[:40]!r} where JSON was due.")
+            raise Fault(f"It answers {raw[:40]!r} instead of JSON.")
         return reply
 
 
@@ -161,7 +161,7 @@ def _tokens(reply: Mapping[str, Any]) -> Tokens:
             drafted=int(timings.get("draft_n", 0)),
         )
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise Fault("It answers with something that is no chat completion.") from error
+        raise Fault("Its answer is not a chat completion.") from error
 
 
 def _words(message: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Starting an engine in each of the ways that it will be started, and asking it.
 
-A crash, a hang, a flood or nonsense is a finding: it is written down, and what is left is asked of
-a new start. A crash that the safe flags mend is no finding: everything is asked again with them.
+A crash, a hang, a flood or nonsense is a finding: it is recorded, and the rest is asked after a
+new start. A crash that the safe flags avoid is not a finding: everything is asked again with them.
 """
 
 import asyncio
@@ -58,12 +58,12 @@ async def ask_features(
     on_feature: Callable[[str, Feature], None],
     limits: Limits = Limits(),
 ) -> tuple[Features, tuple[str, ...]]:
-    """Ask for each feature, with the safe flags where they mend a crash; see `canary.run`."""
-    told: dict[str, tuple[Result, str]] = {}
+    """Ask for each feature, with the safe flags where they avoid a crash; see `canary.run`."""
+    reported: dict[str, tuple[Result, str]] = {}
 
     def tell(name: str, feature: Feature) -> None:
-        if told.get(name) != (feature.result, feature.why):
-            told[name] = (feature.result, feature.why)
+        if reported.get(name) != (feature.result, feature.why):
+            reported[name] = (feature.result, feature.why)
             on_feature(name, feature)
 
     files = await asyncio.to_thread(model.files)
@@ -73,16 +73,16 @@ async def ask_features(
         plain.safe = safe_flags if known else ()
         try:
             await plain.ask_all()
-        except _Mended as mended:
+        except _SafeFlagsHelp as helped:
             safe = _Round(engine, files, Path(folder), limits, tell, flags=safe_flags)
-            safe.why = str(mended)
+            safe.why = str(helped)
             await safe.ask_all()
             return safe.features, safe_flags
         return plain.features, ()
 
 
-class _Mended(Exception):  # noqa: N818 - good news
-    """The safe flags mend what crashed; the text says what did."""
+class _SafeFlagsHelp(Exception):  # noqa: N818 - good news
+    """The safe flags avoid a crash; the text says which."""
 
 
 @dataclass(slots=True)
@@ -107,7 +107,7 @@ class _Round:
     silent: bool = False
 
     async def ask_all(self) -> None:
-        """Ask everything. Raises `_Mended` where it crashes without the safe flags only."""
+        """Ask everything. Raises `_SafeFlagsHelp` where it crashes without the safe flags only."""
         for start, steps in groupby(STEPS, lambda step: step.start):
             left = deque(step for step in steps if not self._is_settled(step))
             while left:
@@ -117,9 +117,9 @@ class _Round:
         """Whether a feature need not be asked further: it failed, or there is none."""
         missing = [flag for flag in step.needs if flag not in self.engine.stamp.flags]
         if missing and step.feature not in self.features:
-            self._settle(step, "absent", 0.0, f"It has no {missing[0]}.")
+            self._settle(step, "absent", 0.0, f"It lacks {missing[0]}.")
         if self.silent and step.feature not in self.features:
-            self._settle(step, "fail", 0.0, "Not asked: the engine does not answer a text.")
+            self._settle(step, "fail", 0.0, "Not tested: the engine does not answer a text prompt.")
         found = self.features.get(step.feature)
         return found is not None and found.result != "pass"
 
@@ -135,7 +135,7 @@ class _Round:
                 async with asyncio.timeout(self.limits.start_s):
                     await running.wait_ready()
             except TimeoutError:
-                why = f"It does not get ready within {self.limits.start_s:.0f} s."
+                why = f"It was not ready within {self.limits.start_s:.0f} s."
             except SteprunError as error:
                 why = _line(error)
             else:
@@ -185,7 +185,7 @@ class _Round:
         return not lost
 
     async def _try_safe(self, step: Step, why: str) -> None:
-        """Raise `_Mended` where the same step passes with the safe flags."""
+        """Raise `_SafeFlagsHelp` where the same step passes with the safe flags."""
         if not self.safe:
             return
         seen = dict(self.seen)
@@ -196,12 +196,12 @@ class _Round:
             count = step.start.threads or _cores()
             threads = f"{count} thread{'s' if count > 1 else ''}"
             flags = " ".join(self.safe)
-            raise _Mended(f"Without {flags} it fails with {threads}: {why}")
+            raise _SafeFlagsHelp(f"Without {flags} it fails with {threads}: {why}")
 
     def _settle(
         self, step: Step, result: Result, took: float, why: str, *, lost: bool = False
     ) -> None:
-        """Write down what a step found; a feature passes where all of its steps do."""
+        """Record what a step found; a feature passes where all of its steps do."""
         self.silent |= lost and step.feature == "text"
         before = self.features.get(step.feature)
         seconds = round(took + (before.seconds_s if before else 0.0), 3)

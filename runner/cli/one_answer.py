@@ -12,7 +12,7 @@ from runner.chat.events import Event, PromptProgress, Reasoning, Text, Usage
 from runner.chat.host import ChatSetup
 from runner.chat.images.load import load_picture
 from runner.chat.turn import Turn
-from runner.cli.output import StatusLine
+from runner.cli.render.common import TransientLine
 
 
 async def ask_once(setup: ChatSetup, prompt: str) -> int:
@@ -27,7 +27,7 @@ async def ask_once(setup: ChatSetup, prompt: str) -> int:
     if setup.greeting:
         click.echo(setup.greeting, err=True)
     try:
-        with StatusLine() as status:
+        with TransientLine() as status:
             async with setup.open_host() as host:
                 await host.wait_ready(lambda s: status.show(f"loading {setup.title} ... {s:.0f} s"))
                 turn = conversation.append(prompt, pictures)
@@ -52,7 +52,7 @@ async def ask_once(setup: ChatSetup, prompt: str) -> int:
 class _Printer:
     """Prints an answer while it arrives, and in the status line what the model is doing."""
 
-    def __init__(self, status: StatusLine, *, show_thinking: bool) -> None:
+    def __init__(self, status: TransientLine, *, show_thinking: bool) -> None:
         self._status = status
         self._show_thinking = show_thinking
         self._terminal = sys.stdout.isatty()

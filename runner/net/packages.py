@@ -21,6 +21,7 @@ from runner.base.errors import BadFile, Refused, SteprunError
 from runner.base.progress import OnProgress, Phase, Progress
 
 _POLL_S = 0.1
+LISTED = "requirements.txt"
 _STOP_S = 5.0  # how long pip may take to end before it is killed
 _UNREACHABLE = (
     "connection",
@@ -62,14 +63,9 @@ def download(package: Package, work: Path, tell: OnProgress) -> Path:
     got.mkdir(parents=True)
     temporary.mkdir()
     log = work / "pip.log"
-    argv = [
-        *pip(),
-        # The warnings about retries are all that pip prints about an index that it cannot reach.
-        "--retries=3",
-        *("download", "--no-deps", "--no-cache-dir", "--no-input"),
-        *("--disable-pip-version-check", "--progress-bar=off", "--no-color"),
-        *("--dest", str(got), *_what(package, work)),
-    ]
+    argv = download_command(package, work)
+    if package.source:
+        (work / LISTED).write_text(f"{requirement(package)}\n", "utf-8")
     env = os.environ | {name: str(temporary) for name in ("TMPDIR", "TEMP", "TMP")}
     found: Path | None = None
     with (
@@ -102,6 +98,30 @@ def download(package: Package, work: Path, tell: OnProgress) -> Path:
     return found
 
 
+def download_command(package: Package, work: Path) -> list[str]:
+    """Return the command that downloads a package into `work`.
+
+    For a source it reads `work/requirements.txt`, which holds `requirement(package)`: pip takes a
+    sha256 from a file only.
+    """
+    which = [f"--no-binary={package.name}", "--require-hashes", "-r", str(work / LISTED)]
+    return [
+        *pip(),
+        # The warnings about retries are all that pip says of an index that it cannot reach.
+        "--retries=3",
+        *("download", "--no-deps", "--no-cache-dir", "--no-input"),
+        *("--disable-pip-version-check", "--progress-bar=off", "--no-color"),
+        *("--dest", str(work / "got")),
+        *(which if package.source else ["--only-binary=:all:", requirement(package)]),
+    ]
+
+
+def requirement(package: Package) -> str:
+    """Return a package as pip's requirement, a source with its sha256."""
+    pinned = f" --hash=sha256:{package.sha256}" if package.source else ""
+    return f"{package.name}=={package.version}{pinned}"
+
+
 def pip() -> list[str]:
     """Return a command that runs pip: an installed one, the one bundled with Python, or uv's."""
     # -P: a file pip.py in the current folder must not be what runs.
@@ -119,16 +139,6 @@ def pip() -> list[str]:
         why="pip is not installed.",
         next=f"Install pip: {sys.executable} -m ensurepip (or your system's python3-pip).",
     )
-
-
-def _what(package: Package, work: Path) -> list[str]:
-    """Return pip's arguments for what to download."""
-    wanted = f"{package.name}=={package.version}"
-    if not package.source:
-        return ["--only-binary=:all:", wanted]
-    listed = work / "requirements.txt"
-    listed.write_text(f"{wanted} --hash=sha256:{package.sha256}\n", "utf-8")
-    return [f"--no-binary={package.name}", "--require-hashes", "-r", str(listed)]
 
 
 def _whole(work: Path, package: Package) -> Path | None:

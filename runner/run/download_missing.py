@@ -13,13 +13,13 @@ from runner.base.progress import OnProgress
 from runner.base.units import download_size, duration
 from runner.catalog.model import ModelFile, Role
 from runner.hub import rate
-from runner.hub.address import endpoint
+from runner.hub.settings import endpoint
 from runner.plan.launch import EngineFiles, LaunchSpec
 from runner.run import memory_check
 from runner.run.files import Located, locate, models_command, must_be_intact
 from runner.run.model_ref import CatalogModel, HubFiles, LocalFile, LocalFiles, RemoteFile
 from runner.run.prepare import Prepared, check_lost, must_fit, spec_of
-from runner.weights import adopt, cache_layout, hub_model, other_programs, pull, wheel
+from runner.weights import adopt, cache_layout, hub_files, other_programs, pull, wheel
 
 # Smaller downloads end before their rate is known; nothing may be downloaded before the answer.
 _SAMPLED_BYTES: Final = 8 << 30
@@ -119,7 +119,7 @@ def make_offer(files: Sequence[ModelFile], model: str, known_rate: int | None) -
     return Offer(
         tuple(files),
         sum(file.bytes for file in files),
-        pull.to_fetch(files),
+        pull.remaining_bytes(files),
         tuple(sorted({file.repo for file in files})),
         endpoint().partition("://")[2],
         folder,
@@ -159,7 +159,7 @@ def _download_catalog(prepared: Prepared, found: Located, front: Frontend) -> No
 def _download_named(prepared: Prepared, ref: HubFiles, front: Frontend) -> Prepared:
     """Download the files of a model that is on the hub; return the plan with their paths."""
     weights, projector, mtp = (_remote(f) for f in (ref.weights, ref.projector, ref.mtp))
-    files = hub_model.files(weights, projector, mtp)
+    files = hub_files.files(weights, projector, mtp)
     model = prepared.plan.model_spec.name
     missing = [file for file in files if cache_layout.locate(file, model) is None]
     if missing:
@@ -173,7 +173,7 @@ def _download_named(prepared: Prepared, ref: HubFiles, front: Frontend) -> Prepa
             path = cache_layout.expected_path(file, model)
             first[file.role] = LocalFile(path, address)
             with contextlib.suppress(Refused):  # it saves a request to the hub, no more
-                hub_model.note(address, file)
+                hub_files.note(address, file)
     local = LocalFiles(
         _local(ref.weights) or first["weights"],
         _local(ref.projector) or first.get("projector"),
@@ -213,7 +213,7 @@ def _get_consent(
             next=f"env -u HF_HUB_OFFLINE {command}",
         )
     known = rate.recall()
-    if known is None and pull.to_fetch(missing) > _SAMPLED_BYTES:
+    if known is None and pull.remaining_bytes(missing) > _SAMPLED_BYTES:
         front.notify("Measuring the download rate (nothing downloaded now is lost) ...")
         known = pull.sample(missing, model)
     offer = replace(

@@ -61,7 +61,7 @@ def must_be_intact(prepared: Prepared, files: EngineFiles) -> None:
     checked: list[tuple[Path | None, LocalFile | None]] = [(part, weights) for part in parts]
     for path, named in (*checked, (files.projector, projector), (files.mtp, mtp)):
         verdict = verified.of(known, path) if path else None
-        if path is not None and verdict is not None and not verdict.sound:
+        if path is not None and verdict is not None and not verdict.intact:
             raise BadFile(
                 f"{path.name} is damaged.",
                 why="Its sha256 is not the published one: `steprun models verify` found that.",

@@ -30,7 +30,7 @@ def ask_engine(spec: LaunchSpec, engine: InstalledEngine) -> Breakdown | None:
     key = _key(spec, engine)
     account = memory_probe.recall_probe(key)
     if account is None:
-        account = memory_probe.probe_memory(engine.program, spec.argv)
+        account = memory_probe.probe_memory(engine.program, spec.argv, spec.env)
         if account is not None:
             memory_probe.remember_probe(key, account)
     return account
@@ -48,14 +48,12 @@ def shortfalls(plan: Plan, account: Breakdown | None) -> tuple[Difference, ...]:
 
 def must_have_room(plan: Plan, account: Breakdown | None) -> None:
     """Raise `Refused` where by the engine's own account the plan does not fit."""
-    more = sum(each.engine - each.planned for each in shortfalls(plan, account))
-    missing = more - max(0, plan.placement.spare_bytes)
-    if more and missing > 0:
+    for each in memory_probe.overfull(plan.placement, account) if account else ():
         half = max(_LEAST_CONTEXT, plan.config.context // 2)
         raise Refused(
             f"{plan.model_spec.name} would not fit after all.",
-            why=f"By the engine's own account it needs {size(more)} more than planned, which is "
-            f"{size(missing)} more than this machine has.",
+            why=f"By the engine's own account it needs {size(each.more)} more than planned in "
+            f"{each.name}, of which {size(each.missing)} do not fit.",
             next=f"Request a shorter context: --ctx {half}",
         )
 
@@ -72,4 +70,4 @@ def _key(spec: LaunchSpec, engine: InstalledEngine) -> str:
     # A name that no other build has: an engine may be built again under its name.
     origin = engine.stamp.origin
     build = f"{engine.name} {origin.version} {origin.commit} {engine.stamp.made}".strip()
-    return memory_probe.probe_key(build, spec.argv)
+    return memory_probe.probe_key(build, spec.argv, spec.env)

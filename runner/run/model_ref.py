@@ -13,7 +13,7 @@ from runner.hub.address import address, is_remote
 from runner.plan.launch import EngineFiles
 from runner.plan.model_spec import ModelSpec, from_model
 from runner.run.request import ModelRequest
-from runner.weights import user_model
+from runner.weights import model_headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +115,9 @@ def model_ref(request: ModelRequest) -> ModelRef:
 def _file(text: str) -> LocalFile | RemoteFile:
     if not is_remote(text):
         return LocalFile(Path(text).expanduser())
-    from runner.weights import hub_model  # noqa: PLC0415 - most requests name nothing on the hub
+    from runner.weights import hub_files  # noqa: PLC0415 - most requests name nothing on the hub
 
-    found = hub_model.local(text)
+    found = hub_files.local(text)
     return LocalFile(found, text) if found else RemoteFile(text)
 
 
@@ -151,10 +151,10 @@ def read_model(ref: ModelRef, *, see: bool) -> tuple[ModelSpec, EngineFiles | No
             return (replace(model_spec, words=()) if default else model_spec), None
         case LocalFiles():
             at = ref.paths
-            return user_model.read_local(at.weights, at.projector, at.mtp, see=see)
+            return model_headers.read_local(at.weights, at.projector, at.mtp, see=see)
         case HubFiles(weights, projector, mtp):
             extras = (_where(file) if file else None for file in (projector, mtp))
-            return user_model.read_anywhere(_where(weights), *extras), None
+            return model_headers.read_anywhere(_where(weights), *extras), None
 
 
 def _where(file: LocalFile | RemoteFile) -> Path | str:

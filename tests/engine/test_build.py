@@ -17,7 +17,6 @@ import pytest
 
 from runner.base.errors import Exit, SteprunError
 from runner.base.progress import WAITING_FOR_ANOTHER, Phase, Progress
-from runner.engine.builder.build import build
 from runner.engine.installed import store
 from runner.engine.installed.stamp import Kind
 from tests.conftest import ROOT
@@ -70,7 +69,7 @@ def names() -> list[str]:
 def test_a_build_becomes_an_engine(tmp_path: Path, home: Path, runner: str) -> None:
     tree = llama_tree.write(tmp_path / "src")
     said: list[Progress] = []
-    made = build(llama_tree.recipe(runner), llama_tree.machine(), tree, said.append)
+    made = llama_tree.make(tree, said.append, runner)
     assert made.name == "cpu-stepfun-step3.7-0c1e570"
     assert names() == ["embedded", made.name]
     stamp = store.find_engine(made.name).stamp
@@ -100,7 +99,7 @@ def test_a_build_that_is_stopped_leaves_no_compiler_and_goes_on_later(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build(llama_tree.recipe(), llama_tree.machine(), tree, stop)
+        llama_tree.make(tree, stop)
     assert not compilers(home)
     assert names() == ["embedded"]
     whole = 0
@@ -109,7 +108,7 @@ def test_a_build_that_is_stopped_leaves_no_compiler_and_goes_on_later(
         nonlocal whole
         whole = max(whole, seen.total)
 
-    build(llama_tree.recipe("ninja"), llama_tree.machine(), tree, count)
+    llama_tree.make(tree, count, "ninja")
     assert 0 < whole <= 11 - 2  # 6 parts, an archive, 2 mains and 2 links, less what was there
     assert len(names()) == 2
 
@@ -122,14 +121,14 @@ def test_a_source_that_does_not_compile_says_its_error_and_can_be_mended(
     good = part.read_text()
     part.write_text("int part1() { return missing; }\n")
     with pytest.raises(SteprunError) as caught:
-        build(llama_tree.recipe(), llama_tree.machine(), tree, nothing)
+        llama_tree.make(tree, nothing)
     assert caught.value.exit_code == Exit.FAILED
     assert "part1.cpp:1:22: error: 'missing' was not declared" in caught.value.why
     log = Path(caught.value.next.split("log: ")[1].rstrip(")"))
     assert "missing" in log.read_text()
     assert names() == ["embedded"]
     part.write_text(good)
-    build(llama_tree.recipe(), llama_tree.machine(), tree, nothing)
+    llama_tree.make(tree, nothing)
     assert len(names()) == 2
 
 
@@ -139,11 +138,11 @@ def test_a_failed_configure_does_not_spoil_the_next(tmp_path: Path, home: Path) 
     good = lists.read_text()
     # Something wrong is found out, and remembered by cmake.
     lists.write_text(good + 'set(BAD 1 CACHE STRING "")\nmessage(FATAL_ERROR "It is no use")\n')
-    with pytest.raises(SteprunError, match="could not be prepared") as caught:
-        build(llama_tree.recipe(), llama_tree.machine(), tree, nothing)
+    with pytest.raises(SteprunError, match="could not be configured") as caught:
+        llama_tree.make(tree, nothing)
     assert "It is no use" in caught.value.why
     lists.write_text(good + 'if(BAD)\nmessage(FATAL_ERROR "spoilt")\nendif()\n')
-    build(llama_tree.recipe(), llama_tree.machine(), tree, nothing)
+    llama_tree.make(tree, nothing)
     assert len(names()) == 2
 
 
@@ -151,8 +150,8 @@ def test_a_program_that_is_no_engine_is_not_listed(tmp_path: Path, home: Path) -
     tree = llama_tree.write(tmp_path / "src", 1)
     main = tree.path / "main.cpp"
     main.write_text(main.read_text().replace("--model", "--other"))
-    with pytest.raises(SteprunError, match="no llama-server"):
-        build(llama_tree.recipe(), llama_tree.machine(), tree, nothing)
+    with pytest.raises(SteprunError, match="not a llama-server binary"):
+        llama_tree.make(tree, nothing)
     assert names() == ["embedded"]
 
 
@@ -162,7 +161,7 @@ def test_the_second_of_two_waits_and_takes_what_the_first_made(tmp_path: Path, h
     try:
         wait_for(lambda: compilers(home / "cache"))
         said: list[Progress] = []
-        made = build(llama_tree.recipe(), llama_tree.machine(), tree, said.append)
+        made = llama_tree.make(tree, said.append)
         ready = Progress(Phase.READY, detail=f"{made.name} is already installed")
         assert said == [WAITING_FOR_ANOTHER, ready]
         assert other.wait(30) == 0
@@ -209,7 +208,7 @@ def test_a_build_that_is_killed_leaves_nothing_and_is_finished_by_the_next(
             break  # it had been done already
         # What was compiled at that moment may be finished; nothing goes on for long.
         assert objects() <= before + 2 * (os.cpu_count() or 1)
-    build(llama_tree.recipe(runner), llama_tree.machine(), tree, nothing)
+    llama_tree.make(tree, nothing, runner)
     made = store.find_engine("cpu-stepfun-step3.7-0c1e570")
     said = subprocess.run([made.program[0], "--version"], check=True, capture_output=True).stdout
     assert said.startswith(b"version: 20")  # every part is in it
@@ -225,11 +224,11 @@ def test_a_file_that_a_kill_left_half_written_is_made_again(tmp_path: Path, home
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build(llama_tree.recipe("make"), llama_tree.machine(), tree, stop)
+        llama_tree.make(tree, stop, "make")
     # make deletes what it knows to be half-made; a power cut gives it no time for that.
     for path in store.work_dir().rglob("part*.o"):
         path.write_bytes(path.read_bytes()[:100])
     said: list[Progress] = []
-    build(llama_tree.recipe("make"), llama_tree.machine(), tree, said.append)
+    llama_tree.make(tree, said.append, "make")
     assert Progress(Phase.RESTARTING) in said
     assert len(names()) == 2

@@ -46,7 +46,7 @@ def tiny_files(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def proven(engine: store.InstalledEngine) -> Stamp:
     features, flags = canary.run(engine, recipe.load_recipe(Backend.CPU).safe_flags)
-    return store.update(engine, engine.stamp.proven(features, flags)).stamp
+    return store.update(engine, engine.stamp.with_results(features, flags)).stamp
 
 
 @pytest.mark.usefixtures("tiny_files")
@@ -70,7 +70,7 @@ def test_the_canary_finds_its_faults(built: store.InstalledEngine) -> None:
 def in_use(engine: store.InstalledEngine) -> None:
     """Put an engine in use without its canary, which another test asks."""
     passed = dict.fromkeys(("text", "threads"), Feature("pass"))
-    store.update(engine, engine.stamp.proven(passed, ("--no-repack",)))
+    store.update(engine, engine.stamp.with_results(passed, ("--no-repack",)))
     store.use(engine.name)
 
 
@@ -107,7 +107,7 @@ def test_an_engine_removed_while_it_serves_serves_on(
         with urllib.request.urlopen(request, timeout=60) as reply:
             assert json.load(reply)["usage"]["completion_tokens"] > 0
     ran = ask(tiny)
-    assert f"The engine {built.name} is gone" in ran.stderr
+    assert f"The engine {built.name} is missing" in ran.stderr
     assert "Engine: embedded" in ran.stderr
     assert ran.stdout.strip()
 

@@ -35,7 +35,7 @@ def test_the_embedded_engine_does_everything(home: Path) -> None:
     assert safe == ()
     assert {path.name for path in (home / "state" / "engines").iterdir()} <= {"start.lock"}
     assert not any("embedded" in str(p.cmdline()) for p in psutil.Process().children(True))
-    proven = store.update(store.embedded(), store.embedded().stamp.proven(features, safe))
+    proven = store.update(store.embedded(), store.embedded().stamp.with_results(features, safe))
     assert store.embedded().stamp == proven.stamp
     assert proven.stamp.passed
 
@@ -50,7 +50,7 @@ def test_an_engine_whose_model_does_not_load_is_not_asked_on(
     features, safe = canary.run(store.embedded(), SAFE)
     assert {found.result for found in features.values()} == {"fail"}
     assert "could not load the model" in features["text"].why
-    assert features["slots"].why.startswith("Not asked")
+    assert features["slots"].why.startswith("Not tested")
     assert safe == ()
 
 

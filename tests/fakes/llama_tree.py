@@ -10,11 +10,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from runner.engine.builder import Tree
+from runner.base.progress import OnProgress
+from runner.engine.builder import Tree, needs
 from runner.engine.builder import recipe as recipes
 from runner.engine.builder.build import build
 from runner.engine.builder.recipe import Recipe
 from runner.engine.installed.stamp import Origin
+from runner.engine.installed.store import InstalledEngine
 from runner.machine.captures.capture import Live
 from runner.machine.facts import Backend, Machine
 from runner.machine.probe import detect
@@ -86,14 +88,15 @@ def machine() -> Machine:
     return replace(detect(Live()), backend=Backend.CPU)
 
 
+def make(tree: Tree, tell: OnProgress, runner: str = "") -> InstalledEngine:
+    """Build a tree with the real `build`."""
+    rules, here = recipe(runner), machine()
+    return build(rules, here, needs.find_tools(rules, here), tree, tell)
+
+
 def main(argv: list[str]) -> int:
-    """Build, and print how it gets on."""
-    build(
-        recipe(*argv[1:]),
-        machine(),
-        tree(Path(argv[0])),
-        lambda *said: print(*said, flush=True),
-    )
+    """Build, and print how far it is."""
+    make(tree(Path(argv[0])), lambda *seen: print(*seen, flush=True), *argv[1:])
     return 0
 
 

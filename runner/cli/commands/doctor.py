@@ -122,7 +122,7 @@ def _plan(facts: Facts) -> Finding:
 def _weights(facts: Facts) -> Finding:
     quant = facts.plan.variant.name
     states = {each.state for each in facts.weights}
-    if FileState.WRONG in states:
+    if FileState.DAMAGED in states:
         return Finding("weights", "bad", f"{quant} is damaged", "steprun models repair")
     missing = [each.file for each in facts.weights if each.path is None]
     if missing and not facts.plan.fits:
@@ -137,7 +137,7 @@ def _weights(facts: Facts) -> Finding:
             f"{len(missing)} files of {quant} are not downloaded ({total})",
             f"steprun models pull {quant}, or if another program has them: steprun models adopt",
         )
-    if FileState.HERE in states:
+    if FileState.INSTALLED in states:
         return Finding(
             "weights",
             "warn",

@@ -11,8 +11,8 @@ from runner.catalog import models_toml, overlay, shards
 from runner.cli import progress
 from runner.cli.commands.models_pull import line
 from runner.cli.confirm import must_agree
-from runner.cli.output import emit_json
-from runner.cli.wrap import wrapped
+from runner.cli.render.common import emit_json
+from runner.cli.render.wrap import wrapped
 from runner.hub import listing as hub
 from runner.hub.listing import Listing
 from runner.weights import cache_layout, updates

@@ -41,7 +41,7 @@ def pull(*, what: str, model: str, mtp: bool, no_projector: bool) -> None:
     from runner.cli.terminal import frontend
     from runner.hub import rate
     from runner.run.download_missing import counted, download_files, make_offer
-    from runner.weights import cache_layout, hub_model
+    from runner.weights import cache_layout, hub_files
 
     if is_remote(what):
         if model or mtp or no_projector:
@@ -50,7 +50,7 @@ def pull(*, what: str, model: str, mtp: bool, no_projector: bool) -> None:
                 why=f"{what} is a single model or a single vision encoder.",
                 next=f"One by one: {line('pull', what)}",
             )
-        name, files = NAMED, hub_model.files(what)
+        name, files = NAMED, hub_files.files(what)
     else:
         chosen, files = _of_catalog(what, model, mtp=mtp, projector=not no_projector)
         name = chosen.name
@@ -58,7 +58,7 @@ def pull(*, what: str, model: str, mtp: bool, no_projector: bool) -> None:
     if not missing:
         if is_remote(what):
             with contextlib.suppress(Refused):  # another program may have downloaded them
-                hub_model.note(what, files[0])
+                hub_files.note(what, files[0])
         all_of_it = "It is" if len(files) == 1 else f"All {counted(len(files))} are"
         click.echo(f"{all_of_it} already downloaded. To verify: {line('verify', what, model)}")
         return
@@ -72,7 +72,7 @@ def pull(*, what: str, model: str, mtp: bool, no_projector: bool) -> None:
     download_files(files, name, frontend())
     words = ["steprun chat"]
     if is_remote(what):
-        hub_model.note(what, files[0])
+        hub_files.note(what, files[0])
         words.append(f"{_option(cache_layout.expected_path(files[0], name))} {what}")
     else:
         words += [f"--model {name}"] * bool(model) + [f"--quant {what}"] * bool(what)

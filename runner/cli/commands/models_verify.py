@@ -9,9 +9,9 @@ from runner.base.errors import Exit, Refused
 from runner.base.units import download_size, duration, rate, size
 from runner.catalog import models_toml
 from runner.catalog.model import ModelFile
-from runner.cli import output
 from runner.cli.commands.models_pull import MODEL, NAMED, line
 from runner.cli.confirm import must_agree
+from runner.cli.render.common import emit_json
 from runner.hub.address import is_remote
 from runner.weights import cache_layout, inventory
 
@@ -46,7 +46,7 @@ def verify(*, what: str, model: str, as_json: bool) -> int:
             }
             for check in checks
         ]
-        output.emit_json(
+        emit_json(
             {
                 "schema": "steprun.verify/1",
                 "seconds_s": round(took, 3),
@@ -76,8 +76,9 @@ def repair(*, what: str, model: str, yes: bool) -> int:
 
     A file without block checksums, since it was never verified here, is downloaded as a whole.
     """
-    from runner.cli.bringing import download_files
     from runner.cli.progress import shown
+    from runner.cli.terminal import frontend
+    from runner.run.download_missing import download_files
     from runner.weights import block_checksums, links, pull, verify
 
     name, found, lacking = _installed(what, model)
@@ -105,7 +106,7 @@ def repair(*, what: str, model: str, yes: bool) -> int:
         for file in again:
             inventory.remove(inventory.removals([file], name))
             block_checksums.forget(file.sha256 or "")
-        download_files(again, name)
+        download_files(again, name, frontend())
         links.gather([file for file, _ in found if file.role == "weights"], name)
     _must_be_complete(what, model, lacking)
     click.echo(

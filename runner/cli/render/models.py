@@ -11,15 +11,15 @@ from runner.weights import inventory
 from runner.weights.inventory import FileState, Kept
 
 _COLOURS = {
-    FileState.WRONG: "red",
-    FileState.BEGUN: "yellow",
-    FileState.HERE: "cyan",
-    FileState.PROVEN: "cyan",
+    FileState.DAMAGED: "red",
+    FileState.PARTIAL: "yellow",
+    FileState.INSTALLED: "cyan",
+    FileState.VERIFIED: "cyan",
 }
 _WORDS = {
-    FileState.HERE: "downloaded, not verified",
-    FileState.PROVEN: "downloaded",
-    FileState.WRONG: "DAMAGED: steprun models repair",
+    FileState.INSTALLED: "downloaded, not verified",
+    FileState.VERIFIED: "downloaded",
+    FileState.DAMAGED: "DAMAGED: steprun models repair",
 }
 
 
@@ -46,17 +46,17 @@ def model_text(model: Model, fits: Sequence[bool | None]) -> str:
 def _state(kept: list[Kept]) -> str:
     """Say how much of some files is downloaded, and whether they are verified."""
     states = {each.state for each in kept}
-    if FileState.WRONG in states:
-        state = FileState.WRONG
-    elif states <= {FileState.HERE, FileState.PROVEN}:
-        state = FileState.HERE if FileState.HERE in states else FileState.PROVEN
+    if FileState.DAMAGED in states:
+        state = FileState.DAMAGED
+    elif states <= {FileState.INSTALLED, FileState.VERIFIED}:
+        state = FileState.INSTALLED if FileState.INSTALLED in states else FileState.VERIFIED
     elif states == {FileState.ABSENT}:
         return ""
     else:
         done = sum(each.file.bytes if each.path else each.bytes for each in kept)
         whole = sum(each.file.bytes for each in kept)
         text = f"{100 * done // whole} % downloaded"
-        return click.style(text, fg=_COLOURS[FileState.BEGUN])
+        return click.style(text, fg=_COLOURS[FileState.PARTIAL])
     owners = sorted({str(each.target.parent) for each in kept if each.target})
     linked = f" (in {', '.join(owners)})" if owners else ""
     return click.style(_WORDS[state] + linked, fg=_COLOURS[state])

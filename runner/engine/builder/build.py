@@ -1,9 +1,9 @@
-"""Builds an engine out of a llama.cpp source tree, and goes on where a killed build was.
+"""Builds an engine from a llama.cpp source tree, and resumes where a killed build stopped.
 
 cmake runs under `guard.py`, which ends it and all its compilers when this process ends, however
 it ends. A build has a folder of its own, named by all that makes it differ from others: another
-source, compiler or definition begins anew. The engine is put together beside it, asked what it
-is, and only then gets its place, by a rename.
+source, compiler or definition starts over. The engine is put together beside it, inspected, and
+only then gets its place, by a rename.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -22,11 +23,17 @@ from runner.base.errors import SteprunError
 from runner.base.files import make_private_dir, write_private
 from runner.base.progress import WAITING_FOR_ANOTHER, OnProgress, Phase, Progress
 from runner.base.units import MIB
-from runner.engine.builder import Tree, failure_causes, needs
-from runner.engine.builder.configure import BuildCommands, configure, targets
-from runner.engine.builder.guarded import log_tail, run_guarded
+from runner.engine.builder import Tree, failure_causes, shell_line
+from runner.engine.builder.configure import (
+    BuildCommands,
+    arguments,
+    configure,
+    environment,
+    targets,
+)
 from runner.engine.builder.recipe import Recipe
 from runner.engine.builder.recipe_rows import Tools
+from runner.engine.builder.steps import log_tail, resumable, run_step
 from runner.engine.installed import store
 from runner.engine.installed.describe import describe
 from runner.engine.installed.stamp import Kind, Stamp
@@ -40,9 +47,41 @@ VARIABLES: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class BuildPlan:
+    """The folder of a build, which other builds of the same backend do not share, and its lines."""
+
+    work: Path
+    commands: BuildCommands
+
+    def lines(self) -> list[str]:
+        """Return the commands as one types them in a shell."""
+        steps = (self.commands.configure, self.commands.build)
+        return [shell_line(step, self.commands.env) for step in steps]
+
+
+def plan_build(recipe: Recipe, machine: Machine, tools: Tools, tree: Tree) -> BuildPlan:
+    """Return what would be run to build a tree, and where. Nothing is touched.
+
+    The commit is not part of the folder's name, so that it is known before a branch is fetched:
+    what another commit has left in the folder is removed.
+    """
+    origin = tree.origin
+    facts = (
+        *(origin.source, origin.where, origin.version, origin.sha256, str(tree.path)),
+        *(arguments(recipe, machine, tools), environment(recipe, machine, tools, tree.path)),
+        sorted(tools.versions.items()),
+        [(variable, os.environ.get(variable)) for variable in VARIABLES],
+    )
+    key = hashlib.sha256(json.dumps(facts).encode("utf-8", "backslashreplace")).hexdigest()[:16]
+    work = store.work_dir() / f"build-{recipe.backend}-{key}"
+    return BuildPlan(work, configure(recipe, machine, tools, tree.path, work / "out"))
+
+
 def build(
     recipe: Recipe,
     machine: Machine,
+    tools: Tools,
     tree: Tree,
     progress: OnProgress,
     *,
@@ -50,15 +89,12 @@ def build(
 ) -> store.InstalledEngine:
     """Build an engine and give it its place among the others.
 
-    Waits for another steprun that builds the same. Raises `Refused` (something is missing, no
-    room) or `SteprunError` (it does not compile, or what came out is no engine). On any
-    exception, KeyboardInterrupt included, every compiler is stopped, and the next call goes on.
+    Waits for another steprun that builds the same. Raises `Refused` (no room) or `SteprunError`
+    (it does not compile, or the result is not an engine). On any exception, KeyboardInterrupt
+    included, every compiler is stopped, and the next call resumes.
     """
-    tools = needs.find_tools(recipe, machine)
-    name = name or name_of(recipe, tree)
-    kin = store.work_dir() / f"build-{recipe.backend}"
-    work = kin.with_name(f"{kin.name}-{key(recipe, machine, tree, tools)}")
-    commands = configure(recipe, machine, tools, tree.path, work / "out")
+    plan = plan_build(recipe, machine, tools, tree)
+    work, commands = plan.work, plan.commands
     waited = False
 
     def waiting() -> None:
@@ -68,38 +104,36 @@ def build(
 
     with disk.explained(work), disk.alone(work.with_suffix(".lock"), waiting):
         # A folder of the user's own may have changed, whatever its commit says.
-        made = _here(tree, commands) if waited or tree.origin.source != "folder" else None
+        made = _installed(tree, commands) if waited or tree.origin.source != "folder" else None
         if made:
             progress(Progress(Phase.READY, detail=f"{made.name} is already installed"))
             return made
-        taken = store.size(work) if work.is_dir() else 0
+        prepare_folder(work, tree.origin.commit)
+        taken = store.size(work)
         disk.check_room(store.work_dir(), recipe.build.room_mib * MIB - taken)
         make_private_dir(work / "out")
-        _compile(recipe, commands, work, progress)
+        resumable(work, lambda: _compile(recipe, commands, work, progress), progress)
         progress(Progress(Phase.INSTALLING))
-        engine = _put_together(recipe, tree, commands, work, name)
-    remove_old_builds(kin)
+        engine = _put_together(recipe, tree, commands, work, name or name_of(recipe, tree))
+    remove_old_builds(work.with_name(f"build-{recipe.backend}"))
     return engine
 
 
 def name_of(recipe: Recipe, tree: Tree) -> str:
-    """Return what an engine is called: its backend, and where its source comes from."""
+    """Return what an engine is called: its backend, and where its source is from."""
     origin = tree.origin
     parts = (recipe.backend, origin.source, origin.version, origin.commit[:7])
     text = "-".join(part for part in parts if part).lower()
     return re.sub(r"[^a-z0-9._+-]+", "-", text)[:80]
 
 
-def key(recipe: Recipe, machine: Machine, tree: Tree, tools: Tools) -> str:
-    """Return what tells one build from another: its source, its commands, its compilers."""
-    commands = configure(recipe, machine, tools, tree.path, Path())
-    origin = tree.origin
-    told = (
-        *(origin.source, origin.where, origin.version, origin.commit, origin.sha256),
-        *(commands.configure, commands.env, sorted(tools.versions.items())),
-        [(variable, os.environ.get(variable)) for variable in VARIABLES],
-    )
-    return hashlib.sha256(json.dumps(told).encode("utf-8", "backslashreplace")).hexdigest()[:16]
+def prepare_folder(work: Path, commit: str) -> None:
+    """Make the folder of a build, emptied where it was begun from another commit."""
+    begun = work / "commit"
+    if not begun.is_file() or begun.read_text("utf-8") != commit:
+        shutil.rmtree(work, ignore_errors=True)
+        make_private_dir(work)
+        write_private(begun, commit)
 
 
 def remove_old_builds(kin: Path) -> None:
@@ -114,36 +148,14 @@ def remove_old_builds(kin: Path) -> None:
                 shutil.rmtree(work, ignore_errors=True)
 
 
-def _here(tree: Tree, commands: BuildCommands) -> store.InstalledEngine | None:
-    """Return an engine that was built of this very source in this very way, if there is one."""
+def _installed(tree: Tree, commands: BuildCommands) -> store.InstalledEngine | None:
+    """Return an engine that was built from this very source in this very way, if any."""
     wanted = (tree.origin, _definitions(commands))
     found = (e for e in store.engines() if (e.stamp.origin, e.stamp.cmake) == wanted)
     return next(found, None)
 
 
 def _compile(recipe: Recipe, commands: BuildCommands, work: Path, progress: OnProgress) -> None:
-    """Configure and compile. A folder that a kill left damaged is emptied once, and made anew."""
-    killed = work / "running"  # there while a build runs, and after one that was killed
-    again = killed.exists()
-    write_private(killed, "")
-    try:
-        _steps(recipe, commands, work, progress)
-    except SteprunError:
-        if not again:
-            killed.unlink()
-            raise
-        # make takes a file that a killed compiler has half written for whole; ninja does not.
-        progress(Progress(Phase.RESTARTING))
-        shutil.rmtree(work / "out", ignore_errors=True)
-        make_private_dir(work / "out")
-        try:
-            _steps(recipe, commands, work, progress)
-        except SteprunError:
-            killed.unlink()
-            raise
-
-
-def _steps(recipe: Recipe, commands: BuildCommands, work: Path, progress: OnProgress) -> None:
     out, configured = work / "out", work / "configured"
     logs = make_private_dir(paths.state_dir() / "logs")
     if not configured.exists():  # never, or not to its end: what is known of the compiler is not
@@ -152,18 +164,14 @@ def _steps(recipe: Recipe, commands: BuildCommands, work: Path, progress: OnProg
     configured.unlink(missing_ok=True)
     progress(Progress(Phase.CONFIGURING))
     log = logs / f"{work.name}-configure.log"
-    if run_guarded(commands.configure, commands.env, log):
+    if run_step(commands.configure, commands.env, log):
         raise failure_causes.explain(
-            f"The build of {recipe.title} could not be prepared.", log_tail(log), str(log)
+            f"The build of {recipe.title} could not be configured.", log_tail(log), str(log)
         )
     write_private(configured, "")
     progress(Progress(Phase.COMPILING))
     log = logs / f"{work.name}.log"
-
-    def count(done: int, total: int) -> None:
-        progress(Progress(Phase.COMPILING, done, total))
-
-    if run_guarded(commands.build, commands.env, log, count):
+    if run_step(commands.build, commands.env, log, progress):
         raise failure_causes.explain(
             f"llama.cpp for {recipe.title} does not compile.", log_tail(log), str(log)
         )
@@ -175,7 +183,7 @@ def _steps(recipe: Recipe, commands: BuildCommands, work: Path, progress: OnProg
 def _put_together(
     recipe: Recipe, tree: Tree, commands: BuildCommands, work: Path, name: str
 ) -> store.InstalledEngine:
-    """Copy the programs out of the build, ask them what they are, and give them their place."""
+    """Copy the programs out of the build, inspect them, and give them their place."""
     made = work / "made"
     shutil.rmtree(made, ignore_errors=True)
     place = make_private_dir(made / "bin")
@@ -184,18 +192,18 @@ def _put_together(
     built = _built(work / "out", programs)
     for path in (*(built / program for program in programs), *_libraries(built)):
         shutil.copy2(path, place / path.name, follow_symlinks=False)
-    told = describe([str(place / programs[0])])
+    found = describe([str(place / programs[0])])
     stamp = Stamp(
         name=name,
         kind=Kind.SERVER,
         backend=recipe.backend,
         origin=tree.origin,
         program=(f"bin/{programs[0]}",),
-        version=told.version,
-        compiler=told.compiler,
+        version=found.version,
+        compiler=found.compiler,
         cmake=_definitions(commands),
-        flags=told.flags,
-        devices=told.devices,
+        flags=found.flags,
+        devices=found.devices,
     )
     return store.add(made, stamp)
 
@@ -206,9 +214,9 @@ def _built(out: Path, programs: list[str]) -> Path:
         if all((folder / program).is_file() for program in programs):
             return folder
     raise SteprunError(
-        "The build ended well, and its programs are not there.",
+        "The build ended without an error, but its programs are missing.",
         why=f"Expected in {out / 'bin'}: {', '.join(programs)}.",
-        next="Take another source: steprun engine build --source llama-cpp-python",
+        next="Try another source: steprun engine build --source llama-cpp-python",
     )
 
 

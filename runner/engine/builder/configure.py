@@ -35,14 +35,10 @@ def configure(
 ) -> BuildCommands:
     """Return the commands that build `source` in the folder `out`."""
     cmake = tools.values["cmake"]
-    runner = tools.values.get("ninja", "")
-    generator = GENERATORS.get(PurePath(runner).stem, "")
-    how = ("-G", generator, f"-DCMAKE_MAKE_PROGRAM={runner}") if generator else ()
     return BuildCommands(
         configure=(
-            *(cmake, "-S", str(source), "-B", str(out), *how),
-            *definitions(recipe, machine, tools),
-            *_defined(recipe.common.define, machine, tools),
+            *(cmake, "-S", str(source), "-B", str(out)),
+            *arguments(recipe, machine, tools),
         ),
         build=(
             *(cmake, "--build", str(out), "--config", "Release"),
@@ -50,6 +46,17 @@ def configure(
             *("--target", *targets(recipe)),
         ),
         env=environment(recipe, machine, tools, source),
+    )
+
+
+def arguments(recipe: Recipe, machine: Machine, tools: Tools) -> tuple[str, ...]:
+    """Return what cmake is given beside the two folders: what is built, and how."""
+    runner = tools.values.get("ninja", "")
+    generator = GENERATORS.get(PurePath(runner).stem, "")
+    return (
+        *(("-G", generator, f"-DCMAKE_MAKE_PROGRAM={runner}") if generator else ()),
+        *definitions(recipe, machine, tools),
+        *_defined(recipe.common.define, machine, tools),
     )
 
 

@@ -15,7 +15,7 @@ _ERROR = re.compile(
     r"unresolved external|Undefined symbols",
     re.IGNORECASE,
 )
-# True, and no help: they say that something before them failed.
+# True but useless: they only report that something before them failed.
 _ECHO = re.compile(
     r"ld returned \d+ exit status|linker command failed|ninja: build stopped|"
     r"subcommand failed|Configuring incomplete",
@@ -31,19 +31,19 @@ class BuildFailure:
     next: str
 
 
-# The first whose pattern is in the log is it, so what makes others follow comes first.
+# The first whose pattern is in the log counts, so causes stand before their consequences.
 CAUSES: Final = (
     BuildFailure(
         r"No space left on device|Disk quota exceeded|error C1085",
         "The disk is full.",
-        "Free some space, or set STEPRUN_HOME to a folder on another disk",
+        "Free some space, or set STEPRUN_HOME to a folder on another disk.",
     ),
     BuildFailure(
         r"Killed signal terminated program|\bKilled(?:\s*$|  )|out of memory allocating|"
         r"virtual memory exhausted|Cannot allocate memory|error C1060",
         "The system ended a compiler, most likely because memory ran out.",
-        "Close other programs; the next try goes on where this one was, with as many compilers as "
-        "the free memory allows",
+        "Close other programs and try again: the build resumes, with as many compilers as the free "
+        "memory allows.",
     ),
     BuildFailure(
         r"Unsupported gpu architecture|CUDA_ARCHITECTURES .*not supported",
@@ -52,34 +52,34 @@ CAUSES: Final = (
     ),
     BuildFailure(
         r"set to \"native\", but no GPU was detected",
-        "No NVIDIA card answers here, so it is not known what to build for.",
-        "See whether nvidia-smi lists it: steprun doctor",
+        "No NVIDIA card responds, so the architecture to build for is unknown.",
+        "Check that nvidia-smi lists it: steprun doctor",
     ),
     BuildFailure(
         r"unsupported GNU version|unsupported clang version|unsupported Microsoft Visual Studio",
-        "The C++ compiler is newer than this CUDA toolkit knows.",
+        "The C++ compiler is newer than this CUDA toolkit supports.",
         "Install a newer CUDA toolkit, or name an older compiler: CXX=g++-13 CUDAHOSTCXX=g++-13",
     ),
     BuildFailure(
         r"^ +CUDA::\w+$|CUDA Toolkit not found|Could NOT find CUDAToolkit|"
         r"Failed to find nvcc|No CMAKE_CUDA_COMPILER|error: cublas_v2\.h",
-        "The CUDA toolkit is not here, or not all of it.",
+        "The CUDA toolkit is missing or incomplete.",
         "Install it: https://developer.nvidia.com/cuda-downloads",
     ),
     BuildFailure(
         r"Could NOT find Vulkan|glslc: (command )?not found|error: vulkan/\S+",
-        "Vulkan's headers, loader or shader compiler are not here.",
+        "Vulkan's headers, loader or shader compiler are missing.",
         "On Debian and Ubuntu: sudo apt install glslc libvulkan-dev spirv-headers",
     ),
     BuildFailure(
         r"provided by \"SPIRV-Headers\"|error: spirv/\S+",
-        "The SPIRV headers are not here.",
+        "The SPIRV headers are missing.",
         "On Debian and Ubuntu: sudo apt install spirv-headers",
     ),
     BuildFailure(
         r"By not providing \"Find(hip|hipblas|rocblas)\.cmake\"|"
         r"provided by \"(hip|hipblas|rocblas)\"|ROCM/HIP V[0-9.]+ is required",
-        "ROCm is not here, or not all of it.",
+        "ROCm is missing or incomplete.",
         "Install it: https://rocm.docs.amd.com",
     ),
     BuildFailure(
@@ -89,36 +89,34 @@ CAUSES: Final = (
     ),
     BuildFailure(
         r"unable to find a build program",
-        "ninja or make is not here any more.",
+        "ninja or make is missing.",
         "python -m pip install ninja",
     ),
     BuildFailure(
         r"Could not find compiler set in environment|No CMAKE_C(XX)?_COMPILER could be found|"
         r"C(XX)?_COMPILER not set|is not able to compile a simple test program|"
         r"xcrun: error: invalid active developer path",
-        "No C++ compiler answers.",
+        "No C++ compiler works.",
         "Install one, and see what is missing: steprun engine build --dry-run",
     ),
     BuildFailure(
         r"internal compiler error|PLEASE submit a bug report|fatal error C1001",
-        "The compiler itself broke, for want of memory or by a fault of its own.",
-        "Try again; if it breaks at the same place, take another compiler: CXX=clang++",
+        "The compiler itself crashed: too little memory, or a bug in it.",
+        "Try again; if it crashes at the same place, use another compiler: CXX=clang++",
     ),
     BuildFailure(
         r"fatal error: \S+: No such file or directory|fatal error: '\S+' file not found|"
         r"error C1083",
-        "A header is not here: a package that this llama.cpp needs, or a damaged source.",
-        "Bring the source again, or take another: --source llama-cpp-python",
+        "A header is missing: install the package that has it, or the source is damaged.",
+        "Download the source again, or use another: --source llama-cpp-python",
     ),
     BuildFailure(
         r"file truncated|file format not recognized|malformed archive",
         "A file of an earlier, interrupted build is damaged.",
-        "Try again: it will be built anew",
+        "Try again: it will be built again.",
     ),
 )
-UNKNOWN: Final = BuildFailure(
-    "", "", "Try again, or take another source: --source llama-cpp-python"
-)
+UNKNOWN: Final = BuildFailure("", "", "Try again, or use another source: --source llama-cpp-python")
 
 
 def cause(tail: str) -> BuildFailure:

@@ -1,4 +1,4 @@
-"""Asks `git` for the source of an engine: one commit, none of its hooks, settings or submodules."""
+"""Downloads the source of an engine with git: one commit, without hooks, settings or submodules."""
 
 import os
 import re
@@ -12,11 +12,11 @@ from typing import Final
 from runner.base.errors import Refused, SteprunError, UsageError
 from runner.base.progress import OnProgress, Phase, Progress
 from runner.base.text import clean
+from runner.engine.process.guarded import Guarded
 
-GUARD: Final = Path(__file__).parents[1] / "process" / "guard.py"
-STALL_S: Final = 120.0  # git says how far it is every second, once it has reached its host
-STOP_S: Final = 8.0  # the guard's own grace is 5 s
+STALL_S: Final = 120.0  # git prints its progress every second, once it has reached its host
 ALTERNATIVE: Final = "steprun engine build --source llama-cpp-python"
+_FETCHED = "FETCH_HEAD"
 _POLL_S = 0.1
 _QUICK_S = 30.0
 _TAIL_BYTES = 8192
@@ -47,32 +47,43 @@ _INSTALL = {
 }
 
 
-def clone(folder: Path, url: str, ref: str, tell: OnProgress) -> str:
+def clone(folder: Path, url: str, ref: str, tell: OnProgress, *, new: bool) -> str:
     """Fetch a branch, tag or commit of `url` into a repository of `folder`; return its commit.
 
-    Files are not touched. Raises Refused (no git), UsageError (no such branch) or SteprunError.
+    `new`: the folder holds no repository yet. Files are not touched. Raises Refused (no git),
+    UsageError (no such branch) or SteprunError.
     """
-    if not (folder / ".git").is_dir():
-        _run(["init", "--quiet", "--template=", str(folder)], folder, tell, url, ref)
-    fetch = ["fetch", "--depth=1", "--no-tags", "--no-recurse-submodules", "--progress", "--force"]
-    _run([*fetch, "--", url, ref], folder, tell, url, ref)
-    return commit(folder, "FETCH_HEAD")
+    for command in clone_commands(folder, url, ref, new=new):
+        _run(command, folder, tell, url, ref)
+    return commit(folder, _FETCHED)
 
 
-def check_out(folder: Path, commit_id: str, tell: OnProgress) -> None:
-    """Make the files of a folder those of a commit, and no others."""
-    _run(["checkout", "--progress", "--force", "--detach", commit_id], folder, tell, "", commit_id)
-    _run(["clean", "-ffdxq"], folder, tell, "", commit_id)
+def clone_commands(folder: Path, url: str, ref: str, *, new: bool) -> list[list[str]]:
+    """Return the commands of `clone`. Raises Refused where git is missing."""
+    shallow = ("--depth=1", "--no-tags", "--no-recurse-submodules", "--progress", "--force")
+    init = [_git("init", "--quiet", "--template=", str(folder))] if new else []
+    return [*init, _git("-C", str(folder), "fetch", *shallow, "--", url, ref)]
+
+
+def check_out(folder: Path, tell: OnProgress) -> None:
+    """Make the files of a folder those of the commit that `clone` has fetched, and no others."""
+    for command in check_out_commands(folder):
+        _run(command, folder, tell, "", _FETCHED)
+
+
+def check_out_commands(folder: Path) -> list[list[str]]:
+    """Return the commands of `check_out`. Raises Refused where git is missing."""
+    check_out = ["checkout", "--progress", "--force", "--detach", _FETCHED]
+    return [_git("-C", str(folder), *words) for words in (check_out, ["clean", "-ffdxq"])]
 
 
 def commit(folder: Path, ref: str = "HEAD") -> str:
-    """Return the commit that a checkout is at; empty where it is none, or there is no git."""
+    """Return the commit that a checkout is at; empty where it is not one, or git is missing."""
     if not (folder / ".git").exists():
         return ""  # never the commit of a repository that happens to lie around the folder
     try:
         done = subprocess.run(
-            [*_git(), "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}"],
-            cwd=folder,
+            _git("-C", str(folder), "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}"),
             env=_environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -81,19 +92,21 @@ def commit(folder: Path, ref: str = "HEAD") -> str:
         )
     except (OSError, subprocess.TimeoutExpired, Refused):
         return ""
-    said = done.stdout.decode("ascii", "replace").strip()
-    return said if done.returncode == 0 and re.fullmatch(r"[0-9a-f]{40,64}", said) else ""
+    found = done.stdout.decode("ascii", "replace").strip()
+    return found if done.returncode == 0 and re.fullmatch(r"[0-9a-f]{40,64}", found) else ""
 
 
-def _git() -> list[str]:
+def _git(*words: str) -> list[str]:
     program = shutil.which("git")
     if program is None:
+        install = _INSTALL.get(sys.platform, "Install git")
         raise Refused(
-            "There is no git here to fetch the source with.",
+            "git is not installed.",
             why="The source lies in a git repository.",
-            next=f"{_INSTALL.get(sys.platform, 'Install git')} - or do without: {ALTERNATIVE}",
+            next=f"{install} - or build without it: {ALTERNATIVE}",
         )
-    return [program, *(word for setting in _SETTINGS for word in ("-c", setting))]
+    settings = (word for setting in _SETTINGS for word in ("-c", setting))
+    return [program, *settings, *words]
 
 
 def _environment() -> dict[str, str]:
@@ -119,85 +132,60 @@ def _protocol(url: str) -> str:
     return scheme if sign else "file" if Path(url).is_absolute() else "ssh"
 
 
-def _run(words: list[str], folder: Path, tell: OnProgress, url: str, ref: str) -> None:
+def _run(command: list[str], folder: Path, tell: OnProgress, url: str, ref: str) -> None:
     """Run git to its end; it never outlives us. Raises what its log says where it fails."""
     folder.mkdir(exist_ok=True)
     log = folder.with_name(f"{folder.name}.log")
-    git = [*_git(), *words]
+    allowed = (("GIT_ALLOW_PROTOCOL", _protocol(url)),)
     try:
-        with subprocess.Popen(
-            [sys.executable, "-I", "-S", str(GUARD), "--tree", "--log", str(log), "--", *git],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=folder,
-            env=_environment() | {"GIT_ALLOW_PROTOCOL": _protocol(url)},
-            # A Ctrl-C in the terminal is for steprun, which then stops git in order.
-            start_new_session=os.name == "posix",
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-        ) as guard:
-            try:
-                _watch(guard, log, tell)
-            finally:
-                _stop(guard)
-        if guard.returncode:
-            raise _trouble(_tail(log), url, ref)
+        with Guarded(command, log, env=allowed, base=_environment(), tree=True) as git:
+            if _watch(git, tell):
+                raise _error(_tail(git), url, ref)
     finally:
         log.unlink(missing_ok=True)
 
 
-def _watch(guard: subprocess.Popen[bytes], log: Path, tell: OnProgress) -> None:
-    said, moved = "", time.monotonic()
-    while guard.poll() is None:
-        now = _tail(log)
-        if now != said:
-            said, moved = now, time.monotonic()
+def _watch(git: Guarded, tell: OnProgress) -> int:
+    """Return git's exit status; meanwhile tell how far it is."""
+    seen, moved = "", time.monotonic()
+    while (status := git.status(_POLL_S)) is None:
+        now = _tail(git)
+        if now != seen:
+            seen, moved = now, time.monotonic()
         elif time.monotonic() - moved > STALL_S:
             raise SteprunError(
-                "git does not get on.",
-                why=f"It has said nothing for {STALL_S:.0f} s.",
-                next=f"Check the network, or do without git: {ALTERNATIVE}",
+                "git has stopped responding.",
+                why=f"It has printed nothing for {STALL_S:.0f} s.",
+                next=f"Check the network, or build without git: {ALTERNATIVE}",
             )
-        steps = _STEP.findall(said)
+        steps = _STEP.findall(seen)
         what, done, total = steps[-1] if steps else ("asking the repository", "0", "0")
         tell(Progress(Phase.CLONING, int(done), int(total), what.lower()))
-        time.sleep(_POLL_S)
+    return status
 
 
-def _stop(guard: subprocess.Popen[bytes]) -> None:
-    if guard.poll() is None and guard.stdin is not None:
-        try:
-            guard.stdin.write(b"stop\n")
-            guard.stdin.close()
-            guard.wait(STOP_S)
-        except (OSError, subprocess.TimeoutExpired):
-            guard.kill()
-            guard.wait()
+def _tail(git: Guarded) -> str:
+    return clean(git.log.tail(_TAIL_BYTES))
 
 
-def _tail(log: Path) -> str:
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            return clean(file.read().decode("utf-8", "replace"))
-    except OSError:
-        return ""
-
-
-def _trouble(said: str, url: str, ref: str) -> SteprunError:
-    lines = [line for line in said.splitlines() if re.match(r"fatal|error|ssh|warning", line)]
-    why = f"{(lines or ['git said nothing'])[-1][:300].rstrip('.')}."
-    if "find remote ref" in said:
+def _error(output: str, url: str, ref: str) -> SteprunError:
+    lines = [line for line in output.splitlines() if re.match(r"fatal|error|ssh|warning", line)]
+    why = f"{(lines or ['git printed nothing'])[-1][:300].rstrip('.')}."
+    if "find remote ref" in output:
         return UsageError(
-            f"{url} has no branch or tag {ref}.", why=why, next="Name another: --at REF"
+            f"{url} has no branch or tag {ref}.", why=why, next="Choose another: --at REF"
         )
-    if re.search(r"no space left|disk quota", said, re.IGNORECASE):
+    if re.search(r"no space left|disk quota", output, re.IGNORECASE):
         return Refused(
-            "The disk is too full for the source.",
+            "There is not enough disk space for the source.",
             why=why,
-            next="Free some space, or set STEPRUN_HOME to a folder on another disk",
+            next="Free some space, or set STEPRUN_HOME to a folder on another disk.",
         )
-    what = f"{url} was not reached." if _UNREACHABLE.search(said) else f"{url} was not fetched."
+    what = (
+        f"{url} could not be reached."
+        if _UNREACHABLE.search(output)
+        else f"{url} could not be downloaded."
+    )
     return SteprunError(
-        what, why=why, next=f"Check the network, or build from another place: {ALTERNATIVE}"
+        what, why=why, next=f"Check the network, or build from another source: {ALTERNATIVE}"
     )

@@ -1,4 +1,4 @@
-"""What a build needs of this computer: found, or named with the line that installs it.
+"""The build dependencies: found on this computer, or listed with the command that installs each.
 
 Nothing is installed here. `BuildHost` is the only part that looks at the disk or runs a program.
 """
@@ -39,7 +39,7 @@ _VARIABLE = re.compile(r"\$(?:\{([^}]+)\}|(\w+))")
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A need that is not met. `found`: what is here instead, empty where nothing is."""
+    """A dependency that is missing. `found`: what is installed instead, empty where nothing is."""
 
     name: str
     why: str
@@ -48,7 +48,7 @@ class Missing:
 
     def __str__(self) -> str:
         """Say it in a few words."""
-        here = f"; here is {self.found}" if self.found else ""
+        here = f"; found {self.found}" if self.found else ""
         return f"{self.name} ({self.why}{here})"
 
 
@@ -80,7 +80,7 @@ class BuildHost:
                         yield found
 
     def exists(self, pattern: str) -> bool:
-        """Whether a file is there."""
+        """Whether a file exists."""
         return bool(_expanded(pattern))
 
     def answer(self, argv: Sequence[str]) -> str | None:
@@ -104,7 +104,7 @@ def find_tools(recipe: Recipe, machine: Machine, host: BuildHost | None = None) 
     tools, missing = _look(recipe, machine, host or BuildHost())
     if missing:
         raise Refused(
-            f"{recipe.title}: the build needs what is not here.",
+            f"{recipe.title}: build dependencies are missing.",
             why=f"Missing: {', '.join(map(str, missing))}.",
             next="; ".join(together(each.install for each in missing)),
         )
@@ -129,7 +129,7 @@ def together(lines: Iterable[str]) -> list[str]:
 def _look(recipe: Recipe, machine: Machine, host: BuildHost) -> tuple[Tools, list[Missing]]:
     if recipe.build.systems and machine.os not in recipe.build.systems:
         raise Refused(
-            f"{recipe.title} is not built on {machine.os}.",
+            f"{recipe.title} cannot be built on {machine.os}.",
             why=f"steprun builds it on {' and '.join(recipe.build.systems)}.",
             next="Choose another: steprun engine build --backend cpu",
         )
@@ -142,38 +142,37 @@ def _look(recipe: Recipe, machine: Machine, host: BuildHost) -> tuple[Tools, lis
                 missing.append(_missing(need, None, "", machine, host))
             continue
         least = need.oldest(machine)
-        path, said = _program(need, least, host)
-        if path and said is not None:
-            values[need.name], versions[need.name] = path, said
+        path, answer = _program(need, least, host)
+        if path and answer is not None:
+            values[need.name], versions[need.name] = path, answer
         else:
             missing.append(_missing(need, least, path, machine, host))
-    _ask_more(recipe, machine, host, values)
+    _query_tools(recipe, machine, host, values)
     return Tools(values, versions), missing
 
 
-def _ask_more(recipe: Recipe, machine: Machine, host: BuildHost, values: dict[str, str]) -> None:
-    """Ask the programs what the settings want of them (`hipconfig -l`)."""
+def _query_tools(recipe: Recipe, machine: Machine, host: BuildHost, values: dict[str, str]) -> None:
+    """Query the programs for what the settings need (`hipconfig -l`)."""
     build = recipe.build
     for row in chosen((*build.define, *build.environment), machine):
         for question in TEMPLATE.findall(row.value):
             name, *words = question.split()
-            if words and name in values and question not in values:
-                said = host.answer((values[name], *words))
-                if said:
-                    values[question] = said
+            open_ = name in values and question not in values
+            if words and open_ and (answer := host.answer((values[name], *words))):
+                values[question] = answer
 
 
 def _program(need: Need, least: Least | None, host: BuildHost) -> tuple[str, str | None]:
-    """Return a program that will do and what it says of itself; else what is here, and None."""
+    """Return a suitable program and its answer; else what was found instead, and None."""
     here = ""
     for path in host.programs(need):
-        said = host.answer((path, *need.ask)) if need.ask else ""
-        if said is None:
+        answer = host.answer((path, *need.ask)) if need.ask else ""
+        if answer is None:
             continue
-        version = re.search(need.version, said) if need.version else None
+        version = re.search(need.version, answer) if need.version else None
         if not least or (version and _number(version[1]) >= _number(least.version)):
-            return path, said
-        here = here or f"{version[1] if version else 'one that tells no version'}, {path}"
+            return path, answer
+        here = here or f"{version[1] if version else 'one of unknown version'}, {path}"
     return here, None
 
 
@@ -181,13 +180,13 @@ def _missing(
     need: Need, least: Least | None, here: str, machine: Machine, host: BuildHost
 ) -> Missing:
     install, system = need.install, host.system(machine.os)
-    # What is here and too old is what the system's own packages have.
+    # What is installed and too old is what the system's own packages have.
     order = ("any", system) if here else (system, "any")
     line = next((install[name] for name in order if name in install), "")
     return Missing(
         f"{need.name} {least.version} or newer" if least else need.name,
         f"{need.why}; {least.why}" if least and least.why else need.why,
-        line or f"Install {need.name} with this system's package manager",
+        line or f"Install {need.name} with this system's package manager.",
         here,
     )
 

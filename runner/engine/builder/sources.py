@@ -1,10 +1,9 @@
-"""Brings the source of an engine to this disk, whole or not at all, and says what it is."""
+"""Downloads the source of an engine, all of it or nothing, and identifies it."""
 
 import hashlib
 import re
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -15,13 +14,13 @@ from urllib.parse import urlsplit
 from runner.base.disk import alone, check_room, explained
 from runner.base.errors import SteprunError, UsageError
 from runner.base.progress import WAITING_FOR_ANOTHER, OnProgress, Phase, Progress
-from runner.engine.builder import Tree, git, sources_toml
+from runner.engine.builder import Tree, git, shell_line, sources_toml
 from runner.engine.builder.sources_toml import Carried, Repository
 from runner.engine.installed import store
 from runner.engine.installed.stamp import Origin
 from runner.engine.releases import archive
 from runner.net.endpoint import Endpoint
-from runner.net.packages import download
+from runner.net.packages import LISTED, download, download_command, requirement
 
 DEFAULT: Final = "stepfun"
 BRANCH: Final = "step3.7"  # of a repository of the user's own, where none is named
@@ -35,49 +34,108 @@ _SSH = re.compile(r"[\w.-]+@[\w.-]+:[\w./~-]+")
 def fetch_source(name_or_path: str, progress: OnProgress, *, at: str = "") -> Tree:
     """Return the source that a name of `builds/sources.toml` stands for, or a path.
 
-    A branch is fetched again each time; a tag or a package that is here already is taken as it is.
-    A checkout is used where it lies, and never written to; a repository (bare, `PATH.git`, an
+    A branch is fetched each time; a tag or a package that is on this disk is used as it is. A
+    checkout is used where it lies, and never written to; a repository (bare, `PATH.git`, an
     address) is fetched at `at`, else `BRANCH`.
 
     Raises UsageError (no such source, no such branch), Refused (no git, no pip, no room), BadFile
     (a package is not what was published) or SteprunError (no network).
     """
+    source = _source(name_or_path, at)
+    if isinstance(source, Tree):
+        return source
+    if isinstance(source, Carried):
+        return _carried(source, progress)
+    return _repository(source, progress)
+
+
+def plan_source(name_or_path: str, *, at: str = "") -> tuple[Tree, list[str]]:
+    """Return the tree that `fetch_source` would return, and the commands that it would run.
+
+    Nothing is run. The tree's commit is empty where nobody knows it yet. Raises as `fetch_source`.
+    """
+    source = _source(name_or_path, at)
+    if isinstance(source, Tree):
+        return source, []
+    place = _place(source)
+    half = _half(place)
+    if isinstance(source, Carried):
+        tree = Tree(place, _origin(source))
+        if place.is_dir():
+            return tree, []
+        return tree, [
+            f"# {half / 'pip' / LISTED} holds: {requirement(source.package)}",
+            shell_line(download_command(source.package, half / "pip")),
+            f"# {source.folder} of the archive is then unpacked to {place}",
+        ]
+    before = git.commit(place)
+    tree = Tree(place, _origin(source, before))
+    if before and not source.moves:
+        return tree, []
+    clone = git.clone_commands(half, source.url, source.ref, new=not before)
+    lines = map(shell_line, (*clone, *git.check_out_commands(half)))
+    return tree, [*lines, f"# {half} is then moved to {place}"]
+
+
+def _source(name_or_path: str, at: str) -> Repository | Carried | Tree:
+    """Return what a name or path stands for; a folder of the user's own is a tree already."""
     if at and not _REF.fullmatch(at):
         raise UsageError(
-            f"{at!r} names no branch or tag.",
-            why="git knows no such name.",
+            f"{at!r} is not the name of a branch or tag.",
+            why="git allows no such name.",
             next=f"For example: --at {BRANCH}",
         )
-    known = sources_toml.sources().get(name_or_path.partition("==")[0])
+    name, pinned, version = name_or_path.partition("==")
+    known = sources_toml.sources().get(name)
     if isinstance(known, Carried):
-        return _carried(known, name_or_path, at, progress)
-    if known is not None and "==" not in name_or_path:
+        return _checked_version(known, version or at)
+    if known is not None and not pinned:
         moves = known.moves or at not in {"", known.ref}
-        known = Repository(known.name, known.url, at or known.ref, moves)
-        return _repository(known, progress)
+        return Repository(known.name, known.url, at or known.ref, moves)
     url = _address(name_or_path)
-    if url:
-        return _repository(Repository("folder", url, at or BRANCH, moves=True), progress)
-    return _folder(name_or_path, at)
+    return Repository("folder", url, at or BRANCH, moves=True) if url else _folder(name_or_path, at)
+
+
+def _place(source: Repository | Carried) -> Path:
+    """Return the folder that a source gets."""
+    if isinstance(source, Carried):
+        package = source.package
+        name = f"src-{source.name}-{package.version}-{package.sha256[:8]}"
+    else:
+        stem = re.sub(r"[^a-z0-9.]+", "-", f"{source.name}-{source.ref}".lower())[:60].strip("-")
+        which = hashlib.sha256(f"{source.url} {source.ref}".encode()).hexdigest()[:8]
+        name = f"src-{stem}-{which}"
+    return store.work_dir() / name
+
+
+def _half(place: Path) -> Path:
+    """Return where a source is put together, under its place's lock; never taken for whole."""
+    return place.with_name(f"{place.name}.part")
+
+
+def _origin(source: Repository | Carried, commit: str = "") -> Origin:
+    if isinstance(source, Repository):
+        return Origin(source.name, source.url, source.ref, commit)
+    package = source.package
+    return Origin(source.name, package.name, package.version, source.commit, package.sha256)
 
 
 @contextmanager
 def held(tree: Tree, progress: OnProgress) -> Iterator[None]:
-    """Keep a source as it is while it is built: whoever would fetch it anew waits.
+    """Keep a source unchanged while it is built: another download of it waits.
 
     Raises `SteprunError` where it was changed between `fetch_source` and this.
     """
     if tree.path.parent != store.work_dir():
         yield  # the user's own folder
         return
-    waiting = partial(progress, WAITING_FOR_ANOTHER)
-    with alone(tree.path.with_name(f"{tree.path.name}.lock"), waiting):
+    with _alone(tree.path, progress):
         now = git.commit(tree.path) or tree.origin.commit
         if not tree.path.is_dir() or now != tree.origin.commit:
             raise SteprunError(
                 "The source was changed while it was about to be built.",
-                why="Another steprun fetched it anew.",
-                next="Try again",
+                why="Another steprun has downloaded it again.",
+                next="Try again.",
             )
         yield
 
@@ -90,7 +148,7 @@ def _folder(text: str, at: str) -> Tree:
     if not path.is_dir():
         raise UsageError(
             f"There is no source {text!r}.",
-            why=f"It is none of {', '.join(sources_toml.sources())}, and no folder.",
+            why=f"It is neither one of {', '.join(sources_toml.sources())} nor a folder.",
             next="For example: steprun engine build --source llama-cpp-python",
         )
     try:
@@ -99,15 +157,15 @@ def _folder(text: str, at: str) -> Tree:
         made = ""
     if not re.search(r'project\(\s*"?llama\.cpp', made):
         raise UsageError(
-            f"{path} holds no llama.cpp.",
-            why="It has no CMakeLists.txt that makes it.",
-            next="Name a checkout of llama.cpp, a repository, or a source such as upstream",
+            f"{path} is not a llama.cpp source tree.",
+            why="It has no CMakeLists.txt of llama.cpp.",
+            next="Name a checkout of llama.cpp, a repository, or a source such as upstream.",
         )
     if at:
         raise UsageError(
-            "A folder is built as it is.",
+            "A checkout is built as it is.",
             why=f"{path} is a checkout, and --at is for repositories.",
-            next=f"Check {at} out there yourself, or name its repository: {path}/.git",
+            next=f"Check out {at} there yourself, or name its repository: {path}/.git",
         )
     return Tree(path, Origin("folder", str(path), commit=git.commit(path)))
 
@@ -133,11 +191,11 @@ def _address(text: str) -> str:
         parts, secret = urlsplit(""), False
     why = ""
     if parts.scheme not in _SCHEMES or not text.isprintable() or " " in text:
-        why = f"It begins with none of {', '.join(sorted(_SCHEMES - {'http'}))}."
+        why = f"It must begin with one of {', '.join(sorted(_SCHEMES - {'http'}))}."
     elif secret:
-        why = "It holds a name or a password, which would be kept beside the engine."
+        why = "It contains a user name or password, which would be stored with the engine."
     elif parts.scheme == "http" and not Endpoint(text).local:
-        why = "What comes over http can be changed on its way."
+        why = "Data sent over http can be altered in transit."
     if why:
         raise UsageError(
             "The address of the source cannot be used.",
@@ -148,79 +206,80 @@ def _address(text: str) -> str:
 
 
 def _repository(source: Repository, tell: OnProgress) -> Tree:
-    """Return a tree of one commit; where one was brought before, only what changed is fetched."""
-    work = store.work_dir()
-    stem = re.sub(r"[^a-z0-9.]+", "-", f"{source.name}-{source.ref}".lower())[:60].strip("-")
-    which = hashlib.sha256(f"{source.url} {source.ref}".encode()).hexdigest()[:8]
-    place = work / f"src-{stem}-{which}"
-    half = work / f"{place.name}.part"
-    waiting = partial(tell, WAITING_FOR_ANOTHER)
-    with explained(work), alone(work / f"{place.name}.lock", waiting):
+    """Return a tree of one commit; of one that was fetched before, only the changes are fetched."""
+    place = _place(source)
+    half = _half(place)
+    with _alone(place, tell):
         _remove(half)  # of a run that was killed: who knows what it lacks
         before = git.commit(place)
         if before and not source.moves:
-            return _tree(place, source, before)
-        check_room(work, ROOM_BYTES)
-        if place.is_dir():
+            return Tree(place, _origin(source, before))
+        check_room(place.parent, ROOM_BYTES)
+        if before:
             place.rename(half)  # whatever happens, a tree that is being changed is not taken
+        else:
+            _remove(place)
         untouched = bool(before)
         try:
-            now = git.clone(half, source.url, source.ref, tell)
+            now = git.clone(half, source.url, source.ref, tell, new=not before)
             if now != before:
                 untouched = False
-                git.check_out(half, now, tell)
+                git.check_out(half, tell)
         except BaseException as error:
             if not untouched:
                 _remove(half)
                 raise
             half.rename(place)
-            if type(error) is SteprunError:  # no network, and there is something to go on with
-                error.next += f" - or build what came before: --source {place}"
+            if type(error) is SteprunError:  # no network: the earlier commit can be built
+                error.next += f" - or build the commit downloaded before: --source {place}"
             raise
         half.rename(place)
         if before:
-            news = "as it was" if now == before else f"new, {before[:10]} before"
+            news = "unchanged" if now == before else f"new, {before[:10]} before"
             tell(
                 Progress(Phase.READY, detail=f"{source.name} {source.ref} is at {now[:10]}, {news}")
             )
-        return _tree(place, source, now)
-
-
-def _tree(place: Path, source: Repository, commit: str) -> Tree:
-    return Tree(place, Origin(source.name, source.url, source.ref, commit))
+        return Tree(place, _origin(source, now))
 
 
 # --- inside a Python package
 
 
-def _carried(source: Carried, text: str, at: str, tell: OnProgress) -> Tree:
+def _checked_version(source: Carried, version: str) -> Carried:
     package = source.package
-    asked = text.partition("==")[2] or at or package.version
-    if asked != package.version:
-        raise UsageError(
-            f"Of {source.name} only {package.version} can be built.",
-            why=f"Its sha256 is known; {asked} would be unpacked and built unchecked.",
-            next=f"steprun engine build --source {source.name}, or unpack {asked} yourself and "
-            "name the folder: --source PATH",
-        )
-    work = store.work_dir()
-    place = work / f"src-{source.name}-{package.version}-{package.sha256[:8]}"
-    waiting = partial(tell, WAITING_FOR_ANOTHER)
-    with explained(work), alone(work / f"{place.name}.lock", waiting):
-        for left in work.glob(f"{place.name}.part-*"):  # of a run that was killed
-            _remove(left)
+    if version in {"", package.version}:
+        return source
+    raise UsageError(
+        f"Only version {package.version} of {source.name} can be built.",
+        why=f"Its sha256 is known; {version} would be unpacked and built unverified.",
+        next=f"Run steprun engine build --source {source.name}, or unpack {version} yourself and "
+        "name the folder: --source PATH",
+    )
+
+
+def _carried(source: Carried, tell: OnProgress) -> Tree:
+    package, place = source.package, _place(source)
+    half = _half(place)
+    with _alone(place, tell):
+        _remove(half)  # of a run that was killed
         if not place.is_dir():
             # pip holds the archive twice while it copies it to its place, and we once more.
-            check_room(work, 3 * package.bytes + ROOM_BYTES)
-            half = Path(tempfile.mkdtemp(prefix=f"{place.name}.part-", dir=work))
+            check_room(place.parent, 3 * package.bytes + ROOM_BYTES)
             try:
-                got = download(package, half / "pip", tell)
-                archive.unpack(got, half / "tree", only=source.folder, progress=tell)
+                downloaded = download(package, half / "pip", tell)
+                archive.unpack(downloaded, half / "tree", only=source.folder, progress=tell)
                 (half / "tree").rename(place)
             finally:
                 _remove(half)
-    origin = Origin(source.name, package.name, package.version, source.commit, package.sha256)
-    return Tree(place, origin)
+    return Tree(place, _origin(source))
+
+
+@contextmanager
+def _alone(place: Path, tell: OnProgress) -> Iterator[None]:
+    """Keep other stepruns from a source's place; disk errors are explained."""
+    lock = place.with_name(f"{place.name}.lock")
+    with explained(place.parent), alone(lock, partial(tell, WAITING_FOR_ANOTHER)):
+        yield
 
 
 def _remove(folder: Path) -> None:

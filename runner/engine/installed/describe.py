@@ -1,4 +1,4 @@
-"""What an engine says of itself: its version, its flags, the devices that it sees.
+"""What an engine reports: its version, its flags, the devices that it finds.
 
 Nothing is loaded: `--version`, `--help` and `--list-devices` answer at once. What they print is
 not trusted: it is bounded in time and length, and only what looks as it should is taken.
@@ -39,16 +39,16 @@ class Described:
 
 def describe(program: Sequence[str], env: Mapping[str, str] | None = None) -> Described:
     """Ask an engine what it is. Raises `SteprunError` where it does not answer as one."""
-    told = _said(program, "--version", env)
-    flags = flags_of(_said(program, "--help", env))
+    version_text = _output(program, "--version", env)
+    flags = flags_of(_output(program, "--help", env))
     if "--model" not in flags:
         raise SteprunError(
-            f"{program[0]} is no llama-server.",
+            f"{program[0]} is not a llama-server binary.",
             why="Its --help lists no --model.",
             next="Build one: steprun engine build",
         )
-    seen = _said(program, "--list-devices", env) if "--list-devices" in flags else ""
-    version, commit, built = (found.search(told) for found in (_VERSION, _COMMIT, _BUILT))
+    seen = _output(program, "--list-devices", env) if "--list-devices" in flags else ""
+    version, commit, built = (found.search(version_text) for found in (_VERSION, _COMMIT, _BUILT))
     return Described(
         version=clean(version[1])[:_LONGEST_LINE] if version else "",
         commit=commit[1] if commit else "",
@@ -62,7 +62,7 @@ def describe(program: Sequence[str], env: Mapping[str, str] | None = None) -> De
 def listing(program: Sequence[str]) -> str:
     """Return an engine's answer to --list-devices; empty where there is none."""
     try:
-        return _said(program, "--list-devices", None)
+        return _output(program, "--list-devices", None)
     except SteprunError:
         return ""
 
@@ -91,7 +91,7 @@ def devices_of(text: str) -> tuple[str, ...]:
     )
 
 
-def _said(program: Sequence[str], flag: str, env: Mapping[str, str] | None) -> str:
+def _output(program: Sequence[str], flag: str, env: Mapping[str, str] | None) -> str:
     """Return what an engine prints, on either stream; after MAX_BYTES of it, it is stopped."""
     try:
         process = subprocess.Popen(
@@ -105,7 +105,7 @@ def _said(program: Sequence[str], flag: str, env: Mapping[str, str] | None) -> s
         raise SteprunError(
             f"{program[0]} cannot be started.",
             why=f"{error.strerror or error}.",
-            next="Make the engine again: steprun engine build",
+            next="Build the engine again: steprun engine build",
         ) from error
     with process:
         late = threading.Timer(TIMEOUT_S, process.kill)
@@ -117,11 +117,11 @@ def _said(program: Sequence[str], flag: str, env: Mapping[str, str] | None) -> s
             in_time = late.is_alive()
         finally:
             late.cancel()
-            process.kill()  # it has said all, or too much
+            process.kill()  # it has printed everything, or too much
     if not in_time:
         raise SteprunError(
-            f"{program[0]} {flag} does not end.",
+            f"{program[0]} {flag} has stopped responding.",
             why=f"It has run for {TIMEOUT_S:.0f} s.",
-            next="Make the engine again: steprun engine build",
+            next="Build the engine again: steprun engine build",
         )
     return text

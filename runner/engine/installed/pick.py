@@ -63,9 +63,9 @@ def seen_by(engine: InstalledEngine, machine: Machine) -> Machine:
 
 
 def shortfalls(stamp: Stamp, known: Container[str] = ()) -> str:
-    """Say what a canary saw fail in an engine and what was not there, but for what is `known`.
+    """Describe what failed or was missing in an engine's self-test, except what is `known`.
 
-    Empty where there is nothing to say.
+    Empty where all works.
     """
     off = [(WORDS[n], stamp.features[n].result) for n in stamp.broken if n not in known]
     parts = [
@@ -77,12 +77,12 @@ def shortfalls(stamp: Stamp, known: Container[str] = ()) -> str:
 
 
 def in_words(engine: InstalledEngine, lost: str = "") -> str:
-    """Say in one line which engine it is, and what does not work in it.
+    """Describe an engine in one line, with what does not work in it.
 
-    `lost`: the engine that was to be taken and cannot be, which comes first.
+    `lost`: the engine that should be used and cannot be, which is named first.
     """
     stamp = engine.stamp
-    before = f"The engine {lost} is gone or cannot be used. " if lost else ""
+    before = f"The engine {lost} is missing or cannot be used. " if lost else ""
     state = shortfalls(stamp)
     if not stamp.tested and stamp.kind is not Kind.EMBEDDED:
         state = f"not tested yet: steprun engine test {engine.name}"
@@ -90,7 +90,7 @@ def in_words(engine: InstalledEngine, lost: str = "") -> str:
 
 
 def fails_beyond(engine: InstalledEngine, model_spec: ModelSpec) -> str:
-    """Say what does not work in an engine and no plan can leave out; empty where all does."""
+    """Describe what fails in an engine and no plan can avoid; empty where all works."""
     known = PLANNED if model_spec.projector_bytes else {*PLANNED, "two_pictures"}
-    said = shortfalls(engine.stamp, known)
-    return f"The engine {engine.name} {said}." if said else ""
+    missing = shortfalls(engine.stamp, known)
+    return f"The engine {engine.name} {missing}." if missing else ""

@@ -1,14 +1,16 @@
-"""What is known of one engine: where it came from, how it was made, what it can do. Pure.
+"""What is known of one engine: its origin, how it was built, what it can do. Pure.
 
 Every engine on this disk has a stamp beside it, `stamp.json`. A launch passes no flag that is not
-in it, and what its canary saw fail is left out of every plan for it, or warned of.
+in it, and what failed in its self-test (the canary) every plan for it avoids, or warns of.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
+
+import msgspec
 
 from runner.machine.facts import Backend
 
@@ -56,7 +58,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """What the canary saw of one feature: it works, it fails, or the engine has no such thing."""
+    """The self-test of one feature: it works, it fails, or the engine lacks it."""
 
     result: Result
     seconds_s: float = 0.0
@@ -77,24 +79,24 @@ class Stamp:
     kind: Kind
     backend: Backend
     origin: Origin
-    program: tuple[str, ...]
+    program: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
     version: str = ""
     compiler: str = ""
     cmake: tuple[str, ...] = ()
     flags: frozenset[str] = frozenset()
     devices: tuple[str, ...] = ()
     safe_flags: tuple[str, ...] = ()
-    features: Mapping[str, Feature] = field(default_factory=dict)
+    features: dict[str, Feature] = field(default_factory=dict)
     made: str = ""
 
     @property
     def tested(self) -> bool:
-        """Whether the canary has been through."""
+        """Whether it was self-tested."""
         return bool(self.features)
 
     @property
     def blind(self) -> bool:
-        """Whether it was made for an accelerator and lists none here: it would not use it."""
+        """Whether it was built for an accelerator but lists none: it would not use it."""
         lists = "--list-devices" in self.flags and self.kind is not Kind.EMBEDDED
         return lists and self.backend is not Backend.CPU and not self.devices
 
@@ -106,7 +108,7 @@ class Stamp:
 
     @property
     def broken(self) -> tuple[str, ...]:
-        """The features that are off for this engine: they failed, or are not there."""
+        """The features that are off for this engine: they failed or are missing."""
         return tuple(n for n in FEATURES if n in self.features and not self.can(n))
 
     def can(self, feature: str) -> bool:
@@ -115,64 +117,32 @@ class Stamp:
         return found is None or found.result == "pass"
 
     def described(self, flags: frozenset[str], devices: tuple[str, ...]) -> Self:
-        """Return the stamp with what the engine says of itself now: drivers come and go."""
+        """Return the stamp with what the engine reports now: drivers change."""
         return replace(self, flags=flags, devices=devices)
 
-    def proven(self, features: Mapping[str, Feature], safe_flags: tuple[str, ...]) -> Self:
-        """Return the stamp with a canary's results."""
+    def with_results(self, features: Mapping[str, Feature], safe_flags: tuple[str, ...]) -> Self:
+        """Return the stamp with the results of a self-test."""
         return replace(self, features=dict(features), safe_flags=safe_flags)
+
+
+class _Document(msgspec.Struct, tag=SCHEMA, tag_field="schema"):
+    """What every stamp's document has beside the stamp's own fields."""
 
 
 def to_json(stamp: Stamp) -> dict[str, Any]:
     """Return a stamp as the document that is written beside its engine."""
-    return {"schema": SCHEMA, **asdict(stamp), "flags": sorted(stamp.flags)}
+    fields: dict[str, Any] = msgspec.to_builtins(stamp, order="deterministic")
+    return {"schema": SCHEMA, **fields}
 
 
 def from_json(text: str | bytes) -> Stamp:
-    """Return the stamp of a document. Raises ValueError for anything that is none."""
+    """Return the stamp of a document. Raises ValueError for anything else."""
     if len(text) > MAX_BYTES:
         raise ValueError("too long for a stamp")
     try:
+        # Not msgspec's own reader: it refuses half characters, which the path of a folder may have.
         data = json.loads(text)
-        if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
-            raise ValueError(f"not a {SCHEMA}")
-        features = {str(k): _feature(v) for k, v in dict(data.pop("features")).items()}
-        stamp = Stamp(
-            name=_text(data.pop("name")),
-            kind=Kind(data.pop("kind")),
-            backend=Backend(data.pop("backend")),
-            origin=Origin(**{str(k): _text(v) for k, v in dict(data.pop("origin")).items()}),
-            program=_words(data.pop("program")),
-            version=_text(data.pop("version")),
-            compiler=_text(data.pop("compiler")),
-            cmake=_words(data.pop("cmake")),
-            flags=frozenset(_words(data.pop("flags"))),
-            devices=_words(data.pop("devices")),
-            safe_flags=_words(data.pop("safe_flags")),
-            features=features,
-            made=_text(data.pop("made")),
-        )
-    except (KeyError, TypeError, RecursionError, AttributeError) as error:
-        raise ValueError(f"a field is missing or of another kind ({error})") from error
-    if data or not stamp.program:
-        raise ValueError(f"unknown fields, or no program: {sorted(data)}")
-    return stamp
-
-
-def _feature(value: Any) -> Feature:
-    result = value["result"]
-    if result not in {"pass", "fail", "absent"}:
-        raise ValueError(f"{result!r} is no result")
-    return Feature(result, float(value["seconds_s"]), _text(value["why"]))
-
-
-def _words(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise TypeError(f"{value!r} is no list")
-    return tuple(_text(word) for word in value)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
+        msgspec.convert(data, _Document)
+        return msgspec.convert(data, Stamp)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not a {SCHEMA} ({error})") from error

@@ -13,7 +13,6 @@ import shutil
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Final
 from runner.base import paths
 from runner.base.errors import Refused, SteprunError, UsageError
 from runner.base.files import cannot_write, make_private_dir, write_private
+from runner.base.state import JsonState
 from runner.engine.installed import stamp as stamps
 from runner.engine.installed.stamp import Kind, Origin, Stamp
 from runner.engine.process.flags import FLAGS
@@ -29,7 +29,7 @@ from runner.machine.facts import Backend
 
 STAMP: Final = "stamp.json"
 EMBEDDED: Final = "embedded"
-LEFT_S: Final = 24 * 3600.0
+LEFT_S: Final = 24 * 3600.0  # half-made engines of others; no build takes that long
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._+-]{0,79}")
 
 
@@ -52,7 +52,7 @@ class InstalledEngine:
         return (str(self.folder / first), *rest)
 
     def tool(self, name: str) -> Path | None:
-        """Return another program of the same build (`llama-batched-bench`), if it is there."""
+        """Return another program of the same build (`llama-batched-bench`), where it has one."""
         path = Path(self.program[0]).with_name(name + (".exe" if os.name == "nt" else ""))
         return path if self.stamp.kind is Kind.SERVER and path.is_file() else None
 
@@ -70,12 +70,15 @@ def folder() -> Path:
     return paths.cache_dir() / "engines"
 
 
+_CURRENT: Final = JsonState(lambda: folder() / "current.json", Current, Current)
+
+
 def work_dir() -> Path:
-    """Return the folder of what is half-made; made where it is not there."""
+    """Return the folder of what is half-made; made where it is missing."""
     return make_private_dir(folder() / ".work")
 
 
-# --- what is here
+# --- the installed ones
 
 
 def embedded() -> InstalledEngine:
@@ -97,7 +100,7 @@ def embedded() -> InstalledEngine:
     kept = _read(folder() / EMBEDDED)
     # Of another wheel, or of another Python's: what was found then says nothing of this one.
     if kept is not None and kept.stamp.origin == plain.origin:
-        plain = plain.proven(kept.stamp.features, kept.stamp.safe_flags)
+        plain = plain.with_results(kept.stamp.features, kept.stamp.safe_flags)
     return InstalledEngine(plain, folder() / EMBEDDED)
 
 
@@ -108,15 +111,15 @@ def engines() -> list[InstalledEngine]:
 
 
 def find_engine(name: str) -> InstalledEngine:
-    """Return one engine. Raises `UsageError` where there is none of that name."""
-    all_here = engines()
-    for engine in all_here:
+    """Return one engine. Raises `UsageError` where none has that name."""
+    installed = engines()
+    for engine in installed:
         if engine.name == name:
             return engine
     raise UsageError(
-        f"There is no engine {name!r} here.",
-        why=f"There is: {', '.join(engine.name for engine in all_here)}.",
-        next="See them: steprun engine list; make one: steprun engine build",
+        f"There is no engine {name!r}.",
+        why=f"Installed engines: {', '.join(engine.name for engine in installed)}.",
+        next="List them: steprun engine list - or build one: steprun engine build",
     )
 
 
@@ -149,7 +152,7 @@ def add(made: Path, stamp: Stamp) -> InstalledEngine:
     """Give a finished folder its place and name, whole or not at all.
 
     Nothing is replaced: an engine that worked stays until its owner removes it, so a taken name
-    gets a number. Raises `Refused` where the disk says no.
+    gets a number. Raises `Refused` where the disk cannot be written.
     """
     if not NAME.fullmatch(stamp.name) or stamp.name == EMBEDDED:
         raise ValueError(stamp.name)
@@ -174,12 +177,12 @@ def write_stamp(place: Path, stamp: Stamp) -> None:
 
 
 def update(engine: InstalledEngine, stamp: Stamp) -> InstalledEngine:
-    """Write down what was learnt of an engine, and return it so."""
+    """Write an engine's new stamp, and return the engine with it."""
     if stamp.kind is not Kind.EMBEDDED and not engine.folder.is_dir():
         raise SteprunError(
-            f"The engine {engine.name} is gone.",
+            f"The engine {engine.name} is no longer installed.",
             why=f"Its folder {engine.folder} was removed meanwhile.",
-            next="Make it again: steprun engine build",
+            next="Build it again: steprun engine build",
         )
     write_stamp(engine.folder, stamp)
     return InstalledEngine(stamp, engine.folder)
@@ -191,7 +194,7 @@ def remove(engine: InstalledEngine) -> int:
         raise UsageError(
             "The embedded engine cannot be removed.",
             why="It is part of steprun's own environment.",
-            next="See the others: steprun engine list",
+            next="List the others: steprun engine list",
         )
     freed = size(engine.folder)
     aside = Path(tempfile.mkdtemp(prefix="old-", dir=work_dir()))
@@ -201,7 +204,7 @@ def remove(engine: InstalledEngine) -> int:
         raise Refused(
             f"The engine {engine.name} cannot be removed.",
             why=f"{error.strerror or error}. It may be running.",
-            next="Close what uses it, then try again",
+            next="Close whatever uses it, then try again.",
         ) from error
     shutil.rmtree(aside, ignore_errors=True)
     now = current()
@@ -220,16 +223,14 @@ def size(place: Path) -> int:
 
 def current() -> Current:
     """Return which engine is in use."""
-    with suppress(OSError, ValueError, TypeError, AttributeError):
-        data = json.loads((folder() / "current.json").read_text("utf-8"))
-        return Current(str(data.get("name", "")), str(data.get("previous", "")))
-    return Current()
+    return _CURRENT.read()
 
 
 def use(name: str, *, forget: bool = False) -> None:
     """Make an engine the current one; the one before stays known, unless it is to be forgotten."""
-    before = current()
-    was = before.name or EMBEDDED  # nobody chose: then it was the embedded one
-    previous = "" if forget else before.previous if was == name else was
-    data = {"name": name, "previous": previous}
-    write_private(folder() / "current.json", json.dumps(data) + "\n")
+
+    def change(before: Current) -> Current:
+        was = before.name or EMBEDDED  # nobody chose: then it was the embedded one
+        return Current(name, "" if forget else before.previous if was == name else was)
+
+    _CURRENT.change(change)

@@ -1,8 +1,8 @@
-"""Makes an engine of llama-cpp-python: an environment of its own, built for this machine.
+"""Makes an engine from llama-cpp-python: an environment of its own, built for this machine.
 
-The package has no wheels, and a plain install compiles for the processor only. So its source is
-brought and checked, compiled with the recipe's definitions, and installed beside a copy of
-`engine/python_server`. What a killed run has downloaded and compiled, the next one uses.
+The package has no wheels, and a plain install compiles for the CPU only. So its source is
+downloaded and verified, compiled with the recipe's definitions, and installed beside a copy of
+`llama_cpp_python/server`. What a killed run has downloaded and compiled, the next one uses.
 
 An environment can be moved: `bin/python -m NAME` finds all it needs from where it lies. (The
 scripts beside it cannot, and nobody runs them.) So it is made where nobody looks, and `store.add`
@@ -16,21 +16,20 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from runner.base import disk, paths
 from runner.base.errors import SteprunError
-from runner.base.files import make_private_dir, write_private
-from runner.base.progress import WAITING_FOR_ANOTHER, OnProgress, Phase, Progress
+from runner.base.files import make_private_dir
+from runner.base.progress import WAITING_FOR_ANOTHER, OnProgress, Phase, Progress, ignore
 from runner.base.units import MIB
-from runner.engine.builder import failure_causes, needs, sources_toml
+from runner.engine.builder import failure_causes, needs, shell_line, sources_toml
 from runner.engine.builder.build import VARIABLES, remove_old_builds
 from runner.engine.builder.configure import definitions, environment, jobs
-from runner.engine.builder.guarded import log_tail, run_guarded
 from runner.engine.builder.recipe import Recipe
 from runner.engine.builder.recipe_rows import Tools
+from runner.engine.builder.steps import log_tail, resumable, run_step
 from runner.engine.installed import store
 from runner.engine.installed.describe import describe
 from runner.engine.installed.stamp import Kind, Origin, Stamp
@@ -41,7 +40,9 @@ from runner.net import packages
 
 Variables = tuple[tuple[str, str], ...]
 
-MODULE: Final = "steprun_server"  # what python_server is called in there
+_DOWNLOAD: Final = "bring"  # the folder that pip downloads to
+
+MODULE: Final = "steprun_server"  # what the server package is called in the environment
 # Beside what the recipe says that a build takes; measured on Linux: the archive 77 MB, the source
 # 217 MB, the environment 160 MB.
 ROOM_BYTES: Final = 460_000_000
@@ -70,11 +71,10 @@ def install(
     Waits for another steprun that does the same. Raises `Refused` (something is missing, no room),
     `BadFile` (not the source that was published) or `SteprunError` (no network, it does not
     compile). On any exception, KeyboardInterrupt included, every compiler is stopped, and the next
-    call goes on.
+    call resumes.
     """
     tools = needs.find_tools(recipe, machine)
-    kin = store.work_dir() / f"python-{recipe.backend}"
-    work = kin.with_name(f"{kin.name}-{key(recipe, machine, tools)}")
+    work = work_dir(recipe, machine, tools)
 
     def waiting() -> None:
         progress(WAITING_FOR_ANOTHER)
@@ -87,18 +87,43 @@ def install(
         wheel = _wheel(recipe.title, variables(recipe, machine, tools, source), source, progress)
         made = _environment(wheel, work, progress)
         engine = _settle(made, recipe, machine, tools, name)
-    remove_old_builds(kin)
+    remove_old_builds(work.with_name(f"python-{recipe.backend}"))
     return engine
+
+
+def work_dir(recipe: Recipe, machine: Machine, tools: Tools) -> Path:
+    """Return the folder of a build, which other builds do not share."""
+    return store.work_dir() / f"python-{recipe.backend}-{key(recipe, machine, tools)}"
+
+
+def plan_install(recipe: Recipe, machine: Machine, tools: Tools) -> list[str]:
+    """Return the commands that `install` would run; nothing is run.
+
+    Raises `Refused` where pip is missing.
+    """
+    work, package = work_dir(recipe, machine, tools), carried().package
+    source, made, wheels = work / "src", work / "made", work / "wheels"
+    env = variables(recipe, machine, tools, source)
+    wheel = wheels / f"{package.name.replace('-', '_')}-{package.version}-*.whl"
+    return [
+        f"# {work / _DOWNLOAD / packages.LISTED} holds: {packages.requirement(package)}",
+        shell_line(packages.download_command(package, work / _DOWNLOAD)),
+        f"# the archive is then unpacked to {source}",
+        shell_line(command(work / "half", work / "out", source), env),
+        f"# the wheel is then moved to {wheels}",
+        shell_line(_new_environment(made)),
+        shell_line(_fill_environment(made, wheel)),
+    ]
 
 
 def key(recipe: Recipe, machine: Machine, tools: Tools) -> str:
     """Return what tells one build from another: its source, its definitions, its compilers."""
-    told = (
+    facts = (
         *(carried().package.sha256, sys.version, definitions(recipe, machine, tools)),
         sorted(tools.versions.items()),
         [(variable, os.environ.get(variable)) for variable in VARIABLES],
     )
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
 def command(wheel_dir: Path, build_dir: Path, source: Path) -> tuple[str, ...]:
@@ -111,7 +136,7 @@ def command(wheel_dir: Path, build_dir: Path, source: Path) -> tuple[str, ...]:
 
 def variables(recipe: Recipe, machine: Machine, tools: Tools, source: Path) -> Variables:
     """Return what the package's build is to find in its environment."""
-    # It takes cmake and ninja from PATH, and brings its own where they are not there.
+    # It takes cmake and ninja from PATH, and downloads its own where they are missing.
     folders = dict.fromkeys(str(Path(path).parent) for path in tools.values.values())
     return (
         ("CMAKE_ARGS", shlex.join([*definitions(recipe, machine, tools), *_PLAIN])),
@@ -134,15 +159,15 @@ def carried() -> sources_toml.Carried:
 
 
 def _source(work: Path, progress: OnProgress) -> Path:
-    """Return the package's source, brought and unpacked; whole or not at all."""
-    source, bring = work / "src", work / "bring"
+    """Return the package's source, downloaded and unpacked; all of it or nothing."""
+    source, half = work / "src", work / _DOWNLOAD
     if not source.is_dir():
-        shutil.rmtree(bring, ignore_errors=True)
-        archive = packages.download(carried().package, bring, progress)
+        shutil.rmtree(half, ignore_errors=True)
+        archive = packages.download(carried().package, half, progress)
         top = carried().folder.partition("/")[0]
-        unpack(archive, bring / "unpacked", only=top, progress=progress)
-        (bring / "unpacked").rename(source)
-        shutil.rmtree(bring, ignore_errors=True)
+        unpack(archive, half / "unpacked", only=top, progress=progress)
+        (half / "unpacked").rename(source)
+        shutil.rmtree(half, ignore_errors=True)
     return source
 
 
@@ -152,27 +177,12 @@ def _wheel(title: str, env: Variables, source: Path, progress: OnProgress) -> Pa
     wheels, half, tmp = work / "wheels", work / "half", work / "tmp"
     if not wheels.is_dir():
         progress(Progress(Phase.COMPILING))
-
-        def count(done: int, total: int) -> None:
-            progress(Progress(Phase.COMPILING, done, total))
-
         for folder in (half, tmp):
             shutil.rmtree(folder, ignore_errors=True)
             make_private_dir(folder)
         what = f"llama-cpp-python for {title} does not compile."
-        argv, out, killed = command(half, work / "out", source), work / "out", work / "running"
-        again = killed.exists()  # there while it compiles, and after a kill
-        write_private(killed, "")
-        try:
-            _checked(what, argv, env, work, count)
-        except SteprunError:
-            killed.unlink()
-            if not again:
-                raise
-            # make takes a file that a killed compiler has half written for whole.
-            progress(Progress(Phase.RESTARTING))
-            shutil.rmtree(out, ignore_errors=True)
-            _checked(what, argv, env, work, count)
+        argv = command(half, work / "out", source)
+        resumable(work, lambda: _checked(what, argv, env, work, progress), progress)
         half.rename(wheels)
     (wheel,) = wheels.glob("*.whl")
     return wheel
@@ -185,12 +195,8 @@ def _environment(wheel: Path, work: Path, progress: OnProgress) -> Path:
     shutil.rmtree(made, ignore_errors=True)
     venv = make_private_dir(made) / "venv"
     what = "The environment of llama-cpp-python could not be made."
-    new = (sys.executable, "-I", "-m", "venv", "--without-pip", str(venv))
-    _checked(what, new, (), work)
-    python = made / _python()
-    only = ("--only-binary=:all:", f"{wheel}[server]")  # nothing else is to be compiled
-    install = (*packages.pip(), "--python", str(python), "install", *_QUIET, *only)
-    _checked(what, install, (), work)
+    for argv in (_new_environment(made), _fill_environment(made, wheel)):
+        _checked(what, argv, (), work)
     (site,) = (venv / "Lib", *(venv / "lib").glob("python*"))[-1:]
     shutil.copytree(
         Path(server.__file__).parent,
@@ -200,6 +206,15 @@ def _environment(wheel: Path, work: Path, progress: OnProgress) -> Path:
     return made
 
 
+def _new_environment(made: Path) -> tuple[str, ...]:
+    return (sys.executable, "-I", "-m", "venv", "--without-pip", str(made / "venv"))
+
+
+def _fill_environment(made: Path, wheel: Path) -> tuple[str, ...]:
+    only = ("--only-binary=:all:", f"{wheel}[server]")  # nothing else is to be compiled
+    return (*packages.pip(), "--python", str(made / _python()), "install", *_QUIET, *only)
+
+
 def _python() -> str:
     return "venv/Scripts/python.exe" if os.name == "nt" else "venv/bin/python"
 
@@ -207,10 +222,10 @@ def _python() -> str:
 def _settle(
     made: Path, recipe: Recipe, machine: Machine, tools: Tools, name: str | None
 ) -> store.InstalledEngine:
-    """Ask the engine what it is, and give it its place."""
+    """Inspect the engine, and give it its place."""
     package = carried().package
     first, *rest = program = (_python(), "-I", "-m", MODULE)
-    told = describe([str(made / first), *rest])
+    found = describe([str(made / first), *rest])
     stamp = Stamp(
         name=name or f"{recipe.backend}-python-{package.version}",
         kind=Kind.PYTHON,
@@ -219,10 +234,10 @@ def _settle(
             package.name, package.name, package.version, carried().commit, package.sha256
         ),
         program=program,
-        version=told.version,
+        version=found.version,
         cmake=(*definitions(recipe, machine, tools), *_PLAIN),
-        flags=told.flags,
-        devices=told.devices,
+        flags=found.flags,
+        devices=found.devices,
     )
     return store.add(made, stamp)
 
@@ -232,18 +247,18 @@ def _checked(
     argv: tuple[str, ...],
     env: Variables,
     work: Path,
-    tell: Callable[[int, int], None] = lambda _done, _whole: None,
+    progress: OnProgress = ignore,
 ) -> None:
     """Run a step under the guard; raise what its log says where it fails."""
     log = make_private_dir(paths.state_dir() / "logs") / f"{work.name}.log"
-    if not run_guarded(argv, env, log, tell):
+    if not run_step(argv, env, log, progress):
         return
     tail = _PIPS.sub("", log_tail(log))
     if _UNREACHABLE.search(tail):
         raise SteprunError(
             what,
-            why="The package index was not reached.",
+            why="The package index could not be reached.",
             next="Check the network or the proxy (HTTPS_PROXY), or set PIP_INDEX_URL to a mirror; "
-            f"what is there already is kept (log: {log})",
+            f"what was downloaded is kept (log: {log}).",
         )
     raise failure_causes.explain(what, tail, str(log))

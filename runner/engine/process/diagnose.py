@@ -8,7 +8,7 @@ from runner.base.errors import BadFile, Exit, Refused, SteprunError
 from runner.base.text import clean
 
 LAST_LINES = 40
-_NEWS = re.compile(r"[\d.]+ [ID] ")  # "0.00.012.293 I llama_context: ..."
+_INFO = re.compile(r"[\d.]+ [ID] ")  # "0.00.012.293 I llama_context: ..."
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,49 +27,49 @@ CAUSES = (
         "couldn't bind http server socket",
         Refused,
         "The engine could not listen on the port.",
-        "Another program uses it, or it may not be used by this user.",
+        "Another program uses it, or this user may not.",
         "Choose another: steprun serve --port 8081",
     ),
     CrashCause(
         "failed to load multimodal model",
         BadFile,
-        "The engine could not load the projector (the part that sees).",
+        "The engine could not load the vision encoder (mmproj).",
         "The file is damaged, or it belongs to another model.",
-        "Fetch or copy it again",
+        "Download or copy it again.",
     ),
     CrashCause(
         "out of memory",
         Refused,
         "The engine ran out of memory while loading.",
-        "Less was free than the plan counted on: another program took it.",
-        "Close other programs, then see: steprun plan",
+        "Less memory was free than planned: another program has taken it.",
+        "Close other programs, then run: steprun plan",
     ),
     CrashCause(
         "failed to allocate",
         Refused,
-        "The engine was refused the memory that it needs.",
-        "Less was free than the plan counted on: another program took it.",
-        "Close other programs, then see: steprun plan",
+        "The engine could not allocate the memory that it needs.",
+        "Less memory was free than planned: another program has taken it.",
+        "Close other programs, then run: steprun plan",
     ),
     CrashCause(
         "unknown flag",
         SteprunError,
         "The engine does not know a flag that steprun gave it.",
         "The engine is older or newer than this steprun.",
-        "Report it with the log, or take the embedded engine: --engine embedded",
+        "Report it with the log, or use the embedded engine: --engine embedded",
     ),
     CrashCause(
         "failed to load model",
         BadFile,
         "The engine could not load the model.",
-        "The file is damaged, cut short, or of a kind that this engine does not know.",
-        "Fetch or copy it again",
+        "The file is damaged, truncated, or of a format that this engine does not support.",
+        "Download or copy it again.",
     ),
     CrashCause(
         "cannot start",
         SteprunError,
         "The engine could not be started.",
-        "Its program is missing or may not be run.",
+        "Its program is missing or not executable.",
         "See what is wrong: steprun doctor",
     ),
 )
@@ -109,12 +109,12 @@ def _how(status: int | None) -> str:
 
 
 def _last_error(log_tail: str) -> str:
-    """Return the engine's last complaint (llama-server marks errors with ' E '), or last word.
+    """Return the engine's last complaint (llama-server marks errors with ' E '), or its last line.
 
-    A line that it marks as news (' I ') is neither: it says only how far it came.
+    An information line (' I ') is neither: it only shows progress.
     """
     lines = [clean(line).strip()[:300] for line in reversed(log_tail.splitlines())]
     for line in lines:
         if " E " in line or line.lower().startswith(("error", "fatal", "ggml_abort", "terminate")):
             return line
-    return next((line for line in lines if line and not _NEWS.match(line)), "")
+    return next((line for line in lines if line and not _INFO.match(line)), "")

@@ -1,34 +1,30 @@
-"""What the engine itself says that it will take, before it takes anything.
+"""How much memory an engine will take by its own account, before it takes any.
 
-llama.cpp's `--fit on` first plays a load through without allocating and prints a table: for each
-device, what the model, the context and the compute buffers would be. That takes about half a
+llama.cpp's `--fit on` first simulates a load without allocating and prints a table: for each
+device, what the model, the context and the compute buffers would take. That lasts about half a
 second for 105 GB. Then it loads; here it is stopped before.
 
 `llama-fit-params --fit-print on` prints the same table, but for a graph that returns logits for
 every token of a micro-batch, which no server does: its compute column is larger than a server's.
 """
 
-import contextlib
 import hashlib
-import json
-import os
 import re
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from runner.base import paths
-from runner.base.errors import Refused
-from runner.base.files import write_private
+from runner.base.state import JsonState
 from runner.base.units import MIB
+from runner.engine.process.guard import LOG_BYTES
+from runner.engine.process.guarded import Guarded, Variables
 from runner.plan.memory.ledger import Item, LedgerEntry
+from runner.plan.placement import Placement
 
-GUARD: Final = Path(__file__).with_name("guard.py")
 TIMEOUT_S: Final = 20.0
 POLL_S: Final = 0.02
 KEPT: Final = 200  # remembered figures; about 200 bytes each
@@ -38,10 +34,11 @@ KEPT: Final = 200  # remembered figures; about 200 bytes each
 _ROW = re.compile(r"\|\s+- (?P<device>[^|]+?)\s*\|(?P<figures>[-\d\s=+()]+)\|")
 _PROJECTOR = re.compile(r"memory usage of mmproj is ([\d.]+) MiB")
 _LONGEST_LINE = 400
+_HOST = "Host"  # main memory; the rows before it are cards, in the order in which they are used
 _TABLE = "memory breakdown [MiB]"
 _DRAFT = "memory data for the extra model"
 # After the tables; a real load begins only after the last of these.
-_DONE = re.compile(rb"projected to use|fitting params to free memory took|load_tensors: loading")
+_DONE = re.compile(r"projected to use|fitting params to free memory took|load_tensors: loading")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +84,11 @@ class Difference:
     engine: int
 
 
-# --- reading what it prints
+# --- parsing
 
 
 def parse_breakdown(lines: Iterable[str], *, own_draft_file: bool = False) -> Breakdown | None:
-    """Read the engine's output; None where it holds no table.
+    """Parse the engine's output; None where it has no table.
 
     Where the engine tries smaller settings it prints more tables: the first of each kind counts.
     `own_draft_file`: the draft heads are a file of their own, whose weights count.
@@ -133,36 +130,28 @@ def _row(line: str) -> DeviceMemory | None:
 
 
 def probe_memory(
-    program: Sequence[str], argv: Sequence[str], timeout_s: float = TIMEOUT_S
+    program: Sequence[str],
+    argv: Sequence[str],
+    env: Variables = (),
+    timeout_s: float = TIMEOUT_S,
 ) -> Breakdown | None:
-    """Ask an engine what this launch would take. None where it does not say.
+    """Return what this launch would take, by the engine's own account; None if it gives none.
 
-    `argv`: a launch line of llama-server's flags. The engine runs under the guard: however this
-    process ends, it ends too.
+    `argv`, `env`: a launch line of llama-server's flags and its variables, as for the start: which
+    cards are used, and in which order, depends on them. The engine runs under the guard.
     """
-    words = [*program, *_with_fit(argv)]
-    own_draft_file = "--spec-draft-model" in argv
-    with tempfile.TemporaryDirectory(prefix="steprun-oracle-") as folder:
-        log = Path(folder) / "log"
+    with tempfile.TemporaryDirectory(prefix="steprun-probe-") as folder:
         try:
-            guard = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(GUARD), "--log", str(log), "--", *words],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,  # a Ctrl-C is for steprun, which then closes the pipe
-            )
+            engine = Guarded([*program, *_with_fit(argv)], Path(folder) / "log", env=env)
         except OSError:
             return None
-        with guard:
+        with engine:
             try:
-                _wait(guard, log, timeout_s)
+                _wait(engine, timeout_s)
             finally:
-                if guard.stdin is not None:
-                    with contextlib.suppress(OSError):
-                        guard.stdin.close()  # the guard kills the engine at once
-                guard.wait()
-        return parse_breakdown(_lines(log), own_draft_file=own_draft_file)
+                engine.stop(politely=False)  # while it loads it would not listen
+            lines = engine.log.tail(2 * LOG_BYTES).splitlines()
+        return parse_breakdown(lines, own_draft_file="--spec-draft-model" in argv)
 
 
 def _with_fit(argv: Sequence[str]) -> list[str]:
@@ -175,37 +164,74 @@ def _with_fit(argv: Sequence[str]) -> list[str]:
     return words
 
 
-def _wait(guard: subprocess.Popen[bytes], log: Path, timeout_s: float) -> None:
-    """Return when the engine has said it all, has ended, or takes too long."""
+def _wait(engine: Guarded, timeout_s: float) -> None:
+    """Return when the engine has printed it all, has ended, or takes too long."""
     deadline = time.monotonic() + timeout_s
-    read, tail = 0, b""
-    while guard.poll() is None and time.monotonic() < deadline:
-        new, read = _since(read, log)
-        if _DONE.search(tail + new):
+    while engine.status(POLL_S) is None and time.monotonic() < deadline:
+        if any(map(_DONE.search, engine.log.lines())):
             return
-        tail = (tail + new)[-_LONGEST_LINE:]
-        time.sleep(POLL_S)
-
-
-def _since(read: int, log: Path) -> tuple[bytes, int]:
-    """Return what came after so many bytes, and how many there are now; a full log starts anew."""
-    with contextlib.suppress(OSError), log.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(read if read <= size else 0)
-        return file.read(), file.tell()
-    return b"", read
-
-
-def _lines(log: Path) -> Iterator[str]:
-    """Yield what the engine has said; the guard bounds it to a few MiB."""
-    with contextlib.suppress(OSError):
-        yield from log.read_text("utf-8", "replace").splitlines()
 
 
 # --- against the ledger
 
 
-def compare(items: Iterable[Item], told: Breakdown) -> tuple[Difference, ...]:
+@dataclass(frozen=True, slots=True)
+class Overfull:
+    """A memory that by the engine's account has too little room.
+
+    `name`: what the plan calls it, with the engine's name for it where it is one of several cards.
+    `more`: bytes that the engine takes beyond what is planned there; `missing` of them do not fit.
+    """
+
+    name: str
+    more: int
+    missing: int
+
+
+_PROJECTING: Final = (LedgerEntry.PROJECTOR, LedgerEntry.VISION_COMPUTE)
+# What both the ledger and the engine count; the rest of a ledger is beyond the engine's account.
+_COUNTED: Final = frozenset(
+    {
+        *(LedgerEntry.WEIGHTS, LedgerEntry.MTP, LedgerEntry.KV_FULL, LedgerEntry.KV_SLIDING),
+        *(LedgerEntry.COMPUTE, *_PROJECTING),
+    }
+)
+
+
+def overfull(placement: Placement, account: Breakdown) -> tuple[Overfull, ...]:
+    """Return the memories of a placement that the engine's own account would not fit in.
+
+    Cards are compared one by one: what is free on one is of no use to another. Where the engine
+    lists other cards than the plan uses, its account is compared as a whole.
+    """
+    names = [row.device for row in account.rows]
+    cards = names[: names.index(_HOST)] if _HOST in names else names
+    if not placement.cards or len(cards) != len(placement.cards):
+        differences = compare(placement.items, account)
+        more = sum(max(0, each.engine - each.planned) for each in differences)
+        missing = more - max(0, placement.spare_bytes)
+        name = min(placement.held, key=lambda use: use.spare_bytes).pool.name
+        return (Overfull(name, more, missing),) if more and missing > 0 else ()
+    found = []
+    for index, use in enumerate(placement.counted):
+        card = cards[index] if index < len(cards) else ""  # main memory comes last
+        rows = [
+            row
+            for row in (*account.rows, *account.draft)
+            if (row.device == card if card else row.device not in cards)
+        ]
+        engine = sum(row.model + row.context + row.compute for row in rows)
+        if index == (len(cards) if placement.mmproj_on_cpu else 0):
+            engine += account.projector
+        more = engine - sum(item.bytes for item in use.items if item.item in _COUNTED)
+        missing = more - max(0, use.spare_bytes)
+        if more > max(3 * len(rows) * MIB, engine // 100) and missing > 0:
+            name = f"{card} ({use.pool.name})" if card else use.pool.name
+            found.append(Overfull(name, more, missing))
+    return tuple(found)
+
+
+def compare(items: Iterable[Item], account: Breakdown) -> tuple[Difference, ...]:
     """Return where the ledger and the engine differ by more than rounding and 1 %.
 
     Draft heads count as weights: whether they are in the main file is the engine's business.
@@ -215,7 +241,7 @@ def compare(items: Iterable[Item], told: Breakdown) -> tuple[Difference, ...]:
     def sum_of(*entries: LedgerEntry) -> int:
         return sum(planned.get(entry, 0) for entry in entries)
 
-    main, draft = told.rows, told.draft
+    main, draft = account.rows, account.draft
     pairs = (
         (
             "weights",
@@ -229,8 +255,13 @@ def compare(items: Iterable[Item], told: Breakdown) -> tuple[Difference, ...]:
             sum(row.context for row in main),
             len(main),
         ),
-        ("compute", sum_of(LedgerEntry.COMPUTE), told.compute, len(main) + len(draft)),
-        ("projector", sum_of(LedgerEntry.PROJECTOR, LedgerEntry.VISION_COMPUTE), told.projector, 1),
+        ("compute", sum_of(LedgerEntry.COMPUTE), account.compute, len(main) + len(draft)),
+        (
+            "projector",
+            sum_of(*_PROJECTING),
+            account.projector,
+            1,
+        ),
     )
     return tuple(
         Difference(name, ours, theirs)
@@ -242,44 +273,32 @@ def compare(items: Iterable[Item], told: Breakdown) -> tuple[Difference, ...]:
 # --- remembering
 
 
-def probe_key(engine: str, argv: Sequence[str]) -> str:
-    """Return what an account is remembered under: the engine, the launch line, its files' sizes.
+def probe_key(engine: str, argv: Sequence[str], env: Variables = ()) -> str:
+    """Return what an account is remembered under.
 
-    An OSError, where one of the files is not there, is the caller's.
+    The engine, its launch line and variables, and the sizes of its files. An OSError, where one
+    of the files is missing, is the caller's.
     """
     sizes = [Path(word).stat().st_size for word in argv if word.lower().endswith(".gguf")]
-    return hashlib.sha256("\0".join(map(str, (engine, *argv, *sizes))).encode()).hexdigest()
+    words = (engine, *argv, *sizes, *(f"{name}={value}" for name, value in env))
+    return hashlib.sha256("\0".join(map(str, words)).encode()).hexdigest()
 
 
-def remember_probe(name: str, told: Breakdown) -> None:
-    """Keep an account for later plans, the newest 200 of them. A full disk is no fault."""
-    kept = {k: v for k, v in _kept().items() if k != name}
-    kept[name] = [[astuple(r) for r in told.rows], [astuple(r) for r in told.draft], told.projector]
-    newest = dict(list(kept.items())[-KEPT:])
-    with contextlib.suppress(Refused):
-        write_private(_memory(), json.dumps(newest, indent=0))
+_ACCOUNTS: Final = JsonState(
+    lambda: paths.cache_dir() / "engine-memory.json", dict[str, Breakdown], dict
+)
 
 
-def recall_probe(name: str) -> Breakdown | None:
-    """Return a remembered account; None where there is none, or it cannot be read."""
-    try:
-        rows, draft, projector = _kept()[name]
-        return Breakdown(_rows(rows), _rows(draft), int(projector))
-    except (KeyError, TypeError, ValueError):
-        return None
+def remember_probe(key: str, account: Breakdown) -> None:
+    """Keep an account for later plans, the newest 200 of them. A full disk is ignored."""
+
+    def add(kept: dict[str, Breakdown]) -> dict[str, Breakdown]:
+        kept.pop(key, None)
+        return dict(list({**kept, key: account}.items())[-KEPT:])
+
+    _ACCOUNTS.try_change(add)
 
 
-def _rows(found: Any) -> tuple[DeviceMemory, ...]:
-    return tuple(DeviceMemory(str(name), int(m), int(kv), int(c)) for name, m, kv, c in found)
-
-
-def _memory() -> Path:
-    return paths.cache_dir() / "engine-memory.json"
-
-
-def _kept() -> dict[str, Any]:
-    try:
-        found = json.loads(_memory().read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+def recall_probe(key: str) -> Breakdown | None:
+    """Return a remembered account; None where none is known or readable."""
+    return _ACCOUNTS.read().get(key)

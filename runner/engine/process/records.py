@@ -5,11 +5,11 @@ record here, and ends the engine after checking that it is still the same proces
 """
 
 import contextlib
-import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import psutil
 
 from runner.base.files import write_private
@@ -39,7 +39,7 @@ def write_record(path: Path, pid: int, total_bytes: int, base_url: str) -> None:
             total_bytes=total_bytes,
             base_url=base_url,
         )
-        write_private(path, json.dumps(asdict(record)))
+        write_private(path, msgspec.json.encode(record))
 
 
 def sweep(folder: Path) -> list[Record]:
@@ -69,8 +69,8 @@ def end(path: Path) -> None:
 
 def _read(path: Path) -> Record | None:
     try:
-        return Record(**json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
+        return msgspec.json.decode(path.read_bytes(), type=Record)
+    except (OSError, ValueError):  # msgspec's errors are ValueErrors
         return None
 
 

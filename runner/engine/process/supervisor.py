@@ -1,15 +1,13 @@
-"""Starts one engine, waits until it answers, watches it, and stops it for certain.
+"""Starts one engine, waits until it answers, watches it, and reliably stops it.
 
-The engine runs under `guard.py`, which dies with this process and takes the engine along. What
-is started is written down, so that a later steprun can end what a crash of both left behind.
+The engine runs under `guard.py`, which ends with this process and stops the engine. What is
+started is recorded, so that a later steprun can end what a crash of both has left behind.
 """
 
 import asyncio
 import os
 import secrets
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,19 +21,22 @@ from filelock import FileLock, Timeout
 from runner.base import paths
 from runner.base.errors import Refused, SteprunError
 from runner.base.files import make_private_dir, write_private
+from runner.base.units import size
 from runner.engine.process import records
 from runner.engine.process.diagnose import LAST_LINES, diagnose
+from runner.engine.process.guarded import Guarded
+from runner.engine.process.log import LogReader
 from runner.net.endpoint import Endpoint
 from runner.plan.launch import LaunchSpec
 
-GUARD = Path(__file__).with_name("guard.py")
 POLL_S = 0.05
 # No line of log, no processor time and no byte read for so long: the engine hangs. Loads of
 # 105 GB through mmap take minutes, but never without reading.
 STALL_S = 120.0
 LOOK_S = 1.0  # between two looks for a sign of life: each costs processor time
 START_S = 10.0  # starting a process takes milliseconds; somebody else's start may be ahead
-STOP_S = 8.0  # the guard's own grace is 5 s
+LAST_WORDS_S = 2.0  # an engine that has crashed may still be written to its log
+TAIL_BYTES = 16384
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class EngineProcess:
         self._program = tuple(program)
         self._spec = spec
         self._where = where or Where()
-        self._guard: subprocess.Popen[bytes] | None = None
+        self._running: Guarded | None = None
         self._own_key: Path | None = None
         self._record: Path | None = None
         self._ready = False
@@ -111,25 +112,24 @@ class EngineProcess:
                 self._spawn(folder)
         except Timeout as error:
             raise Refused(
-                "Another steprun is starting an engine and does not get on.",
+                "Another steprun is starting an engine and has stopped responding.",
                 why=f"It has held {folder / 'start.lock'} for {START_S:.0f} s.",
-                next="End that one, then try again",
+                next="End that steprun, then try again.",
             ) from error
 
     def _check_room(self, others: list[records.Record]) -> None:
         """Refuse where this engine and those that run would overcommit the machine together."""
-        held = sum(other.total_bytes for other in others)
+        held, own = sum(other.total_bytes for other in others), self._spec.total_bytes
         memory = psutil.virtual_memory().total
-        if held and held + self._spec.total_bytes > memory:
-            gib = 1 << 30
+        if held and held + own > memory:
             url = others[0].base_url
             raise Refused(
-                f"Another engine of steprun runs already and holds {held / gib:.1f} GiB.",
-                why=f"With this one ({self._spec.total_bytes / gib:.1f} GiB) it would be more than "
-                f"the {memory / gib:.1f} GiB of this machine.",
-                next=f"Talk to that one: steprun chat --url {url} - or close it"
+                f"Another steprun engine is already running and holds {size(held)}.",
+                why=f"Together with this one ({size(own)}) it would need more than "
+                f"the {size(memory)} of this machine.",
+                next=f"Chat with that one: steprun chat --url {url} - or close it."
                 if url
-                else "Wait until that one has ended",
+                else "Wait until that one has ended.",
             )
 
     def _spawn(self, folder: Path) -> None:
@@ -137,26 +137,9 @@ class EngineProcess:
         self.log_path = make_private_dir(paths.state_dir() / "logs") / f"engine-{name}.log"
         _trim_logs(self.log_path.parent)
         argv = [*self._spec.argv, *self._listen(folder / f"{name}.key")]
-        self._guard = subprocess.Popen(
-            [
-                *(sys.executable, "-I", "-S", str(GUARD), "--log", str(self.log_path), "--"),
-                *self._program,
-                *argv,
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, **dict(self._spec.env)},
-            # A Ctrl-C in the terminal is for steprun, which then stops the engine in order.
-            start_new_session=os.name == "posix",
-            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-        )
-        if self._guard.stdout is None:
-            raise AssertionError
-        first = self._guard.stdout.readline().split()
-        self._guard.stdout.close()
-        if first[:1] == [b"pid"]:
-            self.pid = int(first[1])
+        self._running = Guarded([*self._program, *argv], self.log_path, env=self._spec.env)
+        self.pid = self._running.pid
+        if self.pid:
             self._record = folder / f"{name}.json"
             records.write_record(
                 self._record, self.pid, self._spec.total_bytes, self.endpoint.base_url
@@ -217,7 +200,7 @@ class EngineProcess:
         elif now - moved > STALL_S:
             raise SteprunError(
                 f"The engine hangs{'' if self._ready else ' while loading'}.",
-                why=f"It has read, computed and said nothing for {STALL_S:.0f} s.",
+                why=f"It has read, computed and printed nothing for {STALL_S:.0f} s.",
                 next=f"Read the log: {self.log_path}",
             )
 
@@ -247,55 +230,31 @@ class EngineProcess:
 
     def alive(self) -> bool:
         """Whether the engine still runs."""
-        return self._guard is not None and self._guard.poll() is None
+        return self._running is not None and self._running.status() is None
 
     def verdict(self) -> SteprunError:
-        """Say why the engine ended. Waits a moment for its last words."""
-        status: int | None = None
-        if self._guard is not None:
-            try:
-                status = self._guard.wait(2)
-            except subprocess.TimeoutExpired:
-                status = None
+        """Return why the engine ended. Waits a moment for its last lines."""
+        status = self._running.status(LAST_WORDS_S) if self._running is not None else None
         return diagnose(status, self.log_tail(), str(self.log_path), ready=self._ready)
 
     def log_tail(self) -> str:
         """Return the last lines of the engine's log."""
-        try:
-            with self.log_path.open("rb") as log:
-                log.seek(max(0, self.log_path.stat().st_size - 16384))
-                text = log.read().decode("utf-8", "replace")
-        except OSError:
-            return ""
-        return "\n".join(text.splitlines()[-LAST_LINES:])
+        return "\n".join(LogReader(self.log_path).tail(TAIL_BYTES).splitlines()[-LAST_LINES:])
 
     async def stop(self) -> None:
         """Stop the engine and remove its traces; safe to call twice. The log stays."""
-        guard = self._guard
-        if guard is not None:
-            self._ask_to_stop(guard)
-            deadline = time.monotonic() + STOP_S
-            while guard.poll() is None and time.monotonic() < deadline:  # noqa: ASYNC110 - as above
+        running, self._running = self._running, None
+        if running is not None:
+            running.ask_to_stop()
+            deadline = time.monotonic() + running.stop_s
+            while running.status() is None and time.monotonic() < deadline:  # noqa: ASYNC110 - no event tells
                 await asyncio.sleep(0.02)
-            if guard.poll() is None:
-                guard.kill()
-                guard.wait()
-            self._guard = None
-        # Where the guard died first, nobody has told the engine.
+            running.kill()
+        # Where the guard died first, nobody has stopped the engine.
         if self._record is not None:
             records.end(self._record)
         if self._own_key is not None:
             self._own_key.unlink(missing_ok=True)
-
-    @staticmethod
-    def _ask_to_stop(guard: subprocess.Popen[bytes]) -> None:
-        if guard.stdin is None:
-            return
-        try:
-            guard.stdin.write(b"stop\n")
-            guard.stdin.close()
-        except OSError:
-            pass  # the guard has gone already
 
 
 def read_key(path: Path) -> str:
@@ -306,7 +265,7 @@ def read_key(path: Path) -> str:
         raise Refused(
             f"The key file {path} cannot be read.",
             why=str(error),
-            next="Make one: steprun serve makes its own where --api-key-file is left out",
+            next="Leave --api-key-file out: steprun serve then creates a key of its own.",
         ) from error
     for line in lines:
         if line.strip() and not line.startswith("#"):
@@ -314,7 +273,7 @@ def read_key(path: Path) -> str:
     raise Refused(
         f"The key file {path} holds no key.",
         why="It is empty, or all its lines are comments.",
-        next="Write one key on a line of its own",
+        next="Write one key on a line of its own.",
     )
 
 

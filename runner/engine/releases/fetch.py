@@ -1,7 +1,7 @@
-"""Fetches an engine that others built: found in a list of releases, checked, unpacked, described.
+"""Downloads a prebuilt engine: finds it in a list of releases, verifies, unpacks and inspects it.
 
 The list is GitHub's, or that of a mirror that answers as GitHub does (`STEPRUN_RELEASES`). It
-gives each archive's sha256; what has none is not fetched, unless the user gives it.
+gives each archive's sha256; an archive without one is downloaded only if the user gives it.
 """
 
 import hashlib
@@ -84,7 +84,9 @@ def fetch_release(
     sha256 = sha256.lower()
     if sha256 and not re.fullmatch(r"[0-9a-f]{64}", sha256):
         raise UsageError(
-            "--sha256 is no sha256.", why="It has not 64 hex digits.", next="Copy it whole"
+            "--sha256 must be 64 hexadecimal digits.",
+            why=f"{len(sha256)} characters were given.",
+            next="Copy the whole sha256.",
         )
     work = store.work_dir()
     waiting = partial(progress, WAITING_FOR_ANOTHER)
@@ -113,7 +115,7 @@ def fetch_release(
             files = [folder / part.name for part in parts]
             return _put_together(name, choice.backend, origin, files, progress)
         finally:
-            for part in parts:  # what came of one that broke off stays, to go on with
+            for part in parts:  # an interrupted download stays, to be resumed
                 (folder / part.name).unlink(missing_ok=True)
 
 
@@ -126,9 +128,9 @@ def _from_disk(
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     if sha256 and digest != sha256:
         raise BadFile(
-            f"{file.name} is not what it should be.",
+            f"{file.name} is not the expected file.",
             why=f"Its sha256 is {digest}, and should be {sha256}.",
-            next="Fetch it again",
+            next="Download it again.",
         )
     where = str(file.absolute())
     asset = Asset(file.name, where, file.stat().st_size, digest)
@@ -154,8 +156,8 @@ def _release_for(machine: Machine, source: str) -> tuple[Release, list[ArchiveRo
     if source and source not in known:
         raise UsageError(
             f"There is no release source {source!r}.",
-            why=f"There is: {', '.join(known)}.",
-            next="Take one of them, or none: steprun engine fetch",
+            why=f"Known: {', '.join(known)}.",
+            next="Name one of them, or none: steprun engine fetch",
         )
     asked = [known[source]] if source else list(known.values())
     for release in asked:
@@ -165,12 +167,12 @@ def _release_for(machine: Machine, source: str) -> tuple[Release, list[ArchiveRo
     fit = (row for release in asked for row in release.rows)
     here = sorted({r.backend for r in fit if (r.os, r.arch) == (machine.os, machine.arch)})
     where = f" at {source}" if source else ""
-    has = f"there is {', '.join(here)}" if here else "there is nothing"
+    has = f"only {', '.join(here)} is available" if here else "nothing is available"
     others = " or ".join(f"--backend {backend}" for backend in here)
     raise Refused(
         f"There is no archive of {machine.backend} for this machine{where}.",
         why=f"For {machine.os} on {machine.arch} {has}.",
-        next=f"{_BUILD}{f' (or take another: {others})' if others else ''}",
+        next=f"{_BUILD}{f' (or choose another: {others})' if others else ''}",
     )
 
 
@@ -185,11 +187,11 @@ def _find(
         if choice is not None:
             return choice
         seen = seen or [asset.name for asset in assets if "llama" in asset.name]
-    has = ", ".join(shown(name) for name in seen[:40]) or "no archive at all"
+    names = ", ".join(shown(name) for name in seen[:40]) or "no archive"
     which = "the newest releases" if version == "latest" else version
     raise Refused(
         f"{release.repo} has no archive of {machine.backend} for this machine in {which}.",
-        why=f"For {machine.os} on {machine.arch} none has the right name; there is {has}.",
+        why=f"None has the right name for {machine.os} on {machine.arch}; available: {listed}.",
         next=_BUILD,
     )
 
@@ -198,15 +200,15 @@ def _sum(asset: Asset, given: str) -> str:
     """Return the sha256 that an archive must have."""
     if given and asset.sha256 not in {"", given}:
         raise BadFile(
-            f"{asset.name} is not what it should be.",
-            why=f"Its list says that its sha256 is {asset.sha256}, and you say {given}.",
-            next="Ask whoever gave you the other",
+            f"{asset.name} is not the expected file.",
+            why=f"The release list gives the sha256 {asset.sha256}, and --sha256 is {given}.",
+            next="Check where your sha256 is from.",
         )
     if not (given or asset.sha256):
         raise Refused(
-            f"{asset.name} was not fetched.",
-            why="Its list gives no sha256 for it, so nobody could tell what came.",
-            next="If you know it from elsewhere: --sha256 SUM; or take a newer --version",
+            f"{asset.name} was not downloaded.",
+            why="The release list gives no sha256 for it, so it could not be verified.",
+            next="If you know it from elsewhere, use --sha256 SUM; or choose a newer --version.",
         )
     return given or asset.sha256
 
@@ -227,22 +229,22 @@ def _put_together(
         for more in files[1:]:
             _add_beside(program.parent, more, tell)
         tell(Progress(Phase.INSPECTING))
-        said = describe([str(program)])
-        commit = said.commit
+        found = describe([str(program)])
+        commit = found.commit
         stamp = Stamp(
             name=name,
             kind=Kind.SERVER,
             backend=backend,
             origin=Origin(origin.source, origin.where, origin.version, commit, origin.sha256),
             program=(program.relative_to(made).as_posix(),),
-            version=said.version,
-            compiler=said.compiler,
-            flags=said.flags,
-            devices=said.devices,
+            version=found.version,
+            compiler=found.compiler,
+            flags=found.flags,
+            devices=found.devices,
         )
         return store.add(made, stamp)
     finally:
-        shutil.rmtree(made, ignore_errors=True)  # not there any more where all went well
+        shutil.rmtree(made, ignore_errors=True)  # moved to its place where all went well
 
 
 def _program(folder: Path, archive: str) -> Path:
@@ -252,7 +254,7 @@ def _program(folder: Path, archive: str) -> Path:
     found = [path for path in found if path.is_file() and not path.is_symlink()]
     if not found:
         raise BadFile(
-            f"{archive} holds no engine.", why=f"There is no {wanted} in it.", next=_BUILD
+            f"{archive} does not contain an engine.", why=f"It has no {wanted}.", next=_BUILD
         )
     for tool in found[0].parent.glob("llama-*"):
         if tool.suffix in {"", ".exe"} and tool.is_file() and not tool.is_symlink():

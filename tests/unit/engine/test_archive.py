@@ -121,6 +121,9 @@ HOSTILE = {
     "symlink out, by way of another": tar_gz(
         odd=(member("d/e/link", SYM, "."), member("two", SYM, "d/e/link/../../../out"))
     ),
+    "symlink out, by way of a later one": tar_gz(
+        odd=(member("two", SYM, "l/m/n/../../../out"), member("l/m/n", SYM, "../.."))
+    ),
     "symlink, then a file through it": tar_gz(odd=(member("link", SYM, "."),), after=INSIDE),
     "symlink out, then a file through it": tar_gz(odd=(member("link", SYM, ".."),), after=INSIDE),
     "symlink, then a file in its place": tar_gz(

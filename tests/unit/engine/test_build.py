@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from runner.base.errors import Refused
-from runner.engine.builder import Tree, build, guarded, needs, recipe
+from runner.engine.builder import Tree, build, recipe, steps
+from runner.engine.builder.recipe import Recipe
 from runner.engine.builder.recipe_rows import Tools
 from runner.engine.installed import store
 from runner.engine.installed.stamp import Origin
+from runner.engine.process.log import LogReader
 from runner.machine.captures import presets
 from runner.machine.captures.capture import Replay
 from runner.machine.facts import Backend
@@ -40,54 +42,73 @@ def test_the_name_says_backend_source_and_commit(origin: Origin, name: str) -> N
     assert store.NAME.fullmatch(made)
 
 
+def folder(recipe: Recipe = CPU, tree: Tree = TREE, tools: Tools = TOOLS) -> Path:
+    return build.plan_build(recipe, HERE, tools, tree).work
+
+
 def test_another_build_has_another_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = build.key(CPU, HERE, TREE, TOOLS)
-    assert here == build.key(CPU, HERE, TREE, TOOLS)
+    here = folder()
+    assert here == folder()
     others = [
-        build.key(recipe.load_recipe(Backend.VULKAN), HERE, TREE, TOOLS),
-        build.key(CPU, HERE, replace(TREE, path=Path("/other")), TOOLS),
-        build.key(CPU, HERE, replace(TREE, origin=replace(ORIGIN, commit="abc")), TOOLS),
-        build.key(CPU, HERE, TREE, replace(TOOLS, versions={"C++ compiler": "c++ 13"})),
-        build.key(CPU, HERE, TREE, Tools({**TOOLS.values, "ninja": "/usr/bin/make"})),
+        folder(recipe.load_recipe(Backend.VULKAN)),
+        folder(tree=replace(TREE, path=Path("/other"))),
+        folder(tree=replace(TREE, origin=replace(ORIGIN, version="step4"))),
+        folder(tools=replace(TOOLS, versions={"C++ compiler": "c++ 13"})),
+        folder(tools=Tools({**TOOLS.values, "ninja": "/usr/bin/make"})),
     ]
     monkeypatch.setenv("CXXFLAGS", "-O1")
-    others.append(build.key(CPU, HERE, TREE, TOOLS))
+    others.append(folder())
     assert len({here, *others}) == 7
+
+
+def test_the_folder_is_known_before_the_commit_is_fetched() -> None:
+    assert folder(tree=replace(TREE, origin=replace(ORIGIN, commit=""))) == folder()
+
+
+def test_another_commit_begins_anew(tmp_path: Path) -> None:
+    work = tmp_path / "build"
+    build.prepare_folder(work, "abc")
+    (work / "out").mkdir()
+    build.prepare_folder(work, "abc")
+    assert (work / "out").is_dir(), "the same commit resumes"
+    build.prepare_folder(work, "def")
+    assert not (work / "out").exists()
+    (work / "out").mkdir()
+    (work / "commit").unlink()
+    build.prepare_folder(work, "def")
+    assert not (work / "out").exists(), "nobody knows what it was built from"
 
 
 def test_less_free_memory_does_not_begin_anew() -> None:
     loaded = replace(HERE, available_bytes=1 << 30)
-    assert build.key(CPU, loaded, TREE, TOOLS) == build.key(CPU, HERE, TREE, TOOLS)
+    assert build.plan_build(CPU, loaded, TOOLS, TREE).work == folder()
 
 
 def test_counts_are_read_from_a_growing_log(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    counts = guarded.Counts(log)
-    assert counts.latest() is None  # not there yet
+    log, counter = tmp_path / "log", steps.Counter()
+    reader = LogReader(log)
+    assert counter.latest(reader.lines()) is None  # not there yet
     log.write_bytes(b"ninja: Entering directory\n[1/345] Building CXX object a\n[2/3")
-    assert counts.latest() == (1, 345)
-    assert counts.latest() is None
+    assert counter.latest(reader.lines()) == (1, 345)
+    assert counter.latest(reader.lines()) is None
     with log.open("ab") as more:
         more.write(b"45] Building\n[1/4] shaders of its own\n[2/4] shaders of its own\n")
-    assert counts.latest() == (2, 345)
+    assert counter.latest(reader.lines()) == (2, 345)
     log.write_bytes(b"[3/345] a new page\n")  # the guard began a new one
-    assert counts.latest() == (3, 345)
+    assert counter.latest(reader.lines()) == (3, 345)
 
 
-def test_make_counts_in_percent(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    log.write_bytes(b"[  3%] Building\n[ 37%] Linking\n[ 25%] Building\n")
-    counts = guarded.Counts(log)
-    assert counts.latest() == (37, 100)  # they run beside each other
-    with log.open("ab") as more:
-        more.write(b"[ 31%] Building\n")
-    assert counts.latest() is None
+def test_make_counts_in_percent() -> None:
+    counter = steps.Counter()
+    lines = ["[  3%] Building", "[ 37%] Linking", "[ 25%] Building"]
+    assert counter.latest(lines) == (37, 100)  # they run in parallel
+    assert counter.latest(["[ 31%] Building"]) is None
 
 
 def test_the_end_of_a_log_may_lie_on_the_page_before(tmp_path: Path) -> None:
     (tmp_path / "log.1").write_bytes(b"the error\n")
     (tmp_path / "log").write_bytes(b"last words\n")
-    assert guarded.log_tail(tmp_path / "log") == "the error\nlast words\n"
+    assert steps.log_tail(tmp_path / "log") == "the error\nlast words\n"
 
 
 def test_a_full_disk_is_refused_before_anything_is_compiled(
@@ -95,9 +116,8 @@ def test_a_full_disk_is_refused_before_anything_is_compiled(
 ) -> None:
     usage = namedtuple("usage", "total used free")  # noqa: PYI024 - as shutil's own
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, 5 << 20))
-    monkeypatch.setattr(needs, "find_tools", lambda *_: TOOLS)
     with pytest.raises(Refused, match="too full"):
-        build.build(CPU, HERE, TREE, lambda *_: None)
+        build.build(CPU, HERE, TOOLS, TREE, lambda *_: None)
 
 
 def test_only_finished_builds_of_the_same_backend_are_cleaned_away() -> None:

@@ -68,7 +68,7 @@ def test_an_engine_that_says_too_much_is_stopped(tmp_path: Path) -> None:
     path = tmp_path / "floods"
     path.write_text(f"#!{sys.executable}\nwhile True: print('x' * 1000)\n")
     path.chmod(0o755)
-    with pytest.raises(SteprunError, match="no llama-server"):
+    with pytest.raises(SteprunError, match="not a llama-server"):
         describe.describe((str(path),))
 
 
@@ -78,7 +78,7 @@ def test_an_older_version_line_is_understood(tmp_path: Path) -> None:
 
 
 def test_any_other_program_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SteprunError, match="no llama-server"):
+    with pytest.raises(SteprunError, match="not a llama-server"):
         describe.describe(fake(tmp_path, help="usage: true"))
     with pytest.raises(SteprunError, match="cannot be started"):
         describe.describe((str(tmp_path / "nothing"),))
@@ -91,7 +91,7 @@ def test_an_engine_that_does_not_end_is_stopped(
     path = tmp_path / "hangs"
     path.write_text(f"#!{sys.executable}\nimport threading\nthreading.Event().wait()\n")
     path.chmod(0o755)
-    with pytest.raises(SteprunError, match="does not end"):
+    with pytest.raises(SteprunError, match="has stopped responding"):
         describe.describe((str(path),))
 
 

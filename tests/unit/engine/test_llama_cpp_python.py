@@ -180,7 +180,7 @@ def test_its_server_is_a_copy_of_ours(archive: Path) -> None:
     ("mode", "what", "why"),
     [
         ("fail", "llama-cpp-python for CPU does not compile.", "llama.cpp:7:1: error: expected"),
-        ("no network", "llama-cpp-python for CPU does not compile.", "index was not reached"),
+        ("no network", "llama-cpp-python for CPU does not compile.", "index could not be reached"),
     ],
 )
 def test_what_fails_is_told_and_the_next_run_goes_on(

@@ -8,18 +8,20 @@ from pathlib import Path
 import psutil
 import pytest
 
-from runner.base.units import MIB
+from runner.base.units import GIB, MIB
 from runner.engine.process import memory_probe
 from runner.engine.process.memory_probe import (
     Breakdown,
     DeviceMemory,
     Difference,
     compare,
+    overfull,
     parse_breakdown,
     probe_key,
     probe_memory,
 )
 from runner.plan.memory.ledger import Item, LedgerEntry
+from tests.unit.plan.test_placement import planned
 
 # xllamacpp 11549: the full-size twin, 131,072 tokens f16, projector and draft heads of their own.
 PRINTED = """\
@@ -169,16 +171,70 @@ def test_the_last_word_may_come_in_two_parts(tmp_path: Path) -> None:
     assert time.monotonic() - began < 10
 
 
-def test_a_log_is_read_once_and_may_start_anew(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    assert memory_probe._since(0, log) == (b"", 0), "not there yet"
-    log.write_bytes(b"one")
-    assert memory_probe._since(0, log) == (b"one", 3)
-    log.write_bytes(b"one, two")
-    assert memory_probe._since(3, log) == (b", two", 8)
-    assert memory_probe._since(8, log) == (b"", 8)
-    log.write_bytes(b"anew")
-    assert memory_probe._since(8, log) == (b"anew", 4)
+def test_the_engine_is_asked_in_the_environment_of_the_start(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    body = f"open({str(seen)!r}, 'w').write(repr(os.environ.get('CUDA_VISIBLE_DEVICES')))\n"
+    env = (("CUDA_VISIBLE_DEVICES", "GPU-1,GPU-2,GPU-0"),)
+    assert probe_memory(script(tmp_path, body), [], env) is None
+    assert seen.read_text() == "'GPU-1,GPU-2,GPU-0'"
+
+
+def test_an_account_counts_for_its_cards_only() -> None:
+    both = {probe_key("e", (), (("CUDA_VISIBLE_DEVICES", cards),)) for cards in ("0,1", "1,0")}
+    assert len({*both, probe_key("e", ())}) == 3
+
+
+# --- card by card
+
+
+SPLIT = planned([9.5, 32, 32], 110, quant="IQ3_XXS", context=32_768)
+
+
+def account(*more: int) -> Breakdown:
+    """Return what an engine would say that agrees with `SPLIT`, but for `more` MiB on each card."""
+    rows = []
+    for index, use in enumerate(SPLIT.placement.held):
+        sizes = {item.item: item.bytes for item in use.items}
+        model = sizes.get(LedgerEntry.WEIGHTS, 0) + sizes.get(LedgerEntry.MTP, 0)
+        cache = sizes.get(LedgerEntry.KV_FULL, 0) + sizes.get(LedgerEntry.KV_SLIDING, 0)
+        name = f"CUDA{index}" if index < 3 else "Host"
+        extra = more[index] * MIB if index < len(more) else 0
+        compute = sizes.get(LedgerEntry.COMPUTE, 0)
+        rows.append(DeviceMemory(name, model, cache, compute + extra))
+    first = {item.item: item.bytes for item in SPLIT.placement.held[0].items}
+    seen = first.get(LedgerEntry.PROJECTOR, 0) + first.get(LedgerEntry.VISION_COMPUTE, 0)
+    return Breakdown(tuple(rows), projector=seen)
+
+
+def test_an_account_that_agrees_overfills_no_card() -> None:
+    assert SPLIT.fits
+    assert len(SPLIT.placement.cards) == 3
+    assert overfull(SPLIT.placement, account()) == ()
+
+
+@pytest.mark.parametrize("card", [0, 1, 2])
+def test_one_overfull_card_is_seen_whatever_is_free_on_the_others(card: int) -> None:
+    spare = SPLIT.placement.held[card].spare_bytes // MIB
+    more, less = [0, 0, 0], [-200, -200, -200]
+    more[card] = spare + 300
+    (found,) = overfull(SPLIT.placement, account(*more))
+    assert found.name.startswith(f"CUDA{card} (")
+    assert abs(found.missing - 300 * MIB) <= MIB
+    less[card] = spare + 300
+    assert len(overfull(SPLIT.placement, account(*less))) == 1
+    more[card] = max(0, spare - 1)
+    assert overfull(SPLIT.placement, account(*more)) == ()
+
+
+def test_an_account_of_other_cards_is_compared_as_a_whole() -> None:
+    whole = account()
+    one = Breakdown((mib("CUDA0", 0, 0, 0), *whole.rows[3:]), projector=whole.projector)
+    assert overfull(SPLIT.placement, one) == ()
+    more = DeviceMemory("CUDA0", whole.total + 80 * GIB, 0, 0)
+    assert overfull(SPLIT.placement, Breakdown((more,)))
+
+
+# --- asking
 
 
 @pytest.mark.parametrize("body", ["sys.exit(1)", "time.sleep(60)", "print('x' * 100)"])

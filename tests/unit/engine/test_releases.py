@@ -242,9 +242,9 @@ def test_from_this_disk_without_any_network(server, tmp_path):
     assert file.read_bytes() == GOOD
     other = file.rename(tmp_path / "My Own Build.tgz")
     assert get(archive=other).name == "vulkan-my-own-build"
-    with pytest.raises(BadFile, match="not what it should be"):
+    with pytest.raises(BadFile, match="not the expected file"):
         get(archive=other, sha256="0" * 64)
-    with pytest.raises(UsageError, match="no sha256"):
+    with pytest.raises(UsageError, match="must be 64 hexadecimal digits"):
         get(archive=other, sha256="12")
 
 
@@ -337,9 +337,9 @@ OUTCOMES = {
     ),
     "no digest": (listed(digest=None), Exit.REFUSED, "no sha256"),
     "an odd digest": (listed(digest="md5:00"), Exit.REFUSED, "no sha256"),
-    "still being uploaded": (listed(state="starter"), Exit.REFUSED, "no archive at all"),
+    "still being uploaded": (listed(state="starter"), Exit.REFUSED, "available: no archive"),
     "other names": (renamed, Exit.REFUSED, "ubuntu-haiku"),
-    "no releases": (answered(b"[]"), Exit.REFUSED, "no archive at all"),
+    "no releases": (answered(b"[]"), Exit.REFUSED, "available: no archive"),
     "the list: 403": (answered(None, (403, ())), Exit.FAILED, "pause"),
     "the list: 429": (answered(None, (429, (("Retry-After", "90"),))), Exit.FAILED, "pause"),
     "the list: 500": (answered(None, *[(500, ())] * 3), Exit.FAILED, "status 500"),
@@ -392,7 +392,7 @@ def test_what_the_user_knows_stands_in_for_the_digest(server):
     with pytest.raises(BadFile, match="not what was published"):
         get(sha256="0" * 64)
     server.digests = True
-    with pytest.raises(BadFile, match="not what it should be"):
+    with pytest.raises(BadFile, match="not the expected file"):
         get(sha256="0" * 64)
 
 

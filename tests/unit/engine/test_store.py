@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,8 +59,28 @@ def machine(name: str) -> Machine:
 def test_a_stamp_is_read_as_it_was_written() -> None:
     full = of(
         "cuda-x", Backend.CUDA, devices=("CUDA0: GB10",), cmake=("-DGGML_CUDA=ON",), made="now"
-    ).proven({"text": Feature("fail", 1.5, "SIGSEGV")}, ("--no-repack",))
+    ).with_results({"text": Feature("fail", 1.5, "SIGSEGV")}, ("--no-repack",))
     assert stamp.from_json(json.dumps(stamp.to_json(full))) == full
+
+
+def test_a_stamp_may_name_a_folder_that_is_no_unicode() -> None:
+    engine = made("odd", origin=Origin("folder", "/src/\udcff"))
+    assert store.find_engine("odd").stamp == engine.stamp
+
+
+def test_a_stamp_of_an_older_steprun_is_read() -> None:
+    """As it was written before stamps were typed; what is unknown or missing does no harm."""
+    text = (
+        '{"schema": "steprun.stamp/1", "name": "x", "kind": "llama-server", "backend": "cpu",'
+        ' "origin": {"source": "folder"}, "program": ["bin/llama-server"], "flags": ["--model"],'
+        ' "features": {"text": {"result": "pass", "seconds_s": 2, "why": ""}}, "later": 1}'
+    )
+    found = stamp.from_json(text)
+    assert (found.kind, found.can("text")) == (Kind.SERVER, True)
+    assert found.flags == {"--model"}
+    for damaged in (text.replace("stamp/1", "stamp/2"), text.replace('["bin/llama-server"]', "[]")):
+        with pytest.raises(ValueError, match=r"not a steprun\.stamp/1"):
+            stamp.from_json(damaged)
 
 
 @given(st.text(max_size=60) | st.sampled_from(["{}", "[]", "null", "1", '{"schema":1}']))
@@ -82,10 +103,10 @@ def test_a_damaged_field_is_refused_or_read(field: str, value: object) -> None:
 def test_no_engine_has_passed_before_its_canary() -> None:
     assert not of("x").passed
     assert of("x").can("mtp_picture"), "nobody has looked yet"
-    assert of("x").proven(PASSED, ()).passed
-    one = of("x").proven({**PASSED, "mtp_picture": Feature("fail")}, ())
+    assert of("x").with_results(PASSED, ()).passed
+    one = of("x").with_results({**PASSED, "mtp_picture": Feature("fail")}, ())
     assert (one.passed, one.broken) == (True, ("mtp_picture",))
-    assert not of("x").proven({**PASSED, "threads": Feature("fail")}, ()).passed
+    assert not of("x").with_results({**PASSED, "threads": Feature("fail")}, ()).passed
 
 
 # --- the folder
@@ -99,10 +120,10 @@ def test_the_embedded_engine_is_always_there_and_first() -> None:
 
 def test_what_the_canary_found_of_another_wheel_is_forgotten() -> None:
     engine = store.embedded()
-    store.update(engine, engine.stamp.proven(PASSED, ()))
+    store.update(engine, engine.stamp.with_results(PASSED, ()))
     assert store.embedded().stamp.tested
     old = replace(engine.stamp.origin, version="2025.1")
-    store.write_stamp(engine.folder, replace(engine.stamp, origin=old).proven(PASSED, ()))
+    store.write_stamp(engine.folder, replace(engine.stamp, origin=old).with_results(PASSED, ()))
     assert not store.embedded().stamp.tested
 
 
@@ -120,11 +141,13 @@ def test_nothing_half_made_is_listed() -> None:
     assert names() == ["embedded"], "an engine without its program is none"
 
 
-def test_what_a_kill_left_yesterday_is_cleared_away() -> None:
+@pytest.mark.parametrize(("hours", "stays"), [(0.1, True), (23, True), (25, False)])
+def test_what_is_half_made_may_be_somebodys_for_a_day(hours: float, stays: bool) -> None:
     old, new = store.new_folder(), store.new_folder()
-    os.utime(old, (1, 1))
+    then = time.time() - hours * 3600
+    os.utime(old, (then, then))
     made("x")
-    assert (old.exists(), new.exists()) == (False, True)
+    assert (old.exists(), new.exists()) == (stays, True)
 
 
 def test_a_stamp_of_another_name_is_not_believed() -> None:
@@ -175,8 +198,8 @@ def test_removing_the_current_one_goes_back() -> None:
 def test_an_engine_that_went_away_meanwhile_is_not_made_up_again() -> None:
     engine = made("gone")
     store.remove(engine)
-    with pytest.raises(SteprunError, match="is gone"):
-        store.update(engine, engine.stamp.proven(PASSED, ()))
+    with pytest.raises(SteprunError, match="no longer installed"):
+        store.update(engine, engine.stamp.with_results(PASSED, ()))
     assert names() == ["embedded"]
 
 
@@ -192,7 +215,7 @@ def test_a_damaged_note_of_the_current_one_names_none() -> None:
 
 
 def proven(name: str, backend: Backend, **changes: object) -> InstalledEngine:
-    fine = of(name, backend, **changes).proven(PASSED, ())
+    fine = of(name, backend, **changes).with_results(PASSED, ())
     return InstalledEngine(fine, Path("/engines") / name)
 
 
@@ -211,7 +234,7 @@ def test_the_users_choice_stands_while_it_can_run() -> None:
     cuda, plain = proven("cuda", Backend.CUDA), proven("plain", Backend.CPU)
     assert pick.pick([embedded, cuda, plain], "plain", spark) is plain
     assert pick.pick([embedded, cuda, plain], "embedded", spark) is embedded
-    failed = InstalledEngine(of("plain").proven({"text": Feature("fail")}, ()), plain.folder)
+    failed = InstalledEngine(of("plain").with_results({"text": Feature("fail")}, ()), plain.folder)
     assert pick.pick([embedded, cuda, failed], "plain", spark) is cuda
     untested = InstalledEngine(of("plain"), plain.folder)
     assert pick.pick([embedded, untested], "plain", spark) is embedded
@@ -249,17 +272,17 @@ def test_a_machine_looks_as_its_engine_sees_it() -> None:
 
 
 def test_one_line_says_which_engine_and_what_is_off() -> None:
-    broken = of("x", Backend.CUDA).proven({**PASSED, "mtp_picture": Feature("fail")}, ())
+    broken = of("x", Backend.CUDA).with_results({**PASSED, "mtp_picture": Feature("fail")}, ())
     said = pick.in_words(InstalledEngine(broken, Path("/x")))
     assert said == "Engine: x, cuda; fails at draft heads with pictures."
     assert "not tested yet" in pick.in_words(InstalledEngine(of("x"), Path("/x")))
-    assert "The engine y is gone" in pick.in_words(store.embedded(), "y")
+    assert "The engine y is missing" in pick.in_words(store.embedded(), "y")
 
 
 def test_what_fails_and_what_is_not_there_are_told_apart() -> None:
-    assert pick.shortfalls(of("x").proven(PASSED, ())) == ""
+    assert pick.shortfalls(of("x").with_results(PASSED, ())) == ""
     off = {"slots": Feature("absent"), "mtp": Feature("fail"), "tools": Feature("fail")}
-    found = of("x").proven({**PASSED, **off}, ())
+    found = of("x").with_results({**PASSED, **off}, ())
     assert pick.shortfalls(found) == "fails at tools, draft heads and lacks saved slots"
     assert pick.shortfalls(found, {"mtp", "tools"}) == "lacks saved slots"
     assert pick.shortfalls(found, off) == ""
@@ -269,7 +292,7 @@ def test_a_plan_warns_of_what_it_cannot_leave_out() -> None:
     step = from_model(models_toml.load_catalog().models[0])
     assert step
     off = {name: Feature("fail") for name in ("slots", "picture", "two_pictures", "mtp")}
-    engine = InstalledEngine(of("x").proven({**PASSED, **off}, ()), Path("/x"))
+    engine = InstalledEngine(of("x").with_results({**PASSED, **off}, ()), Path("/x"))
     said = "The engine x fails at two pictures in one question, saved slots."
     assert pick.fails_beyond(engine, step) == said
     without = replace(step, projector_bytes=0)

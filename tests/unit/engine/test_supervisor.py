@@ -10,12 +10,13 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
 from runner.base.errors import Exit, Refused, SteprunError
-from runner.engine.process import records, supervisor
+from runner.engine.process import guard, guarded, memory_probe, records, supervisor
 from runner.engine.process.guard import BoundedLog
 from runner.engine.process.supervisor import EngineProcess, Where, check_port, read_key
 from runner.plan.launch import LaunchSpec
@@ -82,7 +83,7 @@ async def test_two_engines_do_not_overcommit_the_machine_together() -> None:
     program = [sys.executable, str(FAKE), "good"]
     async with EngineProcess(program, large) as first:
         await first.wait_ready()
-        with pytest.raises(Refused, match="runs already") as caught:
+        with pytest.raises(Refused, match="already running") as caught:
             async with EngineProcess(program, large):
                 pass
         assert first.endpoint.base_url in caught.value.next
@@ -117,6 +118,94 @@ async def test_an_engine_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch)
     assert gone(pid)
 
 
+@pytest.mark.parametrize(("pause_s", "hangs"), [(60, False), (119, False), (121, True)])
+def test_a_load_may_pause_for_two_minutes(
+    monkeypatch: pytest.MonkeyPatch, pause_s: float, hangs: bool
+) -> None:
+    """Weights on a slow or busy disk: a load was seen to stand still for a minute."""
+    clock = [1000.0]
+    monkeypatch.setattr(supervisor, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    engine = fake("good")  # not started: it makes no progress at all
+    engine.check_moves()
+    clock[0] += pause_s
+    if hangs:
+        with pytest.raises(SteprunError, match="hangs while loading"):
+            engine.check_moves()
+    else:
+        engine.check_moves()
+
+
+def test_a_load_that_moves_is_never_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(supervisor, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    engine = fake("good")
+    monkeypatch.setattr(engine, "_progress", lambda: clock[0])
+    for _ in range(20):
+        engine.check_moves()
+        clock[0] += 119
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the score is Linux's")
+async def test_a_machine_without_memory_kills_the_engine_first() -> None:
+    async with fake("good") as engine:
+        await engine.wait_ready()
+        score = Path(f"/proc/{engine.pid}/oom_score_adj").read_text()
+        own = Path("/proc/self/oom_score_adj").read_text()
+    assert int(score) == 1000, "the most there is: before the desktop, before steprun"
+    assert int(own) < 1000
+
+
+@pytest.mark.parametrize(
+    ("value", "least", "most", "why"),
+    [
+        (guard.GRACE_S, 2, 10, "an engine saves its slots meanwhile; a user waits for it"),
+        (guarded.SLACK_S, 1, 5, "the guard must end what it guards before it is killed itself"),
+        (supervisor.START_S, 5, 30, "another start may be ahead; a dead one must not block"),
+        (supervisor.LOOK_S, 0.5, 5, "each look costs an engine that uses all cores"),
+        (memory_probe.TIMEOUT_S, 10, 60, "an account takes half a second, on a cold disk more"),
+        (guard.LOG_BYTES, 1 << 20, 8 << 20, "twice this may lie on the disk for each engine"),
+    ],
+)
+def test_what_keeps_a_machine_alive_is_pinned(
+    value: float, least: float, most: float, why: str
+) -> None:
+    assert least <= value <= most, why
+
+
+@posix
+def test_a_tree_has_time_for_all_that_its_guard_does(tmp_path: Path) -> None:
+    for tree, steps in ((False, 1), (True, 3)):
+        with guarded.Guarded(["true"], tmp_path / "log", tree=tree) as running:
+            assert running.stop_s == steps * guard.GRACE_S + guarded.SLACK_S
+            assert running.status(10) == 0
+
+
+def test_a_guarded_program_finds_its_variables_and_its_folder(tmp_path: Path) -> None:
+    code = "import os; print(os.environ.get('A'), os.environ.get('B'), os.getcwd())"
+    (tmp_path / "in").mkdir()
+    argv = [sys.executable, "-I", "-c", code]
+    base = {"A": "1", "SYSTEMROOT": os.environ.get("SYSTEMROOT", "")}
+    log = tmp_path / "log"
+    log.with_name("log.1").write_text("of an earlier run")
+    with guarded.Guarded(
+        argv, log, env=(("B", "2"),), base=base, folder=tmp_path / "in"
+    ) as running:
+        assert running.status(30) == 0
+    assert running.log.tail(1000).split() == ["1", "2", str(tmp_path / "in")]
+
+
+@posix
+def test_a_guarded_program_is_stopped_politely_or_at_once(tmp_path: Path) -> None:
+    code = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(3)); print(flush=True)"
+    argv = [sys.executable, "-c", f"{code}; time.sleep(60)"]
+    for politely, status in ((True, 3), (False, 128 + signal.SIGKILL)):
+        with guarded.Guarded(argv, tmp_path / "log") as running:
+            while not running.log.lines():
+                assert running.status(0.02) is None
+            assert running.stop(politely=politely) == status
+            assert running.stop() == status, "safe to call twice"
+
+
 @posix
 async def test_a_crash_after_ready_is_told_apart(home: Path) -> None:
     async with fake("good") as engine:
@@ -137,9 +226,10 @@ async def test_a_flood_of_log_stays_bounded(home: Path) -> None:
         older = engine.log_path.with_name(engine.log_path.name + ".1")
         while not older.exists():
             await asyncio.sleep(0.02)
-        assert engine.log_path.stat().st_size <= 5 << 20
-        assert "xxx" in engine.log_tail()
-    assert sum(p.stat().st_size for p in engine.log_path.parent.iterdir()) < 10 << 20
+    # Measured at rest: while it runs, the log is missing for the moment in which it is moved.
+    assert "xxx" in engine.log_tail()
+    assert all(path.stat().st_size <= 5 << 20 for path in engine.log_path.parent.iterdir())
+    assert len(list(engine.log_path.parent.iterdir())) == 2
 
 
 @posix
@@ -149,7 +239,7 @@ async def test_an_engine_that_will_not_stop_is_killed(monkeypatch: pytest.Monkey
         pid = engine.pid
         began = time.monotonic()
     assert gone(pid)
-    assert time.monotonic() - began < supervisor.STOP_S + 1
+    assert time.monotonic() - began < guard.GRACE_S + guarded.SLACK_S + 1
 
 
 @posix
@@ -157,11 +247,11 @@ async def test_stop_ends_an_engine_whose_guard_died_first(
     home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Where there is no parent-death signal (macOS, Windows), nobody else would."""
-    guard = tmp_path / "guard.py"
-    text = supervisor.GUARD.read_text("utf-8")
+    copy = tmp_path / "guard.py"
+    text = guarded.GUARD.read_text("utf-8")
     assert 'if sys.platform == "linux"' in text
-    guard.write_text(text.replace('if sys.platform == "linux"', "if False"))
-    monkeypatch.setattr(supervisor, "GUARD", guard)
+    copy.write_text(text.replace('if sys.platform == "linux"', "if False"))
+    monkeypatch.setattr(guarded, "GUARD", copy)
     async with fake("good") as engine:
         await engine.wait_ready()
         pid = engine.pid

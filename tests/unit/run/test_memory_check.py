@@ -1,5 +1,6 @@
 """Before a start the engine is asked what it would take; the engine's answer here is a fake one."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,7 @@ def test_what_the_engine_says_would_not_fit_is_not_started() -> None:
     more = account(found, found.placement.spare_bytes + 300 * MIB)
     with pytest.raises(Refused, match="after all") as caught:
         memory_check.must_have_room(found, more)
-    assert "300 MiB more than this machine has" in caught.value.why
+    assert "300 MiB do not fit" in caught.value.why
     assert f"--ctx {found.config.context // 2}" in caught.value.next
 
 
@@ -99,3 +100,13 @@ def test_an_engine_that_does_not_say_leaves_the_plan(
 def test_files_that_are_missing_were_never_asked_about() -> None:
     gone = LaunchSpec(("--model", "/nowhere/m.gguf"))
     assert memory_check.recall_account(gone, ENGINE) is None
+
+
+def test_the_engine_is_asked_with_the_plans_own_cards(
+    monkeypatch: pytest.MonkeyPatch, spec: LaunchSpec
+) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr(memory_probe, "probe_memory", lambda *given: seen.append(given))
+    env = (("CUDA_VISIBLE_DEVICES", "GPU-1,GPU-0"),)
+    memory_check.ask_engine(replace(spec, env=env), ENGINE)
+    assert seen == [(ENGINE.program, spec.argv, env)]

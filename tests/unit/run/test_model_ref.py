@@ -15,7 +15,7 @@ from runner.run.model_ref import (
     model_ref,
 )
 from runner.run.request import ModelRequest
-from runner.weights import hub_model
+from runner.weights import hub_files
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 HUB = f"hf:o/r/a.gguf@{COMMIT}"
@@ -59,7 +59,7 @@ def test_one_file_on_the_network_makes_a_model_of_the_hub() -> None:
 
 def test_what_is_in_the_hubs_cache_is_on_this_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its address is kept: a repair downloads it from there."""
-    monkeypatch.setattr(hub_model, "local", lambda _: Path("/cache/a.gguf"))
+    monkeypatch.setattr(hub_files, "local", lambda _: Path("/cache/a.gguf"))
     assert ref(HUB) == LocalFiles(LocalFile(Path("/cache/a.gguf"), HUB))
 
 

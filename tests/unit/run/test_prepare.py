@@ -12,7 +12,7 @@ from runner.run.download_missing import ensure_files
 from runner.run.files import locate
 from runner.run.prepare import launch_line, make_plan
 from runner.run.request import ModelRequest
-from runner.weights import cache_layout, user_model
+from runner.weights import cache_layout, model_headers
 from tests.unit.run.frontend import quiet
 
 MAC = "m4-max-128"
@@ -53,7 +53,7 @@ def test_a_model_without_a_gguf_is_refused_with_the_reason() -> None:
 
 
 def read(folder: Path, projector: Path | None = None, *, see: bool = True) -> EngineFiles:
-    return user_model.read_local(folder / "tiny-step.gguf", projector, None, see=see)[1]
+    return model_headers.read_local(folder / "tiny-step.gguf", projector, None, see=see)[1]
 
 
 def test_the_projector_beside_a_model_is_taken_if_it_fits(tiny: Path, tmp_path: Path) -> None:
@@ -70,10 +70,10 @@ def test_the_projector_beside_a_model_is_taken_if_it_fits(tiny: Path, tmp_path: 
 def test_a_projector_of_another_model_is_not_taken(tiny: Path, smol: Path, tmp_path: Path) -> None:
     shutil.copy(tiny / "mmproj-tiny-step.gguf", tmp_path)
     (tmp_path / "smol.gguf").symlink_to(smol)
-    model_spec, files = user_model.read_local(tmp_path / "smol.gguf", None, None, see=True)
+    model_spec, files = model_headers.read_local(tmp_path / "smol.gguf", None, None, see=True)
     assert (model_spec.projector_bytes, files.projector) == (0, None)
     with pytest.raises(BadFile, match="belongs to another model"):
-        user_model.read_local(
+        model_headers.read_local(
             tmp_path / "smol.gguf", tmp_path / "mmproj-tiny-step.gguf", None, see=True
         )
 
@@ -81,11 +81,11 @@ def test_a_projector_of_another_model_is_not_taken(tiny: Path, smol: Path, tmp_p
 def test_parts_given_in_each_others_place_are_named(tiny: Path) -> None:
     model, sight = tiny / "tiny-step.gguf", tiny / "mmproj-tiny-step.gguf"
     with pytest.raises(BadFile, match="not what --projector needs"):
-        user_model.read_local(model, model, None, see=True)
+        model_headers.read_local(model, model, None, see=True)
     with pytest.raises(BadFile, match="not what --mtp needs"):
-        user_model.read_local(model, None, sight, see=True)
+        model_headers.read_local(model, None, sight, see=True)
     with pytest.raises(BadFile, match="is not a model"):
-        user_model.read_local(sight, None, None, see=True)
+        model_headers.read_local(sight, None, None, see=True)
 
 
 def test_heads_inside_the_model_count_in_profile_fast_only(tiny: Path) -> None:
@@ -132,4 +132,4 @@ def test_a_card_that_cannot_help_leaves_the_processor(tmp_path: Path) -> None:
     plan = make_plan(ModelRequest("", PlanRequest()), str(small)).plan
     assert plan.fits
     assert str(plan.machine.backend) == "cpu"
-    assert any("processor would do all" in warning for warning in plan.warnings)
+    assert any("CPU would do all" in warning for warning in plan.warnings)

@@ -36,7 +36,7 @@ def engine(
     """Return an engine that passed its canary, and is in use."""
     found = {name: Feature("fail" if name in broken else "pass") for name in FEATURES}
     new = made("mine", **{"flags": ALL, **changes})  # type: ignore[arg-type]
-    proven = store.update(new, new.stamp.proven(found, safe))
+    proven = store.update(new, new.stamp.with_results(found, safe))
     store.use("mine")
     return proven
 
@@ -139,4 +139,4 @@ def test_an_engine_that_is_gone_is_said_and_replaced(tiny: Path) -> None:
     mine.folder.rename(mine.folder.with_name(".gone"))
     prepared = make_plan(request(tiny), to_run=True)
     assert prepared.engine.name == "embedded"
-    assert "The engine mine is gone" in engine_notice(prepared)
+    assert "The engine mine is missing" in engine_notice(prepared)
