@@ -191,7 +191,7 @@ def _find(
     which = "the newest releases" if version == "latest" else version
     raise Refused(
         f"{release.repo} has no archive of {machine.backend} for this machine in {which}.",
-        why=f"None has the right name for {machine.os} on {machine.arch}; available: {listed}.",
+        why=f"None has the right name for {machine.os} on {machine.arch}; available: {names}.",
         next=_BUILD,
     )
 
