@@ -1,4 +1,4 @@
-"""From a decision to an engine's command line, as data.
+"""Turns a plan's decisions into an engine's command line, as data.
 
 The flags are llama-server's; the embedded engine takes the same ones. Nothing is passed that
 the engine did not list, so that an older or newer build never dies of an unknown flag.
@@ -18,7 +18,7 @@ class LaunchSpec:
 
     `total_bytes`: what the ledger expects it to hold, so that two engines started by hand do not
     overcommit the machine together. `env`: variables beside those that are set already. `lost`:
-    flags that the plan rests on and the engine does not know, with which it must not be started.
+    flags that the plan depends on and the engine does not know, so that it must not be started.
     """
 
     argv: tuple[str, ...]
@@ -48,14 +48,14 @@ class EngineFiles:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The decisions of a plan that an engine needs to hear.
+    """The decisions of a plan that become flags or variables of an engine.
 
     `context` is per slot, in tokens; `cache_ram_mib` bounds the engine's prompt cache;
     `threads` is 0 where the accelerator does the work. `mtp_tokens`: draft length, 0 for none.
     `layers`: how many each of several cards takes. `n_cpu_moe`: of how many layers, from the
     first, the routed experts stay in main memory; `mmproj_on_cpu`: whether the projector does.
-    `env`: the variables that tell which cards to use, in the order of `layers`; `devices`: what the
-    engine calls them, where it is told by `--device`. `mtp_device`: the card for draft heads of a
+    `env`: the variables that select the cards, in the order of `layers`; `devices`: what the engine
+    calls them, where `--device` selects them. `mtp_device`: the card for draft heads of a
     file of their own, where there are several.
     """
 
@@ -86,8 +86,8 @@ class RunDefaults:
     """How a backend is best run, from its recipe in `builds/`.
 
     `load_mode`: how the engine reads the weights. `ubatch`: the largest micro-batch worth having.
-    `costs`: what it spends beyond the model's own bytes. `cards`: how its driver is told which
-    cards to use, None where only the engine's own names for them serve.
+    `costs`: what it spends beyond the model's own bytes. `cards`: how its driver selects
+    cards, None where only the engine's own names for them do.
     """
 
     load_mode: str = "mmap"
@@ -161,7 +161,7 @@ def launch(
 
 
 def _load_mode(mode: str, flags: frozenset[str]) -> tuple[str, ...]:
-    """Say how to read the file: newer builds have --load-mode, older ones a flag for each."""
+    """Return how to read the file: newer builds have --load-mode, older ones a flag for each."""
     if "--load-mode" in flags:
         return ("--load-mode", mode)
     return {"none": ("--no-mmap",), "dio": ("--direct-io",)}.get(mode, ())

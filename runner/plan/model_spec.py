@@ -1,4 +1,4 @@
-"""What is to be run: one model in its quants, from the catalog or from a GGUF header. Pure."""
+"""The model to plan for, in its quants: from the catalog or from a GGUF header. Pure."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ class Variant:
     """One quant. `weights_bytes`: its tensors; `quality`: higher is better.
 
     `auto`: whether the planner may choose it by itself. `layout`: where the bytes lie, None where
-    neither a header nor the catalog tells.
+    neither a header nor the catalog says.
     """
 
     name: str

@@ -33,7 +33,7 @@ _HALVINGS = 30  # of a card's spare room: 32 GiB down to less than a KiB
 
 @dataclass(frozen=True, slots=True)
 class MemoryPool:
-    """A memory that fills up by itself: a card's own, main memory, or one that both share."""
+    """A memory with a limit of its own: a card's, main memory, or one that both share."""
 
     name: str
     limit_bytes: int
@@ -43,7 +43,7 @@ class MemoryPool:
 
 @dataclass(frozen=True, slots=True)
 class PoolUse:
-    """What lies in a pool, its reserve among it. `paged_bytes` of it may stay on the disk."""
+    """What a pool holds, its reserve included. `paged_bytes` of that may stay on the disk."""
 
     pool: MemoryPool
     items: tuple[Item, ...]
@@ -151,7 +151,7 @@ def _reserve(pool: MemoryPool) -> tuple[Item, ...]:
 
 
 class _Shares:
-    """One configuration, cut into what can be placed by itself."""
+    """One configuration, split into parts that can be placed separately."""
 
     def __init__(
         self,
@@ -281,7 +281,7 @@ def _even(variant: Variant, geometry: Geometry) -> WeightLayout:
 def _split(
     machine: Machine, shares: _Shares, whys: dict[LedgerEntry, str], *, choosing: bool
 ) -> Placement:
-    """Lay it out. `choosing`: whether the engine can be told which cards to use, in which order."""
+    """Return the layout. `choosing`: whether cards can be selected and ordered for the engine."""
     pools = _cards(machine)
     used = list(range(len(pools)))
     if choosing:  # the largest first: the first also takes the projector

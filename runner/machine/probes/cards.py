@@ -12,7 +12,7 @@ from runner.machine.probes.host import HostFacts, Notes
 LEAST_BYTES = 6 * GIB
 # Context and driver: of 32 GB cards an engine gets 31.4 GiB each.
 _RESERVE_BYTES = 6 * GIB // 10
-RESERVE_WHY = f"the driver's own use of each card, {_RESERVE_BYTES / GIB:.1f} GiB"
+RESERVE_WHY = f"the driver's own use of each card, {size(_RESERVE_BYTES)}"
 
 # Cards that no probe plans for, by PCI id: named, so that nobody waits for them. Graphics inside
 # Intel's processors are not among them, as nobody expects a model to run there. Sources: the PCI

@@ -49,7 +49,7 @@ def sliding_cells(geometry: Geometry, config: Config) -> int:
     """Return the cells of a sliding layer, all slots together.
 
     llama.cpp keeps the window and one micro-batch for each slot (its caches are not shared
-    between slots unless it is asked to).
+    between slots by default).
     """
     window = pad(min(pad(config.context), geometry.sliding_window + config.ubatch))
     return window * config.parallel
