@@ -228,11 +228,11 @@ def _drafted(pairs: Sequence[tuple[Tokens, Tokens]]) -> None:
 # --- describing what is wrong
 
 
-def _sensible(said: str) -> None:
-    if not said.strip():
+def _sensible(answer: str) -> None:
+    if not answer.strip():
         raise Fault("The answer is empty.")
-    if not model.sensible(said):
-        raise Fault(f"The answer makes no sense: {said[:60]!r}.")
+    if not model.sensible(answer):
+        raise Fault(f"The answer makes no sense: {answer[:60]!r}.")
 
 
 def _differ(first: Tokens, second: Tokens) -> str:

@@ -76,7 +76,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """One engine that answers. `seen`: what it said before, also before a new start."""
+    """One engine that answers. `seen`: its earlier answers, also before a new start."""
 
     endpoint: Endpoint
     kind: Kind
@@ -85,13 +85,13 @@ class Talk:
     async def chat(self, text: str, max_tokens: int, **options: Any) -> Answer:
         """Ask as a chat does; `options` are those of `wire.Options`."""
         chosen = Options(temperature=0.0, max_tokens=max_tokens, **options)
-        thinking, said, calls = "", "", dict[int, ToolCall]()
+        thinking, answer, calls = "", "", dict[int, ToolCall]()
         async for event in client.stream(self.endpoint, [Message("user", text)], chosen):
             match event:
                 case Reasoning(piece):
                     thinking += piece
                 case Text(piece):
-                    said += piece
+                    answer += piece
                 case ToolCall(index, id_, name, arguments):
                     before = calls.get(index, ToolCall(index))
                     calls[index] = ToolCall(
@@ -99,7 +99,7 @@ class Talk:
                     )
                 case Failed(error):
                     raise error
-        return Answer(thinking, said, tuple(calls.values()))
+        return Answer(thinking, answer, tuple(calls.values()))
 
     async def tokens(self, messages: str | Sequence[Message], count: int, **fields: Any) -> Tokens:
         """Ask for exactly `count` tokens, the likeliest ones; `fields` go into the request."""

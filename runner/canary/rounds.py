@@ -61,7 +61,7 @@ async def ask_features(
     """Ask for each feature, with the safe flags where they avoid a crash; see `canary.run`."""
     reported: dict[str, tuple[Result, str]] = {}
 
-    def tell(name: str, feature: Feature) -> None:
+    def report(name: str, feature: Feature) -> None:
         if reported.get(name) != (feature.result, feature.why):
             reported[name] = (feature.result, feature.why)
             on_feature(name, feature)
@@ -69,12 +69,12 @@ async def ask_features(
     files = await asyncio.to_thread(model.files)
     known = {word for word in safe_flags if word.startswith("-")} <= engine.stamp.flags
     with tempfile.TemporaryDirectory(prefix="steprun-canary-") as folder:
-        plain = _Round(engine, files, Path(folder), limits, tell)
+        plain = _Round(engine, files, Path(folder), limits, report)
         plain.safe = safe_flags if known else ()
         try:
             await plain.ask_all()
         except _SafeFlagsHelp as helped:
-            safe = _Round(engine, files, Path(folder), limits, tell, flags=safe_flags)
+            safe = _Round(engine, files, Path(folder), limits, report, flags=safe_flags)
             safe.why = str(helped)
             await safe.ask_all()
             return safe.features, safe_flags
@@ -90,7 +90,7 @@ class _Round:
     """All features, asked with the same flags.
 
     `flags`: beyond those of the launch line. `safe`: what to try where it crashes. `why`: what to
-    say of `threads`, once it passes. `seen`: what the engine said, across starts. `silent`: it
+    say of `threads`, once it passes. `seen`: the engine's answers, across starts. `silent`: it
     ended or hung over a text, with one thread, so that the rest would only take long.
     """
 
@@ -98,7 +98,7 @@ class _Round:
     files: EngineFiles
     folder: Path
     limits: Limits
-    tell: Callable[[str, Feature], None]
+    report: Callable[[str, Feature], None]
     flags: tuple[str, ...] = ()
     safe: tuple[str, ...] = ()
     why: str = ""
@@ -189,7 +189,7 @@ class _Round:
         if not self.safe:
             return
         seen = dict(self.seen)
-        other = replace(self, flags=self.safe, safe=(), tell=_nothing, features={}, seen=seen)
+        other = replace(self, flags=self.safe, safe=(), report=_nothing, features={}, seen=seen)
         await other._session(step.start, deque([step]))  # noqa: SLF001 - another of this class
         found = other.features.get(step.feature)
         if found is not None and found.result == "pass":
@@ -211,7 +211,7 @@ class _Round:
         self.features[step.feature] = feature
         last = [each for each in STEPS if each.feature == step.feature][-1]
         if step is last or result != "pass":
-            self.tell(step.feature, feature)
+            self.report(step.feature, feature)
 
     def _spec(self, start: Start) -> LaunchSpec:
         stamp = self.engine.stamp

@@ -36,7 +36,7 @@ def as_shipped() -> Catalog:
 
 def read_catalog(path: Path) -> Catalog:
     """Read a catalog file; BadFile, naming the entry, if anything in it is not as it should be."""
-    document = read_toml(path, _Document, _WHAT)
+    document = read_toml(path, _CatalogDocument, _WHAT)
     try:
         return Catalog(tuple(model.made(document.source) for model in document.model))
     except ValueError as error:
@@ -240,7 +240,7 @@ class _Model(Strict, frozen=True):
         )
 
 
-class _Document(Strict, frozen=True):
+class _CatalogDocument(Strict, frozen=True):
     source: dict[str, _Source]
     model: tuple[_Model, ...]
 

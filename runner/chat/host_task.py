@@ -18,11 +18,11 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class HostReady:
     """The host answers."""
 
 
-HostEvent = Loading | Ready | Failed
+HostEvent = Loading | HostReady | Failed
 
 
 class HostTask:
@@ -73,7 +73,7 @@ class HostTask:
             async with self._open_host() as host:
                 if await self._wait_ready(host):
                     self.host, self.loading = host, False
-                    self._report(Ready())
+                    self._report(HostReady())
                     await self._closing.wait()
         except SteprunError as error:
             self._report(Failed(error))

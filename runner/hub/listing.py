@@ -19,7 +19,7 @@ from runner.catalog import shards
 from runner.catalog.model import ModelFile
 from runner.hub.client import LOG_IN, PATIENCE, Hub
 from runner.hub.settings import endpoint
-from runner.net.http import NETWORK, Advice, Mismatch, errors_for, get_body, parse_json
+from runner.net.http import NETWORK, ErrorAdvice, Mismatch, errors_for, get_body, parse_json
 from runner.net.retry import Patience
 
 MOST_FILES: Final = 10_000
@@ -85,8 +85,8 @@ def read(repo: str, data: bytes) -> Listing:
     return Listing(repo, commit, tuple(files.values()), len(named) - len(files))
 
 
-def _advice(repo: str, revision: str = "") -> Advice:
-    return Advice(
+def _advice(repo: str, revision: str = "") -> ErrorAdvice:
+    return ErrorAdvice(
         what=f"{shown(repo)} was not looked up.",
         odd=f"The list of files of {shown(repo)} cannot be read.",
         denied=LOG_IN,
@@ -94,7 +94,7 @@ def _advice(repo: str, revision: str = "") -> Advice:
         mismatch="A network may ask to sign in; else check HF_ENDPOINT, if it names a mirror.",
         redirect="Use another mirror (HF_ENDPOINT).",
         otherwise=f"{NETWORK}, and try again.",
-        thing=f"repository, or no revision {shown(revision)} of it",
+        thing=f"repository or revision {shown(revision)}",
     )
 
 

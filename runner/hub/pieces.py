@@ -10,7 +10,7 @@ from runner.hub.address import Address
 from runner.hub.client import PATIENCE, Hub
 from runner.hub.settings import endpoint
 from runner.net.endpoint import same_origin
-from runner.net.http import NETWORK, Advice, Client, HttpStatus, Mismatch, errors_for
+from runner.net.http import NETWORK, Client, ErrorAdvice, HttpStatus, Mismatch, errors_for
 from runner.net.retry import Deadline, aborted_after, retry
 from runner.net.stream import HttpStream
 
@@ -27,7 +27,7 @@ class Piece:
     etag: str
 
 
-class Session:
+class PieceSession:
     """Requests pieces of files; TOTAL_S for all that is requested from one session."""
 
     def __init__(self) -> None:
@@ -70,9 +70,9 @@ class Session:
                 raise
 
 
-def _advice(place: Address) -> Advice:
+def _advice(place: Address) -> ErrorAdvice:
     name = shown(place.text)
-    return Advice(
+    return ErrorAdvice(
         what=f"{name} cannot be read.",
         odd=f"{name} is not a file that can be read.",
         denied="Check the name, accept the model's terms on its page, and log in (hf auth login)"

@@ -23,7 +23,7 @@ from runner.hub import settings
 from runner.hub.address import Address, address, is_remote
 
 if TYPE_CHECKING:
-    from runner.hub.pieces import Piece, Session
+    from runner.hub.pieces import Piece, PieceSession
 
 __all__ = ["is_remote", "read_file", "read_model"]
 
@@ -55,20 +55,20 @@ def read_file(text: str) -> Header:
 
 
 @contextlib.contextmanager
-def _session() -> Iterator[Callable[[], "Session"]]:
+def _session() -> Iterator[Callable[[], "PieceSession"]]:
     """Yield what opens a session with the network: once, and not before it is needed."""
     with contextlib.ExitStack() as stack:
 
         @functools.cache
-        def session() -> "Session":
+        def session() -> "PieceSession":
             from runner.hub import pieces  # noqa: PLC0415 - 150 ms, and only the network needs it
 
-            return stack.enter_context(contextlib.closing(pieces.Session()))
+            return stack.enter_context(contextlib.closing(pieces.PieceSession()))
 
         yield session
 
 
-def _read(place: Address, session: Callable[[], "Session"]) -> Header:
+def _read(place: Address, session: Callable[[], "PieceSession"]) -> Header:
     """Return a header from the cache, or from the network."""
     kept = _find(place)
     offline = settings.offline()
@@ -95,7 +95,7 @@ def _read(place: Address, session: Callable[[], "Session"]) -> Header:
 class _Front:
     """The beginning of a file on the network, as a stream that downloads what is read from it."""
 
-    def __init__(self, session: "Session", place: Address, first: "Piece") -> None:
+    def __init__(self, session: "PieceSession", place: Address, first: "Piece") -> None:
         self._session = session
         self._place = place
         self._first = first

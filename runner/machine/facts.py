@@ -167,7 +167,7 @@ def as_it_is_now(machine: Machine) -> Machine:
     if devices == machine.devices:
         return machine
     limit = sum(device.memory_bytes or 0 for device in devices)
-    source = f"{machine.limit_source}; what is free of it now"
+    source = f"{machine.limit_source}; only what is free now"
     return replace(machine, devices=devices, limit_bytes=limit, limit_source=source)
 
 

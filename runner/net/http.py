@@ -108,7 +108,7 @@ def meaning(status: int) -> Meaning:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Advice:
+class ErrorAdvice:
     """What one caller adds to the failures of its requests.
 
     `what`: what has not been done; `odd`: the same where the answer is not what it should be.
@@ -140,7 +140,7 @@ class Advice:
 
 
 @contextlib.contextmanager
-def errors_for(advice: Advice) -> Iterator[None]:
+def errors_for(advice: ErrorAdvice) -> Iterator[None]:
     """Turn every failure of a request into the error that people see."""
     try:
         yield
@@ -156,7 +156,7 @@ def errors_for(advice: Advice) -> Iterator[None]:
         raise give_up(error.final, error.why) from error
 
 
-def _refusal(answer: HttpStatus, advice: Advice) -> SteprunError:
+def _refusal(answer: HttpStatus, advice: ErrorAdvice) -> SteprunError:
     means, code = meaning(answer.status), answer.headers.get("x-error-code", "")
     found = "revision" if code == "RevisionNotFound" else "file"
     why = means.why.format(status=answer.status, thing=advice.thing or found)

@@ -52,7 +52,7 @@ class Package:
     source: bool = False
 
 
-def download(package: Package, work: Path, tell: OnProgress) -> Path:
+def download(package: Package, work: Path, report: OnProgress) -> Path:
     """Have pip download a package into the empty folder `work`; return the path of its archive.
 
     Raises Refused (no pip), BadFile (not what was published) or SteprunError (no network, no such
@@ -81,7 +81,7 @@ def download(package: Package, work: Path, tell: OnProgress) -> Path:
     ):
         try:
             while process.poll() is None and found is None:
-                tell(Progress(Phase.DOWNLOADING, _largest(work), package.bytes))
+                report(Progress(Phase.DOWNLOADING, _largest(work), package.bytes))
                 # Once it has a source, pip would download all that its build needs, and run the
                 # package's own code for its metadata. That takes minutes; it is stopped here.
                 found = _whole(work, package) if package.source else None
@@ -94,7 +94,7 @@ def download(package: Package, work: Path, tell: OnProgress) -> Path:
         found = next(got.iterdir(), None)
     if found is None:
         raise _failed(package, log.read_text(encoding="utf-8", errors="replace"))
-    tell(Progress(Phase.DOWNLOADING, package.bytes, package.bytes))
+    report(Progress(Phase.DOWNLOADING, package.bytes, package.bytes))
     return found
 
 
@@ -211,5 +211,5 @@ def _failed(package: Package, log: str) -> SteprunError:
     return SteprunError(
         what,
         why=" ".join(errors[-2:]),
-        next="See which package index is used: pip config list",
+        next="Check the package index in use (pip config list).",
     )

@@ -40,7 +40,7 @@ class Patience:
 class Transient(Exception):  # noqa: N818 - most of them pass
     """A failure that may pass.
 
-    `pause_s`: how long the server asks to wait. `anew`: the bytes received so far cannot be
+    `pause_s`: how long the server asks to wait. `restart`: the bytes received so far cannot be
     continued. `final`: the error where it does not pass.
     """
 
@@ -49,12 +49,12 @@ class Transient(Exception):  # noqa: N818 - most of them pass
         why: str,
         pause_s: float = 0,
         *,
-        anew: bool = False,
+        restart: bool = False,
         final: type[SteprunError] = SteprunError,
     ) -> None:
         super().__init__(why)
         self.pause_s = pause_s
-        self.anew = anew
+        self.restart = restart
         self.final = final
 
     @property

@@ -96,7 +96,7 @@ class HttpStream:
         headers = response.headers
         if response.status_code == 416 and (self._start or self.size is not None):
             # Of a known size there is more to come, whatever the server thinks just now.
-            raise Transient("It is shorter than it was (status 416).", anew=self.size is None)
+            raise Transient("It is shorter than it was (status 416).", restart=self.size is None)
         http.judge(response)
         if headers.get("content-encoding", "identity") != "identity":
             raise Mismatch("It sends the file compressed, so that no part of it is known.")
@@ -108,7 +108,7 @@ class HttpStream:
             self._count, size = self._range(response, length)
         else:
             if self._start and self.etag and etag and etag != self.etag:
-                raise Transient("It has become another file meanwhile.", anew=True)
+                raise Transient("It has become another file meanwhile.", restart=True)
             self._skip = self._start
         if None not in {self.size, size} and size != self.size:
             raise Mismatch(f"It has {size:,} bytes, and should have {self.size:,}.")

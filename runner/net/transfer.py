@@ -16,7 +16,7 @@ from runner.base.disk import check_room
 from runner.base.errors import SteprunError
 from runner.base.progress import OnProgress, Phase, Progress
 from runner.base.work import LEAVE_S, Stopped, run_all
-from runner.net.http import NETWORK, Advice, Mismatch, errors_for
+from runner.net.http import NETWORK, ErrorAdvice, Mismatch, errors_for
 from runner.net.retry import Deadline, Patience, Transient, aborted_after, retry
 from runner.net.stream import Stream
 
@@ -49,7 +49,7 @@ class Source(Protocol):
     """Where a file comes from. `name`: what people are shown. `advice`: for its failures."""
 
     name: str
-    advice: Advice
+    advice: ErrorAdvice
 
     def stream(self, start: int, etag: str, end: int | None = None) -> Stream:
         """Return its bytes from `start` on, of the version `etag` if that is not empty."""
@@ -59,9 +59,9 @@ class Source(Protocol):
 _OTHERS: Final = "Take another version, or another mirror."
 
 
-def advice(name: str, *, denied: str = _OTHERS, missing: str = _OTHERS) -> Advice:
+def advice(name: str, *, denied: str = _OTHERS, missing: str = _OTHERS) -> ErrorAdvice:
     """Return what to say of a file that cannot be downloaded, and what to do next."""
-    return Advice(
+    return ErrorAdvice(
         what=f"{name} was not downloaded.",
         odd=f"{name} is not what was published.",
         denied=denied,
@@ -113,7 +113,7 @@ class Download(Generic[D]):
         with self.part.open("r+b", buffering=0) as file:
             good = self._digest.resume(file, self._checked(stop))
             if self.size is not None and good > self.size:
-                good = self._anew(file)
+                good = self._start_over(file)
             self.have = good
             file.seek(good)
             try:
@@ -157,8 +157,8 @@ class Download(Generic[D]):
                 why, self._interrupted = self._interrupted or str(error), ""
                 if stop.is_set():
                     raise Stopped from error
-                if error.anew:
-                    self._anew(file)
+                if error.restart:
+                    self._start_over(file)
                 tried = 1 if self.have - most >= _CHUNK else tried + 1
                 most = max(most, self.have)  # so that a server cannot make it start over for ever
                 patience = self.patience
@@ -224,7 +224,7 @@ class Download(Generic[D]):
         why = f"{Transient(why, pause_s).why} {self.have:,}{of} bytes have arrived."
         return self.source.advice.error(SteprunError, why)
 
-    def _anew(self, file: BinaryIO) -> int:
+    def _start_over(self, file: BinaryIO) -> int:
         file.seek(0)
         file.truncate()
         self.have = 0
@@ -257,7 +257,7 @@ class _Watch:
             self._since, self._then = now, download.moved()
 
 
-def transfer_all(downloads: Sequence[Download[Any]], tell: OnProgress) -> None:
+def transfer_all(downloads: Sequence[Download[Any]], report: OnProgress) -> None:
     """Download all files at once; raises the first error of any of them, the others stopped.
 
     However it ends, what has arrived is in the parts.
@@ -268,10 +268,10 @@ def transfer_all(downloads: Sequence[Download[Any]], tell: OnProgress) -> None:
     def look() -> None:
         for watch in watches:
             watch.look()
-        tell(_progress(downloads, whole or (downloads[0].size or 0)))
+        report(_progress(downloads, whole or (downloads[0].size or 0)))
 
     run_all(downloads, look, LEAVE_S)
-    tell(Progress(Phase.DOWNLOADING, _have(downloads), _have(downloads)))
+    report(Progress(Phase.DOWNLOADING, _have(downloads), _have(downloads)))
 
 
 def _progress(downloads: Sequence[Download[Any]], total: int) -> Progress:

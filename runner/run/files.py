@@ -13,7 +13,7 @@ from runner.weights import cache_layout
 
 
 @dataclass(frozen=True, slots=True)
-class Located:
+class ModelFiles:
     """Where the engine finds its files, or will find them once they are downloaded.
 
     `missing`: the catalog's files that are not on this disk, or not whole. A model on the network
@@ -24,17 +24,17 @@ class Located:
     missing: tuple[ModelFile, ...] = ()
 
 
-def locate(prepared: Prepared) -> Located:
+def locate(prepared: Prepared) -> ModelFiles:
     """Look up the files of a plan. Names and sizes are checked, no file is read."""
     if prepared.own_files is not None:
-        return Located(prepared.own_files)
+        return ModelFiles(prepared.own_files)
     if prepared.model is None:
-        return Located(_placeholders(prepared))
+        return ModelFiles(_placeholders(prepared))
     name, wanted = prepared.model.name, prepared.wanted()
     found = {file: cache_layout.locate(file, name) for file in wanted}
     at = {file.role: path or cache_layout.expected_path(file, name) for file, path in found.items()}
     weights = cache_layout.first([file for file in wanted if file.role == "weights"], name)
-    return Located(
+    return ModelFiles(
         EngineFiles(weights, at.get("projector"), at.get("mtp")),
         tuple(file for file, path in found.items() if path is None),
     )

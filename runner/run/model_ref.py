@@ -144,7 +144,7 @@ def read_model(ref: ModelRef, *, see: bool) -> tuple[ModelSpec, EngineFiles | No
             if model_spec is None:
                 raise Refused(
                     f"{model.title} cannot be run.",
-                    why=model.note or "No GGUF of it has been published.",
+                    why=model.note or "No GGUF has been published.",
                     next="To list the models: steprun models",
                 )
             # What nobody typed need not be typed again.

@@ -143,8 +143,8 @@ def slow(speed: Speed, context: int) -> str | None:
     """Return a warning where a plan is legal but slow; None where it is not."""
     if speed.decode_tps_fast is not None:
         return (
-            f"About {_rate(speed.decode_tps_empty)} to {_rate(speed.decode_tps_fast)} tokens a "
-            "second: weights that do not fit are read from the disk again for each token."
+            f"About {_rate(speed.decode_tps_empty)} to {_rate(speed.decode_tps_fast)} tok/s: "
+            "weights that do not fit are read from the disk again for each token."
         )
     within = [r for r in speed.prefill or () if r.tokens <= min(context, _SLOW_PROMPT)]
     if not within or within[-1].prefill_s <= _SLOW_S:

@@ -21,7 +21,7 @@ from runner.chat.answering import answer
 from runner.chat.conversation import Conversation
 from runner.chat.events import Failed, Loading
 from runner.chat.host import ChatSetup
-from runner.chat.host_task import HostEvent, HostTask, Ready
+from runner.chat.host_task import HostEvent, HostReady, HostTask
 from runner.chat.turn import Turn, TurnState
 from runner.tui.status import ChatStatus, turn_state
 from runner.tui.view import ChatView
@@ -203,7 +203,7 @@ class ChatTalk(ChatView):
         match message.event:
             case Loading(waited_s):
                 self._loaded_s = waited_s
-            case Ready():
+            case HostReady():
                 if self.failure is not None:  # other troubles stay to be read
                     self.failure = None
                     self.transcript.notice(None)

@@ -110,19 +110,19 @@ def targets(models: Iterable[Model]) -> list[Target]:
 # --- finding
 
 
-def find_adoptable(models: Sequence[Model], folders: Sequence[Folder], tell: OnProgress) -> Found:
+def find_adoptable(models: Sequence[Model], folders: Sequence[Folder], report: OnProgress) -> Found:
     """Look through some folders for files of some models. Nothing is changed or verified."""
     wanted = targets(models)
     sizes = {target.file.bytes for target in wanted}
     walk = Walk()
     seen: dict[tuple[int, ...], list[Path]] = {}  # a file that has several names is one file
     for folder in folders:
-        tell(Progress(Phase.SEARCHING, detail=str(folder.path)))
+        report(Progress(Phase.SEARCHING, detail=str(folder.path)))
         for path, found in walk.files(folder.path):
             if found.st_size in sizes or _LIKELY.fullmatch(path.name):
                 seen.setdefault(_identity(found), []).append(path)
     classifier = _Classifier(models, wanted)
-    tell(Progress(Phase.INSPECTING, detail=f"{len(seen)} files"))
+    report(Progress(Phase.INSPECTING, detail=f"{len(seen)} files"))
     classified = [classifier.classify(identity, paths) for identity, paths in seen.items()]
     settled = [each for each in classified if isinstance(each, Outcome)]
     candidates: list[Candidate] = []
@@ -217,7 +217,7 @@ def _named(paths: Iterable[Path], file: ModelFile) -> bool:
 # --- verifying and linking
 
 
-def adopt(candidates: Sequence[Candidate], tell: OnProgress) -> list[Outcome]:
+def adopt(candidates: Sequence[Candidate], report: OnProgress) -> list[Outcome]:
     """Verify candidates, and link those that are what they may be; return what became of each.
 
     What cannot be read or linked does not hold up the others. Each verdict is remembered at once,
@@ -237,7 +237,7 @@ def adopt(candidates: Sequence[Candidate], tell: OnProgress) -> list[Outcome]:
                 del left[candidate]
             elif (target := next((t for t in open_ if t not in batch), None)) is not None:
                 batch[target] = candidate
-        for candidate, target, check in _verify(list(batch.items())[:_AT_ONCE], tell):
+        for candidate, target, check in _verify(list(batch.items())[:_AT_ONCE], report):
             outcome = _link(candidate, target, check)
             if outcome is None:
                 left[candidate].add(target)
@@ -252,7 +252,7 @@ def adopt(candidates: Sequence[Candidate], tell: OnProgress) -> list[Outcome]:
 
 def _exhausted(candidate: Candidate, tried: set[Target]) -> Outcome:
     if not tried:
-        why = "Another copy of it was linked."
+        why = "Another copy was linked."
         return _outcome(candidate, "here", candidate.targets[0], why=why)
     why = "Its sha256 is not the one that was published."
     return _outcome(candidate, "wrong", candidate.targets[0], why=why)
@@ -302,7 +302,7 @@ def _gather(outcomes: Iterable[Outcome]) -> None:
 
 
 def _verify(
-    batch: Sequence[tuple[Target, Candidate]], tell: OnProgress
+    batch: Sequence[tuple[Target, Candidate]], report: OnProgress
 ) -> list[tuple[Candidate, Target, FileCheck]]:
     """Verify candidates, but for those that were verified before and have not changed since."""
     known, unread = [], []
@@ -313,5 +313,5 @@ def _verify(
         else:
             unread.append((candidate, target))
     files = [(target.file, candidate.path) for candidate, target in unread]
-    checks = verify.verify_files(files, tell, keep_errors=True)
+    checks = verify.verify_files(files, report, keep_errors=True)
     return known + [(*pair, check) for pair, check in zip(unread, checks, strict=True)]

@@ -46,12 +46,12 @@ class BlockHasher:
         self._sha256 = hashlib.sha256()
         self._in_block = 0
 
-    def resume(self, part: BinaryIO, told: Callable[[int], None]) -> int:
+    def resume(self, part: BinaryIO, on_read: Callable[[int], None]) -> int:
         """Take in what an earlier run left; return how many bytes of it can be kept.
 
         After a reboot nothing vouches for what follows the last checksum. Without one it was in the
         system's hands when steprun was killed, and is complete. What cannot be kept is cut off, and
-        that before the journal forgets it. `told` hears how many bytes have been read.
+        that before the journal forgets it. `on_read` hears how many bytes have been read.
         """
         found = self._journalled()
         journalled = found or []
@@ -70,7 +70,7 @@ class BlockHasher:
             self._in_block += length
             good += length
             self._end_block()
-            told(good)
+            on_read(good)
         part.truncate(good)
         vouched = min(len(journalled), len(self.checksums))
         self._unverified_from = vouched if good > vouched * BLOCK_BYTES else None

@@ -65,7 +65,7 @@ def _once(files: Sequence[ModelFile]) -> dict[Path, ModelFile]:
 def pull(
     files: Sequence[ModelFile],
     model: str,
-    tell: OnProgress,
+    report: OnProgress,
     patience: Patience = PATIENCE,
 ) -> Pulled:
     """Download and verify those of a model's files that are missing.
@@ -81,7 +81,7 @@ def pull(
     folder = cache_layout.hub_cache()
     with explained(folder), contextlib.ExitStack() as held:
         folder.mkdir(parents=True, exist_ok=True)
-        waiting = partial(tell, _OTHER)
+        waiting = partial(report, _OTHER)
         # In order, so that two pulls never wait for each other.
         for lock in sorted({cache_layout.lock_path(file) for file in wanted}):
             lock.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def pull(
         fetches = [_fetch(file, HubFile(file, hub, patience), patience) for file in once.values()]
         moving = time.monotonic()
         if fetches:
-            transfer_all(fetches, tell)
+            transfer_all(fetches, report)
         moved = time.monotonic() - moving
         for file in missing(wanted, model):  # the same bytes under another name
             links.show(file, once[cache_layout.blob_path(file)])
@@ -119,7 +119,7 @@ def sample(files: Sequence[ModelFile], model: str, seconds: float = SAMPLE_S) ->
     first: list[tuple[float, int]] = []
     found: list[int] = []
 
-    def tell(seen: Progress) -> None:
+    def report(seen: Progress) -> None:
         now = time.monotonic()
         if seen.phase is Phase.DOWNLOADING and not first:
             first.append((now, seen.done))
@@ -130,7 +130,7 @@ def sample(files: Sequence[ModelFile], model: str, seconds: float = SAMPLE_S) ->
             raise _EnoughError
 
     try:
-        pull(files, model, tell)
+        pull(files, model, report)
     except _EnoughError:
         return (found[0] or None) if found else None
     return None

@@ -152,7 +152,7 @@ def download_bytes(changes: Sequence[Change]) -> int:
     return total
 
 
-def switch(changes: Sequence[Change], tell: OnProgress) -> None:
+def switch(changes: Sequence[Change], report: OnProgress) -> None:
     """Download the files of some changes, and use them once all are complete and verified.
 
     All have a sha256 (`listing.must_be_verifiable`). Raises what `pull` raises; then the old files
@@ -165,7 +165,7 @@ def switch(changes: Sequence[Change], tell: OnProgress) -> None:
     for change in changes:
         for file, path in _adopted(change):
             links.link_adopted(file, change.old.model, path)
-        pull.pull(change.files, change.old.model, tell)
+        pull.pull(change.files, change.old.model, report)
         if pull.missing(change.files, change.old.model):
             raise SteprunError(
                 f"{change.old.label} was not updated.",

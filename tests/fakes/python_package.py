@@ -96,7 +96,7 @@ def write(archive: Path) -> None:
 def install(archive: Path, progress: OnProgress = ignore) -> store.InstalledEngine:
     """Run the real installation on the fake package; nothing is asked of this machine's tools."""
 
-    def download(package: packages.Package, work: Path, tell: OnProgress) -> Path:
+    def download(package: packages.Package, work: Path, report: OnProgress) -> Path:
         work.mkdir(parents=True)
         return Path(shutil.copy(archive, work / "archive"))
 

@@ -153,19 +153,19 @@ def build(
         click.echo("\n".join(_commands(recipe, machine, source, at, as_python=as_python)))
         return Exit.DONE
     click.echo(f"Building {what} for {machine.name}, with {recipe.title}.", err=True)
-    with shown() as tell:
+    with shown() as report:
         if as_python:
             from runner.engine.llama_cpp_python import install
 
-            made = install.install(recipe, machine, tell)
+            made = install.install(recipe, machine, report)
         else:
             from runner.engine.builder import build as building
             from runner.engine.builder import needs
 
             tools = needs.find_tools(recipe, machine)  # before anything is downloaded for it
-            tree = sources.fetch_source(source, tell, at=at)
-            with sources.held(tree, tell):
-                made = building.build(recipe, machine, tools, tree, tell)
+            tree = sources.fetch_source(source, report, at=at)
+            with sources.held(tree, report):
+                made = building.build(recipe, machine, tools, tree, report)
     return settle(made, here, no_test=no_test)
 
 
@@ -213,9 +213,14 @@ def fetch(
     from runner.engine.releases import fetch
 
     here = this_machine()
-    with shown() as tell:
+    with shown() as report:
         made = fetch.fetch_release(
-            _as(here, backend), tell, source=source, version=version, archive=archive, sha256=sha256
+            _as(here, backend),
+            report,
+            source=source,
+            version=version,
+            archive=archive,
+            sha256=sha256,
         )
     return settle(made, here, no_test=no_test)
 
@@ -229,8 +234,8 @@ def fetch(
 def test(*, name: str | None, as_json: bool) -> int:
     """Self-test an engine (default: the active one).
 
-    It is asked for everything that a chat will need. A tiny model with random weights answers, so
-    that it takes a minute and no download. Plans for that engine avoid what fails, or warn of it.
+    The test covers everything that a chat needs. It runs a tiny model with random weights, so it
+    takes a minute and needs no download. Plans for that engine avoid or warn about what fails.
     """
     engine = store.find_engine(name or _taken(store.engines(), this_machine()))
     tested = _self_test(engine, quiet=as_json)
@@ -333,12 +338,12 @@ def _self_test(engine: InstalledEngine, *, quiet: bool = False) -> InstalledEngi
     safe = recipe.load_recipe(engine.stamp.backend).safe_flags
     click.echo(f"Self-testing {engine.name}:", err=True)
 
-    def tell(feature: str, found: Feature) -> None:
+    def report(feature: str, found: Feature) -> None:
         mark, colour = MARKS[found.result]
         head = f"  {feature:13}{click.style(mark, fg=colour)}  {found.seconds_s:5.1f} s  "
         click.echo(wrapped(head + found.why, 28).rstrip(), err=True)
 
-    features, safe_flags = canary.run(engine, safe, tell)
+    features, safe_flags = canary.run(engine, safe, report)
     ordered = {name: features[name] for name in FEATURES if name in features}
     tested = store.update(engine, engine.stamp.with_results(ordered, safe_flags))
     if not quiet:

@@ -44,11 +44,11 @@ def adopt(path: Path | None, *, as_json: bool) -> None:
     """
     models = models_toml.load_catalog().models
     folders = _named(path) if path else other_programs.folders()
-    with progress.shown() as tell:
-        found = find_adoptable(models, folders, tell)
+    with progress.shown() as report:
+        found = find_adoptable(models, folders, report)
     _print_found(found, folders)
-    with progress.shown() as tell:
-        outcomes = [*found.settled, *take(found.candidates, tell)]
+    with progress.shown() as report:
+        outcomes = [*found.settled, *take(found.candidates, report)]
     if as_json:
         emit_json(_document(outcomes, models, found, folders))
     else:

@@ -160,8 +160,8 @@ def update(quant: str | None, *, yes: bool, back: bool) -> None:
         command = f"{line('update', quant or '', '')} --yes"
         must_agree("Download them?", "Nothing was replaced.", command, default=True)
     try:
-        with progress.shown(paced=True) as tell:
-            updates.switch(changes, tell)
+        with progress.shown(paced=True) as report:
+            updates.switch(changes, report)
     except KeyboardInterrupt:
         click.echo("Stopped. Nothing was replaced; the next update resumes.", err=True)
         raise

@@ -107,7 +107,7 @@ def _of_catalog(
     if not chosen.quants:
         raise Refused(
             f"{chosen.title} cannot be downloaded.",
-            why=chosen.note or "No GGUF of it has been published.",
+            why=chosen.note or "No GGUF has been published.",
             next="To list the models: steprun models",
         )
     if mtp and chosen.mtp is None:

@@ -33,8 +33,8 @@ def verify(*, what: str, model: str, as_json: bool) -> int:
 
     _, found, lacking = _installed(what, model)
     began = time.monotonic()
-    with shown(paced=True) as tell:
-        checks = verify.verify_files(found, tell)
+    with shown(paced=True) as report:
+        checks = verify.verify_files(found, report)
     took = time.monotonic() - began
     if as_json:
         rows = [
@@ -91,8 +91,8 @@ def repair(*, what: str, model: str, yes: bool) -> int:
             click.echo(f"  {path}", err=True)
         command = f"{line('repair', what, model)} --yes"
         must_agree("Verify and repair them?", "Nothing was changed.", command)
-    with shown(paced=True) as tell:
-        checks = verify.verify_files(found, tell, pull.block_download())
+    with shown(paced=True) as report:
+        checks = verify.verify_files(found, report, pull.block_download())
     for check in checks:
         click.echo(_line(check.file, intact=check.intact, wrong=check.wrong))
     repaired = sum(check.downloaded for check in checks)
@@ -141,7 +141,7 @@ def _installed(what: str, model: str) -> tuple[str, Installed, list[ModelFile]]:
     if not found or (what and not any(each.path for each in weights)):
         raise Refused(
             f"{what or 'The model'} is not downloaded.",
-            why=f"No complete file of it was found in {cache_layout.hub_cache()}.",
+            why=f"No complete file was found in {cache_layout.hub_cache()}.",
             next=f"{line('pull', what, model)}, or, if another program has it: "
             "steprun models adopt",
         )

@@ -47,14 +47,14 @@ _INSTALL = {
 }
 
 
-def clone(folder: Path, url: str, ref: str, tell: OnProgress, *, new: bool) -> str:
+def clone(folder: Path, url: str, ref: str, report: OnProgress, *, new: bool) -> str:
     """Fetch a branch, tag or commit of `url` into a repository of `folder`; return its commit.
 
     `new`: the folder holds no repository yet. Files are not touched. Raises Refused (no git),
     UsageError (no such branch) or SteprunError.
     """
     for command in clone_commands(folder, url, ref, new=new):
-        _run(command, folder, tell, url, ref)
+        _run(command, folder, report, url, ref)
     return commit(folder, _FETCHED)
 
 
@@ -65,10 +65,10 @@ def clone_commands(folder: Path, url: str, ref: str, *, new: bool) -> list[list[
     return [*init, _git("-C", str(folder), "fetch", *shallow, "--", url, ref)]
 
 
-def check_out(folder: Path, tell: OnProgress) -> None:
+def check_out(folder: Path, report: OnProgress) -> None:
     """Make the files of a folder those of the commit that `clone` has fetched, and no others."""
     for command in check_out_commands(folder):
-        _run(command, folder, tell, "", _FETCHED)
+        _run(command, folder, report, "", _FETCHED)
 
 
 def check_out_commands(folder: Path) -> list[list[str]]:
@@ -132,20 +132,20 @@ def _protocol(url: str) -> str:
     return scheme if sign else "file" if Path(url).is_absolute() else "ssh"
 
 
-def _run(command: list[str], folder: Path, tell: OnProgress, url: str, ref: str) -> None:
+def _run(command: list[str], folder: Path, report: OnProgress, url: str, ref: str) -> None:
     """Run git to its end; it never outlives us. Raises what its log says where it fails."""
     folder.mkdir(exist_ok=True)
     log = folder.with_name(f"{folder.name}.log")
     allowed = (("GIT_ALLOW_PROTOCOL", _protocol(url)),)
     try:
         with Guarded(command, log, env=allowed, base=_environment(), tree=True) as git:
-            if _watch(git, tell):
+            if _watch(git, report):
                 raise _error(_tail(git), url, ref)
     finally:
         log.unlink(missing_ok=True)
 
 
-def _watch(git: Guarded, tell: OnProgress) -> int:
+def _watch(git: Guarded, report: OnProgress) -> int:
     """Return git's exit status; meanwhile tell how far it is."""
     seen, moved = "", time.monotonic()
     while (status := git.status(_POLL_S)) is None:
@@ -160,7 +160,7 @@ def _watch(git: Guarded, tell: OnProgress) -> int:
             )
         steps = _STEP.findall(seen)
         what, done, total = steps[-1] if steps else ("asking the repository", "0", "0")
-        tell(Progress(Phase.CLONING, int(done), int(total), what.lower()))
+        report(Progress(Phase.CLONING, int(done), int(total), what.lower()))
     return status
 
 

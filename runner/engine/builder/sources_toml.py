@@ -74,7 +74,7 @@ class Release(Strict, frozen=True):
                 raise ValueError(f"{self.name!r} has no group `build`")
 
 
-class _Source(Strict, frozen=True):
+class _SourceEntry(Strict, frozen=True):
     """Either a git repository or a package, whose keys do not mix."""
 
     git: Annotated[str, matching(r"https://\S+\.git")] | None = None
@@ -107,8 +107,8 @@ class _Source(Strict, frozen=True):
             raise ValueError(f"`git` with a `branch` or a `tag`, or all of {sorted(package)}")
 
 
-class _Document(Strict, frozen=True):
-    source: dict[str, _Source] = field(default_factory=dict)
+class _SourcesDocument(Strict, frozen=True):
+    source: dict[str, _SourceEntry] = field(default_factory=dict)
     release: dict[str, Release] = field(default_factory=dict)
 
 
@@ -124,5 +124,5 @@ def releases() -> dict[str, Release]:
     return {name: structs.replace(r, source=name) for name, r in _read().release.items()}
 
 
-def _read() -> _Document:
-    return read_toml(shipped("builds") / _FILE, _Document, "The list of engine sources")
+def _read() -> _SourcesDocument:
+    return read_toml(shipped("builds") / _FILE, _SourcesDocument, "The list of engine sources")

@@ -125,7 +125,7 @@ class Stamp:
         return replace(self, features=dict(features), safe_flags=safe_flags)
 
 
-class _Document(msgspec.Struct, tag=SCHEMA, tag_field="schema"):
+class _StampDocument(msgspec.Struct, tag=SCHEMA, tag_field="schema"):
     """What every stamp's document has beside the stamp's own fields."""
 
 
@@ -142,7 +142,7 @@ def from_json(text: str | bytes) -> Stamp:
     try:
         # Not msgspec's own reader: it refuses half characters, which the path of a folder may have.
         data = json.loads(text)
-        msgspec.convert(data, _Document)
+        msgspec.convert(data, _StampDocument)
         return msgspec.convert(data, Stamp)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not a {SCHEMA} ({error})") from error

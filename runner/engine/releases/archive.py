@@ -71,16 +71,16 @@ def unpack(
             raise
 
 
-def _unpack(archive: Path, to: Path, members: "_Members", tell: OnProgress) -> None:
+def _unpack(archive: Path, to: Path, members: "_Members", report: OnProgress) -> None:
     try:
         with archive.open("rb") as file:
             start = file.read(4)
             size = file.seek(0, os.SEEK_END)
             file.seek(0)
             if start[:2] == b"\x1f\x8b":
-                _unpack_tar(file, size, to, members, tell)
+                _unpack_tar(file, size, to, members, report)
             elif start in {b"PK\x03\x04", b"PK\x05\x06"}:
-                _unpack_zip(file, size, to, members, tell)
+                _unpack_zip(file, size, to, members, report)
             else:
                 raise _Bad("It is neither a .tar.gz nor a .zip.")
         members.close()
@@ -186,13 +186,13 @@ class _Unzipped(gzip.GzipFile):
             raise _Bad("It unpacks to more than it may.")
 
 
-def _unpack_tar(file: BinaryIO, size: int, to: Path, members: _Members, tell: OnProgress) -> None:
+def _unpack_tar(file: BinaryIO, size: int, to: Path, members: _Members, report: OnProgress) -> None:
     with _Unzipped(fileobj=file) as stream:
         # What is left out (`only`), headers and padding count here as well.
         stream.limit = 2 * members.limit + MOST_MEMBERS * 4096
         with tarfile.open(fileobj=stream, mode="r:", errorlevel=2) as tar:
             for member in tar:
-                tell(Progress(Phase.UNPACKING, file.tell(), size))
+                report(Progress(Phase.UNPACKING, file.tell(), size))
                 _extract(tar, member, to, members)
         # The checksum at the end of the stream is checked when it is reached.
         while stream.read(_MOST_AT_ONCE):
@@ -214,7 +214,7 @@ def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, to: Path, members: _
         tar.extract(plain, to, filter="data")
 
 
-def _unpack_zip(file: BinaryIO, size: int, to: Path, members: _Members, tell: OnProgress) -> None:
+def _unpack_zip(file: BinaryIO, size: int, to: Path, members: _Members, report: OnProgress) -> None:
     file.seek(max(0, size - (1 << 16) - 22))
     tail = file.read()
     end = tail.rfind(b"PK\x05\x06")
@@ -223,7 +223,7 @@ def _unpack_zip(file: BinaryIO, size: int, to: Path, members: _Members, tell: On
     done = 0
     with zipfile.ZipFile(file) as whole:
         for member in whole.infolist():
-            tell(Progress(Phase.UNPACKING, min(done, size), size))
+            report(Progress(Phase.UNPACKING, min(done, size), size))
             done += member.compress_size
             mode = member.external_attr >> 16  # 0 where it was made on Windows
             kind = "folder" if member.is_dir() else _ZIP_KINDS.get(stat.S_IFMT(mode), "")

@@ -120,10 +120,10 @@ def fetch_release(
 
 
 def _from_disk(
-    machine: Machine, file: Path, sha256: str, tell: OnProgress
+    machine: Machine, file: Path, sha256: str, report: OnProgress
 ) -> store.InstalledEngine:
     """Add the engine of an archive on this disk. What its name says is believed."""
-    tell(Progress(Phase.CHECKING))
+    report(Progress(Phase.CHECKING))
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     if sha256 and digest != sha256:
@@ -140,11 +140,11 @@ def _from_disk(
         if choice is not None:
             name = release.engine.format(backend=choice.backend, build=choice.build)
             origin = Origin(release.source, where, choice.build, sha256=digest)
-            return _put_together(name, choice.backend, origin, [file], tell)
+            return _put_together(name, choice.backend, origin, [file], report)
     stem = re.sub(r"[^a-z0-9._-]+", "-", re.sub(r"\.(tar\.gz|tgz|zip)$", "", file.name.lower()))
     name = f"{machine.backend}-{stem.strip('._-') or 'archive'}"[:80]
     origin = Origin("folder", where, sha256=digest)
-    return _put_together(name, machine.backend, origin, [file], tell)
+    return _put_together(name, machine.backend, origin, [file], report)
 
 
 # --- which archive
@@ -217,18 +217,18 @@ def _sum(asset: Asset, given: str) -> str:
 
 
 def _put_together(
-    name: str, backend: Backend, origin: Origin, files: list[Path], tell: OnProgress
+    name: str, backend: Backend, origin: Origin, files: list[Path], report: OnProgress
 ) -> store.InstalledEngine:
     """Unpack the archives into one folder, ask what is in it, and give it its place."""
     work = store.work_dir()
     check_room(work, _UNPACKED * sum(file.stat().st_size for file in files))
     made = store.new_folder()
     try:
-        archives.unpack(files[0], made, progress=tell)
+        archives.unpack(files[0], made, progress=report)
         program = _program(made, files[0].name)
         for more in files[1:]:
-            _add_beside(program.parent, more, tell)
-        tell(Progress(Phase.INSPECTING))
+            _add_beside(program.parent, more, report)
+        report(Progress(Phase.INSPECTING))
         found = describe([str(program)])
         commit = found.commit
         stamp = Stamp(
@@ -262,11 +262,11 @@ def _program(folder: Path, archive: str) -> Path:
     return found[0]
 
 
-def _add_beside(place: Path, archive: Path, tell: OnProgress) -> None:
+def _add_beside(place: Path, archive: Path, report: OnProgress) -> None:
     """Unpack the libraries that an engine looks for in its own folder."""
     apart = Path(tempfile.mkdtemp(prefix="new-", dir=store.work_dir()))
     try:
-        archives.unpack(archive, apart, progress=tell)
+        archives.unpack(archive, apart, progress=report)
         for path in sorted(apart.rglob("*")):
             to = place / path.name
             # A link was checked where it lay; elsewhere it might lead out.

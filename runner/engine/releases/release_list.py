@@ -105,8 +105,8 @@ def _listed(url: str) -> Any:
     return http.parse_json(data)
 
 
-def _advice(place: str) -> http.Advice:
-    return http.Advice(
+def _advice(place: str) -> http.ErrorAdvice:
+    return http.ErrorAdvice(
         what=f"The list of releases at {place} cannot be read.",
         missing="Take another --version, such as b11429, or the latest.",
         otherwise=f"{http.NETWORK}, wait and try again, or {_ELSE}",

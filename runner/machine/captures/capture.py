@@ -229,7 +229,9 @@ def parse_capture(raw: bytes) -> Capture:
     if len(raw) > MAX_CAPTURE_BYTES:
         raise _bad("size", f"is over {MAX_CAPTURE_BYTES >> 20} MiB")
     try:
-        found = _typed(json.loads(raw), _Document, "document")  # which may be UTF-16: PowerShell's
+        found = _typed(
+            json.loads(raw), _CaptureDocument, "document"
+        )  # which may be UTF-16: PowerShell's
     except (ValueError, RecursionError) as error:
         raise _bad("document", "is not JSON") from error
     return Capture(
@@ -245,7 +247,7 @@ def parse_capture(raw: bytes) -> Capture:
     )
 
 
-class _Document(msgspec.Struct):
+class _CaptureDocument(msgspec.Struct):
     """A capture's outermost level; keys that are not known are left alone."""
 
     schema: Literal["steprun.capture/1"]

@@ -111,7 +111,7 @@ def probe(reader: Reader, host: HostFacts, notes: Notes) -> Machine | None:
     cards = _cards(reader)
     seen = display_ids(reader, host.os)
     if cards is None:
-        _tell_silence(reader, host, seen, notes)
+        _note_silence(reader, host, seen, notes)
         listed = engine_view.lists(reader, {Backend.CUDA})
         cards = [_Card(d.name, "", d.total, d.free, "") for d in listed] or None
     shared = _shared(reader, cards or [], seen or [])
@@ -145,7 +145,7 @@ def _card(row: dict[str, str]) -> _Card:
     )
 
 
-def _tell_silence(reader: Reader, host: HostFacts, seen: list[str] | None, notes: Notes) -> None:
+def _note_silence(reader: Reader, host: HostFacts, seen: list[str] | None, notes: Notes) -> None:
     """Note that nvidia-smi is silent, unless the system shows that it has nothing to say."""
     present = any(pci.startswith("10de:") for pci in seen or ())
     if seen is not None and not present and not wsl.inside(reader, host):

@@ -6,7 +6,7 @@ import pytest
 
 from runner.base.errors import SteprunError
 from runner.chat.events import Failed
-from runner.chat.host_task import HostEvent, HostTask, Ready
+from runner.chat.host_task import HostEvent, HostReady, HostTask
 from tests.fakes.sse_server import FakeHost, FakeHosts
 
 
@@ -17,7 +17,7 @@ async def test_the_task_tells_and_lets_go():
     task.start()
     while not task.alive():
         await asyncio.sleep(0)
-    assert isinstance(events[-1], Ready)
+    assert isinstance(events[-1], HostReady)
     await task.restart()
     await task.stop()
     await task.stop()

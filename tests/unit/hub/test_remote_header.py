@@ -415,7 +415,7 @@ def test_the_deadline_is_of_all_parts_together(hub: FakeHub, monkeypatch) -> Non
     # Each answer comes soon enough; a thousand of them do not.
     monkeypatch.setattr(pieces, "TOTAL_S", 0.5)
     place = address.address(at("large.gguf"))
-    with contextlib.closing(pieces.Session()) as session:
+    with contextlib.closing(pieces.PieceSession()) as session:
 
         def read_bytewise() -> None:
             for start in range(100_000):

@@ -156,9 +156,9 @@ def test_what_will_not_pass_is_asked_once(server, status):
     assert len(server.asked) == 1
 
 
-def advice(**changed) -> http.Advice:
+def advice(**changed) -> http.ErrorAdvice:
     words = ("what", "odd", "denied", "missing", "mismatch", "redirect", "otherwise")
-    return http.Advice(**({word: word for word in words} | changed))
+    return http.ErrorAdvice(**({word: word for word in words} | changed))
 
 
 @pytest.mark.parametrize(

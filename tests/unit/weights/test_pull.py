@@ -55,8 +55,8 @@ def file_of(name: str, data: bytes, **changed: Any) -> ModelFile:
 FILES = [file_of(name, data) for name, data in DATA.items()]
 
 
-def get(files=FILES, tell=lambda *_: None, patience=QUICK) -> pull.Pulled:
-    return pull.pull(files, "m", tell, patience)
+def get(files=FILES, report=lambda *_: None, patience=QUICK) -> pull.Pulled:
+    return pull.pull(files, "m", report, patience)
 
 
 def whole(files=FILES) -> bool:
@@ -76,7 +76,7 @@ def left() -> list[str]:
 
 def test_all_shards_come_and_are_proven(hub):
     told: list[Progress] = []
-    done = get(tell=told.append)
+    done = get(report=told.append)
     assert whole()
     assert (done.files, done.bytes, done.resumed) == (3, SIZE, 0)
     assert hub.body_bytes == SIZE
@@ -602,7 +602,7 @@ def test_a_stop_while_a_part_is_read_loses_nothing_of_it(hub, slow_check):
     part = begun(hub)
     written = part.stat().st_mtime_ns
     with pytest.raises(KeyboardInterrupt):
-        get([FILES[0]], tell=stop_at_once)
+        get([FILES[0]], report=stop_at_once)
     assert part.stat().st_size == 600_000
     assert part.stat().st_mtime_ns == written  # else a power cut before it would be forgotten
     before = hub.body_bytes
@@ -678,7 +678,7 @@ def test_a_thread_left_behind_spoils_nothing(hub, monkeypatch):
     monkeypatch.setattr(HttpStream, "open", late)
     monkeypatch.setattr(HttpStream, "abort", lambda _self: None)
     with pytest.raises(KeyboardInterrupt):
-        get([FILES[0]], tell=stop_at_once)
+        get([FILES[0]], report=stop_at_once)
     monkeypatch.setattr(HttpStream, "open", open_it)
     hub.manner = Manner(rate=2e6, only="GET")
     threading.Timer(0.3, held.set).start()  # amid the second pull

@@ -16,7 +16,7 @@ from llama_cpp.server import settings, types
 from starlette.middleware.cors import CORSMiddleware
 
 from .flags import FLAGS, Wanted
-from .model import Llama, Sight
+from .model import Llama, VisionHandler
 
 LOCAL_PAGES: Final = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 
@@ -56,9 +56,9 @@ def make(wanted: Wanted) -> Any:
     from llama_cpp.server import app as served  # noqa: PLC0415 - see above
 
     served.get_event_publisher = _publisher(served.get_event_publisher)
-    Sight.on_gpu = wanted["own"]["sight_on_gpu"]
+    VisionHandler.on_gpu = wanted["own"]["sight_on_gpu"]
     llama_cpp.Llama = Llama
-    llama_cpp.llama_chat_format.MTMDChatHandler = Sight
+    llama_cpp.llama_chat_format.MTMDChatHandler = VisionHandler
     native.llama_model_default_params = _changed(
         native.llama_model_default_params, wanted["params"]
     )
@@ -100,8 +100,8 @@ def devices() -> Iterator[str]:
     registry = _ggml.libggml
     registry.ggml_backend_dev_count.restype = ctypes.c_size_t
     registry.ggml_backend_dev_get.restype = ctypes.c_void_p
-    for told in (base.ggml_backend_dev_name, base.ggml_backend_dev_description):
-        told.restype = ctypes.c_char_p
+    for query in (base.ggml_backend_dev_name, base.ggml_backend_dev_description):
+        query.restype = ctypes.c_char_p
     yield "Available devices:"
     for number in range(registry.ggml_backend_dev_count()):
         device = ctypes.c_void_p(registry.ggml_backend_dev_get(ctypes.c_size_t(number)))

@@ -58,7 +58,7 @@ FLAGS: Final = {
     "--load-mode": ServerFlag("model", "load_mode", "load", ", ".join(LOAD_MODES)),
     "--no-repack": ServerFlag("params", "use_extra_bufts", "off", "do not rearrange weights"),
     "--no-mmproj-offload": ServerFlag("own", "sight_on_gpu", "off", "the projector stays in RAM"),
-    "--temp": ServerFlag("request", "temperature", "real", "temperature, where none is asked for"),
+    "--temp": ServerFlag("request", "temperature", "real", "temperature, if a request names none"),
     "--repeat-penalty": ServerFlag("request", "repeat_penalty", "real", "1: none, which is usual"),
     "--predict": ServerFlag(
         "request", "max_tokens", "whole", "longest answer; none: all that fits"
@@ -144,4 +144,4 @@ def _value(flag: ServerFlag, given: str) -> Any:
 def help_text() -> str:
     """Return the list of flags, in the form of llama-server's."""
     rows = [(n if flag.kind == "off" else f"{n} VALUE", flag.help) for n, flag in FLAGS.items()]
-    return "".join(f"{name:26} {told}\n" for name, told in [*rows, *QUESTIONS.items()])
+    return "".join(f"{name:26} {text}\n" for name, text in [*rows, *QUESTIONS.items()])

@@ -37,7 +37,7 @@ native.llama_log_set(_log, ctypes.c_void_p(0))
 mtmd_cpp.mtmd_helper_log_set(_log, ctypes.c_void_p(0))
 
 
-class Sight(MTMDChatHandler):  # type: ignore[misc]  # no types are published
+class VisionHandler(MTMDChatHandler):  # type: ignore[misc]  # no types are published
     """The model's own template, with pictures in their places."""
 
     on_gpu = True
@@ -65,12 +65,12 @@ class Sight(MTMDChatHandler):  # type: ignore[misc]  # no types are published
         content = message.get("content")
         if not isinstance(content, list):
             return {**message, "content": words(content)} if content else dict(message)
-        told = ""
+        joined = ""
         for part in content:
             text = media_marker if part["type"] == "image_url" else words(part["text"])
-            apart = told and media_marker not in {text, told[-len(media_marker) :]}
-            told += (" " if apart else "") + text
-        return {**message, "content": told}
+            apart = joined and media_marker not in {text, joined[-len(media_marker) :]}
+            joined += (" " if apart else "") + text
+        return {**message, "content": joined}
 
 
 class Pieces(dict[int, bytes]):
@@ -192,7 +192,7 @@ class Llama(llama_cpp.Llama):  # type: ignore[misc]  # no types are published
             reason = choice["finish_reason"]
             yield chunk
         # The last token of an answer that was cut short has not been computed any more.
-        said = max(0, self.n_tokens - self._asked + (reason == "length"))
+        generated = max(0, self.n_tokens - self._asked + (reason == "length"))
         now = time.monotonic()
         first = first or now
         yield {
@@ -200,13 +200,13 @@ class Llama(llama_cpp.Llama):  # type: ignore[misc]  # no types are published
             "choices": [],
             "usage": {
                 "prompt_tokens": self._asked,
-                "completion_tokens": said,
-                "total_tokens": self._asked + said,
+                "completion_tokens": generated,
+                "total_tokens": self._asked + generated,
                 "prompt_tokens_details": {"cached_tokens": self._cached},
             },
             "timings": {
                 "prompt_per_second": _rate(self._asked - self._cached, first - began),
-                "predicted_per_second": _rate(said - 1, now - first),
+                "predicted_per_second": _rate(generated - 1, now - first),
             },
         }
 
