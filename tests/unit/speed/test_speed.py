@@ -385,7 +385,7 @@ def test_paging_is_a_range_between_two_disks_below_the_processor() -> None:
     assert found.decode_tps_empty == pytest.approx(1 / (held + reads.experts * 0.75 / 3e9))
     assert found.decode_tps_fast == pytest.approx(1 / (held + reads.experts * 0.75 / 7e9))
     assert found.decode_tps_fast < estimate(PROCESSOR, "IQ3_XXS", 8192).decode_tps_empty
-    assert "About 1.8 to 3.7 tokens a second" in (found.warning or "")
+    assert "About 1.8 to 3.7 tok/s" in (found.warning or "")
     # Mapped weights are worked from by the processor, whatever graphics a shared memory has.
     assert estimate(MAC, "IQ3_XXS", 8192, away=away).source == found.source
 
