@@ -10,6 +10,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from msgspec import structs
+
 from runner.base.progress import OnProgress
 from runner.engine.builder import Tree, needs
 from runner.engine.builder import recipe as recipes
@@ -77,10 +79,10 @@ def recipe(runner: str = "") -> Recipe:
     if not runner:
         return plain
     needs = [
-        replace(need, programs=(runner,)) if need.name == "ninja" else need
+        structs.replace(need, programs=(runner,)) if need.name == "ninja" else need
         for need in plain.common.needs
     ]
-    return replace(plain, common=replace(plain.common, needs=tuple(needs)))
+    return replace(plain, common=structs.replace(plain.common, needs=tuple(needs)))
 
 
 def machine() -> Machine:
