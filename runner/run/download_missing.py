@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from runner.base.disk import existing
 from runner.base.errors import Refused
 from runner.base.progress import OnProgress
 from runner.base.units import download_size, duration
@@ -124,7 +125,7 @@ def make_offer(files: Sequence[ModelFile], model: str, known_rate: int | None) -
         tuple(sorted({file.repo for file in files})),
         endpoint().partition("://")[2],
         folder,
-        _free(folder),
+        shutil.disk_usage(existing(folder)).free,
         known_rate,
         tuple(sorted({str(link.readlink().parent) for link in links if link.is_symlink()})),
     )
@@ -242,10 +243,3 @@ def _installed_quants(prepared: Prepared) -> tuple[str, ...]:
         for quant in model.quants
         if all(cache_layout.locate(file, model.name) for file in quant.files)
     )
-
-
-def _free(folder: Path) -> int:
-    """Return the free bytes of the disk that a folder is on, or will be."""
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
