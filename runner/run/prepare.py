@@ -187,7 +187,10 @@ def published_run(plan: Plan) -> Run | None:
 def _of_speed(plan: Plan, question: Callable[..., _Answer]) -> _Answer:
     from runner.speed import tables  # noqa: PLC0415 - reading them takes a few milliseconds
 
-    on_disk = _share_on_disk(plan)
+    ram = plan.placement.held[-1]
+    paged_out = max(0, ram.paged_bytes - ram.spare_bytes)  # what main memory cannot keep
+    room = plan.variant.weights_bytes - paged_out
+    on_disk = share_on_disk(plan.model_spec.geometry, plan.variant, room)
     away = Elsewhere(max(0.0, plan.placement.experts_share - on_disk), on_disk)
     used = tuple(plan.machine.devices[card] for card in plan.placement.cards)
     return question(
@@ -198,13 +201,3 @@ def _of_speed(plan: Plan, question: Callable[..., _Answer]) -> _Answer:
         tables.tables(),
         elsewhere=away,
     )
-
-
-def _share_on_disk(plan: Plan) -> float:
-    """Return the part of the routed experts that main memory cannot keep."""
-    if not plan.paged:
-        return 0.0
-    ram = plan.placement.held[-1]
-    missing = max(0, ram.paged_bytes - ram.spare_bytes)
-    room = plan.variant.weights_bytes - missing
-    return share_on_disk(plan.model_spec.geometry, plan.variant, room)

@@ -127,6 +127,7 @@ def _of_catalog(
         return chosen, cache_layout.needs(chosen, found, projector=projector, mtp=mtp)
     prepared = make_plan(ModelRequest(model, PlanRequest()))
     must_fit(prepared)
-    wanted = tuple(f for f in prepared.wanted() if projector or f.role != "projector")
-    heads = (chosen.mtp,) if mtp and chosen.mtp and chosen.mtp not in wanted else ()
-    return chosen, (*wanted, *heads)
+    found, config = chosen.quant(prepared.plan.variant.name), prepared.plan.config
+    return chosen, cache_layout.needs(
+        chosen, found, projector=projector and config.projector, mtp=mtp or config.mtp
+    )

@@ -6,7 +6,7 @@ import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,10 @@ from runner.cli.lazy import examples
 from runner.cli.options import model_options, take_request
 from runner.cli.render.common import TransientLine
 from runner.net.endpoint import is_loopback_host
+from runner.plan.launch import LaunchSpec
+
+if TYPE_CHECKING:
+    from runner.engine.process.supervisor import Where
 
 WATCH_S = 0.25
 
@@ -80,7 +84,7 @@ def serve(
         return Exit.DONE  # a service manager stopped it
 
 
-async def _serve(title: str, argv: tuple[str, ...], spec: Any, where: Any) -> int:
+async def _serve(title: str, argv: tuple[str, ...], spec: LaunchSpec, where: "Where") -> int:
     from runner.engine.process.supervisor import EngineProcess
 
     _stop_on_sigterm()
