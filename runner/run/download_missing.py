@@ -119,15 +119,15 @@ def make_offer(files: Sequence[ModelFile], model: str, known_rate: int | None) -
     folder = cache_layout.hub_cache()
     links = [cache_layout.linked_path(file, model) for file in files]
     return Offer(
-        tuple(files),
-        sum(file.bytes for file in files),
-        pull.remaining_bytes(files),
-        tuple(sorted({file.repo for file in files})),
-        endpoint().partition("://")[2],
-        folder,
-        shutil.disk_usage(existing(folder)).free,
-        known_rate,
-        tuple(sorted({str(link.readlink().parent) for link in links if link.is_symlink()})),
+        files=tuple(files),
+        total_bytes=sum(file.bytes for file in files),
+        left_bytes=pull.remaining_bytes(files),
+        repos=tuple(sorted({file.repo for file in files})),
+        host=endpoint().partition("://")[2],
+        folder=folder,
+        free_bytes=shutil.disk_usage(existing(folder)).free,
+        rate=known_rate,
+        unmounted=tuple(sorted({str(at.readlink().parent) for at in links if at.is_symlink()})),
     )
 
 

@@ -22,10 +22,10 @@ from runner.cli.render.wrap import wrapped
 from runner.engine.installed import pick, store
 from runner.machine.facts import Machine
 from runner.plan.choose import Plan
-from runner.plan.model_spec import from_model
 from runner.plan.request import PlanRequest
 from runner.run.download_missing import counted
 from runner.run.machine_view import probed
+from runner.run.model_ref import CatalogModel, read_model
 from runner.run.prepare import choose_plan
 from runner.weights import cache_layout, inventory
 from runner.weights.inventory import FileState, Kept
@@ -74,9 +74,7 @@ def doctor(*, as_json: bool) -> int:
 def facts_of(machine: Machine) -> Facts:
     """Return what the checks look at on a machine."""
     model = models_toml.load_catalog().models[0]
-    model_spec = from_model(model)
-    if model_spec is None:
-        raise AssertionError
+    model_spec, _ = read_model(CatalogModel(model), see=True)
     plan = choose_plan(machine, model_spec, PlanRequest())
     files = cache_layout.needs(model, model.quant(plan.variant.name), mtp=False)
     return Facts(machine, plan, tuple(inventory.look(files, model.name)))
