@@ -18,6 +18,11 @@ MARGIN_BYTES = 64 << 20  # left free on the disk
 _DISK_GONE = {getattr(errno, name, errno.EIO) for name in ("EIO", "ENODEV", "ENXIO", "ESTALE")}
 
 
+def existing(folder: Path) -> Path:
+    """Return the folder, or the nearest of its parents that exists."""
+    return next(each for each in (folder, *folder.parents) if each.exists())
+
+
 def check_room(folder: Path, need: int) -> None:
     """Raise `Refused` where the disk of `folder` lacks room for `need` bytes and a margin."""
     need += MARGIN_BYTES

@@ -30,9 +30,9 @@ class LazyGroup(click.Group):
         if cmd_name not in self.table:
             return None
         module, name = self.table[cmd_name][0].split(":")
-        command = getattr(importlib.import_module(f"runner.cli.commands.{module}"), name)
-        if not isinstance(command, click.Command):
-            raise TypeError(command)
+        command: click.Command = getattr(
+            importlib.import_module(f"runner.cli.commands.{module}"), name
+        )
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -84,11 +84,10 @@ def _run() -> int:
         error.show()
         return Exit.USAGE
     except click.ClickException as error:
-        usage = isinstance(error, click.UsageError)
         context = error.ctx if isinstance(error, click.UsageError) else None
         command = context.command_path if context else "steprun"
         print_error(SteprunError(error.format_message(), next=f"{command} --help"))
-        return Exit.USAGE if usage else Exit.FAILED
+        return error.exit_code  # of a UsageError 2, else 1, as in `Exit`
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         return Exit.INTERRUPTED

@@ -1,5 +1,6 @@
 """Addresses of servers: the endpoint that a chat talks to, and whether two URLs are one server."""
 
+import ipaddress
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
@@ -35,8 +36,15 @@ class Endpoint:
 
 def is_loopback(url: str) -> bool:
     """Tell whether a URL names this machine."""
-    host = urlsplit(url).hostname or ""
-    return host in {"localhost", "::1"} or host.startswith("127.")
+    return is_loopback_host(urlsplit(url).hostname or "")
+
+
+def is_loopback_host(host: str) -> bool:
+    """Tell whether only this machine can reach a host: 127.example.org may be anywhere."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def split_url(url: str) -> SplitResult | None:

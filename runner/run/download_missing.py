@@ -8,16 +8,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from runner.base.disk import existing
 from runner.base.errors import Refused
 from runner.base.progress import OnProgress
 from runner.base.units import download_size, duration
-from runner.catalog.model import ModelFile, Role
+from runner.catalog.model import ModelFile
 from runner.hub import rate
+from runner.hub.address import address
 from runner.hub.settings import endpoint
 from runner.plan.launch import EngineFiles, LaunchSpec
 from runner.run import memory_check
 from runner.run.files import ModelFiles, locate, models_command, must_be_intact
-from runner.run.model_ref import CatalogModel, HubFiles, LocalFile, LocalFiles, RemoteFile
+from runner.run.model_ref import OwnFile, OwnModel
 from runner.run.prepare import Prepared, check_lost, must_fit, spec_of
 from runner.weights import adopt, cache_layout, hub_files, other_programs, pull, wheel
 
@@ -81,7 +83,7 @@ def ensure_files(prepared: Prepared, front: Frontend) -> Ready:
     must_fit(prepared)
     for warning in prepared.plan.warnings:
         front.notify(warning)
-    if isinstance(prepared.ref, HubFiles):
+    if isinstance(prepared.ref, OwnModel) and prepared.ref.remote:
         prepared = _download_named(prepared, prepared.ref, front)
     found = locate(prepared)
     if found.missing:
@@ -117,23 +119,24 @@ def make_offer(files: Sequence[ModelFile], model: str, known_rate: int | None) -
     folder = cache_layout.hub_cache()
     links = [cache_layout.linked_path(file, model) for file in files]
     return Offer(
-        tuple(files),
-        sum(file.bytes for file in files),
-        pull.remaining_bytes(files),
-        tuple(sorted({file.repo for file in files})),
-        endpoint().partition("://")[2],
-        folder,
-        _free(folder),
-        known_rate,
-        tuple(sorted({str(link.readlink().parent) for link in links if link.is_symlink()})),
+        files=tuple(files),
+        total_bytes=sum(file.bytes for file in files),
+        left_bytes=pull.remaining_bytes(files),
+        repos=tuple(sorted({file.repo for file in files})),
+        host=endpoint().partition("://")[2],
+        folder=folder,
+        free_bytes=shutil.disk_usage(existing(folder)).free,
+        rate=known_rate,
+        unmounted=tuple(sorted({str(at.readlink().parent) for at in links if at.is_symlink()})),
     )
 
 
 def pull_command(prepared: Prepared) -> str:
     """Return the command that downloads what a plan needs."""
-    if isinstance(prepared.ref, HubFiles):
-        return ", then ".join(models_command("pull", f.shown) for f in prepared.ref.remote)
-    name = prepared.ref.name_to_type if isinstance(prepared.ref, CatalogModel) else ""
+    if isinstance(prepared.ref, OwnModel):
+        shown = (address(text).text for text in prepared.ref.remote.values())
+        return ", then ".join(models_command("pull", text) for text in shown)
+    name = prepared.ref.name_to_type
     heads = " --mtp" if prepared.plan.config.mtp else ""
     return models_command("pull", prepared.plan.variant.name, name) + heads
 
@@ -156,38 +159,23 @@ def _download_catalog(prepared: Prepared, found: ModelFiles, front: Frontend) ->
         download_files(prepared.wanted(), model, front)
 
 
-def _download_named(prepared: Prepared, ref: HubFiles, front: Frontend) -> Prepared:
+def _download_named(prepared: Prepared, ref: OwnModel, front: Frontend) -> Prepared:
     """Download the files of a model that is on the hub; return the plan with their paths."""
-    weights, projector, mtp = (_remote(f) for f in (ref.weights, ref.projector, ref.mtp))
-    files = hub_files.files(weights, projector, mtp)
+    remote = ref.remote
+    files = hub_files.files(remote.get("weights"), remote.get("projector"), remote.get("mtp"))
     model = prepared.plan.model_spec.name
     missing = [file for file in files if cache_layout.locate(file, model) is None]
     if missing:
         _get_consent(prepared, missing, model, front)
         download_files(files, model, front)
-    typed: dict[Role, str | None] = {"weights": weights, "projector": projector, "mtp": mtp}
-    first: dict[Role, LocalFile] = {}
-    for file in files:
-        address = typed[file.role]
-        if file.role not in first and address:
-            path = cache_layout.expected_path(file, model)
-            first[file.role] = LocalFile(path, address)
-            with contextlib.suppress(Refused):  # it saves a request to the hub, no more
-                hub_files.note(address, file)
-    local = LocalFiles(
-        _local(ref.weights) or first["weights"],
-        _local(ref.projector) or first.get("projector"),
-        _local(ref.mtp) or first.get("mtp"),
-    )
-    return replace(prepared, ref=local, own_files=local.paths)
-
-
-def _remote(file: LocalFile | RemoteFile | None) -> str | None:
-    return file.address if isinstance(file, RemoteFile) else None
-
-
-def _local(file: LocalFile | RemoteFile | None) -> LocalFile | None:
-    return file if isinstance(file, LocalFile) else None
+    local = dict(ref.files)
+    for role, text in remote.items():
+        first = next(file for file in files if file.role == role)
+        local[role] = OwnFile(cache_layout.expected_path(first, model), text)
+        with contextlib.suppress(Refused):  # it saves a request to the hub, no more
+            hub_files.note(text, first)
+    ref = OwnModel(local)
+    return replace(prepared, ref=ref, own_files=ref.paths)
 
 
 def _get_consent(
@@ -255,10 +243,3 @@ def _installed_quants(prepared: Prepared) -> tuple[str, ...]:
         for quant in model.quants
         if all(cache_layout.locate(file, model.name) for file in quant.files)
     )
-
-
-def _free(folder: Path) -> int:
-    """Return the free bytes of the disk that a folder is on, or will be."""
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free

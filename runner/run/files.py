@@ -5,9 +5,9 @@ from pathlib import Path
 
 from runner.base.errors import BadFile
 from runner.catalog import shards
-from runner.catalog.model import ModelFile
+from runner.catalog.model import ModelFile, Role
 from runner.plan.launch import EngineFiles
-from runner.run.model_ref import CatalogModel, LocalFile, LocalFiles, ModelRef
+from runner.run.model_ref import CatalogModel, ModelRef
 from runner.run.prepare import Prepared
 from runner.weights import cache_layout
 
@@ -56,22 +56,25 @@ def must_be_intact(prepared: Prepared, files: EngineFiles) -> None:
 
     known = verified.recall_all()
     parts = [files.weights.with_name(name) for name in shards.series(files.weights.name)]
-    own = prepared.ref if isinstance(prepared.ref, LocalFiles) else None
-    weights, projector, mtp = (own.weights, own.projector, own.mtp) if own else (None, None, None)
-    checked: list[tuple[Path | None, LocalFile | None]] = [(part, weights) for part in parts]
-    for path, named in (*checked, (files.projector, projector), (files.mtp, mtp)):
+    found: list[tuple[Role, Path | None]] = [
+        *(("weights", part) for part in parts),
+        ("projector", files.projector),
+        ("mtp", files.mtp),
+    ]
+    for role, path in found:
         verdict = verified.of(known, path) if path else None
-        if path is not None and verdict is not None and not verdict.intact:
+        if path and verdict and not verdict.intact:
             raise BadFile(
                 f"{path.name} is damaged.",
                 why="Its sha256 is not the published one: `steprun models verify` found that.",
-                next=_repair(prepared.ref, named),
+                next=_repair(prepared.ref, role),
             )
 
 
-def _repair(ref: ModelRef, named: LocalFile | None) -> str:
+def _repair(ref: ModelRef, role: Role) -> str:
     if isinstance(ref, CatalogModel):
         return models_command("repair", model=ref.name_to_type)
+    named = ref.files.get(role)
     if named and named.address:
         return models_command("repair", named.address)
     return "Download it again; a file of the catalog: steprun models repair"

@@ -1,39 +1,17 @@
-"""The model that a request names: one of three kinds, decided once.
+"""The model that a request names: of the catalog or the user's own, decided once."""
 
-Nothing later looks at the text again.
-"""
-
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runner.base.errors import Refused, UsageError
 from runner.catalog import models_toml
-from runner.catalog.model import Model
-from runner.hub.address import address, is_remote
+from runner.catalog.model import Model, Role
+from runner.hub.address import is_remote
 from runner.plan.launch import EngineFiles
 from runner.plan.model_spec import ModelSpec, from_model
 from runner.run.request import ModelRequest
 from runner.weights import model_headers
-
-
-@dataclass(frozen=True, slots=True)
-class LocalFile:
-    """A file on this disk. `address`: what it was requested by, where that is on the hub."""
-
-    path: Path
-    address: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteFile:
-    """A file on the network, by its address as typed; a signed link may be among them."""
-
-    address: str
-
-    @property
-    def shown(self) -> str:
-        """The address without what must not be shown."""
-        return address(self.address).text
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,39 +29,38 @@ class CatalogModel:
 
 
 @dataclass(frozen=True, slots=True)
-class LocalFiles:
-    """A model of the user's own, all of whose files are on this disk."""
+class OwnFile:
+    """A file of a model of the user's own.
 
-    weights: LocalFile
-    projector: LocalFile | None = None
-    mtp: LocalFile | None = None
+    `path`: where it is on this disk, None where it still has to be downloaded. `address`: its
+    address on the network as typed, empty for a path; a signed link may be among them.
+    """
 
-    @property
-    def paths(self) -> EngineFiles:
-        """The files as the engine takes them."""
-        return EngineFiles(
-            self.weights.path,
-            self.projector.path if self.projector else None,
-            self.mtp.path if self.mtp else None,
-        )
+    path: Path | None
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class HubFiles:
-    """A model of the user's own, at least one of whose files is on the network."""
+class OwnModel:
+    """A model of the user's own: its weights, and a projector or draft heads that were named."""
 
-    weights: LocalFile | RemoteFile
-    projector: LocalFile | RemoteFile | None = None
-    mtp: LocalFile | RemoteFile | None = None
+    files: Mapping[Role, OwnFile]
 
     @property
-    def remote(self) -> tuple[RemoteFile, ...]:
-        """The files on the network, the weights first."""
-        files = (self.weights, self.projector, self.mtp)
-        return tuple(file for file in files if isinstance(file, RemoteFile))
+    def paths(self) -> EngineFiles | None:
+        """The files as the engine takes them; None where one still has to be downloaded."""
+        at = {role: file.path for role, file in self.files.items() if file.path}
+        if len(at) < len(self.files):
+            return None
+        return EngineFiles(at["weights"], at.get("projector"), at.get("mtp"))
+
+    @property
+    def remote(self) -> dict[Role, str]:
+        """The addresses of the files that still have to be downloaded, the weights first."""
+        return {role: file.address for role, file in self.files.items() if file.path is None}
 
 
-ModelRef = CatalogModel | LocalFiles | HubFiles
+ModelRef = CatalogModel | OwnModel
 
 
 def model_ref(request: ModelRequest) -> ModelRef:
@@ -100,25 +77,20 @@ def model_ref(request: ModelRequest) -> ModelRef:
                 next="Name the model's file too: --model PATH",
             )
         return _of_catalog(request.model)
-    weights = _file(request.model)
-    projector = _file(request.projector) if request.projector else None
-    mtp = _file(request.mtp) if request.mtp else None
-    if (
-        isinstance(weights, RemoteFile)
-        or isinstance(projector, RemoteFile)
-        or isinstance(mtp, RemoteFile)
-    ):
-        return HubFiles(weights, projector, mtp)
-    return LocalFiles(weights, projector, mtp)
+    typed: dict[Role, str | None] = {
+        "weights": request.model,
+        "projector": request.projector,
+        "mtp": request.mtp,
+    }
+    return OwnModel({role: _file(text) for role, text in typed.items() if text})
 
 
-def _file(text: str) -> LocalFile | RemoteFile:
+def _file(text: str) -> OwnFile:
     if not is_remote(text):
-        return LocalFile(Path(text).expanduser())
+        return OwnFile(Path(text).expanduser())
     from runner.weights import hub_files  # noqa: PLC0415 - most requests name nothing on the hub
 
-    found = hub_files.local(text)
-    return LocalFile(found, text) if found else RemoteFile(text)
+    return OwnFile(hub_files.local(text), text)
 
 
 def _of_catalog(name: str) -> CatalogModel:
@@ -149,13 +121,13 @@ def read_model(ref: ModelRef, *, see: bool) -> tuple[ModelSpec, EngineFiles | No
                 )
             # What nobody typed need not be typed again.
             return (replace(model_spec, words=()) if default else model_spec), None
-        case LocalFiles():
-            at = ref.paths
-            return model_headers.read_local(at.weights, at.projector, at.mtp, see=see)
-        case HubFiles(weights, projector, mtp):
-            extras = (_where(file) if file else None for file in (projector, mtp))
-            return model_headers.read_anywhere(_where(weights), *extras), None
-
-
-def _where(file: LocalFile | RemoteFile) -> Path | str:
-    return file.path if isinstance(file, LocalFile) else file.address
+        case OwnModel(files):
+            if at := ref.paths:
+                return model_headers.read_local(at.weights, at.projector, at.mtp, see=see)
+            places = {role: file.path or file.address for role, file in files.items()}
+            return (
+                model_headers.read_anywhere(
+                    places["weights"], places.get("projector"), places.get("mtp")
+                ),
+                None,
+            )

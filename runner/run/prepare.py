@@ -75,7 +75,7 @@ class Prepared:
 def make_plan(
     request: ModelRequest, machine_from: str | None = None, *, to_run: bool = False
 ) -> Prepared:
-    """Plan for this machine, or for the machine of a preset or a capture.
+    """Plan for this machine, or for the machine of a preset or a capture, which runs nothing.
 
     `to_run`: for an installed engine, which may not be able to use the accelerator, and for the
     memory that is available now. Else an engine that cannot use the accelerator is left out of
@@ -84,10 +84,12 @@ def make_plan(
     """
     machine = machine_view.probed(machine_from)
     engine: InstalledEngine | None = None
-    if machine_from is None or to_run:
-        engine = _engine(request.engine, machine)
-        if not to_run and not request.engine and pick.rank(engine, machine):
-            engine = None
+    current = store.current().name
+    if machine_from is None and request.engine:
+        engine = store.find_engine(request.engine)
+    elif machine_from is None:
+        best = pick.pick(store.engines(), current, machine)
+        engine = best if to_run or not pick.rank(best, machine) else None
     machine = machine_view.for_engine(machine, engine, to_start=to_run)
     ask = request.ask
     if engine is not None:
@@ -97,16 +99,8 @@ def make_plan(
     plan = choose_plan(machine, model_spec, ask)
     if engine is not None and (fails := pick.fails_beyond(engine, plan.model_spec)):
         plan = replace(plan, warnings=(*plan.warnings, fails))
-    current = store.current().name
     lost = current if engine and not request.engine and current != engine.name else ""
     return Prepared(plan, ref, own_files, engine, lost)
-
-
-def _engine(name: str, machine: Machine) -> InstalledEngine:
-    """Return the engine of that name, or the one that suits the machine best."""
-    if name:
-        return store.find_engine(name)
-    return pick.pick(store.engines(), store.current().name, machine)
 
 
 def choose_plan(machine: Machine, model_spec: ModelSpec, ask: PlanRequest) -> Plan:
@@ -193,7 +187,10 @@ def published_run(plan: Plan) -> Run | None:
 def _of_speed(plan: Plan, question: Callable[..., _Answer]) -> _Answer:
     from runner.speed import tables  # noqa: PLC0415 - reading them takes a few milliseconds
 
-    on_disk = _share_on_disk(plan)
+    ram = plan.placement.held[-1]
+    paged_out = max(0, ram.paged_bytes - ram.spare_bytes)  # what main memory cannot keep
+    room = plan.variant.weights_bytes - paged_out
+    on_disk = share_on_disk(plan.model_spec.geometry, plan.variant, room)
     away = Elsewhere(max(0.0, plan.placement.experts_share - on_disk), on_disk)
     used = tuple(plan.machine.devices[card] for card in plan.placement.cards)
     return question(
@@ -204,13 +201,3 @@ def _of_speed(plan: Plan, question: Callable[..., _Answer]) -> _Answer:
         tables.tables(),
         elsewhere=away,
     )
-
-
-def _share_on_disk(plan: Plan) -> float:
-    """Return the part of the routed experts that main memory cannot keep."""
-    if not plan.paged:
-        return 0.0
-    ram = plan.placement.held[-1]
-    missing = max(0, ram.paged_bytes - ram.spare_bytes)
-    room = plan.variant.weights_bytes - missing
-    return share_on_disk(plan.model_spec.geometry, plan.variant, room)

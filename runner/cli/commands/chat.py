@@ -5,7 +5,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 
@@ -15,7 +14,7 @@ from runner.chat.wire import EFFORTS, Options
 from runner.cli.lazy import examples
 from runner.cli.options import model_options, take_request
 from runner.cli.stdin import read_prompt
-from runner.net.endpoint import Endpoint
+from runner.net.endpoint import Endpoint, split_url
 from runner.run.request import ModelRequest
 
 
@@ -73,17 +72,17 @@ def chat(**options: Any) -> int:
     images: tuple[Path, ...] = options.pop("images")
     request = take_request(options, demo=options.pop("demo"))
     _check(prompt, images)
-    resume = _resumed(options["resume"])
+    resume = ""
+    if options["resume"] is not None:  # an unknown ID is refused at once
+        from runner.chat.sessions.store import find_session
+
+        resume = find_session(options["resume"])
     answer = Options(
         effort=options["effort"],
         max_tokens=options["max_tokens"],
         temperature=options["temperature"],
     )
-    common = {
-        "pictures": images,
-        "show_thinking": options["show_thinking"],
-        "resume": resume,
-    }
+    common = {"pictures": images, "show_thinking": options["show_thinking"], "resume": resume}
     if options["url"]:
         endpoint = _endpoint(options["url"], options["api_key_file"])
         setup = asyncio.run(_remote(endpoint, request.model, answer, common))
@@ -94,15 +93,6 @@ def chat(**options: Any) -> int:
     from runner.cli.one_answer import ask_once
 
     return asyncio.run(ask_once(setup, prompt))
-
-
-def _resumed(session_id: str | None) -> str:
-    """Return the ID of the chat to resume, empty for none; an unknown one is refused at once."""
-    if session_id is None:
-        return ""
-    from runner.chat.sessions.store import find_session
-
-    return find_session(session_id)
 
 
 def _check(prompt: str | None, images: tuple[Path, ...]) -> None:
@@ -160,12 +150,8 @@ def _endpoint(url: str, key_file: Path | None) -> Endpoint:
     from runner.engine.process.supervisor import read_key
 
     url = url if "://" in url else f"http://{url}"
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-    except ValueError:
-        good = False
-    if not good:
+    parts = split_url(url)
+    if parts is None or parts.port == 0:
         raise UsageError(
             f"{url} is not the address of a server.",
             why="An address is a scheme, a host and a port.",

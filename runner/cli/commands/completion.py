@@ -4,14 +4,13 @@ import os
 from pathlib import Path
 
 import click
-from click.shell_completion import get_completion_class
+from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
-from runner.base.errors import UsageError
 from runner.base.files import write_private
 from runner.cli.lazy import examples
 from runner.cli.main import steprun
 
-SHELLS = ("bash", "zsh", "fish")
+SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 
 
 @click.command(
@@ -21,14 +20,11 @@ SHELLS = ("bash", "zsh", "fish")
         "steprun completion fish | source",
     )
 )
-@click.argument("shell", type=click.Choice(SHELLS))
+@click.argument("shell", type=click.Choice(tuple(SHELLS)))
 @click.option("--install", is_flag=True, help="Write the script to the shell's folder for it.")
 def completion(*, shell: str, install: bool) -> None:
     """Print the script that completes steprun's commands and options in SHELL."""
-    kind = get_completion_class(shell)
-    if kind is None:
-        raise UsageError(f"No completion for {shell}.", next=f"Choose: {', '.join(SHELLS)}")
-    script = kind(steprun, {}, "steprun", "_STEPRUN_COMPLETE").source()
+    script = SHELLS[shell](steprun, {}, "steprun", "_STEPRUN_COMPLETE").source()
     if not install:
         click.echo(script)
         return

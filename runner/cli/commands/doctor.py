@@ -7,12 +7,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import click
 
 from runner import __version__
 from runner.base import paths
+from runner.base.disk import existing
 from runner.base.errors import Exit, SteprunError
 from runner.base.units import download_size, size
 from runner.catalog import models_toml
@@ -22,9 +22,10 @@ from runner.cli.render.wrap import wrapped
 from runner.engine.installed import pick, store
 from runner.machine.facts import Machine
 from runner.plan.choose import Plan
-from runner.plan.model_spec import from_model
 from runner.plan.request import PlanRequest
+from runner.run.download_missing import counted
 from runner.run.machine_view import probed
+from runner.run.model_ref import CatalogModel, read_model
 from runner.run.prepare import choose_plan
 from runner.weights import cache_layout, inventory
 from runner.weights.inventory import FileState, Kept
@@ -35,9 +36,8 @@ MARKS = {"ok": ("ok", "green"), "warn": ("note", "yellow"), "bad": ("BAD", "red"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: `state` is ok, warn or bad; `fix` says what to type."""
+    """What a check found: `state` is ok, warn or bad; `fix` says what to type."""
 
-    check: str
     state: str
     found: str
     fix: str = ""
@@ -57,26 +57,24 @@ class Facts:
 def doctor(*, as_json: bool) -> int:
     """Check everything that chat and serve rely on, and say what to do. Changes nothing."""
     facts = facts_of(probed())
-    findings = [_safely(check, facts) for check in CHECKS]
+    findings = {check.__name__.strip("_"): _safely(check, facts) for check in CHECKS}
     if as_json:
-        checks = [asdict(finding) for finding in findings]
+        checks = [{"check": name, **asdict(finding)} for name, finding in findings.items()]
         emit_json({"schema": "steprun.doctor/1", "checks": checks})
     else:
-        for finding in findings:
+        for name, finding in findings.items():
             mark, colour = MARKS[finding.state]
-            text = wrapped(f"{mark:5} {finding.check}: {finding.found}", 6)
+            text = wrapped(f"{mark:5} {name}: {finding.found}", 6)
             click.echo(click.style(text[:5], fg=colour) + text[5:])
             if finding.fix:
                 click.echo(wrapped(f"      next: {finding.fix}", 12))
-    return Exit.FAILED if any(f.state == "bad" for f in findings) else Exit.DONE
+    return Exit.FAILED if any(f.state == "bad" for f in findings.values()) else Exit.DONE
 
 
 def facts_of(machine: Machine) -> Facts:
     """Return what the checks look at on a machine."""
     model = models_toml.load_catalog().models[0]
-    model_spec = from_model(model)
-    if model_spec is None:
-        raise AssertionError
+    model_spec, _ = read_model(CatalogModel(model), see=True)
     plan = choose_plan(machine, model_spec, PlanRequest())
     files = cache_layout.needs(model, model.quant(plan.variant.name), mtp=False)
     return Facts(machine, plan, tuple(inventory.look(files, model.name)))
@@ -87,16 +85,14 @@ def _safely(check: Callable[[Facts], Finding], facts: Facts) -> Finding:
     try:
         return check(facts)
     except SteprunError as error:
-        return Finding(check.__name__.strip("_"), "bad", f"{error.what} {error.why}", error.next)
+        return Finding("bad", f"{error.what} {error.why}", error.next)
 
 
 def _python(_: Facts) -> Finding:
     version = f"steprun {__version__} on Python {platform.python_version()}"
     if platform.system() == "Darwin" and platform.machine() == "x86_64":
-        return Finding(
-            "python", "warn", f"{version}, Intel build", "On Apple Silicon, use a native Python."
-        )
-    return Finding("python", "ok", version)
+        return Finding("warn", f"{version}, Intel build", "On Apple Silicon, use a native Python.")
+    return Finding("ok", version)
 
 
 def _machine(facts: Facts) -> Finding:
@@ -104,78 +100,64 @@ def _machine(facts: Facts) -> Finding:
     room = size(max(0, m.limit_bytes - m.reserve_bytes))
     found = f"{m.name}, {size(m.memory_bytes)}, of which an engine may hold {room}"
     if m.warnings:
-        return Finding("machine", "warn", f"{found}; {'; '.join(m.warnings)}", "steprun machine")
-    return Finding("machine", "ok", found)
+        return Finding("warn", f"{found}; {'; '.join(m.warnings)}", "steprun machine")
+    return Finding("ok", found)
 
 
 def _plan(facts: Facts) -> Finding:
     plan = facts.plan
     if plan.fits:
         return Finding(
-            "plan",
             "ok",
             f"{plan.model_spec.name} {plan.variant.name} fits with {plan.config.context:,} tokens",
         )
-    return Finding("plan", "warn", plan.reasons[0], "steprun plan; steprun chat --demo")
+    return Finding("warn", plan.reasons[0], "steprun plan; steprun chat --demo")
 
 
 def _weights(facts: Facts) -> Finding:
     quant = facts.plan.variant.name
     states = {each.state for each in facts.weights}
     if FileState.DAMAGED in states:
-        return Finding("weights", "bad", f"{quant} is damaged", "steprun models repair")
+        return Finding("bad", f"{quant} is damaged", "steprun models repair")
     missing = [each.file for each in facts.weights if each.path is None]
     if missing and not facts.plan.fits:
-        return Finding(
-            "weights", "ok", f"none are needed: {facts.plan.model_spec.name} does not fit"
-        )
+        return Finding("ok", f"none are needed: {facts.plan.model_spec.name} does not fit")
     if missing:
         total = download_size(sum(file.bytes for file in missing))
         return Finding(
-            "weights",
             "warn",
-            f"{len(missing)} files of {quant} are not downloaded ({total})",
+            f"{counted(len(missing))} of {quant} not downloaded yet ({total})",
             f"steprun models pull {quant}, or if another program has them: steprun models adopt",
         )
     if FileState.INSTALLED in states:
         return Finding(
-            "weights",
-            "warn",
-            f"{quant} is downloaded but not verified",
-            f"steprun models verify {quant}",
+            "warn", f"{quant} is downloaded but not verified", f"steprun models verify {quant}"
         )
-    return Finding(
-        "weights", "ok", f"{facts.plan.model_spec.name} {quant} is downloaded and verified"
-    )
+    return Finding("ok", f"{facts.plan.model_spec.name} {quant} is downloaded and verified")
 
 
 def _folders(_: Facts) -> Finding:
     for folder in (paths.cache_dir(), paths.data_dir(), paths.config_dir(), paths.state_dir()):
-        there = next(p for p in (folder, *folder.parents) if p.exists())
+        there = existing(folder)
         if not os.access(there, os.W_OK):
             return Finding(
-                "folders",
-                "bad",
-                f"{there} cannot be written",
-                "Choose another folder: STEPRUN_HOME=DIR",
+                "bad", f"{there} cannot be written", "Choose another folder: STEPRUN_HOME=DIR"
             )
-    return Finding("folders", "ok", f"state in {paths.state_dir()}")
+    return Finding("ok", f"state in {paths.state_dir()}")
 
 
 def _disk(facts: Facts) -> Finding:
-    cache: Path = cache_layout.hub_cache()
-    there = next(p for p in (cache, *cache.parents) if p.exists())
-    free = shutil.disk_usage(there).free
+    cache = cache_layout.hub_cache()
+    free = shutil.disk_usage(existing(cache)).free
     need = sum(each.file.bytes - each.bytes for each in facts.weights if each.path is None)
     found = f"{size(free)} free for weights in {cache}"
     if need > free and facts.plan.fits:  # of a model that cannot run nothing will be downloaded
         return Finding(
-            "disk",
             "warn",
             f"{found}; {facts.plan.variant.name} needs {size(need)}",
             "Free some space, or choose another disk: HF_HOME=DIR",
         )
-    return Finding("disk", "ok", found)
+    return Finding("ok", found)
 
 
 def _embedded(_: Facts) -> Finding:
@@ -190,13 +172,11 @@ def _embedded(_: Facts) -> Finding:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding("embedded", "bad", f"the embedded engine does not load: {error}")
+        return Finding("bad", f"the embedded engine does not load: {error}")
     if ran.returncode:
         why = (ran.stderr.strip().splitlines() or [f"status {ran.returncode}"])[-1]
-        return Finding(
-            "embedded", "bad", f"the embedded engine does not load: {why}", "Reinstall steprun."
-        )
-    return Finding("embedded", "ok", f"xllamacpp {ran.stdout.strip()}")
+        return Finding("bad", f"the embedded engine does not load: {why}", "Reinstall steprun.")
+    return Finding("ok", f"xllamacpp {ran.stdout.strip()}")
 
 
 def _engine(facts: Facts) -> Finding:
@@ -207,30 +187,25 @@ def _engine(facts: Facts) -> Finding:
     found = pick.in_words(taken, lost).removeprefix("Engine: ")
     if pick.rank(taken, facts.machine):
         return Finding(
-            "engine",
             "warn",
             f"{found} It leaves {facts.machine.name} idle.",
             "steprun engine build, or steprun engine fetch",
         )
     if not taken.stamp.tested:
-        return Finding("engine", "warn", f"{found} Not tested yet", "steprun engine test")
+        return Finding("warn", f"{found} Not tested yet.", "steprun engine test")
     if lost:
-        return Finding("engine", "warn", found, "steprun engine list")
-    return Finding("engine", "ok", found)
+        return Finding("warn", found, "steprun engine list")
+    return Finding("ok", found)
 
 
 def _terminal(_: Facts) -> Finding:
-    size = shutil.get_terminal_size()
-    if os.environ.get("TERM") == "dumb":
+    term = os.environ.get("TERM", "unset")
+    if term == "dumb":
         return Finding(
-            "terminal",
-            "warn",
-            "TERM is dumb: the chat needs a terminal",
-            "export TERM=xterm-256color",
+            "warn", "TERM is dumb: the chat needs a terminal", "export TERM=xterm-256color"
         )
-    return Finding(
-        "terminal", "ok", f"{size.columns} x {size.lines}, TERM={os.environ.get('TERM', 'unset')}"
-    )
+    columns, lines = shutil.get_terminal_size()
+    return Finding("ok", f"{columns} x {lines}, TERM={term}")
 
 
 CHECKS = (_python, _machine, _plan, _weights, _folders, _disk, _embedded, _engine, _terminal)

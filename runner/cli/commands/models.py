@@ -6,7 +6,7 @@ import click
 
 from runner.base.units import size
 from runner.catalog import models_toml
-from runner.catalog.model import Model, ModelFile, Quant
+from runner.catalog.model import Model, Quant
 from runner.cli.lazy import LazyGroup, examples
 from runner.cli.render.common import emit_json
 from runner.cli.render.models import model_text
@@ -15,7 +15,7 @@ from runner.plan.model_spec import from_model
 from runner.plan.request import PlanRequest
 from runner.run.machine_view import probed
 from runner.run.prepare import choose_plan
-from runner.weights import inventory
+from runner.weights import cache_layout, inventory
 from runner.weights.inventory import Kept
 
 COMMANDS = {
@@ -72,15 +72,6 @@ def _fits(model: Model, quant: Quant, machine: Machine) -> bool | None:
     return choose_plan(machine, model_spec, PlanRequest(quant=quant.name)).fits
 
 
-def _files(model: Model, quant: Quant) -> tuple[ModelFile, ...]:
-    return (*quant.files, *(f for f in (model.projector, model.mtp) if f is not None))
-
-
-def _on_disk(kept: list[Kept]) -> bool:
-    """Whether all that a chat needs is downloaded: the weights, and the projector if any."""
-    return all(each.path for each in kept if each.file.role != "mtp")
-
-
 def _model(model: Model, machine: Machine) -> dict[str, Any]:
     answers = [_fits(model, quant, machine) for quant in model.quants]
     return {
@@ -96,10 +87,11 @@ def _model(model: Model, machine: Machine) -> dict[str, Any]:
 
 
 def _quant(model: Model, quant: Quant) -> dict[str, Any]:
-    kept = inventory.look(_files(model, quant), model.name)
+    kept = inventory.look(cache_layout.needs(model, quant), model.name)
     return {
         "name": quant.name,
-        "on_disk": _on_disk(kept),
+        # What a chat needs: the weights, and the vision encoder if any.
+        "on_disk": all(each.path for each in kept if each.file.role != "mtp"),
         "total_bytes": quant.total_bytes,
         "disk_bytes": sum(each.bytes for each in kept if each.file.role == "weights"),
         "note": quant.note,

@@ -9,12 +9,12 @@ from runner.base.errors import Refused, SteprunError, UsageError
 from runner.base.units import download_size, size
 from runner.catalog import models_toml, overlay, shards
 from runner.cli import progress
-from runner.cli.commands.models_pull import line
 from runner.cli.confirm import must_agree
 from runner.cli.render.common import emit_json
 from runner.cli.render.wrap import wrapped
 from runner.hub import listing as hub
 from runner.hub.listing import Listing
+from runner.run.files import models_command
 from runner.weights import cache_layout, updates
 from runner.weights.updates import CatalogSet, Change
 
@@ -157,7 +157,7 @@ def update(quant: str | None, *, yes: bool, back: bool) -> None:
         err=True,
     )
     if not yes:
-        command = f"{line('update', quant or '', '')} --yes"
+        command = f"{models_command('update', quant or '', '')} --yes"
         must_agree("Download them?", "Nothing was replaced.", command, default=True)
     try:
         with progress.shown(paced=True) as report:

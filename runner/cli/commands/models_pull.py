@@ -16,7 +16,6 @@ MODEL = click.option(
     "--model", "-m", default="", metavar="NAME", help="The catalog model. Default: its first."
 )
 NAMED = "named"  # what the files of models named by `hf:` are kept under
-line = models_command
 
 
 @click.command(
@@ -48,7 +47,7 @@ def pull(*, what: str, model: str, mtp: bool, no_projector: bool) -> None:
             raise UsageError(
                 "--model, --mtp and --no-projector go with a quant of the catalog.",
                 why=f"{what} is a single model or a single vision encoder.",
-                next=f"One by one: {line('pull', what)}",
+                next=f"One by one: {models_command('pull', what)}",
             )
         name, files = NAMED, hub_files.files(what)
     else:
@@ -60,7 +59,9 @@ def pull(*, what: str, model: str, mtp: bool, no_projector: bool) -> None:
             with contextlib.suppress(Refused):  # another program may have downloaded them
                 hub_files.note(what, files[0])
         all_of_it = "It is" if len(files) == 1 else f"All {counted(len(files))} are"
-        click.echo(f"{all_of_it} already downloaded. To verify: {line('verify', what, model)}")
+        click.echo(
+            f"{all_of_it} already downloaded. To verify: {models_command('verify', what, model)}"
+        )
         return
     if missing[0].source == "wheel":
         raise Refused(
@@ -126,6 +127,7 @@ def _of_catalog(
         return chosen, cache_layout.needs(chosen, found, projector=projector, mtp=mtp)
     prepared = make_plan(ModelRequest(model, PlanRequest()))
     must_fit(prepared)
-    wanted = tuple(f for f in prepared.wanted() if projector or f.role != "projector")
-    heads = (chosen.mtp,) if mtp and chosen.mtp and chosen.mtp not in wanted else ()
-    return chosen, (*wanted, *heads)
+    found, config = chosen.quant(prepared.plan.variant.name), prepared.plan.config
+    return chosen, cache_layout.needs(
+        chosen, found, projector=projector and config.projector, mtp=mtp or config.mtp
+    )

@@ -10,10 +10,11 @@ from runner.base.errors import Refused, UsageError
 from runner.base.units import size
 from runner.catalog import models_toml
 from runner.catalog.model import Model, ModelFile
-from runner.cli.commands.models_pull import MODEL, line
+from runner.cli.commands.models_pull import MODEL
 from runner.cli.commands.models_verify import WHAT, requested
 from runner.cli.confirm import must_agree
 from runner.hub.address import is_remote
+from runner.run.files import models_command
 from runner.weights import cache_layout, inventory
 from runner.weights.inventory import FileState
 
@@ -56,7 +57,9 @@ def rm(*, what: str, model: str, everything: bool, old: bool, yes: bool) -> None
         )
     _must_be_idle([str(each.path) for each in gone])
     with _locked(files):
-        _delete(gone, yes=yes, command=f"{line('rm', what or _flag(old=old), model)} --yes")
+        _delete(
+            gone, yes=yes, command=f"{models_command('rm', what or _flag(old=old), model)} --yes"
+        )
         if not old:
             inventory.forget_checksums(files)
 

@@ -9,10 +9,11 @@ from runner.base.errors import Exit, Refused
 from runner.base.units import download_size, duration, rate, size
 from runner.catalog import models_toml
 from runner.catalog.model import ModelFile
-from runner.cli.commands.models_pull import MODEL, NAMED, line
+from runner.cli.commands.models_pull import MODEL, NAMED
 from runner.cli.confirm import must_agree
 from runner.cli.render.common import emit_json
 from runner.hub.address import is_remote
+from runner.run.files import models_command
 from runner.weights import cache_layout, inventory
 
 WHAT = click.argument("what", required=False, default="", metavar="[QUANT|hf:...]")
@@ -63,7 +64,7 @@ def verify(*, what: str, model: str, as_json: bool) -> int:
     if all(check.intact for check in checks):
         _must_be_complete(what, model, lacking)
         return Exit.DONE
-    click.echo(f"To repair: {line('repair', what, model)}", err=True)
+    click.echo(f"To repair: {models_command('repair', what, model)}", err=True)
     return Exit.BAD_FILE
 
 
@@ -89,7 +90,7 @@ def repair(*, what: str, model: str, yes: bool) -> int:
         click.echo("These files belong to another program, and are repaired in place:", err=True)
         for path in foreign:
             click.echo(f"  {path}", err=True)
-        command = f"{line('repair', what, model)} --yes"
+        command = f"{models_command('repair', what, model)} --yes"
         must_agree("Verify and repair them?", "Nothing was changed.", command)
     with shown(paced=True) as report:
         checks = verify.verify_files(found, report, pull.block_download())
@@ -142,7 +143,7 @@ def _installed(what: str, model: str) -> tuple[str, Installed, list[ModelFile]]:
         raise Refused(
             f"{what or 'The model'} is not downloaded.",
             why=f"No complete file was found in {cache_layout.hub_cache()}.",
-            next=f"{line('pull', what, model)}, or, if another program has it: "
+            next=f"{models_command('pull', what, model)}, or, if another program has it: "
             "steprun models adopt",
         )
     return name, found, [each.file for each in weights if what and each.path is None]
@@ -156,7 +157,7 @@ def _must_be_complete(what: str, model: str, lacking: list[ModelFile]) -> None:
             f"{what} is incomplete.",
             why=f"The installed files are intact; {', '.join(file.name for file in lacking)} "
             f"({missing}) are missing or partly downloaded.",
-            next=line("pull", what, model),
+            next=models_command("pull", what, model),
         )
 
 

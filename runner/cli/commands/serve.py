@@ -1,14 +1,12 @@
 """`steprun serve`: the engine itself as a server in the foreground, with nothing in between."""
 
 import asyncio
-import contextlib
-import ipaddress
 import secrets
 import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +16,11 @@ from runner.base.files import write_private
 from runner.cli.lazy import examples
 from runner.cli.options import model_options, take_request
 from runner.cli.render.common import TransientLine
+from runner.net.endpoint import is_loopback_host
+from runner.plan.launch import LaunchSpec
+
+if TYPE_CHECKING:
+    from runner.engine.process.supervisor import Where
 
 WATCH_S = 0.25
 
@@ -56,7 +59,7 @@ def serve(
 
     prepared = make_plan(take_request(options, demo=demo), to_run=True)
     must_fit(prepared)
-    own_key = api_key_file is None and not _is_loopback(host)
+    own_key = api_key_file is None and not is_loopback_host(host)
     key_file = paths.config_dir() / "server.key" if own_key else api_key_file
     if dry_run:
         key = ("--api-key-file", str(key_file)) if key_file else ()
@@ -81,7 +84,7 @@ def serve(
         return Exit.DONE  # a service manager stopped it
 
 
-async def _serve(title: str, argv: tuple[str, ...], spec: Any, where: Any) -> int:
+async def _serve(title: str, argv: tuple[str, ...], spec: LaunchSpec, where: "Where") -> int:
     from runner.engine.process.supervisor import EngineProcess
 
     _stop_on_sigterm()
@@ -106,9 +109,3 @@ def _stop_on_sigterm() -> None:
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
                 loop.add_signal_handler(number, task.cancel)
-
-
-def _is_loopback(host: str) -> bool:
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"

@@ -10,16 +10,10 @@ from runner.cli.render.wrap import wrapped
 from runner.weights import inventory
 from runner.weights.inventory import FileState, Kept
 
-_COLOURS = {
-    FileState.DAMAGED: "red",
-    FileState.PARTIAL: "yellow",
-    FileState.INSTALLED: "cyan",
-    FileState.VERIFIED: "cyan",
-}
-_WORDS = {
-    FileState.INSTALLED: "downloaded, not verified",
-    FileState.VERIFIED: "downloaded",
-    FileState.DAMAGED: "DAMAGED: steprun models repair",
+_SHOWN = {  # text and colour
+    FileState.DAMAGED: ("DAMAGED: steprun models repair", "red"),
+    FileState.INSTALLED: ("downloaded, not verified", "cyan"),
+    FileState.VERIFIED: ("downloaded", "cyan"),
 }
 
 
@@ -55,8 +49,8 @@ def _state(kept: list[Kept]) -> str:
     else:
         done = sum(each.file.bytes if each.path else each.bytes for each in kept)
         whole = sum(each.file.bytes for each in kept)
-        text = f"{100 * done // whole} % downloaded"
-        return click.style(text, fg=_COLOURS[FileState.PARTIAL])
+        return click.style(f"{100 * done // whole} % downloaded", fg="yellow")
     owners = sorted({str(each.target.parent) for each in kept if each.target})
     linked = f" (in {', '.join(owners)})" if owners else ""
-    return click.style(_WORDS[state] + linked, fg=_COLOURS[state])
+    text, colour = _SHOWN[state]
+    return click.style(text + linked, fg=colour)

@@ -13,7 +13,7 @@ def facts(machine: str) -> doctor.Facts:
 def test_missing_weights_of_a_model_that_fits_are_advised() -> None:
     found = doctor._weights(facts("m4-max-128"))
     assert found.state == "warn"
-    assert "are not downloaded" in found.found
+    assert "4 files of IQ4_XS not downloaded" in found.found
     assert found.fix.startswith("steprun models pull IQ4_XS")
 
 
