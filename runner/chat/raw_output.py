@@ -25,6 +25,7 @@ from enum import Enum, auto
 from typing import Any, Final, NoReturn
 
 from runner.chat.events import Event, Failed, Finished, Reasoning, Text, ToolCall
+from runner.chat.wire import mapping
 
 OPEN: Final = "<think>"
 CLOSE: Final = "</think>"
@@ -225,10 +226,8 @@ def _beginning_of_last(raw: str) -> int:
 
 def _schema(tool: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     """Return a tool's name and its parameters' schemas."""
-    function = _mapping(tool.get("function"))
-    return str(function.get("name")), _mapping(
-        _mapping(function.get("parameters")).get("properties")
-    )
+    function = mapping(tool.get("function"))
+    return str(function.get("name")), mapping(mapping(function.get("parameters")).get("properties"))
 
 
 def _value(text: str, schema: object) -> Any:
@@ -250,14 +249,10 @@ def _refuse(constant: str) -> NoReturn:
 
 def _types(schema: object) -> set[str]:
     """Return the types that a schema allows, as far as it names them."""
-    found = _mapping(schema)
+    found = mapping(schema)
     named = found.get("type")
     types = {one for one in (named if isinstance(named, list) else [named]) if isinstance(one, str)}
     for alternatives in (found.get("anyOf"), found.get("oneOf")):
         for one in alternatives if isinstance(alternatives, list) else ():
             types |= _types(one)
     return types
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -187,7 +187,7 @@ def to_turns(entries: Sequence[SessionEntry]) -> list[Turn]:
         message = entry.message
         if message.role == "user":
             turns.append(Turn(clean(message.text), message.pictures, TurnState.STOPPED))
-        elif turns:
+        elif turns and not turns[-1].finish:  # an answer whose question was lost is left out
             turn = turns[-1]
             turn.answer, turn.reasoning = clean(message.text), clean(message.reasoning)
             turn.finish, turn.failed = clean_name(entry.finish or "stop"), clean(entry.failed)

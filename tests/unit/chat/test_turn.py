@@ -92,3 +92,9 @@ def test_a_saved_turn_comes_back():
     assert (second.phase, second.note()) == (TurnState.FAILED, "It broke. So.")
     assert third.text == "[31mred"
     assert to_turns([to_entry(turn)]) == []
+
+
+def test_an_answer_whose_question_was_lost_is_left_out():
+    messages = [Message("user", "a"), Message("assistant", "one"), Message("assistant", "two")]
+    turns = to_turns([SessionEntry(message) for message in messages])
+    assert [(turn.text, turn.answer) for turn in turns] == [("a", "one")]
