@@ -151,28 +151,20 @@ class Transcript(VerticalScroll):
         return True
 
     async def _move(self, window: range) -> None:
-        """Mount and unmount turns so that `window` is what is there."""
-        views = {self._index(view): view for view in self.query(TurnView)}
-        gone = [view for index, view in views.items() if index not in window]
+        """Mount and unmount turns so that those of `window` are mounted."""
+        kept = range(max(window.start, self._window.start), min(window.stop, self._window.stop))
+        kept = kept or range(window.stop, window.stop)
+        stay = {self._turns[index] for index in kept}
         with self.app.batch_update():
-            for view in gone:
-                await view.remove()
-            kept = [index for index in window if index in views]
-            first = kept[0] if kept else window.stop
-            above = [self._view(index) for index in window if index < first]
-            below = [self._view(index) for index in window if index > first and index not in views]
-            if above:
-                await self._body.mount_all(above, after=self._earlier)
-            if below:
-                await self._body.mount_all(below, before=self._later)
+            for view in self.query(TurnView):
+                if view.turn not in stay:
+                    await view.remove()
+            above = [self._view(index) for index in range(window.start, kept.start)]
+            below = [self._view(index) for index in range(kept.stop, window.stop)]
+            await self._body.mount_all(above, after=self._earlier)
+            await self._body.mount_all(below, before=self._later)
         self._window = window
         self._count()
-
-    def _index(self, view: TurnView) -> int:
-        for index in self._window:
-            if self._turns[index] is view.turn:
-                return index
-        return -1
 
     def _view(self, index: int) -> TurnView:
         return TurnView(

@@ -592,11 +592,11 @@ async def test_a_file_is_saved_whole_or_not_at_all(home, monkeypatch):
         await c.ready()
         with monkeypatch.context() as patch:
             patch.setattr("runner.base.files.os.fsync", full)
-            c.app.save_as(str(home / "out.md"))
+            c.app.slash_save(str(home / "out.md"))
         await c.sees("No space left", "Choose another file")
         assert c.app.composer.text == f"/save {home / 'out.md'}"
         assert not list(home.glob("*.md"))
-        c.app.save_as("bad\0name")
+        c.app.slash_save("bad\0name")
         await c.sees("embedded null")  # the rest of the words is of the Python version
 
 
