@@ -78,13 +78,10 @@ class Conversation:
     def keep_draft(self, text: str, pictures: Sequence[Picture]) -> None:
         """Save what is typed and not sent; delete the draft where that is nothing."""
         self.draft_path = None
-        if text.strip() or pictures:
-            self._save(lambda: self._save_draft(text, pictures))
-        else:
+        if not text.strip() and not pictures:
             self.session.drop_draft()
-
-    def _save_draft(self, text: str, pictures: Sequence[Picture]) -> None:
-        self.draft_path = self.session.save_draft(text, pictures)
+        elif self._save(lambda: self.session.save_draft(text, pictures)):
+            self.draft_path = self.session.draft_path
 
     def start_new(self) -> None:
         """Begin another conversation; the old one stays on the disk."""

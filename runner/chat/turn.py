@@ -1,4 +1,4 @@
-"""A turn: what an event does to it, what of it is sent and saved. No widgets. Pure."""
+"""A turn: what an event changes in it, which parts are sent and saved. No widgets. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -114,17 +114,13 @@ class Turn:
         """Return tokens per second: the server's figure, or what was counted. 0: unknown."""
         if self.usage is not None and self.usage.decode_tps:
             return self.usage.decode_tps
-        # A chunk is a token, near enough; the first one only starts the clock.
-        tokens, seconds = (
-            self.thought_tokens + self.answer_tokens - 1,
-            self.latest_at - self.began_at,
-        )
-        return tokens / seconds if tokens > 0 and seconds > 0.2 else 0.0
+        # A chunk is a token, near enough.
+        tokens = self.thought_tokens + self.answer_tokens
+        return _rate(tokens, self.latest_at - self.began_at)
 
     def thought_rate(self) -> float:
         """Return the tokens per second of the thinking."""
-        enough = self.thought_tokens > 1 and self.thought_s > 0.2
-        return (self.thought_tokens - 1) / self.thought_s if enough else 0.0
+        return _rate(self.thought_tokens, self.thought_s)
 
     def context_used(self) -> int:
         """Return how many tokens of the context are in use, 0 where unknown."""
@@ -156,6 +152,11 @@ class Turn:
         if not self.answered:
             return "The model produced no answer. Ask again: /retry"
         return ""
+
+
+def _rate(tokens: int, seconds: float) -> float:
+    """Return tokens per second, 0 while there are too few: the first only starts the clock."""
+    return (tokens - 1) / seconds if tokens > 1 and seconds > 0.2 else 0.0
 
 
 def to_messages(turns: Sequence[Turn]) -> list[Message]:

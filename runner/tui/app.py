@@ -255,7 +255,8 @@ class ChatApp(ChatTalk):
     def copy(self, text: str) -> None:
         """Copy by the terminal and, where there is one, by the system's program."""
         self.copy_to_clipboard(text)
-        self.run_worker(copy_by_program(text), group="copy", exit_on_error=False)
+        copy = partial(copy_by_program, text)
+        self.run_worker(copy, thread=True, group="copy", exit_on_error=False)
         self.hint(f"Copied {len(text):,} characters.")
 
     def slash_save(self, path: str) -> None:

@@ -1,6 +1,7 @@
 """The conversation on the screen: only a window of its turns is mounted."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from textual import on
 from textual.app import ComposeResult
@@ -18,12 +19,11 @@ from runner.tui.turnview import TurnView
 class More(Static):
     """The line that loads more turns when clicked."""
 
+    @dataclass
     class Wanted(Message):
         """The user clicked it. `what`: "earlier" or "later"."""
 
-        def __init__(self, what: str) -> None:
-            super().__init__()
-            self.what = what
+        what: str
 
     def __init__(self, what: str) -> None:
         super().__init__(classes="more")
@@ -47,14 +47,14 @@ class Transcript(VerticalScroll):
 
     can_focus = False
 
-    def __init__(self, *, prices: bool, context: int) -> None:
+    def __init__(self, greeting: Content, *, prices: bool, context: int) -> None:
         super().__init__(id="transcript")
         self._prices = prices
         self._room = context
         self._turns: Sequence[Turn] = ()
         self._window = range(0)
         self._opened = False
-        self._greeting = Static(id="greeting")
+        self._greeting = Static(greeting, id="greeting")
         self._earlier = More("earlier")
         self._later = More("later")
         self._notice = Static(id="notice")
@@ -65,10 +65,6 @@ class Transcript(VerticalScroll):
         """Mount the frame; turns go between the two lines that load more."""
         self._notice.display = False
         yield self._body
-
-    def greet(self, content: Content) -> None:
-        """Set what stands above the first turn."""
-        self._greeting.update(content)
 
     def notice(self, content: Content | None) -> None:
         """Show a message under the last turn, or take it away."""

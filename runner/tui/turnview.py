@@ -14,7 +14,7 @@ from textual.widgets import Markdown, Static
 from textual.widgets.markdown import MarkdownStream
 
 from runner.base.errors import SteprunError
-from runner.chat.export import picture_label
+from runner.chat.export import picture_labels
 from runner.chat.turn import Turn, TurnState
 from runner.tui.composer import ROOMY
 from runner.tui.fit import last_words
@@ -110,7 +110,7 @@ class Thought(Static):
 
 
 class TurnView(Vertical):
-    """Shows a `Turn`; `sync` brings it up to date, about ten times a second at most."""
+    """Shows a `Turn`; `sync` updates it, about ten times a second at most."""
 
     DEFAULT_CLASSES = "turn"
 
@@ -139,8 +139,8 @@ class TurnView(Vertical):
 
     def _question(self) -> Content:
         chips = [
-            (f"{picture_label(number, picture, prices=self._prices)}\n", "$text-accent")
-            for number, picture in enumerate(self.turn.pictures, 1)
+            (f"{label}\n", "$text-accent")
+            for label in picture_labels(self.turn.pictures, prices=self._prices)
         ]
         # Assembled, never parsed: what the user pasted may look like markup.
         text = self.turn.text

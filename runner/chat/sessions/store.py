@@ -155,8 +155,8 @@ class Session:
             self._append({"retry": True, "at": _now()})
             self.entries.pop()
 
-    def save_draft(self, text: str, pictures: Sequence[Picture] = ()) -> Path:
-        """Keep what was typed and not sent. Returns where."""
+    def save_draft(self, text: str, pictures: Sequence[Picture] = ()) -> None:
+        """Keep what was typed and not sent."""
         draft = {
             "schema": DRAFT_SCHEMA,
             "title": self.title,
@@ -164,7 +164,6 @@ class Session:
             "pictures": [keep(sessions_dir(), picture) for picture in pictures],
         }
         write_private(self.draft_path, json.dumps(draft) + "\n")
-        return self.draft_path
 
     def draft(self) -> Draft | None:
         """Return what was typed and not sent, if anything."""
@@ -282,7 +281,7 @@ class Session:
 def list_sessions() -> Iterator[str]:
     """Yield the IDs of the saved chats, also of those that are only a draft, last used first.
 
-    A file is opened only when its turn comes: scripts can leave thousands of chats.
+    A file is opened only when its ID is due: scripts can leave thousands of chats.
     """
     used: dict[str, float] = {}
     with contextlib.suppress(OSError), os.scandir(sessions_dir()) as files:

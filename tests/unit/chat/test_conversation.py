@@ -14,7 +14,7 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_chat_that_cannot_be_saved_goes_on_and_says_so_once(home):
+def test_a_chat_that_cannot_be_saved_continues_with_one_warning(home):
     (home / "data").write_text("a file in the way")
     conversation = Conversation("x")
     [warning] = conversation.warnings
@@ -31,7 +31,7 @@ def test_a_chat_that_cannot_be_saved_goes_on_and_says_so_once(home):
     conversation.close()
 
 
-def test_a_chat_that_can_only_be_read_goes_on(home, monkeypatch):
+def test_a_chat_that_can_only_be_read_continues(home, monkeypatch):
     Session.create("x").save_draft("not sent")
 
     def read_only(self):

@@ -58,7 +58,7 @@ def test_asking_again_starts_from_nothing():
         (Turn("q"), 0, "Esc"),
     ],
 )
-def test_what_is_said_under_an_answer(turn, context, words):
+def test_the_note_under_an_answer(turn, context, words):
     assert words in turn.note(context)
 
 
@@ -76,7 +76,7 @@ def test_only_what_was_answered_or_stopped_is_sent():
     assert to_messages([failed]) == [Message("user", "poison")]
 
 
-def test_a_saved_turn_comes_back():
+def test_a_saved_turn_is_loaded():
     turn = Turn("hi", (PICTURE,), TurnState.STOPPED, reasoning="hm", answer="part")
     failed = Turn("oh", phase=TurnState.FAILED, error=SteprunError("It broke.", why="So."))
     entries = [
