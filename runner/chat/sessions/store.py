@@ -116,9 +116,9 @@ class Session:
             lock.acquire(timeout=0)
         except Timeout:
             raise InUse(
-                f"The chat {self.id} is open in another window.",
+                f"The chat {self.id} is open in another window or command.",
                 why="Two chats writing into one file would mix their turns.",
-                next="Close the other one, or start a new chat: steprun chat",
+                next="Close the other one or wait for it, or start a new chat: steprun chat",
             ) from None
         except OSError as error:
             raise cannot_write(sessions_dir(), error) from error
