@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from runner.base.errors import SteprunError
 from runner.chat.client import stream
@@ -58,8 +58,7 @@ async def _fill(
     on_event: Callable[[Event], None],
 ) -> None:
     """Stream the answer to `messages` into `turn`; `on_event` gets each event after that."""
-    events = cast("AsyncGenerator[Event]", stream(host.endpoint, messages, options))
-    async with contextlib.aclosing(events):
+    async with contextlib.aclosing(stream(host.endpoint, messages, options)) as events:
         async for event in events:
             # Reported only when it is known what became of the engine: /retry must know it too.
             if isinstance(event, Failed):

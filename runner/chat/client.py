@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import httpx2
@@ -24,7 +24,7 @@ ANSWER_BYTES = 256 << 20  # 262,144 tokens in events of 252 bytes each (llama-se
 
 async def stream(
     endpoint: Endpoint, messages: Sequence[Message], options: Options
-) -> AsyncIterator[Event]:
+) -> AsyncGenerator[Event, None]:
     """Yield events while the server answers; the last is Finished or Failed.
 
     Closing the iterator (or cancelling the task) closes the connection, which makes the server

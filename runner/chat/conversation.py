@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from runner.base.errors import SteprunError
-from runner.chat.sessions.store import Draft, InUse, Session, SessionEntry
+from runner.chat.sessions.store import Draft, InUse, Session, SessionEntry, find_session
 from runner.chat.turn import Turn, to_entry, to_messages, to_turns
 from runner.chat.wire import Message, Picture
 
@@ -26,8 +26,15 @@ class Conversation:
         self._title = title
         self.warnings: list[str] = []
         self._warned: set[str] = set()
-        self.session = Session.load(resume) if resume else Session.create(title)
+        self.session = Session(find_session(resume)) if resume else Session.create(title)
+        self._question_saved = False
+        # Claimed before it is read: the chat that still has it may be saving its last turn.
         self._save(self.session.claim)
+        try:
+            self.session.read()
+        except SteprunError:
+            self.close()
+            raise
         self.turns: list[Turn] = to_turns(self.session.entries)
         self.draft: Draft | None = self.session.draft() if resume else None
         self.draft_path: Path | None = None
@@ -55,27 +62,26 @@ class Conversation:
 
     def save_question(self, turn: Turn, *, again: bool) -> list[Message]:
         """Save the question, which is about to be sent; return the messages to send. Blocks."""
+        self._question_saved = False
         if again:
-            self._save(self.session.retry)
+            self._question_saved = self._save(self.session.retry)
         else:
             entry = SessionEntry(Message("user", turn.text, turn.pictures))
-            self._save(lambda: self.session.add(entry))
+            self._question_saved = self._save(lambda: self.session.add(entry))
         return to_messages(self.turns)
 
     def save_answer(self, turn: Turn) -> None:
-        """Save the answer, or the part of it that arrived."""
-        self._save(lambda: self.session.add(to_entry(turn)))
+        """Save the answer, or the part that arrived; not without its question."""
+        if self._question_saved:
+            self._save(lambda: self.session.add(to_entry(turn)))
 
     def keep_draft(self, text: str, pictures: Sequence[Picture]) -> None:
         """Save what is typed and not sent; delete the draft where that is nothing."""
         self.draft_path = None
-        if text.strip() or pictures:
-            self._save(lambda: self._save_draft(text, pictures))
-        else:
+        if not text.strip() and not pictures:
             self.session.drop_draft()
-
-    def _save_draft(self, text: str, pictures: Sequence[Picture]) -> None:
-        self.draft_path = self.session.save_draft(text, pictures)
+        elif self._save(lambda: self.session.save_draft(text, pictures)):
+            self.draft_path = self.session.draft_path
 
     def start_new(self) -> None:
         """Begin another conversation; the old one stays on the disk."""
@@ -105,7 +111,8 @@ class Conversation:
         """Let other chats into this session."""
         self.session.release()
 
-    def _save(self, save: Callable[[], object]) -> None:
+    def _save(self, save: Callable[[], object]) -> bool:
+        """Return whether `save` could save; a warning says why not."""
         try:
             save()
         except InUse:
@@ -115,3 +122,5 @@ class Conversation:
             if text not in self._warned:
                 self._warned.add(text)
                 self.warnings.append(text)
+            return False
+        return True

@@ -16,6 +16,13 @@ def picture_label(number: int, picture: Picture, *, prices: bool) -> str:
     return f"[Image #{number}] {clean_name(picture.name)} {size}{price}"
 
 
+def picture_labels(pictures: Sequence[Picture], *, prices: bool) -> list[str]:
+    """Return the lines that stand for a message's pictures."""
+    return [
+        picture_label(number, picture, prices=prices) for number, picture in enumerate(pictures, 1)
+    ]
+
+
 def to_markdown(turns: Sequence[Turn], title: str) -> str:
     """Return the conversation as a document: `title`, the model's name, heads its answers.
 
@@ -23,10 +30,7 @@ def to_markdown(turns: Sequence[Turn], title: str) -> str:
     """
     parts = [f"# {title}"]
     for turn in turns:
-        labels = [
-            f"- {picture_label(number, picture, prices=False)}"
-            for number, picture in enumerate(turn.pictures, 1)
-        ]
+        labels = [f"- {label}" for label in picture_labels(turn.pictures, prices=False)]
         parts.append("## You")
         parts += ["\n".join(labels)] if labels else []
         parts += [turn.text] if turn.text else []

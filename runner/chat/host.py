@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol
 
 from runner.base.errors import Refused, SteprunError, UsageError
 from runner.chat.wire import Options
@@ -32,15 +32,11 @@ class ChatHost(Protocol):
         """Why it no longer runs."""
 
 
-class Remote:
+class Remote(AbstractAsyncContextManager["Remote"]):
     """Somebody else's server: spoken to, never started, stopped or tuned."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-
-    async def __aenter__(self) -> Self:
-        """Nothing to start."""
-        return self
 
     async def __aexit__(self, *_: object) -> None:
         """Nothing to stop."""

@@ -31,7 +31,7 @@ class HostTask:
     def __init__(
         self,
         open_host: Callable[[], AbstractAsyncContextManager[ChatHost]],
-        report: Callable[[HostEvent], None],
+        report: Callable[[HostEvent], object],
     ) -> None:
         self._open_host = open_host
         self._report = report
@@ -79,15 +79,12 @@ class HostTask:
             self._report(Failed(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the chat continues and shows it
             _log.exception("The host failed")
-            self._report(
-                Failed(
-                    SteprunError(
-                        "The engine could not be started.",
-                        why=f"{type(error).__name__}: {error}.",
-                        next="Check the installation: steprun doctor",
-                    )
-                )
+            failure = SteprunError(
+                "The engine could not be started.",
+                why=f"{type(error).__name__}: {error}.",
+                next="Check the installation: steprun doctor",
             )
+            self._report(Failed(failure))
         finally:
             self.host, self.loading = None, False
 

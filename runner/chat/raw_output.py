@@ -25,6 +25,7 @@ from enum import Enum, auto
 from typing import Any, Final, NoReturn
 
 from runner.chat.events import Event, Failed, Finished, Reasoning, Text, ToolCall
+from runner.chat.wire import mapping
 
 OPEN: Final = "<think>"
 CLOSE: Final = "</think>"
@@ -115,15 +116,12 @@ class Untagged:
                     yield from (Reasoning(piece) for piece in pieces)
                     if tag:
                         self._enter(_In.ANSWER)
-                case _In.ANSWER if self._schemas:
-                    pieces, tag, text = self._cut(text, CALL)
+                case _In.ANSWER:
+                    pieces, tag, text = self._cut(text, CALL if self._schemas else "")
                     yield from (Text(piece) for piece in pieces)
                     if tag:
                         self._state = _In.CALL
                         self._call, self._call_size = [tag], len(tag)
-                case _In.ANSWER:
-                    pieces, _, text = self._cut(text, "")
-                    yield from (Text(piece) for piece in pieces)
                 case _In.CALL:
                     text, events = self._take_call(text)
                     yield from events
@@ -152,33 +150,29 @@ class Untagged:
 
     def _take_call(self, text: str) -> tuple[str, list[Event]]:
         """Take a piece of a call; return what follows it, and the call if it is whole."""
-        # Only the end is looked at: a call may be long, and come in as many pieces.
+        # Only the end is searched: a call may be long, and arrive in as many pieces.
         tail = "".join(self._call[-_LONGEST_END:])[-_LONGEST_END:]
         ended = _END.search(tail + text)
         size = ended.end() - len(tail) if ended else len(text)
         self._call.append(text[:size])
         self._call_size += size
-        if ended:
-            raw, self._call = "".join(self._call), []
-            # A tag that only stood there may come before the one of a call.
-            begin = _beginning_of_last(raw)
-            before, call = raw[:begin], self._parse(raw[begin:])
-            if call is None:
-                self._state = _In.ANSWER
-                return text[size:], [Text(raw)]
-            self._calls += 1
-            self._enter(_In.ANSWER)
-            return text[size:], [*([Text(before)] * bool(before)), call]
-        if self._call_size > LONGEST_CALL:
-            raw, self._call = "".join(self._call), []
+        if not ended and self._call_size <= LONGEST_CALL:
+            return "", []
+        raw, self._call = "".join(self._call), []
+        # A tag that is only part of the text may precede the one of a call.
+        begin = _beginning_of_last(raw)
+        call = self._parse(raw[begin:]) if ended else None
+        if call is None:
             self._state = _In.ANSWER
-            return "", [Text(raw)]
-        return "", []
+            return text[size:], [Text(raw)]
+        self._calls += 1
+        self._enter(_In.ANSWER)
+        return text[size:], [Text(raw[:begin]), call] if begin else [call]
 
     def _parse(self, raw: str) -> ToolCall | None:
         """Return a call, None where it is not written as one."""
         function = _FUNCTION.fullmatch(raw)
-        # A call within a value would end it: what is there of the outer one is not all of it.
+        # A call within a value would end it: the outer one is then incomplete.
         if function is None or _ANOTHER.search(function[2]):
             return None
         name, body = function[1].strip(), function[2]
@@ -215,7 +209,7 @@ def _beginning(text: str, tag: str) -> int:
 def _beginning_of_last(raw: str) -> int:
     """Return where the last call of a text begins, with the newlines that belong to it.
 
-    0 where that may be a value of the call before: what somebody writes about calls is no call.
+    0 where that may be a value of the call before: text about calls is not a call.
     """
     begin = raw.rfind(CALL)
     while begin > 0 and raw[begin - 1] == "\n":
@@ -225,10 +219,8 @@ def _beginning_of_last(raw: str) -> int:
 
 def _schema(tool: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     """Return a tool's name and its parameters' schemas."""
-    function = _mapping(tool.get("function"))
-    return str(function.get("name")), _mapping(
-        _mapping(function.get("parameters")).get("properties")
-    )
+    function = mapping(tool.get("function"))
+    return str(function.get("name")), mapping(mapping(function.get("parameters")).get("properties"))
 
 
 def _value(text: str, schema: object) -> Any:
@@ -250,14 +242,10 @@ def _refuse(constant: str) -> NoReturn:
 
 def _types(schema: object) -> set[str]:
     """Return the types that a schema allows, as far as it names them."""
-    found = _mapping(schema)
+    found = mapping(schema)
     named = found.get("type")
     types = {one for one in (named if isinstance(named, list) else [named]) if isinstance(one, str)}
     for alternatives in (found.get("anyOf"), found.get("oneOf")):
         for one in alternatives if isinstance(alternatives, list) else ():
             types |= _types(one)
     return types
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -1,4 +1,4 @@
-"""A turn: what an event does to it, what of it is sent and saved. No widgets. Pure."""
+"""A turn: what an event changes in it, which parts are sent and saved. No widgets. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -114,17 +114,13 @@ class Turn:
         """Return tokens per second: the server's figure, or what was counted. 0: unknown."""
         if self.usage is not None and self.usage.decode_tps:
             return self.usage.decode_tps
-        # A chunk is a token, near enough; the first one only starts the clock.
-        tokens, seconds = (
-            self.thought_tokens + self.answer_tokens - 1,
-            self.latest_at - self.began_at,
-        )
-        return tokens / seconds if tokens > 0 and seconds > 0.2 else 0.0
+        # A chunk is a token, near enough.
+        tokens = self.thought_tokens + self.answer_tokens
+        return _rate(tokens, self.latest_at - self.began_at)
 
     def thought_rate(self) -> float:
         """Return the tokens per second of the thinking."""
-        enough = self.thought_tokens > 1 and self.thought_s > 0.2
-        return (self.thought_tokens - 1) / self.thought_s if enough else 0.0
+        return _rate(self.thought_tokens, self.thought_s)
 
     def context_used(self) -> int:
         """Return how many tokens of the context are in use, 0 where unknown."""
@@ -158,6 +154,11 @@ class Turn:
         return ""
 
 
+def _rate(tokens: int, seconds: float) -> float:
+    """Return tokens per second, 0 while there are too few: the first only starts the clock."""
+    return (tokens - 1) / seconds if tokens > 1 and seconds > 0.2 else 0.0
+
+
 def to_messages(turns: Sequence[Turn]) -> list[Message]:
     """Return the conversation as it is sent.
 
@@ -187,7 +188,7 @@ def to_turns(entries: Sequence[SessionEntry]) -> list[Turn]:
         message = entry.message
         if message.role == "user":
             turns.append(Turn(clean(message.text), message.pictures, TurnState.STOPPED))
-        elif turns:
+        elif turns and not turns[-1].finish:  # an answer whose question was lost is left out
             turn = turns[-1]
             turn.answer, turn.reasoning = clean(message.text), clean(message.reasoning)
             turn.finish, turn.failed = clean_name(entry.finish or "stop"), clean(entry.failed)

@@ -119,17 +119,17 @@ def parse_chunk(data: str) -> Iterator[Event]:
     if chunk.get("error"):  # some servers send `"error": null` with every chunk
         yield Failed(server_error(0, chunk))
         return
-    progress = _mapping(chunk.get("prompt_progress"))
+    progress = mapping(chunk.get("prompt_progress"))
     if progress:
         yield PromptProgress(
-            done=_int(progress.get("processed")),
-            total=_int(progress.get("total")),
-            cached=_int(progress.get("cache")),
+            done=integer(progress.get("processed")),
+            total=integer(progress.get("total")),
+            cached=integer(progress.get("cache")),
         )
     choices = chunk.get("choices")
-    choice = _mapping(choices[0]) if isinstance(choices, list) and choices else {}
-    yield from _delta(_mapping(choice.get("delta")))
-    usage, timings = _mapping(chunk.get("usage")), _mapping(chunk.get("timings"))
+    choice = mapping(choices[0]) if isinstance(choices, list) and choices else {}
+    yield from _delta(mapping(choice.get("delta")))
+    usage, timings = mapping(chunk.get("usage")), mapping(chunk.get("timings"))
     if usage or (timings and choice.get("finish_reason")):
         yield _usage(usage, timings)
     reason = choice.get("finish_reason")
@@ -146,10 +146,10 @@ def _delta(delta: Mapping[str, Any]) -> Iterator[Event]:
         yield Text(text)
     calls = delta.get("tool_calls")
     for call in calls if isinstance(calls, list) else ():
-        call = _mapping(call)  # noqa: PLW2901 - the same thing, made safe
-        function = _mapping(call.get("function"))
+        call = mapping(call)  # noqa: PLW2901 - the same thing, made safe
+        function = mapping(call.get("function"))
         yield ToolCall(
-            index=_int(call.get("index")),
+            index=integer(call.get("index")),
             id=str(call.get("id") or ""),
             name=str(function.get("name") or ""),
             arguments=str(function.get("arguments") or ""),
@@ -157,18 +157,18 @@ def _delta(delta: Mapping[str, Any]) -> Iterator[Event]:
 
 
 def _usage(usage: Mapping[str, Any], timings: Mapping[str, Any]) -> Usage:
-    details = _mapping(usage.get("prompt_tokens_details"))
-    cached = _int(details.get("cached_tokens", timings.get("cache_n")))
+    details = mapping(usage.get("prompt_tokens_details"))
+    cached = integer(details.get("cached_tokens", timings.get("cache_n")))
     # llama-server's `prompt_n` counts what was prefilled now; the rest was in the KV cache.
-    prompt = usage.get("prompt_tokens", _int(timings.get("prompt_n")) + cached)
+    prompt = usage.get("prompt_tokens", integer(timings.get("prompt_n")) + cached)
     return Usage(
-        prompt_tokens=_int(prompt),
+        prompt_tokens=integer(prompt),
         cached_tokens=cached,
-        completion_tokens=_int(usage.get("completion_tokens", timings.get("predicted_n"))),
-        prefill_tps=_float(timings.get("prompt_per_second")),
-        decode_tps=_float(timings.get("predicted_per_second")),
-        drafted=_int(timings.get("draft_n")),
-        accepted=_int(timings.get("draft_n_accepted")),
+        completion_tokens=integer(usage.get("completion_tokens", timings.get("predicted_n"))),
+        prefill_tps=number(timings.get("prompt_per_second")),
+        decode_tps=number(timings.get("predicted_per_second")),
+        drafted=integer(timings.get("draft_n")),
+        accepted=integer(timings.get("draft_n_accepted")),
     )
 
 
@@ -177,10 +177,10 @@ def server_error(status: int, body: Any) -> SteprunError:
 
     `status`: the HTTP status, 0 in the middle of a stream. `body`: the parsed reply.
     """
-    reported = _mapping(body).get("error")
-    error = _mapping(reported)
+    reported = mapping(body).get("error")
+    error = mapping(reported)
     if not isinstance(reported, str):
-        reported = error.get("message") or _mapping(body).get("detail")
+        reported = error.get("message") or mapping(body).get("detail")
     message = clean(str(reported or "")).strip()[:500]
     kind = str(error.get("type") or "")
     if kind == "exceed_context_size_error" or "context size" in message:
@@ -223,13 +223,16 @@ def garbled(data: str) -> SteprunError:
     )
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
+def mapping(value: object) -> Mapping[str, Any]:
+    """Return an untrusted value if it is an object, else an empty one."""
     return value if isinstance(value, dict) else {}
 
 
-def _int(value: object) -> int:
-    return int(value) if isinstance(value, int | float) and abs(value) < 1 << 53 else 0
+def number(value: object) -> float:
+    """Return an untrusted value if it is a number from 0 to 2^53, else 0."""
+    return value if isinstance(value, int | float) and 0 <= value < 1 << 53 else 0
 
 
-def _float(value: object) -> float:
-    return float(value) if isinstance(value, int | float) and abs(value) < 1 << 53 else 0.0
+def integer(value: object) -> int:
+    """Return `number`, rounded down."""
+    return int(number(value))

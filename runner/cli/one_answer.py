@@ -23,10 +23,10 @@ async def ask_once(setup: ChatSetup, prompt: str) -> int:
     """
     pictures = tuple(load_picture(path) for path in setup.pictures)
     conversation = Conversation(setup.title, setup.resume)
-    _print_warnings(conversation, setup)
-    if setup.greeting:
-        click.echo(setup.greeting, err=True)
     try:
+        _print_warnings(conversation, setup)
+        if setup.greeting:
+            click.echo(setup.greeting, err=True)
         with TransientLine() as status:
             async with setup.open_host() as host:
                 await host.wait_ready(lambda s: status.show(f"loading {setup.title} ... {s:.0f} s"))

@@ -56,16 +56,14 @@ class ChatApp(ChatTalk):
         text = self.composer.text
         if self.composer.empty:
             return
-        typed = parse_command(text)
-        if typed is not None and typed.command is None:
-            error = UsageError(
-                f"/{typed.name} is not a command.",
-                next=f"Did you mean /{typed.nearest}? A space before the / makes it a message.",
-            )
+        try:
+            typed = parse_command(text)
+        except UsageError as error:
             self.problem(error)
-        elif typed is not None and typed.command is not None:
+            return
+        if typed is not None:
             self.composer.prompt.clear()
-            self.run_command(typed.command, typed.args)
+            self.run_command(*typed)
         elif paths := self._paths(text):
             self.composer.prompt.clear()
             self._load(paths, typed=text)
@@ -175,7 +173,7 @@ class ChatApp(ChatTalk):
             self.composer.give_back(f"/{command.name} ", ())
             self.problem(UsageError(f"Type {command.usage}.", why=f"{command.sentence}."))
             return
-        command.handler(self, args)
+        self.call_later(getattr(self, f"slash_{command.name}"), args)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Put the slash commands on the palette, and the choice of a theme."""
@@ -193,19 +191,19 @@ class ChatApp(ChatTalk):
         else:
             self.run_command(command, "")
 
-    def attach(self, path: str) -> None:
+    def slash_image(self, path: str) -> None:
         """Attach an image file, or several."""
         paths = self._paths(path) or [str(Path(path).expanduser())]
         self._load(paths, typed=f"/image {path}")
 
-    def detach(self, number: str) -> None:
+    def slash_detach(self, number: str) -> None:
         """Remove an image."""
         which = int(number) if number.isdecimal() else 0
         if (number and not which) or not self.composer.detach(which):
             self.hint("No such image.")
         self.unsent_changed()
 
-    def set_effort(self, effort: str) -> None:
+    def slash_effort(self, effort: str) -> None:
         """Set the reasoning effort, from the next question on."""
         if effort.lower() not in EFFORTS:
             self.composer.give_back(f"/effort {effort}", ())
@@ -216,19 +214,13 @@ class ChatApp(ChatTalk):
         self.options = replace(self.options, effort=effort.lower())
         self.hint(f"Reasoning effort: {effort.lower()}, from the next question on.")
 
-    def toggle_thinking(self) -> None:
-        """Show or hide the reasoning."""
-        self.call_later(self.action_toggle_thinking)
-
     @on(Thought.Toggled)
-    async def _thought_clicked(self) -> None:
+    async def slash_think(self, _: object) -> None:
+        """Show or hide the reasoning."""
         await self.action_toggle_thinking()
 
-    def start_new(self) -> None:
+    async def slash_new(self, _: str) -> None:
         """Start a new chat; the previous one can be resumed."""
-        self.call_later(self._start_new)
-
-    async def _start_new(self) -> None:
         if self.busy:
             self.hint("Still answering: Esc stops it.")
             return
@@ -238,11 +230,8 @@ class ChatApp(ChatTalk):
         await self.transcript.show_turns(self.conversation.turns, opened=False)
         self.hint(f"New chat. The previous one: --resume {old}" if old else "New chat.")
 
-    def retry(self) -> None:
+    async def slash_retry(self, _: str) -> None:
         """Ask the last question again; start the engine again where it is gone."""
-        self.call_later(self._retry)
-
-    async def _retry(self) -> None:
         if self.busy:
             self.hint("Still answering: Esc stops it.")
         elif (turn := self.conversation.retriable()) is not None:
@@ -255,7 +244,7 @@ class ChatApp(ChatTalk):
         else:
             self.hint("Nothing to ask again.")
 
-    def copy_answer(self) -> None:
+    def slash_copy(self, _: str) -> None:
         """Copy the last answer as it was written, in Markdown."""
         answer = self.conversation.last_answer()
         if answer:
@@ -266,10 +255,11 @@ class ChatApp(ChatTalk):
     def copy(self, text: str) -> None:
         """Copy by the terminal and, where there is one, by the system's program."""
         self.copy_to_clipboard(text)
-        self.run_worker(copy_by_program(text), group="copy", exit_on_error=False)
+        copy = partial(copy_by_program, text)
+        self.run_worker(copy, thread=True, group="copy", exit_on_error=False)
         self.hint(f"Copied {len(text):,} characters.")
 
-    def save_as(self, path: str) -> None:
+    def slash_save(self, path: str) -> None:
         """Write the conversation to a new Markdown file."""
         try:
             target = _write_new(path, to_markdown(self.conversation.turns, self.setup.title))
@@ -279,9 +269,13 @@ class ChatApp(ChatTalk):
         else:
             self.hint(f"Saved to {target}")
 
-    def leave(self) -> None:
+    def slash_help(self, _: str) -> None:
+        """Show commands and keys."""
+        self.action_show_help()
+
+    async def slash_quit(self, _: str) -> None:
         """End the chat."""
-        self.call_later(self.action_quit)
+        await self.action_quit()
 
     # --- keys --------------------------------------------------------------------------------
 

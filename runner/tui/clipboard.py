@@ -3,13 +3,13 @@
 OSC 52 works over SSH, but some terminals (macOS's Terminal among them) ignore it without a word.
 """
 
-import asyncio
 import contextlib
 import os
 import shutil
+import subprocess
 import sys
-from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Mapping
+from subprocess import DEVNULL
 
 PATIENCE_S = 2.0
 
@@ -20,10 +20,7 @@ def copy_command(
     """Return the program that puts its input on the clipboard, None where there is none."""
     if environ.get("SSH_CONNECTION"):
         return None  # the far machine's clipboard is not the user's
-    candidates = {
-        "darwin": [["pbcopy"]],
-        "win32": [["clip.exe"]],
-    }.get(platform, [])
+    candidates = {"darwin": [["pbcopy"]], "win32": [["clip.exe"]]}.get(platform, [])
     if platform.startswith("linux"):
         if environ.get("WAYLAND_DISPLAY"):
             candidates.append(["wl-copy"])
@@ -32,21 +29,12 @@ def copy_command(
     return next((argv for argv in candidates if shutil.which(argv[0])), None)
 
 
-async def copy_by_program(text: str) -> bool:
-    """Copy with the system's program. Returns whether that worked."""
+def copy_by_program(text: str) -> None:
+    """Copy with the system's program, where there is one. Blocks, for `PATIENCE_S` at most."""
     argv = copy_command()
-    if argv is None:
-        return False
-    data = text.encode("utf-16-le" if sys.platform == "win32" else "utf-8", "replace")
-    with contextlib.suppress(OSError, TimeoutError):
-        process = await asyncio.create_subprocess_exec(
-            *argv, stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL
-        )
-        try:
-            await asyncio.wait_for(process.communicate(data), PATIENCE_S)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-            raise
-        return process.returncode == 0
-    return False
+    if argv is not None:
+        data = text.encode("utf-16-le" if sys.platform == "win32" else "utf-8", "replace")
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(
+                argv, input=data, stdout=DEVNULL, stderr=DEVNULL, timeout=PATIENCE_S, check=False
+            )

@@ -14,7 +14,7 @@ from textual.widgets import Static, TextArea
 
 from runner.base.text import clean
 from runner.chat.wire import Picture
-from runner.tui.fit import picture_labels
+from runner.tui.fit import chip_lines
 from runner.tui.paste import PATHS
 
 PASTE_BYTES = 1 << 20
@@ -176,6 +176,6 @@ class Composer(Vertical):
 
     def _show_chips(self) -> None:
         rows = CHIP_ROWS if self.app.size.height >= ROOMY else CHIP_ROWS_COMPACT
-        lines = picture_labels(self.pictures, rows, prices=self._prices)
+        lines = chip_lines(self.pictures, rows, prices=self._prices)
         self._chips.display = bool(lines)
         self._chips.update(Content("\n".join(lines)))

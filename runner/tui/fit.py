@@ -5,7 +5,7 @@ Mounted widgets are the chat's budget: Textual's reflow visits each of them on e
 
 from collections.abc import Sequence
 
-from runner.chat.export import picture_label
+from runner.chat.export import picture_labels
 from runner.chat.wire import Picture
 
 TAIL = 20  # turns mounted at the end of a conversation
@@ -30,11 +30,9 @@ def later(window: range, total: int) -> range:
     return range(max(window.start, stop - MOST), stop)
 
 
-def picture_labels(pictures: Sequence[Picture], rows: int, *, prices: bool) -> list[str]:
+def chip_lines(pictures: Sequence[Picture], rows: int, *, prices: bool) -> list[str]:
     """Return the lines that stand for pictures, at most `rows`."""
-    lines = [
-        picture_label(number, picture, prices=prices) for number, picture in enumerate(pictures, 1)
-    ]
+    lines = picture_labels(pictures, prices=prices)
     if len(lines) > rows:
         lines[rows - 1 :] = [f"and {len(lines) - rows + 1} more"]
     return lines

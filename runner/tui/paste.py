@@ -31,24 +31,12 @@ def picture_paths(
     if not text or len(text) > PATH_CHARS * PATHS:
         return []
     # The whole text first: a bare path with blanks in it would fall apart as words.
-    for split in (_whole, _lines, _words):
-        found = [
-            _existing(word, is_file, windows=windows, home=home)
-            for word in split(text, windows=windows)
-        ]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    for parts in ([text] if "\n" not in text else [], lines, _words(text, windows=windows)):
+        found = [_existing(part, is_file, windows=windows, home=home) for part in parts]
         if found and all(found):
             return [path for path in found if path is not None]
     return []
-
-
-def _whole(text: str, *, windows: bool) -> list[str]:
-    del windows
-    return [text] if "\n" not in text else []
-
-
-def _lines(text: str, *, windows: bool) -> list[str]:
-    del windows
-    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _words(text: str, *, windows: bool) -> list[str]:

@@ -1,45 +1,10 @@
 """The slash commands: one table that the composer, the palette, /help and the docs read. Pure."""
 
 import difflib
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
+from runner.base.errors import UsageError
 from runner.chat.wire import EFFORTS
-
-
-class Chat(Protocol):
-    """What a command may call in the chat."""
-
-    def attach(self, path: str) -> None:
-        """Attach an image file."""
-
-    def detach(self, number: str) -> None:
-        """Remove an image."""
-
-    def set_effort(self, effort: str) -> None:
-        """Set the reasoning effort."""
-
-    def toggle_thinking(self) -> None:
-        """Show or hide the reasoning."""
-
-    def start_new(self) -> None:
-        """Start a new chat."""
-
-    def retry(self) -> None:
-        """Ask the last question again."""
-
-    def copy_answer(self) -> None:
-        """Copy the last answer."""
-
-    def save_as(self, path: str) -> None:
-        """Write the conversation to a Markdown file."""
-
-    def action_show_help(self) -> None:
-        """Show commands and keys."""
-
-    def leave(self) -> None:
-        """End the chat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +14,6 @@ class Command:
     name: str
     args: str
     help: str
-    handler: Callable[[Chat, str], None]
     needs_args: bool = False
 
     @property
@@ -63,29 +27,18 @@ class Command:
         return self.help[:1].upper() + self.help[1:]
 
 
+# `ChatApp` runs each by its method `slash_NAME`.
 COMMANDS: tuple[Command, ...] = (
-    Command("image", "PATH", "attach an image", lambda c, a: c.attach(a), needs_args=True),
-    Command("detach", "[N]", "remove image N, or the last", lambda c, a: c.detach(a)),
-    Command(
-        "effort",
-        "|".join(EFFORTS),
-        "set the reasoning effort",
-        lambda c, a: c.set_effort(a),
-        needs_args=True,
-    ),
-    Command("think", "", "show or hide the reasoning", lambda c, _: c.toggle_thinking()),
-    Command("retry", "", "ask the last question again", lambda c, _: c.retry()),
-    Command("new", "", "start a new chat", lambda c, _: c.start_new()),
-    Command("copy", "", "copy the last answer", lambda c, _: c.copy_answer()),
-    Command(
-        "save",
-        "PATH",
-        "save the chat to a new Markdown file",
-        lambda c, a: c.save_as(a),
-        needs_args=True,
-    ),
-    Command("help", "", "commands and keys", lambda c, _: c.action_show_help()),
-    Command("quit", "", "end the chat", lambda c, _: c.leave()),
+    Command("image", "PATH", "attach an image", needs_args=True),
+    Command("detach", "[N]", "remove image N, or the last"),
+    Command("effort", "|".join(EFFORTS), "set the reasoning effort", needs_args=True),
+    Command("think", "", "show or hide the reasoning"),
+    Command("retry", "", "ask the last question again"),
+    Command("new", "", "start a new chat"),
+    Command("copy", "", "copy the last answer"),
+    Command("save", "PATH", "save the chat to a new Markdown file", needs_args=True),
+    Command("help", "", "commands and keys"),
+    Command("quit", "", "end the chat"),
 )
 
 # What the app binds, as the help and the docs show it.
@@ -105,30 +58,22 @@ KEYS: tuple[tuple[str, str], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Typed:
-    """A message that is a command: which one with which arguments, or the nearest one's name."""
-
-    command: Command | None
-    args: str
-    name: str
-    nearest: str = ""
-
-
-def parse_command(text: str) -> Typed | None:
-    """Return the command that a message is, None where it is just a message.
+def parse_command(text: str) -> tuple[Command, str] | None:
+    """Return the command that a message is, with its arguments; None where it is a message.
 
     A command is one line that starts with a slash and a word: `/usr/bin` is not one, and a blank
-    before the slash makes it a message.
+    before the slash makes it a message. Raises `UsageError` where that word is not a command.
     """
     text = text.rstrip()
     word, _, args = text.partition(" ")
     name = word[1:]
     if not word.startswith("/") or "\n" in text or not name.isalpha():
         return None
-    for command in COMMANDS:
-        if command.name == name.lower():
-            return Typed(command, args.strip(), command.name)
-    names = [command.name for command in COMMANDS]
-    nearest = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.0)
-    return Typed(None, args.strip(), name, nearest[0] if nearest else "help")
+    commands = {command.name: command for command in COMMANDS}
+    if (command := commands.get(name.lower())) is not None:
+        return command, args.strip()
+    [nearest] = difflib.get_close_matches(name.lower(), commands, n=1, cutoff=0.0)
+    raise UsageError(
+        f"/{name[:40]} is not a command.",
+        next=f"Did you mean /{nearest}? A space before the / makes it a message.",
+    )

@@ -63,7 +63,9 @@ class ChatTalk(ChatView):
         super().__init__(setup)
         self.options = setup.options
         self.conversation = Conversation(setup.title, setup.resume)
-        self.host_task = HostTask(setup.open_host, self._report)
+        self.host_task = HostTask(
+            setup.open_host, lambda event: self.post_message(self.HostChanged(event))
+        )
         self.failure: SteprunError | None = None
         self._loaded_s = 0.0
         self._live: Turn | None = None
@@ -86,7 +88,6 @@ class ChatTalk(ChatView):
             FLUSH_S, lambda: self.post_message(self.Tick()), pause=True
         )
         self.composer.prompt.sent_before = self.conversation.history
-        self.greet()
         await self.transcript.show_turns(self.conversation.turns, opened=self._opened())
         if (draft := self.conversation.draft) is not None:
             self.composer.give_back(draft.text, draft.pictures)
@@ -194,9 +195,6 @@ class ChatTalk(ChatView):
         return tuple(lines)
 
     # --- the engine --------------------------------------------------------------------------
-
-    def _report(self, event: HostEvent) -> None:
-        self.post_message(self.HostChanged(event))
 
     @on(HostChanged)
     async def _host_changed(self, message: HostChanged) -> None:
@@ -319,7 +317,7 @@ class ChatTalk(ChatView):
         return self._thinking == "open"
 
     async def action_toggle_thinking(self) -> None:
-        """Show or hide the thinking, in this turn and in those to come."""
+        """Show or hide the thinking, in this turn and in later ones."""
         newest = self.conversation.turns[-1] if self.conversation.turns else None
         self._thinking = "closed" if self._opened(newest) else "open"
         await self.transcript.set_opened(opened=self._opened(), live=self._live)
@@ -334,10 +332,10 @@ class ChatTalk(ChatView):
             warnings.clear()
 
     def show_status(self) -> None:
-        """Bring the status line up to date."""
+        """Update the status line."""
         turns = self.conversation.turns
         newest = turns[-1] if turns else None
-        self.set_status(
+        self.status_line.show(
             ChatStatus(
                 self.setup.title,
                 self._state(),

@@ -1,6 +1,7 @@
 """The conversation on the screen: only a window of its turns is mounted."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from textual import on
 from textual.app import ComposeResult
@@ -18,12 +19,11 @@ from runner.tui.turnview import TurnView
 class More(Static):
     """The line that loads more turns when clicked."""
 
+    @dataclass
     class Wanted(Message):
         """The user clicked it. `what`: "earlier" or "later"."""
 
-        def __init__(self, what: str) -> None:
-            super().__init__()
-            self.what = what
+        what: str
 
     def __init__(self, what: str) -> None:
         super().__init__(classes="more")
@@ -47,14 +47,14 @@ class Transcript(VerticalScroll):
 
     can_focus = False
 
-    def __init__(self, *, prices: bool, context: int) -> None:
+    def __init__(self, greeting: Content, *, prices: bool, context: int) -> None:
         super().__init__(id="transcript")
         self._prices = prices
         self._room = context
         self._turns: Sequence[Turn] = ()
         self._window = range(0)
         self._opened = False
-        self._greeting = Static(id="greeting")
+        self._greeting = Static(greeting, id="greeting")
         self._earlier = More("earlier")
         self._later = More("later")
         self._notice = Static(id="notice")
@@ -65,10 +65,6 @@ class Transcript(VerticalScroll):
         """Mount the frame; turns go between the two lines that load more."""
         self._notice.display = False
         yield self._body
-
-    def greet(self, content: Content) -> None:
-        """Set what stands above the first turn."""
-        self._greeting.update(content)
 
     def notice(self, content: Content | None) -> None:
         """Show a message under the last turn, or take it away."""
@@ -151,28 +147,20 @@ class Transcript(VerticalScroll):
         return True
 
     async def _move(self, window: range) -> None:
-        """Mount and unmount turns so that `window` is what is there."""
-        views = {self._index(view): view for view in self.query(TurnView)}
-        gone = [view for index, view in views.items() if index not in window]
+        """Mount and unmount turns so that those of `window` are mounted."""
+        kept = range(max(window.start, self._window.start), min(window.stop, self._window.stop))
+        kept = kept or range(window.stop, window.stop)
+        stay = {self._turns[index] for index in kept}
         with self.app.batch_update():
-            for view in gone:
-                await view.remove()
-            kept = [index for index in window if index in views]
-            first = kept[0] if kept else window.stop
-            above = [self._view(index) for index in window if index < first]
-            below = [self._view(index) for index in window if index > first and index not in views]
-            if above:
-                await self._body.mount_all(above, after=self._earlier)
-            if below:
-                await self._body.mount_all(below, before=self._later)
+            for view in self.query(TurnView):
+                if view.turn not in stay:
+                    await view.remove()
+            above = [self._view(index) for index in range(window.start, kept.start)]
+            below = [self._view(index) for index in range(kept.stop, window.stop)]
+            await self._body.mount_all(above, after=self._earlier)
+            await self._body.mount_all(below, before=self._later)
         self._window = window
         self._count()
-
-    def _index(self, view: TurnView) -> int:
-        for index in self._window:
-            if self._turns[index] is view.turn:
-                return index
-        return -1
 
     def _view(self, index: int) -> TurnView:
         return TurnView(

@@ -14,7 +14,7 @@ from textual.widgets import Markdown, Static
 from textual.widgets.markdown import MarkdownStream
 
 from runner.base.errors import SteprunError
-from runner.chat.export import picture_label
+from runner.chat.export import picture_labels
 from runner.chat.turn import Turn, TurnState
 from runner.tui.composer import ROOMY
 from runner.tui.fit import last_words
@@ -110,7 +110,7 @@ class Thought(Static):
 
 
 class TurnView(Vertical):
-    """Shows a `Turn`; `sync` brings it up to date, at most some ten times a second."""
+    """Shows a `Turn`; `sync` updates it, about ten times a second at most."""
 
     DEFAULT_CLASSES = "turn"
 
@@ -120,8 +120,8 @@ class TurnView(Vertical):
         self._opened = opened
         self._prices = prices
         self._room = context
-        self._thought: Thought | None = None
-        self._note: Static | None = None
+        self._thought = Thought(classes="thought")
+        self._note = Static(classes="note")
         self._prose = Prose(turn.answer if turn.phase.over else "", classes="answer")
         self._live: Markdown | None = None
         self._stream: MarkdownStream | None = None
@@ -129,22 +129,18 @@ class TurnView(Vertical):
         self._written = self._settled  # characters shown at all
 
     def compose(self) -> ComposeResult:
-        """Mount what the turn has; the rest comes with `sync`."""
+        """Mount the parts, and show those that the turn has."""
         yield Static(self._question(), classes="question")
-        if self.turn.reasoning:
-            self._thought = Thought(classes="thought")
-            self._thought.show(self.turn, opened=self._opened)
-            yield self._thought
+        yield self._thought
         yield self._prose
+        yield self._note
         self._prose.display = bool(self.turn.answer)
-        if (note := self._note_text()) is not None:
-            self._note = Static(note, classes=self._note_classes())
-            yield self._note
+        self._show_thought_and_note()
 
     def _question(self) -> Content:
         chips = [
-            (f"{picture_label(number, picture, prices=self._prices)}\n", "$text-accent")
-            for number, picture in enumerate(self.turn.pictures, 1)
+            (f"{label}\n", "$text-accent")
+            for label in picture_labels(self.turn.pictures, prices=self._prices)
         ]
         # Assembled, never parsed: what the user pasted may look like markup.
         text = self.turn.text
@@ -157,7 +153,6 @@ class TurnView(Vertical):
         """Show how far the turn is. `hold`: the user has scrolled up, leave the text as it is."""
         self._opened = opened
         turn = self.turn
-        await self._sync_thought()
         if turn.phase.over or turn.phase is TurnState.QUEUED:
             await self._freeze()
         elif not hold:
@@ -165,17 +160,18 @@ class TurnView(Vertical):
             if not turn.answer.startswith(self._prose.source):
                 await self._freeze()
             await self._grow()
-        await self._sync_note()
+        self._show_thought_and_note()
 
-    async def _sync_thought(self) -> None:
-        if self.turn.reasoning.strip():
-            if self._thought is None:
-                self._thought = Thought(classes="thought")
-                await self.mount(self._thought, before=self._prose)
-            self._thought.show(self.turn, opened=self._opened)
-        elif self._thought is not None:
-            await self._thought.remove()
-            self._thought = None
+    def _show_thought_and_note(self) -> None:
+        turn = self.turn
+        self._thought.display = bool(turn.reasoning.strip())
+        if self._thought.display:
+            self._thought.show(turn, opened=self._opened)
+        note = error_content(turn.error) if turn.error else Content(turn.note(self._room))
+        self._note.display = bool(note)
+        if note:
+            self._note.set_class(turn.phase is TurnState.FAILED, "-failed")
+            self._note.update(note)
 
     async def _grow(self) -> None:
         text = self.turn.answer
@@ -210,25 +206,3 @@ class TurnView(Vertical):
             self._prose.show(text)
             self._prose.display = bool(text)
             self._settled = self._written = len(text)
-
-    async def _sync_note(self) -> None:
-        note = self._note_text()
-        if note is None:
-            if self._note is not None:
-                await self._note.remove()
-                self._note = None
-            return
-        if self._note is None:
-            self._note = Static(classes=self._note_classes())
-            await self.mount(self._note)
-        self._note.set_classes(self._note_classes())
-        self._note.update(note)
-
-    def _note_classes(self) -> str:
-        return "note -failed" if self.turn.phase is TurnState.FAILED else "note"
-
-    def _note_text(self) -> Content | None:
-        if self.turn.error is not None:
-            return error_content(self.turn.error)
-        note = self.turn.note(self._room)
-        return Content(note) if note else None

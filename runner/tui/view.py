@@ -1,5 +1,6 @@
 """The chat's frame: transcript, composer, status line, and how they fit the terminal."""
 
+from functools import partial
 from typing import ClassVar
 
 from textual.app import App, ComposeResult
@@ -27,13 +28,24 @@ class StatusLine(Static):
 
     def __init__(self) -> None:
         super().__init__(id="status")
-        self.status = ChatStatus("", "")
+        self._status = ChatStatus("", "")
+        self._hint = ""
+        self._hint_timer: Timer | None = None
 
     def show(self, status: ChatStatus) -> None:
-        """Show another status, if it is another."""
-        if status != self.status:
-            self.status = status
+        """Show another status, behind the hint if there is one."""
+        if status != self._status:
+            self._status = status
             self._draw()
+
+    def hint(self, text: str) -> None:
+        """Show a short message in place of the status, for `HINT_S`."""
+        self._hint = text
+        if self._hint_timer is not None:
+            self._hint_timer.stop()
+        if text:
+            self._hint_timer = self.set_timer(HINT_S, partial(self.hint, ""))
+        self._draw()
 
     def on_resize(self) -> None:
         """Fit it to the new width."""
@@ -41,7 +53,8 @@ class StatusLine(Static):
 
     def _draw(self) -> None:
         width = self.content_size.width
-        title, state, figures = status_parts(self.status, width)
+        status = ChatStatus("", self._hint) if self._hint else self._status
+        title, state, figures = status_parts(status, width)
         left = Content.assemble(
             (f"{title} · ", "$foreground-muted") if title else "", (state, "$text")
         )
@@ -69,12 +82,9 @@ class ChatView(App[None]):
         super().__init__()
         self.setup = setup
         self.animation_level = "none"
-        self.transcript = Transcript(prices=setup.prices, context=setup.context)
+        self.transcript = Transcript(_greeting(setup), prices=setup.prices, context=setup.context)
         self.composer = Composer(prices=setup.prices)
         self.status_line = StatusLine()
-        self._status = ChatStatus(setup.title, "")
-        self._hint = ""
-        self._hint_timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
         """Mount the frame."""
@@ -98,27 +108,9 @@ class ChatView(App[None]):
             "Message, or /help" if compact else "Message the model. /help lists the commands"
         )
 
-    def greet(self) -> None:
-        """Show which model this is, and what is worth knowing about it."""
-        setup = self.setup
-        parts: list[Content | tuple[str, str]] = [(setup.title, "bold $primary")]
-        if setup.greeting:
-            parts.append(Content(f"\n{setup.greeting}"))
-        if not setup.sees and setup.blind_why:
-            parts.append(Content(f"\nText only: {setup.blind_why}"))
-        self.transcript.greet(Content.assemble(*parts))
-
     def hint(self, text: str) -> None:
         """Show a short message in the status line, for a moment."""
-        self._hint = text
-        if self._hint_timer is not None:
-            self._hint_timer.stop()
-        self._hint_timer = self.set_timer(HINT_S, self._hint_over)
-        self._draw_status()
-
-    def _hint_over(self) -> None:
-        self._hint = ""
-        self._draw_status()
+        self.status_line.hint(text)
 
     def problem(self, *errors: SteprunError, after: str = "") -> None:
         """Show errors under the last turn, all in one message, until the next question."""
@@ -127,14 +119,6 @@ class ChatView(App[None]):
             parts.append(Content.styled(f"→ {after}", "$foreground-muted"))
         self.transcript.notice(Content("\n").join(parts))
         self.transcript.follow()
-
-    def set_status(self, status: ChatStatus) -> None:
-        """Show another status, behind the hint if there is one."""
-        self._status = status
-        self._draw_status()
-
-    def _draw_status(self) -> None:
-        self.status_line.show(ChatStatus("", self._hint) if self._hint else self._status)
 
     def action_show_help(self) -> None:
         """Show commands and keys."""
@@ -155,3 +139,13 @@ class ChatView(App[None]):
                 transcript.scroll_page_up(animate=False)
         elif not transcript.is_vertical_scroll_end or not await transcript.load_later():
             transcript.scroll_page_down(animate=False)
+
+
+def _greeting(setup: ChatSetup) -> Content:
+    """Return which model this is, and what is worth knowing about it."""
+    greeting = Content.styled(setup.title, "bold $primary")
+    if setup.greeting:
+        greeting += Content(f"\n{setup.greeting}")
+    if not setup.sees and setup.blind_why:
+        greeting += Content(f"\nText only: {setup.blind_why}")
+    return greeting

@@ -247,7 +247,7 @@ async def test_requests_wait_for_each_other(engine: EngineProcess) -> None:
 async def test_one_who_hangs_up_frees_the_model(engine: EngineProcess) -> None:
     events = stream(engine.endpoint, [user("Hello")], Options(extra={"max_tokens": 5000}))
     await anext(events)
-    await events.aclose()  # type: ignore[attr-defined]  # it is a generator
+    await events.aclose()
     assert (await ask(engine, user("Hello"))).text
 
 

@@ -78,7 +78,7 @@ def test_two_pictures_of_tiny_step(tiny: Path, tmp_path: Path) -> None:
         assert terminal.ended() == 0
 
 
-def test_esc_stops_and_the_next_answer_comes(demo_here: Path) -> None:
+def test_esc_stops_and_the_next_question_is_answered(demo_here: Path) -> None:
     with demo(demo_here) as terminal:
         terminal.sees("ready")
         terminal.child.send("Write a very long story about the sea.\r")

@@ -143,18 +143,11 @@ def _shrunk(image: "Image.Image", target: tuple[int, int]) -> "Image.Image":
 
 def _turned(image: "Image.Image", orientation: int) -> "Image.Image":
     """Return the picture as the camera was held."""
-    from PIL.Image import Transpose  # noqa: PLC0415
+    from PIL import ImageOps  # noqa: PLC0415
 
-    turns = {
-        2: Transpose.FLIP_LEFT_RIGHT,
-        3: Transpose.ROTATE_180,
-        4: Transpose.FLIP_TOP_BOTTOM,
-        5: Transpose.TRANSPOSE,
-        6: Transpose.ROTATE_270,
-        7: Transpose.TRANSVERSE,
-        8: Transpose.ROTATE_90,
-    }
-    return image.transpose(turns[orientation]) if orientation in turns else image
+    image.getexif()[EXIF_ORIENTATION] = orientation  # lost when it was shrunk
+    ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
 def _flat(image: "Image.Image") -> "Image.Image":

@@ -23,7 +23,7 @@ from runner.base.errors import BadFile, Refused
 from runner.base.files import cannot_write, make_private_dir, write_private
 from runner.chat.events import Usage
 from runner.chat.sessions.pictures import NAME_CHARS, keep, stored
-from runner.chat.wire import Message, Picture
+from runner.chat.wire import Message, Picture, integer, mapping, number
 
 SCHEMA = "steprun.session/1"
 DRAFT_SCHEMA = "steprun.draft/1"
@@ -95,8 +95,7 @@ class Session:
         Raises `Refused` as `find_session` does, `BadFile` where the file is not a session.
         """
         session = cls(find_session(session_id))
-        if session.path.is_file():
-            session._read()
+        session.read()
         return session
 
     @property
@@ -117,9 +116,9 @@ class Session:
             lock.acquire(timeout=0)
         except Timeout:
             raise InUse(
-                f"The chat {self.id} is open in another window.",
+                f"The chat {self.id} is open in another window or command.",
                 why="Two chats writing into one file would mix their turns.",
-                next="Close the other one, or start a new chat: steprun chat",
+                next="Close the other one or wait for it, or start a new chat: steprun chat",
             ) from None
         except OSError as error:
             raise cannot_write(sessions_dir(), error) from error
@@ -129,8 +128,10 @@ class Session:
         """Let other chats in again; safe to call twice."""
         if self._lock is not None:
             self._lock.release()
-            with contextlib.suppress(OSError):
-                Path(self._lock.lock_file).unlink(missing_ok=True)
+            # Another chat may be about to take the lock of a saved one, so that file stays.
+            if not (self.path.exists() or self.draft_path.exists()):
+                with contextlib.suppress(OSError):
+                    Path(self._lock.lock_file).unlink(missing_ok=True)
             self._lock = None
 
     def add(self, entry: SessionEntry) -> None:
@@ -154,8 +155,8 @@ class Session:
             self._append({"retry": True, "at": _now()})
             self.entries.pop()
 
-    def save_draft(self, text: str, pictures: Sequence[Picture] = ()) -> Path:
-        """Keep what was typed and not sent. Returns where."""
+    def save_draft(self, text: str, pictures: Sequence[Picture] = ()) -> None:
+        """Keep what was typed and not sent."""
         draft = {
             "schema": DRAFT_SCHEMA,
             "title": self.title,
@@ -163,7 +164,6 @@ class Session:
             "pictures": [keep(sessions_dir(), picture) for picture in pictures],
         }
         write_private(self.draft_path, json.dumps(draft) + "\n")
-        return self.draft_path
 
     def draft(self) -> Draft | None:
         """Return what was typed and not sent, if anything."""
@@ -199,17 +199,9 @@ class Session:
         try:
             with os.fdopen(os.open(self.path, flags, 0o600), "r+b") as file:
                 size = file.seek(0, os.SEEK_END)
-                lines = []
-                if not size:
-                    lines.append(
-                        {
-                            "schema": SCHEMA,
-                            "id": self.id,
-                            "created": self.created,
-                            "title": self.title,
-                        }
-                    )
-                data = b"".join(_line(line) for line in (*lines, record))
+                header = {"schema": SCHEMA, "id": self.id, "created": self.created}
+                header["title"] = self.title
+                data = _line(record) if size else _line(header) + _line(record)
                 if size + len(data) > FILE_BYTES:
                     raise Refused(
                         "The chat has grown too long to be saved.",
@@ -226,31 +218,25 @@ class Session:
         except OSError as error:
             raise cannot_write(self.path, error) from error
 
-    def _read(self) -> None:
+    def read(self) -> None:
+        """Read the entries from the file, if there is one. Raises `BadFile`."""
+        if not self.path.is_file():
+            return
         try:
             if self.path.stat().st_size > FILE_BYTES:
-                raise BadFile(
-                    f"{self.path} is not a chat.",
-                    why=f"It is longer than {FILE_BYTES >> 20} MiB.",
-                    next="Start a new chat: steprun chat",
-                )
-            data = self.path.read_bytes()
+                raise self._bad("is not a chat", f"It is longer than {FILE_BYTES >> 20} MiB.")
+            lines = self.path.read_bytes().split(b"\n")
         except OSError as error:
-            raise BadFile(
-                f"{self.path} cannot be read.",
-                why=f"{error.strerror or error}.",
-                next="Start a new chat: steprun chat",
-            ) from error
-        lines = data.split(b"\n")
+            raise self._bad("cannot be read", f"{error.strerror or error}.") from error
         header = _record(lines[0])
         if header.get("schema") != SCHEMA:
-            raise BadFile(
-                f"{self.path} is not a chat that this steprun can read.",
-                why=f"Its first line says {str(header.get('schema'))[:40]!r}, not {SCHEMA!r}.",
-                next="Start a new chat: steprun chat",
+            found = repr(_text(header, "schema")[:40]) if header else "not a header"
+            raise self._bad(
+                "is not a chat that this steprun can read",
+                f"Its first line is {found}, where {SCHEMA!r} was expected.",
             )
         self.title, self.created = _text(header, "title"), _text(header, "created")
-        for number, line in enumerate(lines[1:], 2):
+        for place, line in enumerate(lines[1:], 2):
             if not line.strip():
                 continue
             record = _record(line)
@@ -260,8 +246,11 @@ class Session:
             elif (entry := self._entry(record)) is not None:
                 self.entries.append(entry)
             else:
-                cut = " (cut short)" if number == len(lines) else ""
-                self.warnings.append(f"Line {number} of the chat cannot be read{cut}; left out.")
+                cut = " (cut short)" if place == len(lines) else ""
+                self.warnings.append(f"Line {place} of the chat cannot be read{cut}; left out.")
+
+    def _bad(self, what: str, why: str) -> BadFile:
+        return BadFile(f"{self.path} {what}.", why=why, next="Start a new chat: steprun chat")
 
     def _entry(self, record: Mapping[str, Any]) -> SessionEntry | None:
         role = record.get("role")
@@ -278,25 +267,21 @@ class Session:
         )
 
     def _pictures(self, record: Mapping[str, Any]) -> tuple[Picture, ...]:
-        found = record.get("pictures")
-        return tuple(self._load_pictures(found)) if isinstance(found, list) else ()
-
-    def _load_pictures(self, references: Sequence[Any]) -> Iterator[Picture]:
-        for reference in references:
-            if not isinstance(reference, dict):
-                continue
-            picture = stored(sessions_dir(), reference)
-            if picture is not None:
-                yield picture
+        references = record.get("pictures")
+        pictures: list[Picture] = []
+        for reference in references if isinstance(references, list) else ():
+            if (picture := stored(sessions_dir(), mapping(reference))) is not None:
+                pictures.append(picture)
             else:
-                name = _text(reference, "name")[:NAME_CHARS]
+                name = _text(mapping(reference), "name")[:NAME_CHARS]
                 self.warnings.append(f"Image {name!r} is missing or has changed; left out.")
+        return tuple(pictures)
 
 
 def list_sessions() -> Iterator[str]:
     """Yield the IDs of the saved chats, also of those that are only a draft, last used first.
 
-    A file is opened only when its turn comes: scripts can leave thousands of chats.
+    A file is opened only when its ID is due: scripts can leave thousands of chats.
     """
     used: dict[str, float] = {}
     with contextlib.suppress(OSError), os.scandir(sessions_dir()) as files:
@@ -353,19 +338,15 @@ def _text(record: Mapping[str, Any], name: str) -> str:
 
 
 def _usage(value: object) -> Usage | None:
-    if not isinstance(value, dict):
+    figures = mapping(value)
+    if not figures:
         return None
-
-    def figure(name: str) -> float:
-        number = value.get(name)
-        return number if isinstance(number, int | float) and 0 <= number < 1 << 53 else 0
-
     return Usage(
-        prompt_tokens=int(figure("prompt_tokens")),
-        cached_tokens=int(figure("cached_tokens")),
-        completion_tokens=int(figure("completion_tokens")),
-        prefill_tps=float(figure("prefill_tps")),
-        decode_tps=float(figure("decode_tps")),
+        prompt_tokens=integer(figures.get("prompt_tokens")),
+        cached_tokens=integer(figures.get("cached_tokens")),
+        completion_tokens=integer(figures.get("completion_tokens")),
+        prefill_tps=number(figures.get("prefill_tps")),
+        decode_tps=number(figures.get("decode_tps")),
     )
 
 

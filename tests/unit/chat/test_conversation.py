@@ -2,9 +2,9 @@
 
 import pytest
 
-from runner.base.errors import Refused
+from runner.base.errors import BadFile, Refused
 from runner.chat.conversation import Conversation
-from runner.chat.sessions.store import Session
+from runner.chat.sessions.store import Session, SessionEntry, sessions_dir
 from runner.chat.wire import Message
 
 
@@ -14,7 +14,7 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_chat_that_cannot_be_saved_goes_on_and_says_so_once(home):
+def test_a_chat_that_cannot_be_saved_continues_with_one_warning(home):
     (home / "data").write_text("a file in the way")
     conversation = Conversation("x")
     [warning] = conversation.warnings
@@ -31,7 +31,7 @@ def test_a_chat_that_cannot_be_saved_goes_on_and_says_so_once(home):
     conversation.close()
 
 
-def test_a_chat_that_can_only_be_read_goes_on(home, monkeypatch):
+def test_a_chat_that_can_only_be_read_continues(home, monkeypatch):
     Session.create("x").save_draft("not sent")
 
     def read_only(self):
@@ -52,4 +52,56 @@ def test_a_chat_that_is_open_elsewhere_or_unknown_is_refused(home):
     session.claim()
     with pytest.raises(Refused, match="open in another window"):
         Conversation("x", session.id)
+    session.release()
+
+
+def test_the_last_turn_of_the_chat_before_is_read(home, monkeypatch):
+    first = Conversation("x")
+    turn = first.append("a", ())
+    first.save_question(turn, again=False)
+    claim = Session.claim
+
+    def claim_when_it_is_free(self):
+        turn.answer = "one"
+        first.save_answer(turn)
+        first.close()
+        claim(self)
+
+    monkeypatch.setattr(Session, "claim", claim_when_it_is_free)
+    second = Conversation("x", first.session.id)
+    assert [turn.answer for turn in second.turns] == ["one"]
+    second.close()
+
+
+def test_an_answer_is_not_saved_without_its_question(home, monkeypatch):
+    conversation = Conversation("x")
+    for text, fits in (("a", True), ("b", False), ("c", True)):
+        with monkeypatch.context() as patch:
+            if not fits:
+                patch.setattr("runner.chat.sessions.store.FILE_BYTES", 10)
+            turn = conversation.append(text, ())
+            conversation.save_question(turn, again=False)
+        turn.answer = f"to {text}"
+        conversation.save_answer(turn)
+    conversation.close()
+    saved = [(turn.text, turn.answer) for turn in Conversation("x", "latest").turns]
+    assert saved == [("a", "to a"), ("c", "to c")]
+
+
+def test_the_lock_of_a_chat_outlives_it_only_if_it_is_saved(home):
+    nothing, saved = Conversation("x"), Conversation("x")
+    saved.save_question(saved.append("a", ()), again=False)
+    for conversation in (nothing, saved):
+        conversation.close()
+    locks = [path.stem for path in sessions_dir().glob("*.lock")]
+    assert locks == [saved.session.id]
+
+
+def test_a_damaged_chat_is_released(home):
+    session = Session.create("x")
+    session.add(SessionEntry(Message("user", "a")))
+    session.path.write_bytes(b"\0" * 100)
+    with pytest.raises(BadFile, match="not a header"):
+        Conversation("x", session.id)
+    session.claim()
     session.release()

@@ -17,7 +17,7 @@ def test_the_export_is_markdown():
         assert piece in text
 
 
-def test_a_label_tells_what_a_picture_costs():
+def test_a_label_shows_what_a_picture_costs():
     size = f"1024{TIMES}768"
     assert picture_label(2, PICTURE, prices=True) == f"[Image #2] cat.png {size} (~504 tokens)"
     assert "tokens" not in picture_label(1, PICTURE, prices=False)

@@ -10,7 +10,7 @@ from runner.chat.host_task import HostEvent, HostReady, HostTask
 from tests.fakes.sse_server import FakeHost, FakeHosts
 
 
-async def test_the_task_tells_and_lets_go():
+async def test_the_task_reports_and_closes():
     hosts = FakeHosts("http://x")
     events: list[HostEvent] = []
     task = HostTask(hosts, events.append)
@@ -72,7 +72,7 @@ async def test_closing_the_host_is_never_cut_short(fails):
     assert [type(told) for told in events] == ([Failed] if fails else [])
 
 
-async def test_the_task_tells_of_any_failure():
+async def test_the_task_reports_any_failure():
     def broken():
         raise RuntimeError("no such thing")
 

@@ -158,7 +158,7 @@ def test_a_value_is_what_its_schema_says(key: str, text: str, value: object) -> 
         "\n\n\n<tool_call>?",
     ],
 )
-def test_what_is_no_call_comes_back_as_it_was(raw: str) -> None:
+def test_what_is_not_a_call_stays_unchanged(raw: str) -> None:
     assert events([f"<think></think>So: {raw}"]) == [Text(f"So: {raw}"), Finished()]
 
 
@@ -187,14 +187,14 @@ def test_a_server_that_takes_its_answers_apart_is_left_alone() -> None:
         assert list(plain.take(event)) == [event]
 
 
-def test_what_was_held_comes_before_a_failure() -> None:
+def test_held_text_precedes_a_failure() -> None:
     plain = Untagged()
     failed = Failed(SteprunError("gone"))
     assert not list(plain.take(Text("<th")))
     assert list(plain.take(failed)) == [Text("<th"), failed]
 
 
-def test_what_was_held_is_said_once() -> None:
+def test_held_text_is_passed_on_once() -> None:
     plain = Untagged(TOOLS)
     list(plain.take(Text("<think></think><tool_call>\n<fun")))
     assert list(plain.take(Reasoning("Hm"))) == [Text("<tool_call>\n<fun"), Reasoning("Hm")]

@@ -39,7 +39,7 @@ def test_nothing_is_written_before_there_is_something_to_keep():
     assert not sessions_dir().exists()
 
 
-def test_what_is_saved_comes_back():
+def test_what_is_saved_is_loaded():
     session = talked()
     again = Session.load(session.id)
     assert again.entries == session.entries
@@ -68,7 +68,7 @@ def test_a_picture_sent_twice_is_kept_once():
     ]
 
 
-def test_a_changed_or_missing_picture_is_left_out_and_told():
+def test_a_changed_or_missing_picture_is_left_out_with_a_warning():
     session = talked()
     [stored] = (sessions_dir() / "pictures").iterdir()
     stored.write_bytes(b"something else")
@@ -204,7 +204,7 @@ def test_what_cannot_be_resumed_is_not_the_newest():
     assert Session.load("latest").id == good.id
 
 
-def test_a_draft_comes_back_with_its_pictures():
+def test_a_draft_is_loaded_with_its_pictures():
     session = talked()
     session.save_draft("half a thou", [picture("c.png", "blue")])
     draft = Session.load(session.id).draft()
@@ -233,7 +233,7 @@ def test_two_chats_cannot_be_in_one_session():
     other.release()
 
 
-def test_a_folder_that_cannot_be_written_is_told(home):
+def test_a_folder_that_cannot_be_written_is_refused(home):
     (home / "data").write_text("a file in the way")
     with pytest.raises(Refused, match="cannot be written"):
         talked()

@@ -58,7 +58,7 @@ def test_asking_again_starts_from_nothing():
         (Turn("q"), 0, "Esc"),
     ],
 )
-def test_what_is_said_under_an_answer(turn, context, words):
+def test_the_note_under_an_answer(turn, context, words):
     assert words in turn.note(context)
 
 
@@ -76,7 +76,7 @@ def test_only_what_was_answered_or_stopped_is_sent():
     assert to_messages([failed]) == [Message("user", "poison")]
 
 
-def test_a_saved_turn_comes_back():
+def test_a_saved_turn_is_loaded():
     turn = Turn("hi", (PICTURE,), TurnState.STOPPED, reasoning="hm", answer="part")
     failed = Turn("oh", phase=TurnState.FAILED, error=SteprunError("It broke.", why="So."))
     entries = [
@@ -92,3 +92,9 @@ def test_a_saved_turn_comes_back():
     assert (second.phase, second.note()) == (TurnState.FAILED, "It broke. So.")
     assert third.text == "[31mred"
     assert to_turns([to_entry(turn)]) == []
+
+
+def test_an_answer_whose_question_was_lost_is_left_out():
+    messages = [Message("user", "a"), Message("assistant", "one"), Message("assistant", "two")]
+    turns = to_turns([SessionEntry(message) for message in messages])
+    assert [(turn.text, turn.answer) for turn in turns] == [("a", "one")]

@@ -55,7 +55,7 @@ def test_llama_server_stream() -> None:
     ]
 
 
-def test_timings_alone_tell_what_an_answer_took() -> None:
+def test_timings_alone_give_the_usage() -> None:
     """As llama-server ends a stream for which no usage was requested."""
     timings = {"cache_n": 30, "prompt_n": 4, "predicted_n": 2, "predicted_per_second": 61.5}
     last = {"choices": [{"finish_reason": "stop", "delta": {}}], "timings": timings}
@@ -69,7 +69,7 @@ def test_vllm_calls_thinking_reasoning() -> None:
     assert events('{"choices":[{"delta":{"reasoning":"Hm"}}]}') == [Reasoning("Hm")]
 
 
-def test_tool_calls_come_in_pieces() -> None:
+def test_tool_calls_arrive_in_pieces() -> None:
     first = {"index": 1, "id": "a", "function": {"name": "get_weather", "arguments": "{"}}
     chunk = json.dumps({"choices": [{"delta": {"tool_calls": [first]}}]})
     assert events(chunk) == [ToolCall(1, "a", "get_weather", "{")]

@@ -365,7 +365,7 @@ async def test_a_picture_becomes_a_chip_and_is_sent(home):
         assert not c.app.composer.pictures
 
 
-async def test_pictures_come_by_command_by_path_and_from_the_command_line(home):
+async def test_pictures_are_attached_by_command_by_path_and_from_the_command_line(home):
     paths = [picture(home, f"{n}.png") for n in range(3)]
     async with chat(pictures=(paths[0],)) as c:
         await c.sees("[Image #1] 0.png")
@@ -380,7 +380,7 @@ async def test_pictures_come_by_command_by_path_and_from_the_command_line(home):
         assert not c.server.requests
 
 
-async def test_a_bad_picture_is_told_and_nothing_is_lost(home):
+async def test_a_bad_picture_is_an_error_and_nothing_is_lost(home):
     bad = home / "bad.png"
     bad.write_text("no picture")
     good = picture(home)
@@ -391,7 +391,7 @@ async def test_a_bad_picture_is_told_and_nothing_is_lost(home):
         assert c.app.composer.text == "half a thought "
 
 
-async def test_a_mistyped_picture_command_comes_back(home):
+async def test_a_mistyped_picture_command_is_given_back(home):
     async with chat() as c:
         await c.type("/image gone.png")
         await c.sees("gone.png cannot be used", "/image gone.png")
@@ -468,7 +468,7 @@ async def test_a_long_paste_is_sent_whole_and_shown_in_part():
         assert len(c.server.requests[0]["messages"][0]["content"]) == 21_999
 
 
-async def test_unsent_text_is_kept_and_comes_back(home):
+async def test_unsent_text_is_kept_and_restored(home):
     path = picture(home)
     async with chat() as c:
         await c.paste(str(path))
@@ -592,15 +592,15 @@ async def test_a_file_is_saved_whole_or_not_at_all(home, monkeypatch):
         await c.ready()
         with monkeypatch.context() as patch:
             patch.setattr("runner.base.files.os.fsync", full)
-            c.app.save_as(str(home / "out.md"))
+            c.app.slash_save(str(home / "out.md"))
         await c.sees("No space left", "Choose another file")
         assert c.app.composer.text == f"/save {home / 'out.md'}"
         assert not list(home.glob("*.md"))
-        c.app.save_as("bad\0name")
+        c.app.slash_save("bad\0name")
         await c.sees("embedded null")  # the rest of the words is of the Python version
 
 
-async def test_a_chat_goes_on_where_nothing_can_be_saved(home):
+async def test_a_chat_continues_where_nothing_can_be_saved(home):
     (home / "home").mkdir()
     (home / "home" / "data").write_text("a file in the way")
     async with chat() as c:

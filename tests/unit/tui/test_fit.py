@@ -23,8 +23,8 @@ def test_the_window_stays_small_and_inside(total, moves):
 
 
 def test_many_chips_take_few_rows():
-    assert len(fit.picture_labels([PICTURE] * 2, 2, prices=True)) == 2
-    assert fit.picture_labels([PICTURE] * 5, 2, prices=True)[1] == "and 4 more"
+    assert len(fit.chip_lines([PICTURE] * 2, 2, prices=True)) == 2
+    assert fit.chip_lines([PICTURE] * 5, 2, prices=True)[1] == "and 4 more"
 
 
 def test_the_last_words_of_a_long_text():

@@ -104,7 +104,7 @@ NAMES = st.text(
 
 
 @given(NAMES, st.sampled_from(["bare", "quoted", "escaped", "url"]))
-def test_any_name_comes_back(path, form):
+def test_any_name_is_found(path, form):
     text = {
         "bare": path,
         "quoted": shlex.quote(path),
@@ -115,7 +115,7 @@ def test_any_name_comes_back(path, form):
 
 
 @given(st.lists(NAMES, min_size=2, max_size=5, unique=True))
-def test_several_names_come_back(paths):
+def test_several_names_are_found(paths):
     text = " ".join(shlex.quote(path) for path in paths)
     assert picture_paths(text, set(paths).__contains__) == paths
 
