@@ -130,7 +130,7 @@ class _Round:
         """
         program, spec = self.engine.program, self._spec(start)
         async with supervisor.EngineProcess(program, spec) as running:
-            began = time.monotonic()
+            began, why = time.monotonic(), ""
             try:
                 async with asyncio.timeout(self.limits.start_s):
                     await running.wait_ready()
@@ -138,8 +138,6 @@ class _Round:
                 why = f"It was not ready within {self.limits.start_s:.0f} s."
             except SteprunError as error:
                 why = _line(error)
-            else:
-                why = ""
             took = time.monotonic() - began
             while left and not why:
                 if not await self._ask(left.popleft(), running):
@@ -175,7 +173,7 @@ class _Round:
         except SteprunError as error:
             why = _line(await reason_of(running, error))
         took = time.monotonic() - began
-        if _floods(running):
+        if running.log_path.with_name(f"{running.log_path.name}.1").exists():
             result, lost, why = "fail", True, f"It floods its log: more than {_LOG_MIB} MiB."
         if not running.alive():
             result, lost, why = "fail", True, why or _line(running.verdict())
@@ -189,7 +187,9 @@ class _Round:
         if not self.safe:
             return
         seen = dict(self.seen)
-        other = replace(self, flags=self.safe, safe=(), report=_nothing, features={}, seen=seen)
+        other = replace(
+            self, flags=self.safe, safe=(), report=lambda *_: None, features={}, seen=seen
+        )
         await other._session(step.start, deque([step]))  # noqa: SLF001 - another of this class
         found = other.features.get(step.feature)
         if found is not None and found.result == "pass":
@@ -233,15 +233,6 @@ class _Round:
 
 
 _LOG_MIB = guard.LOG_BYTES >> 20
-
-
-def _nothing(*_: object) -> None:
-    """Tell nobody."""
-
-
-def _floods(running: supervisor.EngineProcess) -> bool:
-    """Whether the log is so long that the guard has turned its page."""
-    return running.log_path.with_name(running.log_path.name + ".1").exists()
 
 
 def _line(error: SteprunError) -> str:

@@ -67,15 +67,23 @@ def plan_build(recipe: Recipe, machine: Machine, tools: Tools, tree: Tree) -> Bu
     what another commit has left in the folder is removed.
     """
     origin = tree.origin
-    facts = (
+    key = build_key(
+        tools,
         *(origin.source, origin.where, origin.version, origin.sha256, str(tree.path)),
         *(arguments(recipe, machine, tools), environment(recipe, machine, tools, tree.path)),
+    )
+    work = store.work_dir() / f"build-{recipe.backend}-{key}"
+    return BuildPlan(work, configure(recipe, machine, tools, tree.path, work / "out"))
+
+
+def build_key(tools: Tools, *facts: object) -> str:
+    """Return what tells a build from others: `facts`, its compilers, the variables they read."""
+    known = (
+        *facts,
         sorted(tools.versions.items()),
         [(variable, os.environ.get(variable)) for variable in VARIABLES],
     )
-    key = hashlib.sha256(json.dumps(facts).encode("utf-8", "backslashreplace")).hexdigest()[:16]
-    work = store.work_dir() / f"build-{recipe.backend}-{key}"
-    return BuildPlan(work, configure(recipe, machine, tools, tree.path, work / "out"))
+    return hashlib.sha256(json.dumps(known).encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
 def build(
@@ -190,22 +198,18 @@ def _put_together(
     suffix = ".exe" if os.name == "nt" else ""
     programs = [target + suffix for target in targets(recipe)]
     built = _built(work / "out", programs)
-    for path in (*(built / program for program in programs), *_libraries(built)):
+    libraries = [path for pattern in _LIBRARIES for path in sorted(built.glob(pattern))]
+    for path in (*(built / program for program in programs), *libraries):
         shutil.copy2(path, place / path.name, follow_symlinks=False)
-    found = describe([str(place / programs[0])])
     stamp = Stamp(
         name=name,
         kind=Kind.SERVER,
         backend=recipe.backend,
         origin=tree.origin,
         program=(f"bin/{programs[0]}",),
-        version=found.version,
-        compiler=found.compiler,
         cmake=_definitions(commands),
-        flags=found.flags,
-        devices=found.devices,
     )
-    return store.add(made, stamp)
+    return store.add(made, describe([str(place / programs[0])]).complete(stamp))
 
 
 def _built(out: Path, programs: list[str]) -> Path:
@@ -218,10 +222,6 @@ def _built(out: Path, programs: list[str]) -> Path:
         why=f"Expected in {out / 'bin'}: {', '.join(programs)}.",
         next="Try another source: steprun engine build --source llama-cpp-python",
     )
-
-
-def _libraries(folder: Path) -> list[Path]:
-    return [path for pattern in _LIBRARIES for path in sorted(folder.glob(pattern))]
 
 
 def _definitions(commands: BuildCommands) -> tuple[str, ...]:

@@ -9,13 +9,12 @@ scripts beside it cannot, and nobody runs them.) So it is made where nobody look
 gives it its place with the stamp in it.
 """
 
-import hashlib
-import json
 import os
 import re
 import shlex
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +24,7 @@ from runner.base.files import make_private_dir
 from runner.base.progress import WAITING_FOR_ANOTHER, OnProgress, Phase, Progress, ignore
 from runner.base.units import MIB
 from runner.engine.builder import failure_causes, needs, shell_line, sources_toml
-from runner.engine.builder.build import VARIABLES, remove_old_builds
+from runner.engine.builder.build import build_key, remove_old_builds
 from runner.engine.builder.configure import definitions, environment, jobs
 from runner.engine.builder.recipe import Recipe
 from runner.engine.builder.recipe_rows import Tools
@@ -40,7 +39,7 @@ from runner.net import packages
 
 Variables = tuple[tuple[str, str], ...]
 
-_DOWNLOAD: Final = "bring"  # the folder that pip downloads to
+_DOWNLOAD: Final = "download"  # the folder that pip downloads to
 
 MODULE: Final = "steprun_server"  # what the server package is called in the environment
 # Beside what the recipe says that a build takes; measured on Linux: the archive 77 MB, the source
@@ -75,10 +74,7 @@ def install(
     """
     tools = needs.find_tools(recipe, machine)
     work = work_dir(recipe, machine, tools)
-
-    def waiting() -> None:
-        progress(WAITING_FOR_ANOTHER)
-
+    waiting = partial(progress, WAITING_FOR_ANOTHER)
     with disk.explained(work), disk.alone(work.with_suffix(".lock"), waiting):
         taken = store.size(work) if work.is_dir() else 0
         disk.check_room(store.work_dir(), ROOM_BYTES + recipe.build.room_mib * MIB - taken)
@@ -93,7 +89,8 @@ def install(
 
 def work_dir(recipe: Recipe, machine: Machine, tools: Tools) -> Path:
     """Return the folder of a build, which other builds do not share."""
-    return store.work_dir() / f"python-{recipe.backend}-{key(recipe, machine, tools)}"
+    facts = (carried().package.sha256, sys.version, definitions(recipe, machine, tools))
+    return store.work_dir() / f"python-{recipe.backend}-{build_key(tools, *facts)}"
 
 
 def plan_install(recipe: Recipe, machine: Machine, tools: Tools) -> list[str]:
@@ -114,16 +111,6 @@ def plan_install(recipe: Recipe, machine: Machine, tools: Tools) -> list[str]:
         shell_line(_new_environment(made)),
         shell_line(_fill_environment(made, wheel)),
     ]
-
-
-def key(recipe: Recipe, machine: Machine, tools: Tools) -> str:
-    """Return what tells one build from another: its source, its definitions, its compilers."""
-    facts = (
-        *(carried().package.sha256, sys.version, definitions(recipe, machine, tools)),
-        sorted(tools.versions.items()),
-        [(variable, os.environ.get(variable)) for variable in VARIABLES],
-    )
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
 def command(wheel_dir: Path, build_dir: Path, source: Path) -> tuple[str, ...]:
@@ -225,7 +212,6 @@ def _settle(
     """Inspect the engine, and give it its place."""
     package = carried().package
     first, *rest = program = (_python(), "-I", "-m", MODULE)
-    found = describe([str(made / first), *rest])
     stamp = Stamp(
         name=name or f"{recipe.backend}-python-{package.version}",
         kind=Kind.PYTHON,
@@ -234,12 +220,9 @@ def _settle(
             package.name, package.name, package.version, carried().commit, package.sha256
         ),
         program=program,
-        version=found.version,
         cmake=(*definitions(recipe, machine, tools), *_PLAIN),
-        flags=found.flags,
-        devices=found.devices,
     )
-    return store.add(made, stamp)
+    return store.add(made, describe([str(made / first), *rest]).complete(stamp))
 
 
 def _checked(

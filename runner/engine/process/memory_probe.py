@@ -256,12 +256,7 @@ def compare(items: Iterable[Item], account: Breakdown) -> tuple[Difference, ...]
             len(main),
         ),
         ("compute", sum_of(LedgerEntry.COMPUTE), account.compute, len(main) + len(draft)),
-        (
-            "projector",
-            sum_of(*_PROJECTING),
-            account.projector,
-            1,
-        ),
+        ("projector", sum_of(*_PROJECTING), account.projector, 1),
     )
     return tuple(
         Difference(name, ours, theirs)
