@@ -31,8 +31,8 @@ from runner.plan.launch import EngineFiles, LaunchSpec, Settings, launch
 from runner.plan.memory.compute_buffers import MTP_TOKENS
 
 CONTEXT: Final = 8192  # tokens; the long prompt and what follows it are 4,600
-# Tokens read at once. The engine keeps a window and as many more: the fewer, the shorter is the
-# answer that takes the window past its prompt (`checks.BEYOND`).
+# Tokens of a prefill batch. The engine keeps a window and as many more: the fewer, the shorter is
+# the answer that takes the window past its prompt (`checks.BEYOND`).
 UBATCH: Final = 256
 _LONGEST_WHY = 240  # characters
 
@@ -103,7 +103,7 @@ class _Round:
     safe: tuple[str, ...] = ()
     why: str = ""
     features: Features = field(default_factory=dict)
-    seen: dict[str, Tokens] = field(default_factory=dict)
+    seen: dict[bool, list[Tokens]] = field(default_factory=dict)
     silent: bool = False
 
     async def ask_all(self) -> None:
@@ -114,7 +114,7 @@ class _Round:
                 start = await self._session(start, left)  # noqa: PLW2901 - it may have to be less
 
     def _is_settled(self, step: Step) -> bool:
-        """Whether a feature need not be asked further: it failed, or there is none."""
+        """Whether a feature need not be asked further: it failed or is missing."""
         missing = [flag for flag in step.needs if flag not in self.engine.stamp.flags]
         if missing and step.feature not in self.features:
             self._settle(step, "absent", 0.0, f"It lacks {missing[0]}.")

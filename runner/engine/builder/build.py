@@ -87,13 +87,7 @@ def build_key(tools: Tools, *facts: object) -> str:
 
 
 def build(
-    recipe: Recipe,
-    machine: Machine,
-    tools: Tools,
-    tree: Tree,
-    progress: OnProgress,
-    *,
-    name: str | None = None,
+    recipe: Recipe, machine: Machine, tools: Tools, tree: Tree, progress: OnProgress
 ) -> store.InstalledEngine:
     """Build an engine and give it its place among the others.
 
@@ -122,7 +116,7 @@ def build(
         make_private_dir(work / "out")
         resumable(work, lambda: _compile(recipe, commands, work, progress), progress)
         progress(Progress(Phase.INSTALLING))
-        engine = _put_together(recipe, tree, commands, work, name or name_of(recipe, tree))
+        engine = _put_together(recipe, tree, commands, work)
     remove_old_builds(work.with_name(f"build-{recipe.backend}"))
     return engine
 
@@ -189,7 +183,7 @@ def _compile(recipe: Recipe, commands: BuildCommands, work: Path, progress: OnPr
 
 
 def _put_together(
-    recipe: Recipe, tree: Tree, commands: BuildCommands, work: Path, name: str
+    recipe: Recipe, tree: Tree, commands: BuildCommands, work: Path
 ) -> store.InstalledEngine:
     """Copy the programs out of the build, inspect them, and give them their place."""
     made = work / "made"
@@ -202,7 +196,7 @@ def _put_together(
     for path in (*(built / program for program in programs), *libraries):
         shutil.copy2(path, place / path.name, follow_symlinks=False)
     stamp = Stamp(
-        name=name,
+        name=name_of(recipe, tree),
         kind=Kind.SERVER,
         backend=recipe.backend,
         origin=tree.origin,

@@ -10,7 +10,7 @@ from runner.engine.builder.recipe import Recipe
 from runner.engine.builder.recipe_rows import Setting, Tools, chosen
 from runner.machine.facts import Machine
 
-# What cmake calls the programs that run the compiler. Where none was asked for (Windows), cmake
+# What cmake calls the programs that run the compiler. Where none is requested (Windows), cmake
 # takes Visual Studio, which finds its own compiler.
 GENERATORS: Final = {
     "ninja": "Ninja",

@@ -69,7 +69,7 @@ def describe(program: Sequence[str]) -> Described:
 
 
 def listing(program: Sequence[str]) -> str:
-    """Return an engine's answer to --list-devices; empty where there is none."""
+    """Return an engine's answer to --list-devices; empty where it gives none."""
     try:
         return _output(program, "--list-devices")
     except SteprunError:

@@ -31,7 +31,7 @@ from runner.engine.builder.recipe_rows import Tools
 from runner.engine.builder.steps import log_tail, resumable, run_step
 from runner.engine.installed import store
 from runner.engine.installed.describe import describe
-from runner.engine.installed.stamp import Kind, Origin, Stamp
+from runner.engine.installed.stamp import Kind, Stamp
 from runner.engine.llama_cpp_python import server
 from runner.engine.releases.archive import unpack
 from runner.machine.facts import Machine
@@ -45,7 +45,7 @@ MODULE: Final = "steprun_server"  # what the server package is called in the env
 # Beside what the recipe says that a build takes; measured on Linux: the archive 77 MB, the source
 # 217 MB, the environment 160 MB.
 ROOM_BYTES: Final = 460_000_000
-# Of llama.cpp's own switches, those that would fetch or want something that is not needed.
+# llama.cpp's own switches for what is not needed, and would be downloaded or required.
 _PLAIN: Final = ("-DLLAMA_OPENSSL=OFF", "-DLLAMA_BUILD_UI=OFF")
 # What pip calls an index that does not answer.
 _UNREACHABLE: Final = re.compile(
@@ -62,9 +62,7 @@ _QUIET: Final = (
 )
 
 
-def install(
-    recipe: Recipe, machine: Machine, progress: OnProgress, *, name: str | None = None
-) -> store.InstalledEngine:
+def install(recipe: Recipe, machine: Machine, progress: OnProgress) -> store.InstalledEngine:
     """Build llama-cpp-python for a machine and give it its place among the engines.
 
     Waits for another steprun that does the same. Raises `Refused` (something is missing, no room),
@@ -82,7 +80,7 @@ def install(
         source = _source(work, progress)
         wheel = _wheel(recipe.title, variables(recipe, machine, tools, source), source, progress)
         made = _environment(wheel, work, progress)
-        engine = _settle(made, recipe, machine, tools, name)
+        engine = _settle(made, recipe, machine, tools)
     remove_old_builds(work.with_name(f"python-{recipe.backend}"))
     return engine
 
@@ -206,19 +204,14 @@ def _python() -> str:
     return "venv/Scripts/python.exe" if os.name == "nt" else "venv/bin/python"
 
 
-def _settle(
-    made: Path, recipe: Recipe, machine: Machine, tools: Tools, name: str | None
-) -> store.InstalledEngine:
+def _settle(made: Path, recipe: Recipe, machine: Machine, tools: Tools) -> store.InstalledEngine:
     """Inspect the engine, and give it its place."""
-    package = carried().package
     first, *rest = program = (_python(), "-I", "-m", MODULE)
     stamp = Stamp(
-        name=name or f"{recipe.backend}-python-{package.version}",
+        name=f"{recipe.backend}-python-{carried().package.version}",
         kind=Kind.PYTHON,
         backend=recipe.backend,
-        origin=Origin(
-            package.name, package.name, package.version, carried().commit, package.sha256
-        ),
+        origin=carried().origin(),
         program=program,
         cmake=(*definitions(recipe, machine, tools), *_PLAIN),
     )

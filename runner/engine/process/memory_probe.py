@@ -55,7 +55,7 @@ class DeviceMemory:
 class Breakdown:
     """The engine's own account: of the model, of its draft heads, of the projector (bytes).
 
-    `projector` is its weights and scratch memory together; 0 where there is none. `draft`'s
+    `projector` is its weights and scratch memory together; 0 without one. `draft`'s
     `model` is 0 where the heads are part of the main file.
     """
 

@@ -70,7 +70,7 @@ def fetch_release(
     archive: Path | None = None,
     sha256: str = "",
 ) -> store.InstalledEngine:
-    """Fetch an engine for a machine and add it to those on this disk; its canary is the caller's.
+    """Download an engine for a machine and install it; its self-test is the caller's.
 
     `source`: a release of `builds/sources.toml`, else the first that has something for the
     machine. `version`: a release's tag. `archive`: one on this disk, and no network is asked.
