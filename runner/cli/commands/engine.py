@@ -174,7 +174,8 @@ def _commands(
     if as_python:
         return plan_install(recipe, machine, tools)
     tree, lines = sources.plan_source(source, at=at)
-    return lines + plan_build(recipe, machine, tools, tree).lines()
+    _, commands = plan_build(recipe, machine, tools, tree)
+    return lines + commands.lines()
 
 
 @engine.command()

@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +22,7 @@ from runner.base.errors import SteprunError
 from runner.base.files import make_private_dir, write_private
 from runner.base.progress import WAITING_FOR_ANOTHER, OnProgress, Phase, Progress
 from runner.base.units import MIB
-from runner.engine.builder import Tree, failure_causes, shell_line
+from runner.engine.builder import Tree, failure_causes
 from runner.engine.builder.configure import (
     BuildCommands,
     arguments,
@@ -47,24 +46,13 @@ VARIABLES: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class BuildPlan:
-    """The folder of a build, which other builds of the same backend do not share, and its lines."""
+def plan_build(
+    recipe: Recipe, machine: Machine, tools: Tools, tree: Tree
+) -> tuple[Path, BuildCommands]:
+    """Return the folder of a build, which no other build shares, and what is run to build a tree.
 
-    work: Path
-    commands: BuildCommands
-
-    def lines(self) -> list[str]:
-        """Return the commands as one types them in a shell."""
-        steps = (self.commands.configure, self.commands.build)
-        return [shell_line(step, self.commands.env) for step in steps]
-
-
-def plan_build(recipe: Recipe, machine: Machine, tools: Tools, tree: Tree) -> BuildPlan:
-    """Return what would be run to build a tree, and where. Nothing is touched.
-
-    The commit is not part of the folder's name, so that it is known before a branch is fetched:
-    what another commit has left in the folder is removed.
+    Nothing is touched. The commit is not part of the folder's name, so that it is known before a
+    branch is fetched: what another commit has left in the folder is removed.
     """
     origin = tree.origin
     key = build_key(
@@ -73,7 +61,7 @@ def plan_build(recipe: Recipe, machine: Machine, tools: Tools, tree: Tree) -> Bu
         *(arguments(recipe, machine, tools), environment(recipe, machine, tools, tree.path)),
     )
     work = store.work_dir() / f"build-{recipe.backend}-{key}"
-    return BuildPlan(work, configure(recipe, machine, tools, tree.path, work / "out"))
+    return work, configure(recipe, machine, tools, tree.path, work / "out")
 
 
 def build_key(tools: Tools, *facts: object) -> str:
@@ -95,8 +83,7 @@ def build(
     (it does not compile, or the result is not an engine). On any exception, KeyboardInterrupt
     included, every compiler is stopped, and the next call resumes.
     """
-    plan = plan_build(recipe, machine, tools, tree)
-    work, commands = plan.work, plan.commands
+    work, commands = plan_build(recipe, machine, tools, tree)
     waited = False
 
     def waiting() -> None:

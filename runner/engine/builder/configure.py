@@ -6,6 +6,7 @@ from pathlib import Path, PurePath
 from typing import Final
 
 from runner.base.units import MIB
+from runner.engine.builder import shell_line
 from runner.engine.builder.recipe import Recipe
 from runner.engine.builder.recipe_rows import Setting, Tools, chosen
 from runner.machine.facts import Machine
@@ -28,6 +29,10 @@ class BuildCommands:
     configure: tuple[str, ...]
     build: tuple[str, ...]
     env: tuple[tuple[str, str], ...] = ()
+
+    def lines(self) -> list[str]:
+        """Return the commands as one types them in a shell."""
+        return [shell_line(step, self.env) for step in (self.configure, self.build)]
 
 
 def configure(
