@@ -53,7 +53,7 @@ class Grid:
         )
 
     def is_next(self, row: Measurement, measured: Sequence[Measurement]) -> bool:
-        """Whether a row is what comes after those that are measured: anything else is not ours."""
+        """Whether a row is the next one to be measured: anything else is not ours."""
         if len(measured) >= len(self.prompts):
             return False
         prompt = self.prompts[len(measured)]

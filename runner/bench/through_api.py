@@ -1,4 +1,4 @@
-"""Measures the grid through a llama-server's own API, where there is no tool beside it."""
+"""Measures the grid through a llama-server's own API, where its own tool is missing."""
 
 import asyncio
 import json
@@ -72,7 +72,7 @@ def _request(tokens: list[int]) -> dict[str, Any]:
 
 
 async def _reply(http: httpx2.AsyncClient, method: str, url: str, body: Any) -> Any:
-    """Return a reply's JSON; None where it is none, or longer than any has to be.
+    """Return a reply's JSON; None where it is not JSON, or too long.
 
     Raises what the server says of itself (`SteprunError`) where it refuses.
     """

@@ -6,6 +6,7 @@ A check returns where all is well, and raises `Fault` (or `Absent`) with a line 
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from runner.canary import model
@@ -111,7 +112,7 @@ _TOOLS: Final = {"get_weather": "city", "find_file": "name"}
 
 
 async def tools(talk: Talk) -> None:
-    """Demand a call, then several: they come, with a tool's name and arguments in JSON."""
+    """Require a call, then several: each has a tool's name and arguments in JSON."""
     for several in (False, True):
         fields: dict[str, Any] = {"tools": [_tool(*each) for each in _TOOLS.items()]}
         if talk.kind is Kind.PYTHON:
@@ -190,39 +191,24 @@ async def slots(talk: Talk) -> None:
 # --- draft heads
 
 
-async def without_heads(talk: Talk) -> None:
-    """Keep the answers that draft heads must not change."""
-    for prompt in model.PROMPTS:
-        talk.seen[prompt] = await talk.tokens(prompt, TOKENS, cache_prompt=False)
+async def without_heads(talk: Talk, *, seeing: bool = False) -> None:
+    """Keep the answers that draft heads must not change; `seeing`: those to a picture."""
+    talk.seen[seeing] = await _answers(talk, seeing=seeing)
 
 
-async def with_heads(talk: Talk) -> None:
-    """Ask with draft heads: they draft, and the answers stay the same."""
-    _drafted(
-        [
-            (talk.seen[prompt], await talk.tokens(prompt, TOKENS, cache_prompt=False))
-            for prompt in model.PROMPTS
-        ]
-    )
-
-
-async def picture_without_heads(talk: Talk) -> None:
-    """Keep the answer to a picture that draft heads must not change."""
-    talk.seen["picture"] = await talk.tokens(_shown([_red()]), TOKENS, cache_prompt=False)
-
-
-async def picture_with_heads(talk: Talk) -> None:
-    """Show a picture with draft heads: they draft, and the answer stays the same."""
-    seen = await talk.tokens(_shown([_red()]), TOKENS, cache_prompt=False)
-    _drafted([(talk.seen["picture"], seen)])
-
-
-def _drafted(pairs: Sequence[tuple[Tokens, Tokens]]) -> None:
-    for without, with_ in pairs:
+async def with_heads(talk: Talk, *, seeing: bool = False) -> None:
+    """Ask the same with draft heads: they draft, and the answers stay the same."""
+    answers = await _answers(talk, seeing=seeing)
+    for without, with_ in zip(talk.seen[seeing], answers, strict=True):
         if not without.same(with_):
             raise Fault(f"With draft heads the answer differs: {_differ(without, with_)}.")
-    if not sum(with_.drafted for _, with_ in pairs):
+    if not any(answer.drafted for answer in answers):
         raise Fault("The draft heads are loaded but draft nothing.")
+
+
+async def _answers(talk: Talk, *, seeing: bool) -> list[Tokens]:
+    asked = [_shown([_red()])] if seeing else model.PROMPTS
+    return [await talk.tokens(each, TOKENS, cache_prompt=False) for each in asked]
 
 
 # --- describing what is wrong
@@ -254,11 +240,11 @@ STEPS: Final = (
     Step("threads", SEEING, text),
     Step("picture", SEEING, one_picture, _SEE),
     Step("two_pictures", SEEING, two_pictures, _SEE),
-    Step("mtp_picture", SEEING, picture_without_heads, _SEE + _DRAFT),
+    Step("mtp_picture", SEEING, partial(without_heads, seeing=True), _SEE + _DRAFT),
     Step("thinking", SEEING, thinking),
     Step("tools", SEEING, tools),
     Step("long_prompt", SEEING, long_prompt),
     Step("slots", SEEING, slots, ("--slot-save-path",)),
     Step("mtp", DRAFTING, with_heads, _DRAFT),
-    Step("mtp_picture", BOTH, picture_with_heads, _SEE + _DRAFT),
+    Step("mtp_picture", BOTH, partial(with_heads, seeing=True), _SEE + _DRAFT),
 )

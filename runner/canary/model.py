@@ -26,7 +26,7 @@ _FEWEST_WORDS: Final = 3
 
 
 def files() -> EngineFiles:
-    """Return the model's files, made where they are not here yet.
+    """Return the model's files, made where they are missing.
 
     Trunk and draft heads are files of their own, as the real ones are. Raises `Refused` where the
     disk says no.

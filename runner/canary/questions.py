@@ -17,12 +17,14 @@ from runner.chat.images.load import picture_from_bytes
 from runner.chat.wire import Message, Options, Picture
 from runner.engine.installed.stamp import Kind
 from runner.net.endpoint import Endpoint
+from runner.net.http import async_client
 
 REPLY_BYTES: Final = 4 << 20  # the longest real one, 288 tokens with their odds, is 150 kB
 # Where the best two tokens are so near to each other (in nats), another order of adding may choose
-# the other one: a prompt read at once and one read in parts differed by up to 0.21 in the embedded
+# the other one: a prompt processed at once and one in parts differed by up to 0.21 in the embedded
 # engine, two builds of llama.cpp by 0.02.
 TIE: Final = 0.3
+_FOREVER: Final = httpx2.Timeout(None)  # `rounds.Limits` ends what takes too long
 
 
 class Fault(Exception):  # noqa: N818 - it is a finding, not an error of this program
@@ -47,7 +49,7 @@ class Tokens:
     """An answer token by token, and what it took.
 
     `gaps`: by how much each token led the next best, in nats; infinite where the engine does not
-    say. `prompt` counts its tokens, `cached` those that were not read again.
+    say. `prompt` counts its tokens, `cached` those that were taken from the cache.
     """
 
     tokens: tuple[str, ...]
@@ -76,11 +78,14 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """One engine that answers. `seen`: its earlier answers, also before a new start."""
+    """One engine that answers.
+
+    `seen`: its answers without draft heads, to a picture (True) or to texts, also before a restart.
+    """
 
     endpoint: Endpoint
     kind: Kind
-    seen: dict[str, Tokens] = field(default_factory=dict)
+    seen: dict[bool, list[Tokens]] = field(default_factory=dict)
 
     async def chat(self, text: str, max_tokens: int, **options: Any) -> Answer:
         """Ask as a chat does; `options` are those of `wire.Options`."""
@@ -117,11 +122,7 @@ class Talk:
         """Send JSON, return JSON. Raises SteprunError with the engine's own message."""
         try:
             async with (
-                httpx2.AsyncClient(
-                    timeout=None,
-                    headers=self.endpoint.headers(),
-                    trust_env=False,
-                ) as http,
+                async_client(_FOREVER, local=True, headers=self.endpoint.headers()) as http,
                 http.stream("POST", f"{self.endpoint.base_url}{path}", json=body) as response,
             ):
                 raw = b""
@@ -179,7 +180,7 @@ def _gap(best: Sequence[Mapping[str, Any]]) -> float:
 
 def picture(width: int, height: int, colour: str, stripe: str) -> Picture:
     """Make a picture: a colour with a broad stripe of another across it."""
-    from PIL import Image  # noqa: PLC0415 - 60 ms, only where pictures are asked for
+    from PIL import Image  # noqa: PLC0415 - 60 ms, only where pictures are tested
 
     image = Image.new("RGB", (width, height), colour)
     image.paste(stripe, (width // 3, 0, width * 2 // 3, height))

@@ -31,8 +31,8 @@ from runner.plan.launch import EngineFiles, LaunchSpec, Settings, launch
 from runner.plan.memory.compute_buffers import MTP_TOKENS
 
 CONTEXT: Final = 8192  # tokens; the long prompt and what follows it are 4,600
-# Tokens read at once. The engine keeps a window and as many more: the fewer, the shorter is the
-# answer that takes the window past its prompt (`checks.BEYOND`).
+# Tokens of a prefill batch. The engine keeps a window and as many more: the fewer, the shorter is
+# the answer that takes the window past its prompt (`checks.BEYOND`).
 UBATCH: Final = 256
 _LONGEST_WHY = 240  # characters
 
@@ -103,7 +103,7 @@ class _Round:
     safe: tuple[str, ...] = ()
     why: str = ""
     features: Features = field(default_factory=dict)
-    seen: dict[str, Tokens] = field(default_factory=dict)
+    seen: dict[bool, list[Tokens]] = field(default_factory=dict)
     silent: bool = False
 
     async def ask_all(self) -> None:
@@ -114,7 +114,7 @@ class _Round:
                 start = await self._session(start, left)  # noqa: PLW2901 - it may have to be less
 
     def _is_settled(self, step: Step) -> bool:
-        """Whether a feature need not be asked further: it failed, or there is none."""
+        """Whether a feature need not be asked further: it failed or is missing."""
         missing = [flag for flag in step.needs if flag not in self.engine.stamp.flags]
         if missing and step.feature not in self.features:
             self._settle(step, "absent", 0.0, f"It lacks {missing[0]}.")
@@ -130,7 +130,7 @@ class _Round:
         """
         program, spec = self.engine.program, self._spec(start)
         async with supervisor.EngineProcess(program, spec) as running:
-            began = time.monotonic()
+            began, why = time.monotonic(), ""
             try:
                 async with asyncio.timeout(self.limits.start_s):
                     await running.wait_ready()
@@ -138,8 +138,6 @@ class _Round:
                 why = f"It was not ready within {self.limits.start_s:.0f} s."
             except SteprunError as error:
                 why = _line(error)
-            else:
-                why = ""
             took = time.monotonic() - began
             while left and not why:
                 if not await self._ask(left.popleft(), running):
@@ -175,7 +173,7 @@ class _Round:
         except SteprunError as error:
             why = _line(await reason_of(running, error))
         took = time.monotonic() - began
-        if _floods(running):
+        if running.log_path.with_name(f"{running.log_path.name}.1").exists():
             result, lost, why = "fail", True, f"It floods its log: more than {_LOG_MIB} MiB."
         if not running.alive():
             result, lost, why = "fail", True, why or _line(running.verdict())
@@ -189,7 +187,9 @@ class _Round:
         if not self.safe:
             return
         seen = dict(self.seen)
-        other = replace(self, flags=self.safe, safe=(), report=_nothing, features={}, seen=seen)
+        other = replace(
+            self, flags=self.safe, safe=(), report=lambda *_: None, features={}, seen=seen
+        )
         await other._session(step.start, deque([step]))  # noqa: SLF001 - another of this class
         found = other.features.get(step.feature)
         if found is not None and found.result == "pass":
@@ -233,15 +233,6 @@ class _Round:
 
 
 _LOG_MIB = guard.LOG_BYTES >> 20
-
-
-def _nothing(*_: object) -> None:
-    """Tell nobody."""
-
-
-def _floods(running: supervisor.EngineProcess) -> bool:
-    """Whether the log is so long that the guard has turned its page."""
-    return running.log_path.with_name(running.log_path.name + ".1").exists()
 
 
 def _line(error: SteprunError) -> str:

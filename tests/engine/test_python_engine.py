@@ -18,7 +18,7 @@ from runner.chat.client import stream
 from runner.chat.events import Event, Failed, Finished, Reasoning, Text, ToolCall, Usage
 from runner.chat.images.tokens import image_tokens
 from runner.chat.wire import Message, Options, Picture
-from runner.engine.installed.describe import describe
+from runner.engine.installed.describe import describe, listing
 from runner.engine.llama_cpp_python import server
 from runner.engine.llama_cpp_python.server.flags import FLAGS, QUESTIONS
 from runner.engine.process.supervisor import EngineProcess, Where
@@ -120,7 +120,7 @@ def test_it_says_what_it_is(program: tuple[str, ...]) -> None:
     told = describe(program)
     assert told.version == "llama-cpp-python 0.3.36"
     assert told.flags == {*FLAGS, *QUESTIONS}
-    assert "Available devices:" in told.listing
+    assert "Available devices:" in listing(program)
 
 
 async def test_thinking_text_and_what_they_took(engine: EngineProcess) -> None:

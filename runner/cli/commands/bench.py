@@ -104,7 +104,7 @@ class _Work:
     rows: list[Measurement] = field(default_factory=list)
 
     async def measure(self) -> None:
-        """Measure the grid, and show each row as it comes."""
+        """Measure the grid, and show each row once it is measured."""
         run = published_run(self.prepared.plan)
         for text in (engine_notice(self.prepared), "" if self.tool else API, self.grid.missing):
             if text:

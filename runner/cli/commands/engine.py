@@ -17,6 +17,7 @@ from runner.engine.installed.pick import pick, rank, shortfalls
 from runner.engine.installed.stamp import FEATURES, Feature, Kind, Stamp, to_json
 from runner.engine.installed.store import InstalledEngine
 from runner.machine.facts import Backend, Machine, with_backend
+from runner.run.machine_view import probed
 
 MARKS = {"pass": ("pass", "green"), "fail": ("FAIL", "red"), "absent": ("none", "yellow")}
 NO_TEST = click.option(
@@ -53,7 +54,7 @@ def list_(*, as_json: bool) -> None:
     """List the engines: what they are, how their self-test went, which one is active."""
     now = store.current()
     here = store.engines()
-    taken = _taken(here, this_machine())
+    taken = _taken(here, probed())
     if as_json:
         rows = [
             {**to_json(e.stamp), "current": e.name == taken, "total_bytes": store.size(e.folder)}
@@ -90,14 +91,6 @@ def _result(stamp: Stamp) -> str:
     safe = f", with {' '.join(stamp.safe_flags)}" if stamp.safe_flags else ""
     verdict = ("passed" if stamp.passed else "failed") + safe
     return "; ".join(filter(None, (verdict, shortfalls(stamp))))
-
-
-def this_machine() -> Machine:
-    """Detect this machine."""
-    from runner.machine.captures import capture
-    from runner.machine.probe import detect
-
-    return detect(capture.Live())
 
 
 def _as(machine: Machine, backend: str | None) -> Machine:
@@ -142,7 +135,7 @@ def build(
             why="llama-cpp-python is built from its own package.",
             next="Leave --source and --at out.",
         )
-    here = this_machine()
+    here = probed()
     machine = _as(here, backend)
     recipe = recipes.load_recipe(machine.backend)
     source = "llama-cpp-python" if as_python else source or sources.DEFAULT
@@ -181,7 +174,8 @@ def _commands(
     if as_python:
         return plan_install(recipe, machine, tools)
     tree, lines = sources.plan_source(source, at=at)
-    return lines + plan_build(recipe, machine, tools, tree).lines()
+    _, commands = plan_build(recipe, machine, tools, tree)
+    return lines + commands.lines()
 
 
 @engine.command()
@@ -212,7 +206,7 @@ def fetch(
     """Download a prebuilt engine, verify and self-test it, and make it the active one."""
     from runner.engine.releases import fetch
 
-    here = this_machine()
+    here = probed()
     with shown() as report:
         made = fetch.fetch_release(
             _as(here, backend),
@@ -237,7 +231,7 @@ def test(*, name: str | None, as_json: bool) -> int:
     The test covers everything that a chat needs. It runs a tiny model with random weights, so it
     takes a minute and needs no download. Plans for that engine avoid or warn about what fails.
     """
-    engine = store.find_engine(name or _taken(store.engines(), this_machine()))
+    engine = store.find_engine(name or _taken(store.engines(), probed()))
     tested = _self_test(engine, quiet=as_json)
     if as_json:
         document = to_json(tested.stamp)
@@ -278,7 +272,7 @@ def use(*, name: str | None, previous: bool) -> None:
             why=f"Its self-test: {_result(wanted.stamp)}.",
             next=f"See: steprun engine test {wanted.name}",
         )
-    machine = this_machine()
+    machine = probed()
     if rank(wanted, machine) > rank(store.embedded(), machine):
         raise Refused(
             f"{wanted.name} is not for this machine.",
@@ -333,8 +327,8 @@ def _self_test(engine: InstalledEngine, *, quiet: bool = False) -> InstalledEngi
     from runner.engine.installed import describe
 
     if engine.stamp.kind is not Kind.EMBEDDED:
-        found = describe.describe(engine.program)
-        engine = replace(engine, stamp=engine.stamp.described(found.flags, found.devices))
+        stamp = describe.describe(engine.program).complete(engine.stamp)
+        engine = replace(engine, stamp=stamp)
     safe = recipe.load_recipe(engine.stamp.backend).safe_flags
     click.echo(f"Self-testing {engine.name}:", err=True)
 

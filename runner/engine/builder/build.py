@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +22,7 @@ from runner.base.errors import SteprunError
 from runner.base.files import make_private_dir, write_private
 from runner.base.progress import WAITING_FOR_ANOTHER, OnProgress, Phase, Progress
 from runner.base.units import MIB
-from runner.engine.builder import Tree, failure_causes, shell_line
+from runner.engine.builder import Tree, failure_causes
 from runner.engine.builder.configure import (
     BuildCommands,
     arguments,
@@ -47,45 +46,36 @@ VARIABLES: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class BuildPlan:
-    """The folder of a build, which other builds of the same backend do not share, and its lines."""
+def plan_build(
+    recipe: Recipe, machine: Machine, tools: Tools, tree: Tree
+) -> tuple[Path, BuildCommands]:
+    """Return the folder of a build, which no other build shares, and what is run to build a tree.
 
-    work: Path
-    commands: BuildCommands
-
-    def lines(self) -> list[str]:
-        """Return the commands as one types them in a shell."""
-        steps = (self.commands.configure, self.commands.build)
-        return [shell_line(step, self.commands.env) for step in steps]
-
-
-def plan_build(recipe: Recipe, machine: Machine, tools: Tools, tree: Tree) -> BuildPlan:
-    """Return what would be run to build a tree, and where. Nothing is touched.
-
-    The commit is not part of the folder's name, so that it is known before a branch is fetched:
-    what another commit has left in the folder is removed.
+    Nothing is touched. The commit is not part of the folder's name, so that it is known before a
+    branch is fetched: what another commit has left in the folder is removed.
     """
     origin = tree.origin
-    facts = (
+    key = build_key(
+        tools,
         *(origin.source, origin.where, origin.version, origin.sha256, str(tree.path)),
         *(arguments(recipe, machine, tools), environment(recipe, machine, tools, tree.path)),
+    )
+    work = store.work_dir() / f"build-{recipe.backend}-{key}"
+    return work, configure(recipe, machine, tools, tree.path, work / "out")
+
+
+def build_key(tools: Tools, *facts: object) -> str:
+    """Return what tells a build from others: `facts`, its compilers, the variables they read."""
+    known = (
+        *facts,
         sorted(tools.versions.items()),
         [(variable, os.environ.get(variable)) for variable in VARIABLES],
     )
-    key = hashlib.sha256(json.dumps(facts).encode("utf-8", "backslashreplace")).hexdigest()[:16]
-    work = store.work_dir() / f"build-{recipe.backend}-{key}"
-    return BuildPlan(work, configure(recipe, machine, tools, tree.path, work / "out"))
+    return hashlib.sha256(json.dumps(known).encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
 def build(
-    recipe: Recipe,
-    machine: Machine,
-    tools: Tools,
-    tree: Tree,
-    progress: OnProgress,
-    *,
-    name: str | None = None,
+    recipe: Recipe, machine: Machine, tools: Tools, tree: Tree, progress: OnProgress
 ) -> store.InstalledEngine:
     """Build an engine and give it its place among the others.
 
@@ -93,8 +83,7 @@ def build(
     (it does not compile, or the result is not an engine). On any exception, KeyboardInterrupt
     included, every compiler is stopped, and the next call resumes.
     """
-    plan = plan_build(recipe, machine, tools, tree)
-    work, commands = plan.work, plan.commands
+    work, commands = plan_build(recipe, machine, tools, tree)
     waited = False
 
     def waiting() -> None:
@@ -114,7 +103,7 @@ def build(
         make_private_dir(work / "out")
         resumable(work, lambda: _compile(recipe, commands, work, progress), progress)
         progress(Progress(Phase.INSTALLING))
-        engine = _put_together(recipe, tree, commands, work, name or name_of(recipe, tree))
+        engine = _put_together(recipe, tree, commands, work)
     remove_old_builds(work.with_name(f"build-{recipe.backend}"))
     return engine
 
@@ -181,7 +170,7 @@ def _compile(recipe: Recipe, commands: BuildCommands, work: Path, progress: OnPr
 
 
 def _put_together(
-    recipe: Recipe, tree: Tree, commands: BuildCommands, work: Path, name: str
+    recipe: Recipe, tree: Tree, commands: BuildCommands, work: Path
 ) -> store.InstalledEngine:
     """Copy the programs out of the build, inspect them, and give them their place."""
     made = work / "made"
@@ -190,22 +179,18 @@ def _put_together(
     suffix = ".exe" if os.name == "nt" else ""
     programs = [target + suffix for target in targets(recipe)]
     built = _built(work / "out", programs)
-    for path in (*(built / program for program in programs), *_libraries(built)):
+    libraries = [path for pattern in _LIBRARIES for path in sorted(built.glob(pattern))]
+    for path in (*(built / program for program in programs), *libraries):
         shutil.copy2(path, place / path.name, follow_symlinks=False)
-    found = describe([str(place / programs[0])])
     stamp = Stamp(
-        name=name,
+        name=name_of(recipe, tree),
         kind=Kind.SERVER,
         backend=recipe.backend,
         origin=tree.origin,
         program=(f"bin/{programs[0]}",),
-        version=found.version,
-        compiler=found.compiler,
         cmake=_definitions(commands),
-        flags=found.flags,
-        devices=found.devices,
     )
-    return store.add(made, stamp)
+    return store.add(made, describe([str(place / programs[0])]).complete(stamp))
 
 
 def _built(out: Path, programs: list[str]) -> Path:
@@ -218,10 +203,6 @@ def _built(out: Path, programs: list[str]) -> Path:
         why=f"Expected in {out / 'bin'}: {', '.join(programs)}.",
         next="Try another source: steprun engine build --source llama-cpp-python",
     )
-
-
-def _libraries(folder: Path) -> list[Path]:
-    return [path for pattern in _LIBRARIES for path in sorted(folder.glob(pattern))]
 
 
 def _definitions(commands: BuildCommands) -> tuple[str, ...]:

@@ -1,16 +1,17 @@
 """The command lines of a build, from its recipe, the machine and the tools. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Final
 
 from runner.base.units import MIB
+from runner.engine.builder import shell_line
 from runner.engine.builder.recipe import Recipe
 from runner.engine.builder.recipe_rows import Setting, Tools, chosen
 from runner.machine.facts import Machine
 
-# What cmake calls the programs that run the compiler. Where none was asked for (Windows), cmake
+# What cmake calls the programs that run the compiler. Where none is requested (Windows), cmake
 # takes Visual Studio, which finds its own compiler.
 GENERATORS: Final = {
     "ninja": "Ninja",
@@ -28,6 +29,10 @@ class BuildCommands:
     configure: tuple[str, ...]
     build: tuple[str, ...]
     env: tuple[tuple[str, str], ...] = ()
+
+    def lines(self) -> list[str]:
+        """Return the commands as one types them in a shell."""
+        return [shell_line(step, self.env) for step in (self.configure, self.build)]
 
 
 def configure(
@@ -72,11 +77,8 @@ def environment(
     recipe: Recipe, machine: Machine, tools: Tools, source: Path
 ) -> tuple[tuple[str, str], ...]:
     """Return the variables that cmake and the compilers are to find."""
-    filled = [
-        (row.name, tools.fill(row.value)) for row in chosen(recipe.build.environment, machine)
-    ]
     return (
-        *((name, value) for name, value in filled if value is not None),
+        *_filled(recipe.build.environment, machine, tools),
         # The source may lie in somebody's own repository: its commit must not be taken for ours.
         ("GIT_CEILING_DIRECTORIES", str(source.parent)),
     )
@@ -94,5 +96,12 @@ def jobs(recipe: Recipe, machine: Machine) -> int:
 
 
 def _defined(rows: Iterable[Setting], machine: Machine, tools: Tools) -> list[str]:
-    filled = [(row.name, tools.fill(row.value)) for row in chosen(rows, machine)]
-    return [f"-D{name}={value}" for name, value in filled if value is not None]
+    return [f"-D{name}={value}" for name, value in _filled(rows, machine, tools)]
+
+
+def _filled(rows: Iterable[Setting], machine: Machine, tools: Tools) -> Iterator[tuple[str, str]]:
+    """Yield each setting for a machine; what depends on a tool that is missing is left out."""
+    for row in chosen(rows, machine):
+        value = tools.fill(row.value)
+        if value is not None:
+            yield row.name, value

@@ -48,7 +48,7 @@ _INSTALL = {
 
 
 def clone(folder: Path, url: str, ref: str, report: OnProgress, *, new: bool) -> str:
-    """Fetch a branch, tag or commit of `url` into a repository of `folder`; return its commit.
+    """Download a branch, tag or commit of `url` into a repository in `folder`; return its commit.
 
     `new`: the folder holds no repository yet. Files are not touched. Raises Refused (no git),
     UsageError (no such branch) or SteprunError.

@@ -101,7 +101,7 @@ class BuildHost:
 
 def find_tools(recipe: Recipe, machine: Machine, host: BuildHost | None = None) -> Tools:
     """Return the tools of a build. Raises `Refused` that names everything missing at once."""
-    tools, missing = _look(recipe, machine, host or BuildHost())
+    tools, missing = look(recipe, machine, host or BuildHost())
     if missing:
         raise Refused(
             f"{recipe.title}: build dependencies are missing.",
@@ -109,11 +109,6 @@ def find_tools(recipe: Recipe, machine: Machine, host: BuildHost | None = None) 
             next="; ".join(together(each.install for each in missing)),
         )
     return tools
-
-
-def check_needs(recipe: Recipe, machine: Machine, host: BuildHost | None = None) -> list[Missing]:
-    """Return everything that a build would miss here."""
-    return _look(recipe, machine, host or BuildHost())[1]
 
 
 def together(lines: Iterable[str]) -> list[str]:
@@ -126,7 +121,8 @@ def together(lines: Iterable[str]) -> list[str]:
     return [f"{manager}{' '.join(packages)}" for manager, packages in joined.items()]
 
 
-def _look(recipe: Recipe, machine: Machine, host: BuildHost) -> tuple[Tools, list[Missing]]:
+def look(recipe: Recipe, machine: Machine, host: BuildHost) -> tuple[Tools, list[Missing]]:
+    """Return the tools that are installed, and everything that a build would miss."""
     if recipe.build.systems and machine.os not in recipe.build.systems:
         raise Refused(
             f"{recipe.title} cannot be built on {machine.os}.",

@@ -1,6 +1,5 @@
 """Downloads the source of an engine, all of it or nothing, and identifies it."""
 
-import hashlib
 import re
 import shutil
 import stat
@@ -57,10 +56,9 @@ def plan_source(name_or_path: str, *, at: str = "") -> tuple[Tree, list[str]]:
     source = _source(name_or_path, at)
     if isinstance(source, Tree):
         return source, []
-    place = _place(source)
-    half = _half(place)
+    place, half = _places(source)
     if isinstance(source, Carried):
-        tree = Tree(place, _origin(source))
+        tree = Tree(place, source.origin())
         if place.is_dir():
             return tree, []
         return tree, [
@@ -69,7 +67,7 @@ def plan_source(name_or_path: str, *, at: str = "") -> tuple[Tree, list[str]]:
             f"# {source.folder} of the archive is then unpacked to {place}",
         ]
     before = git.commit(place)
-    tree = Tree(place, _origin(source, before))
+    tree = Tree(place, source.origin(before))
     if before and not source.moves:
         return tree, []
     clone = git.clone_commands(half, source.url, source.ref, new=not before)
@@ -96,28 +94,10 @@ def _source(name_or_path: str, at: str) -> Repository | Carried | Tree:
     return Repository("folder", url, at or BRANCH, moves=True) if url else _folder(name_or_path, at)
 
 
-def _place(source: Repository | Carried) -> Path:
-    """Return the folder that a source gets."""
-    if isinstance(source, Carried):
-        package = source.package
-        name = f"src-{source.name}-{package.version}-{package.sha256[:8]}"
-    else:
-        stem = re.sub(r"[^a-z0-9.]+", "-", f"{source.name}-{source.ref}".lower())[:60].strip("-")
-        which = hashlib.sha256(f"{source.url} {source.ref}".encode()).hexdigest()[:8]
-        name = f"src-{stem}-{which}"
-    return store.work_dir() / name
-
-
-def _half(place: Path) -> Path:
-    """Return where a source is put together, under its place's lock; never taken for whole."""
-    return place.with_name(f"{place.name}.part")
-
-
-def _origin(source: Repository | Carried, commit: str = "") -> Origin:
-    if isinstance(source, Repository):
-        return Origin(source.name, source.url, source.ref, commit)
-    package = source.package
-    return Origin(source.name, package.name, package.version, source.commit, package.sha256)
+def _places(source: Repository | Carried) -> tuple[Path, Path]:
+    """Return the folder that a source gets, and where it is put together under its lock."""
+    place = store.work_dir() / source.folder_name
+    return place, place.with_name(f"{place.name}.part")
 
 
 @contextmanager
@@ -207,13 +187,12 @@ def _address(text: str) -> str:
 
 def _repository(source: Repository, report: OnProgress) -> Tree:
     """Return a tree of one commit; of one that was fetched before, only the changes are fetched."""
-    place = _place(source)
-    half = _half(place)
+    place, half = _places(source)
     with _alone(place, report):
         _remove(half)  # of a run that was killed: who knows what it lacks
         before = git.commit(place)
         if before and not source.moves:
-            return Tree(place, _origin(source, before))
+            return Tree(place, source.origin(before))
         check_room(place.parent, ROOM_BYTES)
         if before:
             place.rename(half)  # whatever happens, a tree that is being changed is not taken
@@ -239,7 +218,7 @@ def _repository(source: Repository, report: OnProgress) -> Tree:
             report(
                 Progress(Phase.READY, detail=f"{source.name} {source.ref} is at {now[:10]}, {news}")
             )
-        return Tree(place, _origin(source, now))
+        return Tree(place, source.origin(now))
 
 
 # --- inside a Python package
@@ -258,8 +237,7 @@ def _checked_version(source: Carried, version: str) -> Carried:
 
 
 def _carried(source: Carried, report: OnProgress) -> Tree:
-    package, place = source.package, _place(source)
-    half = _half(place)
+    package, (place, half) = source.package, _places(source)
     with _alone(place, report):
         _remove(half)  # of a run that was killed
         if not place.is_dir():
@@ -271,7 +249,7 @@ def _carried(source: Carried, report: OnProgress) -> Tree:
                 (half / "tree").rename(place)
             finally:
                 _remove(half)
-    return Tree(place, _origin(source))
+    return Tree(place, source.origin())
 
 
 @contextmanager

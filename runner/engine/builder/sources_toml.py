@@ -1,5 +1,7 @@
 """`builds/sources.toml`: where engines come from, as data."""
 
+import hashlib
+import re
 from functools import cache
 from typing import Annotated, Final, Literal
 
@@ -7,6 +9,7 @@ from msgspec import Meta, field, structs
 
 from runner.base.paths import shipped
 from runner.base.toml import Strict, check_pattern, matching, read_toml
+from runner.engine.installed.stamp import Origin
 from runner.machine.facts import Backend, Machine, Platform
 from runner.net.packages import Package
 
@@ -22,6 +25,17 @@ class Repository(Strict, frozen=True):
     ref: str
     moves: bool
 
+    @property
+    def folder_name(self) -> str:
+        """What the folder of this source is called."""
+        stem = re.sub(r"[^a-z0-9.]+", "-", f"{self.name}-{self.ref}".lower())[:60].strip("-")
+        which = hashlib.sha256(f"{self.url} {self.ref}".encode()).hexdigest()[:8]
+        return f"src-{stem}-{which}"
+
+    def origin(self, commit: str = "") -> Origin:
+        """Return where an engine built from it came from."""
+        return Origin(self.name, self.url, self.ref, commit)
+
 
 class Carried(Strict, frozen=True):
     """A source inside a Python package: in `folder` of its archive. `commit`: empty if unknown."""
@@ -30,6 +44,16 @@ class Carried(Strict, frozen=True):
     package: Package
     folder: str
     commit: str
+
+    @property
+    def folder_name(self) -> str:
+        """What the folder of this source is called."""
+        return f"src-{self.name}-{self.package.version}-{self.package.sha256[:8]}"
+
+    def origin(self) -> Origin:
+        """Return where an engine built from it came from."""
+        package = self.package
+        return Origin(self.name, package.name, package.version, self.commit, package.sha256)
 
 
 Source = Repository | Carried

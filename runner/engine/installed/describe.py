@@ -7,12 +7,13 @@ not trusted: it is bounded in time and length, and only what looks as it should 
 import re
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from runner.base.errors import SteprunError
 from runner.base.text import clean
+from runner.engine.installed.stamp import Stamp
 from runner.machine.probes import engine_view
 
 TIMEOUT_S: Final = 30.0  # a CUDA build initialises its cards before it prints anything
@@ -27,42 +28,50 @@ _FLAG = re.compile(r"--?[A-Za-z][A-Za-z0-9-]*")
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What an engine says of itself. `listing`: its answer to --list-devices, as it came."""
+    """What an engine says of itself."""
 
     version: str
     commit: str
     compiler: str
     flags: frozenset[str]
     devices: tuple[str, ...]
-    listing: str = ""
+
+    def complete(self, stamp: Stamp) -> Stamp:
+        """Return a stamp with what its engine reports now: drivers change."""
+        return replace(
+            stamp,
+            version=self.version,
+            compiler=self.compiler,
+            flags=self.flags,
+            devices=self.devices,
+        )
 
 
-def describe(program: Sequence[str], env: Mapping[str, str] | None = None) -> Described:
+def describe(program: Sequence[str]) -> Described:
     """Ask an engine what it is. Raises `SteprunError` where it does not answer as one."""
-    version_text = _output(program, "--version", env)
-    flags = flags_of(_output(program, "--help", env))
+    version_text = _output(program, "--version")
+    flags = flags_of(_output(program, "--help"))
     if "--model" not in flags:
         raise SteprunError(
             f"{program[0]} is not a llama-server binary.",
             why="Its --help lists no --model.",
             next="Build one: steprun engine build",
         )
-    seen = _output(program, "--list-devices", env) if "--list-devices" in flags else ""
+    devices = _output(program, "--list-devices") if "--list-devices" in flags else ""
     version, commit, built = (found.search(version_text) for found in (_VERSION, _COMMIT, _BUILT))
     return Described(
         version=clean(version[1])[:_LONGEST_LINE] if version else "",
         commit=commit[1] if commit else "",
         compiler=clean(built[1])[:_LONGEST_LINE] if built else "",
         flags=flags,
-        devices=devices_of(seen),
-        listing=seen,
+        devices=devices_of(devices),
     )
 
 
 def listing(program: Sequence[str]) -> str:
-    """Return an engine's answer to --list-devices; empty where there is none."""
+    """Return an engine's answer to --list-devices; empty where it gives none."""
     try:
-        return _output(program, "--list-devices", None)
+        return _output(program, "--list-devices")
     except SteprunError:
         return ""
 
@@ -91,7 +100,7 @@ def devices_of(text: str) -> tuple[str, ...]:
     )
 
 
-def _output(program: Sequence[str], flag: str, env: Mapping[str, str] | None) -> str:
+def _output(program: Sequence[str], flag: str) -> str:
     """Return what an engine prints, on either stream; after MAX_BYTES of it, it is stopped."""
     try:
         process = subprocess.Popen(
@@ -99,7 +108,6 @@ def _output(program: Sequence[str], flag: str, env: Mapping[str, str] | None) ->
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=dict(env) if env is not None else None,
         )
     except OSError as error:
         raise SteprunError(

@@ -3,7 +3,7 @@
 from collections.abc import Container, Sequence
 from typing import Final
 
-from runner.engine.installed.stamp import Kind, Stamp
+from runner.engine.installed.stamp import FEATURES, Kind, Stamp
 from runner.engine.installed.store import InstalledEngine
 from runner.machine.facts import Backend, Machine, with_backend
 from runner.plan.model_spec import ModelSpec
@@ -19,19 +19,6 @@ USES: Final = {
 }
 # Features that a plan leaves out by itself; of the others it can only warn.
 PLANNED: Final = {"picture", "mtp", "mtp_picture"}
-# What a canary's feature is called for people.
-WORDS: Final = {
-    "text": "text",
-    "threads": "several threads",
-    "picture": "pictures",
-    "two_pictures": "two pictures in one question",
-    "thinking": "thinking",
-    "tools": "tools",
-    "long_prompt": "long prompts",
-    "slots": "saved slots",
-    "mtp": "draft heads",
-    "mtp_picture": "draft heads with pictures",
-}
 
 
 def rank(engine: InstalledEngine, machine: Machine) -> int:
@@ -67,7 +54,7 @@ def shortfalls(stamp: Stamp, known: Container[str] = ()) -> str:
 
     Empty where all works.
     """
-    off = [(WORDS[n], stamp.features[n].result) for n in stamp.broken if n not in known]
+    off = [(FEATURES[n], stamp.features[n].result) for n in stamp.broken if n not in known]
     parts = [
         f"{verb} {', '.join(names)}"
         for verb, result in (("fails at", "fail"), ("lacks", "absent"))

@@ -18,19 +18,19 @@ SCHEMA: Final = "steprun.stamp/1"
 MAX_BYTES: Final = 1 << 20  # a real one is under 20 kB
 
 Result = Literal["pass", "fail", "absent"]
-# In the order in which the canary asks for them, and a table shows them.
-FEATURES: Final = (
-    "text",
-    "threads",
-    "picture",
-    "two_pictures",
-    "thinking",
-    "tools",
-    "long_prompt",
-    "slots",
-    "mtp",
-    "mtp_picture",
-)
+# What the self-test covers, in the order of its table, and what each is called for people.
+FEATURES: Final = {
+    "text": "text",
+    "threads": "several threads",
+    "picture": "pictures",
+    "two_pictures": "two pictures in one question",
+    "thinking": "thinking",
+    "tools": "tools",
+    "long_prompt": "long prompts",
+    "slots": "saved slots",
+    "mtp": "draft heads",
+    "mtp_picture": "draft heads with pictures",
+}
 
 
 class Kind(StrEnum):
@@ -115,10 +115,6 @@ class Stamp:
         """Whether a feature may be used: it passed, or nobody has looked yet."""
         found = self.features.get(feature)
         return found is None or found.result == "pass"
-
-    def described(self, flags: frozenset[str], devices: tuple[str, ...]) -> Self:
-        """Return the stamp with what the engine reports now: drivers change."""
-        return replace(self, flags=flags, devices=devices)
 
     def with_results(self, features: Mapping[str, Feature], safe_flags: tuple[str, ...]) -> Self:
         """Return the stamp with the results of a self-test."""

@@ -59,7 +59,7 @@ class InstalledEngine:
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """Which engine is in use, and which was before it; empty where there is none."""
+    """Which engine is in use, and which was before it; empty if unknown."""
 
     name: str = ""
     previous: str = ""

@@ -9,13 +9,12 @@ scripts beside it cannot, and nobody runs them.) So it is made where nobody look
 gives it its place with the stamp in it.
 """
 
-import hashlib
-import json
 import os
 import re
 import shlex
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -25,14 +24,14 @@ from runner.base.files import make_private_dir
 from runner.base.progress import WAITING_FOR_ANOTHER, OnProgress, Phase, Progress, ignore
 from runner.base.units import MIB
 from runner.engine.builder import failure_causes, needs, shell_line, sources_toml
-from runner.engine.builder.build import VARIABLES, remove_old_builds
+from runner.engine.builder.build import build_key, remove_old_builds
 from runner.engine.builder.configure import definitions, environment, jobs
 from runner.engine.builder.recipe import Recipe
 from runner.engine.builder.recipe_rows import Tools
 from runner.engine.builder.steps import log_tail, resumable, run_step
 from runner.engine.installed import store
 from runner.engine.installed.describe import describe
-from runner.engine.installed.stamp import Kind, Origin, Stamp
+from runner.engine.installed.stamp import Kind, Stamp
 from runner.engine.llama_cpp_python import server
 from runner.engine.releases.archive import unpack
 from runner.machine.facts import Machine
@@ -40,13 +39,13 @@ from runner.net import packages
 
 Variables = tuple[tuple[str, str], ...]
 
-_DOWNLOAD: Final = "bring"  # the folder that pip downloads to
+_DOWNLOAD: Final = "download"  # the folder that pip downloads to
 
 MODULE: Final = "steprun_server"  # what the server package is called in the environment
 # Beside what the recipe says that a build takes; measured on Linux: the archive 77 MB, the source
 # 217 MB, the environment 160 MB.
 ROOM_BYTES: Final = 460_000_000
-# Of llama.cpp's own switches, those that would fetch or want something that is not needed.
+# llama.cpp's own switches for what is not needed, and would be downloaded or required.
 _PLAIN: Final = ("-DLLAMA_OPENSSL=OFF", "-DLLAMA_BUILD_UI=OFF")
 # What pip calls an index that does not answer.
 _UNREACHABLE: Final = re.compile(
@@ -63,9 +62,7 @@ _QUIET: Final = (
 )
 
 
-def install(
-    recipe: Recipe, machine: Machine, progress: OnProgress, *, name: str | None = None
-) -> store.InstalledEngine:
+def install(recipe: Recipe, machine: Machine, progress: OnProgress) -> store.InstalledEngine:
     """Build llama-cpp-python for a machine and give it its place among the engines.
 
     Waits for another steprun that does the same. Raises `Refused` (something is missing, no room),
@@ -75,10 +72,7 @@ def install(
     """
     tools = needs.find_tools(recipe, machine)
     work = work_dir(recipe, machine, tools)
-
-    def waiting() -> None:
-        progress(WAITING_FOR_ANOTHER)
-
+    waiting = partial(progress, WAITING_FOR_ANOTHER)
     with disk.explained(work), disk.alone(work.with_suffix(".lock"), waiting):
         taken = store.size(work) if work.is_dir() else 0
         disk.check_room(store.work_dir(), ROOM_BYTES + recipe.build.room_mib * MIB - taken)
@@ -86,14 +80,15 @@ def install(
         source = _source(work, progress)
         wheel = _wheel(recipe.title, variables(recipe, machine, tools, source), source, progress)
         made = _environment(wheel, work, progress)
-        engine = _settle(made, recipe, machine, tools, name)
+        engine = _settle(made, recipe, machine, tools)
     remove_old_builds(work.with_name(f"python-{recipe.backend}"))
     return engine
 
 
 def work_dir(recipe: Recipe, machine: Machine, tools: Tools) -> Path:
     """Return the folder of a build, which other builds do not share."""
-    return store.work_dir() / f"python-{recipe.backend}-{key(recipe, machine, tools)}"
+    facts = (carried().package.sha256, sys.version, definitions(recipe, machine, tools))
+    return store.work_dir() / f"python-{recipe.backend}-{build_key(tools, *facts)}"
 
 
 def plan_install(recipe: Recipe, machine: Machine, tools: Tools) -> list[str]:
@@ -114,16 +109,6 @@ def plan_install(recipe: Recipe, machine: Machine, tools: Tools) -> list[str]:
         shell_line(_new_environment(made)),
         shell_line(_fill_environment(made, wheel)),
     ]
-
-
-def key(recipe: Recipe, machine: Machine, tools: Tools) -> str:
-    """Return what tells one build from another: its source, its definitions, its compilers."""
-    facts = (
-        *(carried().package.sha256, sys.version, definitions(recipe, machine, tools)),
-        sorted(tools.versions.items()),
-        [(variable, os.environ.get(variable)) for variable in VARIABLES],
-    )
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
 def command(wheel_dir: Path, build_dir: Path, source: Path) -> tuple[str, ...]:
@@ -219,27 +204,18 @@ def _python() -> str:
     return "venv/Scripts/python.exe" if os.name == "nt" else "venv/bin/python"
 
 
-def _settle(
-    made: Path, recipe: Recipe, machine: Machine, tools: Tools, name: str | None
-) -> store.InstalledEngine:
+def _settle(made: Path, recipe: Recipe, machine: Machine, tools: Tools) -> store.InstalledEngine:
     """Inspect the engine, and give it its place."""
-    package = carried().package
     first, *rest = program = (_python(), "-I", "-m", MODULE)
-    found = describe([str(made / first), *rest])
     stamp = Stamp(
-        name=name or f"{recipe.backend}-python-{package.version}",
+        name=f"{recipe.backend}-python-{carried().package.version}",
         kind=Kind.PYTHON,
         backend=recipe.backend,
-        origin=Origin(
-            package.name, package.name, package.version, carried().commit, package.sha256
-        ),
+        origin=carried().origin(),
         program=program,
-        version=found.version,
         cmake=(*definitions(recipe, machine, tools), *_PLAIN),
-        flags=found.flags,
-        devices=found.devices,
     )
-    return store.add(made, stamp)
+    return store.add(made, describe([str(made / first), *rest]).complete(stamp))
 
 
 def _checked(

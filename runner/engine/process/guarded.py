@@ -34,14 +34,13 @@ class Guarded:
         *,
         env: Variables = (),
         base: Mapping[str, str] | None = None,
-        folder: Path | None = None,
         tree: bool = False,
     ) -> None:
         """Start it. `log`: where its output goes; an old one is replaced.
 
         `env`: variables added to `base`, which is this process's environment where left out.
-        `folder`: where it runs. `tree`: it starts others, and all of them end with it.
-        Raises OSError where no process can be started.
+        `tree`: it starts others, and all of them end with it. Raises OSError where no process can
+        be started.
         """
         log.with_name(f"{log.name}.1").unlink(missing_ok=True)
         log.write_bytes(b"")  # else what an earlier run has left would be read as its output
@@ -53,7 +52,6 @@ class Guarded:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            cwd=folder,
             env={**(os.environ if base is None else base), **dict(env)},
             # A Ctrl-C in the terminal is for steprun, which then stops the program in order.
             start_new_session=os.name == "posix",

@@ -55,7 +55,7 @@ class DeviceMemory:
 class Breakdown:
     """The engine's own account: of the model, of its draft heads, of the projector (bytes).
 
-    `projector` is its weights and scratch memory together; 0 where there is none. `draft`'s
+    `projector` is its weights and scratch memory together; 0 without one. `draft`'s
     `model` is 0 where the heads are part of the main file.
     """
 
@@ -256,12 +256,7 @@ def compare(items: Iterable[Item], account: Breakdown) -> tuple[Difference, ...]
             len(main),
         ),
         ("compute", sum_of(LedgerEntry.COMPUTE), account.compute, len(main) + len(draft)),
-        (
-            "projector",
-            sum_of(*_PROJECTING),
-            account.projector,
-            1,
-        ),
+        ("projector", sum_of(*_PROJECTING), account.projector, 1),
     )
     return tuple(
         Difference(name, ours, theirs)

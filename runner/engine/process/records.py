@@ -17,7 +17,7 @@ from runner.base.files import write_private
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One engine: its process and its owner's, each with the start time that proves identity."""
+    """One engine: its process and its owner's, each with the start time that identifies it."""
 
     pid: int
     started: float

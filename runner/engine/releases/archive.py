@@ -51,13 +51,13 @@ def unpack(
     *,
     only: str = "",
     limit_bytes: int = LIMIT_BYTES,
-    progress: OnProgress | None = None,
+    progress: OnProgress = ignore,
 ) -> None:
     """Unpack into the folder `to`, which is empty or not there yet.
 
     `only`: a folder in the archive; what is in it is put into `to` itself, and the rest is left
     out. `limit_bytes`: the most that it may unpack to. Raises `BadFile` where the archive is
-    damaged, too large, or reaches for something outside; then `to` is as it was.
+    damaged, too large, or reaches for something outside; then `to` is empty or missing, as it was.
     """
     was_there = to.exists()
     with explained(to):
@@ -65,9 +65,11 @@ def unpack(
         if any(to.iterdir()):
             raise ValueError(f"{to} is not empty")
         try:
-            _unpack(archive, to, _Members(only, limit_bytes), progress or ignore)
+            _unpack(archive, to, _Members(only, limit_bytes), progress)
         except BaseException:
-            _empty(to, remove=not was_there)
+            shutil.rmtree(to, ignore_errors=True)
+            if was_there:
+                to.mkdir()
             raise
 
 
@@ -253,13 +255,3 @@ def _plain(path: str) -> bool:
 def _blind(name: str) -> str:
     """Return a name as a system sees it that knows neither case nor ways to write an accent."""
     return unicodedata.normalize("NFC", name).casefold()
-
-
-def _empty(folder: Path, *, remove: bool) -> None:
-    for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-    if remove:
-        folder.rmdir()

@@ -8,9 +8,8 @@ import hashlib
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -70,13 +69,12 @@ def fetch_release(
     version: str = "latest",
     archive: Path | None = None,
     sha256: str = "",
-    api: str | None = None,
 ) -> store.InstalledEngine:
-    """Fetch an engine for a machine and add it to those on this disk; its canary is the caller's.
+    """Download an engine for a machine and install it; its self-test is the caller's.
 
     `source`: a release of `builds/sources.toml`, else the first that has something for the
     machine. `version`: a release's tag. `archive`: one on this disk, and no network is asked.
-    `sha256`: what the archive's must be, where the list gives none or to be sure. `api`: a mirror.
+    `sha256`: what the archive's must be, where the list gives none or to be sure.
 
     Raises Refused (nothing for this machine, no digest, no room), BadFile (not what was
     published), UsageError or SteprunError (no network, the list is closed for a while).
@@ -94,7 +92,7 @@ def fetch_release(
         if archive is not None:
             return _from_disk(machine, archive, sha256, progress)
         release, rows = _release_for(machine, source)
-        base = api or os.environ.get("STEPRUN_RELEASES") or release_list.API
+        base = os.environ.get("STEPRUN_RELEASES") or release_list.API
         choice = _find(release, rows, base, version, machine)
         parts = [part for part in (choice.asset, choice.beside) if part is not None]
         sums = [_sum(part, sha256 if part is choice.asset else "") for part in parts]
@@ -230,19 +228,14 @@ def _put_together(
             _add_beside(program.parent, more, report)
         report(Progress(Phase.INSPECTING))
         found = describe([str(program)])
-        commit = found.commit
         stamp = Stamp(
             name=name,
             kind=Kind.SERVER,
             backend=backend,
-            origin=Origin(origin.source, origin.where, origin.version, commit, origin.sha256),
+            origin=replace(origin, commit=found.commit),
             program=(program.relative_to(made).as_posix(),),
-            version=found.version,
-            compiler=found.compiler,
-            flags=found.flags,
-            devices=found.devices,
         )
-        return store.add(made, stamp)
+        return store.add(made, found.complete(stamp))
     finally:
         shutil.rmtree(made, ignore_errors=True)  # moved to its place where all went well
 
@@ -264,7 +257,7 @@ def _program(folder: Path, archive: str) -> Path:
 
 def _add_beside(place: Path, archive: Path, report: OnProgress) -> None:
     """Unpack the libraries that an engine looks for in its own folder."""
-    apart = Path(tempfile.mkdtemp(prefix="new-", dir=store.work_dir()))
+    apart = store.new_folder()
     try:
         archives.unpack(archive, apart, progress=report)
         for path in sorted(apart.rglob("*")):

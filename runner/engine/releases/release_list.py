@@ -48,13 +48,13 @@ def list_releases(base: str, repo: str, version: str) -> list[list[Asset]]:
             next="Give an https address without either.",
         )
     place = f"{base.rstrip('/')}/repos/{repo}/releases"
-    if version != "latest" and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", version):
+    latest = version == "latest"
+    if not latest and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", version):
         raise UsageError(
             f"{version!r} is not a version.",
             why="No release can have this name.",
             next="Name one such as b11429.",
         )
-    latest = version == "latest"
     url = f"{place}?per_page={_RELEASES}" if latest else f"{place}/tags/{version}"
     with http.errors_for(_advice(url.partition("?")[0])):
         found = _listed(url)

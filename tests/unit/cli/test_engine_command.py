@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from runner import canary
 from runner.base.errors import SteprunError
 from runner.cli.commands.engine import engine as command
-from runner.cli.commands.engine import settle, this_machine
+from runner.cli.commands.engine import settle
 from runner.engine.builder import build, git, needs, sources, sources_toml
 from runner.engine.builder.recipe import load_recipe
 from runner.engine.builder.recipe_rows import Tools
@@ -21,11 +21,12 @@ from runner.engine.installed.stamp import FEATURES, Feature, Kind
 from runner.machine.captures import capture
 from runner.machine.facts import Backend, with_backend
 from runner.machine.probe import detect
+from runner.run.machine_view import probed
 from tests.unit.engine.test_store import made
 
 FINE = {name: Feature("pass", 0.1) for name in FEATURES}
 Found = Mapping[str, Feature]
-HERE = this_machine()
+HERE = probed()
 TOOLS = Tools({"cmake": "/usr/bin/cmake", "ninja": "/usr/bin/ninja"}, {"C++ compiler": "c++ 12"})
 
 

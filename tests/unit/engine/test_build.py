@@ -43,7 +43,7 @@ def test_the_name_says_backend_source_and_commit(origin: Origin, name: str) -> N
 
 
 def folder(recipe: Recipe = CPU, tree: Tree = TREE, tools: Tools = TOOLS) -> Path:
-    return build.plan_build(recipe, HERE, tools, tree).work
+    return build.plan_build(recipe, HERE, tools, tree)[0]
 
 
 def test_another_build_has_another_folder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_another_commit_begins_anew(tmp_path: Path) -> None:
 
 def test_less_free_memory_does_not_begin_anew() -> None:
     loaded = replace(HERE, available_bytes=1 << 30)
-    assert build.plan_build(CPU, loaded, TOOLS, TREE).work == folder()
+    assert build.plan_build(CPU, loaded, TOOLS, TREE)[0] == folder()
 
 
 def test_counts_are_read_from_a_growing_log(tmp_path: Path) -> None:

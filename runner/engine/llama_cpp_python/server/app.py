@@ -22,7 +22,7 @@ LOCAL_PAGES: Final = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 
 
 def _publisher(publish: Any) -> Any:
-    """Return the app's sender of events, made to say an error that comes in mid-answer."""
+    """Return the app's sender of events, made to report an error in mid-answer."""
 
     async def send(*, inner_send_chan: Any, **rest: Any) -> None:
         async with inner_send_chan.clone() as own:

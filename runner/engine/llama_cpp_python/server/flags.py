@@ -9,7 +9,7 @@ Place = Literal["model", "server", "params", "request", "own"]
 Kind = Literal["text", "whole", "real", "reals", "off", "on-off", "constant", "load", "key"]
 Wanted = dict[str, dict[str, Any]]
 
-# How the file is read: (use_mmap, use_mlock). There is no direct I/O: `none` is nearest.
+# How the file is loaded: (use_mmap, use_mlock). Direct I/O is missing: `none` is nearest.
 LOAD_MODES: Final = {
     "mmap": (True, False),
     "none": (False, False),
@@ -53,8 +53,8 @@ FLAGS: Final = {
     ),
     "--tensor-split": ServerFlag("model", "tensor_split", "reals", "share of each card: 3,1"),
     "--main-gpu": ServerFlag("model", "main_gpu", "whole", "the card for what is not split"),
-    "--threads": ServerFlag("model", "n_threads", "whole", "threads while answering"),
-    "--threads-batch": ServerFlag("model", "n_threads_batch", "whole", "threads while reading"),
+    "--threads": ServerFlag("model", "n_threads", "whole", "threads for decode"),
+    "--threads-batch": ServerFlag("model", "n_threads_batch", "whole", "threads for prefill"),
     "--load-mode": ServerFlag("model", "load_mode", "load", ", ".join(LOAD_MODES)),
     "--no-repack": ServerFlag("params", "use_extra_bufts", "off", "do not rearrange weights"),
     "--no-mmproj-offload": ServerFlag("own", "sight_on_gpu", "off", "the projector stays in RAM"),
@@ -88,7 +88,7 @@ def translate(argv: Sequence[str]) -> Wanted:
         # A second request waits, instead of ending the first.
         "server": {"host": "127.0.0.1", "port": 8080, "interrupt_requests": False},
         "params": {},
-        # The server's own default of 1.1 would punish every word that comes again.
+        # The server's own default of 1.1 would penalize every repeated word.
         "request": {"repeat_penalty": 1.0},
         "own": {"sight_on_gpu": True, "origins": "localhost"},
     }

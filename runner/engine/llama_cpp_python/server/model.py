@@ -46,7 +46,7 @@ class VisionHandler(MTMDChatHandler):  # type: ignore[misc]  # no types are publ
         super().__init__(**settings, use_gpu=self.on_gpu)
 
     def load_image(self, image_url: str) -> bytes:
-        """Return a picture that a request brings; it would fetch addresses, and read any file."""
+        """Return a request's picture; llama_cpp itself would download URLs and open any file."""
         if not image_url.startswith("data:"):
             raise ValueError("a picture has to be in the request, as a data: URL")
         return bytes(super().load_image(image_url))
@@ -56,7 +56,7 @@ class VisionHandler(MTMDChatHandler):  # type: ignore[misc]  # no types are publ
         """Return a message with its pictures as marks in its text.
 
         As parts they would be texts of their own, and the template would part them from the words.
-        A mark that stands in somebody's words is no picture: a letter without width breaks it.
+        A mark in the user's own words is not a picture: a zero-width letter breaks it.
         """
 
         def words(text: str) -> str:
@@ -74,7 +74,7 @@ class VisionHandler(MTMDChatHandler):  # type: ignore[misc]  # no types are publ
 
 
 class Pieces(dict[int, bytes]):
-    """The text of each token, kept once it was asked for.
+    """The text of each token, kept once it was needed.
 
     llama_cpp asks for all of an answer anew with each of its tokens: at 10,000 tokens that takes
     20 ms each time. And it cannot read tokens longer than 32 bytes. Control tokens say nothing, but
@@ -131,7 +131,7 @@ class Llama(llama_cpp.Llama):  # type: ignore[misc]  # no types are published
         return b"".join(self._pieces[token] for token in tokens)
 
     def _forget_from(self, sequence: int, first: int, last: int) -> bool:
-        """Drop what was read from `first` on; False where what is left would be no use."""
+        """Drop the cache from `first` on; False where the rest would be useless."""
         if 0 < first < self.n_tokens:
             lowest = native.llama_memory_seq_pos_min(native.llama_get_memory(self.ctx), 0)
             if self._window and lowest > max(0, first - self._window):
@@ -141,7 +141,7 @@ class Llama(llama_cpp.Llama):  # type: ignore[misc]  # no types are published
         return bool(self._forget(sequence, first, last))
 
     def reset(self) -> None:
-        """Forget what was read."""
+        """Forget the processed tokens."""
         super().reset()
         # A picture leaves no tokens here: what lay in its place must not pass for a prompt.
         self.input_ids.fill(-1)
@@ -154,7 +154,7 @@ class Llama(llama_cpp.Llama):  # type: ignore[misc]  # no types are published
         stream_options: dict[str, Any] | None = None,
         **request: Any,
     ) -> Any:
-        """Answer, with the words for the template that a request may bring."""
+        """Answer, with the request's own words for the template."""
         words = {"reasoning_effort": reasoning_effort} if reasoning_effort else {}
         words |= chat_template_kwargs or {}
         request["messages"] = [_opened_calls(message) for message in request["messages"]]
