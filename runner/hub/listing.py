@@ -74,9 +74,11 @@ def read(repo: str, data: bytes) -> Listing:
         answer = parse_json(data)
         commit = answer.get("sha") if isinstance(answer, dict) else None
         siblings = answer.get("siblings") if isinstance(answer, dict) else None
-        if not isinstance(commit, str) or not re.fullmatch(shards.COMMIT, commit):
-            raise Mismatch("It is not a list of a repository's files.")
-        if not isinstance(siblings, list):
+        if not (
+            isinstance(commit, str)
+            and re.fullmatch(shards.COMMIT, commit)
+            and isinstance(siblings, list)
+        ):
             raise Mismatch("It is not a list of a repository's files.")
         if len(siblings) > MOST_FILES:
             raise Mismatch(f"It lists {len(siblings):,} files; the most is {MOST_FILES:,}.")

@@ -9,8 +9,7 @@ from runner.hub.settings import endpoint
 
 _LEAST_BYTES: Final = 64 * MIB  # less says little: connections begin slowly
 _LEAST_S: Final = 2.0
-_NAME: Final = "rate.json"
-_RATES: Final = JsonState(lambda: state_dir() / _NAME, dict[str, int], dict)
+_RATES: Final = JsonState(lambda: state_dir() / "rate.json", dict[str, int], dict)
 
 
 def remember(came: int, took_s: float) -> None:

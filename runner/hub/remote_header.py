@@ -20,12 +20,10 @@ from runner.base.text import shown
 from runner.gguf.header import Header, parse_header, read_series
 from runner.gguf.local_file import must_be_model
 from runner.hub import settings
-from runner.hub.address import Address, address, is_remote
+from runner.hub.address import Address, address
 
 if TYPE_CHECKING:
     from runner.hub.pieces import Piece, PieceSession
-
-__all__ = ["is_remote", "read_file", "read_model"]
 
 # Three times the largest real header: a server that sends more is not asked for it.
 LIMIT = 64 << 20

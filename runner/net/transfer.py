@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, Generic, Protocol, TypeVar
 
 from runner.base.disk import check_room
-from runner.base.errors import SteprunError
+from runner.base.errors import BadFile, SteprunError
 from runner.base.progress import OnProgress, Phase, Progress
 from runner.base.work import LEAVE_S, Stopped, run_all
 from runner.net.http import NETWORK, ErrorAdvice, Mismatch, errors_for
@@ -323,5 +323,4 @@ def download_range(source: Source, start: int, end: int, patience: Patience) -> 
 def check_digest(source: Source, sha256: str, promised: str) -> None:
     """Raise BadFile where a file's sha256 is not the one that was promised."""
     if sha256 != promised:
-        with errors_for(source.advice):
-            raise Mismatch(f"Its sha256 is {sha256}, and should be {promised}.")
+        raise source.advice.oddity(BadFile, f"Its sha256 is {sha256}, and should be {promised}.")

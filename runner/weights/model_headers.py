@@ -15,7 +15,7 @@ from runner.base.text import shown
 from runner.gguf import local_file
 from runner.gguf.header import Header, geometry, kind, layout, read_header, weights_bytes
 from runner.hub import remote_header
-from runner.hub.address import address
+from runner.hub.address import address, is_remote
 from runner.plan.launch import EngineFiles
 from runner.plan.memory.compute_buffers import STEP_VISION, Vision
 from runner.plan.model_spec import ModelSpec, Variant
@@ -53,7 +53,7 @@ def read_anywhere(
     Only the named files are read; nothing is looked for beside them.
     """
     text = str(model)
-    far = remote_header.is_remote(text)
+    far = is_remote(text)
     headers = remote_header.read_model(text) if far else local_file.read_model(model)
     name = re.split(r"[/\\]", re.sub(r"(?i)\.gguf([?@].*)?$", "", text))[-1]
     encoder = _projector(projector, geometry(headers[0]).embedding_length)
@@ -64,7 +64,7 @@ def read_anywhere(
 
 def _shown(file: str | Path | None) -> str | Path | None:
     """Return an address as it may be shown: a signed link without its signature."""
-    return address(str(file)).text if file and remote_header.is_remote(str(file)) else file
+    return address(str(file)).text if file and is_remote(str(file)) else file
 
 
 def _spec(
@@ -116,7 +116,7 @@ def _main_type(headers: Sequence[Header]) -> str:
 
 
 def _part(file: str | Path, role: str) -> Header:
-    far = remote_header.is_remote(str(file))
+    far = is_remote(str(file))
     header = remote_header.read_file(str(file)) if far else local_file.read_file(file)
     if kind(header) != role:
         raise BadFile(
