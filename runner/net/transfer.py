@@ -9,6 +9,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Generic, Protocol, TypeVar
 
@@ -111,7 +112,7 @@ class Download(Generic[D]):
     def _run(self, stop: threading.Event) -> None:
         self.part.open("ab").close()  # which leaves the time of an older one as it is
         with self.part.open("r+b", buffering=0) as file:
-            good = self._digest.resume(file, self._checked(stop))
+            good = self._digest.resume(file, partial(self._checked, stop))
             if self.size is not None and good > self.size:
                 good = self._start_over(file)
             self.have = good
@@ -140,13 +141,10 @@ class Download(Generic[D]):
         """Leave the part alone from now on."""
         self._left = True
 
-    def _checked(self, stop: threading.Event) -> Callable[[int], None]:
-        def checked(done: int) -> None:
-            self.have = done
-            if stop.is_set():
-                raise Stopped
-
-        return checked
+    def _checked(self, stop: threading.Event, done: int) -> None:
+        self.have = done
+        if stop.is_set():
+            raise Stopped
 
     def _try(self, file: BinaryIO, stop: threading.Event) -> None:
         tried, most = 0, self.have

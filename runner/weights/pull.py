@@ -54,7 +54,7 @@ def missing(files: Sequence[ModelFile], model: str) -> list[ModelFile]:
 
 def remaining_bytes(files: Sequence[ModelFile]) -> int:
     """Return how many bytes of some missing files are still to be downloaded."""
-    return sum(0 if _blob(file) else file.bytes - _begun(file) for file in _once(files).values())
+    return sum(file.bytes - _begun(file) for file in _once(files).values() if not _in_cache(file))
 
 
 def _once(files: Sequence[ModelFile]) -> dict[Path, ModelFile]:
@@ -87,7 +87,7 @@ def pull(
             lock.parent.mkdir(parents=True, exist_ok=True)
             held.enter_context(alone(lock, waiting))
         for file in missing(wanted, model):  # another program may have downloaded them meanwhile
-            if _blob(file):
+            if _in_cache(file):
                 links.show(file)
         wanted = missing(wanted, model)
         if need := remaining_bytes(wanted):
@@ -180,20 +180,15 @@ def _fetch(file: ModelFile, source: HubFile, patience: Patience) -> Download[Blo
     )
 
 
-def _blob(file: ModelFile) -> Path | None:
-    """Return the file's blob where another revision of the repository has downloaded it."""
+def _in_cache(file: ModelFile) -> bool:
+    """Return whether another revision of the repository has downloaded the same bytes."""
     blob = cache_layout.blob_path(file)
-    try:
-        there = blob.stat().st_size == file.bytes
-    except OSError:
-        return None
+    if cache_layout.length(blob) != file.bytes:
+        return False
     verdict = verified.recall(blob)
-    return blob if there and (verdict is None or verdict.intact) else None
+    return verdict is None or verdict.intact
 
 
 def _begun(file: ModelFile) -> int:
-    try:
-        size = cache_layout.part_path(file).stat().st_size
-    except OSError:
-        return 0
-    return size if size <= file.bytes else 0  # one that is too long is of no use
+    size = cache_layout.length(cache_layout.part_path(file))
+    return size if size and size <= file.bytes else 0  # one that is too long is of no use

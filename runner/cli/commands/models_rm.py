@@ -56,13 +56,10 @@ def rm(*, what: str, model: str, everything: bool, old: bool, yes: bool) -> None
         )
     _must_be_idle([str(each.path) for each in gone])
     with _locked(files):
-        _delete(gone, yes=yes, command=f"{line('rm', what or _flag(old=old), model)} --yes")
+        command = line("rm", what or ("--old" if old else "--all"), model)
+        _delete(gone, yes=yes, command=f"{command} --yes")
         if not old:
             inventory.forget_checksums(files)
-
-
-def _flag(*, old: bool) -> str:
-    return "--old" if old else "--all"
 
 
 def _delete(gone: Sequence[inventory.Removal], *, yes: bool, command: str) -> None:
