@@ -25,6 +25,7 @@ from runner.base.text import shown
 from runner.catalog.model import ModelFile
 from runner.hub import settings
 from runner.net import http
+from runner.net.endpoint import same_origin
 from runner.net.http import Client, HttpStatus, Mismatch
 from runner.net.retry import Patience, Transient
 from runner.net.stream import HttpStream, Stream
@@ -124,7 +125,8 @@ class Hub:
 
     def headers(self, url: str) -> Mapping[str, str]:
         """Return what to add to a request: the token, for the hub alone."""
-        return settings.authorization(url, self._endpoint, self._token)
+        authorised = self._token and same_origin(url, self._endpoint)
+        return {"Authorization": f"Bearer {self._token}"} if authorised else {}
 
     def head(self, url: str, patience: Patience) -> Head:
         """Ask about a file. What a server without HEAD does not say stays empty."""

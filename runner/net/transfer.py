@@ -92,7 +92,7 @@ class Download(Generic[D]):
     ) -> None:
         self.source, self.part, self.size, self.patience = source, part, size, patience
         self.have = 0
-        self.came = 0  # bytes from the network, in this run
+        self.received = 0  # bytes from the network, in this run
         self.phase: Phase | None = Phase.CHECKING  # None once it is done
         self.waits_for = ""
         self.attempt = 0  # each stage of each try has a number of its own
@@ -209,12 +209,12 @@ class Download(Generic[D]):
                 view = view[file.write(view) :]
         self._digest.update(data)
         self.have += len(data)
-        self.came += len(data)
+        self.received += len(data)
 
     def moved(self) -> int:
         """Return how many bytes arrived, those included that had arrived before."""
         stream = self._stream
-        return self.came + (stream.skipped if stream is not None else 0)
+        return self.received + (stream.skipped if stream is not None else 0)
 
     def given_up(self, why: str, pause_s: float = 0) -> SteprunError:
         """Return the error of a server that has been given all the time it gets."""

@@ -10,7 +10,7 @@ from runner.base.disk import explained
 from runner.catalog import shards
 from runner.catalog.model import Model, ModelFile
 from runner.hub.address import hub_name
-from runner.weights import block_checksums, cache_layout, verified
+from runner.weights import cache_layout, verified
 from runner.weights.hub_files import local
 
 
@@ -140,18 +140,11 @@ def remove(gone: Sequence[Removal]) -> int:
     return sum(each.frees for each in gone)
 
 
-def forget_checksums(files: Sequence[ModelFile]) -> None:
-    """Drop the block checksums of files that are removed for good."""
-    for file in files:
-        if file.sha256:
-            block_checksums.forget(file.sha256)
-
-
 def all_files(model: Model) -> tuple[ModelFile, ...]:
     """Return every file that the catalog has of a model, each once."""
     extra = (model.projector, model.mtp, *model.mtp_others)
-    shards = (file for quant in model.quants for file in quant.files)
-    return tuple(dict.fromkeys((*shards, *(file for file in extra if file is not None))))
+    parts = (file for quant in model.quants for file in quant.files)
+    return tuple(dict.fromkeys((*parts, *(file for file in extra if file is not None))))
 
 
 def _size(path: Path) -> int:

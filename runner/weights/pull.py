@@ -95,18 +95,20 @@ def pull(
         once = _once(wanted)
         resumed = sum(_begun(file) > 0 for file in once.values())
         hub = Hub()
-        fetches = [_fetch(file, HubFile(file, hub, patience), patience) for file in once.values()]
+        downloads = [
+            _download(file, HubFile(file, hub, patience), patience) for file in once.values()
+        ]
         moving = time.monotonic()
-        if fetches:
-            transfer_all(fetches, report)
+        if downloads:
+            transfer_all(downloads, report)
         moved = time.monotonic() - moving
         for file in missing(wanted, model):  # the same bytes under another name
             links.show(file, once[cache_layout.blob_path(file)])
     if shards := [file for file in files if file.role == "weights"]:
         links.gather(shards, model)
-    came, took = sum(fetch.came for fetch in fetches), time.monotonic() - began
-    rate.remember(came, moved)
-    return Pulled(len(fetches), came, took, resumed)
+    received, took = sum(each.received for each in downloads), time.monotonic() - began
+    rate.remember(received, moved)
+    return Pulled(len(downloads), received, took, resumed)
 
 
 def sample(files: Sequence[ModelFile], model: str, seconds: float = SAMPLE_S) -> int | None:
@@ -150,7 +152,7 @@ def block_download(patience: Patience = PATIENCE) -> BlockDownload:
     return download
 
 
-def _fetch(file: ModelFile, source: HubFile, patience: Patience) -> Download[BlockHasher]:
+def _download(file: ModelFile, source: HubFile, patience: Patience) -> Download[BlockHasher]:
     part = cache_layout.part_path(file)
     part.parent.mkdir(parents=True, exist_ok=True)
     sha256 = file.sha256 or ""

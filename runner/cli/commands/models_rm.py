@@ -14,7 +14,7 @@ from runner.cli.commands.models_pull import MODEL, line
 from runner.cli.commands.models_verify import WHAT, requested
 from runner.cli.confirm import must_agree
 from runner.hub.address import is_remote
-from runner.weights import cache_layout, inventory
+from runner.weights import block_checksums, cache_layout, inventory
 from runner.weights.inventory import FileState
 
 
@@ -59,7 +59,8 @@ def rm(*, what: str, model: str, everything: bool, old: bool, yes: bool) -> None
         command = line("rm", what or ("--old" if old else "--all"), model)
         _delete(gone, yes=yes, command=f"{command} --yes")
         if not old:
-            inventory.forget_checksums(files)
+            for sha256 in {file.sha256 for file in files if file.sha256}:
+                block_checksums.forget(sha256)
 
 
 def _delete(gone: Sequence[inventory.Removal], *, yes: bool, command: str) -> None:
