@@ -1,6 +1,6 @@
 """The contents of a repository of the hub at a revision: its commit, and its GGUF files.
 
-One request answers all of it, so that no commit can come in between. `HfApi.model_info` sends the
+One request answers all of it, so that no commit can fall in between. `HfApi.model_info` sends the
 same request; its `timeout` (2.4) limits the silence between two pieces, but neither the whole time
 nor the length of the answer, and its client follows a redirect from https to http. A mirror is not
 trusted that far, so the request is made by `runner.net.http`. No file is downloaded.

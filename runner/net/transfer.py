@@ -39,7 +39,7 @@ class Digest(Protocol):
         ...
 
     def hexdigest(self) -> str:
-        """Return the sha256 of all of it."""
+        """Return the sha256 of the whole file."""
         ...
 
 

@@ -77,7 +77,7 @@ def _print_found(found: Found, folders: Sequence[Folder]) -> None:
     if found.cut:
         lines.append(
             f"the search stopped at {other_programs.MOST_ENTRIES:,} names or "
-            f"{other_programs.MOST_DEEP} levels of folders; name a folder to search all of it"
+            f"{other_programs.MOST_DEEP} levels of folders; name a folder to search it completely"
         )
     for candidate in found.candidates:
         target = candidate.targets[0]
