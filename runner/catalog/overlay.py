@@ -13,28 +13,24 @@ import msgspec
 
 from runner.base.paths import data_dir
 from runner.base.state import JsonState
+from runner.base.toml import Strict, matching
 from runner.catalog import shards
 from runner.catalog.model import Catalog, Model, ModelFile, Quant, WeightLayout
 
-
-def _matching(pattern: str) -> msgspec.Meta:
-    return msgspec.Meta(pattern=rf"^(?:{pattern})\Z")
-
-
-_Repo = Annotated[str, _matching(shards.REPO)]
-_Commit = Annotated[str, _matching(shards.COMMIT)]
-_FilePath = Annotated[str, _matching(shards.PATH)]
+_Repo = Annotated[str, matching(shards.REPO)]
+_Commit = Annotated[str, matching(shards.COMMIT)]
+_FilePath = Annotated[str, matching(shards.PATH)]
 
 
-class NewFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NewFile(Strict, frozen=True):
     """A file as it is at the newer commit."""
 
     path: _FilePath
     bytes: Annotated[int, msgspec.Meta(ge=1)]
-    sha256: Annotated[str, _matching(shards.SHA256)]
+    sha256: Annotated[str, matching(shards.SHA256)]
 
 
-class Series(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Series(Strict, frozen=True):
     """The files that replace a quant, a projector or draft heads of the catalog.
 
     `replaces`: the commit of `repo` that the catalog names. `first`: the path of the first
@@ -58,7 +54,7 @@ class Series(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.repo, self.replaces, self.first
 
 
-class _Overlay(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Overlay(Strict, frozen=True):
     schema: Literal["steprun.overlay/1"] = "steprun.overlay/1"
     series: tuple[Series, ...] = ()
 

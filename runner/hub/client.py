@@ -5,10 +5,12 @@ whenever it is interrupted (2.4: the part has a random name and is deleted), so 
 by `runner.net.transfer`, which resumes them and verifies them while they arrive.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -23,6 +25,7 @@ from runner.base.text import shown
 from runner.catalog.model import ModelFile
 from runner.hub import settings
 from runner.net import http
+from runner.net.endpoint import same_origin
 from runner.net.http import Client, HttpStatus, Mismatch
 from runner.net.retry import Patience, Transient
 from runner.net.stream import HttpStream, Stream
@@ -90,9 +93,9 @@ class HubFile:
             from runner.hub.xet import XetStream  # noqa: PLC0415 - it may not be installed
         except ImportError:  # or be of another version
             return None
-        return XetStream(
-            head.xet, start, end, size=self._file.bytes, hub=self._hub, patience=self._patience
-        )
+        access = partial(self._hub.xet_access, patience=self._patience)
+        size, headers = self._file.bytes, self._hub.headers
+        return XetStream(head.xet, start, end, size=size, access=access, headers=headers)
 
     def _checked_head(self) -> Head:
         head = self._hub.head(self.url, self._patience)
@@ -122,11 +125,13 @@ class Hub:
 
     def headers(self, url: str) -> Mapping[str, str]:
         """Return what to add to a request: the token, for the hub alone."""
-        return settings.authorization(url, self._endpoint, self._token)
+        authorised = self._token and same_origin(url, self._endpoint)
+        return {"Authorization": f"Bearer {self._token}"} if authorised else {}
 
     def head(self, url: str, patience: Patience) -> Head:
         """Ask about a file. What a server without HEAD does not say stays empty."""
-        status, headers, response = self._ask(url, patience, "HEAD")
+        response = self._ask(url, patience, "HEAD")
+        status, headers = response.status_code, response.headers
         if status in {401, 403, 404, 410}:
             raise HttpStatus(status, headers)
         if http.meaning(status).passes:
@@ -146,18 +151,14 @@ class Hub:
         with self._lock:
             found = self._xet_access.get(route)
             if found is None or found.expiration_unix_epoch < time.time() + _XET_SPARE_S:
-                _, headers, response = self._ask(route, patience, "GET")
+                response = self._ask(route, patience, "GET")
                 http.judge(response)
-                found = parse_xet_connection_info_from_headers(headers)
+                found = parse_xet_connection_info_from_headers(response.headers)
                 if found is None:
                     raise Transient("The hub gives no access to Xet.")
                 self._xet_access[route] = found
             return found
 
-    def _ask(self, url: str, patience: Patience, method: str) -> tuple[int, Any, Any]:
-        client = Client(patience, self.headers)
-        try:
-            response = client.send(url, method=method, leave_origin=False)
-            return response.status_code, response.headers, response
-        finally:
-            client.close()
+    def _ask(self, url: str, patience: Patience, method: str) -> Any:
+        with contextlib.closing(Client(patience, self.headers)) as client:
+            return client.send(url, method=method, leave_origin=False)

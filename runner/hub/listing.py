@@ -1,6 +1,6 @@
 """The contents of a repository of the hub at a revision: its commit, and its GGUF files.
 
-One request answers all of it, so that no commit can come in between. `HfApi.model_info` sends the
+One request answers all of it, so that no commit can fall in between. `HfApi.model_info` sends the
 same request; its `timeout` (2.4) limits the silence between two pieces, but neither the whole time
 nor the length of the answer, and its client follows a redirect from https to http. A mirror is not
 trusted that far, so the request is made by `runner.net.http`. No file is downloaded.
@@ -74,9 +74,11 @@ def read(repo: str, data: bytes) -> Listing:
         answer = parse_json(data)
         commit = answer.get("sha") if isinstance(answer, dict) else None
         siblings = answer.get("siblings") if isinstance(answer, dict) else None
-        if not isinstance(commit, str) or not re.fullmatch(shards.COMMIT, commit):
-            raise Mismatch("It is not a list of a repository's files.")
-        if not isinstance(siblings, list):
+        if not (
+            isinstance(commit, str)
+            and re.fullmatch(shards.COMMIT, commit)
+            and isinstance(siblings, list)
+        ):
             raise Mismatch("It is not a list of a repository's files.")
         if len(siblings) > MOST_FILES:
             raise Mismatch(f"It lists {len(siblings):,} files; the most is {MOST_FILES:,}.")

@@ -9,14 +9,13 @@ from runner.hub.settings import endpoint
 
 _LEAST_BYTES: Final = 64 * MIB  # less says little: connections begin slowly
 _LEAST_S: Final = 2.0
-_NAME: Final = "rate.json"
-_RATES: Final = JsonState(lambda: state_dir() / _NAME, dict[str, int], dict)
+_RATES: Final = JsonState(lambda: state_dir() / "rate.json", dict[str, int], dict)
 
 
-def remember(came: int, took_s: float) -> None:
-    """Keep the rate of a pull of `came` bytes, if it was long enough to tell."""
-    if came >= _LEAST_BYTES and took_s >= _LEAST_S:
-        _RATES.try_change(lambda known: known | {endpoint(): round(came / took_s)})
+def remember(received: int, took_s: float) -> None:
+    """Keep the rate of a pull of `received` bytes, if it was long enough to tell."""
+    if received >= _LEAST_BYTES and took_s >= _LEAST_S:
+        _RATES.try_change(lambda known: known | {endpoint(): round(received / took_s)})
 
 
 def recall() -> int | None:

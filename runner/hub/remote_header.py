@@ -20,14 +20,12 @@ from runner.base.text import shown
 from runner.gguf.header import Header, parse_header, read_series
 from runner.gguf.local_file import must_be_model
 from runner.hub import settings
-from runner.hub.address import Address, address, is_remote
+from runner.hub.address import Address, address
 
 if TYPE_CHECKING:
     from runner.hub.pieces import Piece, PieceSession
 
-__all__ = ["is_remote", "read_file", "read_model"]
-
-# Three times the largest real header: a server that sends more is not asked for it.
+# Three times the largest real header: no more than this is requested.
 LIMIT = 64 << 20
 FIRST = 1 << 20
 KEPT_FILES = 64
@@ -38,8 +36,8 @@ _SCHEMA = "steprun.header/1"
 def read_model(text: str) -> tuple[Header, ...]:
     """Read the headers of a model's shards, in order, from the address of any one of them.
 
-    UsageError where there is no such file, BadFile where it is no model, Refused where it may not
-    be read, SteprunError where the network or the server fails. Every error can be shown.
+    UsageError where the file does not exist, BadFile where it is not a model, Refused where it may
+    not be read, SteprunError where the network or the server fails. Every error can be shown.
     """
     place = address(text)
     with _session() as session:

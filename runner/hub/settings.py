@@ -6,12 +6,11 @@ login` writes.
 
 import os
 import re
-from collections.abc import Mapping
 from typing import Final
 
 from runner.base.errors import UsageError
 from runner.base.text import shown
-from runner.net.endpoint import same_origin, split_url
+from runner.net.endpoint import split_url
 
 HUB: Final = "https://huggingface.co"
 _TRUE: Final = frozenset({"1", "ON", "YES", "TRUE"})
@@ -51,8 +50,3 @@ def token() -> str:
             next="Log in again: hf auth login",
         )
     return found
-
-
-def authorization(url: str, hub: str, secret: str) -> Mapping[str, str]:
-    """Return the header that carries a token to the hub itself; none for any other server."""
-    return {"Authorization": f"Bearer {secret}"} if secret and same_origin(url, hub) else {}

@@ -1,17 +1,15 @@
 """Downloads over hf-xet: many connections at once, each chunk verified by the library."""
 
 import contextlib
+import functools
 import threading
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 import hf_xet
 
-from runner.net.http import failed
-from runner.net.retry import Patience, Transient
-
-if TYPE_CHECKING:
-    from runner.hub.client import Hub
+from runner.net.http import Headers, failed
+from runner.net.retry import Transient
 
 # By itself it takes 1.5 GB and more for buffers, beside a model that fills the memory.
 BUFFER_BYTES: Final = 64 << 20
@@ -25,47 +23,52 @@ _CONFIG: Final = {
 }
 
 
-class _XetSession:
-    """One session for all files: it has the threads and the connections."""
-
-    lock = threading.Lock()
-    session: Any = None
+_LOCK: Final = threading.Lock()
 
 
+@functools.cache
 def _session() -> Any:
-    with _XetSession.lock:
-        if _XetSession.session is None:
-            _XetSession.session = hf_xet.XetSession(hf_xet.XetConfig().with_config(_CONFIG))
-        return _XetSession.session
+    """Return the one session for all files: it has the threads and the connections."""
+    return hf_xet.XetSession(hf_xet.XetConfig().with_config(_CONFIG))
 
 
 class XetStream:
     """The bytes of a file from `start` on, up to `end` or to its own end.
 
-    `data`: where it lies in Xet, as the hub says. `size`: of the whole file.
+    `data`: where it lies in Xet, as the hub says. `size`: of the whole file. `access`: returns the
+    hub's access token for a route, `headers` what authorises a request for another one.
     """
 
     def __init__(
-        self, data: Any, start: int, end: int | None, *, size: int, hub: "Hub", patience: Patience
+        self,
+        data: Any,
+        start: int,
+        end: int | None,
+        *,
+        size: int,
+        access: Callable[[str], Any],
+        headers: Headers,
     ) -> None:
         self.size: int | None = size
         self.etag = ""
         self.skipped = 0
         self._data, self._start, self._end = data, start, end or size
-        self._hub, self._patience = hub, patience
+        self._access, self._headers = access, headers
         self._group: Any = None
 
     def open(self) -> None:
         """Get access to the file."""
         route = self._data.refresh_route
         with _as_transient():
-            info = self._hub.xet_access(route, self._patience)
-            self._group = _session().new_download_stream_group(
+            info = self._access(route)
+            with _LOCK:
+                session = _session()
+            self._group = session.new_download_stream_group(
                 endpoint=info.endpoint,
                 token=info.access_token,
                 token_expiry_unix_secs=info.expiration_unix_epoch,
                 token_refresh_url=route,
-                token_refresh_headers=dict(self._hub.headers(route)),
+                token_refresh_headers=dict(self._headers(route)),
             )
 
     def __iter__(self) -> Iterator[bytes]:

@@ -99,7 +99,7 @@ class HttpStream:
             raise Transient("It is shorter than it was (status 416).", restart=self.size is None)
         http.judge(response)
         if headers.get("content-encoding", "identity") != "identity":
-            raise Mismatch("It sends the file compressed, so that no part of it is known.")
+            raise Mismatch("It sends the file compressed, so that its offsets are unknown.")
         etag = http.etag(headers)
         length = http.number(headers, "content-length")
         self._partial = response.status_code == 206

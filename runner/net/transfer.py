@@ -9,11 +9,12 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Generic, Protocol, TypeVar
 
 from runner.base.disk import check_room
-from runner.base.errors import SteprunError
+from runner.base.errors import BadFile, SteprunError
 from runner.base.progress import OnProgress, Phase, Progress
 from runner.base.work import LEAVE_S, Stopped, run_all
 from runner.net.http import NETWORK, ErrorAdvice, Mismatch, errors_for
@@ -38,7 +39,7 @@ class Digest(Protocol):
         ...
 
     def hexdigest(self) -> str:
-        """Return the sha256 of all of it."""
+        """Return the sha256 of the whole file."""
         ...
 
 
@@ -91,7 +92,7 @@ class Download(Generic[D]):
     ) -> None:
         self.source, self.part, self.size, self.patience = source, part, size, patience
         self.have = 0
-        self.came = 0  # bytes from the network, in this run
+        self.received = 0  # bytes from the network, in this run
         self.phase: Phase | None = Phase.CHECKING  # None once it is done
         self.waits_for = ""
         self.attempt = 0  # each stage of each try has a number of its own
@@ -111,7 +112,7 @@ class Download(Generic[D]):
     def _run(self, stop: threading.Event) -> None:
         self.part.open("ab").close()  # which leaves the time of an older one as it is
         with self.part.open("r+b", buffering=0) as file:
-            good = self._digest.resume(file, self._checked(stop))
+            good = self._digest.resume(file, partial(self._checked, stop))
             if self.size is not None and good > self.size:
                 good = self._start_over(file)
             self.have = good
@@ -140,13 +141,10 @@ class Download(Generic[D]):
         """Leave the part alone from now on."""
         self._left = True
 
-    def _checked(self, stop: threading.Event) -> Callable[[int], None]:
-        def checked(done: int) -> None:
-            self.have = done
-            if stop.is_set():
-                raise Stopped
-
-        return checked
+    def _checked(self, stop: threading.Event, done: int) -> None:
+        self.have = done
+        if stop.is_set():
+            raise Stopped
 
     def _try(self, file: BinaryIO, stop: threading.Event) -> None:
         tried, most = 0, self.have
@@ -211,12 +209,12 @@ class Download(Generic[D]):
                 view = view[file.write(view) :]
         self._digest.update(data)
         self.have += len(data)
-        self.came += len(data)
+        self.received += len(data)
 
     def moved(self) -> int:
         """Return how many bytes arrived, those included that had arrived before."""
         stream = self._stream
-        return self.came + (stream.skipped if stream is not None else 0)
+        return self.received + (stream.skipped if stream is not None else 0)
 
     def given_up(self, why: str, pause_s: float = 0) -> SteprunError:
         """Return the error of a server that has been given all the time it gets."""
@@ -323,5 +321,4 @@ def download_range(source: Source, start: int, end: int, patience: Patience) -> 
 def check_digest(source: Source, sha256: str, promised: str) -> None:
     """Raise BadFile where a file's sha256 is not the one that was promised."""
     if sha256 != promised:
-        with errors_for(source.advice):
-            raise Mismatch(f"Its sha256 is {sha256}, and should be {promised}.")
+        raise source.advice.oddity(BadFile, f"Its sha256 is {sha256}, and should be {promised}.")

@@ -251,11 +251,11 @@ def adopt(candidates: Sequence[Candidate], report: OnProgress) -> list[Outcome]:
 
 
 def _exhausted(candidate: Candidate, tried: set[Target]) -> Outcome:
-    if not tried:
-        why = "Another copy was linked."
-        return _outcome(candidate, "here", candidate.targets[0], why=why)
-    why = "Its sha256 is not the one that was published."
-    return _outcome(candidate, "wrong", candidate.targets[0], why=why)
+    first = candidate.targets[0]
+    if tried:
+        why = "Its sha256 is not the one that was published."
+        return _outcome(candidate, "wrong", first, why=why)
+    return _outcome(candidate, "here", first, why="Another copy was linked.")
 
 
 def _link(candidate: Candidate, target: Target, check: FileCheck) -> Outcome | None:
@@ -272,9 +272,8 @@ def _link(candidate: Candidate, target: Target, check: FileCheck) -> Outcome | N
         if target.installed:
             return _outcome(candidate, "here", target, why=f"It is at {target.installed}.")
         link = links.link_adopted(target.file, target.model.name, candidate.path)
-        verified.remember(
-            link, Verdict(target.file.sha256 or "")
-        )  # a hard link is a name of its own
+        # A hard link is a name of its own.
+        verified.remember(link, Verdict(target.file.sha256 or ""))
     except Refused as error:
         return _outcome(candidate, "refused", target, why=error.why, error=error)
     except OSError as error:

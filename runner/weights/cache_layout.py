@@ -40,7 +40,7 @@ def find(model: Model, quant: Quant, *, projector: bool = True, mtp: bool = True
 def locate(file: ModelFile, model: str) -> Path | None:
     """Return the path of a catalog file if it exists in full size; hashes are not checked."""
     for path in (expected_path(file, model), linked_path(file, model)):
-        if _whole(path, file.bytes):
+        if length(path) == file.bytes:
             return path
     return None
 
@@ -51,20 +51,16 @@ def first(files: Sequence[ModelFile], model: str) -> Path:
     They are all in the hub's cache, or all linked (see `runner.weights.links.gather`).
     """
     linked = linked_path(files[0], model)
-    if not linked.exists() or _whole_series(files, model):
-        return expected_path(files[0], model)
-    return linked
+    complete = all(length(expected_path(file, model)) == file.bytes for file in files)
+    return linked if linked.exists() and not complete else expected_path(files[0], model)
 
 
-def _whole_series(files: Sequence[ModelFile], model: str) -> bool:
-    return all(_whole(expected_path(file, model), file.bytes) for file in files)
-
-
-def _whole(path: Path, size: int) -> bool:
+def length(path: Path) -> int | None:
+    """Return a file's bytes; None where it cannot be reached: missing, or a broken link."""
     try:
-        return path.stat().st_size == size
-    except OSError:  # missing, a broken or circular link, or a folder without permission
-        return False
+        return path.stat().st_size
+    except OSError:  # a circular link, too, or a folder without permission
+        return None
 
 
 def expected_path(file: ModelFile, model: str) -> Path:

@@ -10,7 +10,7 @@ from runner.base.disk import explained
 from runner.catalog import shards
 from runner.catalog.model import Model, ModelFile
 from runner.hub.address import hub_name
-from runner.weights import block_checksums, cache_layout, verified
+from runner.weights import cache_layout, verified
 from runner.weights.hub_files import local
 
 
@@ -77,42 +77,29 @@ def removals(files: Sequence[ModelFile], model: str) -> list[Removal]:
     gone: list[Removal] = []
     blobs: dict[Path, ModelFile] = {}
     for file in files:
-        shown, linked = (
-            cache_layout.expected_path(file, model),
-            cache_layout.linked_path(file, model),
-        )
-        gone += [Removal(path, 0) for path in (linked,) if path.is_symlink() or path.exists()]
-        if file.source == "wheel":
-            gone += [Removal(shown, _size(shown))] if shown.exists() else []
-        elif file.source == "hf" and file.sha256:
+        gone += [replace(link, frees=0) for link in _present(cache_layout.linked_path(file, model))]
+        if file.source == "wheel" or (file.source == "hf" and file.sha256):
+            gone += _present(cache_layout.expected_path(file, model))
+        if file.source == "hf" and file.sha256:
+            gone += _present(cache_layout.part_path(file))
             blobs[cache_layout.blob_path(file)] = file
-            gone += _of_hub(file, shown)
     going = {each.path for each in gone}
     for blob, file in blobs.items():
         # Under any name. Bytes without a link were left by a kill, as were links of odd names.
         shows = {path for path in _links(file) if _named(path) == blob.name}
         lost = {path for path in shows if re.fullmatch(r"\..+\.[0-9a-f]{8}", path.name)}
         gone += [Removal(path, 0) for path in sorted(lost)]
-        if shows - lost <= going and blob.exists():
+        if shows - lost <= going:
             # One that is itself a link leads to the hub's shared store, which is not ours.
-            gone.append(Removal(blob, 0 if blob.is_symlink() else _size(blob)))
+            gone += _present(blob)
     return list(dict.fromkeys(gone))
 
 
-def _of_hub(file: ModelFile, shown: Path) -> list[Removal]:
-    part = cache_layout.part_path(file)
-    gone: list[Removal] = []
-    if shown.is_symlink():
-        gone.append(Removal(shown, 0))
-    elif shown.exists():  # a system without symlinks has the bytes themselves there
-        gone.append(Removal(shown, _size(shown)))
-    if part.exists():
-        gone.append(Removal(part, _size(part)))
-    return gone
-
-
-def _snapshots(file: ModelFile) -> Iterable[Path]:
-    return (cache_layout.repo_folder(file.repo) / "snapshots").glob(f"*/{file.path}")
+def _present(path: Path) -> list[Removal]:
+    """Return a path if it exists, as a removal; a symbolic link frees nothing."""
+    if path.is_symlink():
+        return [Removal(path, 0)]
+    return [Removal(path, _size(path))] if path.exists() else []
 
 
 def _links(file: ModelFile) -> Iterable[Path]:
@@ -135,7 +122,8 @@ def other_revisions(files: Iterable[ModelFile]) -> tuple[ModelFile, ...]:
     """Return the same files as other revisions of their repositories have them on this disk."""
     found: list[ModelFile] = []
     for file in (file for file in files if file.source == "hf"):
-        for path in _snapshots(file):
+        snapshots = cache_layout.repo_folder(file.repo) / "snapshots"
+        for path in snapshots.glob(f"*/{file.path}"):
             revision = path.parents[file.path.count("/")].name
             blob = _named(path)
             if revision != file.revision and re.fullmatch(shards.SHA256, blob):
@@ -152,18 +140,11 @@ def remove(gone: Sequence[Removal]) -> int:
     return sum(each.frees for each in gone)
 
 
-def forget_checksums(files: Sequence[ModelFile]) -> None:
-    """Drop the block checksums of files that are removed for good."""
-    for file in files:
-        if file.sha256:
-            block_checksums.forget(file.sha256)
-
-
 def all_files(model: Model) -> tuple[ModelFile, ...]:
     """Return every file that the catalog has of a model, each once."""
     extra = (model.projector, model.mtp, *model.mtp_others)
-    shards = (file for quant in model.quants for file in quant.files)
-    return tuple(dict.fromkeys((*shards, *(file for file in extra if file is not None))))
+    parts = (file for quant in model.quants for file in quant.files)
+    return tuple(dict.fromkeys((*parts, *(file for file in extra if file is not None))))
 
 
 def _size(path: Path) -> int:

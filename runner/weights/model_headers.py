@@ -6,7 +6,7 @@ not started.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from runner.base.text import shown
 from runner.gguf import local_file
 from runner.gguf.header import Header, geometry, kind, layout, read_header, weights_bytes
 from runner.hub import remote_header
-from runner.hub.address import address
+from runner.hub.address import address, is_remote
 from runner.plan.launch import EngineFiles
 from runner.plan.memory.compute_buffers import STEP_VISION, Vision
 from runner.plan.model_spec import ModelSpec, Variant
@@ -36,9 +36,7 @@ def read_local(
     first = headers[0].path or path
     width = geometry(headers[0]).embedding_length
     encoder = _projector(projector, width) or _beside(first, width)
-    mtp_header = _part(mtp, "mtp") if mtp else None
-    words = (("--model", path), ("--projector", projector), ("--mtp", mtp))
-    return _spec(path.stem, headers, encoder, mtp_header, words), EngineFiles(
+    return _spec(path.stem, headers, encoder, (path, projector, mtp)), EngineFiles(
         weights=first,
         projector=encoder.path if encoder and see else None,
         mtp=mtp,
@@ -53,27 +51,27 @@ def read_anywhere(
     Only the named files are read; nothing is looked for beside them.
     """
     text = str(model)
-    far = remote_header.is_remote(text)
+    far = is_remote(text)
     headers = remote_header.read_model(text) if far else local_file.read_model(model)
     name = re.split(r"[/\\]", re.sub(r"(?i)\.gguf([?@].*)?$", "", text))[-1]
     encoder = _projector(projector, geometry(headers[0]).embedding_length)
-    mtp_header = _part(mtp, "mtp") if mtp else None
-    words = (("--model", _shown(model)), ("--projector", _shown(projector)), ("--mtp", _shown(mtp)))
-    return replace(_spec(name, headers, encoder, mtp_header, words), verb="plan")
+    return replace(_spec(name, headers, encoder, (model, projector, mtp)), verb="plan")
 
 
-def _shown(file: str | Path | None) -> str | Path | None:
-    """Return an address as it may be shown: a signed link without its signature."""
-    return address(str(file)).text if file and remote_header.is_remote(str(file)) else file
+def _shown(file: str | Path) -> str:
+    """Return a path, or an address as it may be shown: a signed link without its signature."""
+    return address(file).text if isinstance(file, str) and is_remote(file) else str(file)
 
 
 def _spec(
     stem: str,
     headers: Sequence[Header],
     encoder: Header | None,
-    mtp_header: Header | None,
-    words: Iterable[tuple[str, str | Path | None]],
+    named: tuple[str | Path, str | Path | None, str | Path | None],
 ) -> ModelSpec:
+    """Describe a model. `named`: the model, the projector and the draft heads, as requested."""
+    mtp_header = _part(named[2], "mtp") if named[2] else None
+    words = zip(("--model", "--projector", "--mtp"), named, strict=True)
     shape, tensors = geometry(headers[0]), weights_bytes(headers)
     variant = Variant(_main_type(headers), tensors.trunk, len(headers), layout=layout(headers))
     return ModelSpec(
@@ -87,7 +85,7 @@ def _spec(
         mtp_bytes=mtp_header.file_size if mtp_header else tensors.mtp,
         mtp_inside=tensors.mtp > 0,
         mtp_input_bytes=layout([mtp_header]).input if mtp_header else 0,
-        words=tuple(str(word) for flag, file in words if file for word in (flag, file)),
+        words=tuple(word for flag, file in words if file for word in (flag, _shown(file))),
     )
 
 
@@ -116,7 +114,7 @@ def _main_type(headers: Sequence[Header]) -> str:
 
 
 def _part(file: str | Path, role: str) -> Header:
-    far = remote_header.is_remote(str(file))
+    far = is_remote(str(file))
     header = remote_header.read_file(str(file)) if far else local_file.read_file(file)
     if kind(header) != role:
         raise BadFile(

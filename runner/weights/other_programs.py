@@ -1,4 +1,4 @@
-"""Where other programs keep model files on this disk, as a table; and a bounded walk through them.
+"""Where other programs keep model files on this disk, and a bounded walk through them.
 
 Names are never trusted, so a layout only tells where to look; size, header and hash decide what a
 file is. Nothing here opens a model file.
@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from runner.base.toml import Strict, read_toml
+
+_FILE: Final = Path(__file__).with_suffix(".toml")
 MOST_DEEP: Final = 8  # folders below the first; the hub's cache needs five
 MOST_ENTRIES: Final = 200_000  # names in all; a home folder of that size takes seconds to walk
 _SETTINGS_LIMIT: Final = 1 << 20  # bytes of another program's settings that are read
@@ -20,98 +23,24 @@ _SETTINGS_LIMIT: Final = 1 << 20  # bytes of another program's settings that are
 _SKIPPED_NAMES: Final = ("datasets--", "spaces--", ".locks", ".no_exist", ".git")
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """A settings file that may name another folder.
-
-    `key`: in a file of JSON; empty where the file's first line is the name. `inside`: the folder
-    in it that holds the models.
-    """
+class Moved(Strict, frozen=True):
+    """A settings file of another program that may name another folder."""
 
     file: str
     key: str = ""
     inside: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ProgramLayout:
-    """A program that keeps model files. `folders`: where, on any system, `$NAME` being a variable.
+class Program(Strict, frozen=True):
+    """A program that keeps model files; `other_programs.toml` describes each field."""
 
-    A folder whose variable is not set, or which does not exist, is not searched.
-    """
-
-    program: str
+    name: str
     folders: tuple[str, ...]
     moved: tuple[Moved, ...] = ()
 
 
-# Sources: huggingface_hub, constants.py (and pull request 4498: blobs that repositories share).
-# LM Studio: its documentation's page "Import Models"; lmstudio-bug-tracker, issue 553 (the pointer
-# to its home); unsloth, pull request 4591 (the key of its settings, and the folder before 0.3).
-# llama.cpp: pull request 7826 (its own cache, flat, with `_` for `/`) and common/hf-cache.cpp (the
-# hub's layout since March 2026, under LLAMA_CACHE if that is set).
-# ModelScope: modelscope, pull request 1201 (`hub/models/OWNER/NAME`, `hub/OWNER/NAME` before, `___`
-# for `.`); since 1.39 the hub's layout. Ollama: envconfig/config.go; the last is its Linux service.
-# Jan: its documentation's page "Jan Data Folder"; src-tauri/src/core/app/commands.rs.
-LAYOUTS: Final = (
-    ProgramLayout(
-        "the hub's cache",
-        (
-            "$HF_HUB_CACHE",
-            "$HUGGINGFACE_HUB_CACHE",
-            "$HF_HOME/hub",
-            "$XDG_CACHE_HOME/huggingface/hub",
-            "~/.cache/huggingface/hub",
-        ),
-    ),
-    ProgramLayout(
-        "LM Studio",
-        ("~/.lmstudio/models", "~/.cache/lm-studio/models"),
-        (
-            Moved("~/.lmstudio/settings.json", "downloadsFolder"),
-            Moved("~/.cache/lm-studio/settings.json", "downloadsFolder"),
-            Moved("~/.lmstudio-home-pointer", inside="models"),
-        ),
-    ),
-    ProgramLayout(
-        "llama.cpp",
-        (
-            "$LLAMA_CACHE",
-            "$XDG_CACHE_HOME/llama.cpp",
-            "~/.cache/llama.cpp",
-            "~/Library/Caches/llama.cpp",
-            "$LOCALAPPDATA/llama.cpp",
-        ),
-    ),
-    ProgramLayout("ModelScope", ("$MODELSCOPE_CACHE", "~/.cache/modelscope")),
-    ProgramLayout(
-        "Ollama",
-        (
-            "$OLLAMA_MODELS/blobs",
-            "~/.ollama/models/blobs",
-            "/usr/share/ollama/.ollama/models/blobs",
-        ),
-    ),
-    ProgramLayout(
-        "Jan",
-        (
-            "$JAN_DATA_FOLDER/llamacpp/models",
-            "$XDG_DATA_HOME/Jan/data/llamacpp/models",
-            "~/.local/share/Jan/data/llamacpp/models",
-            "~/Library/Application Support/Jan/data/llamacpp/models",
-            "$APPDATA/Jan/data/llamacpp/models",
-        ),
-        tuple(
-            Moved(f"{base}/Jan/settings.json", "data_folder", "llamacpp/models")
-            for base in (
-                "$XDG_DATA_HOME",
-                "~/.local/share",
-                "~/Library/Application Support",
-                "$APPDATA",
-            )
-        ),
-    ),
-)
+class _Document(Strict, frozen=True):
+    program: tuple[Program, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,15 +51,20 @@ class Folder:
     path: Path
 
 
+def programs() -> tuple[Program, ...]:
+    """Return the known programs; BadFile where their list is damaged."""
+    return read_toml(_FILE, _Document, "The list of other programs' folders").program
+
+
 def folders() -> list[Folder]:
     """Return the existing folders of other programs, each once."""
     found: dict[Path, Folder] = {}
-    for layout in LAYOUTS:
-        named = [_expanded(text) for text in layout.folders]
-        named += [_moved_to(moved) for moved in layout.moved]
+    for program in programs():
+        named = [_expanded(text) for text in program.folders]
+        named += [_moved_to(moved) for moved in program.moved]
         for path in named:
             if path is not None and path.is_dir():
-                found.setdefault(path.resolve(), Folder(layout.program, path))
+                found.setdefault(path.resolve(), Folder(program.name, path))
     return list(found.values())
 
 

@@ -54,7 +54,7 @@ def missing(files: Sequence[ModelFile], model: str) -> list[ModelFile]:
 
 def remaining_bytes(files: Sequence[ModelFile]) -> int:
     """Return how many bytes of some missing files are still to be downloaded."""
-    return sum(0 if _blob(file) else file.bytes - _begun(file) for file in _once(files).values())
+    return sum(file.bytes - _begun(file) for file in _once(files).values() if not _in_cache(file))
 
 
 def _once(files: Sequence[ModelFile]) -> dict[Path, ModelFile]:
@@ -87,7 +87,7 @@ def pull(
             lock.parent.mkdir(parents=True, exist_ok=True)
             held.enter_context(alone(lock, waiting))
         for file in missing(wanted, model):  # another program may have downloaded them meanwhile
-            if _blob(file):
+            if _in_cache(file):
                 links.show(file)
         wanted = missing(wanted, model)
         if need := remaining_bytes(wanted):
@@ -95,18 +95,20 @@ def pull(
         once = _once(wanted)
         resumed = sum(_begun(file) > 0 for file in once.values())
         hub = Hub()
-        fetches = [_fetch(file, HubFile(file, hub, patience), patience) for file in once.values()]
+        downloads = [
+            _download(file, HubFile(file, hub, patience), patience) for file in once.values()
+        ]
         moving = time.monotonic()
-        if fetches:
-            transfer_all(fetches, report)
+        if downloads:
+            transfer_all(downloads, report)
         moved = time.monotonic() - moving
         for file in missing(wanted, model):  # the same bytes under another name
             links.show(file, once[cache_layout.blob_path(file)])
     if shards := [file for file in files if file.role == "weights"]:
         links.gather(shards, model)
-    came, took = sum(fetch.came for fetch in fetches), time.monotonic() - began
-    rate.remember(came, moved)
-    return Pulled(len(fetches), came, took, resumed)
+    received, took = sum(each.received for each in downloads), time.monotonic() - began
+    rate.remember(received, moved)
+    return Pulled(len(downloads), received, took, resumed)
 
 
 def sample(files: Sequence[ModelFile], model: str, seconds: float = SAMPLE_S) -> int | None:
@@ -150,7 +152,7 @@ def block_download(patience: Patience = PATIENCE) -> BlockDownload:
     return download
 
 
-def _fetch(file: ModelFile, source: HubFile, patience: Patience) -> Download[BlockHasher]:
+def _download(file: ModelFile, source: HubFile, patience: Patience) -> Download[BlockHasher]:
     part = cache_layout.part_path(file)
     part.parent.mkdir(parents=True, exist_ok=True)
     sha256 = file.sha256 or ""
@@ -180,20 +182,15 @@ def _fetch(file: ModelFile, source: HubFile, patience: Patience) -> Download[Blo
     )
 
 
-def _blob(file: ModelFile) -> Path | None:
-    """Return the file's blob where another revision of the repository has downloaded it."""
+def _in_cache(file: ModelFile) -> bool:
+    """Return whether another revision of the repository has downloaded the same bytes."""
     blob = cache_layout.blob_path(file)
-    try:
-        there = blob.stat().st_size == file.bytes
-    except OSError:
-        return None
+    if cache_layout.length(blob) != file.bytes:
+        return False
     verdict = verified.recall(blob)
-    return blob if there and (verdict is None or verdict.intact) else None
+    return verdict is None or verdict.intact
 
 
 def _begun(file: ModelFile) -> int:
-    try:
-        size = cache_layout.part_path(file).stat().st_size
-    except OSError:
-        return 0
-    return size if size <= file.bytes else 0  # one that is too long is of no use
+    size = cache_layout.length(cache_layout.part_path(file))
+    return size if size and size <= file.bytes else 0  # one that is too long is of no use

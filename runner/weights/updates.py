@@ -43,7 +43,7 @@ class CatalogSet:
 
     @property
     def installed(self) -> bool:
-        """Whether all of it is on this disk."""
+        """Whether all its files are installed."""
         return not pull.missing(self.files, self.model)
 
 

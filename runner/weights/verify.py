@@ -179,6 +179,6 @@ def _cannot_repair(file: ModelFile, start: int) -> BadFile:
     return BadFile(
         f"{file.name} cannot be repaired.",
         why=f"The hub's bytes from {start:,} on differ from those that were verified before.",
-        next="Check HF_ENDPOINT, if it names a mirror; otherwise download all of it again: "
+        next="Check HF_ENDPOINT, if it names a mirror; otherwise download the whole file again: "
         "steprun models rm QUANT, then steprun models pull QUANT",
     )

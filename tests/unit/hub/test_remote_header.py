@@ -225,15 +225,13 @@ def test_parts_are_looked_for_beside_each_other() -> None:
     ],
 )
 def test_what_names_no_file_is_wrong_usage(text: str) -> None:
-    assert remote_header.is_remote(text)
+    assert address.is_remote(text)
     assert "pass" not in fault(UsageError, text).what.replace("password", "")
 
 
 def test_what_is_remote() -> None:
-    assert all(
-        map(remote_header.is_remote, ("hf:a/b/c.gguf", "https://h/x.gguf", "HTTP://h/x.gguf"))
-    )
-    assert not any(map(remote_header.is_remote, ("step-3.7-flash", "C:/x.gguf", "./hf/x.gguf", "")))
+    assert all(map(address.is_remote, ("hf:a/b/c.gguf", "https://h/x.gguf", "HTTP://h/x.gguf")))
+    assert not any(map(address.is_remote, ("step-3.7-flash", "C:/x.gguf", "./hf/x.gguf", "")))
 
 
 @pytest.mark.parametrize("value", ["ftp://h", "nonsense", "https://", "https://a b"])

@@ -816,6 +816,6 @@ def test_names_cannot_speak_to_the_terminal(catalog, disk):
 
 
 def test_the_table_has_absolute_places_only():
-    for layout in other_programs.LAYOUTS:
-        files = [moved.file for moved in layout.moved]
-        assert all(text[0] in "~$/" for text in [*layout.folders, *files])
+    for program in other_programs.programs():
+        files = [moved.file for moved in program.moved]
+        assert all(text[0] in "~$/" for text in [*program.folders, *files])

