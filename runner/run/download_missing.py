@@ -15,7 +15,7 @@ from runner.base.units import download_size, duration
 from runner.catalog.model import ModelFile
 from runner.hub import rate
 from runner.hub.address import address
-from runner.hub.settings import endpoint
+from runner.hub.settings import endpoint, offline
 from runner.plan.launch import EngineFiles, LaunchSpec
 from runner.run import memory_check
 from runner.run.files import ModelFiles, locate, models_command, must_be_intact
@@ -182,8 +182,6 @@ def _get_consent(
     prepared: Prepared, missing: Sequence[ModelFile], model: str, front: Frontend
 ) -> None:
     """Put the download to the user, once; `Refused` where they decline or cannot be asked."""
-    from huggingface_hub import constants  # noqa: PLC0415 - heavy, and only for a download
-
     what, command = f"{prepared.title} {prepared.plan.variant.name}", pull_command(prepared)
     if front.ask is None:
         offer = make_offer(missing, model, None)
@@ -194,7 +192,7 @@ def _get_consent(
             f"or incomplete, and there is no terminal on which to ask.{unmounted}",
             next=command,
         )
-    if constants.is_offline_mode():
+    if offline():
         raise Refused(
             f"The weights of {what} are not downloaded.",
             why="HF_HUB_OFFLINE is set, so they cannot be downloaded.",

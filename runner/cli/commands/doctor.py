@@ -3,8 +3,6 @@
 import os
 import platform
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
@@ -19,7 +17,7 @@ from runner.catalog import models_toml
 from runner.cli.lazy import examples
 from runner.cli.render.common import emit_json
 from runner.cli.render.wrap import wrapped
-from runner.engine.installed import pick, store
+from runner.engine.installed import describe, pick, store
 from runner.machine.facts import Machine
 from runner.plan.choose import Plan
 from runner.plan.request import PlanRequest
@@ -30,7 +28,6 @@ from runner.run.prepare import choose_plan
 from runner.weights import cache_layout, inventory
 from runner.weights.inventory import FileState, Kept
 
-ENGINE_S = 20.0  # loading 100 MB of native code from a cold disk takes a few seconds
 MARKS = {"ok": ("ok", "green"), "warn": ("note", "yellow"), "bad": ("BAD", "red")}
 
 
@@ -162,21 +159,10 @@ def _disk(facts: Facts) -> Finding:
 
 def _embedded(_: Facts) -> Finding:
     """Load the embedded engine's native code, in a process of its own."""
-    script = "import xllamacpp; print(xllamacpp.__version__)"
     try:
-        ran = subprocess.run(
-            [sys.executable, "-P", "-c", script],
-            capture_output=True,
-            text=True,
-            timeout=ENGINE_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding("bad", f"the embedded engine does not load: {error}")
-    if ran.returncode:
-        why = (ran.stderr.strip().splitlines() or [f"status {ran.returncode}"])[-1]
-        return Finding("bad", f"the embedded engine does not load: {why}", "Reinstall steprun.")
-    return Finding("ok", f"xllamacpp {ran.stdout.strip()}")
+        return Finding("ok", f"xllamacpp {describe.embedded_version()}")
+    except SteprunError as error:
+        return Finding("bad", f"{error.what} {error.why}", error.next)
 
 
 def _engine(facts: Facts) -> Finding:

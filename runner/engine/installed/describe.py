@@ -6,6 +6,7 @@ not trusted: it is bounded in time and length, and only what looks as it should 
 
 import re
 import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -66,6 +67,31 @@ def describe(program: Sequence[str]) -> Described:
         flags=flags,
         devices=devices_of(devices),
     )
+
+
+def embedded_version() -> str:
+    """Load the embedded engine's native code, in a process of its own, and return its version.
+
+    Raises `SteprunError` where it does not load.
+    """
+    script = "import xllamacpp; print(xllamacpp.__version__)"
+    try:
+        loaded = subprocess.run(
+            [sys.executable, "-P", "-c", script],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+        why = (loaded.stderr.strip().splitlines() or [f"status {loaded.returncode}"])[-1]
+        failed = loaded.returncode != 0
+    except (OSError, subprocess.TimeoutExpired) as error:
+        why, failed = str(error), True
+    if failed:
+        raise SteprunError(
+            "The embedded engine does not load.", why=f"{why}.", next="Reinstall steprun."
+        )
+    return loaded.stdout.strip()
 
 
 def listing(program: Sequence[str]) -> str:
