@@ -190,7 +190,7 @@ class Story:
                 "image input",
                 f"{request.profile}",
                 "yes" if config.projector else "no",
-                FAILED if self._off("picture") else "turned off only on request (--profile fast)",
+                FAILED if self._off("picture") else "as requested (--profile fast)",
             )
         if model_spec.mtp_bytes:
             yield Choice(
