@@ -7,7 +7,7 @@ that Windows sees.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runner.base.units import GIB, size
 from runner.machine.captures.capture import Reader
@@ -115,11 +115,10 @@ def _strix(reader: Reader, host: HostFacts, adapter: _Adapter | None, notes: Not
         limit, source = min(heaps, ceiling), "the sum of Vulkan's memory heaps (vulkaninfo)"
     _advise(carve_out, physical, notes)
     name = adapter.name if adapter else "Strix Halo"
-    return Machine(
+    return replace(
+        host.machine(),
         platform=Platform.STRIX_HALO,
         name=f"AMD Strix Halo ({name})" if adapter else "AMD Strix Halo",
-        os=host.os,
-        arch=host.arch,
         memory_bytes=max(physical, limit),
         unified=True,
         backend=Backend.VULKAN,
@@ -127,8 +126,6 @@ def _strix(reader: Reader, host: HostFacts, adapter: _Adapter | None, notes: Not
         limit_source=source,
         reserve_bytes=min(_RESERVE_BYTES, limit),
         reserve_why="the screen and the driver use graphics memory too",
-        cores=host.cores,
-        available_bytes=host.available_bytes,
         apart_bytes=carve_out,
         devices=(Device(name, Backend.VULKAN, limit or None),),
         ceiling_bytes=ceiling,

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from runner.base.units import GIB, size
 from runner.machine.facts import Backend, Device, Machine, Platform
@@ -49,20 +50,15 @@ def discrete(
     host: HostFacts, platform: Platform, backend: Backend, cards: Sequence[Device], source: str
 ) -> Machine:
     """Return the machine of one or more cards; `source`: where their memory is known from."""
-    return Machine(
+    return replace(
+        host.machine(),
         platform=platform,
         name=title(cards),
-        os=host.os,
-        arch=host.arch,
-        memory_bytes=host.memory_bytes,
-        unified=False,
         backend=backend,
         limit_bytes=total(cards),
         limit_source=limit_source(cards, source),
         reserve_bytes=reserve(cards),
         reserve_why=RESERVE_WHY,
-        cores=host.cores,
-        available_bytes=host.available_bytes,
         devices=tuple(cards),
     )
 

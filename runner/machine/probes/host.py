@@ -11,7 +11,7 @@ from typing import Any
 
 from runner.base.units import KIB
 from runner.machine.captures.capture import Reader
-from runner.machine.facts import Advice
+from runner.machine.facts import PROCESSOR_RESERVE_BYTES, Advice, Backend, Machine, Platform
 from runner.machine.probes import cgroup
 from runner.machine.probes.read import (
     count,
@@ -107,6 +107,25 @@ class HostFacts:
     free_bytes: int | None = None
     cores: int = 1
     hidden_bytes: int | None = None
+
+    def machine(self) -> Machine:
+        """Return the machine that computes on its processor: of any other, the part they share."""
+        limit = self.available_bytes or 0
+        return Machine(
+            platform=Platform.CPU,
+            name=self.cpu or "Computer without an accelerator",
+            os=self.os,
+            arch=self.arch,
+            memory_bytes=self.memory_bytes,
+            unified=False,
+            backend=Backend.CPU,
+            limit_bytes=limit,
+            limit_source=f"{self.available_source}; swap is not counted" if limit else "unknown",
+            reserve_bytes=min(PROCESSOR_RESERVE_BYTES, limit),
+            reserve_why="other programs, and the growth of this one",
+            cores=self.cores,
+            available_bytes=self.available_bytes,
+        )
 
 
 def read_host(reader: Reader, notes: Notes) -> HostFacts:

@@ -190,20 +190,16 @@ def _unified(
     own = [c for c in cards if kind.signs.search(c.name) or kind.signs.search(_cap(c))]
     beside = [c.name for c in cards if own and c not in own]
     notes.warnings.extend(f"{name} is not counted: a plan is for one of them." for name in beside)
-    return Machine(
+    return replace(
+        host.machine(),
         platform=kind.platform,
         name=kind.name,
-        os=host.os,
-        arch=host.arch,
-        memory_bytes=host.memory_bytes,
         unified=True,
         backend=Backend.CUDA,
         limit_bytes=limit,
         limit_source=source,
         reserve_bytes=min(_SHARED_RESERVE_BYTES, limit),
         reserve_why="this machine hangs until power-cycled if memory runs out",
-        cores=host.cores,
-        available_bytes=host.available_bytes,
         devices=(Device(kind.name, Backend.CUDA, uuid=own[0].uuid if own else ""),),
     )
 
