@@ -37,14 +37,14 @@ _ARCHITECTURES = {
     "12": "arm64",
 }  # fmt: skip - 9 and 12: Win32_Processor.Architecture
 
+_POWERSHELL = ("powershell", "-NoProfile", "-NonInteractive", "-Command")
+_UTF8 = "[Console]::OutputEncoding=[Text.Encoding]::UTF8;"
+
 # One answer in our own keys: PowerShell's tables and messages are translated, JSON keys are not.
 WINDOWS_HOST = (
-    "powershell",
-    "-NoProfile",
-    "-NonInteractive",
-    "-Command",
+    *_POWERSHELL,
     (
-        "[Console]::OutputEncoding=[Text.Encoding]::UTF8;"
+        f"{_UTF8}"
         "$o=Get-CimInstance Win32_OperatingSystem;$p=@(Get-CimInstance Win32_Processor);"
         "@{total_kib=$o.TotalVisibleMemorySize;free_kib=$o.FreePhysicalMemory;cpu=$p[0].Name;"
         "cores=($p|Measure-Object NumberOfCores -Sum).Sum;arch=$p[0].Architecture}"
@@ -55,12 +55,9 @@ WINDOWS_HOST = (
 # The class of display adapters. Keys of cards that were taken out stay behind, so the adapters
 # that are present are asked for too; of their ids only the part that names the model.
 WINDOWS_ADAPTERS = (
-    "powershell",
-    "-NoProfile",
-    "-NonInteractive",
-    "-Command",
+    *_POWERSHELL,
     (
-        "[Console]::OutputEncoding=[Text.Encoding]::UTF8;"
+        f"{_UTF8}"
         "$k='HKLM:\\SYSTEM\\CurrentControlSet\\Control\\Class\\"
         "{4d36e968-e325-11ce-bfc1-08002be10318}\\0*';"
         "@{present=@(Get-CimInstance Win32_VideoController|"
