@@ -97,8 +97,7 @@ def test_tiny_files_hold_trunk_and_heads(made: Path) -> None:
 
 
 def test_tiny_follows_its_grammar() -> None:
-    rows = {row.name: row for row in tiny_step.TINY.trunk()}
-    kinds = {name: HEADS_Q8_0.apply([row])[0] for name, row in rows.items()}
+    kinds = {tensor.name: tensor for tensor in HEADS_Q8_0.apply(tiny_step.TINY.trunk())}
     embedding = tiny_step.values(kinds["token_embd.weight"])
     output = tiny_step.values(kinds["output.weight"])
     # The network without its layers: what they add is small.
