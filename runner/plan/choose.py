@@ -237,7 +237,7 @@ class _Search:
         )
 
     def fitting(
-        self, request: PlanRequest, limit_bytes: int | None = None, /
+        self, request: PlanRequest, limit_bytes: int | None
     ) -> tuple[Variant, Config] | None:
         """Return the best that would fit another request, or another limit of the machine."""
         search = self
