@@ -3,10 +3,13 @@
 Every error says what happened, why, and what to type next; `runner.cli.main` alone prints it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
+from typing import TypeVar
 
 _FEW = 12  # names that one line of an error may list
+
+T = TypeVar("T")
 
 
 class Exit(IntEnum):
@@ -56,6 +59,14 @@ class BadFile(SteprunError):  # noqa: N818 - reads as what it is
     """A file is damaged, or of another kind than it should be."""
 
     exit_code = Exit.BAD_FILE
+
+
+def find(kind: str, name: str, known: Mapping[str, T], *, see: str) -> T:
+    """Return what has a name, in any case; raises `unknown` where nothing has it."""
+    by_name = {each.lower(): value for each, value in known.items()}
+    if name.lower() not in by_name:
+        raise unknown(kind, name, known, see=see)
+    return by_name[name.lower()]
 
 
 def unknown(kind: str, name: str, known: Iterable[str], *, see: str) -> UsageError:

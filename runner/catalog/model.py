@@ -8,7 +8,7 @@ GGUF header for any other (`runner.gguf.header`).
 from dataclasses import dataclass
 from typing import Literal
 
-from runner.base.errors import unknown
+from runner.base.errors import find
 
 Role = Literal["weights", "projector", "mtp"]
 Source = Literal["hf", "wheel", "file"]
@@ -142,12 +142,8 @@ class Model:
 
     def quant(self, name: str) -> Quant:
         """Find a quant by its name, in any case; UsageError with the nearest names."""
-        by_name = {quant.name.lower(): quant for quant in self.quants}
-        found = by_name.get(name.lower())
-        if found is None:
-            known = (quant.name for quant in self.quants)
-            raise unknown("quant", name, known, see="steprun models")
-        return found
+        known = {quant.name: quant for quant in self.quants}
+        return find("quant", name, known, see="steprun models")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +154,8 @@ class Catalog:
 
     def model(self, name: str) -> Model:
         """Find a model by its name, in any case; UsageError with the nearest names."""
-        by_name = {model.name.lower(): model for model in self.models}
-        found = by_name.get(name.lower())
-        if found is None:
-            known = (model.name for model in self.models)
-            raise unknown("model", name, known, see="steprun models")
-        return found
+        known = {model.name: model for model in self.models}
+        return find("model", name, known, see="steprun models")
 
     @property
     def demo(self) -> Model:

@@ -126,19 +126,15 @@ class Scanner:
 
     def u32(self, field: str) -> int:
         """Read an unsigned number of 32 bits."""
-        at = self._take(4, field)  # first: it may change the buffer
-        value: int = _U32.unpack_from(self._buffer, at)[0]
-        return value
+        return self.fields(_U32, field)[0]
 
     def u64(self, field: str) -> int:
         """Read an unsigned number of 64 bits."""
-        at = self._take(8, field)
-        value: int = _U64.unpack_from(self._buffer, at)[0]
-        return value
+        return self.fields(_U64, field)[0]
 
     def fields(self, layout: struct.Struct, field: str) -> tuple[int, ...]:
         """Read several numbers at once."""
-        at = self._take(layout.size, field)
+        at = self._take(layout.size, field)  # first: it may change the buffer
         return layout.unpack_from(self._buffer, at)
 
     def raw(self, count: int, field: str) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from runner.machine.captures.capture import Reader
-from runner.machine.facts import PROCESSOR_RESERVE_BYTES, Backend, Machine, Platform
+from runner.machine.facts import Backend, Machine, Platform
 from runner.machine.probes import amd, amd_windows, apple, cards, engine_view, nvidia, wsl
 from runner.machine.probes.host import HostFacts, Notes, display_ids, read_host
 from runner.machine.probes.read import stdout_of
@@ -34,7 +34,7 @@ def detect(reader: Reader) -> Machine:
             notes.advice.extend(own.advice)
         else:
             found.append((machine, own))
-    machine, own = max(found, key=_room, default=(_plain(host), Notes()))
+    machine, own = max(found, key=_room, default=(host.machine(), Notes()))
     wsl.wsl_facts(reader, host, notes)
     cards.note_unplanned(display_ids(reader, host.os) or (), notes)
     machine = replace(machine, advice=tuple(own.advice), warnings=tuple(own.warnings))
@@ -60,23 +60,3 @@ def detect(reader: Reader) -> Machine:
 
 def _room(found: tuple[Machine, Notes]) -> int:
     return found[0].limit_bytes - found[0].reserve_bytes
-
-
-def _plain(host: HostFacts) -> Machine:
-    limit = host.available_bytes or 0
-    source = f"{host.available_source}; swap is not counted" if limit else "unknown"
-    return Machine(
-        platform=Platform.CPU,
-        name=host.cpu or "Computer without an accelerator",
-        os=host.os,
-        arch=host.arch,
-        memory_bytes=host.memory_bytes,
-        unified=False,
-        backend=Backend.CPU,
-        limit_bytes=limit,
-        limit_source=source,
-        reserve_bytes=min(PROCESSOR_RESERVE_BYTES, limit),
-        reserve_why="other programs, and the growth of this one",
-        cores=host.cores,
-        available_bytes=host.available_bytes,
-    )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from runner.base.errors import UsageError, unknown
+from runner.base.errors import UsageError, find
 from runner.base.units import MIB
 from runner.catalog.model import Geometry
 from runner.plan.launch import RunDefaults
@@ -48,12 +48,8 @@ _CONVERSATIONS: Final = 4  # of full length; a prompt cache for more would only 
 def variants(model_spec: ModelSpec, request: PlanRequest) -> tuple[Variant, ...]:
     """Return the quants to try, best first. UsageError for one that does not exist."""
     if request.quant is not None:
-        by_name = {v.name.lower(): v for v in model_spec.variants}
-        named = by_name.get(request.quant.strip().lower())
-        if named is None:
-            names = [v.name for v in model_spec.variants]
-            raise unknown("quant", request.quant, names, see="steprun models")
-        return (named,)
+        known = {v.name: v for v in model_spec.variants}
+        return (find("quant", request.quant.strip(), known, see="steprun models"),)
     auto = [v for v in model_spec.variants if v.auto]
     if not auto:
         raise UsageError(

@@ -109,22 +109,28 @@ def choose(
         search = _Search(machine, model_spec, defaults)
         found = search.paging(request)
         paged = found is not None
-    if found is None:
-        return search.refusal(request)
-    found = search.with_extras(found, paged=paged)
+    fits = found is not None
+    found = search.with_extras(found, paged=paged) if found else search.nearest(request)
     story = search.story(request, found)
+    if fits:
+        reasons = tuple(story.reasons(paged=paged))
+        warnings = tuple(story.warnings(paged=paged))
+        helps = gains(machine, request, search.fitting)
+    else:
+        reasons, warnings = (story.too_large(),), ()
+        helps = fixes(machine, model_spec, request, search.fitting, search.smallest(request))
     return Plan(
-        fits=True,
+        fits=fits,
         machine=machine,
         model_spec=model_spec,
         variant=found.variant,
         config=found.config,
         placement=found.placement,
         settings=_settings(machine, model_spec, found, defaults, paged=paged),
-        reasons=tuple(story.reasons(paged=paged)),
+        reasons=reasons,
         choices=tuple(story.choices(defaults, paged=paged)),
-        fixes=gains(machine, request, search.fitting),
-        warnings=tuple(story.warnings(paged=paged)),
+        fixes=helps,
+        warnings=warnings,
         paged=paged,
     )
 
@@ -206,28 +212,12 @@ class _Search:
                 return replace(found, config=config, placement=placement)
         return found
 
-    def refusal(self, request: PlanRequest) -> Plan:
-        """Return the plan of what came nearest: the last candidate, as it gave up the most."""
+    def nearest(self, request: PlanRequest) -> _Found:
+        """Return what came nearest to fitting: the last candidate, as it gave up the most."""
         variant = min(variants(self.model_spec, request), key=lambda v: v.weights_bytes)
         *_, config = configs(self.model_spec, request, self.defaults)
         offload = replace(_ALL_BUT_LAYERS, paging=request.allow_paging)
-        placement = self._place(variant, config, offload)
-        found = _Found(variant, config, offload, placement)
-        story = self.story(request, found)
-        return Plan(
-            fits=False,
-            machine=self.machine,
-            model_spec=self.model_spec,
-            variant=variant,
-            config=config,
-            placement=placement,
-            settings=_settings(self.machine, self.model_spec, found, self.defaults, paged=False),
-            reasons=(story.too_large(),),
-            choices=tuple(story.choices(self.defaults)),
-            fixes=fixes(
-                self.machine, self.model_spec, request, self.fitting, self._smallest(request)
-            ),
-        )
+        return _Found(variant, config, offload, self._place(variant, config, offload))
 
     def story(self, request: PlanRequest, found: _Found) -> explain.Story:
         """Return the explanation of a candidate."""
@@ -247,7 +237,7 @@ class _Search:
         )
 
     def fitting(
-        self, request: PlanRequest, limit_bytes: int | None = None, /
+        self, request: PlanRequest, limit_bytes: int | None
     ) -> tuple[Variant, Config] | None:
         """Return the best that would fit another request, or another limit of the machine."""
         search = self
@@ -257,7 +247,7 @@ class _Search:
         found = search.best(request) or (search.paging(request) if request.allow_paging else None)
         return (found.variant, found.config) if found else None
 
-    def _smallest(self, request: PlanRequest) -> int:
+    def smallest(self, request: PlanRequest) -> int:
         """Return what a request takes at least in one memory, with the reserve."""
         one = replace(self.machine, unified=True)
         *_, least = configs(self.model_spec, request, self.defaults)

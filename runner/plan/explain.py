@@ -109,79 +109,37 @@ class Story:
     def choices(self, defaults: RunDefaults, *, paged: bool = False) -> Iterator[Choice]:
         """Yield the table's rows, in the order in which things give way, the last first."""
         request, config = self.request, self.config
-        yield Choice(
-            "quant",
-            request.quant or NOT_ASKED,
-            self.variant.name,
-            "as requested"
-            if request.quant
-            else "; ".join(self._whys_not(paged)) or "the best there is",
-        )
-        yield Choice(
-            "context",
-            f"{request.context:,}" if request.context else NOT_ASKED,
-            f"{config.context:,}",
-            "as requested" if request.context else self._why_context(paged=paged),
-        )
-        yield Choice(
-            "cache type",
-            request.kv_type or NOT_ASKED,
-            config.kv_type,
-            _why_type(request, config),
-        )
+        why = "; ".join(self._whys_not(paged)) or "the best there is"
+        yield _choice("quant", request.quant, self.variant.name, why)
+        asked = f"{request.context:,}" if request.context else None
+        yield _choice("context", asked, f"{config.context:,}", self._why_context(paged=paged))
+        exact = config.kv_type == "f16"
+        why = "exact" if exact else "half the memory of f16, and half the bytes read for each token"
+        yield _choice("cache type", request.kv_type, config.kv_type, why)
         largest = max((u for u in UBATCHES if u <= defaults.ubatch), default=config.ubatch)
-        yield Choice(
-            "micro-batch",
-            f"{request.ubatch:,}" if request.ubatch else NOT_ASKED,
-            f"{config.ubatch:,}",
-            "as requested"
-            if request.ubatch
-            else "the largest that helps"
-            if config.ubatch >= largest
-            else "a larger one would not fit",
-        )
-        yield Choice(
-            "slots",
-            f"{request.parallel}" if request.parallel > 1 else NOT_ASKED,
-            f"{config.parallel}",
-            "as requested"
-            if request.parallel > 1
-            else "one user; each slot more needs its own cache",
-        )
+        enough = config.ubatch >= largest
+        why = "the largest that helps" if enough else "a larger one would not fit"
+        asked = f"{request.ubatch:,}" if request.ubatch else None
+        yield _choice("micro-batch", asked, f"{config.ubatch:,}", why)
+        asked = f"{request.parallel}" if request.parallel > 1 else None
+        why = "one user; each slot more needs its own cache"
+        yield _choice("slots", asked, f"{config.parallel}", why)
         yield from self._parts()
-        yield Choice(
-            "checkpoints",
-            NOT_ASKED,
-            f"{config.checkpoints}",
-            "snapshots of the sliding-window cache",
-        )
-        yield Choice(
-            "prompt cache",
-            NOT_ASKED,
-            f"{config.cache_ram_mib:,} MiB" if config.cache_ram_mib else "none",
-            self._why_cache(),
-        )
+        why = "snapshots of the sliding-window cache"
+        yield _choice("checkpoints", None, f"{config.checkpoints}", why)
+        cache = f"{config.cache_ram_mib:,} MiB" if config.cache_ram_mib else "none"
+        yield _choice("prompt cache", None, cache, self._why_cache())
         if self.placement.n_cpu_moe:
-            yield Choice(
-                "experts",
-                NOT_ASKED,
-                f"{self.placement.n_cpu_moe} layers' in main memory",
-                "the fewest that let the rest fit on the cards",
-            )
+            where = f"{self.placement.n_cpu_moe} layers' in main memory"
+            why = "the fewest that let the rest fit on the cards"
+            yield _choice("experts", None, where, why)
         if self.placement.mmproj_on_cpu:
-            yield Choice(
-                "vision encoder",
-                NOT_ASKED,
-                "in main memory",
-                "the card has no room for it: the CPU encodes images, slowly",
-            )
+            why = "the card has no room for it: the CPU encodes images, slowly"
+            yield _choice("vision encoder", None, "in main memory", why)
         if len(self.placement.layers) > 1:
-            yield Choice(
-                "layers",
-                NOT_ASKED,
-                " + ".join(str(count) for count in self.placement.layers),
-                "balanced so that the fullest card keeps the most spare memory",
-            )
+            layers = " + ".join(str(count) for count in self.placement.layers)
+            why = "balanced so that the fullest card keeps the most spare memory"
+            yield _choice("layers", None, layers, why)
 
     def _parts(self) -> Iterator[Choice]:
         request, config, model_spec = self.request, self.config, self.model_spec
@@ -276,9 +234,6 @@ def _free(machine: Machine, cards: Sequence[int]) -> tuple[int | None, ...]:
     return (machine.free_now_bytes,)
 
 
-def _why_type(request: PlanRequest, config: Config) -> str:
-    if request.kv_type:
-        return "as requested"
-    if config.kv_type == "f16":
-        return "exact"
-    return "half the memory of f16, and half the bytes read for each token"
+def _choice(what: str, asked: str | None, planned: str, why: str) -> Choice:
+    """Return a row; `why` is for what the user left to the plan."""
+    return Choice(what, asked or NOT_ASKED, planned, "as requested" if asked else why)

@@ -1,10 +1,9 @@
 """What would make a refused plan fit: each with the command that does it. Pure."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import Protocol
 
 from runner.base.units import size
 from runner.machine.facts import Machine, Platform
@@ -12,15 +11,9 @@ from runner.plan.memory.kv_cache import Config
 from runner.plan.model_spec import ModelSpec, Variant
 from runner.plan.request import PlanRequest, Profile
 
-
-class Search(Protocol):
-    """Finds the best configuration for another request or another limit, None if there is none."""
-
-    def __call__(
-        self, request: PlanRequest, limit_bytes: int | None = None, /
-    ) -> tuple[Variant, Config] | None:
-        """Return what was found."""
-        ...
+# Finds the best configuration for another request or another limit in bytes (None: this machine's);
+# None where nothing fits.
+Search = Callable[[PlanRequest, int | None], tuple[Variant, Config] | None]
 
 
 class Cost(IntEnum):
@@ -101,15 +94,15 @@ def _options(
     free = PlanRequest(
         profile=request.profile, with_mtp=request.with_mtp, allow_paging=request.allow_paging
     )
-    if request != free and (found := search(free)):
+    if request != free and (found := search(free, None)):
         variant, config = found
         other = replace(free, quant=variant.name, context=config.context)
         yield _option(f"{variant.name} at {config.context:,} tokens fits.", model_spec, other)
     fast = replace(request, profile=Profile.FAST)
-    if request.profile is Profile.SEE and model_spec.projector_bytes and search(fast):
+    if request.profile is Profile.SEE and model_spec.projector_bytes and search(fast, None):
         yield _option("Without image input it fits.", model_spec, fast)
     paging = replace(request, allow_paging=True)
-    if machine.platform is Platform.CPU and not request.allow_paging and search(paging):
+    if machine.platform is Platform.CPU and not request.allow_paging and search(paging, None):
         yield _option(
             "Leave the weights on the disk: it starts, but an answer takes minutes, not seconds.",
             model_spec,

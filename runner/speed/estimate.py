@@ -59,6 +59,9 @@ class Elsewhere:
     on_disk: float = 0.0
 
 
+NOWHERE_ELSE: Final = Elsewhere()
+
+
 @dataclass(frozen=True, slots=True)
 class TokenTraffic:
     """The weights that one token reads, in bytes: what is always used, and its routed experts."""
@@ -101,13 +104,12 @@ def estimate(
     config: Config,
     tables: Tables,
     *,
-    elsewhere: Elsewhere | None = None,
+    elsewhere: Elsewhere = NOWHERE_ELSE,
 ) -> Speed | None:
     """Return what to expect of a plan; None where nothing is known.
 
     `elsewhere`: experts that are not where the rest computes. A measured table says nothing then.
     """
-    away = elsewhere or Elsewhere()
     chip = slowest(machine, tables.chips)
     run = published(machine, geometry, variant, config, tables, elsewhere=elsewhere)
     if chip and run:
@@ -116,8 +118,8 @@ def estimate(
     traffic = bytes_per_token(geometry, variant)
     if traffic is None or traffic.resident + traffic.experts < _LEAST_READ_BYTES:
         return None
-    rates = _rates(machine, chip, away)
-    return _from_bandwidth(rates, geometry, config, traffic, away) if rates else None
+    rates = _rates(machine, chip, elsewhere)
+    return _from_bandwidth(rates, geometry, config, traffic, elsewhere) if rates else None
 
 
 def published(
@@ -127,12 +129,11 @@ def published(
     config: Config,
     tables: Tables,
     *,
-    elsewhere: Elsewhere | None = None,
+    elsewhere: Elsewhere = NOWHERE_ELSE,
 ) -> Run | None:
     """Return the published run that is nearest to a plan; None where none is comparable."""
-    away = elsewhere or Elsewhere()
     chip = slowest(machine, tables.chips)
-    whole = not (away.in_ram or away.on_disk)
+    whole = elsewhere == NOWHERE_ELSE
     if chip is None or not whole or machine.backend is Backend.CPU or not _is_step(geometry):
         return None
     of_machine = [run for run in runs(tables.rows) if run.machine == chip.like]

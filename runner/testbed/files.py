@@ -1,4 +1,4 @@
-"""Writing GGUF files: whole ones with weights, sparse ones without, never half a one.
+"""Writes GGUF files, and keeps sets of them: a set is whole or it is not there.
 
 A set of files is written into a scratch folder beside its place and moved there file by file, then
 its entry in the key file is renewed; a set whose key and sizes are right is left alone.
@@ -10,19 +10,18 @@ import hashlib
 import json
 import os
 import tempfile
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from gguf.constants import GGUF_DEFAULT_ALIGNMENT
 from gguf.gguf_writer import GGUFWriter
 from gguf.quants import quantize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from runner.testbed.geometry import Tensor
     from runner.testbed.metadata import MetadataEntry
@@ -45,43 +44,25 @@ def write_weights(
     tensors: Iterable[tuple[Tensor, npt.NDArray[np.float32]]],
 ) -> None:
     """Write a file whose data is given; arrays have the tensor's shape back to front."""
-    writer = _writer(path, arch, entries)
+    writer = new_writer(path, arch, entries)
     for tensor, values in tensors:
         if values.shape != tensor.shape[::-1]:
             raise ValueError(f"{tensor.name}: {values.shape} is not {tensor.shape[::-1]}")
         writer.add_tensor(tensor.name, quantize(values, tensor.kind), raw_dtype=tensor.kind)
-    with _closing(writer):
+    with closing(writer):
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
 
 
-def write_sparse(
-    path: Path,
-    arch: str,
-    entries: Iterable[MetadataEntry],
-    tensors: list[Tensor],
-    shard_limit: int = 0,
-) -> None:
-    """Write headers only and let the file system supply zeros for the data.
-
-    With `shard_limit` (bytes of tensor data) the file is split as llama.cpp splits: the next shard
-    starts with the first tensor that would pass the limit, and only the first one has metadata.
-    """
-    writer = _writer(path, arch, entries, shard_limit)
-    for tensor in tensors:
-        # The writer wants an array type; the raw type beside it is what counts.
-        writer.add_tensor_info(
-            tensor.name, tensor.shape[::-1], np.dtype(np.float16), tensor.size, tensor.kind
-        )
-    with _closing(writer):
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_ti_data_to_file()
-    padded = {tensor.name: tensor.padded_size for tensor in tensors}
-    for shard, held in zip(writer.format_shard_names(path), writer.tensors, strict=True):
-        header = -(-shard.stat().st_size // GGUF_DEFAULT_ALIGNMENT) * GGUF_DEFAULT_ALIGNMENT
-        os.truncate(shard, header + sum(padded[name] for name in held))
+def new_writer(
+    path: Path, arch: str, entries: Iterable[MetadataEntry], shard_limit: int = 0
+) -> GGUFWriter:
+    """Return a writer that has the metadata; `shard_limit`: bytes of tensor data in one file."""
+    writer = GGUFWriter(path, arch, split_max_size=shard_limit)
+    for entry in entries:
+        writer.add_key_value(entry.key, entry.value, entry.kind, entry.item)
+    return writer
 
 
 def ensure(
@@ -124,23 +105,6 @@ def source_key(also: Path | None = None) -> str:
     for source in (*sources, *([also] if also else ())):
         digest.update(source.name.encode() + b"\0" + source.read_bytes())
     return digest.hexdigest()
-
-
-def _writer(
-    path: Path, arch: str, entries: Iterable[MetadataEntry], shard_limit: int = 0
-) -> GGUFWriter:
-    writer = GGUFWriter(path, arch, split_max_size=shard_limit)
-    for entry in entries:
-        writer.add_key_value(entry.key, entry.value, entry.kind, entry.item)
-    return writer
-
-
-@contextmanager
-def _closing(writer: GGUFWriter) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        writer.close()
 
 
 def _read_keys(folder: Path) -> dict[str, Any]:

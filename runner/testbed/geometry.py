@@ -1,7 +1,7 @@
 """Tensor tables of Step-3.7-Flash's three files, from a few numbers and no quantisation.
 
-A table row is a name and a shape; a `ModelRecipe` turns it into a type and a size. The trunk's
-rows are in the order of the official files (four globals, then each layer alphabetically),
+A table has names and shapes; a `ModelRecipe` adds a type and so a size. The trunk's rows are in
+the order of the official files (four globals, then each layer alphabetically),
 because shard boundaries depend on that order.
 """
 
@@ -17,13 +17,8 @@ from gguf.constants import GGML_QUANT_SIZES, GGUF_DEFAULT_ALIGNMENT, GGMLQuantiz
 Shape: TypeAlias = tuple[int, ...]
 """Extents with the contiguous one first, as GGUF stores them: a linear layer is (in, out)."""
 
-
-@dataclass(frozen=True)
-class TensorRow:
-    """One tensor of a table, before anyone decided its type."""
-
-    name: str
-    shape: Shape
+Table: TypeAlias = dict[str, Shape]
+"""The tensors of a file by name, in their order, before anyone decided their types."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +53,14 @@ class ModelRecipe:
     matrices: GGMLQuantizationType
     exceptions: tuple[tuple[str, GGMLQuantizationType], ...] = ()
 
-    def apply(self, rows: list[TensorRow]) -> list[Tensor]:
+    def apply(self, table: Table) -> list[Tensor]:
         """Give every row its type."""
-        return [Tensor(row.name, row.shape, self.kind(row)) for row in rows]
+        return [Tensor(name, shape, self._kind(name, shape)) for name, shape in table.items()]
 
-    def kind(self, row: TensorRow) -> GGMLQuantizationType:
-        """Find the type of one row."""
-        if len(row.shape) == 1 or row.name.endswith("ffn_gate_inp.weight"):
+    def _kind(self, name: str, shape: Shape) -> GGMLQuantizationType:
+        if len(shape) == 1 or name.endswith("ffn_gate_inp.weight"):
             return GGMLQuantizationType.F32
-        matching = (kind for pattern, kind in self.exceptions if fnmatchcase(row.name, pattern))
+        matching = (kind for pattern, kind in self.exceptions if fnmatchcase(name, pattern))
         return next(matching, self.matrices)
 
 
@@ -104,35 +98,36 @@ class TextGeometry:
         """Count the query heads of a layer."""
         return self.sliding_heads if self.is_sliding(layer) else self.full_heads
 
-    def trunk(self) -> list[TensorRow]:
+    def trunk(self) -> Table:
         """List the tensors of the main file without MTP heads."""
-        rows = [
-            TensorRow("output.weight", (self.hidden, self.vocabulary)),
-            TensorRow("output_norm.weight", (self.hidden,)),
-            TensorRow("rope_freqs.weight", (self.head_dim // 2,)),
-            TensorRow("token_embd.weight", (self.hidden, self.vocabulary)),
-        ]
+        table: Table = {
+            "output.weight": (self.hidden, self.vocabulary),
+            "output_norm.weight": (self.hidden,),
+            "rope_freqs.weight": (self.head_dim // 2,),
+            "token_embd.weight": (self.hidden, self.vocabulary),
+        }
         for layer in range(self.layers):
             block = self._attention(layer)
             block |= self._experts() if layer >= self.dense_layers else self._dense()
-            rows += [TensorRow(f"blk.{layer}.{name}", block[name]) for name in sorted(block)]
-        return rows
+            table |= {f"blk.{layer}.{name}": block[name] for name in sorted(block)}
+        return table
 
-    def heads_inside(self) -> list[TensorRow]:
+    def heads_inside(self) -> Table:
         """List the MTP layers as they follow the trunk in one file."""
-        return [
-            TensorRow(f"blk.{layer}.{name}", shape)
+        return {
+            f"blk.{layer}.{name}": shape
             for layer in range(self.layers, self.layers + self.mtp_layers)
             for name, shape in self._mtp().items()
-        ]
+        }
 
-    def heads_alone(self) -> list[TensorRow]:
+    def heads_alone(self) -> Table:
         """List the MTP layers as a file of their own, with its own embedding and output."""
-        trunk = {row.name: row for row in self.trunk()}
+        trunk = self.trunk()
         first = ("rope_freqs.weight", "output.weight", "token_embd.weight")
-        return [*(trunk[name] for name in first), *self.heads_inside(), trunk["output_norm.weight"]]
+        last = {"output_norm.weight": trunk["output_norm.weight"]}
+        return {name: trunk[name] for name in first} | self.heads_inside() | last
 
-    def _attention(self, layer: int) -> dict[str, Shape]:
+    def _attention(self, layer: int) -> Table:
         heads = self.heads(layer)
         return {
             "attn_gate.weight": (self.hidden, heads),
@@ -146,14 +141,14 @@ class TextGeometry:
             "ffn_norm.weight": (self.hidden,),
         }
 
-    def _dense(self) -> dict[str, Shape]:
+    def _dense(self) -> Table:
         return {
             "ffn_down.weight": (self.dense_ffn, self.hidden),
             "ffn_gate.weight": (self.hidden, self.dense_ffn),
             "ffn_up.weight": (self.hidden, self.dense_ffn),
         }
 
-    def _experts(self) -> dict[str, Shape]:
+    def _experts(self) -> Table:
         return {
             "exp_probs_b.bias": (self.experts,),
             "ffn_down_exps.weight": (self.expert_ffn, self.hidden, self.experts),
@@ -165,7 +160,7 @@ class TextGeometry:
             "ffn_up_shexp.weight": (self.hidden, self.shared_ffn),
         }
 
-    def _mtp(self) -> dict[str, Shape]:
+    def _mtp(self) -> Table:
         attention = self._attention(self.layers)
         return {
             "nextn.eh_proj.weight": (2 * self.hidden, self.hidden),
@@ -196,26 +191,26 @@ class VisionGeometry:
     image: int = 728
     patch: int = 14
 
-    def rows(self) -> list[TensorRow]:
+    def rows(self) -> Table:
         """List the tensors of the projector file."""
         grid = self.image // self.patch
-        rows = [
-            TensorRow("mm.0.bias", (2 * self.width,)),
-            TensorRow("mm.0.weight", (3, 3, self.width, 2 * self.width)),
-            TensorRow("mm.1.bias", (4 * self.width,)),
-            TensorRow("mm.1.weight", (3, 3, 2 * self.width, 4 * self.width)),
-            TensorRow("mm.model.fc.weight", (4 * self.width, self.text_hidden)),
-            TensorRow("v.patch_embd.weight", (self.patch, self.patch, 3, self.width)),
-            TensorRow("v.position_embd.weight", (self.width, grid * grid)),
-            TensorRow("v.pre_ln.bias", (self.width,)),
-            TensorRow("v.pre_ln.weight", (self.width,)),
-        ]
+        table: Table = {
+            "mm.0.bias": (2 * self.width,),
+            "mm.0.weight": (3, 3, self.width, 2 * self.width),
+            "mm.1.bias": (4 * self.width,),
+            "mm.1.weight": (3, 3, 2 * self.width, 4 * self.width),
+            "mm.model.fc.weight": (4 * self.width, self.text_hidden),
+            "v.patch_embd.weight": (self.patch, self.patch, 3, self.width),
+            "v.position_embd.weight": (self.width, grid * grid),
+            "v.pre_ln.bias": (self.width,),
+            "v.pre_ln.weight": (self.width,),
+        }
         block = self._block()
         for layer in range(self.layers):
-            rows += [TensorRow(f"v.blk.{layer}.{name}", shape) for name, shape in block.items()]
-        return rows
+            table |= {f"v.blk.{layer}.{name}": shape for name, shape in block.items()}
+        return table
 
-    def _block(self) -> dict[str, Shape]:
+    def _block(self) -> Table:
         vector = (self.width,)
         return {
             "attn_out.bias": vector,

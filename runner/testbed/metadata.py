@@ -99,16 +99,6 @@ def quantisation(file_type: int) -> list[MetadataEntry]:
     ]
 
 
-def calibration() -> list[MetadataEntry]:
-    """List the keys that llama-quantize leaves when it used an importance matrix."""
-    return [
-        MetadataEntry("quantize.imatrix.file", "none: a twin of zeros", Kind.STRING),
-        MetadataEntry("quantize.imatrix.dataset", "none", Kind.STRING),
-        MetadataEntry("quantize.imatrix.entries_count", 528, Kind.UINT32),
-        MetadataEntry("quantize.imatrix.chunks_count", 4868, Kind.UINT32),
-    ]
-
-
 def vision(geometry: VisionGeometry, name: str, label: str, file_type: int) -> list[MetadataEntry]:
     """List the keys of a projector file: CLIP's pixel statistics, longest edge 3024 pixels."""
     return [

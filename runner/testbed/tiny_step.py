@@ -23,8 +23,8 @@ from runner.testbed.geometry import (
     HEADS_Q8_0,
     PROJECTOR_F16,
     ModelRecipe,
+    Table,
     Tensor,
-    TensorRow,
     TextGeometry,
     VisionGeometry,
 )
@@ -74,8 +74,8 @@ _GAINS = (
 def write(folder: Path) -> None:
     """Write the main file, the same without MTP heads, the heads alone, and the projector."""
     trunk, inside, alone = TINY.trunk(), TINY.heads_inside(), TINY.heads_alone()
-    for name, rows, mtp in (
-        ("tiny-step", [*trunk, *inside], True),
+    for name, table, mtp in (
+        ("tiny-step", trunk | inside, True),
         ("tiny-step-trunk", trunk, False),
         ("tiny-step-mtp", alone, True),
     ):
@@ -84,7 +84,7 @@ def write(folder: Path) -> None:
             *metadata.tokenizer(WORDS),
             *metadata.quantisation(HEADS_Q8_0.file_type),
         ]
-        _write(folder / f"{name}.gguf", metadata.TEXT_ARCH, entries, HEADS_Q8_0, rows)
+        _write(folder / f"{name}.gguf", metadata.TEXT_ARCH, entries, HEADS_Q8_0, table)
     entries = metadata.vision(TINY_VISION, "Tiny Step vision", "1M", PROJECTOR_F16.file_type)
     path = folder / "mmproj-tiny-step.gguf"
     _write(path, metadata.VISION_ARCH, entries, PROJECTOR_F16, TINY_VISION.rows())
@@ -95,9 +95,9 @@ def _write(
     arch: str,
     entries: list[metadata.MetadataEntry],
     recipe: ModelRecipe,
-    rows: list[TensorRow],
+    table: Table,
 ) -> None:
-    tensors = recipe.apply(rows)
+    tensors = recipe.apply(table)
     files.write_weights(path, arch, entries, [(tensor, values(tensor)) for tensor in tensors])
 
 

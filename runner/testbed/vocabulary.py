@@ -1,20 +1,14 @@
-"""Step's special tokens and byte tokens, and two vocabularies built around them.
+"""Step's special tokens and byte tokens, and the tiny model's vocabulary built around them.
 
-The official vocabulary has 128,896 entries: three specials, the 256 bytes in GPT-2's order, one
-entry for each of 127,741 merges, and 896 places for added tokens from id 128,000. The twin keeps
-that layout exactly, with merges of its own; the tiny model keeps the start and drops the rest.
+The official vocabulary begins with three specials and the 256 bytes in GPT-2's order; the tiny one
+keeps that start. `scripts/testbed/twin.py` has a stand-in for all of it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import chain, islice
-from typing import TYPE_CHECKING
 
 from gguf.constants import TokenType
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 BEGIN = "<｜begin▁of▁sentence｜>"  # noqa: RUF001  (the token's real spelling)
 END = "<｜end▁of▁sentence｜>"  # noqa: RUF001
@@ -42,15 +36,6 @@ ADDED = (
 )
 """Control tokens from id 128,000 on. `<im_patch>` (128,001) and `<|im_end|>` (128,007) stand where
 the official config puts them; the order of the others is a guess."""
-
-TWIN_SIZE = 128_896
-TWIN_MERGES = 127_741
-TWIN_ADDED_FROM = 128_000
-TWIN_SHOWN_FROM = 128_798
-"""Where DeepSeek-V3's tokenizer, whose layout Step inherits, has `<think>`; not confirmed here."""
-
-_LETTERS = "etaoinshrdlucmfwypvbgkjxqz"
-"""By frequency in English, so that the merges which fit are the useful ones."""
 
 
 @dataclass(frozen=True)
@@ -107,45 +92,6 @@ def tiny(words: list[str], pieces: list[str]) -> Vocabulary:
         ),
         merges=tuple(dict.fromkeys(grown)),
     )
-
-
-def twin() -> Vocabulary:
-    """Make the official layout and counts, with invented merges.
-
-    What differs from the real file: every merged token (real words are split into pairs and fours
-    of letters here, about two characters a token), the places of `ADDED` and `SHOWN` that the
-    config does not name, and the other added tokens, which are unused placeholders.
-    """
-    pairs = list(islice(_merges(), TWIN_MERGES))
-    head = [BEGIN, END, PAD, *byte_tokens(), *("".join(pair) for pair in pairs)]
-    named = dict(enumerate(ADDED, TWIN_ADDED_FROM)) | dict(enumerate(SHOWN, TWIN_SHOWN_FROM))
-    tail = range(len(head), TWIN_SIZE)
-    control = {BEGIN, END, PAD, *ADDED}
-    return Vocabulary(
-        tokens=(*head, *(named.get(place, f"<unused {place}>") for place in tail)),
-        types=(
-            *(TokenType.CONTROL if token in control else TokenType.NORMAL for token in head),
-            *(_tail_type(named.get(place), control) for place in tail),
-        ),
-        merges=tuple(f"{left} {right}" for left, right in pairs),
-    )
-
-
-def _tail_type(token: str | None, control: set[str]) -> TokenType:
-    if token is None:
-        return TokenType.UNUSED
-    return TokenType.CONTROL if token in control else TokenType.USER_DEFINED
-
-
-def _merges() -> Iterator[tuple[str, str]]:
-    """Pairs of letters, a space with a letter, then fours of letters, frequent ones first."""
-    couples = [left + right for left in _LETTERS for right in _LETTERS]
-    spaced = ((spell(" "), letter) for letter in chain(_LETTERS, _LETTERS.upper()))
-    yield from ((couple[0], couple[1]) for couple in couples)
-    yield from spaced
-    for rank, rarer in enumerate(couples):
-        yield from ((rarer, other) for other in couples[: rank + 1])
-        yield from ((other, rarer) for other in couples[:rank])
 
 
 def _byte_alphabet() -> dict[int, str]:

@@ -127,7 +127,7 @@ def seeds() -> tuple[Draft, ...]:
     inside = [*metadata.text(tiny, "Tiny", "1M", mtp=True), *words]
     half = len(table) // 2
     return (
-        _draft(inside, HEADS_Q8_0.apply([*tiny.trunk(), *tiny.heads_inside()])),
+        _draft(inside, HEADS_Q8_0.apply(tiny.trunk() | tiny.heads_inside())),
         _draft(inside, HEADS_Q8_0.apply(tiny.heads_alone())),
         _draft([*metadata.text(tiny, "T", "1M", mtp=False)], HEADS_Q8_0.apply(tiny.trunk())),
         _draft(

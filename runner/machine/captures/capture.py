@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Annotated, Any, Literal, Protocol
 
@@ -65,15 +65,7 @@ class Capture:
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that `parse_capture` reads."""
-        return {
-            "schema": SCHEMA,
-            "platform": self.platform,
-            "files": dict(self.files),
-            "commands": {
-                argv: None if ran is None else {"exit": ran.exit, "stdout": ran.stdout}
-                for argv, ran in self.commands.items()
-            },
-        }
+        return {"schema": SCHEMA, **asdict(self)}
 
 
 class Reader(Protocol):
@@ -260,7 +252,7 @@ def _typed(value: Any, kind: Any, name: str) -> Any:
     """Return a JSON value as that type; `BadFile`, which names it, where it is of another."""
     try:
         return msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
+    except ValueError as error:  # msgspec's own, or of a lone surrogate that it cannot encode
         raise _bad(name, f"is wrong: {error}") from error
 
 

@@ -9,7 +9,7 @@ import os
 from functools import cache
 from pathlib import Path
 
-from runner.base.errors import unknown
+from runner.base.errors import find
 from runner.machine.captures import capture
 from runner.machine.captures.capture import Capture
 
@@ -46,8 +46,6 @@ def _is_file(path: str) -> bool:
 
 
 def _path(name: str) -> Path:
-    found = {known.lower(): known for known in names()}.get(name.lower())
-    if found is None:
-        see = "steprun machine --known (the file of a capture works too)"
-        raise unknown("machine", name, names(), see=see)
-    return _FOLDER / f"{found}.json"
+    known = {each: _FOLDER / f"{each}.json" for each in names()}
+    see = "steprun machine --known (the file of a capture works too)"
+    return find("machine", name, known, see=see)

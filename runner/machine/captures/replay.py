@@ -32,17 +32,13 @@ def equivalent(recorded: Mapping[str, str], argv: Sequence[str]) -> str | None:
     """
     asked = [word for part in argv for word in part.split()]
     program, words = _program(asked), asked[1:]
-    near = [(line[1:], out) for line, out in _lines(recorded) if _program(line) == program]
+    lines = [(key.split(), out) for key, out in recorded.items()]
+    near = [(line[1:], out) for line, out in lines if _program(line) == program]
     for line, out in near:
         if line == words:
             return out
     translate = _TRANSLATORS.get(program)
     return translate(words, near) if translate else None
-
-
-def _lines(recorded: Mapping[str, str]) -> Iterator[Recorded]:
-    for key, out in recorded.items():
-        yield key.split(), out
 
 
 def _program(line: Sequence[str]) -> str:
@@ -56,25 +52,16 @@ def _program(line: Sequence[str]) -> str:
 
 
 def _sysctl(words: list[str], near: list[Recorded]) -> str | None:
-    """Answer `sysctl [-n] KEY...` from any mixture of forms: `-n`, named, several keys, all."""
-    bare = words[:1] == ["-n"]
-    keys = words[1:] if bare else words
-    values = [_sysctl_value(key, near) for key in keys]
-    if not keys or None in values:
-        return None
-    lines = zip(keys, values, strict=True)
-    return "".join(f"{value}\n" if bare else f"{key}: {value}\n" for key, value in lines)
-
-
-def _sysctl_value(key: str, near: list[Recorded]) -> str | None:
+    """Answer `sysctl -n KEY` from any form: `-n`, named, several keys, all."""
+    key = words[-1] if words else ""
     named = re.compile(rf"^{re.escape(key)}[ \t]*[:=](.*)$", re.MULTILINE)
-    for words, out in near:
-        if "-n" in words:  # values alone, one line each
-            keys, values = [word for word in words if word != "-n"], out.splitlines()
+    for line, out in near:
+        if "-n" in line:  # values alone, one line each
+            keys, values = [word for word in line if word != "-n"], out.splitlines()
             if key in keys and len(keys) == len(values):
-                return values[keys.index(key)].strip()
+                return f"{values[keys.index(key)].strip()}\n"
         elif match := named.search(out):
-            return match[1].strip()
+            return f"{match[1].strip()}\n"
     return None
 
 
@@ -101,43 +88,29 @@ def _profiler(words: list[str], near: list[Recorded]) -> str | None:
 
 # --- nvidia-smi
 
-_QUERY, _FORMAT = "--query-gpu=", "--format="
+_QUERY = "--query-gpu="
 _NONE = "[N/A]"
 _ALIASES = {"gpu_name": "name", "gpu_uuid": "uuid"}
 # What two tables of the same cards must agree on.
 _IDENTITY = ("uuid", "index", "name")
-_UNIT = re.compile(r"([0-9.,]+) (?:MiB|MHz|W|%)")
+_UNIT = re.compile(r"^([0-9.,]+) (?:MiB|MHz|W|%)$")
 _LISTED = re.compile(r"GPU ([0-9]+): (.+) \(UUID: (GPU-[^ )]+)\)")
 
 
 def _smi(words: list[str], near: list[Recorded]) -> str | None:
-    """Answer a query of cards from other queries, `-L`, `-q`, or the plain table."""
-    fields = _option(words, _QUERY)
+    """Answer a query of cards, `csv,noheader,nounits`, from other queries and reports of cards."""
+    fields = _fields(words)
     cards = _merged(fields, [_cards(line, out) for line, out in near])
     if not fields or not any("name" in card or "memory.total" in card for card in cards):
         return None
-    form = _option(words, _FORMAT)
-    units = "nounits" not in form
-    head = [f"{field} [MiB]" if units and _in_mib(field) else field for field in fields]
-    rows = ([_cell(f, card.get(f, _NONE), units=units) for f in fields] for card in cards)
-    lines = [*([] if "noheader" in form else [head]), *rows]
-    return "".join(f"{', '.join(line)}\n" for line in lines)
+    rows = [[_UNIT.sub(r"\1", card.get(field, _NONE)) for field in fields] for card in cards]
+    return "".join(f"{', '.join(row)}\n" for row in rows)
 
 
-def _option(words: list[str], name: str) -> list[str]:
-    value = next((word.removeprefix(name) for word in words if word.startswith(name)), "")
+def _fields(words: list[str]) -> list[str]:
+    """Return the columns of a query; none for other commands."""
+    value = next((word.removeprefix(_QUERY) for word in words if word.startswith(_QUERY)), "")
     return [_ALIASES.get(part, part) for part in value.split(",") if part]
-
-
-def _in_mib(field: str) -> bool:
-    return field.startswith("memory.")
-
-
-def _cell(field: str, text: str, *, units: bool) -> str:
-    match = _UNIT.fullmatch(text)
-    if match and not units:
-        return match[1]
-    return f"{text} MiB" if units and _in_mib(field) and text.isdecimal() else text
 
 
 def _merged(fields: list[str], tables: list[list[Row]]) -> list[Row]:
@@ -158,7 +131,7 @@ def _agree(one: Row, other: Row) -> bool:
 
 def _cards(words: list[str], out: str) -> list[Row]:
     lines = [line[:_LONGEST_LINE] for line in islice(out.splitlines(), _MOST_LINES)]
-    if fields := _option(words, _QUERY):
+    if fields := _fields(words):
         return _queried(fields, lines)
     if "-L" in words:
         listed = [_LISTED.match(line) for line in lines]

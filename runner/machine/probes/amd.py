@@ -5,15 +5,12 @@ Windows is in `amd_windows`.
 
 import re
 
-from runner.base.units import GIB
 from runner.machine.captures.capture import Reader
 from runner.machine.facts import Backend, Device, Machine, Platform
 from runner.machine.probes import amdgpu, engine_view, strix, wsl
-from runner.machine.probes.cards import LEAST_BYTES, discrete, too_small
+from runner.machine.probes.cards import LEAST_BYTES, discrete, large, not_counted
 from runner.machine.probes.host import HostFacts, Notes, display_ids
 
-# No card has less than this: it is the graphics inside a desktop processor, not worth a warning.
-_INSIDE_BYTES = 1 * GIB
 # Vega 10 and 20, and Navi 10 to 48, in the id list of Linux's amdgpu; the graphics inside
 # processors have other ids.
 _CARD_IDS = re.compile(r"1002:(?:6[68]|7[345])[0-9a-f]{2}")
@@ -28,24 +25,23 @@ def probe(reader: Reader, host: HostFacts, notes: Notes) -> Machine | None:
     node = next((node for node in nodes if node.gfx == strix.GFX), None)
     card = next((card for card in cards if card.pci == strix.PCI), None)
     if node or card or strix.PCI in seen or _is_strix(reader, host):
-        left = [other.name for other in cards if other is not card and _is_large(other)]
-        notes.warnings.extend(f"{name} is not counted: a plan is for one of them." for name in left)
+        left = [c for c in cards if c is not card and (c.vram or 0) >= LEAST_BYTES]
+        notes.warnings.extend(not_counted(other.name) for other in left)
         return strix.machine(reader, host, (card, node), notes)
     if not cards and any(map(_CARD_IDS.match, seen)):
         notes.unknown.append("amdgpu")
         notes.warnings.append(
             "An AMD card is present, but amdgpu does not answer: is the driver loaded?"
         )
-    large = [card for card in cards if _is_large(card)]
-    notes.warnings.extend(
-        too_small(card.name, card.vram)
-        for card in cards
-        if card.vram and _INSIDE_BYTES <= card.vram < LEAST_BYTES
+    rocm = any(reader.file(path) is not None for path in reader.glob("/dev/kfd*"))
+    backend, platform = (Backend.ROCM, Platform.ROCM) if rocm else (Backend.VULKAN, Platform.VULKAN)
+    devices = large(
+        (Device(c.name, backend, c.vram, max(0, (c.vram or 0) - c.vram_used)) for c in cards), notes
     )
-    if not large:
+    if not devices:
         return None
     amdgpu.check_rights(reader, None, notes)
-    return _discrete(reader, host, large)
+    return discrete(host, platform, backend, devices, "as amdgpu reports it")
 
 
 def _is_strix(reader: Reader, host: HostFacts) -> bool:
@@ -55,17 +51,3 @@ def _is_strix(reader: Reader, host: HostFacts) -> bool:
     listed = engine_view.lists(reader, {Backend.VULKAN, Backend.ROCM})
     names = (host.cpu, *(device.name for device in listed))
     return any(map(strix.SIGNS.search, names))
-
-
-def _is_large(card: amdgpu.Card) -> bool:
-    return (card.vram or 0) >= LEAST_BYTES
-
-
-def _discrete(reader: Reader, host: HostFacts, cards: list[amdgpu.Card]) -> Machine:
-    rocm = any(reader.file(path) is not None for path in reader.glob("/dev/kfd*"))
-    backend, platform = (Backend.ROCM, Platform.ROCM) if rocm else (Backend.VULKAN, Platform.VULKAN)
-    devices = [
-        Device(card.name, backend, card.vram, max(0, (card.vram or 0) - card.vram_used))
-        for card in cards
-    ]
-    return discrete(host, platform, backend, devices, "as amdgpu reports it")

@@ -7,13 +7,13 @@ that Windows sees.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runner.base.units import GIB, size
 from runner.machine.captures.capture import Reader
 from runner.machine.facts import Advice, Backend, Device, Machine, Platform
 from runner.machine.probes import strix, vulkan_info
-from runner.machine.probes.cards import LEAST_BYTES, discrete, too_small
+from runner.machine.probes.cards import discrete, large
 from runner.machine.probes.host import WINDOWS_ADAPTERS, HostFacts, Notes, display_ids, pci_id
 from runner.machine.probes.read import device_size, document, rows, stdout_of, strip_codes, text_of
 
@@ -33,8 +33,6 @@ _LARGE_RAM_BYTES = 120 * GIB
 # The desktop, a browser and the driver live in the same heaps, and Windows evicts whoever is larger
 # when they run full. Arithmetic, not a measurement.
 _RESERVE_BYTES = 3 * GIB
-# No card has less than this: it is the graphics inside a desktop processor, not worth a warning.
-_INSIDE_BYTES = 1 * GIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +58,7 @@ def probe(reader: Reader, host: HostFacts, notes: Notes) -> Machine | None:
         found = next((a for a in adapters if a.pci == strix.PCI and a.memory), None)
         return _strix(reader, host, found, notes)
     amd = [adapter for adapter in adapters if adapter.pci.startswith("1002:")]
-    notes.warnings.extend(
-        too_small(adapter.name, adapter.memory)
-        for adapter in amd
-        if adapter.memory and _INSIDE_BYTES <= adapter.memory < LEAST_BYTES
-    )
-    cards = [
-        Device(adapter.name, Backend.VULKAN, adapter.memory)
-        for adapter in amd
-        if (adapter.memory or 0) >= LEAST_BYTES
-    ]
+    cards = large((Device(card.name, Backend.VULKAN, card.memory) for card in amd), notes)
     if not cards:
         return None
     source = "from the registry (qwMemorySize)"
@@ -115,11 +104,10 @@ def _strix(reader: Reader, host: HostFacts, adapter: _Adapter | None, notes: Not
         limit, source = min(heaps, ceiling), "the sum of Vulkan's memory heaps (vulkaninfo)"
     _advise(carve_out, physical, notes)
     name = adapter.name if adapter else "Strix Halo"
-    return Machine(
+    return replace(
+        host.machine(),
         platform=Platform.STRIX_HALO,
         name=f"AMD Strix Halo ({name})" if adapter else "AMD Strix Halo",
-        os=host.os,
-        arch=host.arch,
         memory_bytes=max(physical, limit),
         unified=True,
         backend=Backend.VULKAN,
@@ -127,8 +115,6 @@ def _strix(reader: Reader, host: HostFacts, adapter: _Adapter | None, notes: Not
         limit_source=source,
         reserve_bytes=min(_RESERVE_BYTES, limit),
         reserve_why="the screen and the driver use graphics memory too",
-        cores=host.cores,
-        available_bytes=host.available_bytes,
         apart_bytes=carve_out,
         devices=(Device(name, Backend.VULKAN, limit or None),),
         ceiling_bytes=ceiling,

@@ -45,17 +45,13 @@ def cards(reader: Reader) -> list[Card]:
         if vendor != "1002":
             continue
         device = strip_codes(reader.file(f"{folder}/device")).lower().removeprefix("0x")
-        found.append(
-            Card(
-                pci=f"{vendor}:{device}",
-                name=strip_codes(reader.file(f"{folder}/product_name"))
-                or f"AMD [{vendor}:{device}]",
-                vram=device_size(reader.file(f"{folder}/mem_info_vram_total")),
-                vram_used=device_size(reader.file(f"{folder}/mem_info_vram_used")) or 0,
-                gtt=device_size(reader.file(f"{folder}/mem_info_gtt_total")),
-                gtt_used=device_size(reader.file(f"{folder}/mem_info_gtt_used")) or 0,
-            )
+        pci = f"{vendor}:{device}"
+        name = strip_codes(reader.file(f"{folder}/product_name")) or f"AMD [{pci}]"
+        vram, vram_used, gtt, gtt_used = (
+            device_size(reader.file(f"{folder}/mem_info_{what}"))
+            for what in ("vram_total", "vram_used", "gtt_total", "gtt_used")
         )
+        found.append(Card(pci, name, vram, vram_used or 0, gtt, gtt_used or 0))
     return found
 
 

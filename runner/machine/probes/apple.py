@@ -6,7 +6,7 @@ and else from sizes that were measured. The engine's own device list has the las
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from runner.base.units import GIB, MIB, size
@@ -87,20 +87,16 @@ def probe(reader: Reader, host: HostFacts, notes: Notes) -> Machine | None:
     if strip_codes(stdout_of(reader, "sysctl", "-n", "sysctl.proc_translated")) == "1":
         notes.warnings.append("This Python is for Intel and runs under Rosetta: use one for arm64.")
     notes.advice.extend(_advice(host.memory_bytes, limit, wired))
-    return Machine(
+    return replace(
+        host.machine(),
         platform=Platform.APPLE,
         name=name,
-        os=host.os,
-        arch=host.arch,
-        memory_bytes=host.memory_bytes,
         unified=True,
         backend=Backend.METAL,
         limit_bytes=limit,
         limit_source=source,
         reserve_bytes=min(_RESERVE_BYTES, limit or _RESERVE_BYTES),
         reserve_why="Metal fails during prefill when its working set is used up",
-        cores=host.cores,
-        available_bytes=host.available_bytes,
         devices=(Device(name, Backend.METAL, limit, cores=cores),),
         ceiling_bytes=host.memory_bytes or MOST_DEVICE_BYTES,
     )

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from runner.base.units import GIB, size
 from runner.machine.facts import Backend, Device, Machine, Platform
@@ -10,6 +11,8 @@ from runner.machine.probes.host import HostFacts, Notes
 # Below this a card holds no useful part of a model of 60 GB and more, or it is the graphics
 # inside a desktop processor; a guess, as nobody has published one.
 LEAST_BYTES = 6 * GIB
+# No card has less than this: it is the graphics inside a desktop processor, not worth a warning.
+_INSIDE_BYTES = 1 * GIB
 # Context and driver: of 32 GB cards an engine gets 31.4 GiB each.
 _RESERVE_BYTES = 6 * GIB // 10
 RESERVE_WHY = f"the driver's own use of each card, {size(_RESERVE_BYTES)}"
@@ -49,20 +52,15 @@ def discrete(
     host: HostFacts, platform: Platform, backend: Backend, cards: Sequence[Device], source: str
 ) -> Machine:
     """Return the machine of one or more cards; `source`: where their memory is known from."""
-    return Machine(
+    return replace(
+        host.machine(),
         platform=platform,
         name=title(cards),
-        os=host.os,
-        arch=host.arch,
-        memory_bytes=host.memory_bytes,
-        unified=False,
         backend=backend,
         limit_bytes=total(cards),
         limit_source=limit_source(cards, source),
         reserve_bytes=reserve(cards),
         reserve_why=RESERVE_WHY,
-        cores=host.cores,
-        available_bytes=host.available_bytes,
         devices=tuple(cards),
     )
 
@@ -70,6 +68,22 @@ def discrete(
 def too_small(name: str, memory: int) -> str:
     """Return the warning that a card is left out."""
     return f"{name} has {size(memory)}: too little to count on."
+
+
+def large(cards: Iterable[Device], notes: Notes) -> list[Device]:
+    """Return the cards that are large enough to count; warn of the others."""
+    cards = list(cards)
+    notes.warnings.extend(
+        too_small(card.name, card.memory_bytes)
+        for card in cards
+        if card.memory_bytes and _INSIDE_BYTES <= card.memory_bytes < LEAST_BYTES
+    )
+    return [card for card in cards if (card.memory_bytes or 0) >= LEAST_BYTES]
+
+
+def not_counted(name: str) -> str:
+    """Return the warning that a card is left out beside a chip that shares the system's memory."""
+    return f"{name} is not counted: a plan is for one of them."
 
 
 def note_unplanned(seen: Iterable[str], notes: Notes) -> None:

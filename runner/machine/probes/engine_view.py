@@ -111,8 +111,9 @@ def apply(machine: Machine, listing: str | None, engine: str = ON_PATH) -> Machi
         if any(matches):
             correct = _shared if machine.unified else _discrete
             corrected = correct(machine, matches, engine)
-            advice = tuple(a for a in machine.advice if _still_helps(a.limit_after, corrected))
-            return replace(corrected, advice=advice)
+            limit = corrected.limit_bytes
+            advice = (a for a in machine.advice if a.limit_after is None or a.limit_after > limit)
+            return replace(corrected, advice=tuple(advice))
     names = ", ".join(seen.name for seen in listed)
     what = (
         f"lists {names}, and not" if names else "computes on the processor only: it does not list"
@@ -120,13 +121,10 @@ def apply(machine: Machine, listing: str | None, engine: str = ON_PATH) -> Machi
     return _warned(machine, f"{engine} {what} {machine.name}.")
 
 
-def _still_helps(limit_after: int | None, machine: Machine) -> bool:
-    return limit_after is None or limit_after > machine.limit_bytes
-
-
-def _warned(machine: Machine, warning: str) -> Machine:
-    sentence = warning[0].upper() + warning[1:]
-    return replace(machine, warnings=(*machine.warnings, sentence))
+def _warned(machine: Machine, *warnings: str) -> Machine:
+    """Return the machine with more warnings, which may begin with an engine's name."""
+    sentences = (warning[0].upper() + warning[1:] for warning in warnings)
+    return replace(machine, warnings=(*machine.warnings, *sentences))
 
 
 def _match(machine: Machine, listed: Sequence[ListedDevice]) -> list[ListedDevice | None]:
@@ -232,6 +230,4 @@ def _discrete(machine: Machine, matches: Sequence[ListedDevice | None], engine: 
         reserve_bytes=cards.reserve(devices),
         devices=tuple(devices),
     )
-    for warning in warnings:
-        corrected = _warned(corrected, warning)
-    return corrected
+    return _warned(corrected, *warnings)

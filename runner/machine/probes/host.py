@@ -11,7 +11,7 @@ from typing import Any
 
 from runner.base.units import KIB
 from runner.machine.captures.capture import Reader
-from runner.machine.facts import Advice
+from runner.machine.facts import PROCESSOR_RESERVE_BYTES, Advice, Backend, Machine, Platform
 from runner.machine.probes import cgroup
 from runner.machine.probes.read import (
     count,
@@ -37,14 +37,14 @@ _ARCHITECTURES = {
     "12": "arm64",
 }  # fmt: skip - 9 and 12: Win32_Processor.Architecture
 
+_POWERSHELL = ("powershell", "-NoProfile", "-NonInteractive", "-Command")
+_UTF8 = "[Console]::OutputEncoding=[Text.Encoding]::UTF8;"
+
 # One answer in our own keys: PowerShell's tables and messages are translated, JSON keys are not.
 WINDOWS_HOST = (
-    "powershell",
-    "-NoProfile",
-    "-NonInteractive",
-    "-Command",
+    *_POWERSHELL,
     (
-        "[Console]::OutputEncoding=[Text.Encoding]::UTF8;"
+        f"{_UTF8}"
         "$o=Get-CimInstance Win32_OperatingSystem;$p=@(Get-CimInstance Win32_Processor);"
         "@{total_kib=$o.TotalVisibleMemorySize;free_kib=$o.FreePhysicalMemory;cpu=$p[0].Name;"
         "cores=($p|Measure-Object NumberOfCores -Sum).Sum;arch=$p[0].Architecture}"
@@ -55,12 +55,9 @@ WINDOWS_HOST = (
 # The class of display adapters. Keys of cards that were taken out stay behind, so the adapters
 # that are present are asked for too; of their ids only the part that names the model.
 WINDOWS_ADAPTERS = (
-    "powershell",
-    "-NoProfile",
-    "-NonInteractive",
-    "-Command",
+    *_POWERSHELL,
     (
-        "[Console]::OutputEncoding=[Text.Encoding]::UTF8;"
+        f"{_UTF8}"
         "$k='HKLM:\\SYSTEM\\CurrentControlSet\\Control\\Class\\"
         "{4d36e968-e325-11ce-bfc1-08002be10318}\\0*';"
         "@{present=@(Get-CimInstance Win32_VideoController|"
@@ -107,6 +104,25 @@ class HostFacts:
     free_bytes: int | None = None
     cores: int = 1
     hidden_bytes: int | None = None
+
+    def machine(self) -> Machine:
+        """Return the machine that computes on its processor: of any other, the part they share."""
+        limit = self.available_bytes or 0
+        return Machine(
+            platform=Platform.CPU,
+            name=self.cpu or "Computer without an accelerator",
+            os=self.os,
+            arch=self.arch,
+            memory_bytes=self.memory_bytes,
+            unified=False,
+            backend=Backend.CPU,
+            limit_bytes=limit,
+            limit_source=f"{self.available_source}; swap is not counted" if limit else "unknown",
+            reserve_bytes=min(PROCESSOR_RESERVE_BYTES, limit),
+            reserve_why="other programs, and the growth of this one",
+            cores=self.cores,
+            available_bytes=self.available_bytes,
+        )
 
 
 def read_host(reader: Reader, notes: Notes) -> HostFacts:

@@ -12,7 +12,7 @@ from runner.base.units import GIB, MIB, size
 from runner.machine.captures.capture import Reader
 from runner.machine.facts import Advice, Backend, Device, Machine, Platform
 from runner.machine.probes import engine_view, wsl
-from runner.machine.probes.cards import LEAST_BYTES, discrete, too_small
+from runner.machine.probes.cards import LEAST_BYTES, discrete, not_counted, too_small
 from runner.machine.probes.host import HostFacts, Notes, display_ids
 from runner.machine.probes.read import device_size, stdout_of, strip_codes
 
@@ -26,8 +26,7 @@ MIG_QUERY = ("nvidia-smi", "--query-gpu=uuid,mig.mode.current", "--format=csv,no
 # What programs hold on the GPU; answers on GB10 too (unsloth PR 10283), with nothing that names
 # a program.
 HELD_QUERY = ("nvidia-smi", "--query-compute-apps=used_memory", "--format=csv,noheader,nounits")
-_MOST_CARDS = 64
-_MOST_PROGRAMS = 256
+_MOST_ROWS = 256
 _FORMAT = "--format=csv,noheader,nounits"
 
 
@@ -123,14 +122,21 @@ def probe(reader: Reader, host: HostFacts, notes: Notes) -> Machine | None:
 def _cards(reader: Reader) -> list[_Card] | None:
     """Return the cards that nvidia-smi lists; None if it gave no answer that can be read."""
     for fields in QUERIES:
-        answer = stdout_of(reader, "nvidia-smi", f"--query-gpu={','.join(fields)}", _FORMAT)
-        lines = [line for line in (answer or "").splitlines() if line.strip()][:_MOST_CARDS]
-        # Split at comma and space: a comma alone may be a decimal mark.
-        split = [[strip_codes(part) for part in line.split(", ")] for line in lines]
+        split = _table(reader, "nvidia-smi", f"--query-gpu={','.join(fields)}", _FORMAT) or []
         found = [dict(zip(fields, row, strict=True)) for row in split if len(row) == len(fields)]
         if found:
             return [replace(_card(row), index=index) for index, row in enumerate(found)]
     return None
+
+
+def _table(reader: Reader, *argv: str) -> list[list[str]] | None:
+    """Return the cells of a query's answer, None if nvidia-smi does not answer it."""
+    answer = stdout_of(reader, *argv)
+    if answer is None:
+        return None
+    lines = [line for line in answer.splitlines() if line.strip()][:_MOST_ROWS]
+    # Split at comma and space: a comma alone may be a decimal mark.
+    return [[strip_codes(part) for part in line.split(", ")] for line in lines]
 
 
 def _card(row: dict[str, str]) -> _Card:
@@ -188,22 +194,17 @@ def _unified(
             )
         )
     own = [c for c in cards if kind.signs.search(c.name) or kind.signs.search(_cap(c))]
-    beside = [c.name for c in cards if own and c not in own]
-    notes.warnings.extend(f"{name} is not counted: a plan is for one of them." for name in beside)
-    return Machine(
+    notes.warnings.extend(not_counted(c.name) for c in cards if own and c not in own)
+    return replace(
+        host.machine(),
         platform=kind.platform,
         name=kind.name,
-        os=host.os,
-        arch=host.arch,
-        memory_bytes=host.memory_bytes,
         unified=True,
         backend=Backend.CUDA,
         limit_bytes=limit,
         limit_source=source,
         reserve_bytes=min(_SHARED_RESERVE_BYTES, limit),
         reserve_why="this machine hangs until power-cycled if memory runs out",
-        cores=host.cores,
-        available_bytes=host.available_bytes,
         devices=(Device(kind.name, Backend.CUDA, uuid=own[0].uuid if own else ""),),
     )
 
@@ -232,21 +233,18 @@ def _shortage(reader: Reader, host: HostFacts, limit: int) -> str:
 
 def _held(reader: Reader) -> int | None:
     """Return the bytes that programs hold on the GPU, None if nvidia-smi does not tell."""
-    answer = stdout_of(reader, *HELD_QUERY)
-    if answer is None:
+    programs = _table(reader, *HELD_QUERY)
+    if programs is None:
         return None
-    lines = [line for line in answer.splitlines() if line.strip()][:_MOST_PROGRAMS]
-    known = [value for line in lines if (value := device_size(line, MIB)) is not None]
-    return sum(known) if known or not lines else None
+    known = [value for row in programs if (value := device_size(row[0], MIB)) is not None]
+    return sum(known) if known or not programs else None
 
 
 def _sliced(reader: Reader, cards: list[_Card]) -> set[str]:
     """Return the UUIDs of the cards that are cut into slices."""
     if all("GeForce" in card.name for card in cards):
         return set()
-    lines = (stdout_of(reader, *MIG_QUERY) or "").splitlines()[:_MOST_CARDS]
-    split = [[strip_codes(part) for part in line.split(", ")] for line in lines]
-    return {row[0] for row in split if row[1:] == ["Enabled"]}
+    return {row[0] for row in _table(reader, *MIG_QUERY) or () if row[1:] == ["Enabled"]}
 
 
 def _discrete(reader: Reader, host: HostFacts, cards: list[_Card], notes: Notes) -> Machine | None:

@@ -1,7 +1,7 @@
 """Strix Halo under Linux: graphics that share the system's memory, as far as the kernel grants."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runner.base.units import GIB, MIB, size
 from runner.machine.captures.capture import Reader
@@ -90,11 +90,10 @@ def machine(
     _check_available(host, card, shared.bytes - reserve, notes)
     units = node.units if node else None
     label = NAMES.get(units or 0)
-    return Machine(
+    return replace(
+        host.machine(),
         platform=Platform.STRIX_HALO,
         name=f"AMD Strix Halo ({label})" if label else "AMD Strix Halo",
-        os=host.os,
-        arch=host.arch,
         memory_bytes=host.memory_bytes + carve_out if host.memory_bytes else 0,
         unified=True,
         backend=Backend.VULKAN,  # decodes faster than ROCm here; needs no ROCm either
@@ -102,8 +101,6 @@ def machine(
         limit_source=source,
         reserve_bytes=min(reserve, limit),
         reserve_why=f"the system keeps {size(_SYSTEM_BYTES)}, and the screen some graphics memory",
-        cores=host.cores,
-        available_bytes=host.available_bytes,
         apart_bytes=carve_out,
         devices=(Device(label or "Strix Halo", Backend.VULKAN, limit or None, cores=units),),
         # Vulkan counts the smallest carve-out too, ROCm does not.

@@ -61,6 +61,7 @@ WRONG = "commands['vm_stat'] is wrong:"
         (document(files={"/proc/meminfo": 5}), "files['/proc/meminfo']"),
         (document(commands=None), "commands"),
         (document(commands={"vm_stat": "text"}), "commands['vm_stat']"),
+        (document(commands={"vm_stat": "\ud800"}), "commands['vm_stat']"),  # half a character
         (
             document(commands={"vm_stat": {"exit": "0", "stdout": ""}}),
             "commands['vm_stat'] is wrong: Expected `int`",

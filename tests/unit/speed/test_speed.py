@@ -20,7 +20,7 @@ from runner.plan.model_spec import ModelSpec, Variant, from_model
 from runner.speed import estimate as speed
 from runner.speed import tables as published
 from runner.speed.chips import Chip, slowest
-from runner.speed.estimate import Elsewhere, Speed
+from runner.speed.estimate import NOWHERE_ELSE, Elsewhere, Speed
 from runner.speed.measured import PublishedRow, Run, nearest, runs
 
 TABLES = published.tables()
@@ -69,14 +69,14 @@ def variant(name: str) -> Variant:
 
 
 def maybe(
-    on: Machine, quant: str, context: int, kv_type: str = "f16", away: Elsewhere | None = None
+    on: Machine, quant: str, context: int, kv_type: str = "f16", away: Elsewhere = NOWHERE_ELSE
 ) -> Speed | None:
     config = Config(context, kv_type)
     return speed.estimate(on, STEP.geometry, variant(quant), config, TABLES, elsewhere=away)
 
 
 def estimate(
-    on: Machine, quant: str, context: int, kv_type: str = "f16", away: Elsewhere | None = None
+    on: Machine, quant: str, context: int, kv_type: str = "f16", away: Elsewhere = NOWHERE_ELSE
 ) -> Speed:
     found = maybe(on, quant, context, kv_type, away)
     assert found is not None

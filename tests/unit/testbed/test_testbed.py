@@ -97,8 +97,7 @@ def test_tiny_files_hold_trunk_and_heads(made: Path) -> None:
 
 
 def test_tiny_follows_its_grammar() -> None:
-    rows = {row.name: row for row in tiny_step.TINY.trunk()}
-    kinds = {name: HEADS_Q8_0.apply([row])[0] for name, row in rows.items()}
+    kinds = {tensor.name: tensor for tensor in HEADS_Q8_0.apply(tiny_step.TINY.trunk())}
     embedding = tiny_step.values(kinds["token_embd.weight"])
     output = tiny_step.values(kinds["output.weight"])
     # The network without its layers: what they add is small.
@@ -128,7 +127,7 @@ def test_template_states_the_wire_format() -> None:
 
 
 def test_twin_vocabulary_has_the_official_counts() -> None:
-    words = vocabulary.twin()
+    words = twin.official_vocabulary()
     assert len(words.tokens) == 128_896
     assert len(words.merges) == 127_741
     assert words.id("<im_patch>") == 128_001
@@ -181,7 +180,7 @@ def test_twin_takes_no_room(sparse: Path) -> None:
 @pytest.mark.parametrize("quant", sorted(PUBLISHED))
 def test_every_recipe_gives_the_published_shards(tmp_path: Path, quant: str) -> None:
     tensors = twin.QUANTS[quant].apply(twin.STEP.trunk())
-    files.write_sparse(tmp_path / "twin.gguf", "step35", [], tensors, twin.SHARD_LIMIT)
+    twin.write_sparse(tmp_path / "twin.gguf", "step35", [], tensors, twin.SHARD_LIMIT)
     sizes = [path.stat().st_size for path in sorted(tmp_path.iterdir())]
     assert sizes[1:] == PUBLISHED[quant]
 
