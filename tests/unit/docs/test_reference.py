@@ -44,10 +44,10 @@ def read_by_the_code() -> Iterator[str]:
                     yield from _names(ast.walk(node.value))
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield from re.findall(r"(?:^|[:;{])\$\{?([A-Z][A-Z_]+)", node.value)
-    for path in (ROOT / "builds").glob("*.toml"):
+    for path in (*(ROOT / "builds").glob("*.toml"), *(ROOT / "runner").rglob("*.toml")):
         for line in path.read_text("utf-8").splitlines():
-            if line.startswith(("programs", "places", "files")):
-                yield from re.findall(r"\$\{?(\w+)", line)
+            if line.lstrip().startswith(("programs", "places", "files", '"$', "folders", "moved")):
+                yield from re.findall(r"\$\{?([A-Z][A-Z_]+)", line)
 
 
 def _names(nodes: Any) -> Iterator[str]:
