@@ -1,7 +1,7 @@
 """Unpacks an untrusted .tar.gz or .zip; nothing outside its folder can be reached or overwritten.
 
-The standard library reads and writes the members; a tar's pass its `data` filter. What that filter
-lets through differs between patch releases of Python, and `zipfile` has none: so all names, links
+The standard library reads the members. Its own filter for what a tar may write differs between
+patch releases of Python (Debian 12's 3.11.2 has none), and `zipfile` has none: so all names, links
 and sizes are checked here first. No name is used twice, and none leads through a link.
 """
 
@@ -14,7 +14,7 @@ import unicodedata
 import zipfile
 import zlib
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import IO, BinaryIO, Final
 
 from runner.base.disk import explained
 from runner.base.errors import BadFile
@@ -204,16 +204,28 @@ def _unpack_tar(file: BinaryIO, size: int, to: Path, members: _Members, report: 
 def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, to: Path, members: _Members) -> None:
     kind = "" if member.issparse() else _TAR_KINDS.get(member.type, "")
     place = members.admit(member.name, kind, size=member.size, target=member.linkname)
-    if place:
-        target = members.place(member.linkname) if kind == "copy" else member.linkname
-        plain = member.replace(
-            name=place,
-            linkname=target,
-            mode=_mode(member.mode, folder=kind == "folder"),
-            mtime=None,  # type: ignore[arg-type]  # "None is ignored by extract()", says its manual
-            deep=False,
-        )
-        tar.extract(plain, to, filter="data")
+    if place and kind == "copy":
+        _make_room(to / place).hardlink_to(to / members.place(member.linkname))
+    elif place:
+        content = tar.extractfile(member) if kind == "file" else None
+        _write(to / place, kind, member.mode, content, member.linkname)
+
+
+def _write(at: Path, kind: str, mode: int, content: IO[bytes] | None, target: str = "") -> None:
+    """Write an admitted folder, file or link; no name is used twice, so nothing is overwritten."""
+    if kind == "folder":
+        at.mkdir(parents=True, exist_ok=True)
+    elif kind == "link":
+        _make_room(at).symlink_to(target)
+    elif content is not None:
+        with content, _make_room(at).open("xb") as file:
+            shutil.copyfileobj(content, file)
+        at.chmod(0o755 if mode & stat.S_IXUSR else 0o644)  # all other rights are dropped
+
+
+def _make_room(at: Path) -> Path:
+    at.parent.mkdir(parents=True, exist_ok=True)
+    return at
 
 
 def _unpack_zip(file: BinaryIO, size: int, to: Path, members: _Members, report: OnProgress) -> None:
@@ -234,17 +246,8 @@ def _unpack_zip(file: BinaryIO, size: int, to: Path, members: _Members, report: 
                 with whole.open(member) as link:
                     target = link.read(_LONGEST_NAME + 1).decode("utf-8")
             place = members.admit(member.filename, kind, size=member.file_size, target=target)
-            if place and kind == "link":
-                (to / place).parent.mkdir(parents=True, exist_ok=True)
-                (to / place).symlink_to(target)
-            elif place:
-                member.filename = place + "/" * (kind == "folder")
-                Path(whole.extract(member, to)).chmod(_mode(mode, folder=kind == "folder"))
-
-
-def _mode(mode: int, *, folder: bool) -> int:
-    """Return plain rights: what may be run stays so, all else is dropped."""
-    return 0o755 if folder or mode & stat.S_IXUSR else 0o644
+            if place:
+                _write(to / place, kind, mode, whole.open(member), target)
 
 
 def _plain(path: str) -> bool:
