@@ -150,8 +150,8 @@ def bench(check: Check, until: float) -> Data:
     model = bed / ("tiny-step.gguf" if check.cpu else "step-twin-IQ4_XS-00001-of-00003.gguf")
     if not model.exists():
         raise Skipped("the twin does not fit here")
-    words = ("bench", "--quick", "--json", "--model", model, *check.with_engine())
-    done = check.steprun(*words, until=until)
+    engine = check.with_engine()
+    done = check.steprun("bench", "--quick", "--json", "--model", model, *engine, until=until)
     return {"bench": _json(done), "wrong": [] if done.returncode == 0 else [done.stderr[-500:]]}
 
 

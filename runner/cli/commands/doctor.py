@@ -1,10 +1,12 @@
 """`steprun doctor`: every check, what it found, and what to do. Changes nothing."""
 
+import json
 import os
 import platform
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import click
 
@@ -12,17 +14,20 @@ from runner import __version__
 from runner.base import paths
 from runner.base.disk import existing
 from runner.base.errors import Exit, SteprunError
+from runner.base.files import write_private
 from runner.base.units import download_size, size
 from runner.catalog import models_toml
+from runner.cli.doctor_report import report
 from runner.cli.lazy import examples
 from runner.cli.render.common import emit_json
 from runner.cli.render.wrap import wrapped
 from runner.engine.installed import describe, pick, store
+from runner.machine.captures import capture
 from runner.machine.facts import Machine
+from runner.machine.probe import detect
 from runner.plan.choose import Plan
 from runner.plan.request import PlanRequest
 from runner.run.download_missing import counted
-from runner.run.machine_view import probed
 from runner.run.model_ref import CatalogModel, read_model
 from runner.run.prepare import choose_plan
 from runner.weights import cache_layout, inventory
@@ -49,14 +54,35 @@ class Facts:
     weights: tuple[Kept, ...]
 
 
-@click.command(epilog=examples("steprun doctor", "steprun doctor --json"))
+@click.command(
+    epilog=examples(
+        "steprun doctor", "steprun doctor --json", "steprun doctor --report report.json"
+    )
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (steprun.doctor/1).")
-def doctor(*, as_json: bool) -> int:
+@click.option(
+    "--report",
+    "report_to",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write all that a bug report needs to FILE, without names and serial numbers.",
+)
+def doctor(*, as_json: bool, report_to: Path | None) -> int:
     """Check everything that chat and serve rely on, and say what to do. Changes nothing."""
-    facts = facts_of(probed())
+    live = capture.Live()
+    facts = facts_of(detect(live))
     findings = {check.__name__.strip("_"): _safely(check, facts) for check in CHECKS}
+    checks = [{"check": name, **asdict(finding)} for name, finding in findings.items()]
+    if report_to is not None:
+        write_private(
+            report_to,
+            json.dumps(report(checks, facts.plan, store.engines(), live.capture()), indent=1),
+        )
+        click.echo(
+            f"Report written to {report_to}. steprun sends nothing: read the file, then attach it "
+            "to an issue.",
+            err=True,
+        )
     if as_json:
-        checks = [{"check": name, **asdict(finding)} for name, finding in findings.items()]
         emit_json({"schema": "steprun.doctor/1", "checks": checks})
     else:
         for name, finding in findings.items():

@@ -1,8 +1,13 @@
 """`steprun doctor`: its advice must work."""
 
+import json
+from pathlib import Path
+
 import pytest
 
+from runner.cli import doctor_report
 from runner.cli.commands import doctor
+from runner.machine.captures.capture import Capture
 from runner.run import machine_view
 
 
@@ -33,3 +38,29 @@ def test_a_disk_that_is_too_small_is_named_where_the_model_fits(
     found = doctor._disk(facts("m4-max-128"))
     assert found.state == "warn"
     assert "HF_HOME" in found.fix
+
+
+def test_a_report_names_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home" / "adalovelace"
+    home.mkdir(parents=True)
+    monkeypatch.setattr(Path, "home", lambda: home)
+    monkeypatch.setattr("getpass.getuser", lambda: "adalovelace")
+    monkeypatch.setattr("platform.node", lambda: "ada-desk")
+    checks = [
+        {"check": "folders", "state": "ok", "found": f"state in {home}/x on ada-desk", "fix": ""}
+    ]
+    seen = Capture("linux-x86_64", {"/proc/version": "built by adalovelace@ada-desk"})
+    found = json.dumps(doctor_report.report(checks, facts("m4-max-128").plan, [], seen))
+    assert "state in ~/x on COMPUTER" in found
+    assert "adalovelace" not in found
+    assert "ada-desk" not in found
+    assert json.loads(found)["plan"]["schema"] == "steprun.plan/1"
+
+
+def test_a_short_name_is_not_cut_out_of_other_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("getpass.getuser", lambda: "pi")
+    monkeypatch.setattr("platform.node", lambda: "cuda")
+    names = doctor_report._names()
+    assert doctor_report._scrubbed("pixels, cudart and cuda", names) == (
+        "pixels, cudart and COMPUTER"
+    )
