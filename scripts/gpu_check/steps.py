@@ -94,7 +94,7 @@ def build(check: Check, until: float) -> Data:
     """Build the engine for this machine; the canary is a step of its own."""
     if check.engine:
         raise Skipped(f"--engine {check.engine} is installed")
-    if check.cpu and not check.source:
+    if check.cpu and not check.source and not check.prepared:
         raise Skipped("without a GPU the embedded engine is checked; --source NAME builds one")
     source = check.source or "upstream"
     if check.prepared:
