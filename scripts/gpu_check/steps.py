@@ -65,6 +65,9 @@ class Check:
     def with_engine(self) -> tuple[str, ...]:
         """Return the option that names the engine, where one was built or named."""
         name = self.engine or self.made.get("engine")
+        # The embedded engine stands in only where nothing was to be built.
+        if not name and not (self.cpu and not self.source and not self.prepared):
+            raise Skipped("no engine was built")
         return ("--engine", name) if name else ()
 
     def bed(self) -> Path:

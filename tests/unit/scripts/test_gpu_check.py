@@ -113,3 +113,12 @@ def test_a_step_that_is_out_of_time_is_not_begun_at_all(monkeypatch: pytest.Monk
     report.collect(check(seconds=60))
     assert len(begun) == 1
     assert 0 < begun[0] <= 60
+
+
+def test_without_the_engine_that_was_to_be_built_nothing_else_stands_in() -> None:
+    with pytest.raises(steps.Skipped):
+        check().with_engine()
+    assert check(cpu=True).with_engine() == ()
+    built = check()
+    built.made["engine"] = "cuda-b1"
+    assert built.with_engine() == ("--engine", "cuda-b1")
