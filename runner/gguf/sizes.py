@@ -34,7 +34,7 @@ def layout(headers: Sequence[Header]) -> WeightLayout:
     Draft heads inside the main file are left out: llama.cpp spreads their layers like any others,
     but steprun accounts for them by themselves, as `WeightBytes.mtp`.
     """
-    count, heads = layer_counts(headers[0])  # only the first shard knows the layers
+    count, heads = layer_counts(headers)
     trunk = count - heads
     embedding = output = 0
     tied = True

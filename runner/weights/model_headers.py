@@ -72,7 +72,7 @@ def _spec(
     """Describe a model. `named`: the model, the projector and the draft heads, as requested."""
     mtp_header = _part(named[2], "mtp") if named[2] else None
     words = zip(("--model", "--projector", "--mtp"), named, strict=True)
-    shape, tensors = geometry(headers[0]), weights_bytes(headers)
+    shape, tensors = geometry(*headers), weights_bytes(headers)
     variant = Variant(_main_type(headers), tensors.trunk, len(headers), layout=layout(headers))
     return ModelSpec(
         name=re.sub(r"-\d{5}-of-\d{5}$", "", stem),

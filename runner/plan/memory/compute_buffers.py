@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from runner.base.units import MIB
 from runner.catalog.model import Geometry
-from runner.plan.memory.kv_cache import Config, full_cells, pad, sliding_cells
+from runner.plan.memory.kv_cache import MTP_TOKENS, Config, full_cells, pad, sliding_cells
 
 F32: Final = 4
 F16: Final = 2
@@ -44,9 +44,6 @@ WORD_BYTES: Final = 440
 # seen with tiny Step, about as many with the full-size twin.
 HEADS_BYTES: Final = 5 * MIB
 BATCH: Final = 2048  # `--batch-size`, unless a micro-batch is larger
-# Draft tokens at a time. Step has three chained heads; owners of a Spark reported the best speed
-# with two (the third guess is seldom right).
-MTP_TOKENS: Final = 2
 
 
 class Costs(Struct, frozen=True, forbid_unknown_fields=True):
@@ -290,16 +287,16 @@ def _indices(g: Geometry, config: Config) -> int:
 
 def _side(g: Geometry) -> int:
     """Return the side of the matrix that rotates keys: the largest 64 x 2^n that divides a head."""
-    length = g.layers[0].key_length
+    length = max(layer.key_length for layer in g.layers)
     side = 64
-    while length % (2 * side) == 0:
+    while length and length % (2 * side) == 0:
         side *= 2
     return side
 
 
 def _full(g: Geometry) -> list[int]:
     """Return which layers attend to everything."""
-    return [index for index, layer in enumerate(g.layers) if not layer.sliding]
+    return [index for index, layer in enumerate(g.layers) if layer.full]
 
 
 def _last_full(g: Geometry) -> int:
@@ -326,14 +323,15 @@ def _attention_extra(g: Geometry, config: Config, costs: Costs) -> int:
     a copy of any (`ggml_metal_op_flash_attn_ext_extra_kv_f16`), and for 32 groups of 32 tokens the
     partial results of each query head (`..._extra_tmp`: a head's values and two numbers).
     """
-    layers = [layer for layer in g.layers if not layer.sliding]
+    layers = [layer for layer in g.layers if layer.full]
     quantised = config.kv_type != "f16"
     if costs.kv_copy == "never" or (costs.kv_copy == "quantised" and not quantised) or not layers:
         return 0
     per_cell = max(x.kv_heads * (x.key_length + x.value_length) for x in layers)
     partial = 0
     if costs.kv_copy == "always":
-        head = max(x.value_length for x in layers)
+        # Latent attention has no values of its own: what it sums up are its keys.
+        head = max(x.value_length or x.key_length for x in layers)
         partial = F32 * 32 * 32 * QUERY_WIDTHS * g.embedding_length * (head + 2) // head
     return F16 * per_cell * full_cells(config) + partial
 
