@@ -41,8 +41,9 @@ class Geometry:
 
     `layers`: the trunk's, in order. `mtp_layers`: the draft heads', empty where there are none.
     `sliding_window`: tokens, 0 where no layer slides. `experts`: per MoE layer, 0 if dense;
-    `experts_used` of them for each token, each `expert_feed_forward_length` wide. `unverified`:
-    sentences on why a plan for it is not proven.
+    `experts_used` of them for each token, each `expert_feed_forward_length` wide. `query_width`:
+    elements per token of one layer's queries, where they are wider than usual; `state_width`: of
+    what a recurrent layer mixes. `unverified`: sentences on why a plan for it is not proven.
     """
 
     arch: str
@@ -56,6 +57,8 @@ class Geometry:
     experts_used: int = 0
     feed_forward_length: int = 0
     expert_feed_forward_length: int = 0
+    query_width: int = 0
+    state_width: int = 0
     unverified: tuple[str, ...] = ()
 
 

@@ -20,19 +20,22 @@ def per_layer(
     key: str,
     count: int,
     default: Sequence[int] | None = None,
-    least: int = 0,
-    most: int = (1 << 24) - 1,
+    *,
+    bounds: tuple[int, int] = (0, (1 << 24) - 1),
 ) -> Sequence[int]:
-    """Read a key that is either one number for all layers or one for each."""
+    """Read a key that is either one number for all layers or one for each.
+
+    `bounds`: what the largest must reach, and no number may exceed.
+    """
     value = header.metadata.get(f"{header.arch}.{key}")
     if value is None and default is not None:
         value = tuple(default)
     values = [value] * count if type(value) is int else value
     if not isinstance(values, (list, tuple)) or len(values) != count:
         raise bad(header, key, f"it is not one number for each of {count} layers")
-    numbers = [entry for entry in values if isinstance(entry, int) and 0 <= entry <= most]
+    numbers = [entry for entry in values if isinstance(entry, int) and 0 <= entry <= bounds[1]]
     # Some layers may have none of what others have, such as experts.
-    if len(numbers) < count or max(numbers) < least:
+    if len(numbers) < count or max(numbers) < bounds[0]:
         raise bad(header, key, f"it is {_brief(value)}")
     return numbers
 

@@ -5,7 +5,7 @@ A state has a fixed size for each conversation, however long that is. The sizes 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runner.gguf.architectures import table
 from runner.gguf.keys import bad, number, per_layer
@@ -21,7 +21,8 @@ class Recurrent:
     """For each layer whether it has a KV cache (`attends`) and a state, of `state_bytes` each.
 
     `whole`: there is no attention at all. `guessed`: the header has a state, but its architecture
-    is not known to have one; all layers are taken to have both.
+    is not known to have one; all layers are taken to have both. `width`: of what a layer mixes,
+    elements per token.
     """
 
     attends: Sequence[bool]
@@ -29,10 +30,16 @@ class Recurrent:
     state_bytes: int
     whole: bool = False
     guessed: bool = False
+    width: int = 0
 
 
 def recurrent(header: Header, count: int, trunk: int) -> Recurrent:
     """Read the recurrent state of a model of `count` layers, `trunk` of them no draft heads."""
+    found = _recurrent(header, count, trunk)
+    return replace(found, width=_width(header)) if any(found.has_state) else found
+
+
+def _recurrent(header: Header, count: int, trunk: int) -> Recurrent:
     rule = table().recurrent.get(header.arch)
     flags = _flags(header, count, trunk)
     if rule is None:
@@ -103,6 +110,15 @@ def _state_bytes(header: Header) -> int:
     inner, state = width("ssm.inner_size"), width("ssm.state_size")
     conv = max(0, kernel - 1) * (inner + 2 * width("ssm.group_count") * state)
     return _F32 * (conv + state * inner)
+
+
+def _width(header: Header) -> int:
+    """Return the channels of a layer's convolution; where it has none, of what it mixes."""
+    inner, groups = (number(header, f"ssm.{x}", 0, _MOST, 0) for x in ("inner_size", "group_count"))
+    channels = inner + 2 * groups * number(header, "ssm.state_size", 0, _MOST, 0)
+    heads = max(per_layer(header, "attention.head_count", _layers(header), [0] * _layers(header)))
+    keys = heads * number(header, "kda.head_dim", 0, _MOST, 0)
+    return max(channels, 3 * keys, number(header, "embedding_length", 1, 1 << 20))
 
 
 def _layers(header: Header) -> int:

@@ -70,12 +70,16 @@ def geometry(header: Header, *others: Header) -> Geometry:
         mtp_layers=layers[trunk:],
         experts=experts,
         experts_used=max(
-            per_layer(header, "expert_used_count", count, [0] * count, min(experts, 1), experts)
+            per_layer(
+                header, "expert_used_count", count, [0] * count, bounds=(min(experts, 1), experts)
+            )
         ),
         feed_forward_length=max(per_layer(header, "feed_forward_length", count, [0] * count)),
         expert_feed_forward_length=max(
             per_layer(header, "expert_feed_forward_length", count, [0] * count)
         ),
+        query_width=max(query_heads) * attention.latent,
+        state_width=state.width,
         unverified=tuple(_unverified(headers, trunk, experts, state)),
     )
 
@@ -92,6 +96,7 @@ class _Attention:
     window: int
     slides: Sequence[bool]
     own: int  # layers from here on use the cache of another
+    latent: int = 0  # of latent attention, the elements of one head's query
 
 
 def _attention(
@@ -106,7 +111,10 @@ def _attention(
     value_swa = number(header, "attention.value_length_swa", 1, 1 << 16, value)
     whole = [number(header, f"attention.{x}_length_mla", 0, 1 << 16, 0) for x in ("key", "value")]
     index = number(header, "attention.indexer.key_length", 0, 1 << 16, 0)
+    latent = 0
     if all(whole) and header.arch in table().latent.split():
+        # Every head is compared with the one compressed key, and sums up compressed values.
+        latent = key + value
         value = value_swa = 0  # computed from the keys
     elif index:
         index += value  # the indexer's cache is of the usual kind, with values
@@ -114,7 +122,7 @@ def _attention(
     own = table().own_cache.get(header.arch, count)
     if own == 0:
         own = count - number(header, "attention.shared_kv_layers", 0, count - 1, 0)
-    return _Attention(key, value, key_swa, value_swa, index, window, slides, own)
+    return _Attention(key, value, key_swa, value_swa, index, window, slides, own, latent)
 
 
 def _layer(a: _Attention, state: Recurrent, kv_heads: int, i: int) -> Layer:
