@@ -89,9 +89,9 @@ def _advice(given: _Piece, group: dict[int, _Piece]) -> BadFile:
             next=f"Give the whole file: --model {_quoted(whole)}",
         )
     if missing or len(numbers) < 2:
-        told = [str(n) if given.style[0] == "digit" else _letters(n, given) for n in missing]
-        more = f" and {len(told) - _NAMED} more" if len(told) > _NAMED else ""
-        which = f"Missing: piece {', '.join(told[:_NAMED])}{more}." if told else ""
+        names = [str(n) if given.style[0] == "digit" else _letters(n, given) for n in missing]
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        which = f"Missing: piece {', '.join(names[:_NAMED])}{more}." if names else ""
         return BadFile(
             what,
             why=f"The pieces want joining, and not all are there. {which}".rstrip(),
