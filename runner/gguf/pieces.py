@@ -75,6 +75,18 @@ def in_folder(folder: Path) -> BadFile | None:
     return must_be_joined(folder / firsts[0])
 
 
+def on_network(name: str) -> BadFile | None:
+    """Return what to tell who gives the address of a piece; None where the name is no piece's."""
+    found = _parsed(Path(name))
+    if found is None:
+        return None
+    return BadFile(
+        f"{shown(name)} is one piece of {shown(found.whole)}.",
+        why="Pieces want joining before a model can be read.",
+        next="Download all of them into one folder; then steprun plan --model FOLDER says how.",
+    )
+
+
 def _advice(given: _Piece, group: dict[int, _Piece]) -> BadFile:
     whole = given.path.with_name(given.whole)
     numbers = sorted(group)

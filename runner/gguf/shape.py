@@ -20,23 +20,25 @@ _UNSURE = "Its memory is planned by the largest reading of its header, and is no
 
 
 def layer_counts(headers: Sequence[Header]) -> tuple[int, int]:
-    """Return how many layers a model has, and how many of them, the last, are draft heads.
+    """Return how many layers a model has without draft heads, and how many are draft heads.
 
     `headers`: of all its shards, or of the first alone. Heads that the first promises count only
-    if their tensors are there: some converters write the number without them.
+    if their tensors are there: some converters write the number without them, or leave out the
+    tensors alone. A layer of which there are no tensors at all is no layer.
     """
     first = headers[0]
     count = number(first, "block_count", 1, _MAX_LAYERS)
-    heads = number(first, "nextn_predict_layers", 0, count - 1, 0)
-    if not heads or not _is_whole(headers):
-        return count, heads
-    there = {
-        int(block[1])
-        for header in headers
-        for tensor in header.tensors
-        if ".nextn." in tensor.name and (block := _BLOCK.fullmatch(tensor.name))
-    }
-    return count, count - min((n for n in there if count - heads <= n < count), default=count)
+    promised = number(first, "nextn_predict_layers", 0, count - 1, 0)
+    if not promised or not _is_whole(headers):
+        return count - promised, promised
+    names = [tensor.name for header in headers for tensor in header.tensors]
+    blocks = {(int(b[1]), ".nextn." in b[0]) for n in names if (b := _BLOCK.fullmatch(n))}
+    heads = [layer for layer, is_head in blocks if is_head and count - promised <= layer < count]
+    if heads:
+        return min(heads), count - min(heads)
+    return max(
+        (n + 1 for n, _ in blocks if count - promised <= n < count), default=count - promised
+    ), 0
 
 
 def geometry(header: Header, *others: Header) -> Geometry:
@@ -45,8 +47,8 @@ def geometry(header: Header, *others: Header) -> Geometry:
     `others`: the headers of its other shards, by whose tensors draft heads are judged.
     """
     headers = (header, *others)
-    count, heads = layer_counts(headers)
-    trunk = count - heads
+    count = number(header, "block_count", 1, _MAX_LAYERS)
+    trunk, heads = layer_counts(headers)
     embedding = number(header, "embedding_length", 1, 1 << 20)
     state = recurrent(header, count, trunk)
     # Models without any attention may say so by leaving these out.
@@ -67,7 +69,7 @@ def geometry(header: Header, *others: Header) -> Geometry:
         vocab_size=_vocabulary(headers),
         layers=layers[:trunk],
         sliding_window=attention.window if sliding else 0,
-        mtp_layers=layers[trunk:],
+        mtp_layers=layers[trunk : trunk + heads],
         experts=experts,
         experts_used=max(
             per_layer(
@@ -171,7 +173,8 @@ def _is_foreign(name: str, known: Sequence[str]) -> bool:
 def _is_whole(headers: Sequence[Header]) -> bool:
     """Whether these are the headers of all shards, with their tensors."""
     shards = headers[0].shards
-    return len(headers) == (shards.count if shards else 1)
+    there = any(header.tensors for header in headers)
+    return there and len(headers) == (shards.count if shards else 1)
 
 
 def _vocabulary(headers: Sequence[Header]) -> int:

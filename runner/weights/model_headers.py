@@ -21,6 +21,7 @@ from runner.plan.launch import EngineFiles
 from runner.plan.memory.compute_buffers import STEP_VISION, Vision
 from runner.plan.model_spec import ModelSpec, Variant
 
+_MOST_BESIDE = 8  # projectors read in a model's folder
 _MOST_WIDE = 1 << 16  # no vision encoder has images, patches or layers wider than this
 
 
@@ -145,16 +146,20 @@ def _projector(file: str | Path | None, width: int) -> Header | None:
 
 
 def _beside(model: Path, width: int) -> Header | None:
-    """Return the projector in the model's folder that fits; None if several do."""
+    """Return the projector in the model's folder that fits; None if several do.
+
+    One whose width is seen goes before those of which nothing tells.
+    """
     found: list[Header] = []
     for path in sorted(model.parent.glob("*.gguf")):
-        if "mmproj" in path.name.lower() and len(found) < 2:
+        if "mmproj" in path.name.lower() and len(found) < _MOST_BESIDE:
             try:
                 header = read_header(path)
             except (BadFile, OSError):
                 continue  # it was not requested
             if kind(header) == "projector" and projectors.fits(header, width):
                 found.append(header)
+    found = [header for header in found if projectors.is_verified(header)] or found
     return found[0] if len(found) == 1 else None
 
 

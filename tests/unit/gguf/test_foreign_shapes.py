@@ -187,6 +187,8 @@ def test_promised_heads_that_are_not_there():
     shape = header.geometry(made)
     assert (len(shape.layers), len(shape.mtp_layers)) == (5, 1)
     assert header.weights_bytes([made]).mtp == 64
+    stripped = header.geometry(parse(gguf(own, rows[:5], 160)))  # their layer is not there either
+    assert (len(stripped.layers), len(stripped.mtp_layers)) == (5, 0)
     told = {"split.no": 0, "split.count": 2, "split.tensors.count": 7}
     split = [entry(key, I32, value) for key, value in told.items()]
     first = parse(gguf([*own, *split]))  # where its tensors are, the other part says

@@ -82,6 +82,13 @@ def test_other_names_are_no_pieces(tmp_path):
     assert local_file.read_model(again)
 
 
+def test_a_piece_on_the_network_is_no_broken_download():
+    error = pieces.on_network("M.gguf.part2of2")
+    assert error is not None
+    assert "joining" in (error.why or "")
+    assert pieces.on_network("M-00001-of-00002.gguf") is None
+
+
 def test_windows_has_its_own_command():
     names = [Path("my models") / f"M.gguf.part{n}of2" for n in (1, 2)]
     command = pieces.join_command(names, Path("my models") / "M.gguf", windows=True)

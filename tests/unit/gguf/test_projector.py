@@ -85,6 +85,11 @@ def test_a_projector_beside_its_model(tmp_path):
     spec, files = read()
     assert files.projector == beside
     assert "projector" in spec.geometry.unverified[0]
+    seen = beside.rename(tmp_path / "mmproj-other.gguf")
+    write([("mm.2.weight", (8, 576))], 0)
+    spec, files = read()
+    assert seen.exists()
+    assert (files.projector, spec.geometry.unverified) == (beside, ())
 
 
 def test_what_is_not_verified_is_never_said_to_fit(tmp_path, home):
