@@ -181,6 +181,23 @@ def hybrid() -> tuple[str, dict[str, Any], Shapes]:
     return "qwen35", keys, shapes
 
 
+def short_convolutions() -> tuple[str, dict[str, Any], Shapes]:
+    shapes: Shapes = {"token_embd_norm.weight": (WIDTH,)}
+    for i in range(4):
+        shapes |= feed_forward(i)
+        if i % 2:
+            shapes |= attention(i, 4, 2, 64)
+            continue
+        own = {
+            "shortconv.conv.weight": (3, WIDTH),
+            "shortconv.in_proj.weight": (WIDTH, 3 * WIDTH),
+            "shortconv.out_proj.weight": (WIDTH, WIDTH),
+        }
+        shapes |= {f"blk.{i}.{name}": shape for name, shape in own.items()}
+    keys = {"attention.head_count": 4, "attention.head_count_kv": [0, 2, 0, 2]}
+    return "lfm2", {"block_count": 4, "shortconv.l_cache": 3, **keys}, shapes
+
+
 def written(folder: Path, arch: str, keys: dict[str, Any], shapes: Shapes) -> Path:
     """Write a model of zeros with tiny Step's vocabulary."""
     usual = {"context_length": 65_536, "embedding_length": WIDTH, "feed_forward_length": FFN}
@@ -195,7 +212,7 @@ def written(folder: Path, arch: str, keys: dict[str, Any], shapes: Shapes) -> Pa
     entries += metadata.tokenizer(tiny_step.WORDS)
     rows = {
         "token_embd.weight": (WIDTH, VOCABULARY),
-        "output_norm.weight": (WIDTH,),
+        **({} if arch == "lfm2" else {"output_norm.weight": (WIDTH,)}),
         "output.weight": (WIDTH, VOCABULARY),
         **shapes,
     }
@@ -223,7 +240,7 @@ def log_lines(argv: tuple[str, ...], folder: Path) -> Iterator[str]:
         yield from engine.log.tail(1 << 20).splitlines()
 
 
-@pytest.mark.parametrize("kind", [dense, sliding, latent, recurrent, hybrid])
+@pytest.mark.parametrize("kind", [dense, sliding, latent, recurrent, hybrid, short_convolutions])
 @pytest.mark.parametrize(
     "config", [Config(32_768, "f16", 512), Config(16_384, "q8_0", 1024, 2)], ids=["f16", "q8_0x2"]
 )
