@@ -28,7 +28,7 @@ from runner.engine.process import guard, supervisor
 from runner.machine.facts import Backend
 from runner.plan.choose import ALL_LAYERS
 from runner.plan.launch import EngineFiles, LaunchSpec, Settings, launch
-from runner.plan.memory.compute_buffers import MTP_TOKENS
+from runner.plan.memory.kv_cache import MTP_TOKENS
 
 CONTEXT: Final = 8192  # tokens; the long prompt and what follows it are 4,600
 # Tokens of a prefill batch. The engine keeps a window and as many more: the fewer, the shorter is

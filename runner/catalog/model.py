@@ -16,12 +16,23 @@ Source = Literal["hf", "wheel", "file"]
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """The attention of one layer, as its KV cache sees it (elements per token and head)."""
+    """One layer as its caches see it: elements per token and head, 0 heads where it has no cache.
+
+    `index_length`: elements per token that sparse attention keeps beside keys and values.
+    `state_bytes`: the recurrent state of one conversation, however long.
+    """
 
     kv_heads: int
     key_length: int
     value_length: int
     sliding: bool
+    index_length: int = 0
+    state_bytes: int = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether it has a cache of the whole context."""
+        return not self.sliding and self.kv_heads > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +41,9 @@ class Geometry:
 
     `layers`: the trunk's, in order. `mtp_layers`: the draft heads', empty where there are none.
     `sliding_window`: tokens, 0 where no layer slides. `experts`: per MoE layer, 0 if dense;
-    `experts_used` of them for each token, each `expert_feed_forward_length` wide.
+    `experts_used` of them for each token, each `expert_feed_forward_length` wide. `query_width`:
+    elements per token of one layer's queries, where they are wider than usual; `state_width`: of
+    what a recurrent layer mixes. `unverified`: sentences on why a plan for it is not proven.
     """
 
     arch: str
@@ -44,6 +57,9 @@ class Geometry:
     experts_used: int = 0
     feed_forward_length: int = 0
     expert_feed_forward_length: int = 0
+    query_width: int = 0
+    state_width: int = 0
+    unverified: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

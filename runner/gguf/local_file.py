@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from runner.base.errors import BadFile, Refused, UsageError
 from runner.base.text import shown
+from runner.gguf import pieces
 from runner.gguf.header import Header, kind, read_header, read_split
 
 T = TypeVar("T")
@@ -26,8 +27,8 @@ def _at_home(path: str | Path) -> Path:
 def read_model(user_path: str | Path) -> tuple[Header, ...]:
     """Read the headers of `--model PATH`: of all its shards, in order, each sound.
 
-    UsageError where the path is not a file; BadFile where the file is no model, is cut off, or
-    has shards missing; Refused where it may not be read.
+    UsageError where the path is not a file; BadFile where the file is no model, is cut off, is a
+    piece to be joined with others, or has shards missing; Refused where it may not be read.
     """
     path = _at_home(user_path).absolute()
     headers = _read(path, read_split)
@@ -45,6 +46,11 @@ def _read(path: Path, read: Callable[[Path], T]) -> T:
         if not path.is_file():
             raise _not_a_file(path)
         return read(path)
+    except BadFile as error:  # not before: a whole file may have such a name, as wget's `.gguf.1`
+        joined = pieces.must_be_joined(path) if pieces.is_piece(path.name) else None
+        if joined is None:
+            raise
+        raise joined from error
     except OSError as error:
         raise Refused(
             f"{path} cannot be read.",
@@ -64,7 +70,12 @@ def must_be_model(header: Header, name: str) -> None:
         )
 
 
-def _not_a_file(path: Path) -> UsageError:
+def _not_a_file(path: Path) -> UsageError | BadFile:
+    joined = pieces.in_folder(path) if path.is_dir() else None
+    if not path.exists():
+        joined = pieces.must_be_joined(path)
+    if joined is not None:
+        return joined
     if path.is_dir():
         models = _models_in(path)
         return UsageError(

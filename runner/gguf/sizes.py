@@ -34,8 +34,7 @@ def layout(headers: Sequence[Header]) -> WeightLayout:
     Draft heads inside the main file are left out: llama.cpp spreads their layers like any others,
     but steprun accounts for them by themselves, as `WeightBytes.mtp`.
     """
-    count, heads = layer_counts(headers[0])  # only the first shard knows the layers
-    trunk = count - heads
+    trunk, _ = layer_counts(headers)
     embedding = output = 0
     tied = True
     resident, experts = [0] * trunk, [0] * trunk

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from runner.base import files, paths
 from runner.base.errors import BadFile, Refused, SteprunError
 from runner.base.text import shown
+from runner.gguf import pieces as file_pieces
 from runner.gguf.header import Header, parse_header, read_series
 from runner.gguf.local_file import must_be_model
 from runner.hub import settings
@@ -41,7 +42,10 @@ def read_model(text: str) -> tuple[Header, ...]:
     """
     place = address(text)
     with _session() as session:
-        headers = read_series(place.name, lambda name: _read(place.beside(name), session))
+        try:
+            headers = read_series(place.name, lambda name: _read(place.beside(name), session))
+        except BadFile as error:
+            raise file_pieces.on_network(place.name) or error from None
     must_be_model(headers[0], place.name)
     return headers
 

@@ -16,8 +16,8 @@ from runner.plan.devices import device_selection
 from runner.plan.explain import Choice
 from runner.plan.fixes import Fix, fixes, gains
 from runner.plan.launch import RunDefaults, Settings
-from runner.plan.memory.compute_buffers import MTP_TOKENS, batch
-from runner.plan.memory.kv_cache import CHECKPOINTS, Config
+from runner.plan.memory.compute_buffers import batch
+from runner.plan.memory.kv_cache import CHECKPOINTS, MTP_TOKENS, Config
 from runner.plan.memory.ledger import Item, LedgerEntry, merged, total
 from runner.plan.model_spec import ModelSpec, Variant
 from runner.plan.placement import WHOLE, Offload, Placement, is_split, place

@@ -74,6 +74,7 @@ class Story:
     def warnings(self, *, paged: bool) -> Iterator[str]:
         """Yield what holds for this moment only, or is easily overlooked."""
         machine = self.machine
+        yield from self.model_spec.geometry.unverified
         if machine.backend is Backend.CPU and machine.platform is not Platform.CPU:
             yield f"The CPU would do all the work, not {machine.name}."
         if self._off("picture"):

@@ -24,7 +24,7 @@ from runner.plan.memory.compute_buffers import (
     vision_bytes,
     weights_copy_bytes,
 )
-from runner.plan.memory.kv_cache import Config, checkpoint_bytes, layer_kv_bytes
+from runner.plan.memory.kv_cache import Config, checkpoint_bytes, layer_kv_bytes, layer_state_bytes
 from runner.plan.memory.ledger import Item, LedgerEntry, ledger, merged, mtp_bytes
 from runner.plan.model_spec import ModelSpec, Variant
 
@@ -237,8 +237,12 @@ class _Shares:
         yield Item(LedgerEntry.WEIGHTS, weights, what + apart)
         for entry, sliding in ((LedgerEntry.KV_FULL, False), (LedgerEntry.KV_SLIDING, True)):
             layers = [g.layers[i] for i in of if g.layers[i].sliding is sliding]
-            held = sum(layer_kv_bytes(g, layer, c) for layer in layers)
+            held = sum(
+                layer_kv_bytes(g, layer, c) - layer_state_bytes(layer, c) for layer in layers
+            )
             yield Item(entry, held, f"{len(layers)} layers, {c.kv_type}")
+        state = sum(layer_state_bytes(g.layers[i], c) for i in of)
+        yield Item(LedgerEntry.KV_STATE, state, "recurrent state")
 
     def in_ram(self, layers: int, cards: int) -> Iterator[Item]:
         """Yield what main memory holds beside so many cards."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from runner.base.errors import BadFile
 from runner.base.text import shown
 from runner.gguf import local_file
+from runner.gguf import projector as projectors
 from runner.gguf.header import Header, geometry, kind, layout, read_header, weights_bytes
 from runner.hub import remote_header
 from runner.hub.address import address, is_remote
@@ -20,8 +21,8 @@ from runner.plan.launch import EngineFiles
 from runner.plan.memory.compute_buffers import STEP_VISION, Vision
 from runner.plan.model_spec import ModelSpec, Variant
 
+_MOST_BESIDE = 8  # projectors read in a model's folder
 _MOST_WIDE = 1 << 16  # no vision encoder has images, patches or layers wider than this
-WIDTH_KEY = "clip.vision.projection_dim"
 
 
 def read_local(
@@ -72,7 +73,11 @@ def _spec(
     """Describe a model. `named`: the model, the projector and the draft heads, as requested."""
     mtp_header = _part(named[2], "mtp") if named[2] else None
     words = zip(("--model", "--projector", "--mtp"), named, strict=True)
-    shape, tensors = geometry(headers[0]), weights_bytes(headers)
+    shape, tensors = geometry(*headers), weights_bytes(headers)
+    if encoder and not projectors.is_verified(encoder):
+        unsure = "Whether the projector belongs to this model is not verified: neither its tensors "
+        unsure += "nor its keys say how wide its output is."
+        shape = replace(shape, unverified=(*shape.unverified, unsure))
     variant = Variant(_main_type(headers), tensors.trunk, len(headers), layout=layout(headers))
     return ModelSpec(
         name=re.sub(r"-\d{5}-of-\d{5}$", "", stem),
@@ -130,32 +135,32 @@ def _projector(file: str | Path | None, width: int) -> Header | None:
     if file is None:
         return None
     header = _part(file, "projector")
-    if not _fits(header, width):
+    found = projectors.width(header)
+    if found is not None and found.elements != width:
         raise BadFile(
             f"{_name(file)} belongs to another model.",
-            why=f"Its embeddings have {shown(str(header.metadata[WIDTH_KEY]))} dimensions; the "
-            f"model takes {width}.",
+            why=f"Its embeddings have {found.elements} dimensions; the model takes {width}.",
             next="Give this model's own projector, or leave --projector out.",
         )
     return header
 
 
 def _beside(model: Path, width: int) -> Header | None:
-    """Return the projector in the model's folder that fits; None if several do."""
+    """Return the projector in the model's folder that fits; None if several do.
+
+    One whose width is seen goes before those of which nothing tells.
+    """
     found: list[Header] = []
     for path in sorted(model.parent.glob("*.gguf")):
-        if "mmproj" in path.name.lower() and len(found) < 2:
+        if "mmproj" in path.name.lower() and len(found) < _MOST_BESIDE:
             try:
                 header = read_header(path)
             except (BadFile, OSError):
                 continue  # it was not requested
-            if kind(header) == "projector" and _fits(header, width):
+            if kind(header) == "projector" and projectors.fits(header, width):
                 found.append(header)
+    found = [header for header in found if projectors.is_verified(header)] or found
     return found[0] if len(found) == 1 else None
-
-
-def _fits(header: Header, width: int) -> bool:
-    return header.metadata.get(WIDTH_KEY, width) == width
 
 
 def _name(file: str | Path) -> str:

@@ -38,18 +38,27 @@ NAMES = (
     *(b"blk.99999999999999999999.x", b"blk.-1.x", b"blk..x", b"blk.0.", b"blk.3x.y"),
     *(b"token_embd.weight", b"blk.0.nextn.x", b"blk.1.a_exps.weight", b"\xff\xfe", b"", b"x" * 64),
 )
-ARCHES = ("llama", "gemma3", "gpt-oss", "clip", "mmproj", "", "step35", "x" * 300, "\udcff")
+ARCHES = (
+    *("llama", "gemma3", "gpt-oss", "clip", "mmproj", "", "step35", "x" * 300, "\udcff"),
+    *("qwen35", "mamba", "rwkv7", "jamba", "nemotron_h", "falcon-h1", "lfm2", "kimi-linear"),
+    *("minimax-01", "deepseek2", "deepseek32", "gemma3n", "gemma4", "llama4", "exaone4"),
+)
 TEXTS = ("", "model", "adapter", "imatrix", "\x1b[2J", "é" * 99)
 KEYS = (
     *("block_count", "context_length", "embedding_length", "feed_forward_length", "vocab_size"),
     *("attention.head_count", "attention.head_count_kv", "attention.key_length"),
     *("attention.value_length", "attention.key_length_swa", "attention.sliding_window"),
     *("attention.sliding_window_pattern", "expert_count", "expert_used_count"),
-    *("expert_feed_forward_length", "nextn_predict_layers"),
+    *("expert_feed_forward_length", "nextn_predict_layers", "full_attention_interval"),
+    *("attention.recurrent_layers", "attention.shared_kv_layers", "attention.key_length_mla"),
+    *("attention.value_length_mla", "attention.indexer.key_length", "ssm.conv_kernel"),
+    *("ssm.inner_size", "ssm.state_size", "ssm.group_count", "kda.head_dim", "wkv.head_size"),
+    *("token_shift_count", "shortconv.l_cache"),
 )
 PLAIN_KEYS = (
     *("general.alignment", "general.type", "split.no", "split.count", "split.tensors.count"),
     *("tokenizer.ggml.tokens", "clip.vision.projection_dim", "general.architecture"),
+    *("clip.projector_type", "clip.has_minicpmv_projector"),
 )
 ALIGNMENT = 32
 LAYERS = (1, 4, 7, 45, 48)  # lengths that an array of one number for each layer may need

@@ -7,8 +7,8 @@ from pathlib import Path
 from runner.engine.process.flags import FLAGS
 from runner.gguf.header import read_header
 from runner.plan.launch import EngineFiles, Settings, launch
-from runner.plan.memory.compute_buffers import MTP_TOKENS, Costs, Vision, vision_bytes
-from runner.plan.memory.kv_cache import Config
+from runner.plan.memory.compute_buffers import Costs, Vision, vision_bytes
+from runner.plan.memory.kv_cache import MTP_TOKENS, Config
 from runner.plan.memory.ledger import Item, LedgerEntry, ledger
 from runner.plan.model_spec import ModelSpec
 from runner.weights import model_headers

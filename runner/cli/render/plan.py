@@ -21,6 +21,7 @@ COLOURS = {
     LedgerEntry.MTP: "bright_blue",
     LedgerEntry.KV_FULL: "green",
     LedgerEntry.KV_SLIDING: "bright_green",
+    LedgerEntry.KV_STATE: "bright_green",
     LedgerEntry.CHECKPOINTS: "yellow",
     LedgerEntry.PROMPT_CACHE: "bright_yellow",
     LedgerEntry.COMPUTE: "magenta",
@@ -71,6 +72,8 @@ def _verdict(plan: Plan) -> list[str]:
     word, colour = ("fits", "green") if plan.fits else ("does not fit", "red")
     if plan.paged:
         word, colour = "runs with weights paged from the disk", "yellow"
+    if plan.fits and plan.model_spec.geometry.unverified:
+        word, colour = f"{word}, not verified,", "yellow"
     extras = ["image input"] * c.projector + ["draft heads (MTP)"] * c.mtp
     return [
         click.style(f"{plan.model_spec.name} {plan.variant.name}", bold=True)

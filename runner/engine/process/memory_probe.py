@@ -193,7 +193,7 @@ _PROJECTING: Final = (LedgerEntry.PROJECTOR, LedgerEntry.VISION_COMPUTE)
 _COUNTED: Final = frozenset(
     {
         *(LedgerEntry.WEIGHTS, LedgerEntry.MTP, LedgerEntry.KV_FULL, LedgerEntry.KV_SLIDING),
-        *(LedgerEntry.COMPUTE, *_PROJECTING),
+        *(LedgerEntry.KV_STATE, LedgerEntry.COMPUTE, *_PROJECTING),
     }
 )
 
@@ -251,7 +251,7 @@ def compare(items: Iterable[Item], account: Breakdown) -> tuple[Difference, ...]
         ),
         (
             "kv",
-            sum_of(LedgerEntry.KV_FULL, LedgerEntry.KV_SLIDING),
+            sum_of(LedgerEntry.KV_FULL, LedgerEntry.KV_SLIDING, LedgerEntry.KV_STATE),
             sum(row.context for row in main),
             len(main),
         ),

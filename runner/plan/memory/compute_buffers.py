@@ -12,13 +12,15 @@ from msgspec import Struct
 
 from runner.base.units import MIB
 from runner.catalog.model import Geometry
-from runner.plan.memory.kv_cache import Config, full_cells, pad, sliding_cells
+from runner.plan.memory.kv_cache import MTP_TOKENS, Config, full_cells, pad, sliding_cells
 
 F32: Final = 4
 F16: Final = 2
 # The widest queries seen in a full-attention layer, in widths of the model: Step's 64 heads of 128
 # for 4096. A geometry does not tell; where it matters (attention at its peak) more is safe.
 QUERY_WIDTHS: Final = 2
+# What a recurrent layer holds at its widest, in widths of its convolution; see `_recurrent`.
+RECURRENT_WIDTHS: Final = 6
 # With several devices that compute in turn, each input is kept so often, so that the next
 # micro-batch may be written while this one is read (GGML_SCHED_MAX_COPIES, ggml/CMakeLists.txt).
 INPUT_COPIES: Final = 4
@@ -44,9 +46,6 @@ WORD_BYTES: Final = 440
 # seen with tiny Step, about as many with the full-size twin.
 HEADS_BYTES: Final = 5 * MIB
 BATCH: Final = 2048  # `--batch-size`, unless a micro-batch is larger
-# Draft tokens at a time. Step has three chained heads; owners of a Spark reported the best speed
-# with two (the third guess is seldom right).
-MTP_TOKENS: Final = 2
 
 
 class Costs(Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,7 +106,8 @@ def compute_bytes(
     attention = full + row * _attention(g, config) + _attention_extra(g, config, costs)
     later = full if _last_full(g) else 0
     logits = full + row * g.embedding_length + F32 * g.vocab_size * outputs(config)
-    worst = max(attention, later + row * _feed_forward(g, gone=not later), logits)
+    feed_forward = later + row * _feed_forward(g, gone=not later)
+    worst = max(attention, feed_forward, full + row * _recurrent(g), logits)
     copies = (INPUT_COPIES - 1) * (inputs + full) if devices > 1 else 0
     return inputs + worst + copies
 
@@ -290,16 +290,16 @@ def _indices(g: Geometry, config: Config) -> int:
 
 def _side(g: Geometry) -> int:
     """Return the side of the matrix that rotates keys: the largest 64 x 2^n that divides a head."""
-    length = g.layers[0].key_length
+    length = max(layer.key_length for layer in g.layers)
     side = 64
-    while length % (2 * side) == 0:
+    while length and length % (2 * side) == 0:
         side *= 2
     return side
 
 
 def _full(g: Geometry) -> list[int]:
     """Return which layers attend to everything."""
-    return [index for index, layer in enumerate(g.layers) if not layer.sliding]
+    return [index for index, layer in enumerate(g.layers) if layer.full]
 
 
 def _last_full(g: Geometry) -> int:
@@ -313,7 +313,7 @@ def _attention(g: Geometry, config: Config) -> int:
     quantised cache all that is rotated: queries, keys, and values before and after.
     """
     stream = g.embedding_length
-    queries = stream if g.arch == "llama" else QUERY_WIDTHS * stream
+    queries = max(stream if g.arch == "llama" else QUERY_WIDTHS * stream, g.query_width)
     keys = max((x.kv_heads * max(x.key_length, x.value_length) for x in g.layers), default=0)
     rotated = queries + 3 * keys if config.kv_type != "f16" else 0
     return 2 * stream + max(stream + 2 * queries, rotated)
@@ -326,14 +326,15 @@ def _attention_extra(g: Geometry, config: Config, costs: Costs) -> int:
     a copy of any (`ggml_metal_op_flash_attn_ext_extra_kv_f16`), and for 32 groups of 32 tokens the
     partial results of each query head (`..._extra_tmp`: a head's values and two numbers).
     """
-    layers = [layer for layer in g.layers if not layer.sliding]
+    layers = [layer for layer in g.layers if layer.full]
     quantised = config.kv_type != "f16"
     if costs.kv_copy == "never" or (costs.kv_copy == "quantised" and not quantised) or not layers:
         return 0
     per_cell = max(x.kv_heads * (x.key_length + x.value_length) for x in layers)
     partial = 0
     if costs.kv_copy == "always":
-        head = max(x.value_length for x in layers)
+        # Latent attention has no values of its own: what it sums up are its keys.
+        head = max(x.value_length or x.key_length for x in layers)
         partial = F32 * 32 * 32 * QUERY_WIDTHS * g.embedding_length * (head + 2) // head
     return F16 * per_cell * full_cells(config) + partial
 
@@ -353,6 +354,16 @@ def _feed_forward(g: Geometry, *, gone: bool) -> int:
     if gone:
         experts -= stream + g.experts_used * each
     return max(dense, experts if g.experts else 0)
+
+
+def _recurrent(g: Geometry) -> int:
+    """Return the elements per token while a recurrent layer mixes, rounded up; 0 without one.
+
+    The residual stream and its norm; what comes in with its gate, before and after the
+    convolution, its steps, and what comes out. mamba's graph took 7.54 MiB where this says 8.02,
+    qwen35's 38.77 where it says 46.0 (little models, 512 tokens at a time, xllamacpp 11549).
+    """
+    return (2 * g.embedding_length + RECURRENT_WIDTHS * g.state_width) * (g.state_width > 0)
 
 
 def nodes(g: Geometry, config: Config) -> int:

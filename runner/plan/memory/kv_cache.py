@@ -12,6 +12,9 @@ from runner.catalog.model import Geometry, Layer
 KV_BLOCK_BYTES: Final = {"f16": 64, "q8_0": 34}
 KV_ELEMENTS: Final = 32
 CHECKPOINTS: Final = 4  # enough for the edits of a conversation; llama-server's default is 32
+# Draft tokens at a time. Step has three chained heads; owners of a Spark reported the best speed
+# with two (the third guess is seldom right).
+MTP_TOKENS: Final = 2
 PAD: Final = 256  # llama.cpp rounds cells up to this
 
 
@@ -36,7 +39,7 @@ def pad(cells: int) -> int:
 
 def layer_bytes(layer: Layer, kv_type: str) -> int:
     """Return the bytes that one token takes in one layer's cache (keys and values)."""
-    elements = layer.kv_heads * (layer.key_length + layer.value_length)
+    elements = layer.kv_heads * (layer.key_length + layer.value_length) + layer.index_length
     return elements * KV_BLOCK_BYTES[kv_type] // KV_ELEMENTS
 
 
@@ -56,9 +59,23 @@ def sliding_cells(geometry: Geometry, config: Config) -> int:
 
 
 def layer_kv_bytes(geometry: Geometry, layer: Layer, config: Config) -> int:
-    """Return one layer's cache, all slots together."""
+    """Return one layer's cache and recurrent state, all slots together."""
     cells = sliding_cells(geometry, config) if layer.sliding else full_cells(config)
-    return layer_bytes(layer, config.kv_type) * cells
+    return layer_bytes(layer, config.kv_type) * cells + layer_state_bytes(layer, config)
+
+
+def layer_state_bytes(layer: Layer, config: Config) -> int:
+    """Return one layer's recurrent state, all slots together.
+
+    With draft heads one more for each drafted token, to go back to where one is rejected
+    (`n_rs_seq` of llama-memory-recurrent.cpp).
+    """
+    return layer.state_bytes * config.parallel * (1 + MTP_TOKENS * config.mtp)
+
+
+def kv_state_bytes(geometry: Geometry, config: Config) -> int:
+    """Return the recurrent state of the trunk."""
+    return sum(layer_state_bytes(layer, config) for layer in geometry.layers)
 
 
 def kv_full_bytes(geometry: Geometry, config: Config) -> int:
@@ -86,10 +103,12 @@ def checkpoint_bytes(geometry: Geometry, config: Config) -> int:
 
     Not of the micro-batch's cells beside it: what attention can no longer see is left out
     (`llama_kv_cache::state_write`). A cell's position and sequence take 12 bytes more. Seen for
-    tiny Step: 1.506 MiB f16, 0.803 q8_0, 3.012 f16 with draft heads (xllamacpp 11549).
+    tiny Step: 1.506 MiB f16, 0.803 q8_0, 3.012 f16 with draft heads (xllamacpp 11549). A recurrent
+    state is kept whole.
     """
     window = min(geometry.sliding_window, sliding_cells(geometry, config) // config.parallel)
     trunk = sum(layer_bytes(x, config.kv_type) for x in geometry.layers if x.sliding)
     heads = sum(layer_bytes(x, "f16") for x in geometry.mtp_layers if x.sliding) * config.mtp
     kept = [per_token for per_token in (trunk, heads) if per_token]
-    return window * (sum(kept) + 12 * len(kept))
+    state = sum(layer.state_bytes for layer in geometry.layers)
+    return window * (sum(kept) + 12 * len(kept)) + state

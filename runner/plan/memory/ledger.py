@@ -24,6 +24,7 @@ from runner.plan.memory.kv_cache import (
     kv_full_bytes,
     kv_mtp_bytes,
     kv_sliding_bytes,
+    kv_state_bytes,
     pad,
     sliding_cells,
 )
@@ -38,6 +39,7 @@ class LedgerEntry(StrEnum):
     MTP = "mtp"
     KV_FULL = "kv_full"
     KV_SLIDING = "kv_sliding"
+    KV_STATE = "kv_state"
     CHECKPOINTS = "checkpoints"
     PROMPT_CACHE = "prompt_cache"
     COMPUTE = "compute"
@@ -63,8 +65,9 @@ def ledger(
     `costs`: how the backend spends memory. The reserve is the machine's, and is not among them.
     """
     g = model_spec.geometry
-    full = sum(not layer.sliding for layer in g.layers)
-    sliding = len(g.layers) - full
+    full = sum(layer.full for layer in g.layers)
+    sliding = sum(layer.sliding for layer in g.layers)
+    states = sum(layer.state_bytes > 0 for layer in g.layers)
     slots = f" in each of {config.parallel} slots" if config.parallel > 1 else ""
     kept = config.checkpoints * config.parallel
     scratch = compute_bytes(g, config, costs) + staging_bytes(g, config, costs)
@@ -98,6 +101,11 @@ def ledger(
             kv_sliding_bytes(g, config),
             f"{sliding} sliding layers x {sliding_cells(g, config) // config.parallel:,} cells"
             f"{slots}, {config.kv_type}",
+        ),
+        (
+            LedgerEntry.KV_STATE,
+            kv_state_bytes(g, config),
+            f"the state of {states} recurrent layers{slots}, f32, however long the context",
         ),
         (
             LedgerEntry.CHECKPOINTS,
