@@ -135,7 +135,7 @@ class Machine:
     def free_now_bytes(self) -> int | None:
         """What an engine could have at this moment of the memory that it shares; None: unknown."""
         if self.available_bytes is None:
-            return None
+            return self.limit_bytes - self.apart_used_bytes if self.apart_used_bytes else None
         free = self.available_bytes + self.apart_bytes - self.apart_used_bytes
         # What is taken of a carve-out cannot be made up for by RAM that graphics may not map.
         most = self.limit_bytes - self.apart_used_bytes if self.apart_used_bytes else free

@@ -1,4 +1,4 @@
-"""Of several ways to use one computer's devices, the best plan; the others named with reasons. Pure.
+"""The best of several ways to use one computer's devices; the others named with reasons. Pure.
 
 An accelerator inside the processor beside cards, or cards of several makers: no engine plans for
 all of them together, and which suits the model best shows only when each is planned for. They are

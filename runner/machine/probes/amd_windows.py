@@ -124,12 +124,12 @@ def _strix(reader: Reader, host: HostFacts, adapter: _Adapter | None, notes: Not
     )
 
 
-class _Most(Strict):
+class _Most(Strict, frozen=True):
     carve_out_gib: float
     total_gib: float
 
 
-class _Driver(Strict):
+class _Driver(Strict, frozen=True):
     """What drivers from a version on give; the file describes the fields."""
 
     since: tuple[int, ...]
@@ -139,7 +139,7 @@ class _Driver(Strict):
     most: tuple[_Most, ...] = ()
 
 
-class _Drivers(Strict):
+class _Drivers(Strict, frozen=True):
     driver: tuple[_Driver, ...]
 
 

@@ -1,4 +1,4 @@
-"""Where a kernel module's option is set under Linux, and how to change it there. Pure but for reads.
+"""Where a kernel module's option is set under Linux, and how to change it there.
 
 kmod appends the kernel's command line after the files of modprobe.d, and the last value wins: an
 option that stands on the command line must be changed there, and the old value must be removed.
@@ -21,7 +21,7 @@ _FILE = "/etc/modprobe.d/zz-steprun.conf"  # zz: read last, so that it wins
 _REBUILD = "then rebuild the initramfs (update-initramfs -u, or dracut -f) and restart"
 
 
-class _Loader(Strict):
+class _Loader(Strict, frozen=True):
     """One way to change the kernel's command line; the file describes the fields."""
 
     ids: tuple[str, ...]
@@ -45,7 +45,7 @@ class _Loader(Strict):
         return re.sub(" +", " ", self.edit.format(**words))
 
 
-class _Loaders(Strict):
+class _Loaders(Strict, frozen=True):
     loader: tuple[_Loader, ...]
 
 
@@ -104,7 +104,8 @@ def _in_file(reader: Reader, option: str, value: int) -> Change:
                 edit.format(shlex.quote(_sed([new], [old]))),
             )
     text = f"options {module} {name}={value}"
-    return Change(_REBUILD, f"echo '{text}' | sudo tee {_FILE}", f"sudo rm {_FILE}")
+    how = f"{_REBUILD}. On the kernel's command line the same is {option}={value}"
+    return Change(how, f"echo '{text}' | sudo tee {_FILE}", f"sudo rm {_FILE}")
 
 
 def _unknown(old: Sequence[str], new: Sequence[str]) -> Change:

@@ -88,7 +88,8 @@ def machine(
     if counted:
         source = f"carve-out of {size(counted)} and {source}"
         notes.warnings.append(
-            f"The firmware keeps {size(counted)} for graphics alone, which the system cannot use."
+            f"The firmware keeps {size(counted)} for graphics alone by its UMA size: the system "
+            "cannot use them."
         )
     notes.advice.extend(_raise_limit(reader, host, shared, counted))
     reserve = max(_LEAST_RESERVE_BYTES, shared.bytes - max(0, host.memory_bytes - _SYSTEM_BYTES))
