@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from runner.base.units import GIB, size
 from runner.machine.captures.capture import Reader
-from runner.machine.facts import Backend, Machine, Platform
+from runner.machine.facts import IDLE_SYSTEM_BYTES, Advice, Backend, Machine, Platform
 from runner.machine.probes import amd, amd_windows, apple, cards, engine_view, nvidia, wsl
 from runner.machine.probes.host import HostFacts, Notes, display_ids, read_host
 from runner.machine.probes.read import stdout_of, strip_codes
@@ -12,6 +13,7 @@ from runner.machine.probes.read import stdout_of, strip_codes
 Probe = Callable[[Reader, HostFacts, Notes], Machine | None]
 
 # A new kind of machine is a new line here. Order decides only between equals.
+_MUCH_BYTES = 8 * GIB  # in use beyond what an idle system has: worth a word
 PROBES: tuple[Probe, ...] = (apple.probe, nvidia.probe, amd.probe, amd_windows.probe)
 
 
@@ -64,6 +66,7 @@ def _finished(reader: Reader, host: HostFacts, machine: Machine, notes: Notes) -
             raised = host.system_bytes if machine.backend is Backend.CPU else None
             after = None if host.group.whole else raised
             advice.append(host.group.advice(proxmox=proxmox, wanted=after or 0, limit_after=after))
+    advice += _to_stop(host, machine)
     if not machine.limit_bytes:
         warnings.append("No memory is known to be free for an engine; see what is unknown.")
     return replace(
@@ -72,6 +75,24 @@ def _finished(reader: Reader, host: HostFacts, machine: Machine, notes: Notes) -
         warnings=(*warnings, *notes.warnings),
         unknown=tuple(dict.fromkeys(notes.unknown)),
     )
+
+
+def _to_stop(host: HostFacts, machine: Machine) -> list[Advice]:
+    """Return the advice to end programs, where a limit is what they leave and they hold much."""
+    as_now = machine.limit_bytes == machine.available_bytes and host.os == "linux"
+    idle = host.memory_bytes - IDLE_SYSTEM_BYTES
+    if not as_now or host.group or idle < machine.limit_bytes + _MUCH_BYTES:
+        return []
+    if any(each.restart for each in machine.advice):  # no program holds it
+        return []
+    return [
+        Advice(
+            "Stop the programs that hold memory; the command lists the largest. About "
+            f"{size(idle)} are available then",
+            "ps -eo rss,comm --sort=-rss | head",
+            limit_after=idle,
+        )
+    ]
 
 
 def _room(machine: Machine) -> int:

@@ -14,7 +14,7 @@ from runner.plan.choose import Plan
 from runner.plan.request import PlanRequest
 from runner.run.model_ref import CatalogModel, read_model
 from runner.run.prepare import choose_plan, main_machine
-from tests.unit.machine.machine_captures import linux, strix, windows
+from tests.unit.machine.machine_captures import linux, mac, strix, windows
 
 STEP, _ = read_model(CatalogModel(models_toml.load_catalog().models[0]), see=True)
 SPARK = "MemTotal: 127600748 kB\nMemFree: 100000000 kB\nMemAvailable: 118489088 kB\n"
@@ -294,6 +294,30 @@ def test_memory_that_the_driver_keeps_needs_a_restart_first() -> None:
     assert "would fit then" in found.fixes[0].what
     assert not any("drop_caches" in each for each in fixes(found))
     assert "steprun machine --known" not in fixes(found)
+
+
+def test_programs_that_hold_memory_are_to_be_stopped() -> None:
+    meminfo = "MemTotal: 127600748 kB\nMemFree: 30000000 kB\nMemAvailable: 50000000 kB\n"
+    files = {"/proc/meminfo": meminfo, "/sys/class/dmi/id/product_name": "NVIDIA_DGX_Spark"}
+    found = plan(Capture("linux-aarch64", files, {}))
+    assert not found.fits
+    assert fixes(found)[0].startswith("ps -eo rss")
+    assert "steprun machine --known" not in fixes(found)
+
+
+def test_a_raise_after_which_the_same_fits_is_not_offered() -> None:
+    mac_128 = mac(128)
+    assert not plan(mac_128, context=32_768, kv_type="f16", quant="IQ4_XS").fixes
+    assert plan(mac_128, quant="Q4_K_S").fixes
+
+
+def test_dropping_the_cache_is_offered_where_the_load_needs_it() -> None:
+    meminfo = "MemTotal: 127600748 kB\nMemFree: {} kB\nMemAvailable: 118489088 kB\n"
+    board = {"/sys/class/dmi/id/product_name": "NVIDIA_DGX_Spark"}
+    for free, offered in ((40000000, True), (118000000, False)):
+        files = {**board, "/proc/meminfo": meminfo.format(free)}
+        found = plan(Capture("linux-aarch64", files, {}))
+        assert any("drop_caches" in each for each in fixes(found)) is offered
 
 
 @pytest.mark.parametrize(("carve_gib", "ram_kib"), [(32, 98_000_000), (48, 81_000_000)])
