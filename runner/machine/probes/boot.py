@@ -67,12 +67,17 @@ def on_command_line(reader: Reader) -> dict[str, str]:
     return found
 
 
-def set_option(reader: Reader, option: str, value: int, *, remove: Sequence[str] = ()) -> Change:
-    """Return how to set `module.name` here; `remove`: options that would stand in the way."""
+def set_option(
+    reader: Reader, option: str, value: int, *, remove: Sequence[str] = (), inside: bool = False
+) -> Change:
+    """Return how to set `module.name` here; `remove`: options that would stand in the way.
+
+    `inside`: in a container, whose files tell nothing of how its host is started.
+    """
     line = on_command_line(reader)
     old = [f"{name}={line[name]}" for name in (option, *remove) if name in line]
     new = [f"{option}={value}"]
-    loader = _loader(reader)
+    loader = None if inside else _loader(reader)
     if not old and not (loader and loader.always):
         return _in_file(reader, option, value)
     if loader is None:

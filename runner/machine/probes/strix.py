@@ -222,15 +222,12 @@ def _raise_limit(
     if shared.pages is not None and shared.pages >= target:
         # ttm grants it already: older kernels (6.8) hold GTT down on their own (kyuz0 98).
         option, value, small = "amdgpu.gttsize", target // MIB, []
-    change = boot.set_option(reader, option, value, remove=small)
-    inside = cgroup.container(reader)
-    first = f"On the host of this {inside}: let" if inside or cgroup.is_container(group) else "Let"
+    kind = group.kind if group and cgroup.is_container(group) else cgroup.container(reader)
+    change = boot.set_option(reader, option, value, remove=small, inside=kind is not None)
+    first = f"On the host of this {kind}: let" if kind else "Let"
     if carve_out:
-        first = (
-            f"Set the firmware's UMA size to its minimum (512 MB; {size(carve_out)} now) and "
-            + first[0].lower()
-            + first[1:]
-        )
+        less = f"Set the firmware's UMA size to its minimum (512 MB; {size(carve_out)} now) and "
+        first = less + first[0].lower() + first[1:]
     what = f"{first} graphics use {target // GIB} GiB of RAM ({size(shared.bytes)} now); "
     return [
         Advice(

@@ -177,6 +177,16 @@ def test_nixos_needs_its_configuration_even_without_a_value() -> None:
     assert "add ttm.pages_limit=30408704 in boot.kernelParams" in advice.what
 
 
+def test_a_toolboxs_own_system_does_not_decide_for_its_host() -> None:
+    base = strix(131_000_000, 536870912, 96 * GIB, 96 * 262144)
+    files = {"/etc/os-release": "ID=fedora\n", "/run/.containerenv": ""}
+    line = {"/proc/cmdline": "ttm.pages_limit=25165824\n"}
+    (advice,) = detect(Replay(with_files(base, **files, **line))).advice
+    assert "On the host of this Podman container" in advice.what
+    assert "grubby" not in advice.command
+    assert "grep -rs 'ttm.pages_limit='" in advice.command
+
+
 def test_a_capture_keeps_of_the_command_line_only_what_is_looked_for() -> None:
     assert Scrubber().file("/proc/cmdline", CMDLINE) == "ttm.pages_limit=27262976\n"
 
