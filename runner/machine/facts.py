@@ -10,6 +10,9 @@ SCHEMA = "steprun.machine/1"
 # What the system needs beside an engine in main memory, where nothing larger is known to be
 # needed: a desktop's own growth. Arithmetic, not a measurement.
 PROCESSOR_RESERVE_BYTES = 2 << 30
+# What the system of an idle computer holds of its RAM: an idle DGX Spark with its desktop 5.8 to
+# 8.7 GiB (unsloth 10704, nvitop 208, nvtop 449), rounded up.
+IDLE_SYSTEM_BYTES = 9 << 30
 
 
 class Platform(StrEnum):
@@ -54,12 +57,25 @@ class Device:
     index: int | None = None
 
 
+class Purpose(StrEnum):
+    """What a change to the host is for.
+
+    `ROOM`: more memory, worth it where more fits then. `LOAD`: memory that is free in the narrow
+    sense, worth it before a load that needs it. `HEALTH`: worth it in any case.
+    """
+
+    ROOM = "room"
+    LOAD = "load"
+    HEALTH = "health"
+
+
 @dataclass(frozen=True, slots=True)
 class Advice:
     """A change to the host that would help: the exact command, and how to take it back.
 
     steprun never runs these by itself. `limit_after`: what `Machine.limit_bytes` becomes by it,
-    where that is known. `restart`: it takes effect only after a restart or a new login.
+    where that is known. `restart`: it takes effect only after a restart or a new login. `purpose`:
+    what it is for, and so when it is worth being shown.
     """
 
     what: str
@@ -67,6 +83,7 @@ class Advice:
     undo: str = ""
     limit_after: int | None = None
     restart: bool = False
+    purpose: Purpose = Purpose.ROOM
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +96,13 @@ class Machine:
     `reserve_bytes`: kept free for the system, with its reason.
     `ceiling_bytes`: what cannot be more, whatever an engine says of its device: the RAM, or what
     the kernel grants. None: `limit_bytes` itself.
-    `apart_bytes`: a carve-out, which is part of the memory and not of what is available.
+    `apart_bytes`: a carve-out, which is part of the memory and not of what is available, and
+    `apart_used_bytes` what is in use of one that the limit counts.
+    `idle_bytes`: of main memory beside cards, what an engine may have while nothing else runs; None
+    where `available_bytes` is all that is known. `free_bytes`: of a memory that CUDA shares, what
+    is free without dropping the page cache. `group_bytes`: what a control group leaves this
+    process, where the accelerator's memory is not counted there.
+    `alternatives`: the other ways to use the devices of this computer, each a machine.
     `unknown` names every probe that gave no answer: unknown is never the same as absent.
     """
 
@@ -102,13 +125,26 @@ class Machine:
     unknown: tuple[str, ...] = field(default=())
     ceiling_bytes: int | None = None
     apart_bytes: int = 0
+    apart_used_bytes: int = 0
+    idle_bytes: int | None = None
+    free_bytes: int | None = None
+    group_bytes: int | None = None
+    alternatives: tuple["Machine", ...] = ()
 
     @property
     def free_now_bytes(self) -> int | None:
         """What an engine could have at this moment of the memory that it shares; None: unknown."""
         if self.available_bytes is None:
-            return None
-        return self.available_bytes + self.apart_bytes
+            return self.limit_bytes - self.apart_used_bytes if self.apart_used_bytes else None
+        free = self.available_bytes + self.apart_bytes - self.apart_used_bytes
+        # What is taken of a carve-out cannot be made up for by RAM that graphics may not map.
+        most = self.limit_bytes - self.apart_used_bytes if self.apart_used_bytes else free
+        return max(0, min(free, most))
+
+    @property
+    def main_memory_bytes(self) -> int | None:
+        """What a plan may count on of main memory beside cards; None: unknown."""
+        return self.available_bytes if self.idle_bytes is None else self.idle_bytes
 
 
 def on_processor(machine: Machine) -> Machine:
@@ -120,6 +156,8 @@ def on_processor(machine: Machine) -> Machine:
     if machine.backend is Backend.CPU:
         return machine
     room = machine.available_bytes
+    if room is not None and machine.group_bytes is not None:
+        room = min(room, machine.group_bytes)
     if room is None:
         room = machine.limit_bytes if machine.unified else 0
     limit = min(room, machine.limit_bytes) if machine.unified else room
@@ -164,6 +202,8 @@ def as_it_is_now(machine: Machine) -> Machine:
         replace(device, memory_bytes=device.free_bytes) if device.free_bytes is not None else device
         for device in machine.devices
     )
+    if machine.idle_bytes is not None and machine.available_bytes is not None:
+        machine = replace(machine, idle_bytes=None)
     if devices == machine.devices:
         return machine
     limit = sum(device.memory_bytes or 0 for device in devices)

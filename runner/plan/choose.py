@@ -115,7 +115,8 @@ def choose(
     if fits:
         reasons = tuple(story.reasons(paged=paged))
         warnings = tuple(story.warnings(paged=paged))
-        helps = gains(machine, request, search.fitting)
+        held = total(i for i in found.placement.held[-1].items if i.item is not LedgerEntry.RESERVE)
+        helps = gains(machine, request, search.fitting, held_bytes=held)
     else:
         reasons, warnings = (story.too_large(),), ()
         helps = fixes(machine, model_spec, request, search.fitting, search.smallest(request))
@@ -269,7 +270,7 @@ class _Search:
 
 def _most_bytes(machine: Machine, offload: Offload) -> int:
     """Return all the room there is for weights."""
-    beside = (machine.available_bytes or 0) if is_split(machine) and offload.experts_on_cpu else 0
+    beside = (machine.main_memory_bytes or 0) if is_split(machine) and offload.experts_on_cpu else 0
     return machine.limit_bytes + beside
 
 

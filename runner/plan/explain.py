@@ -231,7 +231,7 @@ class Story:
 def _free(machine: Machine, cards: Sequence[int]) -> tuple[int | None, ...]:
     """Return what is free now of each memory, in the order of the plan's; None if unknown."""
     if is_split(machine):
-        return tuple(machine.devices[card].free_bytes for card in cards)
+        return (*(machine.devices[card].free_bytes for card in cards), machine.available_bytes)
     return (machine.free_now_bytes,)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from runner.base.units import size
-from runner.machine.facts import Machine, Platform
+from runner.machine.facts import Machine, Platform, Purpose
 from runner.plan.memory.kv_cache import Config
 from runner.plan.model_spec import ModelSpec, Variant
 from runner.plan.request import PlanRequest, Profile
@@ -31,7 +31,8 @@ class Cost(IntEnum):
 class Fix:
     """Something that would help, and the command for it; `undo` reverts a change to the host.
 
-    `request`: what the command requests, where it is one of steprun's for this machine.
+    `request`: what the command requests, where it is one of steprun's for this machine. `enough`:
+    whether it is known that the model fits then.
     """
 
     cost: Cost
@@ -39,6 +40,7 @@ class Fix:
     command: str
     undo: str = ""
     request: PlanRequest | None = None
+    enough: bool = False
 
 
 def fixes(
@@ -48,43 +50,72 @@ def fixes(
 
     `least_bytes`: what the smallest configuration of the request takes in one memory.
     """
+    host = gains(machine, request, search, enough=True)
     found = [
         *_options(machine, model_spec, request, search),
-        *gains(machine, request, search, enough=True),
+        *host,
         Fix(Cost.OTHER_MODEL, "Try the chat with a small demo model.", "steprun chat --demo"),
         Fix(
             Cost.OTHER_SERVER,
             "Chat with a server on another machine.",
             "steprun chat --url http://HOST:PORT",
         ),
-        Fix(
-            Cost.OTHER_MACHINE,
-            f"Use a machine that gives an engine {size(least_bytes)} or more. The machines that "
-            "steprun knows, for plan --machine NAME:",
-            "steprun machine --known",
-        ),
     ]
+    if not any(fix.enough for fix in host):  # else this machine gives as much
+        found.append(
+            Fix(
+                Cost.OTHER_MACHINE,
+                f"Use a machine that gives an engine {size(least_bytes)} or more. The machines "
+                "that steprun knows, for plan --machine NAME:",
+                "steprun machine --known",
+            )
+        )
     return tuple(sorted(found, key=lambda fix: fix.cost))
 
 
 def gains(
-    machine: Machine, request: PlanRequest, search: Search, *, enough: bool = False
+    machine: Machine,
+    request: PlanRequest,
+    search: Search,
+    *,
+    enough: bool = False,
+    held_bytes: int = 0,
 ) -> tuple[Fix, ...]:
     """Return what changes to the host would give, each with its undo, the cheapest first.
 
-    `enough`: leave out those of which it is known that nothing would fit even then.
+    What gains nothing is left out: more room in which nothing better fits than now, and free memory
+    before a load that has it (`held_bytes`: what it takes; 0 for a plan that is refused). `enough`:
+    also leave out those after which it is known that nothing would fit even then.
     """
+    now = search(request, None)
     found = []
     for advice in machine.advice:
-        fitting = search(request, advice.limit_after) if advice.limit_after else None
-        then = ""
-        if fitting and advice.limit_after != machine.limit_bytes:
-            variant, config = fitting
-            then = f" - {variant.name} at {config.context:,} tokens would fit then"
-        if fitting or not (enough and advice.limit_after):
-            cost = Cost.RESTART if advice.restart else Cost.SETTING
-            found.append(Fix(cost, advice.what + then, advice.command, advice.undo))
+        if advice.purpose is Purpose.LOAD and held_bytes <= (machine.free_bytes or 0):
+            continue
+        then, fits = "", False
+        if advice.purpose is Purpose.ROOM and advice.limit_after is not None:
+            fitting = search(request, advice.limit_after)
+            if fitting is None if enough else not _better(fitting, now):
+                continue
+            if fitting is not None:
+                variant, config = fitting
+                then = f" - {variant.name} at {config.context:,} tokens would fit then"
+                fits = True
+        cost = Cost.RESTART if advice.restart else Cost.SETTING
+        found.append(Fix(cost, advice.what + then, advice.command, advice.undo, enough=fits))
     return tuple(sorted(found, key=lambda fix: fix.cost))
+
+
+def _better(then: tuple[Variant, Config] | None, now: tuple[Variant, Config] | None) -> bool:
+    """Whether a change to the host gains anything: quality, then context, then an exact cache."""
+    if then is None or now is None:
+        return now is None
+    return _worth(then) > _worth(now)
+
+
+def _worth(found: tuple[Variant, Config]) -> tuple[float, int, bool, int]:
+    variant, config = found
+    return variant.quality, config.context, config.kv_type == "f16", config.ubatch
 
 
 def _options(

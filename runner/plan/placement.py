@@ -334,7 +334,7 @@ def _cards(machine: Machine) -> list[MemoryPool]:
 
 def _main_memory(machine: Machine, needed: int) -> MemoryPool:
     """Return main memory beside cards. Where its size is unknown, it is taken to hold `needed`."""
-    known = machine.available_bytes
+    known = machine.main_memory_bytes
     limit = needed + PROCESSOR_RESERVE_BYTES if known is None and needed else known or 0
     reserve = min(limit, PROCESSOR_RESERVE_BYTES)
     name = "main memory" if known is not None else "main memory (of unknown size)"

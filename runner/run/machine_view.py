@@ -12,6 +12,9 @@ Four steps, each from the result of the one before. The order matters:
 4. **As the engine's backend computes on it.** An engine without the accelerator's backend has main
    memory alone.
 
+A computer with several accelerators is several machines (`Machine.alternatives`): each takes these
+steps by itself, with the engine that suits it, and `plan.weigh` takes the best of their plans.
+
 Only where the model does not fit on that machine: the same without its cards (`without_cards`).
 """
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from runner.base.errors import Refused
+from runner.catalog import models_toml
 from runner.catalog.model import Model, ModelFile
 from runner.engine.builder import recipe
 from runner.engine.installed import pick, store
@@ -12,6 +13,7 @@ from runner.engine.installed.stamp import Kind
 from runner.engine.installed.store import InstalledEngine
 from runner.engine.process.flags import FLAGS
 from runner.machine.facts import Backend, Machine, Platform
+from runner.plan import weigh
 from runner.plan.choose import Plan, choose
 from runner.plan.launch import EngineFiles, LaunchSpec, launch
 from runner.plan.model_spec import ModelSpec
@@ -82,28 +84,59 @@ def make_plan(
     the plan: a better one can be built. Raises `UsageError` for what does not exist, `Refused` for
     a model that llama.cpp cannot load, and `BadFile` for a GGUF that is not what it should be.
     """
-    machine = machine_view.probed(machine_from)
-    engine: InstalledEngine | None = None
     current = store.current().name
-    if machine_from is None and request.engine:
-        engine = store.find_engine(request.engine)
-    elif machine_from is None:
-        best = pick.pick(store.engines(), current, machine)
-        engine = best if to_run or not pick.rank(best, machine) else None
-    machine = machine_view.for_engine(machine, engine, to_start=to_run)
-    ask = request.ask
-    if engine is not None:
-        ask = replace(ask, without=frozenset(engine.stamp.broken))
+    engines = store.engines() if machine_from is None and not request.engine else ()
+    named = store.find_engine(request.engine) if machine_from is None and request.engine else None
+
+    def engine_for(machine: Machine) -> InstalledEngine | None:
+        best = pick.pick(engines, current, machine) if engines else None
+        return best if best and (to_run or not pick.rank(best, machine)) else named
+
     ref = model_ref(request)
-    model_spec, own_files = read_model(ref, see=ask.see)
-    plan = choose_plan(machine, model_spec, ask)
+    ways = weigh.ways(machine_view.probed(machine_from))
+    chosen = [engine_for(way) for way in ways]
+    # Whether an image encoder is read is the same for all: a failing one is left out of the plan.
+    asks = [_able(request.ask, engine) for engine in chosen]
+    model_spec, own_files = read_model(ref, see=any(ask.see for ask in asks))
+    number, plan = weigh.weigh(
+        [
+            _plan_on(machine_view.for_engine(way, engine, to_start=to_run), model_spec, ask)
+            for way, engine, ask in zip(ways, chosen, asks, strict=True)
+        ]
+    )
+    engine = chosen[number]
     if engine is not None and (fails := pick.fails_beyond(engine, plan.model_spec)):
         plan = replace(plan, warnings=(*plan.warnings, fails))
     lost = current if engine and not request.engine and current != engine.name else ""
     return Prepared(plan, ref, own_files, engine, lost)
 
 
+def _able(ask: PlanRequest, engine: InstalledEngine | None) -> PlanRequest:
+    """Return the request without what an engine fails at."""
+    return ask if engine is None else replace(ask, without=frozenset(engine.stamp.broken))
+
+
 def choose_plan(machine: Machine, model_spec: ModelSpec, ask: PlanRequest) -> Plan:
+    """Plan for the best way to use the machine's devices."""
+    return weigh.weigh([_plan_on(way, model_spec, ask) for way in weigh.ways(machine)])[1]
+
+
+def main_machine(machine: Machine) -> Machine:
+    """Return the machine by the devices that the catalog's first model is planned for.
+
+    An engine is made for these.
+    """
+    if not machine.alternatives:
+        return machine
+    model = models_toml.load_catalog().models[0]
+    model_spec, _ = read_model(CatalogModel(model), see=True)
+    ways = weigh.ways(machine)
+    number, _ = weigh.weigh([_plan_on(way, model_spec, PlanRequest()) for way in ways])
+    others = tuple(way for at, way in enumerate(ways) if at != number)
+    return replace(ways[number], alternatives=others)
+
+
+def _plan_on(machine: Machine, model_spec: ModelSpec, ask: PlanRequest) -> Plan:
     """Plan with the recipe of the machine's backend.
 
     Where the cards are too small to help at all, for the processor and main memory.

@@ -29,7 +29,7 @@ from runner.plan.choose import Plan
 from runner.plan.request import PlanRequest
 from runner.run.download_missing import counted
 from runner.run.model_ref import CatalogModel, read_model
-from runner.run.prepare import choose_plan
+from runner.run.prepare import choose_plan, main_machine
 from runner.weights import cache_layout, inventory
 from runner.weights.inventory import FileState, Kept
 
@@ -98,6 +98,7 @@ def facts_of(machine: Machine) -> Facts:
     """Return what the checks look at on a machine."""
     model = models_toml.load_catalog().models[0]
     model_spec, _ = read_model(CatalogModel(model), see=True)
+    machine = main_machine(machine)
     plan = choose_plan(machine, model_spec, PlanRequest())
     files = cache_layout.needs(model, model.quant(plan.variant.name), mtp=False)
     return Facts(machine, plan, tuple(inventory.look(files, model.name)))
@@ -122,6 +123,8 @@ def _machine(facts: Facts) -> Finding:
     m = facts.machine
     room = size(max(0, m.limit_bytes - m.reserve_bytes))
     found = f"{m.name}, {size(m.memory_bytes)}, of which an engine may hold {room}"
+    if m.reserve_bytes:
+        found += f": {size(m.limit_bytes)} less a reserve of {size(m.reserve_bytes)}"
     if m.warnings:
         return Finding("warn", f"{found}; {'; '.join(m.warnings)}", "steprun machine")
     return Finding("ok", found)

@@ -18,6 +18,7 @@ from runner.engine.installed.stamp import FEATURES, Feature, Kind, Stamp, to_jso
 from runner.engine.installed.store import InstalledEngine
 from runner.machine.facts import Backend, Machine, with_backend
 from runner.run.machine_view import probed
+from runner.run.prepare import main_machine
 
 MARKS = {"pass": ("pass", "green"), "fail": ("FAIL", "red"), "absent": ("none", "yellow")}
 NO_TEST = click.option(
@@ -54,7 +55,7 @@ def list_(*, as_json: bool) -> None:
     """List the engines: what they are, how their self-test went, which one is active."""
     now = store.current()
     here = store.engines()
-    taken = _taken(here, probed())
+    taken = _taken(here, main_machine(probed()))
     if as_json:
         rows = [
             {**to_json(e.stamp), "current": e.name == taken, "total_bytes": store.size(e.folder)}
@@ -135,7 +136,7 @@ def build(
             why="llama-cpp-python is built from its own package.",
             next="Leave --source and --at out.",
         )
-    here = probed()
+    here = main_machine(probed())
     machine = _as(here, backend)
     recipe = recipes.load_recipe(machine.backend)
     source = "llama-cpp-python" if as_python else source or sources.DEFAULT
@@ -206,7 +207,7 @@ def fetch(
     """Download a prebuilt engine, verify and self-test it, and make it the active one."""
     from runner.engine.releases import fetch
 
-    here = probed()
+    here = main_machine(probed())
     with shown() as report:
         made = fetch.fetch_release(
             _as(here, backend),
@@ -231,7 +232,7 @@ def test(*, name: str | None, as_json: bool) -> int:
     The test covers everything that a chat needs. It runs a tiny model with random weights, so it
     takes a minute and needs no download. Plans for that engine avoid or warn about what fails.
     """
-    engine = store.find_engine(name or _taken(store.engines(), probed()))
+    engine = store.find_engine(name or _taken(store.engines(), main_machine(probed())))
     tested = _self_test(engine, quiet=as_json)
     if as_json:
         document = to_json(tested.stamp)
@@ -272,7 +273,7 @@ def use(*, name: str | None, previous: bool) -> None:
             why=f"Its self-test: {_result(wanted.stamp)}.",
             next=f"See: steprun engine test {wanted.name}",
         )
-    machine = probed()
+    machine = main_machine(probed())
     if rank(wanted, machine) > rank(store.embedded(), machine):
         raise Refused(
             f"{wanted.name} is not for this machine.",

@@ -185,8 +185,10 @@ def _drawn(lines: list[str]) -> Iterator[Row]:
                 yield card
             card = {"index": first[0], "name": " ".join(first[1:-1])}
         elif card and "memory.total" not in card:
-            sizes = re.fullmatch(r"[0-9]+MiB/([0-9]+)MiB", "".join(second))
-            card["memory.total"] = f"{sizes[1]} MiB" if sizes else _NONE
+            sizes = re.fullmatch(r"([0-9]{1,9})MiB/([0-9]{1,9})MiB", "".join(second))
+            card["memory.total"] = f"{sizes[2]} MiB" if sizes else _NONE
+            if sizes:
+                card["memory.free"] = f"{max(0, int(sizes[2]) - int(sizes[1]))} MiB"
     if card:
         yield card
 

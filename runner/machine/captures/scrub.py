@@ -24,7 +24,16 @@ _IOREG_KEYS = ('"gpu-core-count"', '"model"')
 # own stand in this file, line by line as `0::/user.slice/mine`, and again in the paths below.
 _GROUPS, _GROUP_FOLDER = "/proc/self/cgroup", "/sys/fs/cgroup/"
 _GROUP_LINE = re.compile(r"^([0-9]+:[^:\n]*:)(.*)$", re.MULTILINE)
-_NO_NAMES = ("", "..", "memory")  # "memory" is a folder of control groups 1, not a group
+# "memory" is a folder of control groups 1, not a group; the others name nobody.
+_NO_NAMES = ("", "..", "memory", "user.slice", "system.slice", "machine.slice", "docker", "lxc")
+# What tells a unit of systemd and a container's kind, kept of a name that is numbered.
+_GROUP_KIND = re.compile(r"^(docker|libpod|lxc|kubepods)?.*?(\.slice|\.scope|\.service)?$")
+# Of the kernel's command line, of modprobe.d and of the mounts only what the probes look for.
+_KEPT_WORDS = re.compile(r"\b(?:ttm|amdttm|amdgpu)\.[a-z_-]+=[0-9]+")
+_MODPROBE, _OPTION_LINE = (
+    "/etc/modprobe.d/",
+    re.compile(r"^[ \t]*options[ \t]+(?:ttm|amdttm|amdgpu)[ \t].*$"),
+)
 # A display of Apple's profiler is called after its owner ("Ada's iPad"): keep the card's own keys.
 _PROFILER_KEYS = ("_name", "sppci_", "spdisplays_metal", "spdisplays_mtl", "spdisplays_vendor")
 
@@ -49,6 +58,12 @@ class Scrubber:
             text = _CPUINFO.sub("", text)
         if path == _GROUPS:
             return _GROUP_LINE.sub(lambda line: line[1] + self._numbered(line[2].strip()), text)
+        if path == "/proc/cmdline":
+            return " ".join(_KEPT_WORDS.findall(text)) + "\n"
+        if path.startswith(_MODPROBE):
+            return "".join(f"{x}\n" for x in text.splitlines() if _OPTION_LINE.match(x))
+        if path == "/proc/mounts":
+            return "lxcfs /proc/meminfo fuse.lxcfs rw 0 0\n" if "lxcfs" in text else ""
         return self._common(text)
 
     def output(self, argv: str, stdout: str) -> str:
@@ -58,11 +73,14 @@ class Scrubber:
 
     def _numbered(self, groups: str) -> str:
         return "/".join(
-            name
-            if name in _NO_NAMES
-            else self._groups.setdefault(name, f"group-{len(self._groups)}")
+            name if name in _NO_NAMES else self._groups.setdefault(name, self._number_of(name))
             for name in groups.split("/")
         )
+
+    def _number_of(self, name: str) -> str:
+        match = _GROUP_KIND.match(name)
+        before, after = match.groups("") if match else ("", "")
+        return f"{before}{'-' if before else ''}group-{len(self._groups)}{after}"
 
     def _common(self, text: str) -> str:
         text = _SERIAL_LINE.sub(r"\1 0", _QUOTED_SERIAL.sub(r'\1"0"', text))

@@ -7,28 +7,26 @@ that Windows sees.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 
+from runner.base.toml import Strict, read_toml
 from runner.base.units import GIB, size
 from runner.machine.captures.capture import Reader
-from runner.machine.facts import Advice, Backend, Device, Machine, Platform
+from runner.machine.facts import Advice, Backend, Device, Machine, Platform, Purpose
 from runner.machine.probes import strix, vulkan_info
-from runner.machine.probes.cards import discrete, large
+from runner.machine.probes.cards import beside, discrete, large
 from runner.machine.probes.host import WINDOWS_ADAPTERS, HostFacts, Notes, display_ids, pci_id
 from runner.machine.probes.read import device_size, document, rows, stdout_of, strip_codes, text_of
 
-# Measured on 128 GB with driver 32.0.31041.1004 (unsloth PR 10418): carve-out, RAM that Windows
-# sees, and the sum of the Vulkan heaps, in GiB.
-_HEAPS = ((32, 95.78, 108.62), (64, 63.65, 111.65), (96, 31.78, 111.89))
-_HEAPS_DRIVER = (32, 0, 31041)
 _NEAR_GIB = 1.0
-# Drivers of 2025, and Windows in general, lend graphics half of the RAM (64 + 32 GiB,
-# llama.cpp 16832).
-_SHARE_OF_RAM = 0.5
-# Of 128 GB, half and half: graphics get 0.2 GiB less than with 96, and the processor, which cannot
-# use the carve-out, keeps enough to load a model through (Lemonade's advice).
-_BEST_CARVE_OUT_GIB = 64
+# Half of the RAM: of 128 GB graphics get 0.2 GiB less so than with 96 GB, and the processor, which
+# cannot use the carve-out, keeps enough to load a model through (Lemonade's advice).
 _LARGE_RAM_BYTES = 120 * GIB
+_NEWEST = (1 << 30,)
+_SOURCE = "from qwMemorySize in the registry"
 
 # The desktop, a browser and the driver live in the same heaps, and Windows evicts whoever is larger
 # when they run full. Arithmetic, not a measurement.
@@ -56,13 +54,17 @@ def probe(reader: Reader, host: HostFacts, notes: Notes) -> Machine | None:
     adapters = [adapter for adapter in known if not present or adapter.pci in present]
     if strix.PCI in (present or ()) or any(adapter.pci == strix.PCI for adapter in adapters):
         found = next((a for a in adapters if a.pci == strix.PCI and a.memory), None)
-        return _strix(reader, host, found, notes)
-    amd = [adapter for adapter in adapters if adapter.pci.startswith("1002:")]
-    cards = large((Device(card.name, Backend.VULKAN, card.memory) for card in amd), notes)
-    if not cards:
-        return None
-    source = "from the registry (qwMemorySize)"
-    return discrete(host, Platform.VULKAN, Backend.VULKAN, cards, source)
+        strix_halo = _strix(reader, host, found, notes)
+        others = beside(host, Backend.VULKAN, _cards(adapters, notes), _SOURCE)
+        return replace(strix_halo, alternatives=others)
+    cards = _cards(adapters, notes)
+    return discrete(host, Platform.VULKAN, Backend.VULKAN, cards, _SOURCE) if cards else None
+
+
+def _cards(adapters: Sequence[_Adapter], notes: Notes) -> list[Device]:
+    """Return AMD's cards with memory of their own."""
+    amd = [a for a in adapters if a.pci.startswith("1002:") and a.pci != strix.PCI]
+    return large((Device(card.name, Backend.VULKAN, card.memory) for card in amd), notes)
 
 
 def _adapter(row: dict[str, object]) -> _Adapter:
@@ -95,14 +97,15 @@ def _strix(reader: Reader, host: HostFacts, adapter: _Adapter | None, notes: Not
     physical = host.memory_bytes + carve_out if host.memory_bytes else 0
     # Without the carve-out the RAM that Windows sees is only a part.
     ceiling = physical if physical and carve_out else strix.MOST_MEMORY_BYTES
+    driver = adapter.driver if adapter else ()
     heaps = vulkan_info.heap_bytes(stdout_of(reader, *vulkan_info.COMMAND), strix.PCI)
     if heaps is None:
         notes.unknown.append("vulkaninfo")
-        driver = adapter.driver if adapter else ()
         limit, source = _heaps(carve_out, host.memory_bytes, driver)
     else:
-        limit, source = min(heaps, ceiling), "the sum of Vulkan's memory heaps (vulkaninfo)"
-    _advise(carve_out, physical, notes)
+        driver = ()
+        limit, source = min(heaps, ceiling), "the sum of Vulkan's memory heaps in vulkaninfo"
+    notes.advice.extend(_advise(carve_out, host, limit, driver))
     name = adapter.name if adapter else "Strix Halo"
     return replace(
         host.machine(),
@@ -121,37 +124,93 @@ def _strix(reader: Reader, host: HostFacts, adapter: _Adapter | None, notes: Not
     )
 
 
-def _heaps(carve_out: int, visible: int, driver: tuple[int, ...]) -> tuple[int, str]:
+class _Most(Strict, frozen=True):
+    carve_out_gib: float
+    total_gib: float
+
+
+class _Driver(Strict, frozen=True):
+    """What drivers from a version on give; the file describes the fields."""
+
+    since: tuple[int, ...]
+    source: str
+    share_of_ram: float
+    measured: tuple[tuple[float, float, float], ...] = ()
+    most: tuple[_Most, ...] = ()
+
+
+class _Drivers(Strict, frozen=True):
+    driver: tuple[_Driver, ...]
+
+
+@cache
+def _drivers() -> tuple[_Driver, ...]:
+    path = Path(__file__).with_name("windows_drivers.toml")
+    return read_toml(path, _Drivers, "the list of AMD's drivers").driver
+
+
+def _heaps(carve_out: int, visible: int, version: tuple[int, ...]) -> tuple[int, str]:
     """Return the sum of the Vulkan heaps in bytes, and where the figure comes from."""
-    if driver >= _HEAPS_DRIVER:
-        for dedicated, ram, total in _HEAPS:
-            near = abs(carve_out / GIB - dedicated), abs(visible / GIB - ram)
-            if max(near) <= _NEAR_GIB:
-                return int(total * GIB), (
-                    f"graphics memory with a carve-out of {dedicated} GiB, measured (unsloth 10418)"
-                )
+    driver = next(each for each in _drivers() if version >= each.since or each.since == (0,))
+    for dedicated, ram, total in driver.measured:
+        near = abs(carve_out / GIB - dedicated), abs(visible / GIB - ram)
+        if max(near) <= _NEAR_GIB:
+            return int(total * GIB), (
+                f"graphics memory with a carve-out of {dedicated:g} GiB, measured: {driver.source}"
+            )
+    share = int(visible * driver.share_of_ram)
     if not carve_out:
         # It does not follow from the RAM that Windows sees: 64 GiB may be half, or all there is.
-        return int(visible * _SHARE_OF_RAM), (
-            f"{_SHARE_OF_RAM:.0%} of the RAM that Windows sees; the carve-out is unknown"
+        return share, (
+            f"{driver.share_of_ram:.0%} of the RAM that Windows sees; the carve-out is unknown"
         )
-    return carve_out + int(visible * _SHARE_OF_RAM), (
-        f"carve-out of {size(carve_out)} and {_SHARE_OF_RAM:.0%} of RAM; not measured for this size"
+    most = next((m.total_gib for m in driver.most if carve_out <= m.carve_out_gib * GIB), None)
+    if most is not None and carve_out + share > most * GIB:
+        return int(most * GIB), (
+            f"the most that this driver is known to give with a carve-out of {size(carve_out)}: "
+            f"{driver.source}"
+        )
+    return carve_out + share, (
+        f"carve-out of {size(carve_out)} and {driver.share_of_ram:.0%} of RAM; not measured for "
+        "this size"
     )
 
 
-def _advise(carve_out: int, physical: int, notes: Notes) -> None:
-    """Advise half and half where the computer is large enough for it."""
-    chosen = round(carve_out / GIB)
-    if not carve_out or physical < _LARGE_RAM_BYTES or chosen == _BEST_CARVE_OUT_GIB:
-        return
+def _advise(carve_out: int, host: HostFacts, limit: int, version: tuple[int, ...]) -> list[Advice]:
+    """Return what gives graphics more: a newer driver, and half of the computer's memory.
+
+    `version`: the driver's; empty where it does not matter, as vulkaninfo told the limit.
+    """
+    physical, chosen = carve_out + host.memory_bytes, round(carve_out / GIB)
+    newest = _drivers()[0].since
+    found = []
+    after, _ = _heaps(carve_out, host.memory_bytes, _NEWEST)
+    if version and version < newest and after > limit:
+        wanted = ".".join(map(str, newest))
+        found.append(
+            Advice(
+                f"Update AMD's driver: from {wanted} on graphics get {size(after)} here",
+                "AMD Software > Settings > System > Manage Updates, then restart",
+                "Windows Device Manager > Display adapters > Driver > Roll Back Driver",
+                limit_after=after,
+                restart=True,
+            )
+        )
+    best = round(physical / GIB / 32) * 16
+    if not carve_out or physical < _LARGE_RAM_BYTES or chosen == best:
+        return found
+    after, _ = _heaps(best * GIB, physical - best * GIB, version or _NEWEST)
     setting = "AMD Software > Performance > Tuning > Variable Graphics Memory"
-    notes.advice.append(
+    more = after > limit + GIB
+    found.append(
         Advice(
-            f"Give graphics {_BEST_CARVE_OUT_GIB} GB of their own ({chosen} now): they can use "
-            "nearly all of the rest too, and loading a model needs RAM that Windows sees",
-            f"{setting}: {_BEST_CARVE_OUT_GIB} GB, then restart",
+            f"Give graphics {best} GB of their own ({chosen} now): they can use nearly all of the "
+            "rest too, and loading a model needs RAM that Windows sees",
+            f"{setting}: {best} GB, then restart",
             f"{setting}: {chosen} GB, then restart",
+            limit_after=after if more else None,
             restart=True,
+            purpose=Purpose.ROOM if more else Purpose.HEALTH,
         )
     )
+    return found

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from runner.machine.captures.capture import Reader
-from runner.machine.facts import Advice
+from runner.machine.facts import Advice, Purpose
 from runner.machine.probes.host import Notes
 from runner.machine.probes.read import count, device_size, pairs, strip_codes
 
@@ -83,5 +83,6 @@ def check_rights(reader: Reader, minor: int | None, notes: Notes) -> None:
                 'sudo usermod -aG render,video "$USER"',
                 'sudo gpasswd -d "$USER" render; sudo gpasswd -d "$USER" video',
                 restart=True,
+                purpose=Purpose.HEALTH,
             )
         )

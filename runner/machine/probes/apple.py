@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from runner.base.units import GIB, MIB, size
 from runner.machine.captures.capture import Reader
-from runner.machine.facts import Advice, Backend, Device, Machine, Platform
+from runner.machine.facts import Advice, Backend, Device, Machine, Platform, Purpose
 from runner.machine.probes.host import HostFacts, Notes
 from runner.machine.probes.read import (
     MOST_DEVICE_BYTES,
@@ -82,6 +82,7 @@ def probe(reader: Reader, host: HostFacts, notes: Notes) -> Machine | None:
                 f"sudo sysctl iogpu.wired_limit_mb={most // MIB}",
                 f"sudo sysctl iogpu.wired_limit_mb={wired // MIB}",
                 limit,
+                purpose=Purpose.HEALTH,
             )
         )
     if strip_codes(stdout_of(reader, "sysctl", "-n", "sysctl.proc_translated")) == "1":

@@ -45,7 +45,7 @@ def reserve(cards: Sequence[Device]) -> int:
 
 def limit_source(cards: Sequence[Device], source: str) -> str:
     """Return a machine's `limit_source`; `source`: where the cards' memory is known from."""
-    return f"memory of {len(cards)} card{'s' if len(cards) > 1 else ''}, {source}"
+    return f"memory of {len(cards)} card{'s' if len(cards) > 1 else ''}, {source}, as if idle"
 
 
 def discrete(
@@ -62,7 +62,19 @@ def discrete(
         reserve_bytes=reserve(cards),
         reserve_why=RESERVE_WHY,
         devices=tuple(cards),
+        idle_bytes=host.idle_bytes,
     )
+
+
+def beside(
+    host: HostFacts, backend: Backend, cards: Sequence[Device], source: str
+) -> tuple[Machine, ...]:
+    """Return the other way to use a computer: by cards that stand beside its main accelerator."""
+    if not cards:
+        return ()
+    platform = {Backend.CUDA: Platform.CUDA, Backend.ROCM: Platform.ROCM}
+    found = platform.get(backend, Platform.VULKAN)
+    return (discrete(host, found, backend, cards, source),)
 
 
 def too_small(name: str, memory: int) -> str:
@@ -79,11 +91,6 @@ def large(cards: Iterable[Device], notes: Notes) -> list[Device]:
         if card.memory_bytes and _INSIDE_BYTES <= card.memory_bytes < LEAST_BYTES
     )
     return [card for card in cards if (card.memory_bytes or 0) >= LEAST_BYTES]
-
-
-def not_counted(name: str) -> str:
-    """Return the warning that a card is left out beside a chip that shares the system's memory."""
-    return f"{name} is not counted: a plan is for one of them."
 
 
 def note_unplanned(seen: Iterable[str], notes: Notes) -> None:

@@ -11,7 +11,14 @@ from typing import Any
 
 from runner.base.units import KIB
 from runner.machine.captures.capture import Reader
-from runner.machine.facts import PROCESSOR_RESERVE_BYTES, Advice, Backend, Machine, Platform
+from runner.machine.facts import (
+    IDLE_SYSTEM_BYTES,
+    PROCESSOR_RESERVE_BYTES,
+    Advice,
+    Backend,
+    Machine,
+    Platform,
+)
 from runner.machine.probes import cgroup
 from runner.machine.probes.read import (
     count,
@@ -92,7 +99,8 @@ class HostFacts:
     Sizes in bytes; 0 or None where unknown. `available_bytes`: what a new process can have
     without swapping (MemAvailable, or the room left in this control group if that is less);
     swap never counts. `free_bytes`: without dropping the page cache either. `hidden_bytes`: in
-    use, and by no program, cache or table of the kernel: drivers hold it.
+    use, and by no program, cache or table of the kernel: drivers hold it. `system_bytes`: what
+    the system has available, whatever a control group leaves of it; `group`: that control group.
     """
 
     os: str
@@ -104,6 +112,21 @@ class HostFacts:
     free_bytes: int | None = None
     cores: int = 1
     hidden_bytes: int | None = None
+    system_bytes: int | None = None
+    group: cgroup.Group | None = None
+
+    @property
+    def idle_bytes(self) -> int | None:
+        """What a new process could have if nothing else ran; None where that is not known.
+
+        Of the RAM an idle system holds a part; a control group's limit stays a limit.
+        """
+        if self.available_bytes is None:
+            return None
+        idle = max(self.system_bytes or 0, self.memory_bytes - IDLE_SYSTEM_BYTES)
+        if self.group is not None:
+            idle = min(idle, self.group.limit)
+        return max(self.available_bytes, idle)
 
     def machine(self) -> Machine:
         """Return the machine that computes on its processor: of any other, the part they share."""
@@ -117,7 +140,9 @@ class HostFacts:
             unified=False,
             backend=Backend.CPU,
             limit_bytes=limit,
-            limit_source=f"{self.available_source}; swap is not counted" if limit else "unknown",
+            limit_source=f"{self.available_source}, as it is now; swap is not counted"
+            if limit
+            else "unknown",
             reserve_bytes=min(PROCESSOR_RESERVE_BYTES, limit),
             reserve_why="other programs, and the growth of this one",
             cores=self.cores,
@@ -154,7 +179,9 @@ def _bounded(host: HostFacts) -> HostFacts:
         return replace(host, memory_bytes=0, available_bytes=None)
     if host.available_bytes is None:
         return host
-    return replace(host, available_bytes=min(host.available_bytes, host.memory_bytes))
+    most = host.memory_bytes
+    whole = None if host.system_bytes is None else min(host.system_bytes, most)
+    return replace(host, available_bytes=min(host.available_bytes, most), system_bytes=whole)
 
 
 def display_ids(reader: Reader, system: str) -> list[str] | None:
@@ -215,9 +242,11 @@ def _linux(reader: Reader, arch: str) -> HostFacts:
     available, source = parse_size(meminfo.get("MemAvailable"), KIB), "MemAvailable"
     if available is None:  # a kernel before 3.14, or a capture by hand: less, and never more
         available, source = parse_size(meminfo.get("MemFree"), KIB), "MemFree"
-    room = cgroup.room(reader)
-    if room is not None and (available is None or room < available):
-        available, source = room, "the memory limit of this control group"
+    group, whole = cgroup.tightest(reader, total), available
+    if group is not None and (available is None or group.room < available or group.whole):
+        available, source = min(group.room, available or group.room), group.source
+    else:
+        group = None
     return HostFacts(
         os="linux",
         arch=arch or ("arm64" if "CPU implementer" in processor else "x86_64"),
@@ -228,6 +257,8 @@ def _linux(reader: Reader, arch: str) -> HostFacts:
         free_bytes=parse_size(meminfo.get("MemFree"), KIB),
         cores=_linux_cores(reader, cpuinfo),
         hidden_bytes=_hidden(total, meminfo),
+        system_bytes=whole,
+        group=group,
     )
 
 

@@ -10,9 +10,17 @@ from dataclasses import dataclass, replace
 
 from runner.base.units import GIB, MIB, size
 from runner.machine.captures.capture import Reader
-from runner.machine.facts import Advice, Backend, Device, Machine, Platform
+from runner.machine.facts import (
+    IDLE_SYSTEM_BYTES,
+    Advice,
+    Backend,
+    Device,
+    Machine,
+    Platform,
+    Purpose,
+)
 from runner.machine.probes import engine_view, wsl
-from runner.machine.probes.cards import LEAST_BYTES, discrete, not_counted, too_small
+from runner.machine.probes.cards import LEAST_BYTES, beside, discrete, too_small
 from runner.machine.probes.host import HostFacts, Notes, display_ids
 from runner.machine.probes.read import device_size, stdout_of, strip_codes
 
@@ -27,6 +35,7 @@ MIG_QUERY = ("nvidia-smi", "--query-gpu=uuid,mig.mode.current", "--format=csv,no
 # a program.
 HELD_QUERY = ("nvidia-smi", "--query-compute-apps=used_memory", "--format=csv,noheader,nounits")
 _MOST_ROWS = 256
+_SOURCE = "as nvidia-smi reports it"
 _FORMAT = "--format=csv,noheader,nounits"
 
 
@@ -175,7 +184,18 @@ def _unified(
     reader: Reader, host: HostFacts, seen: tuple[_SharedChip, list[_Card]], notes: Notes
 ) -> Machine:
     kind, cards = seen
-    limit, source = host.available_bytes or 0, f"{host.available_source}; swap is not counted"
+    group_bytes = None
+    if host.os == "linux" and host.group is not None and not host.group.whole:
+        # CUDA's memory is not charged to a control group on these chips (pygraphistry 1671, sglang
+        # 35860): it limits the engine's own process alone.
+        group, group_bytes = host.group, host.group.room
+        host = replace(host, available_bytes=host.system_bytes, available_source="MemAvailable")
+        notes.warnings.append(
+            f"{group.warning()} CUDA's memory is not counted there; the engine's own process and "
+            "the files that it reads are."
+        )
+    source = f"{host.available_source}, as it is now; swap is not counted"
+    limit = host.available_bytes or 0
     if host.available_bytes is None:
         source = "unknown: the system does not tell how much memory is available"
     if host.os == "windows":
@@ -183,6 +203,7 @@ def _unified(
         limit, source = min(limit, share), f"{source}; at most {kind.windows_share:.0%} of RAM"
     if 0 < limit < host.memory_bytes * _IDLE_SHARE:
         notes.warnings.append(_shortage(reader, host, limit))
+        notes.advice.extend(_restart(reader, host, limit))
     cache = limit - (host.free_bytes or 0)
     if host.os == "linux" and host.free_bytes is not None and cache > _MUCH_CACHE_BYTES:
         notes.advice.append(
@@ -191,10 +212,12 @@ def _unified(
                 f"{size(cache)} are cache",
                 "sudo sh -c 'sync; echo 3 > /proc/sys/vm/drop_caches'",
                 "nothing to undo: the cache fills again by itself",
+                purpose=Purpose.LOAD,
             )
         )
     own = [c for c in cards if kind.signs.search(c.name) or kind.signs.search(_cap(c))]
-    notes.warnings.extend(not_counted(c.name) for c in cards if own and c not in own)
+    left = [c for c in cards if own and c not in own and (c.total or 0) >= LEAST_BYTES]
+    others = beside(host, Backend.CUDA, [_device(c) for c in left], _SOURCE)
     return replace(
         host.machine(),
         platform=kind.platform,
@@ -206,6 +229,9 @@ def _unified(
         reserve_bytes=min(_SHARED_RESERVE_BYTES, limit),
         reserve_why="this machine hangs until power-cycled if memory runs out",
         devices=(Device(kind.name, Backend.CUDA, uuid=own[0].uuid if own else ""),),
+        free_bytes=host.free_bytes,
+        group_bytes=group_bytes,
+        alternatives=others,
     )
 
 
@@ -229,6 +255,22 @@ def _shortage(reader: Reader, host: HostFacts, limit: int) -> str:
         f"{only}: {size(host.memory_bytes - limit)} are in use. Stop other engines and large "
         "programs; if the driver kept memory after an engine stopped, only a restart frees it."
     )
+
+
+def _restart(reader: Reader, host: HostFacts, limit: int) -> list[Advice]:
+    """Return the advice to restart where the driver holds memory of no program."""
+    hidden = host.hidden_bytes or 0
+    if host.os != "linux" or _held(reader) or hidden <= _MUCH_HIDDEN_BYTES:
+        return []
+    after = min(limit + hidden, host.memory_bytes - IDLE_SYSTEM_BYTES)
+    return [
+        Advice(
+            f"Restart the computer: the driver holds {size(hidden)} for no program",
+            "sudo reboot",
+            limit_after=after if after > limit else None,
+            restart=True,
+        )
+    ]
 
 
 def _held(reader: Reader) -> int | None:
@@ -271,15 +313,24 @@ def _discrete(reader: Reader, host: HostFacts, cards: list[_Card], notes: Notes)
             chosen.append(card)
     if not chosen:
         return None
-    left = [card.name for card in cards if super_chips and card not in super_chips]
-    notes.warnings.extend(f"{name} is left for the screen." for name in left)
+    left = [c for c in cards if super_chips and c not in super_chips]
+    left = [c for c in left if (c.total or 0) >= LEAST_BYTES and c.uuid not in sliced]
     free = sum(card.total if card.free is None else card.free for card in chosen if card.total)
     used = sum(card.total or 0 for card in chosen) - free
     if used > len(chosen) * GIB:
         notes.warnings.append(f"{size(used)} of the cards' memory is in use now.")
-    own = sum(card.total or 0 for card in chosen)
+    own, memory = sum(card.total or 0 for card in chosen), host.memory_bytes
     if super_chips and host.available_bytes is not None and host.memory_bytes > own:
         # The system counts a superchip's own memory among its RAM (it is a NUMA node).
-        host = replace(host, available_bytes=max(0, host.available_bytes - own))
-    devices = [Device(c.name, Backend.CUDA, c.total, c.free, c.uuid, index=c.index) for c in chosen]
-    return discrete(host, Platform.CUDA, Backend.CUDA, devices, "as nvidia-smi reports it")
+        rest = max(0, host.available_bytes - own)
+        ram = host.memory_bytes - own
+        host = replace(host, available_bytes=rest, system_bytes=rest, memory_bytes=ram)
+    devices = [_device(card) for card in chosen]
+    found = discrete(host, Platform.CUDA, Backend.CUDA, devices, _SOURCE)
+    others = beside(host, Backend.CUDA, [_device(card) for card in left], _SOURCE)
+    others = tuple(replace(other, memory_bytes=memory) for other in others)
+    return replace(found, memory_bytes=memory, alternatives=others)
+
+
+def _device(card: _Card) -> Device:
+    return Device(card.name, Backend.CUDA, card.total, card.free, card.uuid, index=card.index)

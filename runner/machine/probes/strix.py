@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from runner.base.units import GIB, MIB, size
 from runner.machine.captures.capture import Reader
 from runner.machine.facts import Advice, Backend, Device, Machine, Platform
+from runner.machine.probes import boot, cgroup
 from runner.machine.probes.amdgpu import Card, Node, check_rights
 from runner.machine.probes.host import HostFacts, Notes
 from runner.machine.probes.read import parse_size, stdout_of, strip_codes
@@ -16,8 +17,8 @@ PCI = "1002:1586"
 GFX = "110501"
 SIGNS = re.compile(r"RYZEN AI MAX|\b80[456]0S\b|gfx1151|STRIX.HALO", re.IGNORECASE)
 NAMES = {40: "Radeon 8060S", 32: "Radeon 8050S", 16: "Radeon 8040S"}  # by compute units
-# The largest that AMD specifies for the chip; a carve-out that makes it more is not believed.
-MOST_MEMORY_BYTES = 128 * GIB
+# The largest computers with a chip of this line; a carve-out that makes it more is not believed.
+MOST_MEMORY_BYTES = 192 * GIB
 
 _PAGE_BYTES = 4096  # ttm counts x86 pages: 262144 of them are a GiB
 # MemTotal must keep this for the system: 124 of 125 GiB kept GNOME from starting, 120 worked
@@ -28,9 +29,12 @@ _LEAST_RESERVE_BYTES = 1 * GIB
 # A carve-out of this size was chosen in the firmware; below, it is the smallest the board offers
 # (512 MB to 4 GiB), and ROCm counts only the shared part (llama.cpp PR 20472).
 _LARGE_CARVE_OUT_BYTES = 8 * GIB
-# 112 to 116 GiB are known to work; over 95 % of RAM AMD's own tools advise against.
+# Of 128 GB 112 to 116 GiB are known to work; over 95 % of RAM AMD's own tools advise against.
 _GTT_TARGET_GIB = 116
+_KNOWN_RAM_BYTES = 128 * GIB
 _GTT_SHARE = 0.95
+# The least that boards let the firmware keep for graphics.
+_LEAST_CARVE_OUT_BYTES = GIB // 2
 # Where the DKMS driver is installed its copy of the module is the one in use (ROCm 5595).
 _TTM_MODULES = ("amdttm", "ttm")
 _SAME = 0.01  # the driver's own defaults for GTT and ttm differ by a page or so
@@ -39,9 +43,10 @@ _SAME = 0.01  # the driver's own defaults for GTT and ttm differ by a page or so
 _MUCH_HIDDEN_BYTES = 8 * GIB
 
 # Version and flavour from which kernels are known to be stable for this chip's compute: mainline
-# 6.18.4, and Ubuntu's HWE 6.17 and OEM 6.14, which carry the fixes (kyuz0's toolboxes).
-_KERNELS = (((6, 18, 4), ""), ((6, 17, 0), "-generic"), ((6, 14, 0), "-oem"))
-_KERNELS_WANTED = "6.18.4 or later, or Ubuntu's HWE 6.17 or OEM 6.14"
+# 6.18.4, and Ubuntu's HWE 6.17 and OEM 6.14, which carry the fixes (kyuz0's toolboxes), as does
+# Proxmox's 6.17, which is built from Ubuntu's.
+_KERNELS = (((6, 18, 4), ""), ((6, 17, 0), "-generic"), ((6, 17, 0), "-pve"), ((6, 14, 0), "-oem"))
+_KERNELS_WANTED = "6.18.4 or later, Ubuntu's HWE 6.17 or OEM 6.14, or Proxmox's 6.17"
 # This release breaks ROCm on this chip; those before and after do not (kyuz0's toolboxes).
 _BAD_FIRMWARE = "20251125"
 _FIRMWARE_QUERIES = (
@@ -56,13 +61,15 @@ class _SharedMemory:
     """How much system memory graphics may map, in bytes, and who says so.
 
     The least of GTT, ttm's limit and RAM: `amdgpu.gttsize` alone raises the first to more than
-    ttm grants and the machine has (128 GiB of 124.9, unsloth PR 7960).
+    ttm grants and the machine has (128 GiB of 124.9, unsloth PR 7960). `granted`: what the kernel
+    grants, whatever RAM there is.
     """
 
     bytes: int
     source: str
     module: str
     pages: int | None
+    granted: int | None = None
 
 
 def machine(
@@ -77,15 +84,14 @@ def machine(
     carve_out = _carve_out(host, card, notes)
     counted = carve_out if carve_out >= _LARGE_CARVE_OUT_BYTES else 0
     shared = _shared(reader, host, card, notes)
-    limit, source = counted + shared.bytes, shared.source
+    limit, source = counted + shared.bytes, f"{shared.source}, as if idle"
     if counted:
         source = f"carve-out of {size(counted)} and {source}"
         notes.warnings.append(
-            f"The firmware keeps {size(counted)} for graphics alone; set its UMA size to the "
-            "minimum (512 MB), then run steprun again to see how far to raise the shared part."
+            f"The firmware keeps {size(counted)} for graphics alone by its UMA size: the system "
+            "cannot use them."
         )
-    else:
-        notes.advice.extend(_raise_gtt(host, shared))
+    notes.advice.extend(_raise_limit(reader, host, shared, counted))
     reserve = max(_LEAST_RESERVE_BYTES, shared.bytes - max(0, host.memory_bytes - _SYSTEM_BYTES))
     _check_available(host, card, shared.bytes - reserve, notes)
     units = node.units if node else None
@@ -102,6 +108,7 @@ def machine(
         reserve_bytes=min(reserve, limit),
         reserve_why=f"the system keeps {size(_SYSTEM_BYTES)}, and the screen some graphics memory",
         apart_bytes=carve_out,
+        apart_used_bytes=min(card.vram_used, counted) if card else 0,
         devices=(Device(label or "Strix Halo", Backend.VULKAN, limit or None, cores=units),),
         # Vulkan counts the smallest carve-out too, ROCm does not.
         ceiling_bytes=carve_out + shared.bytes,
@@ -171,13 +178,17 @@ def _shared(reader: Reader, host: HostFacts, card: Card | None, notes: Notes) ->
             " amdgpu.gttsize is deprecated: remove it where it is set."
         )
     grants = (
-        (gtt, "GTT (mem_info_gtt_total)"),
+        (gtt, "GTT, mem_info_gtt_total"),
         (pages, f"{module}.pages_limit"),
-        (host.memory_bytes or MOST_MEMORY_BYTES, "all RAM (MemTotal)"),
+        (
+            host.memory_bytes or MOST_MEMORY_BYTES,
+            host.group.source if host.group and host.group.whole else "all RAM, MemTotal",
+        ),
     )
     known = [(value, source) for value, source in grants if value]
     least, source = min(known, key=lambda pair: pair[0])
-    return _SharedMemory(least, source, module, pages)
+    granted = min((value for value in (gtt, pages) if value), default=None)
+    return _SharedMemory(least, source, module, pages, granted)
 
 
 def _ttm(reader: Reader) -> tuple[str, int | None]:
@@ -189,28 +200,58 @@ def _ttm(reader: Reader) -> tuple[str, int | None]:
     return _TTM_MODULES[-1], None
 
 
-def _raise_gtt(host: HostFacts, shared: _SharedMemory) -> list[Advice]:
-    """Return how to raise the shared part to what this machine can spare, if that is more."""
-    if not host.memory_bytes:
+def _raise_limit(
+    reader: Reader, host: HostFacts, shared: _SharedMemory, carve_out: int
+) -> list[Advice]:
+    """Return how to let graphics use all that this computer can spare, if that is more.
+
+    `carve_out`: what the firmware keeps, where that is more than the least that it must.
+    """
+    group = host.group
+    if group is not None and group.whole:
+        return _raise_group(reader, group, shared)
+    memory = host.memory_bytes + max(0, carve_out - _LEAST_CARVE_OUT_BYTES)
+    target = _target(memory)
+    if not host.memory_bytes or target < shared.bytes + carve_out + GIB:
         return []
-    most = min(host.memory_bytes * _GTT_SHARE, host.memory_bytes - _SYSTEM_BYTES)
-    target = min(_GTT_TARGET_GIB, int(most // GIB))
-    if target * GIB < shared.bytes + GIB:
-        return []
-    pages = target * GIB // _PAGE_BYTES
-    option = (shared.module, f"pages_limit={pages}")
-    if shared.pages is not None and shared.pages >= target * GIB:
+    pages = target // _PAGE_BYTES
+    option, value = f"{shared.module}.pages_limit", pages
+    line = boot.on_command_line(reader)
+    size_mib = int(line.get("amdgpu.gttsize", 0))
+    small = ["amdgpu.gttsize"] if size_mib * MIB < target else []
+    if shared.pages is not None and shared.pages >= target:
         # ttm grants it already: older kernels (6.8) hold GTT down on their own (kyuz0 98).
-        option = ("amdgpu", f"gttsize={target * GIB // MIB}")
-    file = "/etc/modprobe.d/zz-steprun.conf"  # zz: read last, so that it wins
+        option, value, small = "amdgpu.gttsize", target // MIB, []
+    kind = group.kind if group and cgroup.is_container(group) else cgroup.container(reader)
+    change = boot.set_option(reader, option, value, remove=small, inside=kind is not None)
+    first = f"On the host of this {kind}: let" if kind else "Let"
+    if carve_out:
+        less = f"Set the firmware's UMA size to its minimum (512 MB; {size(carve_out)} now) and "
+        first = less + first[0].lower() + first[1:]
+    what = f"{first} graphics use {target // GIB} GiB of RAM ({size(shared.bytes)} now); "
     return [
         Advice(
-            f"Let graphics use {target} GiB of RAM ({size(shared.bytes)} now); then rebuild the "
-            "initramfs (update-initramfs -u, or dracut -f) and restart. On the kernel's command "
-            f"line the same is {'.'.join(option)}",
-            f"echo 'options {' '.join(option)}' | sudo tee {file}",
-            f"sudo rm {file}",
-            limit_after=target * GIB,
+            f"{what}{change.how}",
+            change.command,
+            change.undo,
+            limit_after=target,
             restart=True,
         )
     ]
+
+
+def _target(memory: int) -> int:
+    """Return the most that graphics should map of so much RAM, in whole GiB, as bytes."""
+    most = int(min(memory * _GTT_SHARE, memory - _SYSTEM_BYTES) // GIB)
+    return (min(_GTT_TARGET_GIB, most) if memory <= _KNOWN_RAM_BYTES else most) * GIB
+
+
+def _raise_group(reader: Reader, group: cgroup.Group, shared: _SharedMemory) -> list[Advice]:
+    """Return how to give a container, which hides the host's RAM, what the host's kernel grants."""
+    if shared.granted is None or shared.granted < shared.bytes + GIB:
+        return []
+    target = min(shared.granted, _GTT_TARGET_GIB * GIB)
+    if shared.granted > _KNOWN_RAM_BYTES:
+        target = shared.granted
+    proxmox = "-pve" in strip_codes(reader.file("/proc/sys/kernel/osrelease"))
+    return [group.advice(proxmox=proxmox, wanted=target + _SYSTEM_BYTES, limit_after=target)]

@@ -196,9 +196,9 @@ def test_a_card_beside_gb10_is_not_taken_for_it():
     assert machine.platform is Platform.GB10
     assert machine.limit_bytes == 111584904 * KIB
     assert machine.devices[0].engine_name == "CUDA1"
-    assert machine.warnings == (
-        "NVIDIA GeForce RTX 5090 is not counted: a plan is for one of them.",
-    )
+    assert machine.warnings == ()
+    (other,) = machine.alternatives
+    assert [device.engine_name for device in other.devices] == ["CUDA0"]
 
 
 def test_vulkan_counts_the_small_carve_out_too():

@@ -533,14 +533,16 @@ def test_cards_not_planned_for_are_told_under_windows_too():
     assert told(detect(Replay(windows(64, present=present))), "Intel Arc")
 
 
-def test_a_card_beside_strix_halo_is_told():
+def test_a_card_beside_strix_halo_is_another_way():
     folder = "/sys/class/drm/card2/device"
     files = {f"{folder}/vendor": "0x1002", f"{folder}/device": "0x7551",
              f"{folder}/product_name": "AMD Radeon AI PRO R9700",
              f"{folder}/mem_info_vram_total": f"{32 * GIB}"}  # fmt: skip
     machine = detect(Replay(strix(*TUNED, files=files)))
     assert machine.platform is Platform.STRIX_HALO
-    assert told(machine, "R9700 is not counted")
+    (other,) = machine.alternatives
+    assert [device.name for device in other.devices] == ["AMD Radeon AI PRO R9700"]
+    assert (other.platform, other.limit_bytes) == (Platform.ROCM, 32 * GIB)
 
 
 def test_cards_keep_main_memory_apart():

@@ -330,10 +330,11 @@ def test_memory_held_by_others_is_told():
     assert found("mixed").warnings == ()
 
 
-def test_the_screens_card_is_not_counted():
+def test_the_screens_card_is_another_way():
     machine = found("GB300 and PRO 6000")
     assert [device.uuid for device in machine.devices] == [BLACK]
-    assert any("RTX PRO 6000" in warning for warning in machine.warnings)
+    (other,) = machine.alternatives
+    assert "RTX PRO 6000" in other.name
 
 
 def test_a_full_card_is_not_an_empty_one():
@@ -425,9 +426,12 @@ def test_gtt_advice_names_the_module_in_use():
     assert "options amdttm pages_limit=30408704" in machine.advice[0].command
 
 
-def test_a_large_carve_out_is_given_back_before_gtt_is_raised():
+def test_a_large_carve_out_is_given_back_and_gtt_is_raised():
     machine = found("Strix carve-out")
-    assert machine.advice == ()
+    (advice,) = machine.advice
+    assert "96.00 GiB now" in advice.what
+    assert "UMA size to its minimum" in advice.what
+    assert advice.limit_after == 116 * GIB
     assert any("UMA" in warning for warning in machine.warnings)
     assert machine.memory_bytes == 31_960_848 * KIB + 103079215104
 

