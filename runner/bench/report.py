@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from runner.bench.grid import Measurement
 from runner.speed import measured
-from runner.speed.estimate import Speed
+from runner.speed.estimate import PrefillTime, Speed
 from runner.speed.measured import Run, setting
+from runner.speed.span import between
 
 SCHEMA: Final = "steprun.bench/1"
 # Two runs of one quant on one kind of machine, StepFun's and gitcommit90's on a DGX Spark, are up
@@ -79,8 +80,13 @@ def _compared(rows: Sequence[Measurement], speed: Speed) -> Iterator[tuple[float
             yield (
                 expected.prefill_s / row.prefill_s if row.prefill_s else 1.0,
                 f"prefill of {row.n_prompt:,} tokens takes {row.prefill_s:.0f} s, and "
-                f"{expected.prefill_s:.0f} s were expected",
+                f"{_seconds(expected)} were expected",
             )
+
+
+def _seconds(expected: PrefillTime) -> str:
+    low = expected.prefill_s_low or expected.prefill_s
+    return between(f"{low:.0f} s", f"{expected.prefill_s:.0f} s")
 
 
 def to_json(

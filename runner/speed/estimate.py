@@ -245,9 +245,8 @@ def _from_runs(
         *found.reasons,
         *([f"The figures are {found.scale.why}."] if found.scale.why else ()),
     ]
-    widest = max(
-        [empty[0].factor, *(t.prefill_s / (t.prefill_s_low or 1) for t in times if t.tokens)]
-    )
+    spans = (Span(time.prefill_s_low or time.prefill_s, time.prefill_s) for time in times)
+    widest = max(each.factor for each in (empty[0], full[0], *spans))
     if widest > _WIDE:
         reasons.append(
             f"The ends of these ranges are up to {widest:.1f} times apart: `steprun bench --quick` "

@@ -13,8 +13,8 @@ class Span:
 
     @property
     def factor(self) -> float:
-        """How many times the least the most is."""
-        return self.high / self.low
+        """How many times the least the most is; 1 for nothing at all, such as an empty prompt."""
+        return self.high / self.low if self.low else 1.0
 
     def times(self, other: "Span") -> "Span":
         """Return the bounds of the product."""
