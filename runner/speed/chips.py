@@ -90,8 +90,8 @@ def scale(chip: Chip, chips: Sequence[Chip]) -> Scale:
         prefill = Span(min(known), max(memory, most) * chip.per_core)
     if chip.per_core > 1:
         words.append(
-            f"tensor units, which an engine that uses them prefills up to {chip.per_core:g} times "
-            "as fast with"
+            f"tensor units, which may make prefill up to {chip.per_core:g} times as fast if the "
+            "engine uses them"
         )
     return Scale(decode, prefill, f"scaled from {like.name} to {chip.name} ({', '.join(words)})")
 

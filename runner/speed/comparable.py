@@ -50,41 +50,45 @@ class Comparison:
 
     def decode_tps(self, depth: int) -> tuple[Span, bool] | None:
         """Return the bounds of tokens/s behind `depth` others; and whether it may be less."""
-        found = [
-            (tps / self.heavier(run), less)
-            for run in self.runs
-            for tps, less in [run.decode_tps(depth) or (0.0, False)]
-            if tps
-        ]
-        known = [tps for tps, less in found if not less] or [tps for tps, _ in found]
+        found = [(run, x) for run in self.runs if (x := run.decode_tps(depth))]
+        known = [each for each in found if not each[1][1]]
+        less = not known
+        if less:  # bounds from above, of which those that reach furthest say most
+            furthest = max((run.deepest for run, _ in found), default=0)
+            known = [each for each in found if each[0].deepest == furthest]
         if not known:
             return None
-        rate = self._widened(known, DECODE_SPREAD, self.scale.decode).times(self.scale.decode)
-        less = all(less for _, less in found)
-        # Each is then a bound from above: the most is one for all.
+        values = [(run.source, tps / self.heavier(run)) for run, (tps, _) in known]
+        rate = self._bounds(values, DECODE_SPREAD, self.scale.decode).times(self.scale.decode)
         return Span(rate.high, rate.high) if less else rate, less
 
     def prefill_s(self, tokens: int) -> tuple[Span, bool] | None:
         """Return the bounds of the seconds to prefill a prompt; and whether it takes longer."""
         ratio = self.scale.prefill
-        if ratio is None:
+        runs = [run for run in self.runs if run.longest]
+        if ratio is None or not runs:
             return None
-        near = [run for run in self.runs if tokens <= _REACH * _longest(run)]
-        found = [x for run in near or self.runs if (x := run.prefill_s(tokens))]
-        if not found:
-            return None
-        more = all(beyond for _, beyond in found)
-        seconds = self._widened([s for s, _ in found], PREFILL_SPREAD, ratio)
+        furthest = max(run.longest for run in runs)
+        near = [run for run in runs if tokens <= _REACH * run.longest]
+        near = near or [run for run in runs if run.longest == furthest]
+        found = [(run, x) for run in near if (x := run.prefill_s(tokens))]
+        values = [(run.source, seconds) for run, (seconds, _) in found]
+        more = all(beyond for _, (_, beyond) in found)
+        seconds = self._bounds(values, PREFILL_SPREAD, ratio)
         if more:  # each is a bound from below: the least is one for all
             seconds = Span(seconds.low, seconds.low)
         return Span(seconds.low / ratio.high, seconds.high / ratio.low), more
 
-    def _widened(self, values: Iterable[float], spread: float, ratio: Span) -> Span:
-        """Return the bounds; those of other runs where one alone stands for other conditions."""
-        bounds = span(values)
-        other_chip = not self.same_chip and ratio.factor == 1
-        other = not self.exact or other_chip
-        return bounds.widened(spread) if bounds.factor == 1 and other else bounds
+    def _bounds(self, values: Sequence[tuple[str, float]], spread: float, ratio: Span) -> Span:
+        """Return the bounds of values and their sources.
+
+        One source alone that measured other conditions, or another chip, gives no bounds: they are
+        widened by what such runs differ.
+        """
+        bounds = span(value for _, value in values)
+        other = not self.exact or (not self.same_chip and ratio.factor == 1)
+        alone = len({source for source, _ in values}) == 1
+        return bounds.widened(spread) if alone and other and bounds.factor < spread else bounds
 
 
 def compare(
@@ -110,10 +114,15 @@ def compare(
     reasons = []
     if not in_setting:
         reasons.append(f"Nobody has published a run with {setting(*here)} on this chip.")
+        measured = {run.first.backend for run in of_machine if run.first.system == machine.os}
+        reasons += [
+            f"An engine that was measured here: steprun engine build --backend {backend}"
+            for backend in sorted(measured - {""})
+        ]
     elif not exact:
         missing = f"{variant.name} with a {config.kv_type} cache"
         reasons.append(f"Nobody has published a run of {missing} here.")
-        if len(chosen) == 1:
+        if len({run.source for run in chosen}) == 1:
             reasons.append(
                 "Runs that differ like this one are up to "
                 f"{DECODE_SPREAD - 1:.0%} apart in decode and {PREFILL_SPREAD - 1:.0%} in prefill."
@@ -124,7 +133,7 @@ def compare(
     return Comparison(tuple(chosen), bool(exact), same_chip, scale, variant, tuple(reasons))
 
 
-def backends_told(of_machine: Sequence[Run]) -> tuple[str, ...]:
+def by_backend(of_machine: Sequence[Run]) -> tuple[str, ...]:
     """Return a sentence on each backend that was measured on a machine, where there are several."""
     groups: dict[tuple[str, str, bool], list[PublishedRow]] = {}
     for run in of_machine:
@@ -164,8 +173,3 @@ def _rates(
     ends = [(depth, at[depth]) for depth in dict.fromkeys((min(at), max(at)))] if at else []
     figures = [f"{text} tokens/s at {depth:,} tokens" for depth, text in ends]
     return f"{name} {' and '.join(figures)}" if figures else ""
-
-
-def _longest(run: Run) -> int:
-    """Return the longest prompt whose prefill was measured."""
-    return max((row.n_prompt for row in run.rows if row.prefill_tps), default=0)

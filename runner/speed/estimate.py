@@ -27,7 +27,7 @@ from runner.speed.bandwidth import (
     rates_of,
 )
 from runner.speed.chips import Chip, scale, slowest
-from runner.speed.comparable import Comparison, backends_told, compare
+from runner.speed.comparable import Comparison, by_backend, compare
 from runner.speed.measured import PublishedRow, Run, nearest, runs
 from runner.speed.span import Span, between
 
@@ -126,7 +126,7 @@ def estimate(
     if chip and compared:
         found = compare(compared, scale(chip, tables.chips), machine, variant, config)
         if (speed := _from_runs(found, compared, config, chip)) is not None:
-            return speed
+            return replace(speed, notes=(*speed.notes, *_context(chip, tables)))
     traffic = bytes_per_token(geometry, variant)
     if traffic is None or traffic.resident + traffic.experts < LEAST_READ_BYTES:
         return None
@@ -262,7 +262,7 @@ def _from_runs(
         decode_tps_drafts=empty[0].times(gain) if gain else None,
         prefill=tuple(times) or None,
         source=_source(found),
-        notes=(*reasons, *backends_told(of_machine)),
+        notes=(*reasons, *by_backend(of_machine)),
     )
     return _warned(speed, context, _faster(found, of_machine, min(context, _SLOW_PROMPT)))
 
@@ -303,7 +303,8 @@ def _faster(found: Comparison, others: Sequence[Run], tokens: int) -> str:
 
 def _context(chip: Chip | None, tables: Tables) -> tuple[str, ...]:
     """Return what was published for a chip that no estimate can rest on, with the reason."""
-    rows = [row for row in tables.rows if chip and row.left_out and row.machine == chip.name]
+    names = {chip.name, chip.like if chip.measured else chip.name} if chip else set()
+    rows = [row for row in tables.rows if row.left_out and row.machine in names]
     found = next((row for row in rows if row.engine.startswith("llama.cpp")), None)
     found = found or next(iter(rows), None)
     if found is None:

@@ -108,6 +108,16 @@ class Run:
         """The system and the backend."""
         return self.first.system, self.first.backend
 
+    @property
+    def longest(self) -> int:
+        """The longest prompt whose prefill was measured; 0 where none was."""
+        return max((row.n_prompt for row in self.rows if row.prefill_tps), default=0)
+
+    @property
+    def deepest(self) -> int:
+        """The greatest depth at which decoding was measured."""
+        return max((row.n_prompt for row in self.rows if row.decode_tps), default=0)
+
     def prefill_s(self, tokens: int) -> tuple[float, bool] | None:
         """Return the seconds to prefill a prompt, and whether it takes longer than that.
 

@@ -344,6 +344,7 @@ def test_another_system_spans_all_that_was_measured_and_names_each_backend() -> 
     told = " ".join(found.notes)
     assert "ROCm under Linux, prefill 461 to 462 tokens/s at 4,096 tokens and 259 to 378" in told
     assert "probably Vulkan under Windows" in told
+    assert "steprun engine build --backend rocm" in told
     # Another chip has one backend, of which nothing needs to be told.
     assert "Measured on" not in " ".join(estimate(MAC, "IQ4_XS", 32_768).notes)
 
@@ -352,11 +353,15 @@ def test_another_backend_rests_on_its_own_runs_alone() -> None:
     rocm = machine("Radeon 8060S", 40, Backend.ROCM, "linux")
     found = estimate(rocm, "IQ4_XS", 65_536, "f16")
     assert (found.empty.low, found.empty.high) == (19.10, 19.56)
+    assert found.decode_full_less
+    assert found.decode_tps_full == 12.69  # the deepest run, at 30,000 tokens
     assert found.prefill is not None
     short, _, long = found.prefill
     assert short.prefill_s == pytest.approx(8192 / 258.88)
     assert short.prefill_s_low == pytest.approx(8192 / 462.47)
     assert long.more  # no run with ROCm goes so far
+    other = estimate(rocm, "Q4_K_S", 8192, "q8_0")  # one source of other conditions: widened
+    assert other.empty.low == pytest.approx(19.10 / 1.17 * 104_993_562_624 / 111_499_087_872)
     assert "StepFun" not in found.source
 
 
@@ -570,6 +575,8 @@ def test_the_document() -> None:
     assert found["decode_tps_empty_high"] == found["decode_tps_empty"]
     assert found["decode_tps_drafts"] is None
     assert found["notes"] == []
+    ultra = estimate(machine("Apple M3 Ultra", 60), "IQ4_XS", 8192)
+    assert "with oMLX (MLX 4-bit, cache type not stated): prefill 430 tokens/s" in ultra.notes[-1]
     assert found["decode_tps_empty"] == 49.58
     assert found["decode_tps_fast"] is None
     assert speed.to_json(estimate(CARD, "IQ4_XS", 8192))["prefill"] is None
