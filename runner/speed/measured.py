@@ -63,7 +63,10 @@ _BACKENDS = {"metal": "Metal", "cuda": "CUDA", "vulkan": "Vulkan", "rocm": "ROCm
 
 def setting(system: str, backend: str, *, inferred: bool = False) -> str:
     """Return where something ran, for people: `ROCm under Linux`."""
-    name = f"{_BACKENDS.get(backend, 'a backend not stated')} under {_SYSTEMS.get(system, system)}"
+    if not system:
+        known = _BACKENDS.get(backend)
+        return f"{known}, system not stated" if known else "system and backend not stated"
+    name = f"{_BACKENDS.get(backend, backend)} under {_SYSTEMS.get(system, system)}"
     return f"probably {name} (the table does not say)" if inferred else name
 
 
