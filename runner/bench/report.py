@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from runner.bench.grid import Measurement
 from runner.speed import measured
-from runner.speed.estimate import Speed
-from runner.speed.measured import Run
+from runner.speed.estimate import PrefillTime, Speed
+from runner.speed.measured import Run, setting
+from runner.speed.span import between
 
 SCHEMA: Final = "steprun.bench/1"
 # Two runs of one quant on one kind of machine, StepFun's and gitcommit90's on a DGX Spark, are up
@@ -18,21 +19,21 @@ AS_FAST: Final = 0.8
 def head(run: Run | None) -> str:
     """Return the head of the table; with columns for what was published, where something was."""
     beside = f"{'published':>11}{'ratio':>7}" if run else ""
-    return f"{'prompt':>8}{'prefill t/s':>13}{beside}{'decode t/s':>12}{beside}"
+    return f"{'prompt':>8}{'prefill tokens/s':>18}{beside}{'decode tokens/s':>17}{beside}"
 
 
 def bench_line(row: Measurement, run: Run | None) -> str:
     """Return one line of the table."""
     known = _published(row, run)
-    prefill = f"{row.prefill_tps:13.2f}" if row.n_prompt else f"{'-':>13}"
+    prefill = f"{row.prefill_tps:18.2f}" if row.n_prompt else f"{'-':>18}"
     if run is None:
-        return f"{row.n_prompt:8,}{prefill}{row.decode_tps:12.2f}"
+        return f"{row.n_prompt:8,}{prefill}{row.decode_tps:17.2f}"
     prefill += _beside(row.prefill_tps, known.prefill_tps if known else 0)
     decode = _beside(row.decode_tps, known.decode_tps if known else 0)
-    return f"{row.n_prompt:8,}{prefill}{row.decode_tps:12.2f}{decode}"
+    return f"{row.n_prompt:8,}{prefill}{row.decode_tps:17.2f}{decode}"
 
 
-def _beside(here: float, there: float) -> str:
+def _beside(here: float, there: float | None) -> str:
     return f"{there:11.2f}{here / there:7.2f}" if there else f"{'-':>11}{'-':>7}"
 
 
@@ -44,7 +45,9 @@ def _published(row: Measurement, run: Run | None) -> measured.PublishedRow | Non
 
 def source(run: Run) -> str:
     """Say what the published columns are."""
-    return f"Published: {run.source}, {run.machine}, {run.quant}, {run.kv_type} cache."
+    first = run.first
+    where = setting(first.system, first.backend, inferred=first.inferred)
+    return f"Published: {run.source}, {run.machine}, {first.conditions}, {where}."
 
 
 def verdict(rows: Sequence[Measurement], speed: Speed | None, run: Run | None) -> str:
@@ -70,15 +73,20 @@ def _compared(rows: Sequence[Measurement], speed: Speed) -> Iterator[tuple[float
             share = row.decode_tps / speed.decode_tps_empty
             yield (
                 share,
-                f"decode runs at {row.decode_tps:.3g} tok/s, and "
-                f"{speed.decode_tps_empty:.3g} tok/s were expected",
+                f"decode runs at {row.decode_tps:.3g} tokens/s, and "
+                f"{speed.empty.text()} tokens/s were expected",
             )
         elif expected and not expected.more:
             yield (
                 expected.prefill_s / row.prefill_s if row.prefill_s else 1.0,
                 f"prefill of {row.n_prompt:,} tokens takes {row.prefill_s:.0f} s, and "
-                f"{expected.prefill_s:.0f} s were expected",
+                f"{_seconds(expected)} were expected",
             )
+
+
+def _seconds(expected: PrefillTime) -> str:
+    low = expected.prefill_s_low or expected.prefill_s
+    return between(f"{low:.0f} s", f"{expected.prefill_s:.0f} s")
 
 
 def to_json(
@@ -104,7 +112,5 @@ def _row(row: Measurement, known: measured.PublishedRow | None) -> dict[str, Any
     figures = {key: round(value, 6) for key, value in asdict(row).items()}
     if known is None:
         return figures
-    beside = {"published_decode_tps": known.decode_tps}
-    if known.prefill_tps:
-        beside["published_prefill_tps"] = known.prefill_tps
-    return {**figures, **beside}
+    beside = (("decode", known.decode_tps), ("prefill", known.prefill_tps))
+    return {**figures, **{f"published_{phase}_tps": tps for phase, tps in beside if tps}}

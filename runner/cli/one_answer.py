@@ -108,7 +108,7 @@ def _print_end(turn: Turn) -> None:
         click.echo("The model produced reasoning but no answer: --show-thinking", err=True)
     if sys.stderr.isatty() and usage.decode_tps:
         click.secho(
-            f"{usage.completion_tokens} tokens at {usage.decode_tps:.1f} t/s; "
+            f"{usage.completion_tokens} tokens at {usage.decode_tps:.1f} tokens/s; "
             f"prompt: {usage.prompt_tokens} tokens",
             dim=True,
             err=True,

@@ -22,7 +22,8 @@ from runner.run import machine_view
 from runner.run.model_ref import CatalogModel, ModelRef, model_ref, read_model
 from runner.run.request import ModelRequest
 from runner.speed import estimate as speed
-from runner.speed.estimate import Elsewhere, Speed, estimate, share_on_disk
+from runner.speed.bandwidth import Elsewhere, share_on_disk
+from runner.speed.estimate import Speed, estimate
 from runner.speed.measured import Run
 from runner.weights import cache_layout
 

@@ -4,7 +4,7 @@ Decoding is bound by memory: each token reads the active weights, and the cache 
 it. Prefill is bound by arithmetic, which no simple rule predicts: without a measurement of the same
 or a related machine it stays unknown.
 
-All figures are without draft heads, which others report to add 16 to 52 % to decoding.
+A figure is a single one only where the same conditions were measured; else it is a range.
 """
 
 from collections.abc import Sequence
@@ -14,33 +14,34 @@ from typing import Any, Final
 from runner.base.units import duration
 from runner.catalog.model import Geometry
 from runner.machine.facts import Backend, Machine
-from runner.plan.memory.kv_cache import Config, layer_bytes
+from runner.plan.memory.kv_cache import Config
 from runner.plan.model_spec import Variant
+from runner.speed.bandwidth import (
+    LEAST_READ_BYTES,
+    NOWHERE_ELSE,
+    Elsewhere,
+    bytes_per_token,
+    cache_bytes,
+    decode_tps,
+    is_step,
+    rates_of,
+)
 from runner.speed.chips import Chip, scale, slowest
+from runner.speed.comparable import Comparison, by_backend, compare
 from runner.speed.measured import PublishedRow, Run, nearest, runs
+from runner.speed.span import Span, between
 
-# What dual-channel DDR5 gives in practice: about two thirds of the 90 GB/s of DDR5-5600. An
-# assumption: nothing tells how many channels a machine has.
-RAM_GBPS: Final = 60.0
-# What one core streams of it. A guess: four cores of such a machine do not fill its memory's
-# bandwidth, and eight nearly do (llama.cpp 34).
-CORE_GBPS: Final = 10.0
-# What an NVMe drive gives: PCIe 3 at its slowest, PCIe 4 at its fastest.
-DISK_GBPS: Final = (3.0, 7.0)
-# StepFun's figures: 11e9 of the parameters work on each token. All are 197e9, by the size of IQ4_XS
-# and its 4.26 bits each. Of the routed experts (42 layers x 288 x 3 x 4096 x 1280) 8 of 288 work.
-_STEP_ALL: Final = 197e9
-_STEP_ACTIVE: Final = 11e9
-_STEP_EXPERTS: Final = 42 * 288 * 3 * 4096 * 1280
-# Below this fixed costs decide, not bandwidth: a small model gets no estimate from bandwidth.
-_LEAST_READ_BYTES: Final = 1e9
+_TABLES: Final = ("StepFun", "gitcommit90")  # sources that published a whole table
 # The lengths of prompt that an estimate lists, beside the whole context.
 PROMPTS: Final = (8_192, 32_768, 65_536)
 _SLOW_PROMPT: Final = PROMPTS[-1]
 _SLOW_S: Final = 300
 # Another quant or cache is named only where it is much faster: the runs differ by more than that.
 _FASTER: Final = 2
-_HEAVIER: Final = 1.05  # from here on the source says that a quant's size was allowed for
+_WIDE: Final = 2  # from here on the source says in words how far the ends of a range are apart
+# What owners of a DGX Spark report to gain in decoding by draft heads, 2 drafts being the best. In
+# one run at 16,384 tokens (ds4-dfm-rs, published.tsv) decoding was slower with them.
+DRAFTS_GAIN: Final = {"DGX Spark": Span(1.16, 1.52)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,40 +53,35 @@ class Tables:
 
 
 @dataclass(frozen=True, slots=True)
-class Elsewhere:
-    """Which shares of the routed experts lie in main memory beside a card, and on the disk."""
-
-    in_ram: float = 0.0
-    on_disk: float = 0.0
-
-
-NOWHERE_ELSE: Final = Elsewhere()
-
-
-@dataclass(frozen=True, slots=True)
-class TokenTraffic:
-    """The weights that one token reads, in bytes: what is always used, and its routed experts."""
-
-    resident: float
-    experts: float
-
-
-@dataclass(frozen=True, slots=True)
 class PrefillTime:
-    """The time to prefill a prompt. `more`: it takes longer, as no measurement goes so far."""
+    """The time to prefill a prompt, at most and at least (None: the same).
+
+    `more`: it takes longer, as no measurement goes so far.
+    """
 
     tokens: int
     prefill_s: float
     more: bool = False
+    prefill_s_low: float | None = None
+
+    @property
+    def text(self) -> str:
+        """The time, for people."""
+        longest = duration(self.prefill_s)
+        if self.more:
+            return f"more than {longest}"
+        return between(duration(self.prefill_s_low or self.prefill_s), longest)
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """What to expect. `prefill` is None where nothing was measured.
+    """What to expect: the least, and beside it the most where a range is known (`..._high`).
 
-    `decode_tps_full`: with the planned context full; `decode_full_less`: slower than that, as no
-    measurement goes so far. `decode_tps_fast`: at an empty context with a fast disk, only where
-    weights stay on the disk; the other two are then for a slow one. `source`: a phrase for people.
+    `prefill` is None where nothing was measured. `decode_tps_full`: with the planned context full;
+    `decode_full_less`: slower than that, as no measurement goes so far. `decode_tps_fast`: at an
+    empty context with a fast disk, only where weights stay on the disk; the least is then for a
+    slow one. `decode_tps_drafts`: with draft heads, where their gain was measured. `source`: a
+    phrase for people. `notes`: sentences: why it is a range, and what else was published.
     """
 
     decode_tps_empty: float
@@ -95,6 +91,21 @@ class Speed:
     warning: str | None = None
     decode_full_less: bool = False
     decode_tps_fast: float | None = None
+    decode_tps_empty_high: float | None = None
+    decode_tps_full_high: float | None = None
+    decode_tps_drafts: Span | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def empty(self) -> Span:
+        """Tokens/s at an empty context."""
+        high = self.decode_tps_empty_high or self.decode_tps_fast
+        return Span(self.decode_tps_empty, high or self.decode_tps_empty)
+
+    @property
+    def full(self) -> Span:
+        """Tokens/s with the planned context full."""
+        return Span(self.decode_tps_full, self.decode_tps_full_high or self.decode_tps_full)
 
 
 def estimate(
@@ -111,15 +122,34 @@ def estimate(
     `elsewhere`: experts that are not where the rest computes. A measured table says nothing then.
     """
     chip = slowest(machine, tables.chips)
-    run = published(machine, geometry, variant, config, tables, elsewhere=elsewhere)
-    if chip and run:
-        of_machine = [other for other in runs(tables.rows) if other.machine == run.machine]
-        return _from_table(run, of_machine, scale(chip, tables.chips), variant, config)
+    compared = _comparable(machine, geometry, tables, chip, elsewhere)
+    if chip and compared:
+        found = compare(compared, scale(chip, tables.chips), machine, variant, config)
+        if (speed := _from_runs(found, compared, config, chip)) is not None:
+            return replace(speed, notes=(*speed.notes, *_context(chip, tables)))
     traffic = bytes_per_token(geometry, variant)
-    if traffic is None or traffic.resident + traffic.experts < _LEAST_READ_BYTES:
+    if traffic is None or traffic.resident + traffic.experts < LEAST_READ_BYTES:
         return None
-    rates = _rates(machine, chip, elsewhere)
-    return _from_bandwidth(rates, geometry, config, traffic, elsewhere) if rates else None
+    rates = rates_of(machine, chip, elsewhere)
+    if rates is None:
+        return None
+
+    def decode(depth: int) -> Span:
+        cache = cache_bytes(geometry, config.kv_type, depth)
+        return decode_tps(rates, traffic, elsewhere, cache)
+
+    empty, full = decode(0), decode(config.context)
+    speed = Speed(
+        decode_tps_empty=empty.low,
+        decode_tps_empty_high=empty.high,
+        decode_tps_full=full.low,
+        decode_tps_full_high=full.high,
+        prefill=None,
+        source=f"from bandwidth, no measurement: {'; '.join(rates.sources)}",
+        decode_tps_fast=empty.high if elsewhere.on_disk else None,
+        notes=_context(chip, tables) if is_step(geometry) else (),
+    )
+    return _warned(speed, config.context)
 
 
 def published(
@@ -133,18 +163,26 @@ def published(
 ) -> Run | None:
     """Return the published run that is nearest to a plan; None where none is comparable."""
     chip = slowest(machine, tables.chips)
+    found = _comparable(machine, geometry, tables, chip, elsewhere)
+    where = (machine.os, str(machine.backend))
+    return nearest(found, variant.name, variant.weights_bytes, config.kv_type, where)
+
+
+def _comparable(
+    machine: Machine, geometry: Geometry, tables: Tables, chip: Chip | None, elsewhere: Elsewhere
+) -> list[Run]:
+    """Return the runs on this kind of machine; none for another model, or experts elsewhere."""
     whole = elsewhere == NOWHERE_ELSE
-    if chip is None or not whole or machine.backend is Backend.CPU or not _is_step(geometry):
-        return None
-    of_machine = [run for run in runs(tables.rows) if run.machine == chip.like]
-    return nearest(of_machine, variant.name, variant.weights_bytes, config.kv_type)
+    if chip is None or not whole or machine.backend is Backend.CPU or not is_step(geometry):
+        return []
+    return [run for run in runs(tables.rows) if run.machine == chip.like]
 
 
 def slow(speed: Speed, context: int) -> str | None:
     """Return a warning where a plan is legal but slow; None where it is not."""
     if speed.decode_tps_fast is not None:
         return (
-            f"About {_rate(speed.decode_tps_empty)} to {_rate(speed.decode_tps_fast)} tok/s: "
+            f"About {_rate(speed.decode_tps_empty)} to {_rate(speed.decode_tps_fast)} tokens/s: "
             "weights that do not fit are read from the disk again for each token."
         )
     within = [r for r in speed.prefill or () if r.tokens <= min(context, _SLOW_PROMPT)]
@@ -154,178 +192,130 @@ def slow(speed: Speed, context: int) -> str | None:
     short = f"; {_tokens(first.tokens)} takes {_time(first)}" if first is not last else ""
     return (
         f"Prefill of {_tokens(last.tokens)} tokens takes {_time(last)} on this machine"
-        f"{short}, by {speed.source}."
+        f"{short}, by the figures above."
     )
-
-
-def bytes_per_token(geometry: Geometry, variant: Variant) -> TokenTraffic | None:
-    """Return the weights that one token reads; None for experts of unknown size."""
-    layout = variant.layout
-    if geometry.experts and layout and any(layout.experts):
-        share = geometry.experts_used / geometry.experts
-        return TokenTraffic(layout.output + sum(layout.resident), sum(layout.experts) * share)
-    if not geometry.experts:
-        return TokenTraffic(variant.weights_bytes, 0)
-    if not _is_step(geometry):
-        return None
-    experts = _STEP_EXPERTS * geometry.experts_used / 288
-    each = variant.weights_bytes / _STEP_ALL
-    return TokenTraffic((_STEP_ACTIVE - experts) * each, experts * each)
-
-
-def share_on_disk(geometry: Geometry, variant: Variant, room_bytes: int) -> float:
-    """Return the share of the routed experts that does not fit into `room_bytes` of weights."""
-    traffic = bytes_per_token(geometry, variant)
-    missing = variant.weights_bytes - room_bytes
-    if traffic is None or not traffic.experts or missing <= 0:
-        return 0.0
-    return min(1.0, missing / (traffic.experts * geometry.experts / geometry.experts_used))
 
 
 def to_json(speed: Speed) -> dict[str, Any]:
     """Return the estimate for a document; unknown is null."""
     return {
         "decode_tps_empty": round(speed.decode_tps_empty, 2),
+        "decode_tps_empty_high": round(speed.empty.high, 2),
         "decode_tps_full": round(speed.decode_tps_full, 2),
+        "decode_tps_full_high": round(speed.full.high, 2),
         "decode_full_less": speed.decode_full_less,
         "decode_tps_fast": speed.decode_tps_fast and round(speed.decode_tps_fast, 2),
         "prefill": None
         if speed.prefill is None
         else [
-            {"tokens": r.tokens, "prefill_s": round(r.prefill_s, 1), "more": r.more}
+            {
+                "tokens": r.tokens,
+                "prefill_s": round(r.prefill_s, 1),
+                "prefill_s_low": round(r.prefill_s_low or r.prefill_s, 1),
+                "more": r.more,
+            }
             for r in speed.prefill
         ],
+        "decode_tps_drafts": None
+        if (drafts := speed.decode_tps_drafts) is None
+        else [round(drafts.low, 2), round(drafts.high, 2)],
         "source": speed.source,
+        "notes": list(speed.notes),
         "warning": speed.warning,
     }
 
 
-# --- from a table
+# --- from published runs
 
 
-def _from_table(
-    run: Run,
-    others: Sequence[Run],
-    scaled: tuple[float, float | None, str],
-    variant: Variant,
-    config: Config,
-) -> Speed:
-    decode, prefill, how = scaled
+def _from_runs(
+    found: Comparison, of_machine: Sequence[Run], config: Config, chip: Chip
+) -> Speed | None:
     context = config.context
-    # Decoding reads the weights for each token: a larger quant is slower by its size. A smaller one
-    # is not taken to be faster: Q3_K_L is slower than both that are larger.
-    heavier = max(1.0, variant.weights_bytes / run.weights_bytes)
-    decode /= heavier
-    full, less = run.decode_tps(context)
+    empty, full = found.decode_tps(0), found.decode_tps(context)
+    if empty is None or full is None:
+        return None
     prompts = sorted({*(tokens for tokens in PROMPTS if tokens < context), context})
-    prefill_times = None
-    if prefill:
-        times = [(tokens, *run.prefill_s(tokens)) for tokens in prompts]
-        prefill_times = tuple(PrefillTime(tokens, s / prefill, more) for tokens, s, more in times)
-    same = run.quant.lower() == variant.name.lower()
-    quant = run.quant if same else f"{run.quant} (the nearest to {variant.name})"
-    cache = "" if run.kv_type == config.kv_type else f" with a cache in {run.kv_type}"
-    size = f", scaled by {heavier:.2g} for its size" if heavier > _HEAVIER else ""
-    source = f"{run.source}'s table for {run.machine}, {quant}{cache}{how}{size}"
+    times = [
+        PrefillTime(tokens, at[0].high, at[1], at[0].low)
+        for tokens in prompts
+        if (at := found.prefill_s(tokens))
+    ]
+    reasons = [
+        *found.reasons,
+        *([f"The figures are {found.scale.why}."] if found.scale.why else ()),
+    ]
+    spans = (Span(time.prefill_s_low or time.prefill_s, time.prefill_s) for time in times)
+    widest = max(each.factor for each in (empty[0], full[0], *spans))
+    if widest > _WIDE:
+        reasons.append(
+            f"The ends of these ranges are up to {widest:.1f} times apart: `steprun bench --quick` "
+            "measures this machine."
+        )
+    gain = DRAFTS_GAIN.get(chip.like) if config.mtp and chip.measured else None
     speed = Speed(
-        decode_tps_empty=run.decode_tps(0)[0] * decode,
-        decode_tps_full=full * decode,
-        prefill=prefill_times,
-        source=source,
-        decode_full_less=less,
+        decode_tps_empty=empty[0].low,
+        decode_tps_empty_high=empty[0].high,
+        decode_tps_full=full[0].low,
+        decode_tps_full_high=full[0].high,
+        decode_full_less=full[1],
+        decode_tps_drafts=empty[0].times(gain) if gain else None,
+        prefill=tuple(times) or None,
+        source=_source(found),
+        notes=(*reasons, *by_backend(of_machine)),
     )
-    return _warned(speed, context, _faster(run, others, min(context, _SLOW_PROMPT), prefill))
+    return _warned(speed, context, _faster(found, of_machine, min(context, _SLOW_PROMPT)))
 
 
-def _faster(run: Run, others: Sequence[Run], tokens: int, prefill: float | None) -> str:
-    """Return a sentence on the fastest other run of this machine, if it is much faster."""
-    seconds, more = run.prefill_s(tokens)
-    known = [other for other in others if not other.prefill_s(tokens)[1]]
-    best = min(known, key=lambda other: other.prefill_s(tokens), default=run)
-    shorter, _ = best.prefill_s(tokens)
-    if more or not prefill or shorter * _FASTER > seconds:
+def _source(found: Comparison) -> str:
+    """Return who measured what, in one phrase for each source and setting."""
+    groups: dict[tuple[str, bool], list[Run]] = {}
+    for run in found.runs:
+        groups.setdefault((run.source, run.first.inferred), []).append(run)
+    phrases = []
+    for (source, inferred), several in groups.items():
+        table = f"{source}'s table for" if source in _TABLES else f"{source}: a run on"
+        table += f" {several[0].machine}"
+        kinds = dict.fromkeys(r.quant if found.exact else r.first.conditions for r in several)
+        where = ", probably Vulkan under Windows" if inferred else ""
+        phrases.append(f"{table}, {'; '.join(kinds)}{where}")
+    return " / ".join(phrases)
+
+
+def _faster(found: Comparison, others: Sequence[Run], tokens: int) -> str:
+    """Return a sentence on the fastest other run of this setting, if it is much faster."""
+    here, ratio = found.prefill_s(tokens), found.scale.prefill
+    setting = found.runs[0].setting
+    known = [
+        (at[0], run)
+        for run in others
+        if run.setting == setting and (at := run.prefill_s(tokens)) and not at[1]
+    ]
+    if here is None or here[1] or ratio is None or not known:
         return ""
-    time = _time(PrefillTime(tokens, shorter / prefill))
+    seconds, best = min(known, key=lambda pair: pair[0])
+    shorter = Span(seconds / ratio.high, seconds / ratio.low)
+    if shorter.low * _FASTER > here[0].low:
+        return ""
+    time = _time(PrefillTime(tokens, shorter.high, prefill_s_low=shorter.low))
     return f" In {best.source}'s table {best.quant} with a cache in {best.kv_type} takes {time}."
 
 
-# --- from bandwidth
-
-
-@dataclass(frozen=True, slots=True)
-class _Rates:
-    """GB/s of where most is computed and of main memory, and where the figures come from."""
-
-    here: float
-    ram: float
-    sources: tuple[str, ...]
-
-
-def _rates(machine: Machine, chip: Chip | None, away: Elsewhere) -> _Rates | None:
-    # A mapping that is larger than a shared memory is worked from by the processor alone.
-    on_processor = machine.backend is Backend.CPU or (machine.unified and away.on_disk > 0)
-    few = 1 < machine.cores < RAM_GBPS / CORE_GBPS  # one core: not known
-    ram, why = (
-        (CORE_GBPS * machine.cores, f"{machine.cores} cores")
-        if few
-        else (RAM_GBPS, "dual-channel DDR5")
-    )
-    words = []
-    if not on_processor:
-        if chip is None:
-            return None
-        gets = f"of which decoding gets about {chip.efficiency:.0%}"
-        words.append(f"{chip.gbps:g} GB/s of {chip.name}, {gets}")
-    if on_processor or away.in_ram:
-        words.append(f"{ram:g} GB/s of main memory, assumed: {why}")
-    if away.on_disk:
-        least, most = DISK_GBPS
-        words.append(f"{least:g} to {most:g} GB/s of the disk, assumed: NVMe")
-    return _Rates(chip.effective_gbps if chip and not on_processor else ram, ram, tuple(words))
-
-
-def _from_bandwidth(
-    rates: _Rates, geometry: Geometry, config: Config, traffic: TokenTraffic, away: Elsewhere
-) -> Speed:
-    here = traffic.resident + traffic.experts * max(0.0, 1 - away.in_ram - away.on_disk)
-    in_ram, on_disk = traffic.experts * away.in_ram, traffic.experts * away.on_disk
-    least, most = DISK_GBPS
-
-    def tps(depth: int, disk: float) -> float:
-        cache = _cache_bytes(geometry, config.kv_type, depth)
-        return _tps((here + cache, rates.here), (in_ram, rates.ram), (on_disk, disk))
-
-    speed = Speed(
-        decode_tps_empty=tps(0, least),
-        decode_tps_full=tps(config.context, least),
-        prefill=None,
-        source=f"from bandwidth, no measurement: {'; '.join(rates.sources)}",
-        decode_tps_fast=tps(0, most) if on_disk else None,
-    )
-    return _warned(speed, config.context)
-
-
-def _tps(*read: tuple[float, float]) -> float:
-    """Return tokens a second where each reads so many bytes at so many GB/s, one after another."""
-    return 1e9 / sum(size / gbps for size, gbps in read)
-
-
-def _cache_bytes(geometry: Geometry, kv_type: str, depth: int) -> int:
-    """Return the bytes of the cache that one token reads behind `depth` others."""
-    near = min(depth, geometry.sliding_window)
-    return sum(
-        layer_bytes(layer, kv_type) * (near if layer.sliding else depth)
-        for layer in geometry.layers
+def _context(chip: Chip | None, tables: Tables) -> tuple[str, ...]:
+    """Return what was published for a chip that no estimate can rest on, with the reason."""
+    names = {chip.name, chip.like if chip.measured else chip.name} if chip else set()
+    rows = [row for row in tables.rows if row.left_out and row.machine in names]
+    found = next((row for row in rows if row.engine.startswith("llama.cpp")), None)
+    found = found or next(iter(rows), None)
+    if found is None:
+        return ()
+    return (
+        f"Published for {found.machine} with {found.engine} ({found.conditions}): {found.measured} "
+        f"at {found.n_prompt:,} tokens; not used here ({found.left_out}).",
     )
 
 
 # --- small things
-
-
-def _is_step(geometry: Geometry) -> bool:
-    """Whether the published tables are of this model: Step's own shape, not a small twin's."""
-    shape = (geometry.arch, len(geometry.layers), geometry.embedding_length)
-    return shape == ("step35", 45, 4096) and geometry.experts > 0
 
 
 def _warned(speed: Speed, context: int, hint: str = "") -> Speed:
@@ -344,4 +334,4 @@ def _rate(tps: float) -> str:
 
 
 def _time(prefill: PrefillTime) -> str:
-    return f"{'more than' if prefill.more else 'about'} {duration(prefill.prefill_s)}"
+    return prefill.text if prefill.more else f"about {prefill.text}"

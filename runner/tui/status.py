@@ -53,8 +53,8 @@ def context_text(used: int, context: int, *, short: bool = False) -> str:
 
 
 def rate_text(rate: float) -> str:
-    """Return a rate: `31.2 t/s`."""
-    return f"{rate:.1f} t/s" if rate else ""
+    """Return a rate: `31.2 tokens/s`."""
+    return f"{rate:.1f} tokens/s" if rate else ""
 
 
 def status_parts(status: ChatStatus, width: int) -> tuple[str, str, str]:

@@ -45,7 +45,7 @@ def test_an_answer_is_streamed_and_the_chat_can_be_resumed(demo_here: Path) -> N
         terminal.sees("ready")
         engine = engine_of(terminal)
         terminal.child.send("Name three colours.\r")
-        terminal.sees("Name three colours.", "t/s", "· ready")
+        terminal.sees("Name three colours.", "tokens/s", "· ready")
         terminal.until(lambda: any(word in terminal.text().lower() for word in ("red", "blue")))
         terminal.child.send(QUIT)
         assert terminal.ended() == 0
@@ -73,7 +73,7 @@ def test_two_pictures_of_tiny_step(tiny: Path, tmp_path: Path) -> None:
         terminal.child.send(f"\x1b[200~{tmp_path / 'blue.jpg'}\x1b[201~")
         terminal.sees("[Image #2] blue.jpg")
         terminal.child.send("What is different?\r")
-        terminal.sees("What is different?", "t/s", "· ready")
+        terminal.sees("What is different?", "tokens/s", "· ready")
         terminal.child.send(QUIT)
         assert terminal.ended() == 0
 
@@ -151,7 +151,7 @@ def test_leaving_in_mid_answer_is_no_failure(demo_here: Path, keys: str) -> None
     with demo(demo_here, size=(30, 100)) as terminal:
         terminal.sees("ready")
         terminal.child.send("Write a very long story about the sea.\r")
-        terminal.sees("answering", "t/s")
+        terminal.sees("answering", "tokens/s")
         terminal.child.send(keys)
         assert terminal.ended() == 0, terminal.raw[-2000:]
     assert "Resume with: steprun chat --demo --resume" in terminal.raw

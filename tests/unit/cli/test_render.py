@@ -10,7 +10,7 @@ from runner.catalog import models_toml
 from runner.cli.render.download import offer_text
 from runner.cli.render.machine import machine_text
 from runner.cli.render.models import model_text
-from runner.cli.render.plan import plan_text, speed_lines
+from runner.cli.render.plan import drafts_line, plan_text, speed_lines
 from runner.plan.launch import LaunchSpec
 from runner.plan.request import PlanRequest
 from runner.run.download_missing import Offer
@@ -18,6 +18,7 @@ from runner.run.machine_view import probed
 from runner.run.prepare import make_plan
 from runner.run.request import ModelRequest
 from runner.speed.estimate import PrefillTime, Speed
+from runner.speed.span import Span
 
 SPEED = Speed(23.9, 16.1, (PrefillTime(8_192, 13.0),), "a table")
 MODEL = models_toml.load_catalog().models[0]
@@ -26,20 +27,40 @@ MODEL = models_toml.load_catalog().models[0]
 @pytest.mark.parametrize(
     ("speed", "line"),
     [
-        (SPEED, "Decode: about 23.9 tok/s (16.1 with a full context). Prefill: 8K tokens in 13 s."),
+        (
+            SPEED,
+            "Decode: about 23.9 tokens/s (16.1 with a full context). Prefill: 8K tokens in 13 s.",
+        ),
         (
             replace(SPEED, prefill=None, decode_full_less=True),
-            "Decode: about 23.9 tok/s (less than 16.1 with a full context).",
+            "Decode: about 23.9 tokens/s (less than 16.1 with a full context). Prefill: unknown.",
         ),
         (
             replace(SPEED, prefill=(PrefillTime(65_536, 400.0, more=True),), decode_tps_fast=30.0),
-            "Decode: about 23.9 to 30 tok/s (16.1 with a full context). "
+            "Decode: about 23.9 to 30 tokens/s (16.1 with a full context). "
             "Prefill: 64K tokens in more than 7 min.",
         ),
     ],
 )
 def test_a_speed_is_told_in_tokens_per_second(speed: Speed, line: str) -> None:
     assert speed_lines(speed) == [line, "(a table)"]
+
+
+def test_a_range_and_its_reasons_are_told() -> None:
+    prefill = (PrefillTime(65_536, 1320, prefill_s_low=420),)
+    speed = replace(SPEED, decode_tps_empty_high=27.2, prefill=prefill, notes=("Nobody did.",))
+    assert speed_lines(speed) == [
+        "Decode: about 23.9 to 27.2 tokens/s (16.1 with a full context). "
+        "Prefill: 64K tokens in 7 to 22 min.",
+        "(a table)",
+        "Nobody did.",
+    ]
+
+
+def test_draft_heads_are_told_as_a_range_or_as_unknown() -> None:
+    assert "unknown here" in drafts_line(SPEED)
+    gain = replace(SPEED, decode_tps_drafts=Span(27.7, 36.3))
+    assert "about 27.7 to 36.3 tokens/s at an empty context" in drafts_line(gain)
 
 
 def test_a_plan_that_fits_shows_what_gives_way_and_its_launch_line() -> None:
@@ -49,7 +70,7 @@ def test_a_plan_that_fits_shows_what_gives_way_and_its_launch_line() -> None:
     assert "step-3.7-flash IQ4_XS fits on Apple M4 Max" in text
     assert "When memory is tight, these are reduced first: prompt cache, checkpoints," in text
     assert "launch line: X=1 llama-server --model 'a b.gguf'" in text
-    assert "Decode: about 23.9 tok/s" in text
+    assert "Decode: about 23.9 tokens/s" in text
 
 
 def test_a_refusal_shows_why_and_what_would_help_and_no_launch_line() -> None:

@@ -60,7 +60,7 @@ DOCUMENTS = {
 }
 # What people read; every other value is compared as it is.
 TEXTS = frozenset({"why", "what", "source", "limit_source", "reserve_why", "warning"})
-LISTS_OF_TEXTS = frozenset({"reasons", "warnings", "unknown"})
+LISTS_OF_TEXTS = frozenset({"reasons", "warnings", "unknown", "notes"})
 TEXT = "<text>"
 
 

@@ -149,7 +149,7 @@ async def test_an_answer_streams_and_is_frozen():
         await c.sees("hi there", "Hello", "answering")
         assert c.app.query(Markdown)
         gate.open()
-        await c.sees("Hello world, all.", "31.2 t/s", "25 / 4,096 (1 %)", "ready")
+        await c.sees("Hello world, all.", "31.2 tokens/s", "25 / 4,096 (1 %)", "ready")
         await c.until(lambda: not c.app.query(Markdown))
         assert c.server.requests[0]["messages"] == [{"role": "user", "content": "hi there"}]
         saved = Session.load(c.app.conversation.session.id)

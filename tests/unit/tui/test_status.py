@@ -13,9 +13,9 @@ def test_the_status_line_drops_what_matters_least():
     assert status_parts(STATUS, 100) == (
         "Step 3.7 Flash",
         "answering",
-        "31.2 t/s · 1,234 / 32,768 (4 %) · effort medium",
+        "31.2 tokens/s · 1,234 / 32,768 (4 %) · effort medium",
     )
-    assert status_parts(STATUS, 38) == ("", "answering", "31.2 t/s · 4 %")
+    assert status_parts(STATUS, 38) == ("", "answering", "31.2 tokens/s · 4 %")
     assert status_parts(STATUS, 10) == ("", "answering", "")
     assert status_parts(STATUS, 5) == ("", "answe", "")
 
