@@ -27,6 +27,7 @@ FEATURES: Final = {
     "thinking": "thinking",
     "tools": "tools",
     "long_prompt": "long prompts",
+    "long_word": "long words",
     "slots": "saved slots",
     "mtp": "draft heads",
     "mtp_picture": "draft heads with pictures",
