@@ -184,6 +184,11 @@ def _find(
         choice = choose(assets, release, rows)
         if choice is not None:
             return choice
+    # None of them holds archives: one with a version number says which build it stands for.
+    for assets in listed:
+        build = release_list.pointed_to(assets)
+        if build and not re.fullmatch(r"b[0-9]+", version):
+            return _find(release, rows, base, build, machine)
         seen = seen or [asset.name for asset in assets if "llama" in asset.name]
     names = ", ".join(shown(name) for name in seen[:40]) or "no archive"
     which = "the newest releases" if version == "latest" else version

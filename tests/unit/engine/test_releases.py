@@ -226,6 +226,23 @@ def test_one_version(server):
         get(version="../../user")
 
 
+def test_a_release_that_only_names_a_build_is_followed(server):
+    assert get(version="v0.6.0").name == "vulkan-b11429"
+    store.remove(store.find_engine("vulkan-b11429"))
+    server.list_pages = ["v0.6.0"]  # the build it stands for has left the list of the newest
+    assert get().name == "vulkan-b11429"
+
+
+@pytest.mark.parametrize("text", [b"", b"../../x", b"b1 b2", b"v0.6.0", b"b" * 5000])
+def test_a_release_that_names_no_build_is_refused(server, text):
+    server.releases["v0.6.0"] = {"nightly-tag.txt": text}
+    server.files["v0.6.0/nightly-tag.txt"] = text
+    with pytest.raises((Refused, SteprunError)) as caught:
+        get(version="v0.6.0")
+    assert caught.value.next
+    assert [engine.name for engine in store.engines()] == ["embedded"]
+
+
 def test_a_broken_connection_is_gone_on_with(server):
     server.turns[f"b11429/{VULKAN}"] = [Manner(cut=300), Manner()]
     assert get().name == "vulkan-b11429"
