@@ -40,6 +40,7 @@ class Kind(StrEnum):
     EMBEDDED = "embedded"  # llama-server inside the xllamacpp wheel
     SERVER = "llama-server"
     PYTHON = "llama-cpp-python"
+    WHEEL = "xllamacpp"  # as EMBEDDED, from a wheel in an environment of its own
 
 
 @dataclass(frozen=True, slots=True)
