@@ -90,6 +90,8 @@ def make_plan(
     elif machine_from is None:
         best = pick.pick(store.engines(), current, machine)
         engine = best if to_run or not pick.rank(best, machine) else None
+    if to_run and engine is not None:
+        store.check_tested(engine)
     machine = machine_view.for_engine(machine, engine, to_start=to_run)
     ask = request.ask
     if engine is not None:

@@ -265,36 +265,47 @@ def _put_together(
     made = store.new_folder()
     try:
         archives.unpack(files[0], made, progress=report)
-        program = _program(made, files[0].name)
+        program, words = _program(made, files[0].name)
         for more in files[1:]:
             _add_beside(program.parent, more, report)
         report(Progress(Phase.INSPECTING))
-        found = describe([str(program)])
+        found = describe([str(program), *words])
         stamp = Stamp(
             name=name,
             kind=Kind.SERVER,
             backend=backend,
             origin=replace(origin, commit=found.commit),
-            program=(program.relative_to(made).as_posix(),),
+            program=(program.relative_to(made).as_posix(), *words),
         )
         return store.add(made, found.complete(stamp))
     finally:
         shutil.rmtree(made, ignore_errors=True)  # moved to its place where all went well
 
 
-def _program(folder: Path, archive: str) -> Path:
-    """Return the server in a folder, fit to be started: some zips keep no rights."""
-    wanted = "llama-server.exe" if os.name == "nt" else "llama-server"
-    found = sorted(folder.rglob(wanted), key=lambda path: len(path.parts))
-    found = [path for path in found if path.is_file() and not path.is_symlink()]
+def _program(folder: Path, archive: str) -> tuple[Path, tuple[str, ...]]:
+    """Return the server in a folder and the words that make it serve.
+
+    It is fit to be started: some zips keep no rights. Where there is no llama-server, the single
+    program `llama` is taken, which llama.app installs.
+    """
+    end = ".exe" if os.name == "nt" else ""
+    found: list[Path] = []
+    words: tuple[str, ...] = ()
+    for name, words in (("llama-server", ()), ("llama", ("serve",))):  # noqa: B007 - those of the found one
+        found = sorted(folder.rglob(name + end), key=lambda path: len(path.parts))
+        found = [path for path in found if path.is_file() and not path.is_symlink()]
+        if found:
+            break
     if not found:
         raise BadFile(
-            f"{archive} does not contain an engine.", why=f"It has no {wanted}.", next=_BUILD
+            f"{archive} does not contain an engine.",
+            why=f"It has no llama-server{end}, and no llama{end}.",
+            next=_BUILD,
         )
-    for tool in found[0].parent.glob("llama-*"):
+    for tool in (found[0], *found[0].parent.glob("llama-*")):
         if tool.suffix in {"", ".exe"} and tool.is_file() and not tool.is_symlink():
             tool.chmod(0o755)
-    return found[0]
+    return found[0], words
 
 
 def _add_beside(place: Path, archive: Path, report: OnProgress) -> None:

@@ -55,8 +55,9 @@ def length(url: str) -> int:
     client = http.Client(PATIENCE)
     try:
         response = client.send(url, method="HEAD")
-        said = response.headers.get("content-length", "")
-        return int(said) if response.status_code == 200 and re.fullmatch(r"\d{1,15}", said) else 0
+        given = response.headers.get("content-length", "")
+        plain = response.status_code == 200 and re.fullmatch(r"\d{1,15}", given)
+        return int(given) if plain else 0
     except (Transient, http.RedirectRefused):
         return 0  # the download will say what is wrong
     finally:

@@ -26,7 +26,7 @@ from runner.engine.releases.release_list import Asset
 from runner.machine.facts import Backend, Machine, Platform
 from runner.net.retry import Patience
 from tests.fakes.hub import Manner
-from tests.fakes.releases import ENGINE, FakeReleases, member, tar_gz, zipped
+from tests.fakes.releases import ENGINE, SERVER, FakeReleases, member, tar_gz, zipped
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the fake engine is a shell script")
 
@@ -265,6 +265,22 @@ def test_from_this_disk_without_any_network(server, tmp_path):
         get(archive=other, sha256="12")
 
 
+SINGLE = b"""#!/bin/sh
+[ "$1" = serve ] || exit 1
+shift
+""" + SERVER.removeprefix(b"#!/bin/sh\n")
+
+
+@pytest.mark.parametrize("name", ["My-App.tgz", "llama-b11500-bin-ubuntu-x64.tar.gz"])
+def test_the_single_program_is_an_engine_too(server, tmp_path, name):
+    """As llama.app installs it: `llama serve`, and no llama-server beside it."""
+    file = tmp_path / name
+    file.write_bytes(tar_gz({"llama": SINGLE, "llama-old": b"x"}, top="bin/"))
+    engine = get(archive=file)
+    assert engine.program == (str(engine.folder / "bin" / "llama"), "serve")
+    assert "--model" in engine.stamp.flags
+
+
 # --- one that does not
 
 
@@ -423,7 +439,7 @@ def test_a_machine_that_nobody_builds_for(server):
     old_spark = {"b10356": dict.fromkeys(NAMES["b10356"], b"x")}
     server.releases = old_spark
     with pytest.raises(Refused) as caught:
-        get(machine=machine("linux", "arm64", "cuda", Platform.GB10))
+        get(machine=machine("linux", "arm64", "cuda", Platform.GB10), source="upstream")
     assert "ubuntu-vulkan-arm64" in caught.value.why
     assert "steprun engine build" in caught.value.next
     with pytest.raises(Refused, match="no archive of metal") as caught:
