@@ -232,7 +232,10 @@ def _find(
     raise Refused(
         f"{release.repo} has no archive of {machine.backend} for this machine in {which}.",
         why=f"None has the right name for {machine.os} on {machine.arch}; available: {names}.",
-        next=_BUILD,
+        next=_BUILD
+        + (
+            " - or take a wheel: steprun engine fetch --source xllamacpp" * wheels.may_have(machine)
+        ),
     )
 
 

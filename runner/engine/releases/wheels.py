@@ -69,6 +69,13 @@ def comes_first(machine: Machine) -> bool:
     return any(machine.platform in each.first for each in wheel_rows.document().variant)
 
 
+def may_have(machine: Machine) -> bool:
+    """Whether there is a wheel for such a system and backend, its chips aside."""
+    on = f"{machine.os}-{machine.arch}"
+    rows = wheel_rows.document().variant
+    return any(each.backend is machine.backend and on in each.systems for each in rows)
+
+
 def look(reader: Reader) -> Here:
     """Return what a machine has beside its facts."""
     rows = stdout_of(reader, "nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader") or ""

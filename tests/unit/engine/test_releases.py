@@ -442,6 +442,7 @@ def test_a_machine_that_nobody_builds_for(server):
         get(machine=machine("linux", "arm64", "cuda", Platform.GB10), source="upstream")
     assert "ubuntu-vulkan-arm64" in caught.value.why
     assert "steprun engine build" in caught.value.next
+    assert "steprun engine fetch --source xllamacpp" in caught.value.next
     with pytest.raises(Refused, match="no archive of metal") as caught:
         get(machine=machine("linux", "x86_64", "metal"))
     assert "cpu, cuda, rocm, vulkan" in caught.value.why
