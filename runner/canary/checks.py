@@ -5,10 +5,12 @@ A check returns where all is well, and raises `Fault` (or `Absent`) with a line 
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+from runner.base.errors import SteprunError
 from runner.canary import model
 from runner.canary.questions import Fault, Talk, Tokens, picture
 from runner.chat.wire import EFFORTS, Message, Picture
@@ -173,6 +175,16 @@ async def long_prompt(talk: Talk) -> None:
         raise Fault(f"Most of {later.prompt} cached tokens are processed again.")
 
 
+async def long_word(talk: Talk) -> None:
+    """Ask with a word that overruns a usual stack: answered or refused, the next one is answered.
+
+    It does not fit into the context, so that a sound engine refuses it.
+    """
+    with suppress(SteprunError):
+        await talk.tokens(model.LONG_WORD, 1)
+    _sensible((await talk.chat(model.PROMPTS[0], model.ANSWER_TOKENS)).text)
+
+
 async def slots(talk: Talk) -> None:
     """Save a slot, clear it and restore it: what it held is there again."""
     asked = model.long_text(SLOT)
@@ -245,6 +257,7 @@ STEPS: Final = (
     Step("tools", SEEING, tools),
     Step("long_prompt", SEEING, long_prompt),
     Step("slots", SEEING, slots, ("--slot-save-path",)),
+    Step("long_word", SEEING, long_word),
     Step("mtp", DRAFTING, with_heads, _DRAFT),
     Step("mtp_picture", BOTH, partial(with_heads, seeing=True), _SEE + _DRAFT),
 )

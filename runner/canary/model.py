@@ -23,6 +23,8 @@ ANSWER_TOKENS: Final = 120
 # A forced call is spelled letter by letter in places.
 CALL_TOKENS: Final = 400
 _FEWEST_WORDS: Final = 3
+# It takes 70 MB of an engine's stack (`runner.engine.process.stack`); 8 MiB bear 24,000 letters.
+LONG_WORD: Final = "A" * 200_000
 
 
 def files() -> EngineFiles:

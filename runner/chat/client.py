@@ -9,6 +9,7 @@ import httpx2
 
 from runner.base.errors import SteprunError
 from runner.chat.events import Event, Failed, Finished
+from runner.chat.long_word import too_long_a_word
 from runner.chat.raw_output import Untagged
 from runner.chat.wire import Message, Options, garbled, parse_chunk, request_body, server_error
 from runner.net.endpoint import Endpoint
@@ -41,6 +42,9 @@ async def _events(
     endpoint: Endpoint, messages: Sequence[Message], options: Options
 ) -> AsyncGenerator[Event, None]:
     timeout = httpx2.Timeout(SILENCE_S, connect=CONNECT_S)
+    if endpoint.longest_word and (refusal := too_long_a_word(messages, endpoint.longest_word)):
+        yield Failed(refusal)
+        return
     body = request_body(messages, options)
     finished: Finished | None = None
     taken = 0

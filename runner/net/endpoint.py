@@ -13,12 +13,14 @@ class Endpoint:
     """An OpenAI-compatible server.
 
     `owned`: steprun started it, and stops it; a server that the user named is only spoken to.
-    `api_key` never appears in a repr, so that it cannot reach a log or a trace.
+    `api_key` never appears in a repr, so that it cannot reach a log or a trace. `longest_word`: the
+    most characters without a break that it bears in a message; 0 where that is not known.
     """
 
     base_url: str
     api_key: str = ""
     owned: bool = False
+    longest_word: int = 0
 
     def __repr__(self) -> str:
         """Name the place, never the key."""

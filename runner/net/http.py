@@ -276,15 +276,18 @@ def _settings_explained() -> Iterator[None]:
         ) from error
 
 
-def judge(response: httpx2.Response) -> None:
-    """Raise Transient or HttpStatus where a status is not 200 or 206, Mismatch for a web page."""
+def judge(response: httpx2.Response, *, page: bool = False) -> None:
+    """Raise Transient or HttpStatus where a status is not 200 or 206, Mismatch for a web page.
+
+    `page`: a web page is what was asked for.
+    """
     status, headers = response.status_code, response.headers
     if status not in {200, 206}:
         means = meaning(status)
         if means.passes:
             raise Transient(means.why.format(status=status), number(headers, "retry-after") or 0)
         raise HttpStatus(status, headers)
-    if "text/html" in headers.get("content-type", ""):
+    if not page and "text/html" in headers.get("content-type", ""):
         raise Mismatch("It sends a web page instead; a network may ask to sign in.")
 
 
@@ -295,8 +298,11 @@ def get_body(
     total_s: float,
     patience: Patience,
     headers: Headers = no_headers,
+    page: bool = False,
 ) -> bytes:
     """Return a short answer, whole: at most `most_bytes`, and within `total_s` for all tries.
+
+    `page`: it may be a web page.
 
     Raises Transient (tried again in vain), Mismatch (too long), HttpStatus or RedirectRefused.
     """
@@ -312,7 +318,7 @@ def get_body(
         try:
             with aborted_after(deadline.left(), client.abort):
                 response = client.send(url)
-                judge(response)
+                judge(response, page=page)
                 for data in client.pieces(response, decode=True):
                     body += data
                     if len(body) > most_bytes:

@@ -106,6 +106,8 @@ def make_plan(
         ]
     )
     engine = chosen[number]
+    if to_run and engine is not None:
+        store.check_tested(engine)
     if engine is not None and (fails := pick.fails_beyond(engine, plan.model_spec)):
         plan = replace(plan, warnings=(*plan.warnings, fails))
     lost = current if engine and not request.engine and current != engine.name else ""

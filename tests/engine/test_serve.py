@@ -164,3 +164,14 @@ def test_a_key_is_asked_for_and_never_shown(tiny: Path, tmp_path: Path) -> None:
         family += family[0].children(recursive=True)
         assert "s3cret" not in str([process.cmdline() for process in family])
         assert "s3cret" not in running.log()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a limit be raised")
+def test_a_word_of_three_million_letters_does_not_kill_it(served: Served) -> None:
+    """It overran the usual stack of 8 MiB at 24,000 letters."""
+    import openai
+
+    with pytest.raises(openai.BadRequestError, match="exceeds the available context"):
+        ask(served, "ACGT" * 750_000, max_tokens=1)
+    assert served.process.poll() is None
+    assert ask(served, "Hello", max_tokens=1).usage.completion_tokens == 1

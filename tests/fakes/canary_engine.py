@@ -30,7 +30,7 @@ FAULTS = {
     *("no-crops", "untold-thinking", "tags", "no-effort", "no-call"),
     *("wrong-call", "wrong-arguments", "forgetful", "wrong-cache", "no-slots"),
     *("slots-501", "wrong-slot", "wrong-heads", "idle-heads", "heads-500-picture"),
-    *("stubborn", "one-call", "crash-projector"),
+    *("stubborn", "one-call", "crash-projector", "crash-long-word"),
 }
 KINDS = ("small", "quiet", "plain", "odd", "new")
 PICTURE = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]+)")
@@ -68,6 +68,8 @@ class Fake:
         if self.has("crash-threads") and int(self.option("--threads")) > 1 and not self.safe:
             crash()
         if self.has("crash-pictures") and pictures:
+            crash()
+        if self.has("crash-long-word") and "A" * 24_000 in json.dumps(body):
             crash()
         if self.has("flood"):
             print("x" * (9 << 20), flush=True)

@@ -94,6 +94,7 @@ class FakeReleases(FakeHub):
         self.changes: dict[str, dict[str, Any]] = {}  # of single archives in the list
         self.list_status: list[tuple[int, tuple[tuple[str, str], ...]]] = []  # before the list
         self.list_body: bytes | None = None
+        self.list_pages: list[str] = []  # the only ones in the list, where given
 
     def answer(self, to: BaseHTTPRequestHandler) -> None:
         path = to.path.partition("?")[0]
@@ -108,7 +109,9 @@ class FakeReleases(FakeHub):
             plain(to, 404)
         else:
             found = (
-                self._release(match[1]) if match[1] else [self._release(t) for t in self.releases]
+                self._release(match[1])
+                if match[1]
+                else [self._release(t) for t in self.list_pages or self.releases]
             )
             body = self.list_body if self.list_body is not None else json.dumps(found).encode()
             kind = "text/html" if body.startswith(b"<") else "application/json"

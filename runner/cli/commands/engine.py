@@ -184,7 +184,7 @@ def _commands(
     "--source",
     default="",
     metavar="NAME",
-    help="upstream or lemonade. Default: the first that fits.",
+    help="upstream or lemonade (releases), or xllamacpp (wheels). Default: the first that fits.",
 )
 @click.option("--version", default="latest", show_default=True, help="The release, such as b10356.")
 @click.option(
@@ -194,6 +194,7 @@ def _commands(
 )
 @click.option("--sha256", default="", help="The expected sha256 of the archive.")
 @BACKEND
+@click.option("--dry-run", is_flag=True, help="Print what would be downloaded, and exit.")
 @NO_TEST
 def fetch(
     *,
@@ -202,12 +203,22 @@ def fetch(
     archive: Path | None,
     sha256: str,
     backend: str | None,
+    dry_run: bool,
     no_test: bool,
 ) -> int:
-    """Download a prebuilt engine, verify and self-test it, and make it the active one."""
+    """Download a prebuilt engine, verify and self-test it, and make it the active one.
+
+    A release of llama.cpp, or a wheel of xllamacpp, which is installed into a folder of its own.
+    """
     from runner.engine.releases import fetch
 
     here = main_machine(probed())
+    if dry_run and archive is None:
+        click.echo("\n".join(fetch.plan_fetch(_as(here, backend), source=source, version=version)))
+        return Exit.DONE
+    if dry_run:
+        click.echo(f"# nothing is downloaded: {archive} is on this disk")
+        return Exit.DONE
     with shown() as report:
         made = fetch.fetch_release(
             _as(here, backend),
@@ -216,6 +227,7 @@ def fetch(
             version=version,
             archive=archive,
             sha256=sha256,
+            announce=lambda line: click.echo(f"Downloading {line}", err=True),
         )
     return settle(made, here, no_test=no_test)
 

@@ -27,6 +27,7 @@ FEATURES: Final = {
     "thinking": "thinking",
     "tools": "tools",
     "long_prompt": "long prompts",
+    "long_word": "long words",
     "slots": "saved slots",
     "mtp": "draft heads",
     "mtp_picture": "draft heads with pictures",
@@ -39,6 +40,7 @@ class Kind(StrEnum):
     EMBEDDED = "embedded"  # llama-server inside the xllamacpp wheel
     SERVER = "llama-server"
     PYTHON = "llama-cpp-python"
+    WHEEL = "xllamacpp"  # as EMBEDDED, from a wheel in an environment of its own
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,9 @@ from runner.machine.facts import Backend
 
 STAMP: Final = "stamp.json"
 EMBEDDED: Final = "embedded"
+# The embedded engines that steprun was tested with, as pyproject.toml has it: a newer one may be
+# installed all the same, and has another llama.cpp in it.
+TESTED: Final = "~=2026.10.11549"
 LEFT_S: Final = 24 * 3600.0  # half-made engines of others; no build takes that long
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._+-]{0,79}")
 
@@ -102,6 +105,24 @@ def embedded() -> InstalledEngine:
     if kept is not None and kept.stamp.origin == plain.origin:
         plain = plain.with_results(kept.stamp.features, kept.stamp.safe_flags)
     return InstalledEngine(plain, folder() / EMBEDDED)
+
+
+def check_tested(engine: InstalledEngine) -> None:
+    """Raise `Refused` for an embedded engine of another version than the tested ones.
+
+    One that has passed its own canary is as good.
+    """
+    from packaging.specifiers import SpecifierSet  # noqa: PLC0415 - 10 ms, only to start one
+
+    found = engine.stamp.origin.version
+    if engine.name != EMBEDDED or not found or engine.stamp.passed:
+        return
+    if not SpecifierSet(TESTED).contains(found, prereleases=True):
+        raise Refused(
+            f"The embedded engine, xllamacpp {found}, has not passed its self-test.",
+            why=f"This steprun was tested with xllamacpp {TESTED}.",
+            next=f"Test it once, which takes a minute: steprun engine test {EMBEDDED}",
+        )
 
 
 def engines() -> list[InstalledEngine]:

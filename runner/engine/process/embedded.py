@@ -7,9 +7,9 @@ native crash ends this process, never the terminal.
 
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import xllamacpp
 
@@ -85,10 +85,24 @@ def devices() -> str:
     return "\n".join(["Available devices:", *(lines or ["  (none)"])])
 
 
+def usage() -> str:
+    """Return the flags as llama-server's `--help` lists them."""
+    lines = [f"{name} VALUE" if flag.takes_value else name for name, flag in FLAGS.items()]
+    return "\n".join([*lines, "--list-devices", "--version", "--help"])
+
+
+# What is answered at once, without a model.
+_ASKED: Final[dict[tuple[str, ...], Callable[[], str]]] = {
+    ("--list-devices",): devices,
+    ("--help",): usage,
+    ("--version",): lambda: f"version: {xllamacpp.__version__}",
+}
+
+
 def main(argv: Sequence[str]) -> int:
     """Serve until stopped by a signal. Returns 1 where the model does not load."""
-    if list(argv) == ["--list-devices"]:
-        sys.stdout.write(devices() + "\n")
+    if tuple(argv) in _ASKED:
+        sys.stdout.write(_ASKED[tuple(argv)]() + "\n")
         return 0
     params = xllamacpp.CommonParams()
     try:

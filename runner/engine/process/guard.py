@@ -51,11 +51,18 @@ class BoundedLog:
         self._file.close()
 
 
-def _in_child() -> None:
+def _in_child(stack: int) -> None:
     """Run in the engine's process before it starts (Linux): die with the guard, die first.
 
-    A machine that runs out of memory should take the engine, not the desktop.
+    A machine that runs out of memory should take the engine, not the desktop. `stack`: the limit of
+    its stack in bytes, which its threads take over; 0 leaves it as it is.
     """
+    if stack:
+        import resource  # noqa: PLC0415 - only here, only on Linux
+
+        with contextlib.suppress(OSError, ValueError):
+            limits = (stack, resource.getrlimit(resource.RLIMIT_STACK)[1])
+            resource.setrlimit(resource.RLIMIT_STACK, limits)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     import ctypes  # noqa: PLC0415 - only here, only on Linux
@@ -128,6 +135,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="guard")
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--tree", action="store_true")
+    parser.add_argument("--stack", type=int, default=0)
     parser.add_argument("engine", nargs="+")
     args = parser.parse_args(argv)
     # The owner decides when to stop; a Ctrl-C in its terminal is not meant for the engine.
@@ -141,7 +149,7 @@ def main(argv: list[str]) -> int:
             stderr=subprocess.STDOUT,
             start_new_session=args.tree and os.name == "posix",
             # Safe here: no thread runs yet.
-            preexec_fn=_in_child if sys.platform == "linux" else None,  # noqa: PLW1509
+            preexec_fn=(lambda: _in_child(args.stack)) if sys.platform == "linux" else None,  # noqa: PLW1509
         )
     except OSError as error:
         log.write(f"cannot start {args.engine[0]}: {error}\n".encode())

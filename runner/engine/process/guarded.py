@@ -35,18 +35,19 @@ class Guarded:
         env: Variables = (),
         base: Mapping[str, str] | None = None,
         tree: bool = False,
+        stack: int = 0,
     ) -> None:
         """Start it. `log`: where its output goes; an old one is replaced.
 
         `env`: variables added to `base`, which is this process's environment where left out.
-        `tree`: it starts others, and all of them end with it. Raises OSError where no process can
-        be started.
+        `tree`: it starts others, and all of them end with it. `stack`: the limit of its stack in
+        bytes (`stack.for_engine`); 0 leaves it. Raises OSError where no process can be started.
         """
         log.with_name(f"{log.name}.1").unlink(missing_ok=True)
         log.write_bytes(b"")  # else what an earlier run has left would be read as its output
         self.log = LogReader(log)
         self.stop_s = guard.GRACE_S * (3 if tree else 1) + SLACK_S
-        flags = ("--tree",) if tree else ()
+        flags = (*(("--tree",) if tree else ()), *(("--stack", str(stack)) if stack else ()))
         self._guard = subprocess.Popen(
             [*(sys.executable, "-I", "-S", str(GUARD), *flags, "--log", str(log), "--"), *argv],
             stdin=subprocess.PIPE,

@@ -22,7 +22,7 @@ from runner.base import paths
 from runner.base.errors import Refused, SteprunError
 from runner.base.files import make_private_dir, write_private
 from runner.base.units import size
-from runner.engine.process import records
+from runner.engine.process import records, stack
 from runner.engine.process.diagnose import LAST_LINES, diagnose
 from runner.engine.process.guarded import Guarded
 from runner.engine.process.log import LogReader
@@ -137,7 +137,12 @@ class EngineProcess:
         self.log_path = make_private_dir(paths.state_dir() / "logs") / f"engine-{name}.log"
         _trim_logs(self.log_path.parent)
         argv = [*self._spec.argv, *self._listen(folder / f"{name}.key")]
-        self._running = Guarded([*self._program, *argv], self.log_path, env=self._spec.env)
+        self._running = Guarded(
+            [*self._program, *argv],
+            self.log_path,
+            env=self._spec.env,
+            stack=stack.for_engine(),
+        )
         self.pid = self._running.pid
         if self.pid:
             self._record = folder / f"{name}.json"
@@ -163,7 +168,12 @@ class EngineProcess:
         # A wildcard address is one to listen on, not one to talk to.
         talk_to = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(where.host, where.host)  # noqa: S104
         talk_to = f"[{talk_to}]" if ":" in talk_to else talk_to
-        self.endpoint = Endpoint(f"http://{talk_to}:{port}", api_key=key, owned=True)
+        self.endpoint = Endpoint(
+            f"http://{talk_to}:{port}",
+            api_key=key,
+            owned=True,
+            longest_word=stack.longest_word(),
+        )
         return argv
 
     async def wait_ready(self, on_wait: Callable[[float], None] = lambda _: None) -> None:

@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,13 +19,14 @@ from runner.base.disk import alone, check_room, explained
 from runner.base.errors import BadFile, Refused, UsageError
 from runner.base.progress import WAITING_FOR_ANOTHER, OnProgress, Phase, Progress
 from runner.base.text import shown
+from runner.base.units import size
 from runner.engine.builder import sources_toml
 from runner.engine.builder.sources_toml import ArchiveRow, Release
 from runner.engine.installed import store
 from runner.engine.installed.describe import describe
 from runner.engine.installed.stamp import Kind, Origin, Stamp
 from runner.engine.releases import archive as archives
-from runner.engine.releases import release_list
+from runner.engine.releases import release_list, wheels
 from runner.engine.releases.release_list import Asset
 from runner.machine.facts import Backend, Machine
 from runner.net.download import download
@@ -69,12 +70,14 @@ def fetch_release(
     version: str = "latest",
     archive: Path | None = None,
     sha256: str = "",
+    announce: Callable[[str], None] = lambda _: None,
 ) -> store.InstalledEngine:
     """Download an engine for a machine and install it; its self-test is the caller's.
 
-    `source`: a release of `builds/sources.toml`, else the first that has something for the
-    machine. `version`: a release's tag. `archive`: one on this disk, and no network is asked.
-    `sha256`: what the archive's must be, where the list gives none or to be sure.
+    `source`: a release of `builds/sources.toml` or the wheels of xllamacpp, else the first that has
+    something for the machine. `version`: a release's tag, or a wheel's version. `archive`: one on
+    this disk, and no network is asked. `sha256`: what the archive's must be, where the list gives
+    none or to be sure. `announce` hears what is downloaded and to where, before it is.
 
     Raises Refused (nothing for this machine, no digest, no room), BadFile (not what was
     published), UsageError or SteprunError (no network, the list is closed for a while).
@@ -91,15 +94,20 @@ def fetch_release(
     with explained(work), alone(work / "fetch.lock", waiting):
         if archive is not None:
             return _from_disk(machine, archive, sha256, progress)
+        if _takes_wheel(machine, source):
+            choice = wheels.choose(machine, version)
+            announce(wheels.announced(choice))
+            return wheels.fetch_wheel(choice, sha256, progress)
         release, rows = _release_for(machine, source)
         base = os.environ.get("STEPRUN_RELEASES") or release_list.API
-        choice = _find(release, rows, base, version, machine)
-        parts = [part for part in (choice.asset, choice.beside) if part is not None]
-        sums = [_sum(part, sha256 if part is choice.asset else "") for part in parts]
-        name = release.engine.format(backend=choice.backend, build=choice.build)
+        found = _find(release, rows, base, version, machine)
+        parts = [part for part in (found.asset, found.beside) if part is not None]
+        announce(_announced(found, release))
+        sums = [_sum(part, sha256 if part is found.asset else "") for part in parts]
+        name = release.engine.format(backend=found.backend, build=found.build)
         # Without its query, which may hold a signature.
-        where = choice.asset.url.partition("?")[0]
-        origin = Origin(release.source, where, choice.build, sha256=sums[0])
+        where = found.asset.url.partition("?")[0]
+        origin = Origin(release.source, where, found.build, sha256=sums[0])
         for engine in store.engines():
             if engine.name == name and engine.stamp.origin.sha256 == origin.sha256:
                 progress(Progress(Phase.READY, detail=f"{name} is already installed"))
@@ -111,10 +119,39 @@ def fetch_release(
                     part.url, folder / part.name, sha256=digest, size=part.size, progress=progress
                 )
             files = [folder / part.name for part in parts]
-            return _put_together(name, choice.backend, origin, files, progress)
+            return _put_together(name, found.backend, origin, files, progress)
         finally:
             for part in parts:  # an interrupted download stays, to be resumed
                 (folder / part.name).unlink(missing_ok=True)
+
+
+def plan_fetch(machine: Machine, *, source: str = "", version: str = "latest") -> list[str]:
+    """Return what would be downloaded, from where, and to where; nothing is. Raises as above."""
+    if _takes_wheel(machine, source):
+        choice = wheels.choose(machine, version)
+        note = [f"# {choice.variant.note}"] if choice.variant.note else []
+        sums = [(choice.wheel.url, choice.wheel.sha256)]
+        return [f"# {wheels.announced(choice)}", *note, *_lines(sums)]
+    release, rows = _release_for(machine, source)
+    base = os.environ.get("STEPRUN_RELEASES") or release_list.API
+    found = _find(release, rows, base, version, machine)
+    parts = [part for part in (found.asset, found.beside) if part is not None]
+    return [f"# {_announced(found, release)}", *_lines([(p.url, p.sha256) for p in parts])]
+
+
+def _lines(files: list[tuple[str, str]]) -> list[str]:
+    return [f"{url.partition('?')[0]} (sha256 {digest or 'not given'})" for url, digest in files]
+
+
+def _takes_wheel(machine: Machine, source: str) -> bool:
+    return source == wheels.SOURCE or (not source and wheels.comes_first(machine))
+
+
+def _announced(choice: ReleaseChoice, release: Release) -> str:
+    parts = [part for part in (choice.asset, choice.beside) if part is not None]
+    name = release.engine.format(backend=choice.backend, build=choice.build)
+    names = " and ".join(part.name for part in parts)
+    return f"{names} ({size(sum(part.size for part in parts))}) to {store.folder() / name}"
 
 
 def _from_disk(
@@ -154,7 +191,7 @@ def _release_for(machine: Machine, source: str) -> tuple[Release, list[ArchiveRo
     if source and source not in known:
         raise UsageError(
             f"There is no release source {source!r}.",
-            why=f"Known: {', '.join(known)}.",
+            why=f"Known: {', '.join((*known, wheels.SOURCE))}.",
             next="Name one of them, or none: steprun engine fetch",
         )
     asked = [known[source]] if source else list(known.values())
@@ -184,13 +221,21 @@ def _find(
         choice = choose(assets, release, rows)
         if choice is not None:
             return choice
+    # None of them holds archives: one with a version number says which build it stands for.
+    for assets in listed:
+        build = release_list.pointed_to(assets)
+        if build and not re.fullmatch(r"b[0-9]+", version):
+            return _find(release, rows, base, build, machine)
         seen = seen or [asset.name for asset in assets if "llama" in asset.name]
     names = ", ".join(shown(name) for name in seen[:40]) or "no archive"
     which = "the newest releases" if version == "latest" else version
     raise Refused(
         f"{release.repo} has no archive of {machine.backend} for this machine in {which}.",
         why=f"None has the right name for {machine.os} on {machine.arch}; available: {names}.",
-        next=_BUILD,
+        next=_BUILD
+        + (
+            " - or take a wheel: steprun engine fetch --source xllamacpp" * wheels.may_have(machine)
+        ),
     )
 
 
@@ -223,36 +268,47 @@ def _put_together(
     made = store.new_folder()
     try:
         archives.unpack(files[0], made, progress=report)
-        program = _program(made, files[0].name)
+        program, words = _program(made, files[0].name)
         for more in files[1:]:
             _add_beside(program.parent, more, report)
         report(Progress(Phase.INSPECTING))
-        found = describe([str(program)])
+        found = describe([str(program), *words])
         stamp = Stamp(
             name=name,
             kind=Kind.SERVER,
             backend=backend,
             origin=replace(origin, commit=found.commit),
-            program=(program.relative_to(made).as_posix(),),
+            program=(program.relative_to(made).as_posix(), *words),
         )
         return store.add(made, found.complete(stamp))
     finally:
         shutil.rmtree(made, ignore_errors=True)  # moved to its place where all went well
 
 
-def _program(folder: Path, archive: str) -> Path:
-    """Return the server in a folder, fit to be started: some zips keep no rights."""
-    wanted = "llama-server.exe" if os.name == "nt" else "llama-server"
-    found = sorted(folder.rglob(wanted), key=lambda path: len(path.parts))
-    found = [path for path in found if path.is_file() and not path.is_symlink()]
+def _program(folder: Path, archive: str) -> tuple[Path, tuple[str, ...]]:
+    """Return the server in a folder and the words that make it serve.
+
+    It is fit to be started: some zips keep no rights. Where there is no llama-server, the single
+    program `llama` is taken, which llama.app installs.
+    """
+    end = ".exe" if os.name == "nt" else ""
+    found: list[Path] = []
+    words: tuple[str, ...] = ()
+    for name, words in (("llama-server", ()), ("llama", ("serve",))):  # noqa: B007 - those of the found one
+        found = sorted(folder.rglob(name + end), key=lambda path: len(path.parts))
+        found = [path for path in found if path.is_file() and not path.is_symlink()]
+        if found:
+            break
     if not found:
         raise BadFile(
-            f"{archive} does not contain an engine.", why=f"It has no {wanted}.", next=_BUILD
+            f"{archive} does not contain an engine.",
+            why=f"It has no llama-server{end}, and no llama{end}.",
+            next=_BUILD,
         )
-    for tool in found[0].parent.glob("llama-*"):
+    for tool in (found[0], *found[0].parent.glob("llama-*")):
         if tool.suffix in {"", ".exe"} and tool.is_file() and not tool.is_symlink():
             tool.chmod(0o755)
-    return found[0]
+    return found[0], words
 
 
 def _add_beside(place: Path, archive: Path, report: OnProgress) -> None:

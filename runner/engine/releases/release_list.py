@@ -17,6 +17,8 @@ API: Final = "https://api.github.com"
 LIST_BYTES: Final = 16 * MIB  # 20 releases with 40 archives each are about 2 MB
 LIST_S: Final = 60.0
 PATIENCE: Final = Patience(head_s=LIST_S / 3, stall_s=LIST_S / 3, tries=3, wait_s=10.0)
+POINTER: Final = "nightly-tag.txt"
+POINTER_BYTES: Final = 1024  # a real one is 7
 _RELEASES: Final = 20  # upstream makes some ten a day; those with a version number hold no archives
 _ELSE: Final = (
     "use a mirror (STEPRUN_RELEASES). Or download an archive elsewhere, and give its path: "
@@ -61,6 +63,23 @@ def list_releases(base: str, repo: str, version: str) -> list[list[Asset]]:
         if latest and not isinstance(found, list):
             raise http.Mismatch("It is not a list of releases.")
     return [list(_assets(item, place)) for item in (found[:_RELEASES] if latest else [found])]
+
+
+def pointed_to(assets: Iterable[Asset]) -> str:
+    """Return the build that a release without archives stands for; empty where it names none.
+
+    Upstream's releases with a version number hold one text, which names a build such as b11429.
+    Raises `SteprunError` where it cannot be read.
+    """
+    for asset in assets:
+        if asset.name == POINTER:
+            with http.errors_for(_advice(asset.url.partition("?")[0])):
+                text = http.get_body(
+                    asset.url, most_bytes=POINTER_BYTES, total_s=LIST_S, patience=PATIENCE
+                )
+            found = re.fullmatch(rb"\s*(b[0-9]{1,9})\s*", text)
+            return found[1].decode("ascii") if found else ""
+    return ""
 
 
 def _assets(item: Any, place: str) -> Iterable[Asset]:

@@ -179,6 +179,15 @@ def test_safe_flags_that_the_engine_does_not_list_are_not_tried(
 
 
 @posix
+def test_a_long_word_that_kills_the_engine_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, "slots", "long_word")
+    features, safe = ask("crash-long-word")
+    assert results(features) == {"slots": "pass", "long_word": "fail"}
+    assert "while it was answering (SIGSEGV)" in features["long_word"].why
+    assert safe == ()
+
+
+@posix
 def test_a_crash_that_nothing_mends_costs_only_its_feature(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -26,7 +26,7 @@ from runner.engine.releases.release_list import Asset
 from runner.machine.facts import Backend, Machine, Platform
 from runner.net.retry import Patience
 from tests.fakes.hub import Manner
-from tests.fakes.releases import ENGINE, FakeReleases, member, tar_gz, zipped
+from tests.fakes.releases import ENGINE, SERVER, FakeReleases, member, tar_gz, zipped
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the fake engine is a shell script")
 
@@ -226,6 +226,23 @@ def test_one_version(server):
         get(version="../../user")
 
 
+def test_a_release_that_only_names_a_build_is_followed(server):
+    assert get(version="v0.6.0").name == "vulkan-b11429"
+    store.remove(store.find_engine("vulkan-b11429"))
+    server.list_pages = ["v0.6.0"]  # the build it stands for has left the list of the newest
+    assert get().name == "vulkan-b11429"
+
+
+@pytest.mark.parametrize("text", [b"", b"../../x", b"b1 b2", b"v0.6.0", b"b" * 5000])
+def test_a_release_that_names_no_build_is_refused(server, text):
+    server.releases["v0.6.0"] = {"nightly-tag.txt": text}
+    server.files["v0.6.0/nightly-tag.txt"] = text
+    with pytest.raises((Refused, SteprunError)) as caught:
+        get(version="v0.6.0")
+    assert caught.value.next
+    assert [engine.name for engine in store.engines()] == ["embedded"]
+
+
 def test_a_broken_connection_is_gone_on_with(server):
     server.turns[f"b11429/{VULKAN}"] = [Manner(cut=300), Manner()]
     assert get().name == "vulkan-b11429"
@@ -246,6 +263,22 @@ def test_from_this_disk_without_any_network(server, tmp_path):
         get(archive=other, sha256="0" * 64)
     with pytest.raises(UsageError, match="must be 64 hexadecimal digits"):
         get(archive=other, sha256="12")
+
+
+SINGLE = b"""#!/bin/sh
+[ "$1" = serve ] || exit 1
+shift
+""" + SERVER.removeprefix(b"#!/bin/sh\n")
+
+
+@pytest.mark.parametrize("name", ["My-App.tgz", "llama-b11500-bin-ubuntu-x64.tar.gz"])
+def test_the_single_program_is_an_engine_too(server, tmp_path, name):
+    """As llama.app installs it: `llama serve`, and no llama-server beside it."""
+    file = tmp_path / name
+    file.write_bytes(tar_gz({"llama": SINGLE, "llama-old": b"x"}, top="bin/"))
+    engine = get(archive=file)
+    assert engine.program == (str(engine.folder / "bin" / "llama"), "serve")
+    assert "--model" in engine.stamp.flags
 
 
 # --- one that does not
@@ -406,9 +439,10 @@ def test_a_machine_that_nobody_builds_for(server):
     old_spark = {"b10356": dict.fromkeys(NAMES["b10356"], b"x")}
     server.releases = old_spark
     with pytest.raises(Refused) as caught:
-        get(machine=machine("linux", "arm64", "cuda", Platform.GB10))
+        get(machine=machine("linux", "arm64", "cuda", Platform.GB10), source="upstream")
     assert "ubuntu-vulkan-arm64" in caught.value.why
     assert "steprun engine build" in caught.value.next
+    assert "steprun engine fetch --source xllamacpp" in caught.value.next
     with pytest.raises(Refused, match="no archive of metal") as caught:
         get(machine=machine("linux", "x86_64", "metal"))
     assert "cpu, cuda, rocm, vulkan" in caught.value.why

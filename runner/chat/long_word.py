@@ -1,0 +1,32 @@
+"""Refuses a message with a word that the engine's stack does not bear; it would end the engine.
+
+The tokenizer of llama.cpp takes a run of one kind at a time (letters, blanks, all other signs), and
+digits in threes; `runner.engine.process.stack` says what a run costs.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from runner.base.errors import Refused
+from runner.chat.wire import Message
+
+_RUN: Final = re.compile(r"[^\W\d_]+|\s+|(?:[^\w\s]|_)+")
+
+
+def longest_run(text: str) -> int:
+    """Return the characters of the longest run of one kind."""
+    return max((found.end() - found.start() for found in _RUN.finditer(text)), default=0)
+
+
+def too_long_a_word(messages: Iterable[Message], limit: int) -> Refused | None:
+    """Return why messages are not sent to an engine that bears `limit` characters in a run."""
+    for message in messages:
+        if len(message.text) > limit and (found := longest_run(message.text)) > limit:
+            return Refused(
+                "The message was not sent.",
+                why=f"It contains {found:,} characters without a break, and more than {limit:,} "
+                "may end the engine on this system.",
+                next="Put line breaks or digits into the long word, or leave it out.",
+            )
+    return None
