@@ -96,21 +96,26 @@ def make_plan(
         ask = replace(ask, without=frozenset(engine.stamp.broken))
     ref = model_ref(request)
     model_spec, own_files = read_model(ref, see=ask.see)
-    plan = choose_plan(machine, model_spec, ask)
+    shared = engine is None or "--kv-unified" in engine.stamp.flags
+    plan = choose_plan(machine, model_spec, ask, shared_slots=shared)
     if engine is not None and (fails := pick.fails_beyond(engine, plan.model_spec)):
         plan = replace(plan, warnings=(*plan.warnings, fails))
     lost = current if engine and not request.engine and current != engine.name else ""
     return Prepared(plan, ref, own_files, engine, lost)
 
 
-def choose_plan(machine: Machine, model_spec: ModelSpec, ask: PlanRequest) -> Plan:
+def choose_plan(
+    machine: Machine, model_spec: ModelSpec, ask: PlanRequest, *, shared_slots: bool = True
+) -> Plan:
     """Plan with the recipe of the machine's backend.
 
-    Where the cards are too small to help at all, for the processor and main memory.
+    `shared_slots`: whether the engine's slots can share one context. Where the cards are too small
+    to help at all, for the processor and main memory.
     """
 
     def on(machine: Machine) -> Plan:
-        return choose(machine, model_spec, ask, recipe.load_recipe(machine.backend).run)
+        defaults = recipe.load_recipe(machine.backend).run
+        return choose(machine, model_spec, ask, replace(defaults, shared_slots=shared_slots))
 
     plan = on(machine)
     plain = None if plan.fits else machine_view.without_cards(machine)

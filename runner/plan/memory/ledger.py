@@ -65,7 +65,8 @@ def ledger(
     g = model_spec.geometry
     full = sum(not layer.sliding for layer in g.layers)
     sliding = len(g.layers) - full
-    slots = f" in each of {config.parallel} slots" if config.parallel > 1 else ""
+    slots = f" in each of {config.parallel} slots" if config.streams > 1 else ""
+    slots = f", shared by {config.parallel} slots" if config.shared else slots
     kept = config.checkpoints * config.parallel
     scratch = compute_bytes(g, config, costs) + staging_bytes(g, config, costs)
     if config.mtp:
@@ -96,7 +97,7 @@ def ledger(
         (
             LedgerEntry.KV_SLIDING,
             kv_sliding_bytes(g, config),
-            f"{sliding} sliding layers x {sliding_cells(g, config) // config.parallel:,} cells"
+            f"{sliding} sliding layers x {sliding_cells(g, config) // config.streams:,} cells"
             f"{slots}, {config.kv_type}",
         ),
         (
