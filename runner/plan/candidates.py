@@ -35,6 +35,10 @@ SHORT: Final = (16_384, 8_192, 4_096)
 # it only with memory to spare: the largest prompt cache (`EXTRAS`) must find room in what is left.
 _LONG: Final = 65_536
 F16_SPARE_BYTES: Final = 8 * GIB
+# What a quant better than Q4_K_S gains (2 % of perplexity at most) is not worth a short context: it is
+# taken only where it leaves half of what the model can have.
+ENOUGH_QUALITY: Final = 70
+_BETTER_CONTEXT: Final = LONGEST // 2
 # A larger micro-batch makes prefill faster; StepFun's own tables are made with 1024.
 UBATCHES: Final = (2048, 1024, 512)
 GOOD_UBATCH: Final = 1024
@@ -58,8 +62,12 @@ def variants(model_spec: ModelSpec, request: PlanRequest) -> tuple[Variant, ...]
     return tuple(sorted(auto, key=lambda v: (-v.quality, v.weights_bytes)))
 
 
-def contexts(model_spec: ModelSpec, request: PlanRequest) -> tuple[int, ...]:
+def contexts(
+    model_spec: ModelSpec, request: PlanRequest, variant: Variant | None = None
+) -> tuple[int, ...]:
     """Return the contexts to try, in tokens, in ascending order.
+
+    `variant`: those that this quant is worth having with, unless the user named either.
 
     Raises UsageError for a context that the model cannot have.
     """
@@ -73,7 +81,9 @@ def contexts(model_spec: ModelSpec, request: PlanRequest) -> tuple[int, ...]:
             )
         return (request.context,)
     longest = min(trained or SHORT[-1], LONGEST)
-    shorter = range(SHORTEST, longest, STEP) if longest > SHORTEST else sorted(SHORT)
+    better = variant and variant.quality > ENOUGH_QUALITY and request.quant is None
+    first = _BETTER_CONTEXT if better else SHORTEST
+    shorter = range(first, longest, STEP) if longest > SHORTEST else sorted(SHORT)
     return (*(context for context in shorter if context < longest), longest)
 
 

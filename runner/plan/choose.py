@@ -12,6 +12,7 @@ from msgspec import structs
 from runner.machine.facts import Backend, Machine, on_processor
 from runner.plan import explain
 from runner.plan.candidates import (
+    ENOUGH_QUALITY,
     EXTRAS,
     SHORTEST,
     configs,
@@ -35,8 +36,6 @@ ALL_LAYERS = 999  # llama.cpp takes at most 512
 # A quant from here on (IQ4_XS) is good enough that no better one is worth leaving the cards for:
 # its loss is a few percent, and experts read from main memory cost most of the speed.
 GOOD_QUALITY = 60
-# And no better one than this (Q4_K_S) is worth reading more from main memory than it takes.
-BESIDE_QUALITY = 70
 # Of experts in main memory, what a token may read there: 60 GB/s (two channels of DDR5, as they
 # are in practice) for 20 tokens a second, faster than one reads. Below that a smaller quant is
 # the better one.
@@ -155,14 +154,14 @@ class _Search:
         """Return the best candidate that has room without paging.
 
         Beside cards there are several ways, in this order: a good quant whole on the cards; the
-        best one with some experts in main memory that is still read fast enough; whatever lies
-        on the cards, or beside them, at all, the projector in main memory last.
+        best one up to Q4_K_S with some experts in main memory that is still read fast enough;
+        whatever lies on the cards, or beside them, at all, the projector in main memory last.
         """
         tried = variants(self.model_spec, request)
         if not is_split(self.machine):
             return self.first(tried, request)
         good = [v for v in tried if v.quality >= GOOD_QUALITY or len(tried) == 1]
-        beside = [v for v in tried if v.quality <= BESIDE_QUALITY or len(tried) == 1]
+        beside = [v for v in tried if v.quality <= ENOUGH_QUALITY or len(tried) == 1]
         return (
             self.first(good, request)
             or self.first(beside, request, _EXPERTS_ON_CPU, fast=True)
@@ -207,7 +206,7 @@ class _Search:
 
         Room shrinks as the context grows, so that the longest is found by halving.
         """
-        tried = contexts(self.model_spec, request)
+        tried = contexts(self.model_spec, request, variant)
         best, low, high = None, 0, len(tried)
         while low < high:
             # The shortest first: most of a refusal's time is saved here.

@@ -8,6 +8,7 @@ from runner.machine.facts import Backend, Machine, Platform
 from runner.plan.candidates import (
     EXTRAS,
     F16_SPARE_BYTES,
+    SHORTEST,
     STEP,
     UBATCHES,
     contexts,
@@ -65,7 +66,9 @@ class Story:
             yield f"Nothing fits; {variant.name} is the smallest and reads the least from the disk."
         elif better:
             names = ", ".join(v.name for v in better)
-            yield f"{names} would not fit; {variant.name} is the best that does."
+            much = contexts(self.model_spec, request, better[0])[0]
+            least_of = f" with {much:,} tokens or more" if much > SHORTEST else ""
+            yield f"{names} would not fit{least_of}; {variant.name} is the best that does."
         elif request.quant:
             yield f"You requested {variant.name}."
         elif len(variants(self.model_spec, request)) > 1:
@@ -208,11 +211,11 @@ class Story:
 
     def _why_not(self, better: Variant) -> str:
         """Return by how much a better quant misses, in its smallest configuration."""
-        shortest = contexts(self.model_spec, self.request)[0]
+        shortest = contexts(self.model_spec, self.request, better)[0]
         tried = least(self.model_spec, self.request, self.defaults, shortest)
         short = min(self.missing(better, config) for config in tried)
         if short:
-            return f"{better.name} is {size(short)} too large{self._where()}"
+            return f"{better.name} is {size(short)} too large for {shortest:,} tokens{self._where()}"
         return f"{better.name} would be slow: too much would be in main memory"
 
     def _why_context(self, *, paged: bool) -> str:

@@ -73,13 +73,17 @@ class Prepared:
 
 
 def make_plan(
-    request: ModelRequest, machine_from: str | None = None, *, to_run: bool = False
+    request: ModelRequest,
+    machine_from: str | None = None,
+    *,
+    to_run: bool = False,
+    verb: str = "chat",
 ) -> Prepared:
     """Plan for this machine, or for the machine of a preset or a capture, which runs nothing.
 
     `to_run`: for an installed engine, which may not be able to use the accelerator, and for the
     memory that is available now. Else an engine that cannot use the accelerator is left out of
-    the plan: a better one can be built. Raises `UsageError` for what does not exist, `Refused` for
+    the plan: a better one can be built. `verb`: the command that advice names. Raises `UsageError` for what does not exist, `Refused` for
     a model that llama.cpp cannot load, and `BadFile` for a GGUF that is not what it should be.
     """
     machine = machine_view.probed(machine_from)
@@ -96,6 +100,8 @@ def make_plan(
         ask = replace(ask, without=frozenset(engine.stamp.broken))
     ref = model_ref(request)
     model_spec, own_files = read_model(ref, see=ask.see)
+    if model_spec.verb == "chat":  # else no command but that one takes the model
+        model_spec = replace(model_spec, verb=verb)
     shared = engine is None or "--kv-unified" in engine.stamp.flags
     plan = choose_plan(machine, model_spec, ask, shared_slots=shared)
     if engine is not None and (fails := pick.fails_beyond(engine, plan.model_spec)):
