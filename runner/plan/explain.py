@@ -207,7 +207,7 @@ class Story:
         if paged:
             yield "the smallest: it reads the least from the disk"
         else:
-            yield from map(self._why_not, self._better())
+            yield from map(self._why_not, self._better()[-2:])  # those that miss by the least
 
     def _why_not(self, better: Variant) -> str:
         """Return by how much a better quant misses, in its smallest configuration."""
@@ -215,7 +215,9 @@ class Story:
         tried = least(self.model_spec, self.request, self.defaults, shortest)
         short = min(self.missing(better, config) for config in tried)
         if short:
-            return f"{better.name} is {size(short)} too large for {shortest:,} tokens{self._where()}"
+            return (
+                f"{better.name} is {size(short)} too large for {shortest:,} tokens{self._where()}"
+            )
         return f"{better.name} would be slow: too much would be in main memory"
 
     def _why_context(self, *, paged: bool) -> str:

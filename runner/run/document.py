@@ -16,8 +16,8 @@ def to_json(plan: Plan, spec: LaunchSpec, speed: Speed | None = None) -> dict[st
     one of which may take it up, or each slot has as much; `context_total` is all of it in tokens,
     the `--ctx-size` of the launch line. `memories` is the ledger of each memory by itself, cards
     first, main memory last; `layers` what each card takes; `experts_in_ram` the `--n-cpu-moe` of
-    the launch line; `choices` the rows of asked / planned / why; `speed` what to expect, null where nothing is
-    known; `warnings` the machine's.
+    the launch line; `choices` the rows of asked / planned / why; `speed` what to expect, null where
+    nothing is known; `warnings` the machine's.
     """
     machine, config = plan.machine, plan.config
     return {

@@ -83,8 +83,9 @@ def make_plan(
 
     `to_run`: for an installed engine, which may not be able to use the accelerator, and for the
     memory that is available now. Else an engine that cannot use the accelerator is left out of
-    the plan: a better one can be built. `verb`: the command that advice names. Raises `UsageError` for what does not exist, `Refused` for
-    a model that llama.cpp cannot load, and `BadFile` for a GGUF that is not what it should be.
+    the plan: a better one can be built. `verb`: the command that advice names. Raises `UsageError`
+    for what does not exist, `Refused` for a model that llama.cpp cannot load, and `BadFile` for a
+    GGUF that is not what it should be.
     """
     machine = machine_view.probed(machine_from)
     engine: InstalledEngine | None = None

@@ -132,7 +132,9 @@ def speed_lines(speed: Speed) -> list[str]:
     first = f"{speed.decode_tps_empty:.3g}"
     first += f" to {speed.decode_tps_fast:.3g}" if speed.decode_tps_fast else ""
     less = "less than " if speed.decode_full_less else ""
-    line = f"Decode: about {first} tokens/s ({less}{speed.decode_tps_full:.3g} with a full context)."
+    line = (
+        f"Decode: about {first} tokens/s ({less}{speed.decode_tps_full:.3g} with a full context)."
+    )
     if speed.prefill:
         times = ", ".join(
             f"{r.tokens // 1024}K tokens in {'more than ' * r.more}{duration(r.prefill_s)}"
