@@ -52,8 +52,9 @@ class Settings:
 
     `context` is per slot, in tokens, or with `shared` of all slots together; `cache_ram_mib`
     bounds the engine's prompt cache; `threads` is 0 where the accelerator does the work.
-    `mtp_tokens`: draft length, 0 for none. `layers`: how many each of several cards takes. `n_cpu_moe`: of how many layers, from the
-    first, the routed experts stay in main memory; `mmproj_on_cpu`: whether the projector does.
+    `mtp_tokens`: draft length, 0 for none. `layers`: how many each of several cards takes.
+    `n_cpu_moe`: of how many layers, from the first, the routed experts stay in main memory;
+    `mmproj_on_cpu`: whether the projector does.
     `env`: the variables that select the cards, in the order of `layers`; `devices`: what the engine
     calls them, where `--device` selects them. `mtp_device`: the card for draft heads of a
     file of their own, where there are several.
