@@ -35,8 +35,8 @@ SHORT: Final = (16_384, 8_192, 4_096)
 # it only with memory to spare: the largest prompt cache (`EXTRAS`) must find room in what is left.
 _LONG: Final = 65_536
 F16_SPARE_BYTES: Final = 8 * GIB
-# What a quant better than Q4_K_S gains (2 % of perplexity at most) is not worth a short context: it is
-# taken only where it leaves half of what the model can have.
+# What a quant better than Q4_K_S gains (2 % of perplexity at most) is not worth a short context:
+# it is taken only where it leaves half of what the model can have.
 ENOUGH_QUALITY: Final = 70
 _BETTER_CONTEXT: Final = LONGEST // 2
 # A larger micro-batch makes prefill faster; StepFun's own tables are made with 1024.
