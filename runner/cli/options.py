@@ -52,7 +52,8 @@ def model_options(command: F) -> F:
                 type=click.Choice([str(p) for p in Profile]),
                 default=str(Profile.SEE),
                 show_default=True,
-                help="see: image input. fast: speculative decoding (MTP), no images.",
+                help="see: image input. fast: speculative decoding (MTP), no images. "
+                "text: neither, for the most context.",
             ),
             click.option(
                 "--projector",

@@ -8,14 +8,17 @@ from dataclasses import replace
 from typing import Final
 
 from runner.base.errors import UsageError, find
-from runner.base.units import MIB
+from runner.base.units import GIB, MIB
 from runner.catalog.model import Geometry
 from runner.plan.launch import RunDefaults
 from runner.plan.memory.kv_cache import Config, kv_full_bytes, kv_sliding_bytes
 from runner.plan.model_spec import ModelSpec, Variant
 from runner.plan.request import PlanRequest
 
-# What is reduced first when memory is tight. Image input only on the user's request.
+# What is reduced first when memory is tight. Image input only on the user's request. A context is
+# therefore the longest that fits with a quantised cache; f16 is taken where it costs no context.
+# The micro-batch gives way to context, too, but beyond `_LONG` not below `GOOD_UBATCH`: it is long
+# prompts that a small one makes slow to prefill.
 ORDER: Final = (
     "prompt cache",
     "checkpoints",
@@ -24,21 +27,21 @@ ORDER: Final = (
     "context",
     "quant",
 )
-# Above 64K the cache is q8_0: about half the memory, and half the bytes to read for each token.
-_LONG = 65_536
-# (context, cache type), best first.
-RUNGS: Final = (
-    (262_144, "q8_0"),
-    (131_072, "q8_0"),
-    (65_536, "f16"),
-    (65_536, "q8_0"),
-    (32_768, "f16"),
-    (32_768, "q8_0"),
-)
+STEP: Final = 8_192  # tokens between the contexts that are tried
+SHORTEST, LONGEST = 32_768, 262_144  # unless the model or the user says otherwise
 # Shorter than 32K is a choice only where the model itself or the user says so.
-SHORT_RUNGS: Final = ((16_384, "f16"), (8_192, "f16"), (4_096, "f16"))
+SHORT: Final = (16_384, 8_192, 4_096)
+# Up to here f16 is taken wherever it fits. Beyond, reading twice the bytes for each token is worth
+# it only with memory to spare: the largest prompt cache (`EXTRAS`) must find room in what is left.
+_LONG: Final = 65_536
+F16_SPARE_BYTES: Final = 8 * GIB
+# What a quant better than Q4_K_S gains (2 % of perplexity at most) is not worth a short context:
+# it is taken only where it leaves half of what the model can have.
+ENOUGH_QUALITY: Final = 70
+_BETTER_CONTEXT: Final = LONGEST // 2
 # A larger micro-batch makes prefill faster; StepFun's own tables are made with 1024.
 UBATCHES: Final = (2048, 1024, 512)
+GOOD_UBATCH: Final = 1024
 # How memory that is left over is used, in this order: a prompt cache saves the prefill of a
 # conversation after another one, more checkpoints after an edit. (checkpoints, cache_ram_mib)
 EXTRAS: Final = ((8, 8192), (8, 4096), (8, 2048), (8, 0))
@@ -59,52 +62,77 @@ def variants(model_spec: ModelSpec, request: PlanRequest) -> tuple[Variant, ...]
     return tuple(sorted(auto, key=lambda v: (-v.quality, v.weights_bytes)))
 
 
-def configs(model_spec: ModelSpec, request: PlanRequest, defaults: RunDefaults) -> Iterator[Config]:
-    """Yield the configurations to try for each quant, best first.
+def contexts(
+    model_spec: ModelSpec, request: PlanRequest, variant: Variant | None = None
+) -> tuple[int, ...]:
+    """Return the contexts to try, in tokens, in ascending order.
+
+    `variant`: those that this quant is worth having with, unless the user named either.
 
     Raises UsageError for a context that the model cannot have.
     """
     trained = model_spec.geometry.context_length
-    if request.context is not None and trained and request.context > trained:
-        raise UsageError(
-            f"{model_spec.name} cannot have a context of {request.context:,} tokens.",
-            why=f"It was trained for {trained:,}.",
-            next=f"Request at most that: --ctx {trained}",
-        )
-    see = request.see and bool(model_spec.projector_bytes)
+    if request.context is not None:
+        if trained and request.context > trained:
+            raise UsageError(
+                f"{model_spec.name} cannot have a context of {request.context:,} tokens.",
+                why=f"It was trained for {trained:,}.",
+                next=f"Request at most that: --ctx {trained}",
+            )
+        return (request.context,)
+    longest = min(trained or SHORT[-1], LONGEST)
+    better = variant and variant.quality > ENOUGH_QUALITY and request.quant is None
+    first = _BETTER_CONTEXT if better else SHORTEST
+    shorter = range(first, longest, STEP) if longest > SHORTEST else sorted(SHORT)
+    return (*(context for context in shorter if context < longest), longest)
+
+
+def ubatches(request: PlanRequest, defaults: RunDefaults, context: int) -> tuple[int, ...]:
+    """Return the micro-batches to try with a context, the largest first."""
+    if request.ubatch:
+        return (request.ubatch,)
+    tried = tuple(u for u in UBATCHES if u <= defaults.ubatch) or (defaults.ubatch,)
+    if request.context is not None or context <= _LONG:
+        return tried
+    return tuple(u for u in tried if u >= min(GOOD_UBATCH, tried[0]))
+
+
+def configs(
+    model_spec: ModelSpec,
+    request: PlanRequest,
+    defaults: RunDefaults,
+    context: int,
+) -> Iterator[tuple[Config, int]]:
+    """Yield what to try at one context, best first.
+
+    With each the room in bytes that it has to leave.
+    """
     base = Config(
-        context=0,
+        context=context,
         parallel=request.parallel,
-        projector=see,
+        shared=request.parallel > 1 and defaults.shared_slots,
+        projector=request.see and bool(model_spec.projector_bytes),
         mtp=request.drafts(see=request.see) and bool(model_spec.mtp_bytes),
     )
-    ubatches = (
-        (request.ubatch,) if request.ubatch else [u for u in UBATCHES if u <= defaults.ubatch]
-    )
-    for context, kv_type in _rungs(trained, request):
-        for ubatch in ubatches:
-            yield replace(base, context=context, kv_type=kv_type, ubatch=ubatch)
+    exact = ("f16", F16_SPARE_BYTES if context > _LONG else 0)
+    usual = (exact, ("q8_0", 0), ("f16", 0))
+    for kv_type, room in ((request.kv_type, 0),) if request.kv_type else usual:
+        for ubatch in ubatches(request, defaults, context):
+            yield replace(base, kv_type=kv_type, ubatch=ubatch), room
+
+
+def least(
+    model_spec: ModelSpec, request: PlanRequest, defaults: RunDefaults, context: int
+) -> tuple[Config, ...]:
+    """Return the least configurations of a context: one for each type of cache, q8_0 first.
+
+    What none of them has room for, no other can. A quantised cache is smaller but costs a copy.
+    """
+    last = {c.kv_type: c for c, _ in configs(model_spec, request, defaults, context)}
+    return tuple(sorted(last.values(), key=lambda config: config.kv_type, reverse=True))
 
 
 def most_cache_mib(geometry: Geometry, config: Config) -> float:
     """Return the largest prompt cache that is worth its room."""
     one = (kv_full_bytes(geometry, config) + kv_sliding_bytes(geometry, config)) / config.parallel
     return _CONVERSATIONS * one / MIB
-
-
-def _rungs(trained: int, request: PlanRequest) -> Iterator[tuple[int, str]]:
-    if request.context is not None:
-        usual = ("q8_0",) if request.context > _LONG else ("f16", "q8_0")
-        for kv_type in (request.kv_type,) if request.kv_type else usual:
-            yield request.context, kv_type
-        return
-    rungs = [rung for rung in RUNGS if rung[0] <= trained]
-    if not rungs:  # a model of short context: all of it first
-        short = [rung for rung in SHORT_RUNGS if rung[0] < trained]
-        rungs = [(trained or SHORT_RUNGS[-1][0], "f16"), *short]
-    seen = set()
-    for context, kv_type in rungs:
-        rung = (context, request.kv_type or kv_type)
-        if rung not in seen:
-            seen.add(rung)
-            yield rung

@@ -11,7 +11,16 @@ from msgspec import structs
 
 from runner.machine.facts import Backend, Machine, on_processor
 from runner.plan import explain
-from runner.plan.candidates import EXTRAS, RUNGS, configs, most_cache_mib, variants
+from runner.plan.candidates import (
+    ENOUGH_QUALITY,
+    EXTRAS,
+    SHORTEST,
+    configs,
+    contexts,
+    least,
+    most_cache_mib,
+    variants,
+)
 from runner.plan.devices import device_selection
 from runner.plan.explain import Choice
 from runner.plan.fixes import Fix, fixes, gains
@@ -129,7 +138,7 @@ def choose(
         placement=found.placement,
         settings=_settings(machine, model_spec, found, defaults, paged=paged),
         reasons=reasons,
-        choices=tuple(story.choices(defaults, paged=paged)),
+        choices=tuple(story.choices(paged=paged)),
         fixes=helps,
         warnings=warnings,
         paged=paged,
@@ -146,16 +155,17 @@ class _Search:
         """Return the best candidate that has room without paging.
 
         Beside cards there are several ways, in this order: a good quant whole on the cards; the
-        best one with some experts in main memory that is still read fast enough; whatever lies
-        on the cards, or beside them, at all, the projector in main memory last.
+        best one up to Q4_K_S with some experts in main memory that is still read fast enough;
+        whatever lies on the cards, or beside them, at all, the projector in main memory last.
         """
         tried = variants(self.model_spec, request)
         if not is_split(self.machine):
             return self.first(tried, request)
         good = [v for v in tried if v.quality >= GOOD_QUALITY or len(tried) == 1]
+        beside = [v for v in tried if v.quality <= ENOUGH_QUALITY or len(tried) == 1]
         return (
             self.first(good, request)
-            or self.first(tried, request, _EXPERTS_ON_CPU, fast=True)
+            or self.first(beside, request, _EXPERTS_ON_CPU, fast=True)
             or self.first(tried, request)
             or self.first(tried, request, _EXPERTS_ON_CPU)
             or self.first(tried, request, _ALL_BUT_LAYERS)
@@ -167,9 +177,8 @@ class _Search:
         The less there is to read again and again, the better: the smallest quant first, and no
         longer a context than was requested, as the caches push weights out of memory.
         """
-        context = min(rung[0] for rung in RUNGS)
-        trained = self.model_spec.geometry.context_length or context
-        request = replace(request, context=request.context or min(context, trained))
+        trained = self.model_spec.geometry.context_length or SHORTEST
+        request = replace(request, context=request.context or min(SHORTEST, trained))
         tried = sorted(variants(self.model_spec, request), key=lambda v: v.weights_bytes)
         return self.first(tried, request, replace(_ALL_BUT_LAYERS, paging=True))
 
@@ -186,16 +195,42 @@ class _Search:
         for variant in tried:
             if variant.weights_bytes > most and not offload.paging:
                 continue  # no configuration can help: most of a refusal's time is saved here
-            # What even the least configuration cannot have room for, no other can: one for each
-            # type of cache, as a quantised one is smaller but costs a copy.
-            tries = list(configs(self.model_spec, request, self.defaults))
-            least = {config.kv_type: config for config in tries}.values()
-            if not any(self._place(variant, config, offload).fits for config in least):
-                continue
-            for config in tries:
-                placement = self._place(variant, config, offload)
-                if placement.fits and not (fast and self._slow(variant, placement)):
-                    return _Found(variant, config, offload, placement)
+            found = self._longest(variant, request, offload, fast=fast)
+            if found is not None:
+                return found
+        return None
+
+    def _longest(
+        self, variant: Variant, request: PlanRequest, offload: Offload, *, fast: bool
+    ) -> _Found | None:
+        """Return a quant at the longest context that has room.
+
+        Room shrinks as the context grows, so that the longest is found by halving.
+        """
+        tried = contexts(self.model_spec, request, variant)
+        best, low, high = None, 0, len(tried)
+        while low < high:
+            # The shortest first: most of a refusal's time is saved here.
+            middle = (low + high) // 2 if best else 0
+            found = self._at(variant, request, offload, tried[middle], fast=fast)
+            if found is None:
+                high = middle
+            else:
+                best, low = found, middle + 1
+        return best
+
+    def _at(
+        self, variant: Variant, request: PlanRequest, offload: Offload, context: int, *, fast: bool
+    ) -> _Found | None:
+        """Return the best configuration of one context that has room."""
+        ask = (self.model_spec, request, self.defaults, context)
+        if not any(self._place(variant, config, offload).fits for config in least(*ask)):
+            return None
+        for config, room in configs(*ask):
+            placement = self._place(variant, config, offload)
+            enough = placement.fits and placement.spare_bytes >= room
+            if enough and not (fast and self._slow(variant, placement)):
+                return _Found(variant, config, offload, placement)
         return None
 
     def with_extras(self, found: _Found, *, paged: bool) -> _Found:
@@ -216,7 +251,7 @@ class _Search:
     def nearest(self, request: PlanRequest) -> _Found:
         """Return what came nearest to fitting: the last candidate, as it gave up the most."""
         variant = min(variants(self.model_spec, request), key=lambda v: v.weights_bytes)
-        *_, config = configs(self.model_spec, request, self.defaults)
+        config = self.least(request)
         offload = replace(_ALL_BUT_LAYERS, paging=request.allow_paging)
         return _Found(variant, config, offload, self._place(variant, config, offload))
 
@@ -231,11 +266,20 @@ class _Search:
             self.machine,
             self.model_spec,
             request,
+            self.defaults,
             found.variant,
             found.config,
             found.placement,
             missing,
+            self._usual(request, found),
         )
+
+    def _usual(self, request: PlanRequest, found: _Found) -> tuple[Variant, Config] | None:
+        """Return what would be planned without the requested context, where the quant differs."""
+        if request.context is None or request.quant is not None:
+            return None
+        usual = self.best(replace(request, context=None))
+        return (usual.variant, usual.config) if usual and usual.variant != found.variant else None
 
     def fitting(
         self, request: PlanRequest, limit_bytes: int | None
@@ -248,12 +292,17 @@ class _Search:
         found = search.best(request) or (search.paging(request) if request.allow_paging else None)
         return (found.variant, found.config) if found else None
 
+    def least(self, request: PlanRequest) -> Config:
+        """Return the configuration that gives up the most."""
+        shortest = contexts(self.model_spec, request)[0]
+        return least(self.model_spec, request, self.defaults, shortest)[0]
+
     def smallest(self, request: PlanRequest) -> int:
         """Return what a request takes at least in one memory, with the reserve."""
         one = replace(self.machine, unified=True)
-        *_, least = configs(self.model_spec, request, self.defaults)
+        config = self.least(request)
         return min(
-            total(place(one, self.model_spec, variant, least, self.defaults).items)
+            total(place(one, self.model_spec, variant, config, self.defaults).items)
             for variant in variants(self.model_spec, request)
         )
 
@@ -289,6 +338,7 @@ def _settings(
         batch=batch(config),
         ubatch=config.ubatch,
         parallel=config.parallel,
+        shared=config.shared,
         checkpoints=config.checkpoints,
         cache_ram_mib=config.cache_ram_mib,
         gpu_layers=0 if on_cpu else ALL_LAYERS,

@@ -5,13 +5,23 @@ from dataclasses import dataclass, replace
 
 from runner.base.units import size
 from runner.machine.facts import Backend, Machine, Platform
-from runner.plan.candidates import EXTRAS, RUNGS, UBATCHES, configs, most_cache_mib, variants
+from runner.plan.candidates import (
+    EXTRAS,
+    F16_SPARE_BYTES,
+    SHORTEST,
+    STEP,
+    UBATCHES,
+    contexts,
+    least,
+    most_cache_mib,
+    variants,
+)
 from runner.plan.launch import RunDefaults
 from runner.plan.memory.kv_cache import Config
 from runner.plan.memory.ledger import LedgerEntry, total
 from runner.plan.model_spec import ModelSpec, Variant
 from runner.plan.placement import Placement, is_split
-from runner.plan.request import PlanRequest
+from runner.plan.request import PlanRequest, Profile
 
 NOT_ASKED = "-"
 FAILED = "this engine failed the self-test for it (steprun engine test)"
@@ -31,15 +41,20 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Explains one decision. `missing`: by how much each other candidate does not fit."""
+    """Explains one decision. `missing`: by how much each other candidate does not fit.
+
+    `usual`: what would be planned without the requested context, where that is another quant.
+    """
 
     machine: Machine
     model_spec: ModelSpec
     request: PlanRequest
+    defaults: RunDefaults
     variant: Variant
     config: Config
     placement: Placement
     missing: Missing
+    usual: tuple[Variant, Config] | None = None
 
     def reasons(self, *, paged: bool) -> Iterator[str]:
         """Yield sentences on why this was chosen."""
@@ -51,12 +66,21 @@ class Story:
             yield f"Nothing fits; {variant.name} is the smallest and reads the least from the disk."
         elif better:
             names = ", ".join(v.name for v in better)
-            yield f"{names} would not fit; {variant.name} is the best that does."
+            much = contexts(self.model_spec, request, better[0])[0]
+            least_of = f" with {much:,} tokens or more" if much > SHORTEST else ""
+            yield f"{names} would not fit{least_of}; {variant.name} is the best that does."
         elif request.quant:
             yield f"You requested {variant.name}."
         elif len(variants(self.model_spec, request)) > 1:
             yield f"{variant.name} is the best quality available, and it fits."
-        why = "as requested" if request.context else "the longest that fits"
+        if self.usual and not paged:
+            other, short = self.usual
+            yield (
+                f"For {config.context:,} tokens it takes another quant than usual here, of "
+                f"{size(variant.weights_bytes)}: {other.name}, the usual one, goes up to "
+                f"{short.context:,}."
+            )
+        why = "as requested" if request.context else f"the longest that fits{self._smaller()}"
         spare = "" if paged else f"; {size(self.placement.spare_bytes)} stays free"
         where = f" in {self._fullest()}" if spare and is_split(self.machine) else ""
         below = " below the limit" if spare and not where else ""
@@ -68,6 +92,8 @@ class Story:
             )
         if config.mtp and not config.projector and not self._off("picture"):
             yield "Profile fast: speculative decoding with draft heads, no image input."
+        elif request.profile is Profile.TEXT and not config.mtp:
+            yield "Profile text: neither image input nor draft heads, which leaves the most memory."
         elif config.projector and self.model_spec.mtp_bytes:
             yield "Profile see: image input, no draft heads (--profile fast for the reverse)."
 
@@ -107,24 +133,23 @@ class Story:
             f"the limit here is {size(limit)} ({where}): {size(missing)} too little."
         )
 
-    def choices(self, defaults: RunDefaults, *, paged: bool = False) -> Iterator[Choice]:
+    def choices(self, *, paged: bool = False) -> Iterator[Choice]:
         """Yield the table's rows, in the order in which things give way, the last first."""
         request, config = self.request, self.config
         why = "; ".join(self._whys_not(paged)) or "the best there is"
         yield _choice("quant", request.quant, self.variant.name, why)
         asked = f"{request.context:,}" if request.context else None
         yield _choice("context", asked, f"{config.context:,}", self._why_context(paged=paged))
-        exact = config.kv_type == "f16"
-        why = "exact" if exact else "half the memory of f16, and half the bytes read for each token"
-        yield _choice("cache type", request.kv_type, config.kv_type, why)
-        largest = max((u for u in UBATCHES if u <= defaults.ubatch), default=config.ubatch)
+        yield _choice("cache type", request.kv_type, config.kv_type, self._why_cache_type())
+        largest = max((u for u in UBATCHES if u <= self.defaults.ubatch), default=config.ubatch)
         enough = config.ubatch >= largest
         why = "the largest that helps" if enough else "a larger one would not fit"
         asked = f"{request.ubatch:,}" if request.ubatch else None
         yield _choice("micro-batch", asked, f"{config.ubatch:,}", why)
         asked = f"{request.parallel}" if request.parallel > 1 else None
-        why = "one user; each slot more needs its own cache"
-        yield _choice("slots", asked, f"{config.parallel}", why)
+        why = "one user; more slots share the context, or need a cache each"
+        shared = ", sharing the context" if config.shared else ""
+        yield _choice("slots", asked, f"{config.parallel}{shared}", why)
         yield from self._parts()
         why = "snapshots of the sliding-window cache"
         yield _choice("checkpoints", None, f"{config.checkpoints}", why)
@@ -149,7 +174,7 @@ class Story:
                 "image input",
                 f"{request.profile}",
                 "yes" if config.projector else "no",
-                FAILED if self._off("picture") else "as requested (--profile fast)",
+                FAILED if self._off("picture") else f"as requested (--profile {request.profile})",
             )
         if model_spec.mtp_bytes:
             yield Choice(
@@ -158,6 +183,8 @@ class Story:
                 "yes" if config.mtp else "no",
                 FAILED
                 if self._off("mtp", "mtp_picture")
+                else "as requested (--profile text)"
+                if request.profile is Profile.TEXT and not config.mtp
                 else "with image input only in engines that support both"
                 if not config.mtp
                 else "faster answers",
@@ -181,32 +208,66 @@ class Story:
         if paged:
             yield "the smallest: it reads the least from the disk"
         else:
-            yield from map(self._why_not, self._better())
+            yield from map(self._why_not, self._better()[-2:])  # those that miss by the least
 
     def _why_not(self, better: Variant) -> str:
         """Return by how much a better quant misses, in its smallest configuration."""
-        *_, least = configs(self.model_spec, self.request, RunDefaults(ubatch=min(UBATCHES)))
-        short = self.missing(better, least)
+        shortest = contexts(self.model_spec, self.request, better)[0]
+        tried = least(self.model_spec, self.request, self.defaults, shortest)
+        short = min(self.missing(better, config) for config in tried)
         if short:
-            return f"{better.name} is {size(short)} too large{self._where()}"
+            return (
+                f"{better.name} is {size(short)} too large for {shortest:,} tokens{self._where()}"
+            )
         return f"{better.name} would be slow: too much would be in main memory"
 
     def _why_context(self, *, paged: bool) -> str:
         if paged:
             return "short: its cache takes memory that could hold weights"
-        config = self.config
-        longer = [rung for rung in RUNGS if rung[0] > config.context]
-        longer = [rung for rung in longer if rung[0] <= self.model_spec.geometry.context_length]
+        trained = self.model_spec.geometry.context_length
+        free = replace(self.request, context=None)
+        longer = [c for c in contexts(self.model_spec, free) if c > self.config.context]
+        if not longer and self.config.context < trained:
+            return f"the longest unless requested; the model was trained for {trained:,}"
         if not longer:
             return "the longest that the model was trained for"
-        context, kv_type = longer[-1]
-        kv_type = self.request.kv_type or kv_type
-        ubatch = self.request.ubatch or min(UBATCHES)
-        other = replace(config, context=context, kv_type=kv_type, ubatch=ubatch)
-        short = self.missing(self.variant, other)
+        if smaller := self._smaller():
+            return f"the longest that fits{smaller}"
+        short = self._missing_at(longer[0], free)
         if not short:
             return "the longest that fits"
-        return f"{context:,} would need {size(short)} more{self._where()}"
+        return f"{longer[0]:,} would need {size(short)} more{self._where()}"
+
+    def _missing_at(self, context: int, request: PlanRequest) -> int:
+        tried = least(self.model_spec, request, self.defaults, context)
+        return min(self.missing(self.variant, config) for config in tried)
+
+    def _smaller(self) -> str:
+        """Return which longer context a smaller micro-batch would give, if it gives any."""
+        trained = self.model_spec.geometry.context_length
+        longest = 0
+        for context in range(self.config.context // STEP * STEP + STEP, trained + 1, STEP):
+            if self._missing_at(context, replace(self.request, context=context)):
+                break
+            longest = context
+        if not longest or self.request.ubatch or not self._missing_at(longest, self.request):
+            return ""
+        ubatch = least(
+            self.model_spec, replace(self.request, context=longest), self.defaults, longest
+        )[0].ubatch
+        return (
+            f" with a micro-batch of {self.config.ubatch:,} (--ctx {longest} fits with {ubatch}, "
+            "which prefills more slowly)"
+        )
+
+    def _why_cache_type(self) -> str:
+        if self.config.kv_type == "f16":
+            return "exact"
+        f16 = replace(self.config, kv_type="f16")
+        if self.missing(self.variant, f16):
+            return "half the memory of f16, which would not fit, and half the bytes to read"
+        left = size(F16_SPARE_BYTES)
+        return f"half the bytes to read for each token; f16 would leave less than {left}"
 
     def _where(self) -> str:
         """Return which placement was meant, where there are several."""

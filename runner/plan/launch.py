@@ -32,7 +32,7 @@ RESTS_ON: Final = frozenset(
     {
         *("--model", "--ctx-size", "--cache-type-k", "--cache-type-v", "--mmproj"),
         *("--no-mmproj-offload", "--tensor-split", "--n-cpu-moe", "--device"),
-        *("--parallel", "--spec-type", "--spec-draft-model"),
+        *("--parallel", "--kv-unified", "--spec-type", "--spec-draft-model"),
     }
 )
 
@@ -50,10 +50,11 @@ class EngineFiles:
 class Settings:
     """The decisions of a plan that become flags or variables of an engine.
 
-    `context` is per slot, in tokens; `cache_ram_mib` bounds the engine's prompt cache;
-    `threads` is 0 where the accelerator does the work. `mtp_tokens`: draft length, 0 for none.
-    `layers`: how many each of several cards takes. `n_cpu_moe`: of how many layers, from the
-    first, the routed experts stay in main memory; `mmproj_on_cpu`: whether the projector does.
+    `context` is per slot, in tokens, or with `shared` of all slots together; `cache_ram_mib`
+    bounds the engine's prompt cache; `threads` is 0 where the accelerator does the work.
+    `mtp_tokens`: draft length, 0 for none. `layers`: how many each of several cards takes.
+    `n_cpu_moe`: of how many layers, from the first, the routed experts stay in main memory;
+    `mmproj_on_cpu`: whether the projector does.
     `env`: the variables that select the cards, in the order of `layers`; `devices`: what the engine
     calls them, where `--device` selects them. `mtp_device`: the card for draft heads of a
     file of their own, where there are several.
@@ -64,6 +65,7 @@ class Settings:
     batch: int = 2048
     ubatch: int = 512
     parallel: int = 1
+    shared: bool = False
     checkpoints: int = 4
     cache_ram_mib: int = 0
     gpu_layers: int = 99
@@ -87,7 +89,8 @@ class RunDefaults:
 
     `load_mode`: how the engine reads the weights. `ubatch`: the largest micro-batch worth having.
     `costs`: what it spends beyond the model's own bytes. `cards`: how its driver selects
-    cards, None where only the engine's own names for them do.
+    cards, None where only the engine's own names for them do. `shared_slots`: whether slots can
+    share one cache (`--kv-unified`).
     """
 
     load_mode: str = "mmap"
@@ -95,6 +98,7 @@ class RunDefaults:
     repack: bool = True
     costs: Costs = field(default_factory=Costs)
     cards: Cards | None = None
+    shared_slots: bool = True
 
 
 def launch(
@@ -108,8 +112,9 @@ def launch(
     wanted: list[tuple[str, ...]] = [
         ("--model", str(files.weights)),
         ("--alias", s.alias),
-        ("--ctx-size", str(s.context * s.parallel)),
+        ("--ctx-size", str(s.context * (1 if s.shared else s.parallel))),
         ("--parallel", str(s.parallel)),
+        ("--kv-unified",) if s.shared else (),
         ("--batch-size", str(s.batch)),
         ("--ubatch-size", str(s.ubatch)),
         ("--cache-type-k", s.kv_type),

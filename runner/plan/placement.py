@@ -296,7 +296,9 @@ def _split(
             pools[card].limit_bytes - pools[card].reserve_bytes - sum(i.bytes for i in items)
             for card, items in zip(used, fixed, strict=True)
         ]
-        in_ram = _fewest(shares, room) if shares.offload.experts_on_cpu else 0
+        # Several cards work on one input at a time only where the flag is given at all.
+        least = int(len(used) > 1)
+        in_ram = max(least, _fewest(shares, room)) if shares.offload.experts_on_cpu else 0
         counts = _balanced(shares.loads(in_ram), room)
         kept = [card for card, count in zip(used, counts, strict=True) if count]
         if len(kept) == len(used) or not choosing:

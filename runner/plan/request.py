@@ -5,10 +5,14 @@ from enum import StrEnum
 
 
 class Profile(StrEnum):
-    """`see`: image input, no draft heads (the default). `fast`: draft heads, no image input."""
+    """`see`: image input, no draft heads (the default). `fast`: draft heads, no image input.
+
+    `text`: neither, which leaves the most memory for the quant and the context.
+    """
 
     SEE = "see"
     FAST = "fast"
+    TEXT = "text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,8 @@ class PlanRequest:
     def drafts(self, *, see: bool) -> bool:
         """Whether draft heads are wanted, and the engine can use them beside what it has."""
         fails = {"mtp", "mtp_picture"} if see else {"mtp"}
-        return (self.with_mtp or not see) and not fails & self.without
+        wanted = self.with_mtp or (not see and self.profile is not Profile.TEXT)
+        return wanted and not fails & self.without
 
     def words(self) -> tuple[str, ...]:
         """Return the command-line options of this request."""

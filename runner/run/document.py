@@ -12,10 +12,12 @@ from runner.speed.estimate import to_json as speed_json
 def to_json(plan: Plan, spec: LaunchSpec, speed: Speed | None = None) -> dict[str, Any]:
     """Return the plan's document. `spec`: the launch line, empty for a refusal.
 
-    Beyond the contract: `memories` is the ledger of each memory by itself, cards first, main
-    memory last; `layers` what each card takes; `experts_in_ram` the `--n-cpu-moe` of the launch
-    line; `choices` the rows of asked / planned / why; `speed` what to expect, null where nothing is
-    known; `warnings` the machine's.
+    Beyond the contract: `context_shared` says whether `context` is that of all slots together, any
+    one of which may take it up, or each slot has as much; `context_total` is all of it in tokens,
+    the `--ctx-size` of the launch line. `memories` is the ledger of each memory by itself, cards
+    first, main memory last; `layers` what each card takes; `experts_in_ram` the `--n-cpu-moe` of
+    the launch line; `choices` the rows of asked / planned / why; `speed` what to expect, null where
+    nothing is known; `warnings` the machine's.
     """
     machine, config = plan.machine, plan.config
     return {
@@ -37,6 +39,8 @@ def to_json(plan: Plan, spec: LaunchSpec, speed: Speed | None = None) -> dict[st
         "kv_type": config.kv_type,
         "ubatch": config.ubatch,
         "parallel": config.parallel,
+        "context_shared": config.shared,
+        "context_total": config.context * config.streams,
         "limit_bytes": plan.limit_bytes,
         "limit_source": plan.limit_source,
         "total_bytes": plan.total_bytes,

@@ -76,14 +76,19 @@ class Prepared:
 
 
 def make_plan(
-    request: ModelRequest, machine_from: str | None = None, *, to_run: bool = False
+    request: ModelRequest,
+    machine_from: str | None = None,
+    *,
+    to_run: bool = False,
+    verb: str = "chat",
 ) -> Prepared:
     """Plan for this machine, or for the machine of a preset or a capture, which runs nothing.
 
     `to_run`: for an installed engine, which may not be able to use the accelerator, and for the
     memory that is available now. Else an engine that cannot use the accelerator is left out of
-    the plan: a better one can be built. Raises `UsageError` for what does not exist, `Refused` for
-    a model that llama.cpp cannot load, and `BadFile` for a GGUF that is not what it should be.
+    the plan: a better one can be built. `verb`: the command that advice names. Raises `UsageError`
+    for what does not exist, `Refused` for a model that llama.cpp cannot load, and `BadFile` for a
+    GGUF that is not what it should be.
     """
     current = store.current().name
     engines = store.engines() if machine_from is None and not request.engine else ()
@@ -99,9 +104,16 @@ def make_plan(
     # Whether an image encoder is read is the same for all: a failing one is left out of the plan.
     asks = [_able(request.ask, engine) for engine in chosen]
     model_spec, own_files = read_model(ref, see=any(ask.see for ask in asks))
+    if model_spec.verb == "chat":  # else no command but that one takes the model
+        model_spec = replace(model_spec, verb=verb)
     number, plan = weigh.weigh(
         [
-            _plan_on(machine_view.for_engine(way, engine, to_start=to_run), model_spec, ask)
+            _plan_on(
+                machine_view.for_engine(way, engine, to_start=to_run),
+                model_spec,
+                ask,
+                shared_slots=engine is None or "--kv-unified" in engine.stamp.flags,
+            )
             for way, engine, ask in zip(ways, chosen, asks, strict=True)
         ]
     )
@@ -139,14 +151,18 @@ def main_machine(machine: Machine) -> Machine:
     return replace(ways[number], alternatives=others)
 
 
-def _plan_on(machine: Machine, model_spec: ModelSpec, ask: PlanRequest) -> Plan:
+def _plan_on(
+    machine: Machine, model_spec: ModelSpec, ask: PlanRequest, *, shared_slots: bool = True
+) -> Plan:
     """Plan with the recipe of the machine's backend.
 
-    Where the cards are too small to help at all, for the processor and main memory.
+    `shared_slots`: whether the engine's slots can share one context. Where the cards are too small
+    to help at all, for the processor and main memory.
     """
 
     def on(machine: Machine) -> Plan:
-        return choose(machine, model_spec, ask, recipe.load_recipe(machine.backend).run)
+        defaults = recipe.load_recipe(machine.backend).run
+        return choose(machine, model_spec, ask, replace(defaults, shared_slots=shared_slots))
 
     plan = on(machine)
     plain = None if plan.fits else machine_view.without_cards(machine)

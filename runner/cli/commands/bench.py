@@ -56,7 +56,7 @@ def bench(*, demo: bool, quick: bool, as_json: bool, **options: Any) -> int:
             why="So do the published figures.",
             next="Leave --parallel out.",
         )
-    prepared = make_plan(request, to_run=True)
+    prepared = make_plan(request, to_run=True, verb="bench")
     if prepared.engine.stamp.kind is Kind.PYTHON:
         raise Refused(
             f"The engine {prepared.engine.name} cannot be measured.",

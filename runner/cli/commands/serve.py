@@ -57,7 +57,7 @@ def serve(
     from runner.run.files import locate
     from runner.run.prepare import engine_notice, launch_line, make_plan
 
-    prepared = make_plan(take_request(options, demo=demo), to_run=True)
+    prepared = make_plan(take_request(options, demo=demo), to_run=True, verb="serve")
     must_fit(prepared)
     own_key = api_key_file is None and not is_loopback_host(host)
     key_file = paths.config_dir() / "server.key" if own_key else api_key_file

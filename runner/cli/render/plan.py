@@ -79,7 +79,7 @@ def _verdict(plan: Plan) -> list[str]:
         click.style(f"{plan.model_spec.name} {plan.variant.name}", bold=True)
         + f" {click.style(word, fg=colour, bold=True)} on {plan.machine.name}",
         f"context {c.context:,}"
-        + (f" in each of {c.parallel} slots" if c.parallel > 1 else "")
+        + (f" {'shared by' if c.shared else 'in each of'} {c.parallel} slots" * (c.parallel > 1))
         + f", {c.kv_type} KV cache, {' and '.join(extras) or 'text only'}, {plan.machine.backend}",
     ]
 

@@ -43,6 +43,7 @@ FLAGS: Final = {
     "--mmproj": Flag("mmproj.path", "text"),
     "--ctx-size": Flag("n_ctx", "whole"),
     "--parallel": Flag("n_parallel", "whole"),
+    "--kv-unified": Flag("kv_unified", "set"),
     "--batch-size": Flag("n_batch", "whole"),
     "--ubatch-size": Flag("n_ubatch", "whole"),
     "--cache-type-k": _kv_type("cache_type_k"),

@@ -267,7 +267,7 @@ def _masks(g: Geometry, config: Config) -> tuple[int, int]:
     each = F16 * _tokens(config)
     full = each * pad(config.context) if _full(g) else 0
     slides = g.sliding_window > 0
-    return full, each * sliding_cells(g, config) // config.parallel if slides else 0
+    return full, each * sliding_cells(g, config) // config.streams if slides else 0
 
 
 def _mtp_inputs(g: Geometry, config: Config) -> int:

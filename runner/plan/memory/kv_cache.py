@@ -3,7 +3,7 @@
 All sizes in bytes. Every formula is checked in the tests against the engine's own log.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from runner.catalog.model import Geometry, Layer
@@ -20,7 +20,11 @@ PAD: Final = 256  # llama.cpp rounds cells up to this
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The decisions that cost memory. `context` is per slot, in tokens."""
+    """The decisions that cost memory.
+
+    `context`: in tokens, of each slot; with `shared` of all of them together (`--kv-unified`), any
+    one of which may take it up.
+    """
 
     context: int
     kv_type: str = "f16"
@@ -30,6 +34,12 @@ class Config:
     mtp: bool = False
     checkpoints: int = CHECKPOINTS
     cache_ram_mib: int = 0
+    shared: bool = False
+
+    @property
+    def streams(self) -> int:
+        """How many caches there are side by side: one for each slot, or one for all."""
+        return 1 if self.shared else self.parallel
 
 
 def pad(cells: int) -> int:
@@ -45,17 +55,18 @@ def layer_bytes(layer: Layer, kv_type: str) -> int:
 
 def full_cells(config: Config) -> int:
     """Return the cells of a full-attention layer, all slots together."""
-    return pad(config.context) * config.parallel
+    return pad(config.context) * config.streams
 
 
 def sliding_cells(geometry: Geometry, config: Config) -> int:
     """Return the cells of a sliding layer, all slots together.
 
-    llama.cpp keeps the window and one micro-batch for each slot (its caches are not shared
-    between slots by default).
+    llama.cpp keeps the window and one micro-batch for each slot; of a cache that slots share, the
+    window of each and one micro-batch (`llama_kv_cache_iswa`).
     """
-    window = pad(min(pad(config.context), geometry.sliding_window + config.ubatch))
-    return window * config.parallel
+    windows = geometry.sliding_window * (config.parallel if config.shared else 1)
+    cells = pad(min(pad(config.context), windows + config.ubatch))
+    return cells * config.streams
 
 
 def layer_kv_bytes(geometry: Geometry, layer: Layer, config: Config) -> int:
@@ -92,7 +103,7 @@ def kv_sliding_bytes(geometry: Geometry, config: Config) -> int:
 
 def kv_mtp_bytes(geometry: Geometry, config: Config) -> int:
     """Return the draft heads' own cache: f16 whatever the trunk's type."""
-    f16 = Config(config.context, "f16", config.ubatch, config.parallel)
+    f16 = replace(config, kv_type="f16")
     sliding = sum(layer_bytes(x, "f16") for x in geometry.mtp_layers if x.sliding)
     full = sum(layer_bytes(x, "f16") for x in geometry.mtp_layers if not x.sliding)
     return sliding * sliding_cells(geometry, f16) + full * full_cells(f16)
@@ -106,7 +117,7 @@ def checkpoint_bytes(geometry: Geometry, config: Config) -> int:
     tiny Step: 1.506 MiB f16, 0.803 q8_0, 3.012 f16 with draft heads (xllamacpp 11549). A recurrent
     state is kept whole.
     """
-    window = min(geometry.sliding_window, sliding_cells(geometry, config) // config.parallel)
+    window = min(geometry.sliding_window, sliding_cells(geometry, config) // config.streams)
     trunk = sum(layer_bytes(x, config.kv_type) for x in geometry.layers if x.sliding)
     heads = sum(layer_bytes(x, "f16") for x in geometry.mtp_layers if x.sliding) * config.mtp
     kept = [per_token for per_token in (trunk, heads) if per_token]

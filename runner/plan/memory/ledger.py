@@ -68,7 +68,8 @@ def ledger(
     full = sum(layer.full for layer in g.layers)
     sliding = sum(layer.sliding for layer in g.layers)
     states = sum(layer.state_bytes > 0 for layer in g.layers)
-    slots = f" in each of {config.parallel} slots" if config.parallel > 1 else ""
+    each = f" in each of {config.parallel} slots" if config.parallel > 1 else ""
+    slots = f", shared by {config.parallel} slots" if config.shared else each
     kept = config.checkpoints * config.parallel
     scratch = compute_bytes(g, config, costs) + staging_bytes(g, config, costs)
     if config.mtp:
@@ -99,13 +100,13 @@ def ledger(
         (
             LedgerEntry.KV_SLIDING,
             kv_sliding_bytes(g, config),
-            f"{sliding} sliding layers x {sliding_cells(g, config) // config.parallel:,} cells"
+            f"{sliding} sliding layers x {sliding_cells(g, config) // config.streams:,} cells"
             f"{slots}, {config.kv_type}",
         ),
         (
             LedgerEntry.KV_STATE,
             kv_state_bytes(g, config),
-            f"the state of {states} recurrent layers{slots}, f32, however long the context",
+            f"the state of {states} recurrent layers{each}, f32, however long the context",
         ),
         (
             LedgerEntry.CHECKPOINTS,

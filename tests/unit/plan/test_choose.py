@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from runner.base.errors import BadFile, UsageError
 from runner.base.units import GIB, size
@@ -12,8 +14,18 @@ from runner.catalog import models_toml
 from runner.engine.builder import recipe
 from runner.engine.process.flags import FLAGS
 from runner.machine.captures import capture, presets
-from runner.machine.facts import Advice, Backend, Machine, Platform, as_it_is_now, on_processor
+from runner.machine.facts import (
+    Advice,
+    Backend,
+    Device,
+    Machine,
+    Platform,
+    as_it_is_now,
+    on_processor,
+)
 from runner.machine.probe import detect
+from runner.plan.candidates import F16_SPARE_BYTES, GOOD_UBATCH
+from runner.plan.candidates import STEP as TOKENS
 from runner.plan.choose import Plan, choose
 from runner.plan.launch import EngineFiles, LaunchSpec, RunDefaults, Settings, launch
 from runner.plan.memory.kv_cache import CHECKPOINTS
@@ -54,11 +66,16 @@ def plan(limit_gib: float, **request: object) -> Plan:
     ("name", "fits", "quant", "context", "kv_type"),
     [
         ("cpu-24", False, "IQ3_XXS", 32_768, "q8_0"),
-        ("dgx-spark-desktop", True, "UD-IQ4_XS", 131_072, "q8_0"),
-        ("m4-max-128", True, "IQ4_XS", 65_536, "q8_0"),
-        ("4x5090", True, "Q4_K_S", 131_072, "q8_0"),
-        ("strix-halo-linux-112", True, "Q4_K_S", 65_536, "q8_0"),
-        ("strix-halo-windows", True, "IQ4_XS", 131_072, "q8_0"),
+        ("dgx-spark", True, "IQ4_XS", 106_496, "q8_0"),
+        ("dgx-spark-desktop", True, "UD-IQ4_XS", 180_224, "q8_0"),
+        ("m4-max-128", True, "IQ4_XS", 81_920, "q8_0"),
+        ("m2-ultra-192", True, "UD-Q5_K_M", 262_144, "q8_0"),
+        ("m3-ultra-512", True, "Q8_0", 262_144, "f16"),
+        ("4x5090", True, "Q4_K_S", 163_840, "q8_0"),
+        ("4x48", True, "UD-Q6_K", 262_144, "q8_0"),
+        ("strix-halo-linux", True, "Q4_K_S", 229_376, "q8_0"),
+        ("strix-halo-linux-112", True, "Q4_K_S", 73_728, "q8_0"),
+        ("strix-halo-windows", True, "IQ4_XS", 212_992, "q8_0"),
     ],
 )
 def test_what_each_machine_gets(
@@ -75,7 +92,7 @@ def test_what_each_machine_gets(
 
 def test_more_memory_never_gives_less() -> None:
     before = (-1.0, -1)
-    for gib in range(76, 140, 2):
+    for gib in range(76, 260, 2):
         chosen = plan(gib)
         if chosen.fits:
             now = (chosen.variant.quality, chosen.config.context)
@@ -123,7 +140,7 @@ def test_fixes_are_listed_by_what_they_cost() -> None:
     small = replace(STEP, projector_bytes=2 * GIB)
     refused = choose(advised, small, PlanRequest(quant="IQ4_XS"), DEFAULTS)
     assert commands(refused) == [
-        "steprun chat --model step-3.7-flash --quant IQ3_XXS --ctx 131072",
+        "steprun chat --model step-3.7-flash --quant IQ3_XXS --ctx 163840",
         "steprun chat --model step-3.7-flash --quant IQ4_XS --allow-paging",
         "set",
         "drop",
@@ -208,7 +225,13 @@ def test_a_fix_names_the_model_that_was_asked_for() -> None:
 
 
 def test_profiles() -> None:
-    see, fast = plan(130), plan(130, profile=Profile.FAST)
+    see, fast, text = (plan(130, profile=profile) for profile in Profile)
+    assert (text.config.projector, text.config.mtp) == (False, False)
+    assert text.config.context >= max(see.config.context, fast.config.context)
+    assert any("--profile text" in choice.why for choice in text.choices)
+    assert PlanRequest(profile=Profile.TEXT).words() == ("--profile", "text")
+    own = choose(machine(130), STEP, PlanRequest(profile=Profile.TEXT, with_mtp=True), DEFAULTS)
+    assert own.config.mtp, "draft heads that the user named are used"
     assert (see.config.projector, see.config.mtp) == (True, False)
     assert (fast.config.projector, fast.config.mtp) == (False, True)
     assert fast.settings.mtp_tokens == 2
@@ -276,9 +299,23 @@ def test_no_flag_is_passed_that_the_engine_does_not_list() -> None:
     assert "--direct-io" in older
 
 
-def test_slots_share_what_the_engine_is_given() -> None:
-    argv = launch(EngineFiles(Path("a")), Settings(4096, parallel=4), frozenset(FLAGS)).argv
-    assert argv[argv.index("--ctx-size") + 1] == "16384"
+def test_slots_share_one_context_where_the_engine_can() -> None:
+    """Elsewhere each has a cache of its own, and the launch line asks for all of them together."""
+    shared = plan(130, parallel=4)
+    apart = choose(
+        machine(130), STEP, PlanRequest(parallel=4), replace(DEFAULTS, shared_slots=False)
+    )
+    for chosen in (shared, apart):
+        argv = launch(EngineFiles(Path("a")), chosen.settings, frozenset(FLAGS)).argv
+        document = to_json(chosen, LaunchSpec(argv))
+        assert argv[argv.index("--ctx-size") + 1] == str(document["context_total"])
+        assert ("--kv-unified" in argv) is document["context_shared"]
+        assert document["context_total"] == document["context"] * (1 if chosen is shared else 4)
+    assert shared.config.shared
+    assert not apart.config.shared
+    assert shared.config.context > apart.config.context
+    lost = launch(EngineFiles(Path("a")), shared.settings, frozenset(FLAGS) - {"--kv-unified"}).lost
+    assert lost == ("--kv-unified",)
 
 
 @pytest.mark.parametrize("backend", list(Backend))
@@ -346,10 +383,13 @@ def test_the_next_rung_misses_by_what_it_says() -> None:
     found = detect(capture.Replay(presets.load_preset("m4-max-128")))
     defaults = recipe.load_recipe(found.backend).run
     why = {c.what: c.why for c in choose(found, STEP, PlanRequest(), defaults).choices}
-    longer = choose(found, STEP, PlanRequest(quant="IQ4_XS", context=131_072), defaults)
+    assert "(--ctx 90112 fits with 512, which prefills more slowly)" in why["context"]
+    wanted = PlanRequest(quant="IQ4_XS", ubatch=1024)
+    why = {c.what: c.why for c in choose(found, STEP, wanted, defaults).choices}
+    longer = choose(found, STEP, replace(wanted, context=90_112), defaults)
     missing = -longer.placement.spare_bytes
     assert not longer.fits
-    assert why["context"] == f"131,072 would need {size(missing)} more"
+    assert why["context"] == f"90,112 would need {size(missing)} more"
 
 
 def test_what_is_left_over_is_spent_on_conversations() -> None:
@@ -380,3 +420,106 @@ def test_a_misspelt_recipe_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setattr(recipe, "shipped", lambda _: tmp_path)
     with pytest.raises(BadFile, match="kv_copy"):
         recipe.load_recipe(Backend.CUDA)
+
+
+LIMITS = st.floats(min_value=78, max_value=300)
+PROFILES = st.sampled_from(list(Profile))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    gib=LIMITS,
+    profile=PROFILES,
+    backend=st.sampled_from(list(Backend)),
+    slots=st.sampled_from([1, 3]),
+)
+def test_no_longer_context_fits(gib: float, profile: Profile, backend: Backend, slots: int) -> None:
+    """Of any step, with the same quant and choices; nor, up to 64K, with any other choices."""
+    defaults = recipe.load_recipe(backend).run
+    on, asked = machine(gib, backend), PlanRequest(profile=profile, parallel=slots)
+    found = choose(on, STEP, asked, defaults)
+    if not found.fits:
+        return
+    c = found.config
+    same = replace(asked, quant=found.variant.name, kv_type=c.kv_type, ubatch=c.ubatch)
+    for context in range(c.context + TOKENS, 262_144 + 1, TOKENS):
+        if context <= 65_536:
+            free = PlanRequest(quant=same.quant, profile=profile, parallel=slots, context=context)
+            assert not choose(on, STEP, free, defaults).fits
+        if c.ubatch >= min(GOOD_UBATCH, defaults.ubatch):
+            assert not choose(on, STEP, replace(same, context=context), defaults).fits
+
+
+@settings(max_examples=15, deadline=None)
+@given(cards=st.integers(1, 4), each=st.floats(24, 96), ram=st.floats(16, 256))
+def test_no_longer_context_fits_beside_cards(cards: int, each: float, ram: float) -> None:
+    on = replace(
+        machine(cards * each),
+        unified=False,
+        available_bytes=int(ram * GIB),
+        devices=tuple(
+            Device(f"card {n}", Backend.CUDA, int(each * GIB), uuid=f"GPU-{n}")
+            for n in range(cards)
+        ),
+    )
+    defaults = recipe.load_recipe(Backend.CUDA).run
+    found = choose(on, STEP, PlanRequest(), defaults)
+    c = found.config
+    if found.fits and not found.placement.n_cpu_moe and c.ubatch >= GOOD_UBATCH:
+        same = PlanRequest(quant=found.variant.name, kv_type=c.kv_type, ubatch=c.ubatch)
+        for context in range(c.context + TOKENS, 262_144 + 1, TOKENS):
+            longer = choose(on, STEP, replace(same, context=context), defaults)
+            assert not longer.fits or longer.placement.n_cpu_moe, "not whole on the cards"
+
+
+@settings(max_examples=30, deadline=None)
+@given(gib=LIMITS, profile=PROFILES, context=st.sampled_from([8_192, 32_768, 131_072, 262_144]))
+def test_no_better_quant_fits_the_same_request(gib: float, profile: Profile, context: int) -> None:
+    asked = PlanRequest(profile=profile, context=context)
+    found = choose(machine(gib), STEP, asked, DEFAULTS)
+    better = [v for v in STEP.variants if v.auto and v.quality > found.variant.quality]
+    for variant in better if found.fits else ():
+        assert not choose(machine(gib), STEP, replace(asked, quant=variant.name), DEFAULTS).fits
+
+
+def test_another_quant_for_a_longer_context_is_said() -> None:
+    """With its size to download, and how far the usual one goes."""
+    found = detect(capture.Replay(presets.load_preset("dgx-spark")))
+    defaults = recipe.load_recipe(found.backend).run
+    usual = choose(found, STEP, PlanRequest(), defaults)
+    longer = choose(found, STEP, PlanRequest(context=131_072), defaults)
+    assert (usual.variant.name, longer.variant.name) == ("IQ4_XS", "Q3_K_L")
+    (said,) = [reason for reason in longer.reasons if "another quant" in reason]
+    assert size(longer.variant.weights_bytes) in said
+    assert f"IQ4_XS, the usual one, goes up to {usual.config.context:,}" in said
+    same = choose(found, STEP, PlanRequest(context=65_536), defaults)
+    assert not any("another quant" in reason for reason in same.reasons)
+
+
+def test_a_better_quant_than_enough_is_not_worth_a_short_context() -> None:
+    """Four cards of 32 GiB have room for UD-Q4_K_M at 32K; Q4_K_S has 160K there."""
+    found = detect(capture.Replay(presets.load_preset("4x5090")))
+    defaults = recipe.load_recipe(found.backend).run
+    usual = choose(found, STEP, PlanRequest(), defaults)
+    asked = choose(found, STEP, PlanRequest(quant="UD-Q4_K_M"), defaults)
+    assert asked.fits
+    assert asked.config.context < 131_072 < usual.config.context
+    assert usual.variant.name == "Q4_K_S"
+    assert "with 131,072 tokens or more" in usual.reasons[0]
+
+
+def test_a_long_exact_cache_leaves_room_for_conversations() -> None:
+    """f16 beyond 64K only with gigabytes to spare; below wherever it fits."""
+    asked = PlanRequest(quant="IQ4_XS", context=262_144)
+    types = [choose(machine(gib), STEP, asked, DEFAULTS) for gib in (115, 124, 130)]
+    assert [chosen.config.kv_type for chosen in types] == ["q8_0", "q8_0", "f16"]
+    exact = choose(machine(124), STEP, replace(asked, kv_type="f16"), DEFAULTS)
+    assert exact.fits
+    assert exact.placement.spare_bytes < F16_SPARE_BYTES
+    assert plan(110, quant="IQ4_XS", context=32_768).config.kv_type == "f16"
+
+
+def test_advice_names_the_command_that_was_typed() -> None:
+    served = replace(STEP, verb="serve")
+    refused = choose(machine(106), served, PlanRequest(quant="Q4_K_S"), DEFAULTS)
+    assert commands(refused)[0].startswith("steprun serve ")

@@ -21,9 +21,11 @@ from runner.plan.memory.compute_buffers import (
 from runner.plan.memory.kv_cache import (
     Config,
     checkpoint_bytes,
+    full_cells,
     kv_full_bytes,
     kv_mtp_bytes,
     kv_sliding_bytes,
+    sliding_cells,
 )
 from runner.plan.memory.ledger import LedgerEntry, ledger, total
 from runner.plan.model_spec import from_model
@@ -47,6 +49,18 @@ G = STEP.geometry
 def test_caches_are_the_engines_own(config: Config, full: float, sliding: float) -> None:
     assert kv_full_bytes(G, config) / MIB == full
     assert kv_sliding_bytes(G, config) / MIB == sliding
+
+
+def test_slots_that_share_a_cache_have_it_once() -> None:
+    """The sliding layers keep each slot's window, and one micro-batch.
+
+    Seen for tiny Step in q8_0, 4 slots and 8,192 tokens in all (llama-cpp-python 0.3.36's
+    llama-server): 8,192 cells and 2,560 with --kv-unified, 4 x 2,048 and 4 x 1,024 without.
+    """
+    shared = Config(8192, "q8_0", ubatch=512, parallel=4, shared=True)
+    apart = Config(2048, "q8_0", ubatch=512, parallel=4)
+    assert (full_cells(shared), sliding_cells(G, shared)) == (8192, 2560)
+    assert (full_cells(apart), sliding_cells(G, apart)) == (4 * 2048, 4 * 1024)
 
 
 def test_the_draft_heads_cache_and_scratch() -> None:

@@ -271,7 +271,7 @@ def test_layers_go_where_llama_cpp_would_put_them() -> None:
 
 def test_main_memory_of_unknown_size_does_not_stop_what_lies_on_the_cards() -> None:
     machine = replace(pc([48] * 4, 100), available_bytes=None)
-    assert choose(machine, STEP, PlanRequest(), CUDA).variant.name == "Q4_K_S"
+    assert choose(machine, STEP, PlanRequest(), CUDA).variant.name == "UD-Q6_K"
     one = replace(pc([24], 200), available_bytes=None)
     assert not choose(one, STEP, PlanRequest(), CUDA).fits, (
         "experts cannot go where nothing is known"
@@ -333,7 +333,7 @@ def test_an_embedding_that_is_also_the_output_is_there_twice() -> None:
 
 def test_a_quantised_cache_is_not_always_the_least() -> None:
     """It saves on a card's own layers, and costs each card a copy of a whole one."""
-    machine = pc([12.26] * 12, 6)
+    machine = pc([11.235] * 12, 6)
     exact, rounded = (
         choose(machine, STEP, PlanRequest(quant="IQ4_XS", context=65_536, kv_type=kv_type), CUDA)
         for kv_type in ("f16", "q8_0")
