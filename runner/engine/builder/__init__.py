@@ -10,10 +10,14 @@ from runner.engine.installed.stamp import Origin
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """The source of a llama.cpp on this disk, and where it came from."""
+    """The source of a llama.cpp on this disk, and where it came from.
+
+    `build`: which of llama.cpp's builds it is, 0 where only its own history tells.
+    """
 
     path: Path
     origin: Origin
+    build: int = 0
 
 
 def shell_line(argv: Sequence[str], env: Iterable[tuple[str, str]] = ()) -> str:
