@@ -34,6 +34,7 @@ BACKEND = click.option(
     epilog=examples(
         "steprun engine list",
         "steprun engine build",
+        "steprun engine adopt PATH",
         "steprun engine test",
         "steprun engine use NAME",
     )
@@ -78,14 +79,19 @@ def _taken(here: list[InstalledEngine], machine: Machine) -> str:
 def _about(each: InstalledEngine) -> str:
     origin = each.stamp.origin
     parts = [f"{origin.source} {origin.version}".strip(), each.stamp.version, origin.commit[:9]]
-    if each.stamp.kind is not Kind.EMBEDDED:
+    if each.stamp.adopted:
+        parts[0] = f"adopted: {origin.where}"
+    elif each.stamp.kind is not Kind.EMBEDDED:
         parts.append(size(store.size(each.folder)))
     return ", ".join(dict.fromkeys(part for part in parts if part))
 
 
 def _result(stamp: Stamp) -> str:
+    if stamp.adopted and not Path(stamp.program[0]).is_file():
+        return f"its program is gone: steprun engine rm {stamp.name}"
     if not stamp.tested:
-        return f"not run yet: steprun engine test {stamp.name}"
+        changed = " since its files changed" if stamp.adopted else ""
+        return f"not run{changed or ' yet'}: steprun engine test {stamp.name}"
     if stamp.blind:
         return f"it lists no {stamp.backend} device, so it would compute on the CPU"
     safe = f", with {' '.join(stamp.safe_flags)}" if stamp.safe_flags else ""
@@ -219,6 +225,22 @@ def fetch(
     return settle(made, here, no_test=no_test)
 
 
+@engine.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@BACKEND
+@NO_TEST
+def adopt(*, path: Path, backend: str | None, no_test: bool) -> int:
+    """Take an engine that is on this disk already: a llama-server, or a folder with one.
+
+    llama.app's single program, llama, is one, too. The engine stays where it is; when its files
+    change, it has to be tested again. `steprun engine rm` only forgets it.
+    """
+    from runner.engine.installed import adopt as adopting
+
+    made = adopting.adopt(path, Backend(backend) if backend else None)
+    return settle(made, probed(), no_test=no_test)
+
+
 # --- testing and choosing
 
 
@@ -287,9 +309,13 @@ def use(*, name: str | None, previous: bool) -> None:
 @engine.command("rm")
 @click.argument("name")
 def rm(*, name: str) -> None:
-    """Remove an engine."""
-    freed = store.remove(store.find_engine(name))
-    click.echo(f"Removed {name}: {size(freed)} freed.", err=True)
+    """Remove an engine; one that was adopted is only forgotten."""
+    engine = store.find_engine(name)
+    freed = store.remove(engine)
+    if engine.stamp.adopted:
+        click.echo(f"Forgotten {name}; {engine.program[0]} is left as it is.", err=True)
+    else:
+        click.echo(f"Removed {name}: {size(freed)} freed.", err=True)
 
 
 def settle(made: InstalledEngine, machine: Machine, *, no_test: bool) -> int:
@@ -297,7 +323,10 @@ def settle(made: InstalledEngine, machine: Machine, *, no_test: bool) -> int:
 
     `machine`: as it was detected, whatever backend the engine was built for.
     """
-    click.echo(f"Installed {made.name} ({size(store.size(made.folder))}).", err=True)
+    if made.stamp.adopted:
+        click.echo(f"Adopted {made.program[0]} as {made.name}.", err=True)
+    else:
+        click.echo(f"Installed {made.name} ({size(store.size(made.folder))}).", err=True)
     if no_test:
         click.echo(
             f"Not active before its self-test: steprun engine test {made.name}, "
@@ -327,8 +356,9 @@ def _self_test(engine: InstalledEngine, *, quiet: bool = False) -> InstalledEngi
     from runner.engine.installed import describe
 
     if engine.stamp.kind is not Kind.EMBEDDED:
+        content = store.content(engine.program[0]) if engine.stamp.adopted else ""
         stamp = describe.describe(engine.program).complete(engine.stamp)
-        engine = replace(engine, stamp=stamp)
+        engine = replace(engine, stamp=replace(stamp, content=content))
     safe = recipe.load_recipe(engine.stamp.backend).safe_flags
     click.echo(f"Self-testing {engine.name}:", err=True)
 

@@ -62,7 +62,7 @@ def plan_build(
         *(arguments(recipe, machine, tools), environment(recipe, machine, tools, tree.path)),
     )
     work = store.work_dir() / f"build-{recipe.backend}-{key}"
-    return work, configure(recipe, machine, tools, tree.path, work / "out", tree.build)
+    return work, configure(recipe, machine, tools, tree.path, work / "out", number=tree.build)
 
 
 def build_key(tools: Tools, *facts: object) -> str:

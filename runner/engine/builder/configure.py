@@ -36,7 +36,7 @@ class BuildCommands:
 
 
 def configure(
-    recipe: Recipe, machine: Machine, tools: Tools, source: Path, out: Path, number: int = 0
+    recipe: Recipe, machine: Machine, tools: Tools, source: Path, out: Path, *, number: int = 0
 ) -> BuildCommands:
     """Return the commands that build `source` in the folder `out`.
 
