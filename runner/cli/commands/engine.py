@@ -11,7 +11,6 @@ from runner.cli.lazy import examples
 from runner.cli.progress import shown
 from runner.cli.render.common import emit_json
 from runner.cli.render.wrap import wrapped
-from runner.engine.builder.recipe import Recipe
 from runner.engine.installed import store
 from runner.engine.installed.pick import pick, rank, shortfalls
 from runner.engine.installed.stamp import FEATURES, Feature, Kind, Stamp, to_json
@@ -130,10 +129,12 @@ def build(
 ) -> int:
     """Build an engine for this machine, self-test it, and make it the active one.
 
+    Without --source two are built: StepFun's branch and upstream. The better one becomes active.
     An interrupted build resumes where it stopped.
     """
+    from runner.cli.commands import engine_build
+    from runner.engine.builder import needs, sources
     from runner.engine.builder import recipe as recipes
-    from runner.engine.builder import sources
 
     if as_python and (source or at):
         raise UsageError(
@@ -144,44 +145,32 @@ def build(
     here = probed()
     machine = _as(here, backend)
     recipe = recipes.load_recipe(machine.backend)
-    source = "llama-cpp-python" if as_python else source or sources.DEFAULT
-    what = "llama-cpp-python" if as_python else f"llama-server from {source}"
+    both = not (source or at or as_python)
+    wanted = [names[0] for names in engine_build.BOTH] if both else [source or sources.DEFAULT]
+    what = "llama-cpp-python" if as_python else f"llama-server from {' and '.join(wanted)}"
     what += f" at {at}" if at else ""
     if dry_run:
         click.echo(f"# {what}, with {recipe.title}")
-        click.echo("\n".join(_commands(recipe, machine, source, at, as_python=as_python)))
+        for each in wanted:
+            lines = engine_build.commands(recipe, machine, each, at, as_python=as_python)
+            click.echo("\n".join(lines))
         return Exit.DONE
+    if both:
+        click.echo(engine_build.announcement(recipe, machine), err=True)
+        made, _ = engine_build.build_both(recipe, machine)
+        if no_test:
+            return max(settle(each, here, no_test=True) for each in made)
+        return activate(engine_build.best_of(made, _self_test), here)
     click.echo(f"Building {what} for {machine.name}, with {recipe.title}.", err=True)
     with shown() as report:
         if as_python:
             from runner.engine.llama_cpp_python import install
 
-            made = install.install(recipe, machine, report)
+            one = install.install(recipe, machine, report)
         else:
-            from runner.engine.builder import build as building
-            from runner.engine.builder import needs
-
             tools = needs.find_tools(recipe, machine)  # before anything is downloaded for it
-            tree = sources.fetch_source(source, report, at=at)
-            with sources.held(tree, report):
-                made = building.build(recipe, machine, tools, tree, report)
-    return settle(made, here, no_test=no_test)
-
-
-def _commands(
-    recipe: Recipe, machine: Machine, source: str, at: str, *, as_python: bool
-) -> list[str]:
-    """Return what a build would run. Raises `Refused` that names what is missing for it."""
-    from runner.engine.builder import needs, sources
-    from runner.engine.builder.build import plan_build
-    from runner.engine.llama_cpp_python.install import plan_install
-
-    tools = needs.find_tools(recipe, machine)
-    if as_python:
-        return plan_install(recipe, machine, tools)
-    tree, lines = sources.plan_source(source, at=at)
-    _, commands = plan_build(recipe, machine, tools, tree)
-    return lines + commands.lines()
+            one = engine_build.build_from(wanted[0], recipe, machine, tools, report, at=at)
+    return settle(one, here, no_test=no_test)
 
 
 @engine.command()
@@ -334,7 +323,11 @@ def settle(made: InstalledEngine, machine: Machine, *, no_test: bool) -> int:
             err=True,
         )
         return Exit.DONE
-    tested = _self_test(made)
+    return activate(_self_test(made), machine)
+
+
+def activate(tested: InstalledEngine, machine: Machine) -> int:
+    """Make an engine the active one if it passed its self-test and suits the machine no worse."""
     if not tested.stamp.passed:
         click.echo("It is not activated; the engine used before stays active.", err=True)
         return Exit.FAILED
