@@ -1,7 +1,5 @@
 """Getting engines: sources, builds, downloads."""
 
-import shlex
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +16,3 @@ class Tree:
     path: Path
     origin: Origin
     build: int = 0
-
-
-def shell_line(argv: Sequence[str], env: Iterable[tuple[str, str]] = ()) -> str:
-    """Return a command, with the variables it is run with, as one types it in a shell."""
-    variables = [f"{name}={value}" for name, value in env]
-    return shlex.join([*(["env"] if variables else []), *variables, *argv])

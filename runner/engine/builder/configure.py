@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Final
 
+from runner.base.shell import shell_line
 from runner.base.units import MIB
-from runner.engine.builder import shell_line
 from runner.engine.builder.recipe import Recipe
 from runner.engine.builder.recipe_rows import Setting, Tools, chosen
 from runner.machine.facts import Machine

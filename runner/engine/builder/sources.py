@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from runner.base.disk import alone, check_room, explained
 from runner.base.errors import SteprunError, UsageError
 from runner.base.progress import WAITING_FOR_ANOTHER, OnProgress, Phase, Progress
-from runner.engine.builder import Tree, git, shell_line, sources_toml
+from runner.base.shell import shell_line
+from runner.engine.builder import Tree, git, sources_toml
 from runner.engine.builder.sources_toml import Carried, Repository
 from runner.engine.installed import store
 from runner.engine.installed.stamp import Origin
