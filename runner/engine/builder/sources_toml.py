@@ -136,9 +136,9 @@ class _SourceEntry(Strict, frozen=True):
         """Refuse keys that do not go together: ValueError."""
         keys = {key for key in self.__struct_fields__ if getattr(self, key) is not None}
         package = {"package", "version", "bytes", "sha256", "folder"}
-        told = {"commit", "build"}
-        if keys - told not in ({"git", "branch"}, {"git", "tag"}, package) or (
-            "git" in keys and keys & told
+        optional = {"commit", "build"}
+        if keys - optional not in ({"git", "branch"}, {"git", "tag"}, package) or (
+            "git" in keys and keys & optional
         ):
             raise ValueError(f"`git` with a `branch` or a `tag`, or all of {sorted(package)}")
 

@@ -53,25 +53,25 @@ def adopt(path: Path, backend: Backend | None = None) -> store.InstalledEngine:
     for engine in store.engines():
         if engine.stamp.adopted and engine.stamp.program == program:
             return engine
-    told = describe(program)
-    if "--port" not in told.flags:
+    described = describe(program)
+    if "--port" not in described.flags:
         raise BadFile(
             f"{program[0]} is not a llama-server.",
             why="Its --help lists --model but no --port: it is another of llama.cpp's programs.",
             next=f"Name the {SERVER} beside it.",
         )
-    backend = backend or backend_of(told.devices)
-    build = re.search(r"\b(\d{3,6})\b", told.version)
+    backend = backend or backend_of(described.devices)
+    build = re.search(r"\b(\d{3,6})\b", described.version)
     stamp = Stamp(
         name="-".join(filter(None, (backend, ADOPTED, f"b{build[1]}" if build else ""))),
         kind=Kind.SERVER,
         backend=backend,
-        origin=Origin(ADOPTED, program[0], f"b{build[1]}" if build else "", told.commit),
+        origin=Origin(ADOPTED, program[0], f"b{build[1]}" if build else "", described.commit),
         program=program,
     )
     made = store.new_folder()
     try:
-        return store.add(made, told.complete(stamp))
+        return store.add(made, described.complete(stamp))
     finally:
         shutil.rmtree(made, ignore_errors=True)  # moved to its place where all went well
 

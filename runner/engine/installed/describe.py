@@ -169,13 +169,13 @@ def _output(program: Sequence[str], flag: str) -> str:
 
 def _not_started(program: str, error: OSError) -> SteprunError:
     """Return why the system did not start a program."""
-    said = error.strerror or str(error)
+    reason = error.strerror or str(error)
     if isinstance(error, FileNotFoundError) and Path(program).is_file():
         # What is missing is the loader that the file names, which the system does not say.
-        said = "required file not found"
-    found = loader.explain(None, said)
+        reason = "required file not found"
+    found = loader.explain(None, reason)
     return SteprunError(
         f"{program} cannot be started.",
-        why=f"{found.what} {found.why}" if found else f"{said}.",
+        why=f"{found.what} {found.why}" if found else f"{reason}.",
         next=found.next if found else f"Build an engine: {loader.BUILD}",
     )

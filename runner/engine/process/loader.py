@@ -29,12 +29,12 @@ LIBRARIES: Final = (
     (
         r"(lib)?(cudart|cublas|cublasLt|nccl|nvrtc)",
         "It is part of NVIDIA's CUDA toolkit, of the version in its name",
-        f"Install that version of it, or build an engine for the one that is here: {BUILD}",
+        f"Install that version, or build an engine for the installed one: {BUILD}",
     ),
     (
         r"lib(amdhip64|hipblas|rocblas|hipblaslt|hsa-runtime64|rocsolver)|amdhip64",
         "It is part of AMD's ROCm, of the version in its name",
-        f"Install that version of ROCm, or build an engine for the one that is here: {BUILD}",
+        f"Install that version of ROCm, or build an engine for the installed one: {BUILD}",
     ),
     (
         r"libvulkan|vulkan-1",
@@ -98,7 +98,7 @@ FAILURES: Final = (
         r"forward compatibility was attempted)",
         "NVIDIA's driver is too old for the engine.",
         "It was built with a newer CUDA than the driver knows.",
-        f"Update the driver, or build an engine with the CUDA toolkit that is here: {BUILD}",
+        f"Update the driver, or build an engine with the installed CUDA toolkit: {BUILD}",
     ),
     LoaderFailure(
         r"(no kernel image is available)",
@@ -110,7 +110,7 @@ FAILURES: Final = (
         r"(code signature .*(?:not valid|invalid)|library load disallowed by system policy)",
         "macOS does not let the engine load.",
         "A downloaded program is held in quarantine.",
-        "xattr -dr com.apple.quarantine FOLDER (the engine's), if you trust where it came from",
+        "xattr -dr com.apple.quarantine FOLDER (the engine's), if you trust its source",
     ),
     LoaderFailure(
         r"([Pp]ermission denied)",
@@ -155,22 +155,23 @@ def explain(status: int | None, output: str) -> Refused | None:
         return _library(next(filter(None, missing.groups())), _line(output, missing.start()))
     for failure in FAILURES:
         if found := re.search(failure.pattern, output):
-            said = _line(output, found.start())
-            return Refused(failure.what, why=f"{failure.why} {said}".strip(), next=failure.next)
+            line = _line(output, found.start())
+            return Refused(failure.what, why=f"{failure.why} {line}".strip(), next=failure.next)
     if status is not None and status % (1 << 32) in STATUSES:
         what, help_ = STATUSES[status % (1 << 32)]
-        said = f"Windows says 0x{status % (1 << 32):08X}."
-        return Refused("The engine does not start.", why=f"{what} {said}", next=help_)
+        line = f"Windows says 0x{status % (1 << 32):08X}."
+        return Refused("The engine does not start.", why=f"{what} {line}", next=help_)
     if status in _ILLEGAL:
         return Refused(
             "The engine uses instructions that this processor lacks.",
-            why="It was compiled for a newer one, and the system ended it (illegal instruction).",
+            why="It was compiled for a newer one, or a virtual machine hides part of this one "
+            "(illegal instruction).",
             next=_ELSEWHERE,
         )
     return None
 
 
-def _library(path: str, said: str) -> Refused:
+def _library(path: str, line: str) -> Refused:
     name = re.split(r"[/\\]", path)[-1]
     known = (row for row in LIBRARIES if re.match(row[0], name, re.IGNORECASE))
     _, belongs, help_ = next(
@@ -179,7 +180,7 @@ def _library(path: str, said: str) -> Refused:
     )
     return Refused(
         f"The engine does not start: it needs the library {name}, which was not found.",
-        why=f"{belongs}. {said}",
+        why=f"{belongs}. {line}",
         next=help_,
     )
 

@@ -13,7 +13,7 @@ DYLD = """dyld[712]: Library not loaded: @rpath/libggml.dylib
   Reason: tried: '/usr/lib/libggml.dylib' (no such file)"""
 CASES = {
     "own library": (127, LINUX.format("libggml.so"), "libggml.so", "whole archive"),
-    "the toolkit": (127, LINUX.format("libcudart.so.13"), "libcudart.so.13", "version of it"),
+    "the toolkit": (127, LINUX.format("libcudart.so.13"), "libcudart.so.13", "that version"),
     "the driver": (127, LINUX.format("libcuda.so.1"), "libcuda.so.1", "driver"),
     "rocm": (127, LINUX.format("libamdhip64.so.7"), "libamdhip64.so.7", "ROCm"),
     "openmp": (127, LINUX.format("libgomp.so.1"), "libgomp.so.1", "libgomp1"),
