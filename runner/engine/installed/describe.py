@@ -8,14 +8,15 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from runner.base.errors import SteprunError
 from runner.base.text import clean
+from runner.engine.installed.flag_values import values_of
 from runner.engine.installed.stamp import Stamp
 from runner.engine.process import loader
 from runner.machine.probes import engine_view
@@ -40,6 +41,7 @@ class Described:
     compiler: str
     flags: frozenset[str]
     devices: tuple[str, ...]
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def complete(self, stamp: Stamp) -> Stamp:
         """Return a stamp with what its engine reports now: drivers change."""
@@ -49,13 +51,15 @@ class Described:
             compiler=self.compiler,
             flags=self.flags,
             devices=self.devices,
+            values=dict(self.values),
         )
 
 
 def describe(program: Sequence[str]) -> Described:
     """Ask an engine what it is. Raises `SteprunError` where it does not answer as one."""
     version_text = _output(program, "--version")
-    flags = flags_of(_output(program, "--help"))
+    help_text = _output(program, "--help")
+    flags = flags_of(help_text)
     if "--model" not in flags:
         raise SteprunError(
             f"{program[0]} is not a llama-server binary.",
@@ -70,6 +74,7 @@ def describe(program: Sequence[str]) -> Described:
         compiler=clean(built[1])[:_LONGEST_LINE] if built else "",
         flags=flags,
         devices=devices_of(devices),
+        values=values_of(help_text),
     )
 
 

@@ -74,7 +74,8 @@ class Stamp:
     `cmake`: the definitions that it was configured with. `flags`: every flag that its own `--help`
     lists. `devices`: lines of its own list. `safe_flags`: what its canary found that it needs.
     `features`: by name; empty before the canary. `made`: when, in UTC, ISO 8601. `content`: of an
-    adopted engine, which stays where it lies: what its files were when it was tested.
+    adopted engine, which stays where it lies: what its files were when it was tested. `values`: by
+    flag, the words that it takes, none for a switch; a flag that is not in it takes any value.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Stamp:
     features: dict[str, Feature] = field(default_factory=dict)
     made: str = ""
     content: str = ""
+    values: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def adopted(self) -> bool:
