@@ -7,7 +7,8 @@ import pytest
 from runner import canary
 from runner.base.errors import SteprunError
 from runner.cli.commands import engine_build
-from runner.engine.builder import Tree, needs
+from runner.engine.builder import Tree, needs, sources
+from runner.engine.builder import build as building
 from runner.engine.builder.recipe import load_recipe
 from runner.engine.builder.recipe_rows import Tools
 from runner.engine.installed import store
@@ -46,8 +47,8 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
             return found.get(engine.name, FINE), ()
 
         monkeypatch.setattr(needs, "find_tools", lambda *_: Tools())
-        monkeypatch.setattr(engine_build.sources, "fetch_source", fetch)
-        monkeypatch.setattr(engine_build.building, "build", build)
+        monkeypatch.setattr(sources, "fetch_source", fetch)
+        monkeypatch.setattr(building, "build", build)
         monkeypatch.setattr(canary, "run", ask)
         return asked
 
