@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from runner.base.errors import Exit, Refused, UsageError
+from runner.base.shell import shell_line
 from runner.base.units import size
 from runner.cli.lazy import examples
 from runner.cli.progress import shown
@@ -68,6 +69,12 @@ def list_(*, as_json: bool) -> None:
         click.echo(f"{mark} {click.style(each.name, bold=True)}  {each.stamp.backend}{state}")
         click.echo(wrapped(f"    {_about(each)}", 4))
         click.echo(wrapped(f"    self-test: {_result(each.stamp)}", 4))
+    from runner.engine.installed import adopt as adopting
+
+    other = adopting.on_path()
+    if other and all(each.program[0] != str(other) for each in here):
+        line = shell_line(("steprun", "engine", "adopt", str(other)))
+        click.echo(f"Another engine is installed. To use it: {line}", err=True)
 
 
 def _taken(here: list[InstalledEngine], machine: Machine) -> str:

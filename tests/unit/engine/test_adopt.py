@@ -128,3 +128,13 @@ def test_what_is_no_engine_is_said(home, tmp_path, kind):
     assert caught.value.next
     assert [each.name for each in store.engines()] == ["embedded"]
     assert not list(store.work_dir().glob("new-*"))
+
+
+def test_the_list_names_an_engine_on_path(home, tmp_path, monkeypatch):
+    from tests.unit.cli.test_engine_command import run
+
+    program = engine(tmp_path / "my tools" / "llama")
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    assert f"steprun engine adopt '{program}'" in run("list").stderr
+    adopt.adopt(program)
+    assert "Another engine" not in run("list").stderr
