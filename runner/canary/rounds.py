@@ -22,6 +22,7 @@ from runner.canary.checks import STEPS, Start, Step
 from runner.canary.questions import Absent, Fault, Talk, Tokens
 from runner.chat.host import reason_of
 from runner.engine.builder import recipe
+from runner.engine.installed.flag_values import fitted
 from runner.engine.installed.stamp import Feature, Result
 from runner.engine.installed.store import InstalledEngine
 from runner.engine.process import guard, supervisor
@@ -225,7 +226,7 @@ class _Round:
             alias="canary",
         )
         files = replace(self.files, projector=self.files.projector if start.projector else None)
-        spec = launch(files, settings, stamp.flags)
+        spec = fitted(launch(files, settings, stamp.flags), stamp.values)
         # The embedded engine wants the separator, llama-server adds it where it is missing.
         slots = ("--slot-save-path", f"{self.folder}{os.sep}")
         more = slots if slots[0] in stamp.flags else ()

@@ -3,11 +3,11 @@
 A conversation that cannot be saved continues unsaved: `warnings` says why, once.
 """
 
-import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from runner.base.errors import SteprunError
+from runner.base.shell import shell_line
 from runner.chat.sessions.store import Draft, InUse, Session, SessionEntry, find_session
 from runner.chat.turn import Turn, to_entry, to_messages, to_turns
 from runner.chat.wire import Message, Picture
@@ -105,7 +105,7 @@ class Conversation:
 
     def resume_command(self, words: Sequence[str]) -> str:
         """Return the command that resumes this; `words`: the options that name the model."""
-        return f"{shlex.join(('steprun', 'chat', *words))} --resume {self.session.id}"
+        return f"{shell_line(('steprun', 'chat', *words))} --resume {self.session.id}"
 
     def close(self) -> None:
         """Let other chats into this session."""

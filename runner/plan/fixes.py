@@ -1,10 +1,10 @@
 """What would make a refused plan fit: each with the command that does it. Pure."""
 
-import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
+from runner.base.shell import shell_line
 from runner.base.units import size
 from runner.machine.facts import Machine, Platform, Purpose
 from runner.plan.memory.kv_cache import Config
@@ -142,5 +142,5 @@ def _options(
 
 
 def _option(what: str, model_spec: ModelSpec, request: PlanRequest) -> Fix:
-    command = shlex.join(("steprun", model_spec.verb, *model_spec.words, *request.words()))
+    command = shell_line(("steprun", model_spec.verb, *model_spec.words, *request.words()))
     return Fix(Cost.OPTION, what, command, request=request)

@@ -9,6 +9,7 @@ from runner.catalog import models_toml
 from runner.catalog.model import Model, ModelFile
 from runner.engine.builder import recipe
 from runner.engine.installed import pick, store
+from runner.engine.installed.flag_values import fitted
 from runner.engine.installed.stamp import Kind
 from runner.engine.installed.store import InstalledEngine
 from runner.engine.process.flags import FLAGS
@@ -198,7 +199,7 @@ def engine_notice(prepared: Prepared) -> str:
 def spec_of(prepared: Prepared, files: EngineFiles) -> LaunchSpec:
     """Return what to start, whether the files have been downloaded yet or not."""
     stamp, plan = prepared.engine.stamp, prepared.plan
-    spec = launch(files, plan.settings, stamp.flags, plan.held_bytes)
+    spec = fitted(launch(files, plan.settings, stamp.flags, plan.held_bytes), stamp.values)
     safe = tuple(f for f in stamp.safe_flags if f in stamp.flags and f not in spec.argv)
     return replace(spec, argv=(*spec.argv, *safe))
 

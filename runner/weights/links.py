@@ -2,12 +2,12 @@
 
 import os
 import secrets
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from runner.base.disk import explained, sync_folder
 from runner.base.errors import Refused
+from runner.base.shell import quoted
 from runner.catalog.model import ModelFile
 from runner.weights import cache_layout
 
@@ -89,5 +89,5 @@ def _hard(link: Path, found: Path) -> None:
         raise Refused(
             f"{found} cannot be linked.",
             why=f"{error.strerror}: this system does not allow a link to it from {link.parent}.",
-            next=f"Use it in place: steprun chat --model {shlex.quote(str(found))}",
+            next=f"Use it in place: steprun chat --model {quoted(str(found))}",
         ) from error

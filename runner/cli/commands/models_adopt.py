@@ -1,6 +1,5 @@
 """`steprun models adopt`: find, verify and link weights that another program has downloaded."""
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import click
 
 from runner.base.errors import BadFile, SteprunError, UsageError
+from runner.base.shell import quoted
 from runner.base.text import clean
 from runner.base.units import download_size, size
 from runner.catalog import models_toml
@@ -106,7 +106,7 @@ def _lines(outcomes: Sequence[Outcome], models: Sequence[Model]) -> list[str]:
         what = _what(outcome.target) if outcome.target else outcome.model
         text = clean(f" {outcome.path} ({what}). {outcome.why}").rstrip()
         if outcome.result == "unknown":
-            own = shlex.quote(clean(str(outcome.path)))
+            own = quoted(clean(str(outcome.path)))
             text += f" Use it in place: steprun chat --model {own}"
         lines.append(click.style(word, fg=colour) + text)
     for model, quant, lacking in _begun_quants(models):

@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import shlex
 import signal
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 from runner.base import paths
 from runner.base.errors import Exit
 from runner.base.files import write_private
+from runner.base.shell import shell_line
 from runner.cli.lazy import examples
 from runner.cli.options import model_options, take_request
 from runner.cli.render.common import TransientLine
@@ -64,8 +64,8 @@ def serve(
     if dry_run:
         key = ("--api-key-file", str(key_file)) if key_file else ()
         line = launch_line(prepared, locate(prepared).files)
-        env = tuple(f"{name}={value}" for name, value in line.env)
-        click.echo(shlex.join((*env, *line.argv, "--host", host, "--port", str(port), *key)))
+        argv = (*line.argv, "--host", host, "--port", str(port), *key)
+        click.echo(shell_line(argv, line.env))
         return Exit.DONE
     check_port(host, port)
     ready = make_ready(prepared)

@@ -1,9 +1,8 @@
 """A plan for people: the verdict, the memory as bars and items, what was chosen and why."""
 
-import shlex
-
 import click
 
+from runner.base.shell import shell_line
 from runner.base.units import size
 from runner.cli.render.wrap import columns, wrapped
 from runner.plan.candidates import ORDER
@@ -62,8 +61,7 @@ def plan_text(plan: Plan, spec: LaunchSpec, speed: Speed | None = None) -> str:
             lines.append(click.style(wrapped(f"Slow: {speed.warning}", 0), fg="yellow"))
     lines += [*_warnings(plan), *_fixes(plan)]
     if spec.argv:
-        env = [f"{name}={value}" for name, value in spec.env]
-        lines += ["", f"launch line: {shlex.join((*env, *spec.argv))}"]
+        lines += ["", f"launch line: {shell_line(spec.argv, spec.env)}"]
     return "\n".join(lines)
 
 

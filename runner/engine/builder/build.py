@@ -39,6 +39,7 @@ from runner.engine.installed.stamp import Kind, Stamp
 from runner.machine.facts import Machine
 
 _LIBRARIES: Final = ("*.so", "*.so.*", "*.dylib", "*.dll")
+_NO_PAGE: Final = "building without an embedded UI"  # scripts/ui-assets.cmake of llama.cpp
 # What cmake and the compilers read besides their arguments.
 VARIABLES: Final = (
     *("CC", "CXX", "CUDACXX", "CUDAHOSTCXX", "HIPCXX"),
@@ -61,7 +62,7 @@ def plan_build(
         *(arguments(recipe, machine, tools), environment(recipe, machine, tools, tree.path)),
     )
     work = store.work_dir() / f"build-{recipe.backend}-{key}"
-    return work, configure(recipe, machine, tools, tree.path, work / "out")
+    return work, configure(recipe, machine, tools, tree.path, work / "out", number=tree.build)
 
 
 def build_key(tools: Tools, *facts: object) -> str:
@@ -164,6 +165,8 @@ def _compile(recipe: Recipe, commands: BuildCommands, work: Path, progress: OnPr
         raise failure_causes.explain(
             f"llama.cpp for {recipe.title} does not compile.", log_tail(log), str(log)
         )
+    if _NO_PAGE in log_tail(log):
+        progress(Progress(Phase.READY, detail="the engine has no web page: it was not downloaded"))
 
 
 # --- the engine
@@ -201,7 +204,7 @@ def _built(out: Path, programs: list[str]) -> Path:
     raise SteprunError(
         "The build ended without an error, but its programs are missing.",
         why=f"Expected in {out / 'bin'}: {', '.join(programs)}.",
-        next="Try another source: steprun engine build --source llama-cpp-python",
+        next="Try another source: steprun engine build --source xllamacpp",
     )
 
 

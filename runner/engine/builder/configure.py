@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Final
 
+from runner.base.shell import shell_line
 from runner.base.units import MIB
-from runner.engine.builder import shell_line
 from runner.engine.builder.recipe import Recipe
 from runner.engine.builder.recipe_rows import Setting, Tools, chosen
 from runner.machine.facts import Machine
@@ -36,14 +36,19 @@ class BuildCommands:
 
 
 def configure(
-    recipe: Recipe, machine: Machine, tools: Tools, source: Path, out: Path
+    recipe: Recipe, machine: Machine, tools: Tools, source: Path, out: Path, *, number: int = 0
 ) -> BuildCommands:
-    """Return the commands that build `source` in the folder `out`."""
+    """Return the commands that build `source` in the folder `out`.
+
+    `number`: which of llama.cpp's builds the source is: what `--version` says of it, and which web
+    page belongs to it. 0: llama.cpp asks git.
+    """
     cmake = tools.values["cmake"]
     return BuildCommands(
         configure=(
             *(cmake, "-S", str(source), "-B", str(out)),
             *arguments(recipe, machine, tools),
+            *([f"-DLLAMA_BUILD_NUMBER={number}"] if number else []),
         ),
         build=(
             *(cmake, "--build", str(out), "--config", "Release"),

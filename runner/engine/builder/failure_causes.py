@@ -108,7 +108,7 @@ CAUSES: Final = (
         r"fatal error: \S+: No such file or directory|fatal error: '\S+' file not found|"
         r"error C1083",
         "A header is missing: install the package that has it, or the source is damaged.",
-        "Download the source again, or use another: --source llama-cpp-python",
+        "Download the source again, or use another: --source xllamacpp",
     ),
     BuildFailure(
         r"file truncated|file format not recognized|malformed archive",
@@ -116,7 +116,7 @@ CAUSES: Final = (
         "Try again: it will be built again.",
     ),
 )
-UNKNOWN: Final = BuildFailure("", "", "Try again, or use another source: --source llama-cpp-python")
+UNKNOWN: Final = BuildFailure("", "", "Try again, or use another source: --source xllamacpp")
 
 
 def cause(tail: str) -> BuildFailure:

@@ -15,7 +15,7 @@ from runner.base.text import clean
 from runner.engine.process.guarded import Guarded
 
 STALL_S: Final = 120.0  # git prints its progress every second, once it has reached its host
-ALTERNATIVE: Final = "steprun engine build --source llama-cpp-python"
+ALTERNATIVE: Final = "steprun engine build --source xllamacpp"
 _FETCHED = "FETCH_HEAD"
 _POLL_S = 0.1
 _QUICK_S = 30.0

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from runner.base.disk import alone, check_room, explained
 from runner.base.errors import SteprunError, UsageError
 from runner.base.progress import WAITING_FOR_ANOTHER, OnProgress, Phase, Progress
-from runner.engine.builder import Tree, git, shell_line, sources_toml
+from runner.base.shell import shell_line
+from runner.engine.builder import Tree, git, sources_toml
 from runner.engine.builder.sources_toml import Carried, Repository
 from runner.engine.installed import store
 from runner.engine.installed.stamp import Origin
@@ -58,7 +59,7 @@ def plan_source(name_or_path: str, *, at: str = "") -> tuple[Tree, list[str]]:
         return source, []
     place, half = _places(source)
     if isinstance(source, Carried):
-        tree = Tree(place, source.origin())
+        tree = Tree(place, source.origin(), source.build)
         if place.is_dir():
             return tree, []
         return tree, [
@@ -67,7 +68,7 @@ def plan_source(name_or_path: str, *, at: str = "") -> tuple[Tree, list[str]]:
             f"# {source.folder} of the archive is then unpacked to {place}",
         ]
     before = git.commit(place)
-    tree = Tree(place, source.origin(before))
+    tree = Tree(place, source.origin(before), source.build)
     if before and not source.moves:
         return tree, []
     clone = git.clone_commands(half, source.url, source.ref, new=not before)
@@ -129,7 +130,7 @@ def _folder(text: str, at: str) -> Tree:
         raise UsageError(
             f"There is no source {text!r}.",
             why=f"It is neither one of {', '.join(sources_toml.sources())} nor a folder.",
-            next="For example: steprun engine build --source llama-cpp-python",
+            next="For example: steprun engine build --source xllamacpp",
         )
     try:
         made = (path / "CMakeLists.txt").read_text("utf-8", "replace")
@@ -180,7 +181,7 @@ def _address(text: str) -> str:
         raise UsageError(
             "The address of the source cannot be used.",
             why=why,
-            next="For example: --source https://github.com/ggml-org/llama.cpp.git --at b11429",
+            next="For example: --source https://github.com/ggml-org/llama.cpp.git --at b11549",
         )
     return text
 
@@ -192,7 +193,7 @@ def _repository(source: Repository, report: OnProgress) -> Tree:
         _remove(half)  # of a run that was killed: who knows what it lacks
         before = git.commit(place)
         if before and not source.moves:
-            return Tree(place, source.origin(before))
+            return Tree(place, source.origin(before), source.build)
         check_room(place.parent, ROOM_BYTES)
         if before:
             place.rename(half)  # whatever happens, a tree that is being changed is not taken
@@ -218,7 +219,7 @@ def _repository(source: Repository, report: OnProgress) -> Tree:
             report(
                 Progress(Phase.READY, detail=f"{source.name} {source.ref} is at {now[:10]}, {news}")
             )
-        return Tree(place, source.origin(now))
+        return Tree(place, source.origin(now), source.build)
 
 
 # --- inside a Python package
@@ -249,7 +250,7 @@ def _carried(source: Carried, report: OnProgress) -> Tree:
                 (half / "tree").rename(place)
             finally:
                 _remove(half)
-    return Tree(place, source.origin())
+    return Tree(place, source.origin(), source.build)
 
 
 @contextmanager

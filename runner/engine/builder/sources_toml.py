@@ -26,6 +26,12 @@ class Repository(Strict, frozen=True):
     moves: bool
 
     @property
+    def build(self) -> int:
+        """Which of llama.cpp's builds it is, where its tag says so; else 0."""
+        found = re.fullmatch(r"b(\d{1,9})", self.ref)
+        return int(found[1]) if found else 0
+
+    @property
     def folder_name(self) -> str:
         """What the folder of this source is called."""
         stem = re.sub(r"[^a-z0-9.]+", "-", f"{self.name}-{self.ref}".lower())[:60].strip("-")
@@ -38,12 +44,16 @@ class Repository(Strict, frozen=True):
 
 
 class Carried(Strict, frozen=True):
-    """A source inside a Python package: in `folder` of its archive. `commit`: empty if unknown."""
+    """A source inside a Python package: in `folder` of its archive.
+
+    `commit`: empty if unknown. `build`: which of llama.cpp's builds it is, 0 if unknown.
+    """
 
     name: str
     package: Package
     folder: str
     commit: str
+    build: int = 0
 
     @property
     def folder_name(self) -> str:
@@ -110,6 +120,7 @@ class _SourceEntry(Strict, frozen=True):
     sha256: Annotated[str, matching(r"[0-9a-f]{64}")] | None = None
     folder: Annotated[str, matching(r"[\w.-]+(/[\w.-]+)*")] | None = None
     commit: Annotated[str, matching(r"[0-9a-f]{40}")] | None = None
+    build: Annotated[int, Meta(ge=1)] | None = None
 
     def named(self, name: str) -> Source:
         """Return the source of that name."""
@@ -119,14 +130,15 @@ class _SourceEntry(Strict, frozen=True):
         package = Package(
             self.package or "", self.version or "", self.bytes or 0, self.sha256 or "", source=True
         )
-        return Carried(name, package, self.folder or "", self.commit or "")
+        return Carried(name, package, self.folder or "", self.commit or "", self.build or 0)
 
     def __post_init__(self) -> None:
         """Refuse keys that do not go together: ValueError."""
         keys = {key for key in self.__struct_fields__ if getattr(self, key) is not None}
         package = {"package", "version", "bytes", "sha256", "folder"}
-        if keys - {"commit"} not in ({"git", "branch"}, {"git", "tag"}, package) or (
-            "commit" in keys and "git" in keys
+        optional = {"commit", "build"}
+        if keys - optional not in ({"git", "branch"}, {"git", "tag"}, package) or (
+            "git" in keys and keys & optional
         ):
             raise ValueError(f"`git` with a `branch` or a `tag`, or all of {sorted(package)}")
 

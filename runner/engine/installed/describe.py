@@ -8,18 +8,23 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Final
 
 from runner.base.errors import SteprunError
 from runner.base.text import clean
+from runner.engine.installed.flag_values import values_of
 from runner.engine.installed.stamp import Stamp
+from runner.engine.process import loader
 from runner.machine.probes import engine_view
 
 TIMEOUT_S: Final = 30.0  # a CUDA build initialises its cards before it prints anything
 MAX_BYTES: Final = 1 << 20  # llama-server's help is 60 kB
 _LONGEST_LINE = 300
+_END_S = 2.0  # between the end of a program's output and its own
 
 _VERSION = re.compile(r"version:\s*(.+?)\s*$", re.MULTILINE)
 _COMMIT = re.compile(r"(?:\bcommit |\()([0-9a-f]{7,40})\b")
@@ -36,6 +41,7 @@ class Described:
     compiler: str
     flags: frozenset[str]
     devices: tuple[str, ...]
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def complete(self, stamp: Stamp) -> Stamp:
         """Return a stamp with what its engine reports now: drivers change."""
@@ -45,13 +51,15 @@ class Described:
             compiler=self.compiler,
             flags=self.flags,
             devices=self.devices,
+            values=dict(self.values),
         )
 
 
 def describe(program: Sequence[str]) -> Described:
     """Ask an engine what it is. Raises `SteprunError` where it does not answer as one."""
     version_text = _output(program, "--version")
-    flags = flags_of(_output(program, "--help"))
+    help_text = _output(program, "--help")
+    flags = flags_of(help_text)
     if "--model" not in flags:
         raise SteprunError(
             f"{program[0]} is not a llama-server binary.",
@@ -66,6 +74,7 @@ def describe(program: Sequence[str]) -> Described:
         compiler=clean(built[1])[:_LONGEST_LINE] if built else "",
         flags=flags,
         devices=devices_of(devices),
+        values=values_of(help_text),
     )
 
 
@@ -136,18 +145,18 @@ def _output(program: Sequence[str], flag: str) -> str:
             stderr=subprocess.STDOUT,
         )
     except OSError as error:
-        raise SteprunError(
-            f"{program[0]} cannot be started.",
-            why=f"{error.strerror or error}.",
-            next="Build the engine again: steprun engine build",
-        ) from error
+        raise _not_started(program[0], error) from error
     with process:
         late = threading.Timer(TIMEOUT_S, process.kill)
         late.start()
         try:
             if process.stdout is None:
                 raise AssertionError
-            text = process.stdout.read(MAX_BYTES).decode("utf-8", "replace")
+            read = process.stdout.read(MAX_BYTES)
+            text = read.decode("utf-8", "replace")
+            if len(read) < MAX_BYTES:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_END_S)  # its output has ended; its status says how
             in_time = late.is_alive()
         finally:
             late.cancel()
@@ -158,4 +167,20 @@ def _output(program: Sequence[str], flag: str) -> str:
             why=f"It has run for {TIMEOUT_S:.0f} s.",
             next="Build the engine again: steprun engine build",
         )
+    if process.returncode and (found := loader.explain(process.returncode, text)):
+        raise found
     return text
+
+
+def _not_started(program: str, error: OSError) -> SteprunError:
+    """Return why the system did not start a program."""
+    reason = error.strerror or str(error)
+    if isinstance(error, FileNotFoundError) and Path(program).is_file():
+        # What is missing is the loader that the file names, which the system does not say.
+        reason = "required file not found"
+    found = loader.explain(None, reason)
+    return SteprunError(
+        f"{program} cannot be started.",
+        why=f"{found.what} {found.why}" if found else f"{reason}.",
+        next=found.next if found else f"Build an engine: {loader.BUILD}",
+    )

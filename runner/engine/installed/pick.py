@@ -20,6 +20,9 @@ USES: Final = {
 # Features that a plan leaves out by itself; of the others it can only warn.
 PLANNED: Final = {"picture", "mtp", "mtp_picture"}
 
+# Two runs of one engine's self-test on a quiet machine differ by less.
+_ALIKE: Final = 1.1
+
 
 def rank(engine: InstalledEngine, machine: Machine) -> int:
     """Return how well an engine's backend suits a machine: 0 is best."""
@@ -41,6 +44,39 @@ def pick(engines: Sequence[InstalledEngine], current: str, machine: Machine) -> 
         (embedded, *able),
         key=lambda e: (e.name != current, rank(e, machine), e.stamp.kind is Kind.PYTHON),
     )
+
+
+def better(first: InstalledEngine, second: InstalledEngine) -> tuple[InstalledEngine, str]:
+    """Return the better of two engines that were self-tested on one machine, and why, in a line.
+
+    One that passes before one that does not; then the one in which more works; then the one whose
+    self-test took less time over what works in both. Within `_ALIKE` of each other the first stays.
+    """
+    both = (first, second)
+    passed = [each for each in both if each.stamp.passed]
+    if len(passed) == 1:
+        lost = second if passed[0] is first else first
+        return passed[0], f"{passed[0].name} is taken: {lost.name} fails its self-test."
+    works = [{n for n in FEATURES if each.stamp.features and _works(each, n)} for each in both]
+    if len(works[0]) != len(works[1]):
+        best, lost, more = (
+            (first, second, works[0] - works[1])
+            if len(works[0]) > len(works[1])
+            else (second, first, works[1] - works[0])
+        )
+        names = ", ".join(FEATURES[n] for n in FEATURES if n in more)
+        return best, f"{best.name} is taken: it passes at {names}, and {lost.name} does not."
+    took = [sum(each.stamp.features[n].seconds_s for n in works[0] & works[1]) for each in both]
+    times = "its self-test took {:.1f} s, that of {} {:.1f} s"
+    if took[1] * _ALIKE < took[0]:
+        return second, f"{second.name} is taken: {times.format(took[1], first.name, took[0])}."
+    same = "" if took[0] * _ALIKE < took[1] else ", which is about the same"
+    return first, f"{first.name} is taken: {times.format(took[0], second.name, took[1])}{same}."
+
+
+def _works(engine: InstalledEngine, feature: str) -> bool:
+    found = engine.stamp.features.get(feature)
+    return found is not None and found.result == "pass"
 
 
 def seen_by(engine: InstalledEngine, machine: Machine) -> Machine:

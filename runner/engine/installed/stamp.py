@@ -16,6 +16,7 @@ from runner.machine.facts import Backend
 
 SCHEMA: Final = "steprun.stamp/1"
 MAX_BYTES: Final = 1 << 20  # a real one is under 20 kB
+ADOPTED: Final = "adopted"  # the source of an engine that was on this disk already
 
 Result = Literal["pass", "fail", "absent"]
 # What the self-test covers, in the order of its table, and what each is called for people.
@@ -74,7 +75,9 @@ class Stamp:
     `program`: what to start, its first word relative to the engine's folder where it lies in it.
     `cmake`: the definitions that it was configured with. `flags`: every flag that its own `--help`
     lists. `devices`: lines of its own list. `safe_flags`: what its canary found that it needs.
-    `features`: by name; empty before the canary. `made`: when, in UTC, ISO 8601.
+    `features`: by name; empty before the canary. `made`: when, in UTC, ISO 8601. `content`: of an
+    adopted engine, which stays where it lies: what its files were when it was tested. `values`: by
+    flag, the words that it takes, none for a switch; a flag that is not in it takes any value.
     """
 
     name: str
@@ -90,6 +93,13 @@ class Stamp:
     safe_flags: tuple[str, ...] = ()
     features: dict[str, Feature] = field(default_factory=dict)
     made: str = ""
+    content: str = ""
+    values: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def adopted(self) -> bool:
+        """Whether it lies elsewhere, and others may change it."""
+        return self.origin.source == ADOPTED
 
     @property
     def tested(self) -> bool:

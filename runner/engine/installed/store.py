@@ -5,6 +5,7 @@ engine that `chat` and `serve` take, and the one before it. Whatever is being ma
 begins with a dot, and gets its real one, by a rename, when everything in it is there.
 """
 
+import hashlib
 import itertools
 import json
 import os
@@ -153,6 +154,11 @@ def _read(path: Path) -> InstalledEngine | None:
     except (OSError, ValueError):
         return None
     engine = InstalledEngine(stamp, path)
+    if stamp.adopted:
+        if stamp.tested and stamp.content != content(engine.program[0]):
+            # Another file than the one that was tested: what was found says nothing of this one.
+            engine = InstalledEngine(replace(stamp, features={}, safe_flags=(), content=""), path)
+        return engine if stamp.name == path.name else None
     whole = stamp.kind is Kind.EMBEDDED or Path(engine.program[0]).is_file()
     return engine if stamp.name == path.name and whole else None
 
@@ -232,6 +238,27 @@ def remove(engine: InstalledEngine) -> int:
     if engine.name in {now.name, now.previous}:
         use(now.previous if engine.name == now.name else now.name, forget=True)
     return freed
+
+
+def content(program: str) -> str:
+    """Return what tells an adopted engine's files from other ones; empty where it is gone.
+
+    Names, lengths and times of the program and of llama.cpp's libraries beside it: an update by a
+    package manager or a new build changes them, and none of a gigabyte of CUDA code is read.
+    """
+    try:
+        real = Path(program).resolve(strict=True)
+        beside = {
+            path
+            for pattern in ("*ggml*", "*llama*", "*mtmd*")
+            for folder in (real.parent, real.parent.parent / "lib")
+            for path in folder.glob(pattern)
+            if path.is_file()
+        }
+        facts = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in sorted({real, *beside})]
+    except OSError:
+        return ""
+    return hashlib.sha256(json.dumps(facts).encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def size(place: Path) -> int:

@@ -22,8 +22,9 @@ from runner.base import disk, paths
 from runner.base.errors import SteprunError
 from runner.base.files import make_private_dir
 from runner.base.progress import WAITING_FOR_ANOTHER, OnProgress, Phase, Progress, ignore
+from runner.base.shell import shell_line
 from runner.base.units import MIB
-from runner.engine.builder import failure_causes, needs, shell_line, sources_toml
+from runner.engine.builder import failure_causes, needs, sources_toml
 from runner.engine.builder.build import build_key, remove_old_builds
 from runner.engine.builder.configure import definitions, environment, jobs
 from runner.engine.builder.recipe import Recipe

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from runner.base.errors import BadFile, Exit, Refused, SteprunError
 from runner.base.text import clean
+from runner.engine.process import loader
 
 LAST_LINES = 40
 _INFO = re.compile(r"[\d.]+ [ID] ")  # "0.00.012.293 I llama_context: ..."
@@ -81,6 +82,9 @@ def diagnose(status: int | None, log_tail: str, log_path: str, *, ready: bool) -
     `status`: exit status as the guard reports it (128 + N for signal N; None if unknown).
     `ready`: it had served before it ended.
     """
+    if not ready and (found := loader.explain(status, log_tail)):
+        found.next += f" (log: {log_path})"
+        return found
     low = log_tail.lower()
     for cause in CAUSES:
         if not ready and cause.line in low:

@@ -468,7 +468,7 @@ def test_the_shipped_list_is_read_strictly(tmp_path, monkeypatch):
     monkeypatch.setattr(sources_toml, "shipped", lambda _: tmp_path)
     for old, new in [
         ('branch = "step3.7"', 'branch = "step3.7"\ntag = "b1"'),
-        ('tag = "b11429"', 'tagg = "b11429"'),
+        ('tag = "b11549"', 'tagg = "b11429"'),
         ("bytes = 76589250", 'bytes = "76589250"'),
         ('sha256 = "832d', 'sha256 = "xyz'),
         ('backend = "rocm", platform', 'backend = "rock", platform'),

