@@ -21,24 +21,22 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # Path.expanduser raises where there is no home; this leaves the text alone.
 VENV = Path(os.path.expanduser(os.environ.get("STEPRUN_VENV") or ROOT / ".venv")).absolute()  # noqa: PTH111
+_STAMP = VENV / "steprun-stamp"
 OLDEST = (3, 11)
 
 
 def ensure(*, dev: bool) -> Path:
     """Return the environment's Python, making the environment first where needed."""
     _need_new_python()
-    stamp = VENV / "steprun-stamp"
-    wanted = {_key(dev=True)} if dev else {_key(dev=True), _key(dev=False)}
-    if _is(stamp, wanted):
+    wanted = _wanted(dev=dev)
+    if _is(wanted):
         return _python()
-    if not dev and _stamped(stamp, wanted) and _borrow():
-        return Path(sys.executable)
     try:
         VENV.parent.mkdir(parents=True, exist_ok=True)
         with _lock():
-            if not _is(stamp, wanted):
+            if not _is(wanted):
                 _make(dev=dev)
-                stamp.write_text(_key(dev=dev), encoding="ascii")
+                _STAMP.write_text(_key(dev=dev), encoding="ascii")
     except OSError as error:
         sys.exit(_not_writable(error))
     return _python()
@@ -48,28 +46,35 @@ def _python() -> Path:
     return VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def _is(stamp: Path, wanted: set[str]) -> bool:
-    return _stamped(stamp, wanted) and os.access(_python(), os.X_OK)
+def _wanted(*, dev: bool) -> set[str]:
+    return {_key(dev=True)} if dev else {_key(dev=True), _key(dev=False)}
 
 
-def _stamped(stamp: Path, wanted: set[str]) -> bool:
+def _is(wanted: set[str]) -> bool:
+    return _stamped(wanted) and os.access(_python(), os.X_OK)
+
+
+def _stamped(wanted: set[str]) -> bool:
     try:
-        return stamp.read_text(encoding="ascii") in wanted
+        return _STAMP.read_text(encoding="ascii") in wanted
     except (OSError, ValueError):
         return False
 
 
-def _borrow() -> bool:
-    """Let this Python use the environment's packages; return whether it can.
+def borrow() -> bool:
+    """Let this Python use the packages of an environment whose own Python cannot be started.
 
-    The environment of another user may have a Python that only they can start: pyenv and uv keep
-    theirs in a home folder.
+    Another user's may be so: pyenv and uv keep their Pythons in a home folder. Return whether this
+    was needed, and could be done.
     """
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     packages = VENV / "lib" / version / "site-packages"
+    if not _stamped(_wanted(dev=False)) or os.access(_python(), os.X_OK):
+        return False
     if os.name != "posix" or not os.access(packages, os.R_OK | os.X_OK):
         return False
-    os.environ["PYTHONPATH"] = os.pathsep.join((str(ROOT), str(packages)))
+    sys.path[:1] = [str(ROOT), str(packages)]  # in place of this folder
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2])  # for what it starts
     return True
 
 

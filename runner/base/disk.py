@@ -53,8 +53,8 @@ def explained(folder: Path) -> Iterator[None]:
             raise Refused(
                 f"steprun cannot write to {folder}.",
                 why=f"{error.strerror}.",
-                next=f"Make it writable, or set {_variable(folder)} to a folder that is. "
-                "(STEPRUN_HOME moves steprun's own files, HF_HOME the weights.)",
+                next=f"Make it writable, or set {_variable(folder)} to a folder that is: "
+                "STEPRUN_HOME moves steprun's own files, HF_HOME the weights.",
             ) from error
         if error.errno in _DISK_GONE:
             raise Refused(

@@ -191,10 +191,10 @@ def _promised(
     path: Path, repo: str, commit: str, name: str, known: Mapping[str, Published]
 ) -> tuple[str | None, int]:
     """Return the sha256 that a file of the hub's cache should have, if known, and its bytes."""
-    blob, said = _named(path), published.of(known, repo, commit, name)
+    blob, promise = _named(path), published.of(known, repo, commit, name)
     if re.fullmatch(shards.SHA256, blob):
-        return blob, said.bytes if said and said.sha256 == blob else path.stat().st_size
-    if said is not None:
-        return said.sha256, said.bytes
+        return blob, promise.bytes if promise and promise.sha256 == blob else path.stat().st_size
+    if promise is not None:
+        return promise.sha256, promise.bytes
     verdict = verified.recall(path)
     return verdict.sha256 if verdict else None, path.stat().st_size

@@ -204,9 +204,9 @@ def _same_bytes(file: ModelFile) -> Path | None:
     """Return where another revision has the same bytes under its name, by what was published."""
     known = published.recall_all()
     for commit, path in _elsewhere(file):
-        said, verdict = published.of(known, file.repo, commit, file.path), verified.recall(path)
-        promised = said.sha256 if said else verdict and verdict.sha256
-        if promised == file.sha256 and (verdict is None or verdict.intact):
+        promise, verdict = published.of(known, file.repo, commit, file.path), verified.recall(path)
+        sha256 = promise.sha256 if promise else verdict and verdict.sha256
+        if sha256 == file.sha256 and (verdict is None or verdict.intact):
             return path
     return None
 
