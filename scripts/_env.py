@@ -1,14 +1,15 @@
 """Makes this checkout's own Python environment, with nothing but Python itself.
 
-`.venv` beside `pyproject.toml`, made again when that file changes. A stamp is written last, so that
-the next run repairs an interrupted one. `python scripts/_env.py TOOL ...` runs a development tool
-from it, such as `ruff check`.
+`.venv` beside `pyproject.toml`, or the folder that STEPRUN_VENV names, made again when
+`pyproject.toml` changes. A stamp is written last, so that the next run repairs an interrupted one.
+`python scripts/_env.py TOOL ...` runs a development tool from it, such as `ruff check`.
 """
 
 from __future__ import annotations  # the message for old Pythons must be reached on them
 
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,20 +19,26 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv"
+# Path.expanduser raises where there is no home; this leaves the text alone.
+VENV = Path(os.path.expanduser(os.environ.get("STEPRUN_VENV") or ROOT / ".venv")).absolute()  # noqa: PTH111
+_STAMP = VENV / "steprun-stamp"
 OLDEST = (3, 11)
 
 
 def ensure(*, dev: bool) -> Path:
     """Return the environment's Python, making the environment first where needed."""
     _need_new_python()
-    stamp = VENV / "steprun-stamp"
-    wanted = {_key(dev=True)} if dev else {_key(dev=True), _key(dev=False)}
-    if not _is(stamp, wanted):
+    wanted = _wanted(dev=dev)
+    if _is(wanted):
+        return _python()
+    try:
+        VENV.parent.mkdir(parents=True, exist_ok=True)
         with _lock():
-            if not _is(stamp, wanted):
+            if not _is(wanted):
                 _make(dev=dev)
-                stamp.write_text(_key(dev=dev), encoding="ascii")
+                _STAMP.write_text(_key(dev=dev), encoding="ascii")
+    except OSError as error:
+        sys.exit(_not_writable(error))
     return _python()
 
 
@@ -39,11 +46,46 @@ def _python() -> Path:
     return VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def _is(stamp: Path, wanted: set[str]) -> bool:
+def _wanted(*, dev: bool) -> set[str]:
+    return {_key(dev=True)} if dev else {_key(dev=True), _key(dev=False)}
+
+
+def _is(wanted: set[str]) -> bool:
+    return _stamped(wanted) and os.access(_python(), os.X_OK)
+
+
+def _stamped(wanted: set[str]) -> bool:
     try:
-        return stamp.read_text(encoding="ascii") in wanted and _python().exists()
-    except OSError:
+        return _STAMP.read_text(encoding="ascii") in wanted
+    except (OSError, ValueError):
         return False
+
+
+def borrow() -> bool:
+    """Let this Python use the packages of an environment whose own Python cannot be started.
+
+    Another user's may be so: pyenv and uv keep their Pythons in a home folder. Return whether this
+    was needed, and could be done.
+    """
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    packages = VENV / "lib" / version / "site-packages"
+    if not _stamped(_wanted(dev=False)) or os.access(_python(), os.X_OK):
+        return False
+    if os.name != "posix" or not os.access(packages, os.R_OK | os.X_OK):
+        return False
+    sys.path[:1] = [str(ROOT), str(packages)]  # in place of this folder
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2])  # for what it starts
+    return True
+
+
+def _not_writable(error: OSError) -> str:
+    again = shlex.join(("env", "STEPRUN_VENV=/tmp/steprun-venv", *sys.argv))
+    return (
+        f"error: {VENV} cannot be written.\n"
+        f"  why:  {error.strerror or error}. This checkout may be another user's, or read-only.\n"
+        "  next: Name another folder for its Python packages (270 MB):\n"
+        f"        {again}"
+    )
 
 
 def _key(*, dev: bool) -> str:
@@ -70,9 +112,11 @@ def _need_new_python() -> None:
 
 
 def _make(*, dev: bool) -> None:
+    if os.path.expanduser("~") == "~":  # noqa: PTH111 - Path.home raises
+        os.environ["HOME"] = "/nonexistent"  # Debian's word for it: pip fails where there is none
     size = "about 350 MB on disk" if dev else "about 270 MB on disk"
     _say(
-        f"Making this checkout's environment in {VENV.name}/ "
+        f"Making this checkout's environment in {VENV if VENV.parent != ROOT else '.venv/'} "
         f"({size}, from the package registry) ..."
     )
     # From scratch: a partial environment, or one of another Python, cannot be repaired.
@@ -118,7 +162,7 @@ def _count(seconds: float) -> None:
 @contextmanager
 def _lock() -> Iterator[None]:
     """Let one process make the environment, while others wait for it."""
-    with (ROOT / ".venv.lock").open("w") as file:
+    with VENV.with_name(f"{VENV.name}.lock").open("w") as file:
         if os.name == "nt":
             import msvcrt  # noqa: PLC0415 - Windows only
 

@@ -16,11 +16,16 @@ from runner.base.units import size
 MARGIN_BYTES = 64 << 20  # left free on the disk
 # Errors of a disk that was pulled out or fails; not every system has all of them.
 _DISK_GONE = {getattr(errno, name, errno.EIO) for name in ("EIO", "ENODEV", "ENXIO", "ESTALE")}
+_NOT_WRITABLE = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST),
+    getattr(errno, "ENOTSUP", errno.EPERM),  # macOS, of a folder in /home
+}
 
 
 def existing(folder: Path) -> Path:
     """Return the folder, or the nearest of its parents that exists."""
-    return next(each for each in (folder, *folder.parents) if each.exists())
+    # Path.exists raises below a folder that this user may not enter (Python < 3.14).
+    return next(each for each in (folder, *folder.parents) if os.path.exists(each))  # noqa: PTH110
 
 
 def check_room(folder: Path, need: int) -> None:
@@ -38,15 +43,18 @@ def explained(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         at = error.filename2 or error.filename
-        if isinstance(at, str) and not Path(at).is_relative_to(folder):
+        # Of a folder that could not be made, the system names the topmost part that is missing.
+        if isinstance(at, str) and not (Path(at).is_relative_to(folder) or _above(at, folder)):
             folder = Path(at).parent
         if error.errno in {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}:
             raise _no_room(folder, f"{error.strerror}.") from error
-        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}:
+        never_made = error.errno == errno.ENOENT and isinstance(at, str) and _above(at, folder)
+        if error.errno in _NOT_WRITABLE or never_made:
             raise Refused(
                 f"steprun cannot write to {folder}.",
                 why=f"{error.strerror}.",
-                next=f"Make it writable, or set {_variable(folder)} to a folder that is.",
+                next=f"Make it writable, or set {_variable(folder)} to a folder that is: "
+                "STEPRUN_HOME moves steprun's own files, HF_HOME the weights.",
             ) from error
         if error.errno in _DISK_GONE:
             raise Refused(
@@ -55,6 +63,10 @@ def explained(folder: Path) -> Iterator[None]:
                 next="Check that it is connected and healthy; then run the same command again.",
             ) from error
         raise
+
+
+def _above(at: str, folder: Path) -> bool:
+    return folder.is_relative_to(at) and not os.path.exists(folder)  # noqa: PTH110 - as in `existing`
 
 
 @contextlib.contextmanager

@@ -11,12 +11,20 @@ from runner.base import paths
 from runner.base.errors import Refused
 
 
+def listed(folder: Path) -> list[Path]:
+    """Return what is in a folder, by name; nothing where it is missing or may not be entered."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
 def make_private_dir(path: Path) -> Path:
     """Make a folder for this user's eyes only, and return it."""
     try:
         # mkdir's own `parents` would leave the folders in between open to others.
         for folder in reversed([path, *path.parents]):
-            if not folder.exists():
+            if not os.path.exists(folder):  # noqa: PTH110 - Path.exists may raise
                 folder.mkdir(mode=0o700, exist_ok=True)
         path.mkdir(mode=0o700, exist_ok=True)  # says what is wrong where it is no folder
     except OSError as error:
@@ -64,5 +72,5 @@ def cannot_write(path: Path, error: OSError) -> Refused:
         f"{path} cannot be written.",
         why=f"{error.strerror or error}.",
         next="Give yourself the right to write there, or name another place "
-        "(for steprun's own files: STEPRUN_HOME=DIR)",
+        "(for steprun's own files: STEPRUN_HOME=DIR; for the weights: HF_HOME=DIR).",
     )

@@ -2,15 +2,31 @@
 
 import os
 from pathlib import Path
+from typing import Final
 
 from platformdirs import PlatformDirs
 
 _PACKAGE = Path(__file__).parents[1]
 
 
+# The home folder of a user who has none. Source: Debian Policy Manual, 9.2.3.
+_NO_HOME: Final = "/nonexistent"
+
+
+def must_have_home() -> None:
+    """Name a home folder where a user has none: HOME unset, and a number that no one is known by.
+
+    Without it, every `~` raises, here as in pip and huggingface_hub. What cannot be written below
+    this folder is reported like any other.
+    """
+    if os.path.expanduser("~") == "~":  # noqa: PTH111 - Path.home raises
+        os.environ["HOME"] = _NO_HOME
+
+
 def _home() -> Path | None:
     home = os.environ.get("STEPRUN_HOME")
-    return Path(home).expanduser().absolute() if home else None
+    # Path.expanduser raises for the `~name` of a user who does not exist; this leaves it alone.
+    return Path(os.path.expanduser(home)).absolute() if home else None  # noqa: PTH111
 
 
 def cache_dir() -> Path:

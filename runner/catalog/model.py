@@ -169,7 +169,9 @@ class Catalog:
     models: tuple[Model, ...]
 
     def model(self, name: str) -> Model:
-        """Find a model by its name, in any case; UsageError with the nearest names."""
+        """Find a model by its name, in any case, or `demo`; UsageError with the nearest names."""
+        if name.lower() == "demo":
+            return self.demo
         known = {model.name: model for model in self.models}
         return find("model", name, known, see="steprun models")
 

@@ -58,6 +58,10 @@ def print_error(error: SteprunError) -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit with one of the documented codes."""
+    if "HOME" not in os.environ:
+        from runner.base.paths import must_have_home  # platformdirs takes 5 ms
+
+        must_have_home()
     # A polite end from outside is an interruption: what is running is stopped in order.
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)

@@ -224,7 +224,7 @@ class Client:
         except httpx2.TimeoutException as error:
             raise Transient("No answer within the time limit.") from error
         except _FAILURES as error:
-            raise Transient(failed(error)) from error
+            raise Transient(failed(error), unresolved=_unresolved(error)) from error
 
     def pieces(self, response: httpx2.Response, *, decode: bool = False) -> Iterator[bytes]:
         """Yield the bytes of a body. Raises Transient. `decode`: undo a content encoding."""
@@ -372,6 +372,13 @@ def number(headers: Mapping[str, str], name: str) -> int | None:
     """Return a header's number; None where it has none."""
     text = headers.get(name, "")
     return int(text) if re.fullmatch(r"\d{1,18}", text, re.ASCII) else None
+
+
+def _unresolved(error: BaseException | None) -> bool:
+    """Return whether the name of a server, or of a proxy, has no address."""
+    while error is not None and not isinstance(error, socket.gaierror):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def failed(error: Exception) -> str:

@@ -41,7 +41,8 @@ class Transient(Exception):  # noqa: N818 - most of them pass
     """A failure that may pass.
 
     `pause_s`: how long the server asks to wait. `restart`: the bytes received so far cannot be
-    continued. `final`: the error where it does not pass.
+    continued. `final`: the error where it does not pass. `unresolved`: the server's name
+    is unknown.
     """
 
     def __init__(
@@ -51,11 +52,13 @@ class Transient(Exception):  # noqa: N818 - most of them pass
         *,
         restart: bool = False,
         final: type[SteprunError] = SteprunError,
+        unresolved: bool = False,
     ) -> None:
         super().__init__(why)
         self.pause_s = pause_s
         self.restart = restart
         self.final = final
+        self.unresolved = unresolved
 
     @property
     def why(self) -> str:

@@ -24,6 +24,7 @@ from runner.net.stream import Stream
 MOST_BYTES: Final = 8 << 30  # of a file whose size nobody promised; the largest archive is 0.6 GB
 _CHUNK: Final = 1 << 20
 _STUCK: Final = 10  # times the patience for a head; not every request can be ended from outside
+_UNRESOLVED: Final = 6  # tries, with pauses of half a minute in all
 _MOST_SKIPPED: Final = 64 << 20  # bytes that nobody requested, on the way to a range
 
 
@@ -160,7 +161,10 @@ class Download(Generic[D]):
                 tried = 1 if self.have - most >= _CHUNK else tried + 1
                 most = max(most, self.have)  # so that a server cannot make it start over for ever
                 patience = self.patience
-                if tried >= patience.tries or error.pause_s > patience.wait_s:
+                # A name that is lost on the way is a network that is down; one that never was
+                # known may be wrong, or there is no network at all.
+                in_vain = error.unresolved and not self.received and tried >= _UNRESOLVED
+                if in_vain or tried >= patience.tries or error.pause_s > patience.wait_s:
                     raise self.given_up(why, error.pause_s) from error
                 self.phase, self.waits_for = Phase.WAITING, why.rstrip(".")
                 self.attempt += 1

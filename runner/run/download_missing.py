@@ -1,6 +1,7 @@
 """From a plan to files that are on this disk: what is missing is offered once, and downloaded."""
 
 import contextlib
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -127,7 +128,7 @@ def make_offer(files: Sequence[ModelFile], model: str, known_rate: int | None) -
         folder=folder,
         free_bytes=shutil.disk_usage(existing(folder)).free,
         rate=known_rate,
-        unmounted=tuple(sorted({str(at.readlink().parent) for at in links if at.is_symlink()})),
+        unmounted=tuple(sorted({str(at.readlink().parent) for at in links if os.path.islink(at)})),  # noqa: PTH114
     )
 
 

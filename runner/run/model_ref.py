@@ -97,7 +97,7 @@ def _of_catalog(name: str) -> CatalogModel:
     known = models_toml.load_catalog()
     if not name:
         return CatalogModel(known.models[0], default=True)
-    return CatalogModel(known.demo if name == "demo" else known.model(name))
+    return CatalogModel(known.model(name))
 
 
 def _is_path(name: str) -> bool:

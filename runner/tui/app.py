@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from runner.chat.images.load import load_picture
 from runner.chat.wire import EFFORTS, Picture
 from runner.tui.clipboard import copy_by_program
 from runner.tui.composer import PASTE_BYTES, PICTURES, Prompt
-from runner.tui.paste import picture_paths
+from runner.tui.paste import find_pictures
 from runner.tui.slash_commands import COMMANDS, Command, parse_command
 from runner.tui.talking import ChatTalk
 from runner.tui.turnview import Thought
@@ -110,7 +109,7 @@ class ChatApp(ChatTalk):
             self.composer.insert(message.text)
 
     def _paths(self, text: str) -> list[str]:
-        return picture_paths(text, _is_file, windows=sys.platform == "win32", home=str(Path.home()))
+        return find_pictures(text)
 
     # --- pictures ----------------------------------------------------------------------------
 
@@ -193,7 +192,7 @@ class ChatApp(ChatTalk):
 
     def slash_image(self, path: str) -> None:
         """Attach an image file, or several."""
-        paths = self._paths(path) or [str(Path(path).expanduser())]
+        paths = self._paths(path) or [os.path.expanduser(path)]  # noqa: PTH111 - Path raises for `~nobody`
         self._load(paths, typed=f"/image {path}")
 
     def slash_detach(self, number: str) -> None:
@@ -325,10 +324,3 @@ def _write_new(typed: str, text: str) -> Path:
     except (OSError, ValueError, RuntimeError) as error:  # no home, an impossible name
         raise Refused(f"{typed} cannot be written.", why=f"{error}.") from error
     return path
-
-
-def _is_file(path: str) -> bool:
-    try:
-        return Path(path).is_file()
-    except (OSError, ValueError):
-        return False

@@ -1,13 +1,17 @@
-"""Finds the image paths in pasted or dropped text. Pure: `is_file` is passed in.
+"""Finds the image paths in pasted or dropped text.
 
 A terminal turns a dropped file into pasted text, each in its own way: quoted, with backslashes
 before blanks, as a `file://` address, or bare with the blanks in it; several files at once.
 """
 
+import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import PurePosixPath, PureWindowsPath
 from urllib.parse import unquote, urlsplit
+
+from runner.chat.images.names import as_on_disk
 
 # GIF and the rest cannot be sent, but dropping one means a picture: the error says so.
 PICTURE_SUFFIXES = frozenset(
@@ -16,24 +20,43 @@ PICTURE_SUFFIXES = frozenset(
 PATH_CHARS = 4096  # Linux's own limit: longer text is not a path
 PATHS = 16  # one message takes no more pictures
 
-IsFile = Callable[[str], bool]
+# Returns the path of a file as it is on the disk; None where there is none.
+FindFile = Callable[[str], str | None]
 
-_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
-# Words of a shell: quoted whole, or bare with a backslash before what is special.
-_WORD = re.compile(r"'([^']*)'|\"((?:[^\"\\]|\\.)*)\"|((?:\\.|[^\s\\'\"])+)", re.DOTALL)
+_DRIVE = re.compile(r"([A-Za-z]):[\\/]")
+# Words of a shell: quoted whole, or bare with a backslash before what is special. Only these three
+# blanks part words: the narrow blank in the name of a macOS screenshot does not.
+_WORD = re.compile(r"'([^']*)'|\"((?:[^\"\\]|\\.)*)\"|((?:\\.|[^ \t\r\n\\'\"])+)", re.DOTALL)
+
+
+def find_pictures(text: str) -> list[str]:
+    """Return the picture files of this computer that the whole text names."""
+    windows = sys.platform == "win32"
+    wsl = "WSL_DISTRO_NAME" in os.environ
+    home = os.path.expanduser("~")  # noqa: PTH111 - Path.home raises where there is none
+    return picture_paths(text, as_on_disk, windows=windows, wsl=wsl, home=home)
 
 
 def picture_paths(
-    text: str, is_file: IsFile, *, windows: bool = False, home: str = "~"
+    text: str,
+    find_file: FindFile,
+    *,
+    windows: bool = False,
+    wsl: bool = False,
+    home: str = "~",
 ) -> list[str]:
-    """Return the picture files that the whole text names, empty where it is just text."""
+    """Return the picture files that the whole text names, empty where it is just text. Pure.
+
+    `wsl`: this is Linux under Windows, where `C:/a.png` is `/mnt/c/a.png`.
+    """
     text = text.strip()
     if not text or len(text) > PATH_CHARS * PATHS:
         return []
     # The whole text first: a bare path with blanks in it would fall apart as words.
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    for parts in ([text] if "\n" not in text else [], lines, _words(text, windows=windows)):
-        found = [_existing(part, is_file, windows=windows, home=home) for part in parts]
+    drives = windows or (wsl and bool(re.search(_DRIVE, text)))
+    for parts in ([text] if "\n" not in text else [], lines, _words(text, windows=drives)):
+        found = [_existing(part, find_file, windows=windows, wsl=wsl, home=home) for part in parts]
         if found and all(found):
             return [path for path in found if path is not None]
     return []
@@ -41,7 +64,7 @@ def picture_paths(
 
 def _words(text: str, *, windows: bool) -> list[str]:
     if windows:  # there a backslash parts folders
-        return [a or b for a, b in re.findall(r'"([^"]*)"|(\S+)', text)]
+        return [a or b for a, b in re.findall(r'"([^"]*)"|([^ \t\r\n]+)', text)]
     words: list[str] = []
     end = 0
     for match in _WORD.finditer(text):
@@ -56,14 +79,16 @@ def _words(text: str, *, windows: bool) -> list[str]:
     return words
 
 
-def _existing(word: str, is_file: IsFile, *, windows: bool, home: str) -> str | None:
-    for candidate in _readings(word, windows=windows, home=home):
-        if len(candidate) <= PATH_CHARS and _means_picture(candidate) and is_file(candidate):
-            return candidate
+def _existing(word: str, find_file: FindFile, *, windows: bool, wsl: bool, home: str) -> str | None:
+    for candidate in _readings(word, windows=windows, wsl=wsl, home=home):
+        if len(candidate) <= PATH_CHARS and _means_picture(candidate):
+            found = find_file(candidate)
+            if found is not None:
+                return found
     return None
 
 
-def _readings(word: str, *, windows: bool, home: str) -> list[str]:
+def _readings(word: str, *, windows: bool, wsl: bool, home: str) -> list[str]:
     """Return what the word may mean as a path, the most literal reading first."""
     readings = [word]
     if len(word) > 1 and word[0] == word[-1] and word[0] in "'\"":
@@ -73,8 +98,15 @@ def _readings(word: str, *, windows: bool, home: str) -> list[str]:
     for reading in list(readings):
         if reading.startswith("file://"):
             readings.append(_from_url(reading, windows=windows))
-        elif reading.startswith("~/"):
+        elif reading.startswith(("~/", "~\\") if windows else "~/"):
             readings.append(f"{home}{reading[1:]}")
+    if wsl:
+        bare = [reading.lstrip("/") for reading in readings]  # of file:///C:/, too
+        readings += [
+            f"/mnt/{drive[1].lower()}/{reading[3:]}".replace("\\", "/")
+            for reading in bare
+            if (drive := _DRIVE.match(reading))
+        ]
     return readings
 
 

@@ -52,7 +52,7 @@ def first(files: Sequence[ModelFile], model: str) -> Path:
     """
     linked = linked_path(files[0], model)
     complete = all(length(expected_path(file, model)) == file.bytes for file in files)
-    return linked if linked.exists() and not complete else expected_path(files[0], model)
+    return linked if length(linked) is not None and not complete else expected_path(files[0], model)
 
 
 def length(path: Path) -> int | None:

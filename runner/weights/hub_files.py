@@ -16,7 +16,7 @@ from runner.base.text import shown
 from runner.catalog import shards
 from runner.catalog.model import ModelFile, Role
 from runner.hub.address import HubName, hub_name, is_remote
-from runner.weights import cache_layout
+from runner.weights import cache_layout, published
 
 if TYPE_CHECKING:
     from runner.hub.listing import ListedFile, Listing
@@ -56,6 +56,7 @@ def files(
             for file in _series(name, there)
         ]
     listing.must_be_verifiable(made)
+    published.remember(made)
     return tuple(made)
 
 

@@ -1,8 +1,9 @@
 """Which files of the catalog are on this disk, in what state and how large; and removing them."""
 
 import enum
+import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from runner.base.disk import explained
 from runner.catalog import shards
 from runner.catalog.model import Model, ModelFile
 from runner.hub.address import hub_name
-from runner.weights import cache_layout, verified
+from runner.weights import cache_layout, published, verified
 from runner.weights.hub_files import local
+from runner.weights.published import Published
 
 
 class FileState(enum.StrEnum):
@@ -78,7 +80,7 @@ def removals(files: Sequence[ModelFile], model: str) -> list[Removal]:
     blobs: dict[Path, ModelFile] = {}
     for file in files:
         gone += [replace(link, frees=0) for link in _present(cache_layout.linked_path(file, model))]
-        if file.source == "wheel" or (file.source == "hf" and file.sha256):
+        if file.source in {"wheel", "hf"}:
             gone += _present(cache_layout.expected_path(file, model))
         if file.source == "hf" and file.sha256:
             gone += _present(cache_layout.part_path(file))
@@ -97,14 +99,20 @@ def removals(files: Sequence[ModelFile], model: str) -> list[Removal]:
 
 def _present(path: Path) -> list[Removal]:
     """Return a path if it exists, as a removal; a symbolic link frees nothing."""
-    if path.is_symlink():
+    # Path.exists raises below a folder that this user may not enter (Python < 3.14).
+    if os.path.islink(path):  # noqa: PTH114
         return [Removal(path, 0)]
-    return [Removal(path, _size(path))] if path.exists() else []
+    return [Removal(path, _frees(path))] if os.path.exists(path) else []  # noqa: PTH110
 
 
 def _links(file: ModelFile) -> Iterable[Path]:
     found = (cache_layout.repo_folder(file.repo) / "snapshots").rglob("*")
     return (path for path in found if path.is_symlink())
+
+
+def _frees(path: Path) -> int:
+    """Return what removing one name of a file frees: nothing while it has another name."""
+    return 0 if path.stat().st_nlink > 1 else _size(path)
 
 
 def _named(path: Path) -> str:
@@ -119,15 +127,19 @@ def _named(path: Path) -> str:
 
 
 def other_revisions(files: Iterable[ModelFile]) -> tuple[ModelFile, ...]:
-    """Return the same files as other revisions of their repositories have them on this disk."""
+    """Return the same files as other revisions of their repositories have them on this disk.
+
+    One that is no link, and that nobody knows the sha256 of, has none.
+    """
+    known = published.recall_all()
     found: list[ModelFile] = []
     for file in (file for file in files if file.source == "hf"):
         snapshots = cache_layout.repo_folder(file.repo) / "snapshots"
         for path in snapshots.glob(f"*/{file.path}"):
             revision = path.parents[file.path.count("/")].name
-            blob = _named(path)
-            if revision != file.revision and re.fullmatch(shards.SHA256, blob):
-                found.append(replace(file, revision=revision, sha256=blob))
+            sha256, _ = _promised(path, file.repo, revision, file.path, known)
+            if revision != file.revision and (sha256 or not path.is_symlink()):
+                found.append(replace(file, revision=revision, sha256=sha256))
     return tuple(found)
 
 
@@ -160,14 +172,29 @@ def _size(path: Path) -> int:
 def named(text: str) -> tuple[ModelFile, ...]:
     """Return the parts of a model named by `hf:`, if all are in the hub's cache.
 
-    The network is not used: the cache keeps bytes under their sha256.
+    The network is not used: the cache keeps bytes under their sha256. Where it has no links, the
+    sha256 is the one that was published when the hub was last asked; None where it never was.
     """
     first, name = local(text), hub_name(text)
     if first is None or name is None:
         return ()
     top = first.parents[name.path.count("/")]
-    return tuple(
-        ModelFile("weights", "hf", name.repo, top.name, path, (top / path).stat().st_size, blob)
-        for path in shards.series(name.path)
-        if re.fullmatch(shards.SHA256, blob := _named(top / path))
-    )
+    known = published.recall_all()
+    found = []
+    for path in shards.series(name.path):
+        sha256, size = _promised(top / path, name.repo, top.name, path, known)
+        found.append(ModelFile("weights", "hf", name.repo, top.name, path, size, sha256))
+    return tuple(found)
+
+
+def _promised(
+    path: Path, repo: str, commit: str, name: str, known: Mapping[str, Published]
+) -> tuple[str | None, int]:
+    """Return the sha256 that a file of the hub's cache should have, if known, and its bytes."""
+    blob, promise = _named(path), published.of(known, repo, commit, name)
+    if re.fullmatch(shards.SHA256, blob):
+        return blob, promise.bytes if promise and promise.sha256 == blob else path.stat().st_size
+    if promise is not None:
+        return promise.sha256, promise.bytes
+    verdict = verified.recall(path)
+    return verdict.sha256 if verdict else None, path.stat().st_size

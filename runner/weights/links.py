@@ -2,10 +2,11 @@
 
 import os
 import secrets
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from runner.base.disk import explained, sync_folder
+from runner.base.disk import check_room, explained, sync_folder
 from runner.base.errors import Refused
 from runner.base.shell import quoted
 from runner.catalog.model import ModelFile
@@ -33,10 +34,41 @@ def show(file: ModelFile, twin: ModelFile | None = None) -> None:
         _replace(shown, Path(os.path.relpath(blob, shown.parent)))
     except OSError:  # no symlinks here (Windows without developer mode): the hub's own way
         if twin is not None and not blob.exists():
-            _hard(shown, cache_layout.expected_path(twin, ""))
+            share(file, cache_layout.expected_path(twin, ""))
+        elif _has_links(file):  # made elsewhere, or when they were allowed
+            share(file, blob)
         else:
             blob.replace(shown)
     sync_folder(shown.parent)
+
+
+def share(file: ModelFile, source: Path) -> Path:
+    """Give a file of the pinned snapshot the bytes of another; return its path.
+
+    By a hard link; where this file system has none (exFAT), by a copy. Raises Refused (no room).
+    """
+    shown = cache_layout.expected_path(file, "")
+    new = shown.with_name(f".{shown.name}.{secrets.token_hex(4)}")
+    with explained(shown.parent):
+        shown.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            try:
+                new.hardlink_to(source)
+            except OSError:
+                check_room(shown.parent, file.bytes)
+                shutil.copyfile(source, new)
+            new.replace(shown)
+        finally:
+            new.unlink(missing_ok=True)
+        sync_folder(shown.parent)
+    return shown
+
+
+def _has_links(file: ModelFile) -> bool:
+    """Return whether any snapshot has a link to a file's blob."""
+    blob = cache_layout.blob_path(file)
+    found = (cache_layout.repo_folder(file.repo) / "snapshots").rglob("*")
+    return any(path.is_symlink() and path.readlink().name == blob.name for path in found)
 
 
 def link_adopted(file: ModelFile, model: str, found: Path) -> Path:

@@ -63,7 +63,8 @@ def folders() -> list[Folder]:
         named = [_expanded(text) for text in program.folders]
         named += [_moved_to(moved) for moved in program.moved]
         for path in named:
-            if path is not None and path.is_dir():
+            # Path.is_dir raises below a folder that this user may not enter (Python < 3.14).
+            if path is not None and os.path.isdir(path):  # noqa: PTH112
                 found.setdefault(path.resolve(), Folder(program.name, path))
     return list(found.values())
 

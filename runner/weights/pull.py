@@ -17,16 +17,17 @@ import psutil
 
 from runner.base.disk import alone, check_room, explained
 from runner.base.errors import BadFile
+from runner.base.files import listed
 from runner.base.progress import OnProgress, Phase, Progress
 from runner.catalog.model import ModelFile
 from runner.hub import rate
 from runner.hub.client import Hub, HubFile
 from runner.net.retry import Patience
 from runner.net.transfer import Download, check_digest, download_range, transfer_all
-from runner.weights import block_checksums, cache_layout, links, verified
+from runner.weights import block_checksums, cache_layout, links, published, verified
 from runner.weights.block_checksums import BlockHasher
 from runner.weights.verified import Verdict
-from runner.weights.verify import BlockDownload
+from runner.weights.verify import BlockDownload, verify_files
 
 # Three quarters of an hour without a byte: a router that restarts, a night's maintenance.
 PATIENCE: Final = Patience(tries=50, wait_s=3600.0)
@@ -54,7 +55,11 @@ def missing(files: Sequence[ModelFile], model: str) -> list[ModelFile]:
 
 def remaining_bytes(files: Sequence[ModelFile]) -> int:
     """Return how many bytes of some missing files are still to be downloaded."""
-    return sum(file.bytes - _begun(file) for file in _once(files).values() if not _in_cache(file))
+    return sum(
+        file.bytes - _begun(file)
+        for file in _once(files).values()
+        if not (_in_cache(file) or _same_bytes(file))
+    )
 
 
 def _once(files: Sequence[ModelFile]) -> dict[Path, ModelFile]:
@@ -89,6 +94,10 @@ def pull(
         for file in missing(wanted, model):  # another program may have downloaded them meanwhile
             if _in_cache(file):
                 links.show(file)
+            elif old := _same_bytes(file) or _same_size(file, report):
+                verdict, shown = verified.recall(old), links.share(file, old)
+                if verdict:  # a second name has none of its own
+                    verified.remember(shown, verdict)
         wanted = missing(wanted, model)
         if need := remaining_bytes(wanted):
             check_room(folder, need)
@@ -189,6 +198,43 @@ def _in_cache(file: ModelFile) -> bool:
         return False
     verdict = verified.recall(blob)
     return verdict is None or verdict.intact
+
+
+def _same_bytes(file: ModelFile) -> Path | None:
+    """Return where another revision has the same bytes under its name, by what was published."""
+    known = published.recall_all()
+    for commit, path in _elsewhere(file):
+        promise, verdict = published.of(known, file.repo, commit, file.path), verified.recall(path)
+        sha256 = promise.sha256 if promise else verdict and verdict.sha256
+        if sha256 == file.sha256 and (verdict is None or verdict.intact):
+            return path
+    return None
+
+
+def _same_size(file: ModelFile, report: OnProgress) -> Path | None:
+    """Return the same where it is not known what was published, by reading what has the size."""
+    known = published.recall_all()
+    for commit, path in _elsewhere(file):
+        if published.of(known, file.repo, commit, file.path) or verified.recall(path):
+            continue
+        check = verify_files([(file, path)], report, keep_errors=True)[0]
+        if check.intact:
+            return path
+        verified.forget(path)  # it is another version, which is no damage
+    return None
+
+
+def _elsewhere(file: ModelFile) -> list[tuple[str, Path]]:
+    """Return the commits that have a file of the same name and size here, not by a link."""
+    snapshots = cache_layout.repo_folder(file.repo) / "snapshots"
+    found = [(folder.name, folder / file.path) for folder in listed(snapshots)]
+    return [
+        (commit, path)
+        for commit, path in found
+        if commit != file.revision
+        and cache_layout.length(path) == file.bytes
+        and not path.is_symlink()
+    ]
 
 
 def _begun(file: ModelFile) -> int:

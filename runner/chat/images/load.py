@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.base.errors import BadFile
+from runner.chat.images.names import as_on_disk
 from runner.chat.images.tokens import fit, image_tokens
 from runner.chat.wire import Picture
 
@@ -34,6 +35,7 @@ _one_at_a_time = threading.Lock()  # two pictures at once would take twice the m
 
 def load_picture(path: Path) -> Picture:
     """Load one image file. Raises `BadFile` with what is wrong with it."""
+    path = Path(as_on_disk(str(path)) or path)
     try:
         size = path.stat().st_size
         if path.is_dir():

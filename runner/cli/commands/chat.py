@@ -69,7 +69,7 @@ def chat(**options: Any) -> int:
     earlier turns are sent along, and the new one is added to them.
     """
     prompt = read_prompt(options.pop("prompt"))
-    images: tuple[Path, ...] = options.pop("images")
+    images = _images(options.pop("images"))
     request = take_request(options, demo=options.pop("demo"))
     _check(prompt, images)
     resume = ""
@@ -95,10 +95,23 @@ def chat(**options: Any) -> int:
     return asyncio.run(ask_once(setup, prompt))
 
 
+def _images(given: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Read each path as one that is dropped into the chat: a file:// address, with quotes."""
+    if not given:
+        return ()
+    from runner.tui.paste import find_pictures
+
+    return tuple(Path(path) for each in given for path in find_pictures(str(each)) or [str(each)])
+
+
 def _check(prompt: str | None, images: tuple[Path, ...]) -> None:
     """Refuse what cannot work, before anything is planned or downloaded for it."""
     if prompt is not None and not prompt.strip() and not images:
-        raise UsageError("The prompt is empty.", next='steprun chat -p "Your question"')
+        raise UsageError(
+            "The prompt is empty.",
+            why="Neither -p nor stdin has any text, and there is no --image.",
+            next='steprun chat -p "Your question"',
+        )
     if prompt is None and not sys.stdout.isatty():
         raise UsageError(
             "The chat needs a terminal.",

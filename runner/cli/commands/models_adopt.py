@@ -109,6 +109,8 @@ def _lines(outcomes: Sequence[Outcome], models: Sequence[Model]) -> list[str]:
             own = quoted(clean(str(outcome.path)))
             text += f" Use it in place: steprun chat --model {own}"
         lines.append(click.style(word, fg=colour) + text)
+    if not outcomes:  # what is installed from elsewhere is no result of this search
+        return []
     for model, quant, lacking in _begun_quants(models):
         lines.append(f"{model.title} {quant.name} {_state(model, quant, lacking)}")
     return [*lines, "bytes copied: 0"]
@@ -182,6 +184,10 @@ def _file(outcome: Outcome) -> dict[str, Any]:
     }
 
 
+def _names(count: int) -> str:
+    return "1 name" if count == 1 else f"{count:,} names"
+
+
 def _judge(outcomes: Sequence[Outcome], found: Found, folders: Sequence[Folder]) -> None:
     """Raise where nothing usable was found."""
     results = {outcome.result for outcome in outcomes}
@@ -208,6 +214,6 @@ def _judge(outcomes: Sequence[Outcome], found: Found, folders: Sequence[Folder])
         else "No model files that steprun knows were found.",
         why=lost[0].why
         if lost
-        else f"Searched {found.entries:,} names in {where}; {found.skipped:,} could not be read.",
+        else f"Searched {_names(found.entries)} in {where}; {found.skipped:,} could not be read.",
         next=f"To search another folder or disk: steprun models adopt PATH; to download: {_PULL}",
     )

@@ -12,7 +12,7 @@ from runner.catalog.model import ModelFile
 from runner.cli.commands.models_pull import MODEL, NAMED
 from runner.cli.confirm import must_agree
 from runner.cli.render.common import emit_json
-from runner.hub.address import is_remote
+from runner.hub.address import hub_name, is_remote
 from runner.run.files import models_command
 from runner.weights import cache_layout, inventory
 
@@ -136,6 +136,8 @@ def _installed(what: str, model: str) -> tuple[str, Installed, list[ModelFile]]:
     Raises `Refused` where nothing of what was requested is installed.
     """
     name, files = requested(what, model)
+    if is_remote(what) and any(file.sha256 is None for file in files):
+        files = _ask_hub(what, files)
     kept = inventory.look(files, name)
     found = [(each.file, each.path) for each in kept if each.path]
     weights = [each for each in kept if each.file.role == "weights"]
@@ -147,6 +149,17 @@ def _installed(what: str, model: str) -> tuple[str, Installed, list[ModelFile]]:
             "steprun models adopt",
         )
     return name, found, [each.file for each in weights if what and each.path is None]
+
+
+def _ask_hub(what: str, files: tuple[ModelFile, ...]) -> tuple[ModelFile, ...]:
+    """Return the files of a cache without links, with the sha256 that the hub publishes."""
+    from runner.weights import hub_files
+
+    named = hub_name(what)
+    if named is None or named.revision == files[0].revision:
+        return hub_files.files(what)
+    # What is here may be older than what the branch stands for now.
+    return hub_files.files(f"hf:{named.repo}/{named.path}@{files[0].revision}")
 
 
 def _must_be_complete(what: str, model: str, lacking: list[ModelFile]) -> None:

@@ -21,7 +21,7 @@ from typing import Final
 
 from runner.base import paths
 from runner.base.errors import Refused, SteprunError, UsageError
-from runner.base.files import cannot_write, make_private_dir, write_private
+from runner.base.files import cannot_write, listed, make_private_dir, write_private
 from runner.base.state import JsonState
 from runner.engine.installed import stamp as stamps
 from runner.engine.installed.stamp import Kind, Origin, Stamp
@@ -128,7 +128,7 @@ def check_tested(engine: InstalledEngine) -> None:
 
 def engines() -> list[InstalledEngine]:
     """Return every engine that is whole, the embedded one first, then by name."""
-    found = [_read(path) for path in sorted(folder().glob("*")) if path.name != EMBEDDED]
+    found = [_read(path) for path in listed(folder()) if path.name != EMBEDDED]
     return [embedded(), *(engine for engine in found if engine is not None)]
 
 

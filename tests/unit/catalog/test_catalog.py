@@ -319,3 +319,8 @@ def test_every_file_of_the_catalog_is_pinned():
             assert file.sha256
             assert file.revision
             assert file.repo
+
+
+def test_the_demo_has_a_short_name() -> None:
+    known = models_toml.load_catalog()
+    assert known.model("Demo") is known.demo

@@ -24,8 +24,8 @@ DOCUMENTS = {each["schema"]: [name for name, _ in each["fields"]] for each in FA
 
 # Read by the code and of no use to a user.
 INTERNAL = {"TMPDIR", "TEMP", "TMP", "ProgramFiles", "CONFIG_FILE"}
-# Honoured by the libraries and programs that do the work, not by our own lines.
-BY_OTHERS = {"HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "HF_HUB_DISABLE_XET"}
+# Honoured by the libraries, programs and scripts that do the work, not by the lines of `runner/`.
+BY_OTHERS = {"STEPRUN_VENV", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "HF_HUB_DISABLE_XET"}
 
 
 def read_by_the_code() -> Iterator[str]:

@@ -59,3 +59,15 @@ def test_one_that_fails_fails_all(
     said = capfd.readouterr().err
     assert said.count("FAILED") == 2  # the step, and all
     assert said.count("passed") == 4  # the others ran all the same
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_its_own_help(
+    script: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    option: str,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["test", option])
+    assert script.main() == 0
+    assert "scripts/test --quick" in capsys.readouterr().out

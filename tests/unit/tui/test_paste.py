@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.tui.paste import PATH_CHARS, picture_paths
+from runner.tui.paste import PATH_CHARS, find_pictures, picture_paths
 
+NARROW = "\u202f"
 FILES = {
     "/home/u/a.png",
     "/home/u/my cat.jpg",
@@ -17,14 +18,20 @@ FILES = {
     "/home/u/one.png two.png",
     "/home/u/notes.txt",
     "pic.png",
-    "C:\\Users\\u\\my cat.png",
+    f"/home/u/Shot at 4.42.48{NARROW}PM.png",
+    "/mnt/c/Users/u/my cat.png",
+    "D:\\Users\\u\\my cat.png",
     "C:/Users/u/a.png",
     "//server/share/a.png",
 }
 
 
-def found(text: str, *, windows: bool = False) -> list[str]:
-    return picture_paths(text, FILES.__contains__, windows=windows, home="/home/u")
+def there(path: str) -> str | None:
+    return path if path in FILES else None
+
+
+def found(text: str, *, windows: bool = False, wsl: bool = False) -> list[str]:
+    return picture_paths(text, there, windows=windows, wsl=wsl, home="/home/u")
 
 
 @pytest.mark.parametrize(
@@ -50,6 +57,14 @@ def found(text: str, *, windows: bool = False) -> list[str]:
         ("'/home/u/a.png' '/home/u/my cat.jpg'", ["/home/u/a.png", "/home/u/my cat.jpg"]),
         ("/home/u/a.png\n/home/u/my cat.jpg\n", ["/home/u/a.png", "/home/u/my cat.jpg"]),
         (
+            f"/home/u/Shot\\ at\\ 4.42.48{NARROW}PM.png /home/u/a.png",
+            [f"/home/u/Shot at 4.42.48{NARROW}PM.png", "/home/u/a.png"],
+        ),
+        (
+            "file:///home/u/Shot%20at%204.42.48%E2%80%AFPM.png",
+            [f"/home/u/Shot at 4.42.48{NARROW}PM.png"],
+        ),
+        (
             "file:///home/u/a.png\r\nfile:///home/u/100%25.png",
             ["/home/u/a.png", "/home/u/100%.png"],
         ),
@@ -62,13 +77,13 @@ def test_the_forms_in_which_terminals_drop_files(text, expected):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('"C:\\Users\\u\\my cat.png"', ["C:\\Users\\u\\my cat.png"]),
-        ("C:\\Users\\u\\my cat.png", ["C:\\Users\\u\\my cat.png"]),
+        ('"D:\\Users\\u\\my cat.png"', ["D:\\Users\\u\\my cat.png"]),
+        ("D:\\Users\\u\\my cat.png", ["D:\\Users\\u\\my cat.png"]),
         ("file:///C:/Users/u/a.png", ["C:/Users/u/a.png"]),
         ("file://server/share/a.png", ["//server/share/a.png"]),
         (
-            'C:/Users/u/a.png "C:\\Users\\u\\my cat.png"',
-            ["C:/Users/u/a.png", "C:\\Users\\u\\my cat.png"],
+            'C:/Users/u/a.png "D:\\Users\\u\\my cat.png"',
+            ["C:/Users/u/a.png", "D:\\Users\\u\\my cat.png"],
         ),
     ],
 )
@@ -111,15 +126,61 @@ def test_any_name_is_found(path, form):
         "escaped": "".join(f"\\{c}" if not c.isalnum() and c != "/" else c for c in path),
         "url": f"file://{quote(path)}",
     }[form]
-    assert picture_paths(text, {path}.__contains__) == [path]
+    assert picture_paths(text, lambda each: each if each == path else None) == [path]
 
 
 @given(st.lists(NAMES, min_size=2, max_size=5, unique=True))
 def test_several_names_are_found(paths):
     text = " ".join(shlex.quote(path) for path in paths)
-    assert picture_paths(text, set(paths).__contains__) == paths
+    assert picture_paths(text, lambda each: each if each in paths else None) == paths
 
 
 @given(st.text(max_size=200), st.booleans())
 def test_no_text_breaks_it(text, windows):
-    assert picture_paths(text, lambda _: False, windows=windows) == []
+    assert picture_paths(text, lambda _: None, windows=windows) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "C:\\Users\\u\\my cat.png",
+        '"C:\\Users\\u\\my cat.png"',
+        "c:/Users/u/my cat.png",
+        "file:///C:/Users/u/my%20cat.png",
+    ],
+)
+def test_a_path_of_windows_under_wsl(text):
+    assert found(text, wsl=True) == ["/mnt/c/Users/u/my cat.png"]
+    assert found(f"{text}\n/home/u/a.png", wsl=True)[1:] == ["/home/u/a.png"]
+
+
+def test_several_paths_of_windows_under_wsl():
+    text = '"C:\\Users\\u\\my cat.png" "C:\\Users\\u\\my cat.png"'
+    assert found(text, wsl=True) == ["/mnt/c/Users/u/my cat.png"] * 2
+    assert found("/home/u/my\\ cat.jpg", wsl=True) == ["/home/u/my cat.jpg"]
+
+
+@pytest.mark.parametrize("blank", [NARROW, "\u00a0", " ", "\u2009"])
+@pytest.mark.parametrize("typed", [NARROW, "\u00a0", " "])
+def test_blanks_that_a_terminal_has_changed(tmp_path, blank, typed):
+    folder = tmp_path / f"cafe\u0301{blank}x"
+    folder.mkdir()
+    file = folder / f"Shot at 4{blank}PM.png"
+    file.touch()
+    text = f"{tmp_path}/caf\u00e9{typed}x/Shot at 4{typed}PM.png"
+    escaped = text.replace(" ", "\\ ")
+    for each in (text, escaped, f"'{text}'", f"file://{quote(text)}"):
+        assert find_pictures(each) == [str(file)], each
+    assert find_pictures(f"{escaped} {escaped}") == [str(file)] * 2
+
+
+def test_two_files_that_differ_only_in_blanks_are_not_guessed_between(tmp_path):
+    for blank in (NARROW, "\u00a0"):
+        (tmp_path / f"a{blank}b.png").touch()
+    assert find_pictures(f"{tmp_path}/a b.png") == []
+    assert find_pictures(f"{tmp_path}/a{NARROW}b.png") == [f"{tmp_path}/a{NARROW}b.png"]
+
+
+def test_a_home_is_not_needed(monkeypatch):
+    monkeypatch.setattr("os.path.expanduser", lambda _: "~")
+    assert find_pictures("~/no such.png") == []
