@@ -73,7 +73,11 @@ class Die:
     """The connection breaks, as a killed engine's does."""
 
 
-Step = Say | Think | Read | End | Refuse | Die | Gate
+class Silence:
+    """The body ends here, without a reason and without [DONE]."""
+
+
+Step = Say | Think | Read | End | Refuse | Die | Silence | Gate
 DEFAULT: tuple[Step, ...] = (Read(10, 20), Say("Fine, "), Say("thank you."), End())
 
 
@@ -118,6 +122,9 @@ class FakeServer(Loopback):
         for step in script:
             if isinstance(step, Die):
                 return  # without the last chunk: a broken stream
+            if isinstance(step, Silence):
+                handler.wfile.write(b"0\r\n\r\n")
+                return
             if isinstance(step, Gate):
                 # The comments tell whether the client is still there.
                 while not step.event.wait(0.02):

@@ -143,7 +143,6 @@ async def test_reasoning_without_an_answer_fails_and_is_kept():
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        ([Think("hm"), End()], "reasoning but no answer"),
         ([Say("A par"), End("length")], "cut off at the token limit"),
     ],
 )
@@ -151,6 +150,24 @@ async def test_an_odd_end_is_named_on_stderr(capsys, script, words):
     with FakeServer(script) as server:
         assert await ask(server, "hi") == Exit.DONE
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ([End("stop", tokens=0)], "may be longer than the server's context"),
+        ([Think("hm"), End()], "all of them reasoning"),
+        ([Say(" \n"), End(tokens=1)], 'ended it with "stop"'),
+        ([End("SAFETY")], "content filter"),
+        ([End("tool_use")], "called a tool"),
+    ],
+)
+async def test_an_empty_answer_fails_and_says_why(script, words):
+    with FakeServer(script) as server, pytest.raises(SteprunError, match="no answer") as raised:
+        await ask(server, "hi")
+    assert words in raised.value.why
+    assert raised.value.exit_code == Exit.FAILED
+    assert raised.value.next
 
 
 async def test_a_chat_that_cannot_be_saved_answers_all_the_same(home, capsys):
