@@ -219,7 +219,7 @@ def _lost(endpoint: Endpoint, error: Exception, *, begun: bool = False) -> Stepr
         )
     if not begun and not endpoint.owned and isinstance(error, httpx2.RemoteProtocolError):
         return SteprunError(
-            f"What answers at {endpoint.base_url} is no web server, or it hangs up.",
+            f"The program at {endpoint.base_url} does not speak HTTP, or it hung up.",
             why=f"{_cause(error)}.",
             next="Check the port, and whether the address begins with https://.",
         )

@@ -47,7 +47,7 @@ from runner.run.request import ModelRequest
     "--temperature", type=click.FloatRange(0, 5), help="Sampling temperature; 0 is greedy."
 )
 @click.option("--show-thinking", is_flag=True, help="Show the reasoning (with -p: on stderr).")
-@click.option("--url", help="Use a server that is already running.")
+@click.option("--url", help="Use a server that is already running, yours or a service.")
 @click.option(
     "--api-key-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
