@@ -61,7 +61,7 @@ async def _events(
 ) -> AsyncGenerator[Event, None]:
     timeout = httpx2.Timeout(SILENCE_S, connect=CONNECT_S)
     body = request_body(messages, options)
-    told = Told()
+    arrived = Arrived()
     try:
         async with async_client(timeout, local=endpoint.local) as http:
             while True:
@@ -72,7 +72,7 @@ async def _events(
                     headers={"Accept": "text/event-stream", **endpoint.headers()},
                 ) as response:
                     if response.status_code == 200:
-                        async for event in _answer(response, told):
+                        async for event in _answer(response, arrived):
                             yield event
                         return
                     reply = await _json(response)
@@ -84,18 +84,18 @@ async def _events(
     except SteprunError as error:
         yield Failed(error)
     except NETWORK_FAILURES as error:
-        yield told.finished or Failed(_lost(endpoint, error, begun=told.begun))
+        yield arrived.finished or Failed(_lost(endpoint, error, begun=arrived.begun))
 
 
 @dataclass(slots=True)
-class Told:
+class Arrived:
     """What an answer has said so far: its end, and whether it has begun."""
 
     finished: Finished | None = None
     begun: bool = False
 
 
-async def _answer(response: httpx2.Response, told: Told) -> AsyncGenerator[Event, None]:
+async def _answer(response: httpx2.Response, arrived: Arrived) -> AsyncGenerator[Event, None]:
     """Yield the events of an answer's body; the last is Finished or Failed."""
     payloads = Payloads(EVENT_BYTES)
     done = False
@@ -105,17 +105,17 @@ async def _answer(response: httpx2.Response, told: Told) -> AsyncGenerator[Event
                 done = True
                 break  # some servers leave the connection open
             for event in parse_chunk(text):
-                told.begun = True
+                arrived.begun = True
                 if isinstance(event, Finished):
-                    told.finished = event  # usage follows it: yield it last
+                    arrived.finished = event  # usage follows it: yield it last
                     continue
                 yield event
                 if isinstance(event, Failed):
                     return
-    if not told.begun and payloads.odd:
+    if not arrived.begun and payloads.odd:
         raise garbled(payloads.odd)
     # [DONE] says that this is all, although not why.
-    yield told.finished or (Finished() if done and told.begun else Failed(_cut()))
+    yield arrived.finished or (Finished() if done and arrived.begun else Failed(_cut()))
 
 
 async def _texts(response: httpx2.Response, payloads: Payloads) -> AsyncGenerator[str, None]:

@@ -180,8 +180,8 @@ class Untagged:
         while before.endswith("\n") and at - len(before) < _NEWLINES:
             before = before[:-1]
         self._enter(_In.ANSWER)
-        told: list[Event] = [Text(before)] * bool(before)
-        return text[at + len(CLOSE) :], [*told, WasReasoning()]
+        thought: list[Event] = [Text(before)] * bool(before)
+        return text[at + len(CLOSE) :], [*thought, WasReasoning()]
 
     def _enter(self, state: _In) -> None:
         self._state, self._after_tag = state, True

@@ -103,11 +103,11 @@ def simpler_body(body: Mapping[str, Any], status: int, reply: Any) -> dict[str, 
     """
     if status not in {400, 422}:
         return None
-    told = json.dumps(reply)[:20_000]
-    if "max_completion_tokens" in told and "max_tokens" in body:
+    complaint = json.dumps(reply)[:20_000]
+    if "max_completion_tokens" in complaint and "max_tokens" in body:
         rest = {key: value for key, value in body.items() if key != "max_tokens"}
         return {**rest, "max_completion_tokens": body["max_tokens"]}
-    refused = {key for key in _OPTIONAL if key in body and key in told}
+    refused = {key for key in _OPTIONAL if key in body and key in complaint}
     if not refused:
         return None
     return {key: value for key, value in body.items() if key not in refused}
@@ -166,9 +166,9 @@ def parse_chunk(data: str) -> Iterator[Event]:
 
 def is_error(chunk: Mapping[str, Any]) -> bool:
     """Tell whether a chunk reports an error: OpenAI's form, vLLM's older one or a framework's."""
-    told = chunk.get("error") or chunk.get("object") == "error" or chunk.get("type") == "error"
+    reported = chunk.get("error") or chunk.get("object") == "error" or chunk.get("type") == "error"
     framework = "choices" not in chunk and ("detail" in chunk or "code" in chunk)
-    return bool(told or framework)
+    return bool(reported or framework)
 
 
 _REASONS: Final[Mapping[str, str]] = {

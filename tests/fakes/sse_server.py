@@ -89,10 +89,12 @@ class FakeServer(Loopback):
     def __init__(self, *scripts: Sequence[Step]) -> None:
         self.scripts = list(scripts)
         self.requests: list[dict[str, Any]] = []
+        self.authorised: list[str | None] = []  # the header of each request
         self.hung_up = threading.Event()  # the client closed a connection in mid-answer
         super().__init__()
 
     def answer(self, to: BaseHTTPRequestHandler) -> None:
+        self.authorised.append(to.headers["Authorization"])
         length = int(to.headers["Content-Length"])
         self.requests.append(json.loads(to.rfile.read(length)))
         script = self.scripts.pop(0) if self.scripts else DEFAULT
