@@ -5,6 +5,7 @@ of llama-server go to llama-server alone. Any other server gets OpenAI's fields 
 """
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -120,5 +121,5 @@ def _several(offers: Sequence[Offer], kind: str) -> UsageError:
     return UsageError(
         f"The server offers {len(names)} {kind}.",
         why=f"They are: {', '.join(names[:_FEW])}{more}.",
-        next=f"Name one of them: --model {names[0]}",
+        next=f"Name one of them: --model {shlex.quote(names[0])}",
     )

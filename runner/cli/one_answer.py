@@ -151,6 +151,8 @@ def _print_end(turn: Turn, context: int) -> None:
         )
     if turn.finish == "length" and turn.answered:
         click.echo("The answer was cut off at the token limit: --max-tokens, --ctx", err=True)
+    elif turn.finish == "content_filter" and turn.answered:
+        click.echo("The server's content filter cut the answer off.", err=True)
     elif (missing := turn.missing(context)) is not None:
         raise missing
     if sys.stderr.isatty() and usage.decode_tps:

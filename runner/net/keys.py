@@ -30,14 +30,14 @@ def key_for(url: str, environment: Mapping[str, str]) -> tuple[str, str]:
         key = environment.get(name, "").strip()
         if not key:
             continue
-        if not (key.isascii() and key.isprintable()) or " " in key:
-            raise Refused(
-                f"The key in {name} cannot be sent.",
-                why="It has characters that a key does not have.",
-                next=f"Set {name} again, to the key alone.",
-            )
         owned = any(host == each or host.endswith(f".{each}") for each in BELONGS.get(name, ()))
         if name == ANY or local or (owned and secure):
+            if not (key.isascii() and key.isprintable()) or " " in key:
+                raise Refused(
+                    f"The key in {name} cannot be sent.",
+                    why="It has characters that a key does not have.",
+                    next=f"Set {name} again, to the key alone.",
+                )
             return key, ""
         kept = kept or name
     if not kept:

@@ -173,7 +173,7 @@ async def _remote(
     from runner.chat.dialect import chosen, recognised
 
     reported, offers = await identify(endpoint)
-    offer = chosen(offers, model)
+    asked, offer = model, chosen(offers, model)
     model = offer.name
     modalities = reported.get("modalities")
     # Only llama-server reports whether it sees; with others a request will show it.
@@ -192,7 +192,7 @@ async def _remote(
         blind_why=blind_why,
         prices=False,
         greeting=endpoint.warning,
-        words=("--url", endpoint.base_url),
+        words=("--url", endpoint.base_url, *(("--model", asked) if asked else ())),
         **common,
     )
 

@@ -144,6 +144,7 @@ async def test_reasoning_without_an_answer_fails_and_is_kept():
     ("script", "words"),
     [
         ([Say("A par"), End("length")], "cut off at the token limit"),
+        ([Say("A par"), End("SAFETY")], "content filter cut"),
     ],
 )
 async def test_an_odd_end_is_named_on_stderr(capsys, script, words):
