@@ -1,17 +1,30 @@
 """Sends a chat completion to a server and yields the answer as events, failures included."""
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 import httpx2
 
 from runner.base.errors import SteprunError
+from runner.base.text import clean, shown
+from runner.chat.dialect import Offer, offers_of
 from runner.chat.events import Event, Failed, Finished
 from runner.chat.long_word import too_long_a_word
+from runner.chat.payloads import Payloads, TooLong
 from runner.chat.raw_output import Untagged
-from runner.chat.wire import Message, Options, garbled, parse_chunk, request_body, server_error
+from runner.chat.wire import (
+    Message,
+    Options,
+    garbled,
+    parse_chunk,
+    request_body,
+    server_error,
+    simpler_body,
+)
 from runner.net.endpoint import Endpoint
 from runner.net.http import NETWORK, async_client
 
@@ -19,8 +32,14 @@ from runner.net.http import NETWORK, async_client
 # prefill, which may take most of an hour.
 SILENCE_S = 3600.0
 CONNECT_S = 10.0
+REPLY_S = 20.0  # for a list of models, whole
 EVENT_BYTES = 4 << 20
 ANSWER_BYTES = 256 << 20  # 262,144 tokens in events of 252 bytes each (llama-server's) are 63 MiB
+
+NETWORK_FAILURES: Final = (
+    *(httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL),
+    *(OSError, ValueError, ImportError),  # of a proxy, of a host's name, of SOCKS
+)
 
 
 async def stream(
@@ -46,45 +65,104 @@ async def _events(
         yield Failed(refusal)
         return
     body = request_body(messages, options)
-    finished: Finished | None = None
-    taken = 0
+    arrived = Arrived()
     try:
-        async with (
-            async_client(timeout, local=endpoint.local) as http,
-            http.sse(
-                f"{endpoint.base_url}/v1/chat/completions",
-                method="POST",
-                json=body,
-                headers=endpoint.headers(),
-                max_event_size=EVENT_BYTES,
-            ) as source,
-        ):
-            response = source.response
-            if response.status_code != 200:
-                yield Failed(server_error(response.status_code, await _json(response)))
-                return
-            async for sse in source:
-                taken += len(sse.data)
-                if taken > ANSWER_BYTES:
-                    yield Failed(garbled(f"more than {ANSWER_BYTES >> 20} MiB"))
-                    return
-                for event in parse_chunk(sse.data):
-                    if isinstance(event, Failed):
-                        yield event
+        async with async_client(timeout, local=endpoint.local) as http:
+            while True:
+                async with http.stream(
+                    "POST",
+                    f"{endpoint.api_url}/chat/completions",
+                    json=body,
+                    headers={"Accept": "text/event-stream", **endpoint.headers()},
+                ) as response:
+                    if response.status_code == 200:
+                        async for event in _answer(response, arrived):
+                            yield event
                         return
-                    if isinstance(event, Finished):
-                        finished = event  # usage follows it: yield it last
-                    else:
-                        yield event
+                    reply = await _json(response)
+                    simpler = simpler_body(body, response.status_code, reply)
+                    if simpler is None:
+                        yield Failed(_refusal(endpoint, response, reply))
+                        return
+                    body = simpler
     except SteprunError as error:
         yield Failed(error)
-    except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL) as error:
-        if finished is None:
-            yield Failed(_lost(endpoint, error))
-        else:
-            yield finished
-    else:
-        yield finished or Failed(_cut())
+    except NETWORK_FAILURES as error:
+        yield arrived.finished or Failed(_lost(endpoint, error, begun=arrived.begun))
+
+
+@dataclass(slots=True)
+class Arrived:
+    """What an answer has said so far: its end, and whether it has begun."""
+
+    finished: Finished | None = None
+    begun: bool = False
+
+
+async def _answer(response: httpx2.Response, arrived: Arrived) -> AsyncGenerator[Event, None]:
+    """Yield the events of an answer's body; the last is Finished or Failed."""
+    payloads = Payloads(EVENT_BYTES)
+    done = False
+    async with contextlib.aclosing(_texts(response, payloads)) as found:
+        async for text in found:
+            if text.strip() == "[DONE]":
+                done = True
+                break  # some servers leave the connection open
+            for event in parse_chunk(text):
+                arrived.begun = True
+                if isinstance(event, Finished):
+                    arrived.finished = event  # usage follows it: yield it last
+                    continue
+                yield event
+                if isinstance(event, Failed):
+                    return
+    if not arrived.begun and payloads.odd:
+        raise garbled(payloads.odd)
+    # [DONE] says that this is all, although not why.
+    yield arrived.finished or (Finished() if done and arrived.begun else Failed(_cut()))
+
+
+async def _texts(response: httpx2.Response, payloads: Payloads) -> AsyncGenerator[str, None]:
+    """Yield the JSON texts of a body. Raises SteprunError where it is too long to be an answer."""
+    taken = 0
+    try:
+        async for data in response.aiter_bytes():
+            taken += len(data)
+            if taken > ANSWER_BYTES:
+                raise garbled(f"more than {ANSWER_BYTES >> 20} MiB")
+            for text in payloads.feed(data):
+                yield text
+        for text in payloads.close():
+            yield text
+    except TooLong:
+        raise garbled(f"one event of more than {EVENT_BYTES >> 20} MiB") from None
+
+
+def _refusal(endpoint: Endpoint, response: httpx2.Response, reply: Any) -> SteprunError:
+    """Return why a request was refused; a key that the server repeats is not shown."""
+    status = response.status_code
+    if 300 <= status < 400:
+        where = shown(response.headers.get("location", ""))
+        return SteprunError(
+            f"The server at {endpoint.base_url} is at another address.",
+            why=f"It redirects to {where} (status {status}), and a chat is not sent elsewhere.",
+            next="Name that address with --url, if you trust it.",
+        )
+    error = server_error(status, reply)
+    if endpoint.api_key:
+        error.why = error.why.replace(endpoint.api_key, "***")
+    elif status in {401, 403} and endpoint.key_note:
+        error.next = endpoint.key_note
+    return error
+
+
+async def identify(endpoint: Endpoint) -> tuple[dict[str, Any], list[Offer]]:
+    """Ask a server once what it is: llama-server's `/props`, and the models that it offers.
+
+    Raises SteprunError where no server answers at all, or not without a key.
+    """
+    props = await properties(endpoint)
+    return props, offers_of(await _get(endpoint, f"{endpoint.api_url}/models"))
 
 
 async def properties(endpoint: Endpoint) -> dict[str, Any]:
@@ -92,29 +170,26 @@ async def properties(endpoint: Endpoint) -> dict[str, Any]:
 
     Raises SteprunError where no server answers at all.
     """
-    return await _get(endpoint, "/props")
+    reply = await _get(endpoint, f"{endpoint.base_url}/props")
+    return reply if isinstance(reply, dict) else {}
 
 
-async def model_ids(endpoint: Endpoint) -> list[str]:
-    """Return the names of the models that a server offers, empty where it does not list them."""
-    data = (await _get(endpoint, "/v1/models")).get("data")
-    rows = data if isinstance(data, list) else []
-    return [str(row["id"]) for row in rows if isinstance(row, dict) and row.get("id")]
-
-
-async def _get(endpoint: Endpoint, path: str) -> dict[str, Any]:
+async def _get(endpoint: Endpoint, url: str) -> Any:
     timeout = httpx2.Timeout(CONNECT_S)
     try:
         async with (
             async_client(timeout, local=endpoint.local, headers=endpoint.headers()) as http,
-            http.stream("GET", f"{endpoint.base_url}{path}") as response,
+            asyncio.timeout(REPLY_S),
+            http.stream("GET", url) as response,
         ):
             reply = await _json(response)
-    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+    except TimeoutError as error:
+        raise _lost(endpoint, httpx2.ReadTimeout("")) from error
+    except NETWORK_FAILURES as error:
         raise _lost(endpoint, error) from error
-    if response.status_code in {401, 403}:
-        raise server_error(response.status_code, reply)
-    return reply if response.status_code == 200 and isinstance(reply, dict) else {}
+    if response.status_code in {401, 403} and "/props" not in url:
+        raise _refusal(endpoint, response, reply)
+    return reply if response.status_code == 200 else {}
 
 
 async def _json(response: httpx2.Response) -> Any:
@@ -129,18 +204,40 @@ async def _json(response: httpx2.Response) -> Any:
     return {}
 
 
-def _lost(endpoint: Endpoint, error: Exception) -> SteprunError:
+def _lost(endpoint: Endpoint, error: Exception, *, begun: bool = False) -> SteprunError:
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.InvalidURL):
         return SteprunError(
             f"No server answers at {endpoint.base_url}.",
-            why=f"{error}." if str(error) else "The connection failed.",
+            why=f"{_cause(error)}." if str(error) else "The connection failed.",
             next="Start one: steprun serve" if endpoint.local else f"{NETWORK}, and the address.",
         )
+    if isinstance(error, httpx2.ProxyError | ImportError) or "SOCKS" in str(error):
+        return SteprunError(
+            "The proxy does not connect to the server.", why=f"{_cause(error)}.", next=f"{NETWORK}."
+        )
+    if isinstance(error, httpx2.ReadTimeout) and not begun:
+        return SteprunError(
+            f"The server at {endpoint.base_url} does not answer.",
+            why="It takes connections, and sent nothing within the time limit; it may be busy.",
+            next="Wait until it is free, then try again.",
+        )
+    if not begun and not endpoint.owned and isinstance(error, httpx2.RemoteProtocolError):
+        return SteprunError(
+            f"The program at {endpoint.base_url} does not speak HTTP, or it hung up.",
+            why=f"{_cause(error)}.",
+            next="Check the port, and whether the address begins with https://.",
+        )
     return SteprunError(
-        "The connection to the engine broke during the answer.",
-        why=f"{type(error).__name__}: {error}".rstrip(": ") + ".",
+        "The connection to the engine broke during the answer."
+        if endpoint.owned
+        else "The connection to the server broke during the answer.",
+        why=f"{type(error).__name__}: {_cause(error)}".rstrip(": ") + ".",
         next="What arrived is kept; ask again.",
     )
+
+
+def _cause(error: Exception) -> str:
+    return clean(str(error)).strip().rstrip(".")[:300]
 
 
 def _cut() -> SteprunError:

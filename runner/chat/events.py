@@ -36,6 +36,11 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class WasReasoning:
+    """All text so far was reasoning: the tag that ends it came, and none had begun it."""
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCall:
     """A piece of a call: pieces with the same `index` belong together, arguments add up."""
 
@@ -75,4 +80,14 @@ class Failed:
     error: SteprunError = field(compare=False)
 
 
-Event = Loading | PromptProgress | Reasoning | Text | ToolCall | Usage | Finished | Failed
+Event = (
+    Loading
+    | PromptProgress
+    | Reasoning
+    | Text
+    | WasReasoning
+    | ToolCall
+    | Usage
+    | Finished
+    | Failed
+)

@@ -11,11 +11,13 @@ text: `<think>` opens it, `</think>` ends the thinking, and a tool call is
     </function>
     </tool_call>
 
-An answer that does not open with `<think>` is left alone: a vLLM needs its `--reasoning-parser`,
-as Step's template has the tag in the prompt and not in the answer. So is every `<tool_call>` where
-no tools were offered: there it is something that the model talks about. Pieces may be cut anywhere;
-how they are cut changes nothing. Of the text only the tags are taken away, and the newlines next to
-them; what only looked like a tag is passed on unchanged.
+Step's template has `<think>` in the prompt, so that of a vLLM without its `--reasoning-parser` the
+answer has `</think>` alone: what came before it was the thinking (`WasReasoning`), unless the tag
+is in quotes or `<think>` was written first. Other models open their thinking with other tags. Any
+other answer is left alone. So is every `<tool_call>` where no tools were offered: there it is
+something that the model talks about. Pieces may be cut anywhere; how they are cut changes nothing.
+Of the text only the tags are taken away, and the newlines next to them; what only looked like a tag
+is passed on unchanged.
 """
 
 import json
@@ -24,16 +26,35 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum, auto
 from typing import Any, Final, NoReturn
 
-from runner.chat.events import Event, Failed, Finished, Reasoning, Text, ToolCall
+from runner.chat.events import (
+    Event,
+    Failed,
+    Finished,
+    Reasoning,
+    Text,
+    ToolCall,
+    WasReasoning,
+)
 from runner.chat.wire import mapping
 
 OPEN: Final = "<think>"
 CLOSE: Final = "</think>"
 CALL: Final = "<tool_call>"
+# What opens and ends the thinking of other models (Mistral, Seed, Sky-T1, distilled ones).
+TAGS: Final[Mapping[str, str]] = {
+    OPEN: CLOSE,
+    "<thinking>": "</thinking>",
+    "<thought>": "</thought>",
+    "[THINK]": "[/THINK]",
+    "<seed:think>": "</seed:think>",
+    "<|begin_of_thought|>": "<|end_of_thought|>",
+}
 # Characters of one call; a longer one is handed on as text. A tool that writes a file gets the
 # whole file as a parameter; an answer of 262,144 tokens is about 1 MB.
 LONGEST_CALL: Final = 1 << 20
 
+_BLANKS = 8  # so many before the first tag
+_QUOTES = frozenset("`'\"(\N{LEFT DOUBLE QUOTATION MARK}")
 _NEWLINES = 2  # so many before a tag belong to it; the template itself writes one
 _END = re.compile(r"</function>\s{0,16}</tool_call>")
 _LONGEST_END = len("</function></tool_call>") + 16
@@ -60,6 +81,7 @@ class _In(Enum):
     THINKING = auto()
     ANSWER = auto()
     CALL = auto()
+    UNTAGGED = auto()  # it began without a tag, and may be thinking all the same
     OTHERS = auto()  # the server parses its answers itself
 
 
@@ -73,6 +95,8 @@ class Untagged:
     def __init__(self, tools: Sequence[Mapping[str, Any]] = ()) -> None:
         self._schemas = dict(_schema(tool) for tool in tools)
         self._state = _In.START
+        self._close = CLOSE
+        self._before = ""  # the last character of untagged text
         self._held = ""  # the beginning of a tag, perhaps
         self._call: list[str] = []
         self._call_size = 0
@@ -103,16 +127,24 @@ class Untagged:
         self._held = ""
         while text:
             match self._state:
-                case _In.START if text.startswith(OPEN):
-                    text = text[len(OPEN) :]
-                    self._enter(_In.THINKING)
-                case _In.START if OPEN.startswith(text):
-                    self._held = text
-                    return
                 case _In.START:
-                    self._state = _In.OTHERS
+                    bare = text.lstrip("\n ")
+                    opened = next((tag for tag in TAGS if bare.startswith(tag)), "")
+                    if opened:
+                        text, self._close = bare[len(opened) :], TAGS[opened]
+                        self._enter(_In.THINKING)
+                    elif len(text) - len(bare) > _BLANKS or not any(
+                        tag.startswith(bare) for tag in TAGS
+                    ):
+                        self._state = _In.UNTAGGED
+                    else:
+                        self._held = text
+                        return
+                case _In.UNTAGGED:
+                    text, events = self._take_untagged(text)
+                    yield from events
                 case _In.THINKING:
-                    pieces, tag, text = self._cut(text, CLOSE)
+                    pieces, tag, text = self._cut(text, self._close)
                     yield from (Reasoning(piece) for piece in pieces)
                     if tag:
                         self._enter(_In.ANSWER)
@@ -128,6 +160,28 @@ class Untagged:
                 case _In.OTHERS:
                     yield Text(text)
                     return
+
+    def _take_untagged(self, text: str) -> tuple[str, list[Event]]:
+        """Take text that began without a tag; return what follows `</think>`, and the events."""
+        at, opened = text.find(CLOSE), text.find(OPEN)
+        if opened >= 0 and (at < 0 or opened < at):  # it speaks of the tags
+            self._state = _In.OTHERS
+            return text, []
+        if at < 0:
+            keep = max(_beginning(text, CLOSE), _beginning(text, OPEN))
+            self._held, text = text[len(text) - keep :], text[: len(text) - keep]
+            self._before = text[-1:] or self._before
+            return "", [Text(text)] * bool(text)
+        if (text[at - 1] if at else self._before) in _QUOTES:
+            end = at + len(CLOSE)
+            self._before = ">"
+            return text[end:], [Text(text[:end])]
+        before = text[:at]
+        while before.endswith("\n") and at - len(before) < _NEWLINES:
+            before = before[:-1]
+        self._enter(_In.ANSWER)
+        thought: list[Event] = [Text(before)] * bool(before)
+        return text[at + len(CLOSE) :], [*thought, WasReasoning()]
 
     def _enter(self, state: _In) -> None:
         self._state, self._after_tag = state, True

@@ -16,6 +16,7 @@ from runner.chat.events import (
     Text,
     ToolCall,
     Usage,
+    WasReasoning,
 )
 from runner.chat.sessions.store import SessionEntry
 from runner.chat.wire import Message, Picture
@@ -85,6 +86,11 @@ class Turn:
                 self.answer_tokens += 1
                 if self.answer.strip():
                     self.phase = TurnState.ANSWERING
+            case WasReasoning():
+                self.phase = TurnState.THINKING
+                self.reasoning, self.answer = self.reasoning + self.answer, ""
+                self.thought_tokens += self.answer_tokens
+                self.answer_tokens, self.thought_s = 0, now - self.began_at
             case Usage():
                 self.usage = event
             case Finished(reason):
@@ -149,9 +155,31 @@ class Turn:
             )
         if self.finish == "length":
             return 'Cut off at the token limit. Type "continue", or start with: --max-tokens N'
-        if not self.answered:
-            return "The model produced no answer. Ask again: /retry"
-        return ""
+        missing = self.missing(context)
+        return f"{missing.what} {missing.why} Ask again: /retry" if missing else ""
+
+    def missing(self, context: int = 0) -> SteprunError | None:
+        """Return why a finished answer has no text; None where it has some. `context` in tokens."""
+        if self.answered or self.phase is not TurnState.DONE:
+            return None
+        usage = self.usage or Usage()
+        read, wrote = usage.prompt_tokens, usage.completion_tokens
+        why, after = f'The server ended it with "{clean_name(self.finish)}" and gave no reason.', ""
+        if self.finish == "content_filter":
+            why, after = "The server's content filter withheld it.", "Ask in other words."
+        elif self.finish == "tool_calls":
+            why = "It called a tool, and this chat offers none."
+            after = "Ask it to answer without tools."
+        elif self.reasoning.strip():
+            why = f"It ended after {wrote or self.thought_tokens:,} tokens, all of them reasoning."
+            after = "See them with --show-thinking, or lower the effort: --effort low"
+        elif self.finish == "length" or (read and not wrote):
+            size = f" of {context:,} tokens" if context else ""
+            why = f"The prompt of {read:,} tokens may be longer than the server's context{size}."
+            after = "Shorten the question, or give the server a larger context."
+        return SteprunError(
+            "The model produced no answer.", why=why, next=after or "Ask again, or check its log."
+        )
 
 
 def _rate(tokens: int, seconds: float) -> float:

@@ -1,17 +1,19 @@
 """The dialects of OpenAI-compatible servers, in and out. Pure: dicts and events, no I/O.
 
 llama-server calls reasoning `reasoning_content`, vLLM `reasoning`; llama-server reports prompt
-progress and timings. Everything that differs between servers is known here and nowhere else.
+progress and timings. What an answer may look like is known here and nowhere else; what may be sent
+to which server, `dialect` knows.
 """
 
 import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from runner.base.errors import Refused, SteprunError, UsageError
 from runner.base.text import clean
+from runner.chat.dialect import LLAMA_SERVER, Dialect
 from runner.chat.events import (
     Event,
     Failed,
@@ -24,6 +26,7 @@ from runner.chat.events import (
 )
 
 Role = Literal["system", "user", "assistant"]
+_NESTED: Final = 4  # levels of parts in an answer
 EFFORTS = ("low", "medium", "high")
 
 
@@ -67,6 +70,7 @@ class Options:
     max_tokens: int | None = None
     temperature: float | None = None
     model: str = ""
+    dialect: Dialect = LLAMA_SERVER
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -76,19 +80,40 @@ def request_body(messages: Sequence[Message], options: Options) -> dict[str, Any
         "messages": [_message(message) for message in messages],
         "stream": True,
         "stream_options": {"include_usage": True},
-        "return_progress": True,
     }
+    if options.dialect.progress:
+        body["return_progress"] = True
     if options.model:
         body["model"] = options.model
     if options.effort is not None:
-        # The template reads it; llama-server takes it at the top level, vLLM in the kwargs.
         body["reasoning_effort"] = options.effort
-        body["chat_template_kwargs"] = {"reasoning_effort": options.effort}
+        if options.dialect.template:
+            body["chat_template_kwargs"] = {"reasoning_effort": options.effort}
     if options.max_tokens is not None:
         body["max_tokens"] = options.max_tokens
     if options.temperature is not None:
         body["temperature"] = options.temperature
     return {**body, **options.extra}
+
+
+def simpler_body(body: Mapping[str, Any], status: int, reply: Any) -> dict[str, Any] | None:
+    """Return a body without the fields that a strict server has just refused; None where it has.
+
+    Never without the reasoning effort, which the user asked for: that refusal is shown.
+    """
+    if status not in {400, 422}:
+        return None
+    complaint = json.dumps(reply)[:20_000]
+    if "max_completion_tokens" in complaint and "max_tokens" in body:
+        rest = {key: value for key, value in body.items() if key != "max_tokens"}
+        return {**rest, "max_completion_tokens": body["max_tokens"]}
+    refused = {key for key in _OPTIONAL if key in body and key in complaint}
+    if not refused:
+        return None
+    return {key: value for key, value in body.items() if key not in refused}
+
+
+_OPTIONAL: Final = ("stream_options", "return_progress", "chat_template_kwargs")
 
 
 def _message(message: Message) -> dict[str, Any]:
@@ -116,7 +141,11 @@ def parse_chunk(data: str) -> Iterator[Event]:
         raise garbled(data) from error
     if not isinstance(chunk, dict):
         raise garbled(data)
-    if chunk.get("error"):  # some servers send `"error": null` with every chunk
+    choices = chunk.get("choices")
+    choice = mapping(choices[0]) if isinstance(choices, list) and choices else {}
+    delta = mapping(choice.get("delta") or choice.get("message") or chunk.get("message"))
+    if is_error(chunk):  # some servers send `"error": null` with every chunk
+        yield from _delta(delta)
         yield Failed(server_error(0, chunk))
         return
     progress = mapping(chunk.get("prompt_progress"))
@@ -126,24 +155,63 @@ def parse_chunk(data: str) -> Iterator[Event]:
             total=integer(progress.get("total")),
             cached=integer(progress.get("cache")),
         )
-    choices = chunk.get("choices")
-    choice = mapping(choices[0]) if isinstance(choices, list) and choices else {}
-    yield from _delta(mapping(choice.get("delta")))
+    yield from _delta(delta or {"content": choice.get("text")})
     usage, timings = mapping(chunk.get("usage")), mapping(chunk.get("timings"))
     if usage or (timings and choice.get("finish_reason")):
         yield _usage(usage, timings)
-    reason = choice.get("finish_reason")
-    if isinstance(reason, str):
-        yield Finished(reason)
+    reason = choice.get("finish_reason") or (chunk.get("done") is True and chunk.get("done_reason"))
+    if isinstance(reason, str) and reason:
+        yield from _end(reason)
+
+
+def is_error(chunk: Mapping[str, Any]) -> bool:
+    """Tell whether a chunk reports an error: OpenAI's form, vLLM's older one or a framework's."""
+    reported = chunk.get("error") or chunk.get("object") == "error" or chunk.get("type") == "error"
+    framework = "choices" not in chunk and ("detail" in chunk or "code" in chunk)
+    return bool(reported or framework)
+
+
+_REASONS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("eos", "eos_token", "stop_sequence", "end_turn", "completed", "done"), "stop"),
+    **dict.fromkeys(("max_tokens", "max_output_tokens", "model_length", "limit"), "length"),
+    **dict.fromkeys(("function_call", "tool_use"), "tool_calls"),
+    **dict.fromkeys(("safety", "content-filter", "sensitive", "refusal"), "content_filter"),
+}
+
+
+def _end(reason: str) -> Iterator[Event]:
+    """Yield the end of an answer; every server has its own words for it."""
+    known = _REASONS.get(reason.lower(), reason.lower() if reason.isupper() else reason)
+    if known in {"error", "abort", "network_error"}:
+        yield Failed(server_error(0, {"error": f'The server ended the answer with "{known}".'}))
+    else:
+        yield Finished(known)
+
+
+_THOUGHTS: Final = (
+    *("reasoning_content", "reasoning", "thinking", "reasoning_text", "thought"),
+    "reasoning_details",
+)
 
 
 def _delta(delta: Mapping[str, Any]) -> Iterator[Event]:
-    reasoning = delta.get("reasoning_content") or delta.get("reasoning")
-    if isinstance(reasoning, str) and reasoning:
+    # A server that sends its reasoning under two names sends it twice.
+    reasoning = next((words for name in _THOUGHTS if (words := _words(delta.get(name)))), "")
+    if reasoning:
         yield Reasoning(reasoning)
-    text = delta.get("content")
-    if isinstance(text, str) and text:
-        yield Text(text)
+    content = delta.get("content")
+    for part in content if isinstance(content, list) else [content]:
+        kind = str(mapping(part).get("type") or "")
+        words = _words(part)
+        if not words:
+            continue
+        if kind.startswith(("thinking", "reasoning", "thought")):
+            if not reasoning:
+                yield Reasoning(words)
+        else:
+            yield Text(words)
+    if words := _words(delta.get("refusal")):
+        yield Text(words)
     calls = delta.get("tool_calls")
     for call in calls if isinstance(calls, list) else ():
         call = mapping(call)  # noqa: PLW2901 - the same thing, made safe
@@ -154,6 +222,19 @@ def _delta(delta: Mapping[str, Any]) -> Iterator[Event]:
             name=str(function.get("name") or ""),
             arguments=str(function.get("arguments") or ""),
         )
+
+
+def _words(value: object, depth: int = 0) -> str:
+    """Return the text in a piece of an answer: a string, an object with one, or a list of them."""
+    if isinstance(value, str):
+        return value
+    if depth > _NESTED:
+        return ""
+    if isinstance(value, list):
+        return "".join(_words(each, depth + 1) for each in value)
+    fields = mapping(value)
+    found = (fields.get(key) for key in ("text", "thinking", "reasoning", "summary", "content"))
+    return next((words for each in found if (words := _words(each, depth + 1))), "")
 
 
 def _usage(usage: Mapping[str, Any], timings: Mapping[str, Any]) -> Usage:
@@ -177,13 +258,20 @@ def server_error(status: int, body: Any) -> SteprunError:
 
     `status`: the HTTP status, 0 in the middle of a stream. `body`: the parsed reply.
     """
-    reported = mapping(body).get("error")
+    whole = mapping(body)
+    reported = whole.get("error")
     error = mapping(reported)
     if not isinstance(reported, str):
-        reported = error.get("message") or mapping(body).get("detail")
-    message = clean(str(reported or "")).strip()[:500]
-    kind = str(error.get("type") or "")
-    if kind == "exceed_context_size_error" or "context size" in message:
+        reported = error.get("message") or whole.get("message") or whole.get("detail") or reported
+    message = clean(reported if isinstance(reported, str) else _compact(reported)).strip()[:500]
+    kind = f"{error.get('type') or ''} {error.get('code') or ''} {whole.get('type') or ''}"
+    lower = message.lower()
+    in_words, status = status, status or _status_of(error.get("code") or whole.get("code"))
+    if (
+        "exceed_context_size_error" in kind
+        or "context_length_exceeded" in kind
+        or any(words in lower for words in _CONTEXT_FULL)
+    ):
         return Refused(
             "The conversation no longer fits the context.",
             why=message,
@@ -193,25 +281,64 @@ def server_error(status: int, body: Any) -> SteprunError:
         return Refused(
             "The server requires an API key.",
             why=message or f"It answered {status}.",
-            next="Name the file that holds it: --api-key-file FILE",
+            next="Set STEPRUN_API_KEY, or name the file that holds the key: --api-key-file FILE",
         )
-    if "image" in message and ("support" in message or "mmproj" in message):
+    if "model" in lower and status in {400, 404, 422} and any(w in lower for w in _NO_MODEL):
+        return UsageError(
+            "The server does not know which model to use.",
+            why=message,
+            next="Name one that it offers: --model NAME",
+        )
+    if "image" in lower and ("support" in lower or "mmproj" in lower):
         return Refused(
             "This model cannot see images.",
             why=message,
             next="Send text only, or choose a model with a vision encoder: steprun models",
         )
-    if status == 400:
+    if status == 404:
+        return SteprunError(
+            "The server has no chat completions at this address.",
+            why=message or "It answered 404.",
+            next="Check the URL, with the path before /v1 if it has one.",
+        )
+    if status == 429:
+        return SteprunError(
+            "The server allows no more requests for now.",
+            why=message or "It answered 429.",
+            next="Wait a moment and ask again.",
+        )
+    if status in {400, 422}:
         return UsageError(
             "The server refused the request.",
             why=message,
             next="Change the question or the options.",
         )
     return SteprunError(
-        f"The server failed{f' with status {status}' if status else ' during the answer'}.",
+        f"The server failed{f' with status {in_words}' if in_words else ' during the answer'}.",
         why=message or "It gave no reason.",
         next="Try again; if it fails again: steprun doctor",
     )
+
+
+_CONTEXT_FULL: Final = (
+    *("context size", "context length", "context window", "maximum context", "exceed_context"),
+    *("prompt is too long", "input is too long", "greater than the context"),
+)
+_NO_MODEL: Final = (
+    *("no model", "required", "missing", "not found", "does not exist", "unknown", "not exist"),
+    *("invalid model", "must provide", "not loaded", "not available"),
+)
+
+
+def _compact(reported: object) -> str:
+    """Return an error that is neither a text nor an object with one, such as a list of faults."""
+    if not reported or isinstance(reported, bool | int | float):
+        return ""
+    return json.dumps(reported)[:500]
+
+
+def _status_of(code: object) -> int:
+    return code if type(code) is int and 400 <= code < 600 else 0
 
 
 def garbled(data: str) -> SteprunError:

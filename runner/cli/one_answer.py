@@ -8,7 +8,16 @@ from runner.base.errors import Exit, SteprunError
 from runner.base.text import clean
 from runner.chat.answering import answer
 from runner.chat.conversation import Conversation
-from runner.chat.events import Event, PromptProgress, Reasoning, Text, Usage
+from runner.chat.events import (
+    Event,
+    Failed,
+    Finished,
+    PromptProgress,
+    Reasoning,
+    Text,
+    Usage,
+    WasReasoning,
+)
 from runner.chat.host import ChatSetup
 from runner.chat.images.load import load_picture
 from runner.chat.turn import Turn
@@ -31,14 +40,15 @@ async def ask_once(setup: ChatSetup, prompt: str) -> int:
             async with setup.open_host() as host:
                 await host.wait_ready(lambda s: status.show(f"loading {setup.title} ... {s:.0f} s"))
                 turn = conversation.append(prompt, pictures)
-                printer = _Printer(status, show_thinking=setup.show_thinking)
+                unsure = not host.endpoint.owned and not sys.stdout.isatty()
+                printer = _Printer(status, show_thinking=setup.show_thinking, unsure=unsure)
                 try:
                     await answer(conversation, turn, host, setup.options, on_event=printer.show)
                 finally:
                     printer.end_line()
         if turn.error is not None:
             raise turn.error
-        _print_end(turn)
+        _print_end(turn, setup.context)
     finally:
         conversation.close()
         _print_warnings(conversation, setup)
@@ -50,20 +60,35 @@ async def ask_once(setup: ChatSetup, prompt: str) -> int:
 
 
 class _Printer:
-    """Prints an answer while it arrives, and in the status line what the model is doing."""
+    """Prints an answer while it arrives, and in the status line what the model is doing.
 
-    def __init__(self, status: TransientLine, *, show_thinking: bool) -> None:
+    `unsure`: what looks like the answer may turn out to have been thinking, and cannot be taken
+    back from a file or a pipe: it is held until that is known.
+    """
+
+    def __init__(self, status: TransientLine, *, show_thinking: bool, unsure: bool = False) -> None:
+        self._unsure = unsure
+        self._held: list[str] = []
         self._status = status
         self._show_thinking = show_thinking
         self._terminal = sys.stdout.isatty()
         self._thought = 0
         self._last = ""
+        self._said = False  # the blank lines before an answer are not printed
 
     def show(self, event: Event) -> None:
         match event:
             case PromptProgress(done, total) if total:
                 self._status.show(f"prefill: {done / total:.0%} of {total:,} tokens")
+            case Text(text) if self._unsure:
+                self._held.append(text)
+                self._status.show(f"receiving ... {len(self._held)} tokens")
+            case WasReasoning():
+                self._was_reasoning()
+            case Finished() | Failed():
+                self.release()
             case Reasoning(text):
+                self.release()
                 self._thought += 1
                 if self._show_thinking:
                     self._status.clear()
@@ -71,6 +96,8 @@ class _Printer:
                 else:
                     self._status.show(f"thinking ... {self._thought} tokens")
             case Text(text):
+                text = text if self._said else text.lstrip("\n")
+                self._said = self._said or bool(text)
                 if not self._last and self._show_thinking and self._thought:
                     click.echo(err=True)
                 self._status.clear()
@@ -78,8 +105,28 @@ class _Printer:
                 sys.stdout.write(self._last)
                 sys.stdout.flush()
 
+    def release(self) -> None:
+        """Print what was held: it is the answer."""
+        self._unsure, held = False, "".join(self._held)
+        self._held.clear()
+        if held:
+            self.show(Text(held))
+
+    def _was_reasoning(self) -> None:
+        """Take the text so far for what it was; on a terminal it stands there already."""
+        if self._last:
+            click.secho("\n(That was the reasoning. The answer:)", dim=True, err=True)
+            self._last, self._said = "", False
+        self._thought += len(self._held)
+        if self._show_thinking and self._held:
+            self._status.clear()
+            click.secho(clean("".join(self._held)), dim=True, nl=False, err=True)
+        self._held.clear()
+        self._unsure = False
+
     def end_line(self) -> None:
-        """End the answer with a line feed, unless it ended with one."""
+        """Print what was held, and end the answer with a line feed unless it ended with one."""
+        self.release()
         if self._last and not self._last.endswith("\n"):
             sys.stdout.write("\n")
         sys.stdout.flush()
@@ -93,19 +140,21 @@ def _print_warnings(conversation: Conversation, setup: ChatSetup) -> None:
     conversation.warnings.clear()
 
 
-def _print_end(turn: Turn) -> None:
+def _print_end(turn: Turn, context: int) -> None:
     """Say that the tokens ran out, or what the answer took; raise where the answer is missing."""
     usage = turn.usage or Usage()
-    if turn.finish == "length" and not turn.answer_tokens:
+    if turn.finish == "length" and not turn.answered and turn.thought_tokens:
         raise SteprunError(
             "No answer: the model was still thinking when it ran out of tokens.",
             why=f"All {usage.completion_tokens} tokens went into reasoning.",
             next="Allow more tokens, or less reasoning: --max-tokens N, --effort low",
         )
-    if turn.finish == "length":
+    if turn.finish == "length" and turn.answered:
         click.echo("The answer was cut off at the token limit: --max-tokens, --ctx", err=True)
-    elif turn.finish == "stop" and turn.thought_tokens and not turn.answer_tokens:
-        click.echo("The model produced reasoning but no answer: --show-thinking", err=True)
+    elif turn.finish == "content_filter" and turn.answered:
+        click.echo("The server's content filter cut the answer off.", err=True)
+    elif (missing := turn.missing(context)) is not None:
+        raise missing
     if sys.stderr.isatty() and usage.decode_tps:
         click.secho(
             f"{usage.completion_tokens} tokens at {usage.decode_tps:.1f} tokens/s; "

@@ -1,26 +1,39 @@
 """Addresses of servers: the endpoint that a chat talks to, and whether two URLs are one server."""
 
+import base64
 import ipaddress
+import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 _PORTS: Final = {"https": 443, "http": 80}
+# Of services whose API is not below /v1, such as .../api/paas/v4 and .../v1beta/openai.
+_VERSIONED: Final = re.compile(r"/v\d+(?:alpha|beta)?\d*(?:/openai)?$")
+_ENDINGS: Final = (
+    *("/chat/completions", "/completions", "/responses", "/messages", "/models", "/embeddings"),
+    *("/api/chat", "/api/generate", "/api/tags", "/props", "/health", "/v1"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """An OpenAI-compatible server.
 
-    `owned`: steprun started it, and stops it; a server that the user named is only spoken to.
-    `api_key` never appears in a repr, so that it cannot reach a log or a trace. `longest_word`: the
-    most characters without a break that it bears in a message; 0 where that is not known.
+    `base_url`: without the version of the API, which `api_url` has. `login`: the user and password
+    of an address that has them, encoded for a header. `key_note`: what to do where the server wants
+    a key and there is none to send. `owned`: steprun started it, and stops it; a server that the
+    user named is only spoken to. `longest_word`: the most characters without a break that it bears
+    in a message; 0 where that is not known.
+    `api_key` and `login` never appear in a repr, so that they cannot reach a log or a trace.
     """
 
     base_url: str
     api_key: str = ""
     owned: bool = False
     longest_word: int = 0
+    login: str = ""
+    key_note: str = ""
 
     def __repr__(self) -> str:
         """Name the place, never the key."""
@@ -33,7 +46,49 @@ class Endpoint:
 
     def headers(self) -> dict[str, str]:
         """Return the headers that authorise a request."""
-        return {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+        if self.api_key:
+            return {"Authorization": f"Bearer {self.api_key}"}
+        return {"Authorization": f"Basic {self.login}"} if self.login else {}
+
+    @property
+    def warning(self) -> str:
+        """Return what to know before a key is sent; empty where nobody else can read it."""
+        if not (self.api_key or self.login) or self.local or self.base_url.startswith("https:"):
+            return ""
+        return f"The key goes to {self.base_url} without encryption; prefer https://."
+
+    @property
+    def api_url(self) -> str:
+        """Where OpenAI's paths begin: `/v1`, unless the address names another version."""
+        versioned = _VERSIONED.search(urlsplit(self.base_url).path)
+        return self.base_url if versioned else f"{self.base_url}/v1"
+
+
+def server_address(typed: str) -> tuple[str, str] | None:
+    """Return a server's address as somebody typed it, without what follows it, and its login.
+
+    It may lack the scheme or the host, or end in any path of the API. None where it is no address.
+    """
+    url = typed.strip().strip("\"'<>").strip()
+    if re.fullmatch(r":?\d{1,5}", url):
+        url = f"127.0.0.1:{url.removeprefix(':')}"
+    elif url.count(":") > 1 and re.fullmatch(r"[0-9A-Fa-f:.]+", url):
+        url = f"[{url}]"
+    url = url if "://" in url else f"http://{url.removeprefix('//')}"
+    parts = split_url(url)
+    if parts is None or parts.port == 0 or parts.hostname is None:
+        return None
+    path = parts.path.rstrip("/")
+    for ending in _ENDINGS:
+        if path.lower().endswith(ending):
+            path = path[: -len(ending)].rstrip("/")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    port = f":{parts.port}" if parts.port else ""
+    login = ""
+    if parts.username:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        login = base64.b64encode(pair.encode()).decode("ascii")
+    return f"{parts.scheme}://{host}{port}{path}", login
 
 
 def is_loopback(url: str) -> bool:

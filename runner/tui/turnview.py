@@ -157,7 +157,9 @@ class TurnView(Vertical):
             await self._freeze()
         elif not hold:
             # Asked again: what was settled is the old answer. Its length alone does not show it.
-            if not turn.answer.startswith(self._prose.source):
+            # Or it was thinking, as has turned out: the answer begins again.
+            shrunk = len(turn.answer) < self._written
+            if shrunk or not turn.answer.startswith(self._prose.source):
                 await self._freeze()
             await self._grow()
         self._show_thought_and_note()

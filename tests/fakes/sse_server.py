@@ -73,7 +73,11 @@ class Die:
     """The connection breaks, as a killed engine's does."""
 
 
-Step = Say | Think | Read | End | Refuse | Die | Gate
+class Silence:
+    """The body ends here, without a reason and without [DONE]."""
+
+
+Step = Say | Think | Read | End | Refuse | Die | Silence | Gate
 DEFAULT: tuple[Step, ...] = (Read(10, 20), Say("Fine, "), Say("thank you."), End())
 
 
@@ -85,10 +89,12 @@ class FakeServer(Loopback):
     def __init__(self, *scripts: Sequence[Step]) -> None:
         self.scripts = list(scripts)
         self.requests: list[dict[str, Any]] = []
+        self.authorised: list[str | None] = []  # the header of each request
         self.hung_up = threading.Event()  # the client closed a connection in mid-answer
         super().__init__()
 
     def answer(self, to: BaseHTTPRequestHandler) -> None:
+        self.authorised.append(to.headers["Authorization"])
         length = int(to.headers["Content-Length"])
         self.requests.append(json.loads(to.rfile.read(length)))
         script = self.scripts.pop(0) if self.scripts else DEFAULT
@@ -118,6 +124,9 @@ class FakeServer(Loopback):
         for step in script:
             if isinstance(step, Die):
                 return  # without the last chunk: a broken stream
+            if isinstance(step, Silence):
+                handler.wfile.write(b"0\r\n\r\n")
+                return
             if isinstance(step, Gate):
                 # The comments tell whether the client is still there.
                 while not step.event.wait(0.02):

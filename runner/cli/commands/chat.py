@@ -1,6 +1,7 @@
 """`steprun chat`: the TUI, or with `-p` (or text on stdin) one answer to stdout."""
 
 import asyncio
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from runner.chat.wire import EFFORTS, Options
 from runner.cli.lazy import examples
 from runner.cli.options import model_options, take_request
 from runner.cli.stdin import read_prompt
-from runner.net.endpoint import Endpoint, split_url
+from runner.net.endpoint import Endpoint, server_address
 from runner.run.request import ModelRequest
 
 
@@ -46,7 +47,7 @@ from runner.run.request import ModelRequest
     "--temperature", type=click.FloatRange(0, 5), help="Sampling temperature; 0 is greedy."
 )
 @click.option("--show-thinking", is_flag=True, help="Show the reasoning (with -p: on stderr).")
-@click.option("--url", help="Use a server that is already running.")
+@click.option("--url", help="Use a server that is already running, yours or a service.")
 @click.option(
     "--api-key-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -161,27 +162,32 @@ def _local(request: ModelRequest, answer: Options, common: dict[str, Any]) -> Ch
 
 def _endpoint(url: str, key_file: Path | None) -> Endpoint:
     from runner.engine.process.supervisor import read_key
+    from runner.net.keys import key_for
 
-    url = url if "://" in url else f"http://{url}"
-    parts = split_url(url)
-    if parts is None or parts.port == 0:
+    found = server_address(url)
+    if found is None:
         raise UsageError(
             f"{url} is not the address of a server.",
             why="An address is a scheme, a host and a port.",
             next="Such as: --url http://127.0.0.1:8080",
         )
-    base = url.rstrip("/").removesuffix("/v1")
-    return Endpoint(base, api_key=read_key(key_file) if key_file else "")
+    base, login = found
+    key, note = key_for(base, os.environ)
+    if key_file or login:
+        key = read_key(key_file) if key_file else ""
+    return Endpoint(base, api_key=key, login=login, key_note=note)
 
 
 async def _remote(
     endpoint: Endpoint, model: str, answer: Options, common: dict[str, Any]
 ) -> ChatSetup:
     """Ask a server what it is, and set up a chat with it."""
-    from runner.chat.client import model_ids, properties
+    from runner.chat.client import identify
+    from runner.chat.dialect import chosen, recognised
 
-    reported = await properties(endpoint)
-    model = model or next(iter(await model_ids(endpoint)), "")
+    reported, offers = await identify(endpoint)
+    asked, offer = model, chosen(offers, model)
+    model = offer.name
     modalities = reported.get("modalities")
     # Only llama-server reports whether it sees; with others a request will show it.
     sees = bool(modalities.get("vision")) if isinstance(modalities, dict) else True
@@ -193,12 +199,13 @@ async def _remote(
     return ChatSetup(
         title=f"{model or 'a model'} at {endpoint.base_url}",
         open_host=lambda: Remote(endpoint),
-        options=replace(answer, model=model),
-        context=context if isinstance(context, int) else 0,
+        options=replace(answer, model=model, dialect=recognised(reported, offers)),
+        context=context if isinstance(context, int) else offer.context,
         sees=sees,
         blind_why=blind_why,
         prices=False,
-        words=("--url", endpoint.base_url),
+        greeting=endpoint.warning,
+        words=("--url", endpoint.base_url, *(("--model", asked) if asked else ())),
         **common,
     )
 

@@ -83,7 +83,7 @@ def test_a_healthy_engine_passes_everything(home: Path) -> None:
     [
         ("garbage", "text", "makes no sense: '! ! ! ! !'"),
         ("empty", "text", "is empty"),
-        ("no-json", "text", "broke during the answer"),
+        ("no-json", "text", "cannot be understood"),
         ("moody", "text", "gets two answers"),
         ("huge", "slots", "more than 4 MiB"),
         ("blind", "picture", "the engine ignores them"),

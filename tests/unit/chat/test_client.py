@@ -4,7 +4,7 @@ from runner.chat.client import stream
 from runner.chat.events import Event, Failed, Finished, Text, Usage
 from runner.chat.wire import Message, Options
 from runner.net.endpoint import Endpoint
-from tests.fakes.sse_server import Die, End, FakeServer, Say, Step
+from tests.fakes.sse_server import Die, End, FakeServer, Say, Silence, Step
 
 
 async def answer(*script: Step) -> list[Event]:
@@ -31,8 +31,12 @@ async def test_a_connection_that_breaks_before_the_reason_is_a_failure():
     assert "broke" in last.error.what
 
 
+async def test_a_server_that_says_that_this_is_all_need_not_say_why():
+    assert await answer(Say("Yes")) == [Text("Yes"), Finished("stop")]
+
+
 async def test_a_stream_that_ends_without_a_reason_is_a_failure():
-    *events, last = await answer(Say("Yes"))
+    *events, last = await answer(Say("Yes"), Silence())
     assert events == [Text("Yes")]
     assert isinstance(last, Failed)
     assert "ended before it was finished" in last.error.what

@@ -12,8 +12,17 @@ from hypothesis import strategies as st
 
 from runner.base.errors import SteprunError
 from runner.chat.client import stream
-from runner.chat.events import Event, Failed, Finished, Reasoning, Text, ToolCall, Usage
-from runner.chat.raw_output import LONGEST_CALL, Untagged
+from runner.chat.events import (
+    Event,
+    Failed,
+    Finished,
+    Reasoning,
+    Text,
+    ToolCall,
+    Usage,
+    WasReasoning,
+)
+from runner.chat.raw_output import LONGEST_CALL, TAGS, Untagged
 from runner.chat.wire import Message, Options
 from runner.net.endpoint import Endpoint
 from tests.fakes.sse_server import Die, End, FakeServer, Say
@@ -81,6 +90,23 @@ def test_an_answer_without_thinking_is_left_alone() -> None:
 
 def test_thinking_that_never_ends_is_thinking() -> None:
     assert events(["<think>\nHm</thi"]) == [Reasoning("Hm</thi"), Finished()]
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_text_before_a_lone_tag_was_thinking(size: int) -> None:
+    raw = "2+2 is 4.\n</think>\n\n4 </think> so"
+    found = events([raw[at : at + size] for at in range(0, len(raw), size)])
+    assert found == [Text("2+2 is 4."), WasReasoning(), Text("4 </think> so"), Finished()]
+
+
+@pytest.mark.parametrize("raw", ["The tag `</think>` ends it.", "First <think>, then </think>."])
+def test_an_answer_about_the_tags_is_left_alone(raw: str) -> None:
+    assert events(list(raw)) == [Text(raw), Finished()]
+
+
+@pytest.mark.parametrize(("opened", "ended"), TAGS.items())
+def test_other_models_have_other_tags(opened: str, ended: str) -> None:
+    assert events(list(f"\n{opened}Hm{ended}\nYes")) == [Reasoning("Hm"), Text("Yes"), Finished()]
 
 
 def test_a_tag_that_only_begins_an_answer_is_its_text() -> None:
@@ -260,9 +286,12 @@ def test_how_it_is_cut_changes_nothing(
 def test_without_calls_only_tags_and_their_newlines_are_lost(text: str, opened: bool) -> None:
     raw = "<think>" * opened + text
     told = [e.text for e in events(list(raw), ()) if isinstance(e, Text | Reasoning)]
-    if not raw.startswith("<think>"):
-        assert "".join(told) == raw
+    if not raw.lstrip("\n ").startswith("<think>"):
+        assert "".join(told).replace("</think>", "").replace("\n", "") == raw.replace(
+            "</think>", ""
+        ).replace("\n", "")
         return
+    raw = raw.lstrip("\n ")
     body = raw.removeprefix("<think>")
     thinking, tag, answer = body.partition("</think>")
     assert "".join(told).replace("\n", "") == (thinking + answer).replace("\n", "")

@@ -3,7 +3,7 @@
 import pytest
 
 from runner.base.errors import SteprunError
-from runner.chat.events import Finished, PromptProgress, Reasoning, Text, Usage
+from runner.chat.events import Event, Finished, PromptProgress, Reasoning, Text, Usage, WasReasoning
 from runner.chat.sessions.store import SessionEntry
 from runner.chat.turn import Turn, TurnState, to_entry, to_messages, to_turns
 from runner.chat.wire import Message, Picture
@@ -98,3 +98,13 @@ def test_an_answer_whose_question_was_lost_is_left_out():
     messages = [Message("user", "a"), Message("assistant", "one"), Message("assistant", "two")]
     turns = to_turns([SessionEntry(message) for message in messages])
     assert [(turn.text, turn.answer) for turn in turns] == [("a", "one")]
+
+
+def test_what_was_taken_for_the_answer_may_turn_out_to_be_thinking() -> None:
+    turn = Turn("2+2?")
+    turn.begin()
+    happened: list[Event] = [Text("So 4."), WasReasoning(), Text("\n4"), Finished()]
+    for at, event in enumerate(happened):
+        turn.apply(event, 10.0 + at)
+    assert (turn.reasoning, turn.answer, turn.note()) == ("So 4.", "4", "")
+    assert (turn.thought_tokens, turn.answer_tokens, turn.thought_s) == (1, 1, 1.0)

@@ -143,14 +143,61 @@ async def test_reasoning_without_an_answer_fails_and_is_kept():
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        ([Think("hm"), End()], "reasoning but no answer"),
         ([Say("A par"), End("length")], "cut off at the token limit"),
+        ([Say("A par"), End("SAFETY")], "content filter cut"),
     ],
 )
 async def test_an_odd_end_is_named_on_stderr(capsys, script, words):
     with FakeServer(script) as server:
         assert await ask(server, "hi") == Exit.DONE
     assert words in capsys.readouterr().err
+
+
+THOUGHT: list[Step] = [Say("So 4.\n</th"), Say("ink>\n\n"), Say("4"), End()]
+
+
+def foreign(monkeypatch: pytest.MonkeyPatch, server: FakeServer, *arguments: str) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    argv = ["chat", "--url", f"{server.url}/v1/", "-p", "2+2?", *arguments]
+    assert steprun.main(argv, standalone_mode=False) == Exit.DONE
+
+
+def test_thinking_without_its_first_tag_is_not_part_of_the_data(monkeypatch, capsys):
+    with FakeServer(THOUGHT, THOUGHT) as server:
+        foreign(monkeypatch, server)
+        assert capsys.readouterr().out == "4\n"
+        foreign(monkeypatch, server, "--show-thinking")
+    out, err = capsys.readouterr()
+    assert (out, "So 4." in err) == ("4\n", True)
+    entry = Session.load().entries[-1]
+    assert (entry.message.text, entry.message.reasoning) == ("4", "So 4.")
+
+
+def test_a_key_of_the_environment_reaches_a_server_on_this_machine(monkeypatch, capsys):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    with FakeServer() as server:
+        foreign(monkeypatch, server)
+        assert server.authorised == ["Bearer sk-test"]
+        assert "return_progress" not in server.requests[0], "that is for llama-server only"
+    assert "sk-test" not in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ([End("stop", tokens=0)], "may be longer than the server's context"),
+        ([Think("hm"), End()], "all of them reasoning"),
+        ([Say(" \n"), End(tokens=1)], 'ended it with "stop"'),
+        ([End("SAFETY")], "content filter"),
+        ([End("tool_use")], "called a tool"),
+    ],
+)
+async def test_an_empty_answer_fails_and_says_why(script, words):
+    with FakeServer(script) as server, pytest.raises(SteprunError, match="no answer") as raised:
+        await ask(server, "hi")
+    assert words in raised.value.why
+    assert raised.value.exit_code == Exit.FAILED
+    assert raised.value.next
 
 
 async def test_a_chat_that_cannot_be_saved_answers_all_the_same(home, capsys):

@@ -308,8 +308,8 @@ def test_a_proxy_of_an_unknown_kind_is_named(monkeypatch):
 async def test_a_chat_elsewhere_names_the_proxy(monkeypatch):
     monkeypatch.setenv("ALL_PROXY", "socks://127.0.0.1:9")
     with pytest.raises(SteprunError, match="No connection"):
-        await client.model_ids(Endpoint("http://192.0.2.1:8080"))
+        await client.identify(Endpoint("http://192.0.2.1:8080"))
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
     with pytest.raises(SteprunError, match="No server answers") as caught:
-        await client.model_ids(Endpoint("http://192.0.2.1:8080"))
+        await client.identify(Endpoint("http://192.0.2.1:8080"))
     assert "ALL_PROXY" in caught.value.next

@@ -208,6 +208,19 @@ async def test_thinking_is_apart_and_folds_when_the_answer_starts():
         await c.gone("deep thoughts")
 
 
+async def test_thinking_whose_first_tag_is_missing_moves_out_of_the_answer():
+    thinks, answers = Gate(), Gate()
+    script: list[Step] = [Say("deep thoughts"), thinks, Say("</think>\nSo."), answers, End()]
+    async with chat(script) as c:
+        await c.type("hi")
+        await c.sees("deep thoughts")
+        thinks.open()
+        await c.gone("deep thoughts")
+        await c.sees("So.")
+        answers.open()
+        await c.ready()
+
+
 async def test_thinking_that_uses_up_the_budget_says_so():
     async with chat([Think("on and on"), End("length")]) as c:
         await c.type("hi")

@@ -1,0 +1,125 @@
+"""What a server is, by what it says of itself, and what may be sent to it. Pure.
+
+Strict servers refuse a request with a field that they do not know (400 or 422), so that the fields
+of llama-server go to llama-server alone. Any other server gets OpenAI's fields and no more.
+"""
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from runner.base.errors import UsageError
+from runner.base.text import clean_name
+
+_FEW: Final = 20  # models that an error lists
+_STEP: Final = re.compile(r"(?:^|[^a-z])step[-_. ]?3", re.IGNORECASE)
+_THIS_STEP: Final = re.compile(r"(?:^|[^a-z])step[-_. ]?3[-_.p]?7", re.IGNORECASE)
+_NO_CHAT: Final = re.compile(r"embed|rerank|whisper|tts|moderation|dall-e", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """The fields that a server takes beyond OpenAI's.
+
+    `progress`: it reports how far it has read the prompt. `template`: the reasoning effort has to
+    be sent to the chat template as well (`chat_template_kwargs`).
+    """
+
+    name: str
+    progress: bool = False
+    template: bool = False
+
+
+LLAMA_SERVER: Final = Dialect("llama-server", progress=True, template=True)
+OPENAI: Final = Dialect("OpenAI-compatible")
+# `owned_by` in /v1/models. vLLM's documentation and SGLang's list `chat_template_kwargs`; Ollama,
+# LM Studio and StepFun's own service take `reasoning_effort` alone.
+_OWNERS: Final[Mapping[str, Dialect]] = {
+    "vllm": Dialect("vLLM", template=True),
+    "sglang": Dialect("SGLang", template=True),
+    "library": Dialect("Ollama"),
+    "organization_owner": Dialect("LM Studio"),
+    "llama-swap": Dialect("llama-swap"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A model that a server offers. `context` in tokens, 0 where unknown."""
+
+    name: str
+    owner: str = ""
+    context: int = 0
+
+
+def recognised(props: Mapping[str, Any], offers: Sequence[Offer]) -> Dialect:
+    """Return a server's dialect. `props`: what it answers to /props, which only one server has."""
+    if "default_generation_settings" in props or "build_info" in props:
+        return LLAMA_SERVER
+    owners = {offer.owner for offer in offers}
+    return next((dialect for name, dialect in _OWNERS.items() if name in owners), OPENAI)
+
+
+def offers_of(reply: object) -> list[Offer]:
+    """Return the models in a list of models, however it is written; none where it is no list."""
+    rows = reply
+    if isinstance(reply, dict):
+        rows = reply.get("data") or reply.get("models")
+    found: dict[str, Offer] = {}
+    for row in rows if isinstance(rows, list) else ():
+        fields = row if isinstance(row, dict) else {"id": row}
+        names = (fields.get(key) for key in ("id", "key", "model", "name"))
+        name = next((each for each in names if isinstance(each, str) and each), "")
+        if name:
+            owner = fields.get("owned_by")
+            found.setdefault(
+                name, Offer(name, owner if isinstance(owner, str) else "", _context(fields))
+            )
+    return list(found.values())
+
+
+def _context(fields: Mapping[str, Any]) -> int:
+    meta = fields.get("meta")
+    inner = meta if isinstance(meta, dict) else {}
+    sizes = (
+        inner.get("n_ctx"),
+        *(fields.get(key) for key in ("loaded_context_length", "max_model_len", "context_length")),
+    )
+    return next((size for size in sizes if type(size) is int and 0 < size < 1 << 40), 0)
+
+
+def chosen(offers: Sequence[Offer], asked: str) -> Offer:
+    """Return the model to ask for; its name is empty where the server lists none.
+
+    `asked`: the name that the user gave; it is taken as it is, as a server may know others than it
+    lists. Else the only model that is a Step, or the only one that can chat. Raises UsageError
+    with the list where there are several.
+    """
+    if asked:
+        return next((offer for offer in offers if offer.name == asked), Offer(asked))
+    if not offers:
+        return Offer("")
+    for wanted in (_THIS_STEP, _STEP):
+        steps = [offer for offer in offers if wanted.search(offer.name)]
+        if len(steps) == 1:
+            return steps[0]
+        if steps:
+            raise _several(steps, "models named Step")
+    if len(offers) == 1:
+        return offers[0]
+    able = [offer for offer in offers if not _NO_CHAT.search(offer.name)]
+    if len(able) == 1:
+        return able[0]
+    raise _several(able or offers, "models, and none is named Step")
+
+
+def _several(offers: Sequence[Offer], kind: str) -> UsageError:
+    names = [clean_name(offer.name)[:100] for offer in offers]
+    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
+    return UsageError(
+        f"The server offers {len(names)} {kind}.",
+        why=f"They are: {', '.join(names[:_FEW])}{more}.",
+        next=f"Name one of them: --model {shlex.quote(names[0])}",
+    )
