@@ -119,6 +119,12 @@ def _make(*, dev: bool) -> None:
         f"Making this checkout's environment in {VENV if VENV.parent != ROOT else '.venv/'} "
         f"({size}, from the package registry) ..."
     )
+    if VENV.is_symlink():
+        sys.exit(
+            f"error: {VENV} is a link, and this checkout needs an environment of its own.\n"
+            "  why:  Making one would empty the folder that the link leads to.\n"
+            f"  next: rm {shlex.quote(str(VENV))}, or name another folder: STEPRUN_VENV=DIR"
+        )
     # From scratch: a partial environment, or one of another Python, cannot be repaired.
     _run(sys.executable, "-m", "venv", "--clear", str(VENV))
     pip = (str(_python()), "-m", "pip", "--disable-pip-version-check", "install", "-qq")

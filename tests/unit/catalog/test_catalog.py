@@ -67,7 +67,8 @@ def test_geometry_gives_the_cache_that_the_engine_reports(step):
 def test_what_is_never_chosen_unasked(step):
     unasked = {quant.name for quant in step.quants if quant.auto}
     assert unasked == {
-        *("Q8_0", "Q4_K_S", "IQ4_XS", "Q3_K_M", "IQ3_XXS"),
+        *("Q8_0", "Q4_K_S", "IQ4_XS", "Q3_K_L", "Q3_K_M", "IQ3_XXS"),
+        *("UD-Q6_K", "UD-Q5_K_M", "UD-Q5_K_S", "UD-Q4_K_M"),
         *("UD-IQ4_XS", "UD-Q3_K_XL", "UD-IQ3_S"),
     }
 

@@ -19,9 +19,9 @@ from runner.run.machine_view import probed
 from tests.unit.cli.test_engine_command import run
 from tests.unit.engine.test_store import made
 
-FINE = {name: Feature("pass", 1.0) for name in FEATURES}
-FASTER = {name: Feature("pass", 0.5) for name in FEATURES}
-ALIKE = {name: Feature("pass", 0.95) for name in FEATURES}
+FINE = {name: Feature("pass", 10.0 / len(FEATURES)) for name in FEATURES}
+FASTER = {name: Feature("pass", 5.0 / len(FEATURES)) for name in FEATURES}
+ALIKE = {name: Feature("pass", 9.5 / len(FEATURES)) for name in FEATURES}
 LACKS = {**FASTER, "mtp": Feature("fail", 0.1, "no drafts")}
 BROKEN = {**FASTER, "text": Feature("fail", 0.1, "nonsense")}
 Found = Mapping[str, Feature]

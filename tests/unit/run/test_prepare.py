@@ -129,7 +129,9 @@ def test_a_card_that_cannot_help_leaves_the_processor(tmp_path: Path) -> None:
         ),
         small,
     )
-    plan = make_plan(ModelRequest("", PlanRequest()), str(small)).plan
+    # The whole cache of this context is larger than the card.
+    ask = PlanRequest(context=262_144, kv_type="q8_0")
+    plan = make_plan(ModelRequest("", ask), str(small)).plan
     assert plan.fits
     assert str(plan.machine.backend) == "cpu"
     assert any("CPU would do all" in warning for warning in plan.warnings)
