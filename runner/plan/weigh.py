@@ -8,10 +8,11 @@ compared, in this order, by:
 2. whether an accelerator computes;
 3. the quant's quality;
 4. whether the vision encoder is on an accelerator;
-5. the context;
-6. the expected speed: all on cards, then one shared memory, then experts in main memory.
+5. the context up to `_LONG`, beyond which a faster way is worth more than a longer context;
+6. the expected speed: all on cards, then one shared memory, then experts in main memory;
+7. the whole context.
 
-The last is a rank and no figure: cards read their own memory faster than any shared one is read
+The speed is a rank and no figure: cards read their own memory faster than any shared one is read
 (640 to 1792 against 212 to 273 GB/s), and main memory beside cards is the slowest of the three.
 """
 
@@ -23,6 +24,8 @@ from runner.machine.facts import Backend, Machine
 from runner.plan.choose import Plan
 from runner.plan.fixes import Cost, Fix
 from runner.plan.placement import is_split
+
+_LONG = 131_072  # tokens
 
 
 def ways(machine: Machine) -> tuple[Machine, ...]:
@@ -54,8 +57,9 @@ def _rank(plan: Plan) -> tuple[object, ...]:
         plan.machine.backend is not Backend.CPU,
         plan.variant.quality,
         not plan.placement.mmproj_on_cpu,
-        plan.config.context,
+        min(plan.config.context, _LONG),
         _speed(plan),
+        plan.config.context,
     )
 
 
