@@ -218,9 +218,11 @@ def as_it_is_now(machine: Machine) -> Machine:
     each = machine.reserve_bytes // max(1, len(machine.devices))
     rooms = [max(0, (device.memory_bytes or 0) - each) for device in machine.devices]
     devices = tuple(
-        replace(device, memory_bytes=room if free is None else min(room, free))
+        replace(
+            device,
+            memory_bytes=min(room, room if device.free_bytes is None else device.free_bytes),
+        )
         for device, room in zip(machine.devices, rooms, strict=True)
-        for free in (device.free_bytes,)
     )
     if machine.idle_bytes is not None and machine.available_bytes is not None:
         machine = replace(machine, idle_bytes=None)
