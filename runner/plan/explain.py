@@ -109,12 +109,16 @@ class Story:
         if paged:
             return
         free_now = _free(machine, self.placement.cards)
-        for part, free in zip(self.placement.held, free_now, strict=False):
+        cards = len(self.placement.cards)
+        for number, (part, free) in enumerate(zip(self.placement.held, free_now, strict=False)):
             needed = total(i for i in part.items if i.item is not LedgerEntry.RESERVE)
-            if free is not None and free < needed:
+            # What a start keeps back (`as_it_is_now`): nothing of a card, as its driver has it.
+            kept = 0 if number < cards or machine.os == "macos" else part.pool.reserve_bytes
+            if free is not None and free < needed + kept:
+                beside = f" beside the reserve of {size(kept)}" if kept else ""
                 yield (
                     f"Not enough is free at this moment: {part.pool.name} has {size(free)} free, "
-                    f"and {size(needed)} is needed. Close other programs."
+                    f"and {size(needed)} is needed{beside}. Close other programs."
                 )
 
     def too_large(self) -> str:

@@ -175,9 +175,10 @@ def _shared(reader: Reader, host: HostFacts, card: Card | None, notes: Notes) ->
         source = "half of RAM, the driver's default" if half else "unknown: amdgpu gave no answer"
         return _SharedMemory(half, source, module, None)
     if gtt and pages and abs(gtt - pages) > _SAME * max(gtt, pages):
+        old = " amdgpu.gttsize is deprecated: remove it where it is set." if gtt > pages else ""
         notes.warnings.append(
             f"GTT is {size(gtt)} and {module}.pages_limit grants {size(pages)}: the smaller counts."
-            " amdgpu.gttsize is deprecated: remove it where it is set."
+            + old
         )
     grants = (
         (gtt, "GTT, mem_info_gtt_total"),

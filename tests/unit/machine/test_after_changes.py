@@ -101,6 +101,24 @@ def test_the_least_graphics_memory_under_windows_is_named_as_its_tool_does() -> 
     assert "0.5 GB, then restart" in advice.undo
 
 
+def test_an_option_set_in_a_file_is_changed_there() -> None:
+    file = {"/etc/modprobe.d/gpu.conf": "options ttm pages_limit=25165824\n"}
+    advice = detect(Replay(halo(125, 0.5, 96, **file))).advice[0]
+    assert "; ttm.pages_limit is set in /etc/modprobe.d/gpu.conf: change it there, " in advice.what
+    assert advice.command.endswith("/etc/modprobe.d/gpu.conf")
+
+
+def test_a_gtt_that_is_to_be_raised_is_not_to_be_removed() -> None:
+    pages = {"/sys/module/ttm/parameters/pages_limit": str(120 * 262144)}
+    held_down = detect(Replay(halo(125, 0.5, 62, **pages)))
+    assert "amdgpu" in held_down.advice[0].command
+    assert not any("deprecated" in text for text in held_down.warnings)
+    pages = {"/sys/module/ttm/parameters/pages_limit": str(60 * 262144)}
+    assert any(
+        "deprecated" in text for text in detect(Replay(halo(125, 0.5, 100, **pages))).warnings
+    )
+
+
 @pytest.mark.parametrize("exit_code", [0, 15])
 def test_a_card_that_fell_off_the_bus_is_named_and_the_other_one_used(exit_code: int) -> None:
     lost = "Unable to determine the device handle for GPU0000:02:00.0: GPU is lost.  Reboot.\n"
@@ -142,6 +160,29 @@ def test_a_busy_card_starts_less_and_says_so() -> None:
     idle = choose_plan(machine, STEP, PlanRequest())
     assert any("Not enough is free" in text for text in idle.warnings)
     assert key(choose_plan(now, STEP, PlanRequest())) != key(idle)
+
+
+@pytest.mark.parametrize("available_gib", [60.0, 116.5, 115.7, 110.0])
+def test_a_start_with_less_than_planned_is_told_before(available_gib: float) -> None:
+    memory = {"/proc/meminfo": meminfo(kib(125), kib(available_gib))}
+    machine = detect(Replay(with_files(halo(125, 0.5, 116), **memory)))
+    idle = choose_plan(machine, STEP, PlanRequest())
+    now = choose_plan(as_it_is_now(machine), STEP, PlanRequest())
+    told = any("Not enough is free" in text for text in idle.warnings)
+    assert told is (not now.fits or key(now) != key(idle))
+
+
+def test_memory_that_a_group_has_used_counts_as_a_start_counts_it() -> None:
+    path = "/user.slice/run-1.scope"
+    files = {
+        **group(60 * GIB, path, "memory.high"),
+        f"/sys/fs/cgroup{path}/memory.current": str(2 * GIB),
+    }
+    base = linux(meminfo(kib(125), kib(118)), CARD.format("1" * 8, 24100), files=files)
+    machine = detect(Replay(base))
+    idle = choose_plan(machine, STEP, PlanRequest())
+    assert key(choose_plan(as_it_is_now(machine), STEP, PlanRequest())) != key(idle)
+    assert any("main memory has 58.00 GiB free" in text for text in idle.warnings)
 
 
 def test_main_memory_beside_cards_is_called_what_was_counted() -> None:
