@@ -80,11 +80,11 @@ def _left_out(other: Plan, best: Plan) -> str:
     if not other.fits:
         missing = size(max(0, -other.placement.spare_bytes))
         return f"{unused}: with that alone {other.variant.name} would be {missing} too large."
-    would = f"with that {other.variant.name} at {other.config.context:,} tokens would fit"
-    if not best.fits or other.variant.quality != best.variant.quality:
-        return f"{unused}: {would}, a smaller quant."
     if other.machine.backend is Backend.CPU and best.machine.backend is not Backend.CPU:
-        return f"{unused}: no engine for it is installed, and the CPU would do all the work."
+        return f"{unused}: beside it the CPU would do all the work."
+    would = f"with that {other.variant.name} at {other.config.context:,} tokens would fit"
+    if other.variant.quality != best.variant.quality:
+        return f"{unused}: {would}, a smaller quant."
     if other.placement.mmproj_on_cpu and not best.placement.mmproj_on_cpu:
         return f"{unused}: {would}, with the vision encoder on the CPU."
     if other.config.context < best.config.context:

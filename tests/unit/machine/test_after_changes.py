@@ -11,6 +11,7 @@ from runner.machine.facts import Backend, Machine, after, as_it_is_now
 from runner.machine.probe import detect
 from runner.plan.choose import Plan
 from runner.plan.request import PlanRequest, Profile
+from runner.plan.weigh import weigh
 from runner.run.prepare import choose_plan
 from tests.unit.machine.machine_captures import (
     DRIVER,
@@ -282,3 +283,13 @@ def test_a_change_that_gives_less_than_requested_says_what_it_gives() -> None:
     # Where something fits already, it is no help.
     fits = plan(halo(125, 0.5, 100), quant="Q8_0")
     assert not any("pages_limit" in fix.command for fix in fits.fixes)
+
+
+def test_a_card_that_leaves_the_work_to_the_cpu_is_not_said_to_need_a_smaller_quant() -> None:
+    """The CPU's own memory may hold a larger quant than graphics may map."""
+    graphics = plan(halo(187, 0.5, 93.5))
+    processor = plan(linux(meminfo(264_000_000, 250_000_000)))
+    assert processor.variant.quality > graphics.variant.quality
+    number, found = weigh([processor, graphics])
+    assert number == 1
+    assert found.warnings[-1].endswith("beside it the CPU would do all the work.")
