@@ -13,6 +13,8 @@ PROCESSOR_RESERVE_BYTES = 2 << 30
 # What the system of an idle computer holds of its RAM: an idle DGX Spark with its desktop 5.8 to
 # 8.7 GiB (unsloth 10704, nvitop 208, nvtop 449), rounded up.
 IDLE_SYSTEM_BYTES = 9 << 30
+# How a `limit_source` ends where the limit counts what other programs use, too.
+AS_IF_IDLE = ", as if idle"
 
 
 class Platform(StrEnum):
@@ -73,15 +75,18 @@ class Purpose(StrEnum):
 class Advice:
     """A change to the host that would help: the exact command, and how to take it back.
 
-    steprun never runs these by itself. `limit_after`: what `Machine.limit_bytes` becomes by it,
-    where that is known. `restart`: it takes effect only after a restart or a new login. `purpose`:
-    what it is for, and so when it is worth being shown.
+    steprun never runs these by itself. `limit_after`, `reserve_after` and `ram_after`: what
+    `Machine.limit_bytes`, its `reserve_bytes` and, beside cards, its main memory become by it; None
+    where that is not known or does not change. `restart`: it takes effect only after a restart or a
+    new login. `purpose`: what it is for, and so when it is worth being shown.
     """
 
     what: str
     command: str
     undo: str = ""
     limit_after: int | None = None
+    reserve_after: int | None = None
+    ram_after: int | None = None
     restart: bool = False
     purpose: Purpose = Purpose.ROOM
 
@@ -147,6 +152,16 @@ class Machine:
         return self.available_bytes if self.idle_bytes is None else self.idle_bytes
 
 
+def after(machine: Machine, advice: Advice) -> Machine | None:
+    """Return the machine as it is after a change to the host; None where that is not known."""
+    if advice.limit_after is None and advice.ram_after is None:
+        return None
+    limit = machine.limit_bytes if advice.limit_after is None else advice.limit_after
+    reserve = machine.reserve_bytes if advice.reserve_after is None else advice.reserve_after
+    ram = machine.idle_bytes if advice.ram_after is None else advice.ram_after
+    return replace(machine, limit_bytes=limit, reserve_bytes=reserve, idle_bytes=ram)
+
+
 def on_processor(machine: Machine) -> Machine:
     """Return the machine as an engine sees it that cannot use its accelerator.
 
@@ -188,27 +203,36 @@ def as_it_is_now(machine: Machine) -> Machine:
     """Return the machine with no more room than it has at this moment.
 
     A plan is made for an idle machine; an engine is started on one where other programs run.
-    What macOS would have to compress of theirs cannot be told, so a Mac stays as it is.
+    What macOS would have to compress of theirs cannot be told, so a Mac stays as it is. What is
+    free of a card is so beside its driver's own use, and nothing is kept back for that again.
     """
     if machine.os == "macos":
         return machine
+    whole = machine.limit_source.removesuffix(AS_IF_IDLE)
     if machine.unified:
         room = machine.free_now_bytes
         if room is None or room >= machine.limit_bytes:
             return machine
-        source = f"{machine.limit_source}; of that, what is available now"
+        source = f"{whole}; of that, what is available now"
         return replace(machine, limit_bytes=room, limit_source=source)
+    each = machine.reserve_bytes // max(1, len(machine.devices))
+    rooms = [max(0, (device.memory_bytes or 0) - each) for device in machine.devices]
     devices = tuple(
-        replace(device, memory_bytes=device.free_bytes) if device.free_bytes is not None else device
-        for device in machine.devices
+        replace(
+            device,
+            memory_bytes=min(room, room if device.free_bytes is None else device.free_bytes),
+        )
+        for device, room in zip(machine.devices, rooms, strict=True)
     )
     if machine.idle_bytes is not None and machine.available_bytes is not None:
         machine = replace(machine, idle_bytes=None)
-    if devices == machine.devices:
-        return machine
     limit = sum(device.memory_bytes or 0 for device in devices)
-    source = f"{machine.limit_source}; only what is free now"
-    return replace(machine, devices=devices, limit_bytes=limit, limit_source=source)
+    if limit == sum(rooms):
+        return machine
+    source = f"{whole}; of that, what is free now"
+    return replace(
+        machine, devices=devices, limit_bytes=limit, limit_source=source, reserve_bytes=0
+    )
 
 
 def to_json(machine: Machine) -> dict[str, Any]:

@@ -63,9 +63,13 @@ def _finished(reader: Reader, host: HostFacts, machine: Machine, notes: Notes) -
         warnings.append(host.group.warning())
         if not (host.group.whole and machine.platform is Platform.STRIX_HALO and advice):
             proxmox = "-pve" in strip_codes(reader.file("/proc/sys/kernel/osrelease"))
-            raised = host.system_bytes if machine.backend is Backend.CPU else None
-            after = None if host.group.whole else raised
-            advice.append(host.group.advice(proxmox=proxmox, wanted=after or 0, limit_after=after))
+            whole = host.group.whole
+            raised = host.group.advice(proxmox=proxmox, wanted=0 if whole else host.memory_bytes)
+            if not whole and machine.backend is Backend.CPU:
+                raised = replace(raised, limit_after=host.system_bytes)
+            elif not whole:
+                raised = replace(raised, ram_after=replace(host, group=None).idle_bytes)
+            advice.append(raised)
     advice += _to_stop(host, machine)
     if not machine.limit_bytes:
         warnings.append("No memory is known to be free for an engine; see what is unknown.")

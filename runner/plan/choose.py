@@ -81,7 +81,8 @@ class Plan:
         """Where that figure comes from."""
         if len(self.placement.counted) <= max(1, len(self.placement.layers)):
             return self.machine.limit_source
-        return f"{self.machine.limit_source}, plus available main memory"
+        now = "" if self.machine.idle_bytes is not None else " that is available now"
+        return f"{self.machine.limit_source}, plus main memory{now}"
 
     @property
     def held_bytes(self) -> int:
@@ -282,13 +283,10 @@ class _Search:
         return (usual.variant, usual.config) if usual and usual.variant != found.variant else None
 
     def fitting(
-        self, request: PlanRequest, limit_bytes: int | None
+        self, request: PlanRequest, machine: Machine | None
     ) -> tuple[Variant, Config] | None:
-        """Return the best that would fit another request, or another limit of the machine."""
-        search = self
-        if limit_bytes is not None:
-            machine = replace(self.machine, limit_bytes=limit_bytes)
-            search = _Search(machine, self.model_spec, self.defaults)
+        """Return the best that would fit another request, or a machine that was changed."""
+        search = _Search(machine, self.model_spec, self.defaults) if machine else self
         found = search.best(request) or (search.paging(request) if request.allow_paging else None)
         return (found.variant, found.config) if found else None
 

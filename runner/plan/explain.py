@@ -25,6 +25,7 @@ from runner.plan.request import PlanRequest, Profile
 
 NOT_ASKED = "-"
 FAILED = "this engine failed the self-test for it (steprun engine test)"
+_SLOW = "would be slow"
 # What another quant or configuration would need beyond what there is, in bytes; 0 where it fits.
 Missing = Callable[[Variant, Config], int]
 
@@ -65,10 +66,7 @@ class Story:
         elif paged:
             yield f"Nothing fits; {variant.name} is the smallest and reads the least from the disk."
         elif better:
-            names = ", ".join(v.name for v in better)
-            much = contexts(self.model_spec, request, better[0])[0]
-            least_of = f" with {much:,} tokens or more" if much > SHORTEST else ""
-            yield f"{names} would not fit{least_of}; {variant.name} is the best that does."
+            yield self._rejected(better)
         elif request.quant:
             yield f"You requested {variant.name}."
         elif len(variants(self.model_spec, request)) > 1:
@@ -80,7 +78,8 @@ class Story:
                 f"{size(variant.weights_bytes)}: {other.name}, the usual one, goes up to "
                 f"{short.context:,}."
             )
-        why = "as requested" if request.context else f"the longest that fits{self._smaller()}"
+        longest = self._longest_by_ubatch() or "the longest that fits"
+        why = "as requested" if request.context else longest
         spare = "" if paged else f"; {size(self.placement.spare_bytes)} stays free"
         where = f" in {self._fullest()}" if spare and is_split(self.machine) else ""
         below = " below the limit" if spare and not where else ""
@@ -110,12 +109,16 @@ class Story:
         if paged:
             return
         free_now = _free(machine, self.placement.cards)
-        for part, free in zip(self.placement.held, free_now, strict=False):
+        cards = len(self.placement.cards)
+        for number, (part, free) in enumerate(zip(self.placement.held, free_now, strict=False)):
             needed = total(i for i in part.items if i.item is not LedgerEntry.RESERVE)
-            if free is not None and free < needed:
+            # What a start keeps back (`as_it_is_now`): nothing of a card, as its driver has it.
+            kept = 0 if number < cards or machine.os == "macos" else part.pool.reserve_bytes
+            if free is not None and free < needed + kept:
+                beside = f" beside the reserve of {size(kept)}" if kept else ""
                 yield (
                     f"Not enough is free at this moment: {part.pool.name} has {size(free)} free, "
-                    f"and {size(needed)} is needed. Close other programs."
+                    f"and {size(needed)} is needed{beside}. Close other programs."
                 )
 
     def too_large(self) -> str:
@@ -204,6 +207,24 @@ class Story:
         tried = variants(self.model_spec, self.request)
         return list(tried[: tried.index(self.variant)])
 
+    def _rejected(self, better: Sequence[Variant]) -> str:
+        """Return one sentence on why each of the better quants was not taken."""
+        names: dict[str, list[str]] = {}
+        for variant in better:
+            shortest, short = self._short(variant)
+            long = shortest > SHORTEST and self.request.context is None
+            why = f"would not fit{f' with {shortest:,} tokens or more' * long}{self._where()}"
+            names.setdefault(why if short else _SLOW, []).append(variant.name)
+        whys = "; ".join(f"{', '.join(found)} {why}" for why, found in names.items())
+        best = "fits and is fast enough" if _SLOW in names else "fits"
+        return f"{whys}; {self.variant.name} is the best that {best}."
+
+    def _short(self, variant: Variant) -> tuple[int, int]:
+        """Return a quant's shortest context, and how many bytes it is too large for that."""
+        shortest = contexts(self.model_spec, self.request, variant)[0]
+        tried = least(self.model_spec, self.request, self.defaults, shortest)
+        return shortest, min(self.missing(variant, config) for config in tried)
+
     def _whys_not(self, paged: bool) -> Iterator[str]:  # noqa: FBT001
         if paged:
             yield "the smallest: it reads the least from the disk"
@@ -212,14 +233,12 @@ class Story:
 
     def _why_not(self, better: Variant) -> str:
         """Return by how much a better quant misses, in its smallest configuration."""
-        shortest = contexts(self.model_spec, self.request, better)[0]
-        tried = least(self.model_spec, self.request, self.defaults, shortest)
-        short = min(self.missing(better, config) for config in tried)
+        shortest, short = self._short(better)
         if short:
             return (
                 f"{better.name} is {size(short)} too large for {shortest:,} tokens{self._where()}"
             )
-        return f"{better.name} would be slow: too much would be in main memory"
+        return f"{better.name} {_SLOW}: too much would be in main memory"
 
     def _why_context(self, *, paged: bool) -> str:
         if paged:
@@ -231,8 +250,8 @@ class Story:
             return f"the longest unless requested; the model was trained for {trained:,}"
         if not longer:
             return "the longest that the model was trained for"
-        if smaller := self._smaller():
-            return f"the longest that fits{smaller}"
+        if longest := self._longest_by_ubatch():
+            return longest
         short = self._missing_at(longer[0], free)
         if not short:
             return "the longest that fits"
@@ -242,8 +261,8 @@ class Story:
         tried = least(self.model_spec, request, self.defaults, context)
         return min(self.missing(self.variant, config) for config in tried)
 
-    def _smaller(self) -> str:
-        """Return which longer context a smaller micro-batch would give, if it gives any."""
+    def _longest_by_ubatch(self) -> str:
+        """Return the reason for the context where a small micro-batch would give a longer one."""
         trained = self.model_spec.geometry.context_length
         longest = 0
         for context in range(self.config.context // STEP * STEP + STEP, trained + 1, STEP):
@@ -255,9 +274,14 @@ class Story:
         ubatch = least(
             self.model_spec, replace(self.request, context=longest), self.defaults, longest
         )[0].ubatch
+        if ubatch == self.config.ubatch:
+            return (
+                f"the longest that is chosen with a micro-batch of {ubatch} (--ctx {longest} fits, "
+                "but long prompts prefill slowly with that)"
+            )
         return (
-            f" with a micro-batch of {self.config.ubatch:,} (--ctx {longest} fits with {ubatch}, "
-            "which prefills more slowly)"
+            f"the longest that fits with a micro-batch of {self.config.ubatch:,} (--ctx {longest} "
+            f"fits with {ubatch}, which prefills more slowly)"
         )
 
     def _why_cache_type(self) -> str:

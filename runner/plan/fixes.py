@@ -6,14 +6,14 @@ from enum import IntEnum
 
 from runner.base.shell import shell_line
 from runner.base.units import size
-from runner.machine.facts import Machine, Platform, Purpose
+from runner.machine.facts import Machine, Platform, Purpose, after
 from runner.plan.memory.kv_cache import Config
 from runner.plan.model_spec import ModelSpec, Variant
 from runner.plan.request import PlanRequest, Profile
 
-# Finds the best configuration for another request or another limit in bytes (None: this machine's);
-# None where nothing fits.
-Search = Callable[[PlanRequest, int | None], tuple[Variant, Config] | None]
+# Finds the best configuration for another request, or for this machine after a change to it; None
+# where nothing fits.
+Search = Callable[[PlanRequest, Machine | None], tuple[Variant, Config] | None]
 
 
 class Cost(IntEnum):
@@ -85,22 +85,25 @@ def gains(
 
     What gains nothing is left out: more room in which nothing better fits than now, and free memory
     before a load that has it (`held_bytes`: what it takes; 0 for a plan that is refused). `enough`:
-    also leave out those after which it is known that nothing would fit even then.
+    also leave out those after which it is known that nothing would fit even then, not even what the
+    plan would choose by itself.
     """
-    now = search(request, None)
+    now, free = search(request, None), _free(request)
     found = []
     for advice in machine.advice:
         if advice.purpose is Purpose.LOAD and held_bytes <= (machine.free_bytes or 0):
             continue
         then, fits = "", False
-        if advice.purpose is Purpose.ROOM and advice.limit_after is not None:
-            fitting = search(request, advice.limit_after)
-            if fitting is None if enough else not _better(fitting, now):
+        changed = after(machine, advice) if advice.purpose is Purpose.ROOM else None
+        if changed is not None:
+            fitting = search(request, changed)
+            fits = fitting is not None
+            if enough and not fits and search(free, None) is None:
+                fitting = search(free, changed)  # less than was requested, and more than now
+            if fitting is None or not (enough or _better(fitting, now)):
                 continue
-            if fitting is not None:
-                variant, config = fitting
-                then = f" - {variant.name} at {config.context:,} tokens would fit then"
-                fits = True
+            variant, config = fitting
+            then = f" - {variant.name} at {config.context:,} tokens would fit then"
         cost = Cost.RESTART if advice.restart else Cost.SETTING
         found.append(Fix(cost, advice.what + then, advice.command, advice.undo, enough=fits))
     return tuple(sorted(found, key=lambda fix: fix.cost))
@@ -122,16 +125,17 @@ def _options(
     machine: Machine, model_spec: ModelSpec, request: PlanRequest, search: Search
 ) -> Iterator[Fix]:
     """Yield other requests that fit, the one that gives up the least first."""
-    free = PlanRequest(
-        profile=request.profile, with_mtp=request.with_mtp, allow_paging=request.allow_paging
-    )
+    free = _free(request)
     if request != free and (found := search(free, None)):
         variant, config = found
         other = replace(free, quant=variant.name, context=config.context)
-        yield _option(f"{variant.name} at {config.context:,} tokens fits.", model_spec, other)
-    fast = replace(request, profile=Profile.FAST)
-    if request.profile is Profile.SEE and model_spec.projector_bytes and search(fast, None):
-        yield _option("Without image input it fits.", model_spec, fast)
+        alone = " for one request at a time" if request.parallel > 1 else ""
+        what = f"{variant.name} at {config.context:,} tokens fits{alone}."
+        yield _option(what, model_spec, other)
+    for part, less in _without_parts(model_spec, request):
+        if search(less, None):
+            yield _option(f"Without {part} it fits.", model_spec, less)
+            break
     paging = replace(request, allow_paging=True)
     if machine.platform is Platform.CPU and not request.allow_paging and search(paging, None):
         yield _option(
@@ -139,6 +143,29 @@ def _options(
             model_spec,
             paging,
         )
+
+
+def _free(request: PlanRequest) -> PlanRequest:
+    """Return the request with everything but the parts of the model left to the plan."""
+    return PlanRequest(
+        profile=request.profile,
+        with_mtp=request.with_mtp,
+        allow_paging=request.allow_paging,
+        without=request.without,
+    )
+
+
+def _without_parts(
+    model_spec: ModelSpec, request: PlanRequest
+) -> Iterator[tuple[str, PlanRequest]]:
+    """Yield the request without image input, then without draft heads too, and what it lacks."""
+    heads = request.drafts(see=False) and model_spec.mtp_bytes
+    if request.see and model_spec.projector_bytes:
+        if heads:
+            yield "image input", replace(request, profile=Profile.FAST)
+        yield "image input", replace(request, profile=Profile.TEXT)
+    elif heads and not request.with_mtp:
+        yield "draft heads", replace(request, profile=Profile.TEXT)
 
 
 def _option(what: str, model_spec: ModelSpec, request: PlanRequest) -> Fix:

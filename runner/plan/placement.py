@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from runner.base.units import MIB
 from runner.catalog.model import Geometry, WeightLayout
 from runner.machine.facts import PROCESSOR_RESERVE_BYTES, Backend, Machine
+from runner.plan.balance import balanced, fewest
 from runner.plan.devices import device_selection
 from runner.plan.launch import RunDefaults
 from runner.plan.memory.compute_buffers import (
@@ -27,8 +28,6 @@ from runner.plan.memory.compute_buffers import (
 from runner.plan.memory.kv_cache import Config, checkpoint_bytes, layer_kv_bytes, layer_state_bytes
 from runner.plan.memory.ledger import Item, LedgerEntry, ledger, merged, mtp_bytes
 from runner.plan.model_spec import ModelSpec, Variant
-
-_HALVINGS = 30  # of a card's spare room: 32 GiB down to less than a KiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,8 +297,12 @@ def _split(
         ]
         # Several cards work on one input at a time only where the flag is given at all.
         least = int(len(used) > 1)
-        in_ram = max(least, _fewest(shares, room)) if shares.offload.experts_on_cpu else 0
-        counts = _balanced(shares.loads(in_ram), room)
+        in_ram = (
+            max(least, fewest(shares.loads, len(shares.layout.experts), room))
+            if shares.offload.experts_on_cpu
+            else 0
+        )
+        counts = balanced(shares.loads(in_ram), room)
         kept = [card for card, count in zip(used, counts, strict=True) if count]
         if len(kept) == len(used) or not choosing:
             break
@@ -346,47 +349,3 @@ def _main_memory(machine: Machine, needed: int) -> MemoryPool:
 def _held(pool: MemoryPool, items: Sequence[Item], mapped: int) -> PoolUse:
     kept = (*(item for item in items if item.bytes), *_reserve(pool))
     return PoolUse(pool, kept, mapped)
-
-
-def _fewest(shares: _Shares, room: list[int]) -> int:
-    """Return of how few layers the experts must stay in main memory; of all if nothing helps."""
-    low, high = 0, len(shares.layout.experts)
-    while low < high:
-        middle = (low + high) // 2
-        if _filled(shares.loads(middle), room) is not None:
-            high = middle
-        else:
-            low = middle + 1
-    return low
-
-
-def _filled(loads: list[int], room: list[int]) -> tuple[int, ...] | None:
-    """Give each card in turn as many layers as it can hold; None where some are left over."""
-    counts, at = [], 0
-    for space in room:
-        begin, left = at, space
-        while at < len(loads) and loads[at] <= left:
-            left -= loads[at]
-            at += 1
-        counts.append(at - begin)
-    return tuple(counts) if at == len(loads) else None
-
-
-def _balanced(loads: list[int], room: list[int]) -> tuple[int, ...]:
-    """Give each card layers so that the fullest has as much to spare as can be.
-
-    Where they do not fit, the last card takes what is left over, so that the ledger shows it.
-    """
-    best = _filled(loads, room)
-    if best is None:
-        short = _filled([*loads], [*room[:-1], sum(loads)])
-        return short or (len(loads), *([0] * (len(room) - 1)))
-    low, high = 0, max(room)
-    for _ in range(_HALVINGS):
-        middle = (low + high) // 2
-        counts = _filled(loads, [space - middle for space in room])
-        if counts is None:
-            high = middle
-        else:
-            best, low = counts, middle
-    return best

@@ -8,10 +8,11 @@ compared, in this order, by:
 2. whether an accelerator computes;
 3. the quant's quality;
 4. whether the vision encoder is on an accelerator;
-5. the context;
-6. the expected speed: all on cards, then one shared memory, then experts in main memory.
+5. the context up to `_LONG`, beyond which a faster way is worth more than a longer context;
+6. the expected speed: all on cards, then one shared memory, then experts in main memory;
+7. the whole context.
 
-The last is a rank and no figure: cards read their own memory faster than any shared one is read
+The speed is a rank and no figure: cards read their own memory faster than any shared one is read
 (640 to 1792 against 212 to 273 GB/s), and main memory beside cards is the slowest of the three.
 """
 
@@ -23,6 +24,8 @@ from runner.machine.facts import Backend, Machine
 from runner.plan.choose import Plan
 from runner.plan.fixes import Cost, Fix
 from runner.plan.placement import is_split
+
+_LONG = 131_072  # tokens
 
 
 def ways(machine: Machine) -> tuple[Machine, ...]:
@@ -54,8 +57,9 @@ def _rank(plan: Plan) -> tuple[object, ...]:
         plan.machine.backend is not Backend.CPU,
         plan.variant.quality,
         not plan.placement.mmproj_on_cpu,
-        plan.config.context,
+        min(plan.config.context, _LONG),
         _speed(plan),
+        plan.config.context,
     )
 
 
@@ -76,11 +80,11 @@ def _left_out(other: Plan, best: Plan) -> str:
     if not other.fits:
         missing = size(max(0, -other.placement.spare_bytes))
         return f"{unused}: with that alone {other.variant.name} would be {missing} too large."
-    would = f"with that {other.variant.name} at {other.config.context:,} tokens would fit"
-    if not best.fits or other.variant.quality != best.variant.quality:
-        return f"{unused}: {would}, a smaller quant."
     if other.machine.backend is Backend.CPU and best.machine.backend is not Backend.CPU:
-        return f"{unused}: no engine for it is installed, and the CPU would do all the work."
+        return f"{unused}: beside it the CPU would do all the work."
+    would = f"with that {other.variant.name} at {other.config.context:,} tokens would fit"
+    if other.variant.quality != best.variant.quality:
+        return f"{unused}: {would}, a smaller quant."
     if other.placement.mmproj_on_cpu and not best.placement.mmproj_on_cpu:
         return f"{unused}: {would}, with the vision encoder on the CPU."
     if other.config.context < best.config.context:

@@ -181,7 +181,8 @@ def _advise(carve_out: int, host: HostFacts, limit: int, version: tuple[int, ...
 
     `version`: the driver's; empty where it does not matter, as vulkaninfo told the limit.
     """
-    physical, chosen = carve_out + host.memory_bytes, round(carve_out / GIB)
+    physical = carve_out + host.memory_bytes
+    chosen = f"{round(2 * carve_out / GIB) / 2:g}"  # as AMD Software shows it: 0.5 GB, 64 GB
     newest = _drivers()[0].since
     found = []
     after, _ = _heaps(carve_out, host.memory_bytes, _NEWEST)
@@ -197,7 +198,7 @@ def _advise(carve_out: int, host: HostFacts, limit: int, version: tuple[int, ...
             )
         )
     best = round(physical / GIB / 32) * 16
-    if not carve_out or physical < _LARGE_RAM_BYTES or chosen == best:
+    if not carve_out or physical < _LARGE_RAM_BYTES or chosen == f"{best}":
         return found
     after, _ = _heaps(best * GIB, physical - best * GIB, version or _NEWEST)
     setting = "AMD Software > Performance > Tuning > Variable Graphics Memory"

@@ -104,7 +104,7 @@ def _in_file(reader: Reader, option: str, value: int) -> Change:
             old, new = f"{name}={values[-1]}", f"{name}={value}"
             edit = f"sudo sed -i {{}} {shlex.quote(path)}"
             return Change(
-                f"which {path} sets; {_REBUILD}",
+                f"{option} is set in {path}: change it there, {_REBUILD}",
                 edit.format(shlex.quote(_sed([old], [new]))),
                 edit.format(shlex.quote(_sed([new], [old]))),
             )

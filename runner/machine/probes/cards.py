@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from runner.base.units import GIB, size
-from runner.machine.facts import Backend, Device, Machine, Platform
+from runner.machine.facts import AS_IF_IDLE, Backend, Device, Machine, Platform
 from runner.machine.probes.host import HostFacts, Notes
 
 # Below this a card holds no useful part of a model of 60 GB and more, or it is the graphics
@@ -45,7 +45,7 @@ def reserve(cards: Sequence[Device]) -> int:
 
 def limit_source(cards: Sequence[Device], source: str) -> str:
     """Return a machine's `limit_source`; `source`: where the cards' memory is known from."""
-    return f"memory of {len(cards)} card{'s' if len(cards) > 1 else ''}, {source}, as if idle"
+    return f"memory of {len(cards)} card{'s' if len(cards) > 1 else ''}, {source}{AS_IF_IDLE}"
 
 
 def discrete(

@@ -93,7 +93,7 @@ class Group:
             f"which {size(self.room)} {'is' if self.room < GIB else 'are'} left."
         )
 
-    def advice(self, *, proxmox: bool, wanted: int = 0, limit_after: int | None = None) -> Advice:
+    def advice(self, *, proxmox: bool, wanted: int = 0) -> Advice:
         """Return how to raise the limit; `wanted`: to so many bytes, where that is known."""
         more = -(-(wanted or 2 * self.limit) // MIB)
         if self.kind in _BY_UNIT:
@@ -122,7 +122,7 @@ class Group:
                 "--memory, or with a larger one"
             )
         what = f"Let {self.called} hold more RAM than {size(self.limit)}. {where}"
-        return Advice(what, do, undo, limit_after=limit_after)
+        return Advice(what, do, undo)
 
 
 _BY_UNIT = (Kind.SLICE, Kind.SCOPE, Kind.SERVICE)

@@ -170,6 +170,24 @@ def read_host(reader: Reader, notes: Notes) -> HostFacts:
     return host
 
 
+def beyond_group(host: HostFacts, whose: str, notes: Notes) -> tuple[HostFacts, int | None]:
+    """Return the host as its graphics see it, and what its control group leaves the process itself.
+
+    Memory of RAM that the drivers of GB10 (pygraphistry 1671, sglang 35860) and of Strix Halo
+    (ROCm 6370) allocate is not charged to a control group. Only where the group hides what the
+    system has (LXC) is nothing else known. `whose`: what to call that memory, in a sentence.
+    """
+    group = host.group
+    if group is None or group.whole:
+        return host, None
+    notes.warnings.append(
+        f"{group.warning()} {whose} is not counted there; the engine's own process and the files "
+        "that it reads are."
+    )
+    whole = replace(host, available_bytes=host.system_bytes, available_source="MemAvailable")
+    return whole, group.room
+
+
 def _bounded(host: HostFacts) -> HostFacts:
     """Return the host with no more memory available than it has, whatever was reported.
 

@@ -21,8 +21,8 @@ from runner.machine.facts import (
 )
 from runner.machine.probes import engine_view, wsl
 from runner.machine.probes.cards import LEAST_BYTES, beside, discrete, too_small
-from runner.machine.probes.host import HostFacts, Notes, display_ids
-from runner.machine.probes.read import device_size, stdout_of, strip_codes
+from runner.machine.probes.host import HostFacts, Notes, beyond_group, display_ids
+from runner.machine.probes.read import device_size, strip_codes
 
 # Newest first: a driver that does not know one of the fields refuses the whole query.
 QUERIES = (
@@ -35,6 +35,9 @@ MIG_QUERY = ("nvidia-smi", "--query-gpu=uuid,mig.mode.current", "--format=csv,no
 # a program.
 HELD_QUERY = ("nvidia-smi", "--query-compute-apps=used_memory", "--format=csv,noheader,nounits")
 _MOST_ROWS = 256
+# What nvidia-smi prints of a card that fell off the bus, in place of a row or of its figures. It
+# then exits with a code of its own (15), and lists the other cards all the same.
+_LOST = re.compile(r"GPU is lost|Unable to determine the device handle")
 _SOURCE = "as nvidia-smi reports it"
 _FORMAT = "--format=csv,noheader,nounits"
 
@@ -117,6 +120,11 @@ def probe(reader: Reader, host: HostFacts, notes: Notes) -> Machine | None:
     if host.os == "macos":
         return None
     cards = _cards(reader)
+    if any(_LOST.search(cell) for row in _table(reader, *_queries()[0]) or () for cell in row):
+        notes.warnings.append(
+            "nvidia-smi has lost a card, which no engine can use: restart the computer. If that "
+            "does not help, the card's power or slot is at fault."
+        )
     seen = display_ids(reader, host.os)
     if cards is None:
         _note_silence(reader, host, seen, notes)
@@ -130,19 +138,24 @@ def probe(reader: Reader, host: HostFacts, notes: Notes) -> Machine | None:
 
 def _cards(reader: Reader) -> list[_Card] | None:
     """Return the cards that nvidia-smi lists; None if it gave no answer that can be read."""
-    for fields in QUERIES:
-        split = _table(reader, "nvidia-smi", f"--query-gpu={','.join(fields)}", _FORMAT) or []
+    for fields, query in zip(QUERIES, _queries(), strict=True):
+        split = _table(reader, *query) or []
         found = [dict(zip(fields, row, strict=True)) for row in split if len(row) == len(fields)]
         if found:
             return [replace(_card(row), index=index) for index, row in enumerate(found)]
     return None
 
 
+def _queries() -> list[tuple[str, ...]]:
+    return [("nvidia-smi", f"--query-gpu={','.join(fields)}", _FORMAT) for fields in QUERIES]
+
+
 def _table(reader: Reader, *argv: str) -> list[list[str]] | None:
     """Return the cells of a query's answer, None if nvidia-smi does not answer it."""
-    answer = stdout_of(reader, *argv)
-    if answer is None:
+    ran = reader.run(*argv)
+    if ran is None or (ran.exit and not _LOST.search(ran.stdout)):
         return None
+    answer = ran.stdout
     lines = [line for line in answer.splitlines() if line.strip()][:_MOST_ROWS]
     # Split at comma and space: a comma alone may be a decimal mark.
     return [[strip_codes(part) for part in line.split(", ")] for line in lines]
@@ -184,16 +197,7 @@ def _unified(
     reader: Reader, host: HostFacts, seen: tuple[_SharedChip, list[_Card]], notes: Notes
 ) -> Machine:
     kind, cards = seen
-    group_bytes = None
-    if host.os == "linux" and host.group is not None and not host.group.whole:
-        # CUDA's memory is not charged to a control group on these chips (pygraphistry 1671, sglang
-        # 35860): it limits the engine's own process alone.
-        group, group_bytes = host.group, host.group.room
-        host = replace(host, available_bytes=host.system_bytes, available_source="MemAvailable")
-        notes.warnings.append(
-            f"{group.warning()} CUDA's memory is not counted there; the engine's own process and "
-            "the files that it reads are."
-        )
+    host, group_bytes = beyond_group(host, "CUDA's memory", notes)
     source = f"{host.available_source}, as it is now; swap is not counted"
     limit = host.available_bytes or 0
     if host.available_bytes is None:

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 from runner.base.units import GIB, MIB, size
 from runner.machine.captures.capture import Reader
-from runner.machine.facts import Advice, Backend, Device, Machine, Platform
+from runner.machine.facts import AS_IF_IDLE, Advice, Backend, Device, Machine, Platform
 from runner.machine.probes import boot, cgroup
 from runner.machine.probes.amdgpu import Card, Node, check_rights
-from runner.machine.probes.host import HostFacts, Notes
+from runner.machine.probes.host import HostFacts, Notes, beyond_group
 from runner.machine.probes.read import parse_size, stdout_of, strip_codes
 
 # PCI 1002:1586 is shared by 8060S, 8050S and 8040S; gfx1151 is its exact engine version
@@ -77,6 +77,7 @@ def machine(
 ) -> Machine:
     """Return the Strix Halo, as its card and its compute node tell, each where there is one."""
     card, node = seen
+    host, group_bytes = beyond_group(host, "Memory that graphics map", notes)
     _check_system(reader, notes)
     check_rights(reader, node.minor if node else None, notes)
     if not reader.glob("/dev/kfd*"):
@@ -84,7 +85,7 @@ def machine(
     carve_out = _carve_out(host, card, notes)
     counted = carve_out if carve_out >= _LARGE_CARVE_OUT_BYTES else 0
     shared = _shared(reader, host, card, notes)
-    limit, source = counted + shared.bytes, f"{shared.source}, as if idle"
+    limit, source = counted + shared.bytes, f"{shared.source}{AS_IF_IDLE}"
     if counted:
         source = f"carve-out of {size(counted)} and {source}"
         notes.warnings.append(
@@ -92,7 +93,7 @@ def machine(
             "cannot use them."
         )
     notes.advice.extend(_raise_limit(reader, host, shared, counted))
-    reserve = max(_LEAST_RESERVE_BYTES, shared.bytes - max(0, host.memory_bytes - _SYSTEM_BYTES))
+    reserve = _reserve(shared.bytes, host.memory_bytes)
     _check_available(host, card, shared.bytes - reserve, notes)
     units = node.units if node else None
     label = NAMES.get(units or 0)
@@ -112,6 +113,7 @@ def machine(
         devices=(Device(label or "Strix Halo", Backend.VULKAN, limit or None, cores=units),),
         # Vulkan counts the smallest carve-out too, ROCm does not.
         ceiling_bytes=carve_out + shared.bytes,
+        group_bytes=group_bytes,
     )
 
 
@@ -173,9 +175,10 @@ def _shared(reader: Reader, host: HostFacts, card: Card | None, notes: Notes) ->
         source = "half of RAM, the driver's default" if half else "unknown: amdgpu gave no answer"
         return _SharedMemory(half, source, module, None)
     if gtt and pages and abs(gtt - pages) > _SAME * max(gtt, pages):
+        old = " amdgpu.gttsize is deprecated: remove it where it is set." if gtt > pages else ""
         notes.warnings.append(
             f"GTT is {size(gtt)} and {module}.pages_limit grants {size(pages)}: the smaller counts."
-            " amdgpu.gttsize is deprecated: remove it where it is set."
+            + old
         )
     grants = (
         (gtt, "GTT, mem_info_gtt_total"),
@@ -235,6 +238,7 @@ def _raise_limit(
             change.command,
             change.undo,
             limit_after=target,
+            reserve_after=_reserve(target, memory),
             restart=True,
         )
     ]
@@ -253,5 +257,13 @@ def _raise_group(reader: Reader, group: cgroup.Group, shared: _SharedMemory) -> 
     target = min(shared.granted, _GTT_TARGET_GIB * GIB)
     if shared.granted > _KNOWN_RAM_BYTES:
         target = shared.granted
+    wanted = target + _SYSTEM_BYTES  # what the container then shows as its RAM
+    limit = min(shared.granted, wanted)
     proxmox = "-pve" in strip_codes(reader.file("/proc/sys/kernel/osrelease"))
-    return [group.advice(proxmox=proxmox, wanted=target + _SYSTEM_BYTES, limit_after=target)]
+    raised = group.advice(proxmox=proxmox, wanted=wanted)
+    return [replace(raised, limit_after=limit, reserve_after=_reserve(limit, wanted))]
+
+
+def _reserve(shared: int, memory: int) -> int:
+    """Return what to keep back where graphics may map `shared` of so much RAM."""
+    return max(_LEAST_RESERVE_BYTES, shared - max(0, memory - _SYSTEM_BYTES))
