@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from runner.base.disk import explained, sync_folder
 from runner.base.errors import BadFile, UsageError
+from runner.base.shell import quoted
 from runner.base.text import shown
 from runner.catalog import shards
 from runner.catalog.model import ModelFile, Role
@@ -123,7 +124,9 @@ def _no_file(name: HubName, known: list[str]) -> UsageError:
     return UsageError(
         f"{shown(name.path)} is not in {name.repo}.",
         why="It has another name there, or several parts." if near else why,
-        next="Did you mean " + " or ".join(f"hf:{name.repo}/{path}{rest}" for path in near) + "?"
+        next="Did you mean "
+        + " or ".join(quoted(f"hf:{name.repo}/{path}{rest}") for path in near)
+        + "?"
         if near
         else "Look the name up in the repository's list of files.",
     )

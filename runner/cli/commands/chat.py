@@ -14,6 +14,7 @@ from runner.chat.host import ChatSetup, Remote
 from runner.chat.wire import EFFORTS, Options
 from runner.cli.lazy import examples
 from runner.cli.options import model_options, take_request
+from runner.cli.render.wrap import say
 from runner.cli.stdin import read_prompt
 from runner.net.endpoint import Endpoint, server_address
 from runner.run.request import ModelRequest
@@ -217,7 +218,7 @@ def _run_tui(setup: ChatSetup) -> int:
     app = ChatApp(setup)
     app.run()
     for line in app.farewell:
-        click.echo(line, err=True)
+        say(line, err=True)
     if app.failure is not None:
         raise app.failure
     return app.return_code or Exit.DONE
