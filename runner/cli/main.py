@@ -12,6 +12,7 @@ import click
 
 from runner import __version__
 from runner.base.errors import Exit, SteprunError
+from runner.base.shell import as_typed
 from runner.base.text import clean
 from runner.cli.lazy import LazyGroup
 
@@ -37,7 +38,9 @@ COLOUR = False if os.environ.get("NO_COLOR") else None
     cls=LazyGroup,
     table=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="First run: steprun plan, then steprun chat. Without the weights: steprun chat --demo.",
+    epilog=as_typed(
+        "First run: steprun plan, then steprun chat. Without the weights: steprun chat --demo."
+    ),
 )
 @click.version_option(__version__, prog_name="steprun")
 def steprun() -> None:
