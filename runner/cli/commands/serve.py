@@ -99,7 +99,8 @@ async def _serve(title: str, argv: tuple[str, ...], spec: LaunchSpec, where: "Wh
         click.echo(f"  OpenAI:    {engine.endpoint.base_url}/v1", err=True)
         click.echo(f"  Anthropic: {engine.endpoint.base_url}", err=True)
         key = where.key_file or "none required"
-        click.echo(f"  key:       {key}    log: {engine.log_path}", err=True)
+        click.echo(f"  key:       {key}", err=True)
+        click.echo(f"  log:       {engine.log_path}", err=True)
         while engine.alive():  # noqa: ASYNC110 - a process ends without an event
             await asyncio.sleep(WATCH_S)
         raise engine.verdict()

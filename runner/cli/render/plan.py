@@ -107,7 +107,10 @@ def _fixes(plan: Plan) -> list[str]:
     head = "What the host could change:" if plan.fits else "What would help, cheapest first:"
     lines = ["", head]
     for fix in plan.fixes:
-        lines += [wrapped(f"- {fix.what}", 2), f"    {click.style(as_typed(fix.command), bold=True)}"]
+        lines += [
+            wrapped(f"- {fix.what}", 2),
+            f"    {click.style(as_typed(fix.command), bold=True)}",
+        ]
         lines += [f"    undo: {fix.undo}"] if fix.undo else []
     return lines
 
