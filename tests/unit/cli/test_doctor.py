@@ -71,7 +71,7 @@ def test_the_folder_that_is_wanted_is_named(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("STEPRUN_HOME", str(tmp_path / "file" / "home"))
-    monkeypatch.setattr(doctor.cache_layout, "hub_cache", lambda: tmp_path / "file" / "hub")
+    monkeypatch.setattr("runner.weights.cache_layout.hub_cache", lambda: tmp_path / "file" / "hub")
     machine = facts("m4-max-128")
     found = doctor._folders(machine)
     assert found.state == "bad"
