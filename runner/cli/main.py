@@ -121,8 +121,9 @@ def _run() -> int:
 
 def _from_os(error: OSError) -> SteprunError:
     where = f" ({error.filename})" if error.filename else ""
+    own = "Use a folder of your own: STEPRUN_HOME=DIR for steprun's files, HF_HOME=DIR for weights."
     return SteprunError(
         f"{error.strerror or error}{where}.",
         why="The operating system refused it.",
-        next="steprun doctor",
+        next=own if isinstance(error, PermissionError) else "steprun doctor",
     )

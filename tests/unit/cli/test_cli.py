@@ -297,3 +297,17 @@ def test_help_and_errors_name_what_was_typed(
     assert capsys.readouterr().err == (
         "error: No.\n  why:  See ./scripts/steprun plan.\n  next: ./scripts/steprun doctor\n"
     )
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may change")
+def test_a_home_that_may_not_be_entered(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir(mode=0o700)
+    # The other user may not enter the checkout's environment either: it is loaded before.
+    script = (
+        "import os; from runner.cli.main import _from_os\n"
+        "os.setuid(4242)\n"
+        f"try: os.stat({str(tmp_path / 'home' / 'x')!r})\n"
+        "except OSError as error: print(_from_os(error).next)"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "STEPRUN_HOME=DIR" in ran.stdout
