@@ -110,6 +110,8 @@ def _safely(check: Callable[[Facts], Finding], facts: Facts) -> Finding:
         return check(facts)
     except SteprunError as error:
         return Finding("bad", f"{error.what} {error.why}", error.next)
+    except OSError as error:  # a home that this user may not enter
+        return Finding("bad", str(error), "Choose another folder: STEPRUN_HOME=DIR")
 
 
 def _python(_: Facts) -> Finding:

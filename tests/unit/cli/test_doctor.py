@@ -79,3 +79,13 @@ def test_the_folder_that_is_wanted_is_named(
     found = doctor._disk(machine)
     assert found.state == "warn"
     assert found.found.startswith(f"{tmp_path / 'file' / 'hub'} cannot be written")
+
+
+def test_a_check_that_the_system_refuses_is_a_finding() -> None:
+    def check(_: doctor.Facts) -> doctor.Finding:
+        raise PermissionError(13, "Permission denied", "/root/x")
+
+    found = doctor._safely(check, facts("cpu-24"))
+    assert found.state == "bad"
+    assert "/root/x" in found.found
+    assert "STEPRUN_HOME" in found.fix
