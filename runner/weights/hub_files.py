@@ -16,7 +16,7 @@ from runner.base.shell import quoted
 from runner.base.text import shown
 from runner.catalog import shards
 from runner.catalog.model import ModelFile, Role
-from runner.hub.address import HubName, hub_name, is_remote
+from runner.hub.address import HubName, address, hub_name, is_remote
 from runner.weights import cache_layout, published
 
 if TYPE_CHECKING:
@@ -88,6 +88,8 @@ def note(text: str, file: ModelFile) -> None:
 def _must_be_on_hub(text: str) -> HubName:
     found = hub_name(text)
     if found is None:
+        if text.lower().startswith("hf:"):
+            address(text)  # raises, with an example
         raise UsageError(
             f"{shown(text)} does not name a file on the hub.",
             why="Only files on the hub can be downloaded as a model: they have a published sha256.",

@@ -13,7 +13,7 @@ from runner.cli.commands.models_pull import MODEL, NAMED
 from runner.cli.confirm import must_agree
 from runner.cli.render.common import emit_json
 from runner.cli.render.wrap import say
-from runner.hub.address import hub_name, is_remote
+from runner.hub.address import address, hub_name, is_remote
 from runner.run.files import models_command
 from runner.weights import cache_layout, inventory
 
@@ -123,6 +123,7 @@ def requested(what: str, model: str) -> tuple[str, tuple[ModelFile, ...]]:
     `what`: a quant, a model named by `hf:`, or nothing: all that the catalog has of a model.
     """
     if is_remote(what):
+        address(what)  # one that is mistyped names no file that could be here
         return NAMED, inventory.named(what)
     known = models_toml.load_catalog()
     of = known.model(model) if model else known.models[0]
