@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from runner.base.errors import Exit, UsageError
+from runner.base.shell import as_typed
 from runner.chat.host import ChatSetup, Remote
 from runner.chat.wire import EFFORTS, Options
 from runner.cli.lazy import examples
@@ -155,7 +156,7 @@ def _local(request: ModelRequest, answer: Options, common: dict[str, Any]) -> Ch
         sees=plan.config.projector,
         blind_why=blind_why,
         prices=plan.model_spec.geometry.arch == "step35",
-        greeting=engine_notice(prepared),
+        greeting=as_typed(engine_notice(prepared)),
         words=plan.model_spec.words,
         **common,
     )

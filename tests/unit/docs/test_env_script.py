@@ -63,7 +63,7 @@ def test_a_folder_that_cannot_be_written_is_named(env: ModuleType, *, dev: bool)
         env.ensure(dev=dev)
     said = str(caught.value)
     assert f"{env.VENV} cannot be written" in said
-    assert "env STEPRUN_VENV=" in said.splitlines()[-1]
+    assert "export STEPRUN_VENV=" in said.splitlines()[-1]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need a right under Windows")
