@@ -57,14 +57,17 @@ def _program() -> str:
 
 
 def program(called: str, *, is_script: bool, system: str = os.name) -> str:
-    """Return what starts steprun in a shell: `steprun` where that finds it, else its path.
+    """Return what starts steprun in a shell: its name where that finds it, else its path.
 
     `called`: argv[0] of this process. `is_script`: it is `scripts/steprun` of a checkout. `system`
     is Python's `os.name`.
     """
-    path, found = Path(called), shutil.which("steprun")
-    if path.stem != "steprun" or (found and _same(Path(found), path)):
+    path = Path(called)
+    if not is_script and path.stem != "steprun":
         return "steprun"  # `python -m runner` is for those who develop it
+    found = shutil.which(path.stem)
+    if found and _same(Path(found), path):
+        return quoted(path.stem, system)
     if path.name == called:  # without a folder the shell would search its PATH
         called = os.path.join(os.curdir, called)  # noqa: PTH118 - pathlib drops the dot
     if is_script and system == "nt":

@@ -55,11 +55,15 @@ def test_a_command_begins_with_what_was_typed(
     assert program("steprun", is_script=True) == "./steprun"  # `python3 steprun`
     assert program("/opt/v/bin/steprun", is_script=False) == "/opt/v/bin/steprun"
     assert program("/opt/v/runner/__main__.py", is_script=False) == "steprun"
+    link = checkout.with_name("sr")
+    link.symlink_to(checkout)
+    assert program(str(link), is_script=True) == shlex.quote(str(link))
     checkout.chmod(0o644)
     assert program("../scripts/steprun", is_script=True) == "python3 ../scripts/steprun"
     checkout.chmod(0o755)
     monkeypatch.setenv("PATH", str(checkout.parent))
     assert program(str(checkout), is_script=True) == "steprun"
+    assert program(str(link), is_script=True) == "sr"
     assert program("/other/steprun", is_script=False) == "/other/steprun"  # not the one on the PATH
 
 
