@@ -79,12 +79,13 @@ def borrow() -> bool:
 
 
 def _not_writable(error: OSError) -> str:
-    again = shlex.join(("env", "STEPRUN_VENV=/tmp/steprun-venv", *sys.argv))
+    home = os.path.expanduser("~")  # noqa: PTH111 - as above
+    folder = f"{home}/.steprun-venv" if os.access(home, os.W_OK) else "/tmp/steprun-venv"  # noqa: S108
     return (
         f"error: {VENV} cannot be written.\n"
         f"  why:  {error.strerror or error}. This checkout may be another user's, or read-only.\n"
-        "  next: Name another folder for its Python packages (270 MB):\n"
-        f"        {again}"
+        "  next: Name another folder for its Python packages (270 MB), for all that follows:\n"
+        f"        export STEPRUN_VENV={shlex.quote(folder)} && {shlex.join(sys.argv)}"
     )
 
 

@@ -8,6 +8,15 @@ import click
 from click.shell_completion import CompletionItem
 
 from runner.base.errors import unknown
+from runner.base.shell import as_typed
+
+
+class TypedContext(click.Context):
+    """A context whose help has its commands as they can be typed here."""
+
+    def get_help(self) -> str:
+        """Return the help of its command."""
+        return as_typed(super().get_help())
 
 
 class LazyGroup(click.Group):
@@ -16,6 +25,8 @@ class LazyGroup(click.Group):
     `table`: by the command's name, its place below `cli.commands` (`module:name`) and its line in
     the overview.
     """
+
+    context_class = TypedContext
 
     def __init__(self, *args: Any, table: Mapping[str, tuple[str, str]], **named: Any) -> None:
         super().__init__(*args, **named)
@@ -33,6 +44,7 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(
             importlib.import_module(f"runner.cli.commands.{module}"), name
         )
+        command.context_class = TypedContext
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -12,6 +12,7 @@ import click
 
 from runner import __version__
 from runner.base.errors import Exit, SteprunError
+from runner.base.shell import as_typed
 from runner.base.text import clean
 from runner.cli.lazy import LazyGroup
 
@@ -37,7 +38,9 @@ COLOUR = False if os.environ.get("NO_COLOR") else None
     cls=LazyGroup,
     table=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="First run: steprun plan, then steprun chat. Without the weights: steprun chat --demo.",
+    epilog=as_typed(
+        "First run: steprun plan, then steprun chat. Without the weights: steprun chat --demo."
+    ),
 )
 @click.version_option(__version__, prog_name="steprun")
 def steprun() -> None:
@@ -47,13 +50,13 @@ def steprun() -> None:
 def print_error(error: SteprunError) -> None:
     """Print on stderr what happened, why, and what to type next."""
     # Some errors quote a server or a file: a terminal must not obey what they contain.
-    from runner.cli.render.wrap import wrapped
+    from runner.cli.render.wrap import say, wrapped
 
     what = wrapped(f"error: {clean(error.what)}", 7, err=True)
     click.secho(what, fg="red", err=True, color=COLOUR)
     for label, text in (("why:  ", error.why), ("next: ", error.next)):
         if text:
-            click.echo(wrapped(f"  {label}{clean(text)}", 8, err=True), err=True)
+            say(f"  {label}{clean(text)}", 8, err=True)
 
 
 def main() -> NoReturn:
@@ -118,8 +121,9 @@ def _run() -> int:
 
 def _from_os(error: OSError) -> SteprunError:
     where = f" ({error.filename})" if error.filename else ""
+    own = "Use a folder of your own: STEPRUN_HOME=DIR for steprun's files, HF_HOME=DIR for weights."
     return SteprunError(
         f"{error.strerror or error}{where}.",
         why="The operating system refused it.",
-        next="steprun doctor",
+        next=own if isinstance(error, PermissionError) else "steprun doctor",
     )

@@ -5,6 +5,7 @@ import sys
 import click
 
 from runner.base.errors import Exit, SteprunError
+from runner.base.shell import as_typed
 from runner.base.text import clean
 from runner.chat.answering import answer
 from runner.chat.conversation import Conversation
@@ -22,6 +23,7 @@ from runner.chat.host import ChatSetup
 from runner.chat.images.load import load_picture
 from runner.chat.turn import Turn
 from runner.cli.render.common import TransientLine
+from runner.cli.render.wrap import say
 
 
 async def ask_once(setup: ChatSetup, prompt: str) -> int:
@@ -35,7 +37,7 @@ async def ask_once(setup: ChatSetup, prompt: str) -> int:
     try:
         _print_warnings(conversation, setup)
         if setup.greeting:
-            click.echo(setup.greeting, err=True)
+            say(setup.greeting, err=True)
         with TransientLine() as status:
             async with setup.open_host() as host:
                 await host.wait_ready(lambda s: status.show(f"loading {setup.title} ... {s:.0f} s"))
@@ -53,9 +55,8 @@ async def ask_once(setup: ChatSetup, prompt: str) -> int:
         conversation.close()
         _print_warnings(conversation, setup)
         if sys.stderr.isatty() and conversation.saved:
-            click.secho(
-                f"Resume with: {conversation.resume_command(setup.words)}", dim=True, err=True
-            )
+            resume = as_typed(f"Resume with: {conversation.resume_command(setup.words)}")
+            click.secho(resume, dim=True, err=True)
     return Exit.DONE
 
 
@@ -136,7 +137,7 @@ def _print_warnings(conversation: Conversation, setup: ChatSetup) -> None:
     """Say what is not saved or not loaded. A script that resumes nothing need not care."""
     if setup.resume or sys.stderr.isatty():
         for warning in conversation.warnings:
-            click.echo(warning, err=True)
+            say(warning, err=True)
     conversation.warnings.clear()
 
 

@@ -4,9 +4,11 @@ from functools import partial
 
 import click
 
+from runner.base.shell import as_typed
 from runner.cli import confirm
 from runner.cli.progress import shown
 from runner.cli.render.plan import plan_text
+from runner.cli.render.wrap import say
 from runner.plan.launch import LaunchSpec
 from runner.run import prepare
 from runner.run.download_missing import Frontend, Offer, Ready, ensure_files
@@ -16,13 +18,13 @@ from runner.run.prepare import Prepared
 def frontend() -> Frontend:
     """Return this terminal; without one, messages go to stderr and nobody is asked."""
     ask = _agrees if confirm.can_ask() else None
-    return Frontend(partial(click.echo, err=True), partial(shown, paced=True), ask)
+    return Frontend(partial(say, err=True), partial(shown, paced=True), ask)
 
 
 def must_fit(prepared: Prepared) -> None:
     """Show the ledger on stderr and raise `Refused` where a plan does not fit."""
     if not prepared.plan.fits:
-        click.echo(plan_text(prepared.plan, LaunchSpec(())) + "\n", err=True)
+        click.echo(as_typed(plan_text(prepared.plan, LaunchSpec(()))) + "\n", err=True)
     prepare.must_fit(prepared)
 
 
@@ -35,5 +37,5 @@ def make_ready(prepared: Prepared) -> Ready:
 def _agrees(offer: Offer) -> bool:
     from runner.cli.render.download import offer_text
 
-    click.echo(f"{offer.title} is not downloaded yet: {offer_text(offer)}", err=True)
+    say(f"{offer.title} is not downloaded yet: {offer_text(offer)}", 8, err=True)
     return click.confirm("Download now?", default=True, err=True)

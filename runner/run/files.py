@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner.base.errors import BadFile
+from runner.base.shell import quoted
 from runner.catalog import shards
 from runner.catalog.model import ModelFile, Role
 from runner.plan.launch import EngineFiles
@@ -85,5 +86,5 @@ def models_command(verb: str, what: str = "", model: str = "") -> str:
 
     `what`: a quant or an address. `model`: its name, where it is not the catalog's first.
     """
-    words = ("steprun models", verb, what, f"--model {model}" if model else "")
+    words = ("steprun models", verb, what and quoted(what), f"--model {model}" if model else "")
     return " ".join(word for word in words if word)

@@ -14,6 +14,7 @@ from textual.widgets import Markdown, Static
 from textual.widgets.markdown import MarkdownStream
 
 from runner.base.errors import SteprunError
+from runner.base.shell import as_typed
 from runner.chat.export import picture_labels
 from runner.chat.turn import Turn, TurnState
 from runner.tui.composer import ROOMY
@@ -34,9 +35,9 @@ def error_content(error: SteprunError) -> Content:
     """Return an error as it is shown: what happened, why, what to type next."""
     parts: list[Content | tuple[str, str]] = [(error.what, "bold $text-error")]
     if error.why:
-        parts.append(Content(f"\n{error.why}"))
+        parts.append(Content(f"\n{as_typed(error.why)}"))
     if error.next:
-        parts.append((f"\n→ {error.next}", "$foreground-muted"))
+        parts.append((f"\n→ {as_typed(error.next)}", "$foreground-muted"))
     return Content.assemble(*parts)
 
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Final
 
 from runner.base.disk import explained, sync_folder
 from runner.base.errors import BadFile, UsageError
+from runner.base.shell import quoted
 from runner.base.text import shown
 from runner.catalog import shards
 from runner.catalog.model import ModelFile, Role
-from runner.hub.address import HubName, hub_name, is_remote
+from runner.hub.address import HubName, address, hub_name, is_remote
 from runner.weights import cache_layout, published
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def note(text: str, file: ModelFile) -> None:
 def _must_be_on_hub(text: str) -> HubName:
     found = hub_name(text)
     if found is None:
+        if text.lower().startswith("hf:"):
+            address(text)  # raises, with an example
         raise UsageError(
             f"{shown(text)} does not name a file on the hub.",
             why="Only files on the hub can be downloaded as a model: they have a published sha256.",
@@ -123,7 +126,9 @@ def _no_file(name: HubName, known: list[str]) -> UsageError:
     return UsageError(
         f"{shown(name.path)} is not in {name.repo}.",
         why="It has another name there, or several parts." if near else why,
-        next="Did you mean " + " or ".join(f"hf:{name.repo}/{path}{rest}" for path in near) + "?"
+        next="Did you mean "
+        + " or ".join(quoted(f"hf:{name.repo}/{path}{rest}") for path in near)
+        + "?"
         if near
         else "Look the name up in the repository's list of files.",
     )

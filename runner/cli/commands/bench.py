@@ -15,7 +15,7 @@ from runner.bench.grid import Grid, Measurement
 from runner.cli.lazy import examples
 from runner.cli.options import model_options, take_request
 from runner.cli.render.common import TransientLine, emit_json
-from runner.cli.render.wrap import wrapped
+from runner.cli.render.wrap import say
 from runner.engine.installed.describe import describe
 from runner.engine.installed.stamp import Kind
 from runner.plan.launch import LaunchSpec
@@ -108,7 +108,7 @@ class _Work:
         run = published_run(self.prepared.plan)
         for text in (engine_notice(self.prepared), "" if self.tool else API, self.grid.missing):
             if text:
-                click.echo(text, err=True)
+                say(text, err=True)
         if not self.as_json:
             click.echo(report.head(run))
         with TransientLine() as status:
@@ -153,4 +153,4 @@ class _Work:
             emit_json(document)
         elif self.rows and run:
             for text in (report.source(run), verdict):
-                click.echo(wrapped(text, 0))
+                say(text)

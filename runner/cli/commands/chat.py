@@ -10,10 +10,12 @@ from typing import Any
 import click
 
 from runner.base.errors import Exit, UsageError
+from runner.base.shell import as_typed
 from runner.chat.host import ChatSetup, Remote
 from runner.chat.wire import EFFORTS, Options
 from runner.cli.lazy import examples
 from runner.cli.options import model_options, take_request
+from runner.cli.render.wrap import say
 from runner.cli.stdin import read_prompt
 from runner.net.endpoint import Endpoint, server_address
 from runner.run.request import ModelRequest
@@ -154,7 +156,7 @@ def _local(request: ModelRequest, answer: Options, common: dict[str, Any]) -> Ch
         sees=plan.config.projector,
         blind_why=blind_why,
         prices=plan.model_spec.geometry.arch == "step35",
-        greeting=engine_notice(prepared),
+        greeting=as_typed(engine_notice(prepared)),
         words=plan.model_spec.words,
         **common,
     )
@@ -217,7 +219,7 @@ def _run_tui(setup: ChatSetup) -> int:
     app = ChatApp(setup)
     app.run()
     for line in app.farewell:
-        click.echo(line, err=True)
+        say(line, err=True)
     if app.failure is not None:
         raise app.failure
     return app.return_code or Exit.DONE

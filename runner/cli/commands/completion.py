@@ -6,9 +6,11 @@ from pathlib import Path
 import click
 from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
+from runner.base.errors import Refused
 from runner.base.files import write_private
 from runner.cli.lazy import examples
 from runner.cli.main import steprun
+from runner.cli.render.wrap import say
 
 SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 
@@ -30,9 +32,16 @@ def completion(*, shell: str, install: bool) -> None:
         return
     path, then = _place(shell)
     click.echo(f"Writing {path}", err=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_private(path, script + "\n")
-    click.echo(then, err=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_private(path, script + "\n")
+    except OSError as error:
+        raise Refused(
+            f"{path} cannot be written.",
+            why=f"{error.strerror or error}.",
+            next=f"Print it, and save it where your shell looks: steprun completion {shell}",
+        ) from error
+    say(then, err=True)
 
 
 def _place(shell: str) -> tuple[Path, str]:

@@ -20,7 +20,7 @@ from runner.catalog import models_toml
 from runner.cli.doctor_report import report
 from runner.cli.lazy import examples
 from runner.cli.render.common import emit_json
-from runner.cli.render.wrap import wrapped
+from runner.cli.render.wrap import say, wrapped
 from runner.engine.installed import describe, pick, store
 from runner.machine.captures import capture
 from runner.machine.facts import Machine
@@ -77,7 +77,7 @@ def doctor(*, as_json: bool, report_to: Path | None) -> int:
             report_to,
             json.dumps(report(checks, facts.plan, store.engines(), live.capture()), indent=1),
         )
-        click.echo(
+        say(
             f"Report written to {report_to}. steprun sends nothing: read the file, then attach it "
             "to an issue.",
             err=True,
@@ -90,7 +90,7 @@ def doctor(*, as_json: bool, report_to: Path | None) -> int:
             text = wrapped(f"{mark:5} {name}: {finding.found}", 6)
             click.echo(click.style(text[:5], fg=colour) + text[5:])
             if finding.fix:
-                click.echo(wrapped(f"      next: {finding.fix}", 12))
+                say(f"      next: {finding.fix}", 12)
     return Exit.FAILED if any(f.state == "bad" for f in findings.values()) else Exit.DONE
 
 
@@ -110,6 +110,8 @@ def _safely(check: Callable[[Facts], Finding], facts: Facts) -> Finding:
         return check(facts)
     except SteprunError as error:
         return Finding("bad", f"{error.what} {error.why}", error.next)
+    except OSError as error:  # a home that this user may not enter
+        return Finding("bad", str(error), "Choose another folder: STEPRUN_HOME=DIR")
 
 
 def _python(_: Facts) -> Finding:
@@ -164,12 +166,17 @@ def _weights(facts: Facts) -> Finding:
 
 def _folders(_: Facts) -> Finding:
     for folder in (paths.cache_dir(), paths.data_dir(), paths.config_dir(), paths.state_dir()):
-        there = existing(folder)
-        if not os.access(there, os.W_OK):
+        if not _writable(folder):
             return Finding(
-                "bad", f"{there} cannot be written", "Choose another folder: STEPRUN_HOME=DIR"
+                "bad", f"{folder} cannot be written", "Choose another folder: STEPRUN_HOME=DIR"
             )
     return Finding("ok", f"state in {paths.state_dir()}")
+
+
+def _writable(folder: Path) -> bool:
+    """Return whether a folder, or the one in which it would be made, can be written to."""
+    there = existing(folder)
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
 def _disk(facts: Facts) -> Finding:
@@ -177,6 +184,12 @@ def _disk(facts: Facts) -> Finding:
     free = shutil.disk_usage(existing(cache)).free
     need = sum(each.file.bytes - each.bytes for each in facts.weights if each.path is None)
     found = f"{size(free)} free for weights in {cache}"
+    if not _writable(cache):
+        return Finding(
+            "warn",
+            f"{cache} cannot be written: no weights can be downloaded into it",
+            "Make it writable, or choose another folder: HF_HOME=DIR",
+        )
     if need > free and facts.plan.fits:  # of a model that cannot run nothing will be downloaded
         return Finding(
             "warn",

@@ -11,7 +11,7 @@ from runner.base.units import size
 from runner.cli.lazy import examples
 from runner.cli.progress import shown
 from runner.cli.render.common import emit_json
-from runner.cli.render.wrap import wrapped
+from runner.cli.render.wrap import say, wrapped
 from runner.engine.installed import store
 from runner.engine.installed.pick import pick, rank, shortfalls
 from runner.engine.installed.stamp import FEATURES, Feature, Kind, Stamp, to_json
@@ -75,7 +75,7 @@ def list_(*, as_json: bool) -> None:
     other = adopting.on_path()
     if other and all(each.program[0] != str(other) for each in here):
         line = shell_line(("steprun", "engine", "adopt", str(other)))
-        click.echo(f"Another engine is installed. To use it: {line}", err=True)
+        say(f"Another engine is installed. To use it: {line}", err=True)
 
 
 def _taken(here: list[InstalledEngine], machine: Machine) -> str:
@@ -164,7 +164,7 @@ def build(
             click.echo("\n".join(lines))
         return Exit.DONE
     if both:
-        click.echo(engine_build.announcement(recipe, machine), err=True)
+        say(engine_build.announcement(recipe, machine), err=True)
         made, _ = engine_build.build_both(recipe, machine)
         if no_test:
             return max(settle(each, here, no_test=True) for each in made)
@@ -337,7 +337,7 @@ def settle(made: InstalledEngine, machine: Machine, *, no_test: bool) -> int:
     else:
         click.echo(f"Installed {made.name} ({size(store.size(made.folder))}).", err=True)
     if no_test:
-        click.echo(
+        say(
             f"Not active before its self-test: steprun engine test {made.name}, "
             f"then steprun engine use {made.name}",
             err=True,
@@ -358,7 +358,7 @@ def activate(tested: InstalledEngine, machine: Machine) -> int:
     store.use(tested.name)
     back = store.current().previous
     undo = f" (to go back: steprun engine use {back})" if back else ""
-    click.echo(f"Now active: {tested.name}{undo}", err=True)
+    say(f"Now active: {tested.name}{undo}", err=True)
     return Exit.DONE
 
 

@@ -9,6 +9,7 @@ from runner.base.errors import SteprunError
 from runner.base.progress import OnProgress
 from runner.base.units import MIB, size
 from runner.cli.progress import shown
+from runner.cli.render.wrap import say
 from runner.engine.builder import build as building
 from runner.engine.builder import needs, sources, sources_toml
 from runner.engine.builder.configure import jobs
@@ -84,7 +85,7 @@ def build_both(recipe: Recipe, machine: Machine) -> tuple[list[InstalledEngine],
             except SteprunError as error:
                 failed.append(error)
                 lines.append(f"There is no engine from {source}: {error.what} {error.why}".strip())
-                click.echo(lines[-1], err=True)
+                say(lines[-1], err=True)
     if not made:
         raise failed[-1]
     return made, lines
@@ -97,7 +98,7 @@ def best_of(
     best, *others = [self_test(each) for each in made]
     for other in others:
         best, why = better(best, other)
-        click.echo(why, err=True)
+        say(why, err=True)
     if not others:
         click.echo(f"{best.name} is the only one that could be built.", err=True)
     return best

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import click
 
+from runner.base.shell import as_typed
 from runner.cli.lazy import examples
 from runner.cli.render.common import emit_json
 from runner.cli.render.machine import machine_text
-from runner.cli.render.wrap import wrapped
+from runner.cli.render.wrap import say
 from runner.machine.captures import capture, presets
 from runner.machine.facts import to_json
 from runner.machine.probe import detect
@@ -33,7 +34,7 @@ def machine(*, as_json: bool, capture_to: Path | None, known: bool) -> None:
     if known:
         width = max(map(len, presets.names()))
         for name in presets.names():
-            click.echo(wrapped(f"{name:{width}}  {presets.about(name)}", width + 2))
+            say(f"{name:{width}}  {presets.about(name)}", width + 2)
         return
     live = capture.Live()
     found = detect(live)
@@ -43,4 +44,4 @@ def machine(*, as_json: bool, capture_to: Path | None, known: bool) -> None:
     if as_json:
         emit_json(to_json(found))
     else:
-        click.echo(machine_text(found))
+        click.echo(as_typed(machine_text(found)))

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from runner.base.shell import as_typed
 from runner.base.units import size
 from runner.catalog import models_toml
 from runner.catalog.model import Model, Quant
@@ -59,7 +60,8 @@ def _list(*, as_json: bool) -> None:
         emit_json({"schema": "steprun.models/1", "models": [_model(m, machine) for m in known]})
         return
     for model in known:
-        click.echo(model_text(model, [_fits(model, quant, machine) for quant in model.quants]))
+        fits = [_fits(model, quant, machine) for quant in model.quants]
+        click.echo(as_typed(model_text(model, fits)))
     taken = sum(k.bytes for m in known for k in inventory.look(inventory.all_files(m), m.name))
     click.echo(f"Space used by weights: {size(taken)}.")
 

@@ -14,7 +14,7 @@ from runner.catalog import models_toml
 from runner.catalog.model import Model, ModelFile, Quant
 from runner.cli import progress
 from runner.cli.render.common import emit_json
-from runner.cli.render.wrap import wrapped
+from runner.cli.render.wrap import say
 from runner.weights import cache_layout, other_programs
 from runner.weights.adopt import Found, Outcome, Target, find_adoptable
 from runner.weights.adopt import adopt as take
@@ -53,7 +53,7 @@ def adopt(path: Path | None, *, as_json: bool) -> None:
         emit_json(_document(outcomes, models, found, folders))
     else:
         for line in _lines(outcomes, models):
-            click.echo(wrapped(line, 4))
+            say(line, 4)
     _judge(outcomes, found, folders)
 
 
@@ -89,7 +89,7 @@ def _print_found(found: Found, folders: Sequence[Folder]) -> None:
             "depends on the disk and the processor"
         )
     for line in lines:
-        click.echo(wrapped(clean(line), 4, err=True), err=True)
+        say(clean(line), 4, err=True)
 
 
 def _what(target: Target) -> str:

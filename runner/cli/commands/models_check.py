@@ -11,7 +11,7 @@ from runner.catalog import models_toml, overlay, shards
 from runner.cli import progress
 from runner.cli.confirm import must_agree
 from runner.cli.render.common import emit_json
-from runner.cli.render.wrap import wrapped
+from runner.cli.render.wrap import say, wrapped
 from runner.hub import listing as hub
 from runner.hub.listing import Listing
 from runner.run.files import models_command
@@ -44,19 +44,19 @@ def check(*, as_json: bool) -> None:
     if found and as_json:
         emit_json({"schema": "steprun.check/1", "repos": [_document(*each) for each in found]})
     elif found:
-        click.echo("\n\n".join(_text(*each) for each in found))
+        say("\n\n".join(_text(*each) for each in found), 4)
         if any(c.is_update and c.old.installed for _, changes in found for c in changes):
-            click.echo("To update: steprun models update", err=True)
+            say("To update: steprun models update", err=True)
     for other in failed[1:]:
         if other.why != failed[0].why:  # the network, for both
-            click.echo(str(other), err=True)
+            say(str(other), err=True)
     if failed:
         raise failed[0]
 
 
 def _catalog_sets() -> tuple[CatalogSet, ...]:
     if overlay.is_damaged():
-        click.echo(
+        say(
             f"{overlay.path()} is damaged; using the catalog as shipped. To reset it: {_BACK}",
             err=True,
         )
@@ -143,14 +143,14 @@ def update(quant: str | None, *, yes: bool, back: bool) -> None:
     }
     compared = [updates.compare(each, listings[each.shipped.repo]) for each in wanted]
     for change in compared:
-        click.echo(f"{change.old.label}: {_change(change)}", err=True)
+        say(f"{change.old.label}: {_change(change)}", 2, err=True)
     changes = [change for change in compared if change.is_update]
     if not changes:
         click.echo("Nothing to update.", err=True)
         return
     for change in changes:
         hub.must_be_verifiable(change.files)
-    click.echo(
+    say(
         f"{download_size(updates.download_bytes(changes))} to download, into "
         f"{cache_layout.hub_cache()}. The old files stay in use until the new ones are complete "
         "and verified, and on the disk until you delete them: steprun models rm --old",
@@ -166,7 +166,7 @@ def update(quant: str | None, *, yes: bool, back: bool) -> None:
         click.echo("Stopped. Nothing was replaced; the next update resumes.", err=True)
         raise
     names = ", ".join(change.old.label for change in changes)
-    click.echo(f"Now in use: {names}. To delete the old files: steprun models rm --old", err=True)
+    say(f"Now in use: {names}. To delete the old files: steprun models rm --old", err=True)
 
 
 def _wanted(quant: str | None) -> Sequence[CatalogSet]:
@@ -200,7 +200,7 @@ def _go_back(quant: str | None) -> None:
         )
     changed = overlay.path().exists()
     overlay.path().unlink(missing_ok=True)
-    click.echo(
+    say(
         f"The catalog is {'reset to' if changed else 'already'} what this steprun ships with. "
         "To see which of its files are installed: steprun models",
         err=True,

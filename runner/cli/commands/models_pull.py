@@ -6,9 +6,11 @@ from pathlib import Path
 import click
 
 from runner.base.errors import BadFile, Refused, UsageError
+from runner.base.shell import quoted
 from runner.catalog import models_toml
 from runner.catalog.model import Model, ModelFile
 from runner.cli.lazy import examples
+from runner.cli.render.wrap import say
 from runner.hub.address import is_remote
 from runner.run.files import models_command
 
@@ -59,9 +61,7 @@ def pull(*, what: str, model: str, mtp: bool, no_projector: bool) -> None:
             with contextlib.suppress(Refused):  # another program may have downloaded them
                 hub_files.note(what, files[0])
         all_of_it = "It is" if len(files) == 1 else f"All {counted(len(files))} are"
-        click.echo(
-            f"{all_of_it} already downloaded. To verify: {models_command('verify', what, model)}"
-        )
+        say(f"{all_of_it} already downloaded. To verify: {models_command('verify', what, model)}")
         return
     if missing[0].source == "wheel":
         raise Refused(
@@ -69,15 +69,15 @@ def pull(*, what: str, model: str, mtp: bool, no_projector: bool) -> None:
             why="It is a small model inside a Python package, downloaded when it is first used.",
             next="steprun chat --demo",
         )
-    click.echo(f"Downloading {offer_text(make_offer(missing, name, rate.recall()))}", err=True)
+    say(f"Downloading {offer_text(make_offer(missing, name, rate.recall()))}", 8, err=True)
     download_files(files, name, frontend())
     words = ["steprun chat"]
     if is_remote(what):
         hub_files.note(what, files[0])
-        words.append(f"{_option(cache_layout.expected_path(files[0], name))} {what}")
+        words.append(f"{_option(cache_layout.expected_path(files[0], name))} {quoted(what)}")
     else:
         words += [f"--model {name}"] * bool(model) + [f"--quant {what}"] * bool(what)
-    click.echo(f"Ready: {' '.join(words)}", err=True)
+    say(f"Ready: {' '.join(words)}", err=True)
 
 
 def _option(path: Path) -> str:
@@ -120,7 +120,7 @@ def _of_catalog(
     if quant:
         found = chosen.quant(quant)
         if not make_plan(ModelRequest(chosen.name, PlanRequest(quant=found.name))).plan.fits:
-            click.echo(
+            say(
                 f"{found.name} does not fit on this machine: steprun plan --quant {found.name}",
                 err=True,
             )

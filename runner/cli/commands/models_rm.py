@@ -13,6 +13,7 @@ from runner.catalog.model import Model, ModelFile
 from runner.cli.commands.models_pull import MODEL
 from runner.cli.commands.models_verify import WHAT, requested
 from runner.cli.confirm import must_agree
+from runner.cli.render.wrap import say
 from runner.hub.address import is_remote
 from runner.run.files import models_command
 from runner.weights import block_checksums, cache_layout, inventory
@@ -67,7 +68,7 @@ def rm(*, what: str, model: str, everything: bool, old: bool, yes: bool) -> None
 def _delete(gone: Sequence[inventory.Removal], *, yes: bool, command: str) -> None:
     for each in gone:
         frees = size(each.frees) if each.frees else "a link"
-        click.echo(f"  {each.path}  ({frees})", err=True)
+        say(f"  {each.path}  ({frees})", 4, err=True)
     if not yes:
         must_agree("Delete these files?", "Nothing was deleted.", command)
     click.echo(f"{size(inventory.remove(gone))} freed.")

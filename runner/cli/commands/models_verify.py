@@ -12,7 +12,8 @@ from runner.catalog.model import ModelFile
 from runner.cli.commands.models_pull import MODEL, NAMED
 from runner.cli.confirm import must_agree
 from runner.cli.render.common import emit_json
-from runner.hub.address import hub_name, is_remote
+from runner.cli.render.wrap import say
+from runner.hub.address import address, hub_name, is_remote
 from runner.run.files import models_command
 from runner.weights import cache_layout, inventory
 
@@ -64,7 +65,7 @@ def verify(*, what: str, model: str, as_json: bool) -> int:
     if all(check.intact for check in checks):
         _must_be_complete(what, model, lacking)
         return Exit.DONE
-    click.echo(f"To repair: {models_command('repair', what, model)}", err=True)
+    say(f"To repair: {models_command('repair', what, model)}", err=True)
     return Exit.BAD_FILE
 
 
@@ -87,7 +88,7 @@ def repair(*, what: str, model: str, yes: bool) -> int:
         path.resolve() for file, path in found if path == cache_layout.linked_path(file, name)
     ]
     if foreign and not yes:
-        click.echo("These files belong to another program, and are repaired in place:", err=True)
+        say("These files belong to another program, and are repaired in place:", err=True)
         for path in foreign:
             click.echo(f"  {path}", err=True)
         command = f"{models_command('repair', what, model)} --yes"
@@ -101,9 +102,7 @@ def repair(*, what: str, model: str, yes: bool) -> int:
     if again:
         count = f"{len(again)} file{'s' * (len(again) > 1)}"
         total = download_size(sum(file.bytes for file in again))
-        click.echo(
-            f"Downloading {count} again ({total}): no block checksums to repair from.", err=True
-        )
+        say(f"Downloading {count} again ({total}): no block checksums to repair from.", err=True)
         for file in again:
             inventory.remove(inventory.removals([file], name))
             block_checksums.forget(file.sha256 or "")
@@ -124,6 +123,7 @@ def requested(what: str, model: str) -> tuple[str, tuple[ModelFile, ...]]:
     `what`: a quant, a model named by `hf:`, or nothing: all that the catalog has of a model.
     """
     if is_remote(what):
+        address(what)  # one that is mistyped names no file that could be here
         return NAMED, inventory.named(what)
     known = models_toml.load_catalog()
     of = known.model(model) if model else known.models[0]

@@ -6,10 +6,12 @@ from typing import Any
 import click
 
 from runner.base.errors import Exit
+from runner.base.shell import as_typed
 from runner.cli.lazy import examples
 from runner.cli.options import model_options, take_request
 from runner.cli.render.common import emit_json
 from runner.cli.render.plan import plan_text
+from runner.cli.render.wrap import say
 from runner.plan.launch import LaunchSpec
 from runner.run import memory_check
 from runner.run.document import to_json
@@ -43,9 +45,9 @@ def plan(*, machine_from: str | None, as_json: bool, **options: Any) -> int:
     speed = expected_speed(prepared.plan)
     account = memory_check.recall_account(spec_of(prepared, files), prepared.engine)
     for difference in memory_check.differences(prepared.plan, account):
-        click.echo(memory_check.in_words(difference), err=True)
+        say(memory_check.in_words(difference), err=True)
     if as_json:
         emit_json(to_json(prepared.plan, spec, speed))
     else:
-        click.echo(plan_text(prepared.plan, spec, speed))
+        click.echo(as_typed(plan_text(prepared.plan, spec, speed)))
     return Exit.DONE if prepared.plan.fits else Exit.REFUSED

@@ -16,6 +16,7 @@ from runner.base.shell import shell_line
 from runner.cli.lazy import examples
 from runner.cli.options import model_options, take_request
 from runner.cli.render.common import TransientLine
+from runner.cli.render.wrap import say
 from runner.net.endpoint import is_loopback_host
 from runner.plan.launch import LaunchSpec
 
@@ -69,11 +70,11 @@ def serve(
         return Exit.DONE
     check_port(host, port)
     ready = make_ready(prepared)
-    click.echo(engine_notice(prepared), err=True)
+    say(engine_notice(prepared), err=True)
     if own_key and key_file is not None:
         if not key_file.exists():
             write_private(key_file, secrets.token_urlsafe(32) + "\n")
-        click.echo(
+        say(
             f"{host} can be reached from other machines, so clients need the API key in {key_file}",
             err=True,
         )
@@ -82,6 +83,9 @@ def serve(
         return asyncio.run(_serve(prepared.title, prepared.engine.program, ready.spec, where))
     except asyncio.CancelledError:
         return Exit.DONE  # a service manager stopped it
+    except KeyboardInterrupt:
+        click.echo("Stopped.", err=True)
+        return Exit.INTERRUPTED
 
 
 async def _serve(title: str, argv: tuple[str, ...], spec: LaunchSpec, where: "Where") -> int:
@@ -95,7 +99,8 @@ async def _serve(title: str, argv: tuple[str, ...], spec: LaunchSpec, where: "Wh
         click.echo(f"  OpenAI:    {engine.endpoint.base_url}/v1", err=True)
         click.echo(f"  Anthropic: {engine.endpoint.base_url}", err=True)
         key = where.key_file or "none required"
-        click.echo(f"  key:       {key}    log: {engine.log_path}", err=True)
+        click.echo(f"  key:       {key}", err=True)
+        click.echo(f"  log:       {engine.log_path}", err=True)
         while engine.alive():  # noqa: ASYNC110 - a process ends without an event
             await asyncio.sleep(WATCH_S)
         raise engine.verdict()

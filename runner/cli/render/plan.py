@@ -2,7 +2,7 @@
 
 import click
 
-from runner.base.shell import shell_line
+from runner.base.shell import as_typed, shell_line
 from runner.base.units import size
 from runner.cli.render.wrap import columns, wrapped
 from runner.plan.candidates import ORDER
@@ -107,7 +107,10 @@ def _fixes(plan: Plan) -> list[str]:
     head = "What the host could change:" if plan.fits else "What would help, cheapest first:"
     lines = ["", head]
     for fix in plan.fixes:
-        lines += [wrapped(f"- {fix.what}", 2), f"    {click.style(fix.command, bold=True)}"]
+        lines += [
+            wrapped(f"- {fix.what}", 2),
+            f"    {click.style(as_typed(fix.command), bold=True)}",
+        ]
         lines += [f"    undo: {fix.undo}"] if fix.undo else []
     return lines
 

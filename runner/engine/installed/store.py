@@ -147,7 +147,8 @@ def find_engine(name: str) -> InstalledEngine:
 
 def _read(path: Path) -> InstalledEngine | None:
     """Return the engine in a folder; None where anything of it is missing."""
-    if path.name.startswith(".") or not path.is_dir():
+    # Path.is_dir raises in a home that may not be entered (Python < 3.14).
+    if path.name.startswith(".") or not os.path.isdir(path):  # noqa: PTH112
         return None
     try:
         stamp = stamps.from_json((path / STAMP).read_bytes())

@@ -4,13 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from runner.base.errors import SteprunError
+from runner.base import shell
+from runner.base.errors import Exit, Refused, SteprunError
 from runner.cli.commands.completion import completion
 from runner.cli.main import COMMANDS, print_error
 from runner.cli.main import steprun as steprun_group
@@ -252,3 +255,59 @@ def test_the_reference_page_is_current() -> None:
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
+
+
+def test_a_completion_script_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "file"))
+    result = CliRunner().invoke(completion, ["bash", "--install"])
+    assert isinstance(result.exception, Refused)
+    assert "bash-completion" in result.exception.what
+    assert result.exception.next.endswith("steprun completion bash")
+
+
+def test_serve_says_that_it_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = SimpleNamespace(title="Tiny", engine=SimpleNamespace(program=()), spec=None)
+    monkeypatch.setattr("runner.run.prepare.make_plan", lambda *_, **__: made)
+    monkeypatch.setattr("runner.run.prepare.engine_notice", lambda _: "Engine: any.")
+    monkeypatch.setattr("runner.cli.terminal.must_fit", lambda _: None)
+    monkeypatch.setattr("runner.cli.terminal.make_ready", lambda _: made)
+    monkeypatch.setattr("runner.engine.process.supervisor.check_port", lambda *_: None)
+
+    def interrupt(coroutine: Coroutine[None, None, int]) -> int:
+        coroutine.close()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("asyncio.run", interrupt)
+    result = CliRunner().invoke(steprun_group, ["serve"], standalone_mode=False)
+    assert result.return_value == Exit.INTERRUPTED
+    assert result.stderr.endswith("Stopped.\n")
+
+
+def test_help_and_errors_name_what_was_typed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shell, "_program", lambda: "./scripts/steprun")
+    shown = CliRunner().invoke(steprun_group, ["models", "pull", "--help"]).output
+    assert "Usage: ./scripts/steprun models pull" in shown
+    assert "\n    ./scripts/steprun models pull IQ4_XS\n" in shown
+    print_error(SteprunError("No.", why="See steprun plan.", next="steprun doctor"))
+    assert capsys.readouterr().err == (
+        "error: No.\n  why:  See ./scripts/steprun plan.\n  next: ./scripts/steprun doctor\n"
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may change")
+def test_a_home_that_may_not_be_entered(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir(mode=0o700)
+    # The other user may not enter the checkout's environment either: it is loaded before.
+    script = (
+        "import os; from runner.cli.main import _from_os\n"
+        "os.setuid(4242)\n"
+        f"try: os.stat({str(tmp_path / 'home' / 'x')!r})\n"
+        "except OSError as error: print(_from_os(error).next)"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "STEPRUN_HOME=DIR" in ran.stdout

@@ -64,3 +64,28 @@ def test_a_short_name_is_not_cut_out_of_other_words(monkeypatch: pytest.MonkeyPa
     assert doctor_report._scrubbed("pixels, cudart and cuda", names) == (
         "pixels, cudart and COMPUTER"
     )
+
+
+def test_the_folder_that_is_wanted_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("STEPRUN_HOME", str(tmp_path / "file" / "home"))
+    monkeypatch.setattr("runner.weights.cache_layout.hub_cache", lambda: tmp_path / "file" / "hub")
+    machine = facts("m4-max-128")
+    found = doctor._folders(machine)
+    assert found.state == "bad"
+    assert str(tmp_path / "file" / "home") in found.found
+    found = doctor._disk(machine)
+    assert found.state == "warn"
+    assert found.found.startswith(f"{tmp_path / 'file' / 'hub'} cannot be written")
+
+
+def test_a_check_that_the_system_refuses_is_a_finding() -> None:
+    def check(_: doctor.Facts) -> doctor.Finding:
+        raise PermissionError(13, "Permission denied", "/root/x")
+
+    found = doctor._safely(check, facts("cpu-24"))
+    assert found.state == "bad"
+    assert "/root/x" in found.found
+    assert "STEPRUN_HOME" in found.fix

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -528,3 +529,16 @@ def test_weights_on_their_way_are_not_taken_away(hub, known):
         assert part.stat().st_size == 500_000
     run("rm", "small", "--yes")
     assert not part.exists()
+
+
+@pytest.mark.parametrize("verb", ["pull", "verify", "repair", "rm"])
+def test_a_mistyped_address_has_an_example(verb):
+    with pytest.raises(UsageError, match="For example: --model hf:"):
+        run(verb, "hf:owner/my file.gguf")
+
+
+def test_printed_commands_are_quoted():
+    name = "hf:o/r/it's(small).gguf"
+    with pytest.raises(Refused) as caught:
+        run("verify", name)
+    assert caught.value.next.startswith(f"steprun models pull {shlex.quote(name)}, or")

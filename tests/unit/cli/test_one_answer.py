@@ -27,12 +27,6 @@ from tests.fakes.sse_server import (
 )
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("STEPRUN_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
-
-
 def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make stderr a terminal, as where a person types the command."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)

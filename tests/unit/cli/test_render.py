@@ -1,5 +1,6 @@
 """What people read on a terminal: plans, speeds, downloads."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from runner.cli.render.download import offer_text
 from runner.cli.render.machine import machine_text
 from runner.cli.render.models import model_text
 from runner.cli.render.plan import drafts_line, plan_text, speed_lines
+from runner.cli.render.wrap import wrapped
 from runner.plan.launch import LaunchSpec
 from runner.plan.request import PlanRequest
 from runner.run.download_missing import Offer
@@ -125,3 +127,15 @@ def test_a_machine_shows_its_advice_with_the_way_back() -> None:
     (advice,) = machine.advice
     assert advice.command in text
     assert f"undo: {advice.undo}" in text
+
+
+@pytest.mark.parametrize("width", [40, 80, 100])
+def test_a_command_is_never_broken(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((width, 24)))
+    command = "env -u HF_HUB_OFFLINE steprun models pull hf:OWNER/REPO/FILE-IQ4_XS.gguf --mtp"
+    lines = wrapped(f"Later, when there is a network that can be used: {command}", 4).split("\n")
+    assert lines[-1].strip() == command
+    assert all(len(line) < width for line in lines[:-1])
+    (once,) = (line for line in wrapped("steprun chat " * 9 + "ends.", 0).split("\n")[:1])
+    assert len(once) < width  # a sentence is no command

@@ -63,4 +63,15 @@ def test_a_folder_that_cannot_be_written_is_named(env: ModuleType, *, dev: bool)
         env.ensure(dev=dev)
     said = str(caught.value)
     assert f"{env.VENV} cannot be written" in said
-    assert "env STEPRUN_VENV=" in said.splitlines()[-1]
+    assert "export STEPRUN_VENV=" in said.splitlines()[-1]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need a right under Windows")
+def test_an_environment_is_never_made_through_a_link(env: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "another's").mkdir()
+    kept = tmp_path / "another's" / "kept"
+    kept.write_text("")
+    env.VENV.symlink_to(kept.parent)
+    with pytest.raises(SystemExit, match="is a link"):
+        env.ensure(dev=False)
+    assert kept.exists()

@@ -14,7 +14,7 @@ import click
 from runner.cli.main import steprun
 
 ROOT = Path(__file__).parents[3]
-_PRINTS = {"echo", "secho", "confirm", "prompt"}  # click's
+_PRINTS = {"echo", "secho", "confirm", "prompt", "say"}  # click's, and ours
 _ERRORS = {"SteprunError", "ClickException"}
 _PARTS = ("what", "why", "next")
 _FENCES = re.compile(r"^```.*?^```$|`[^`\n]*`", re.MULTILINE | re.DOTALL)

@@ -44,8 +44,7 @@ PATIENCE_S = 20.0
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("STEPRUN_HOME", str(tmp_path / "home"))
+def user_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path
 
@@ -364,8 +363,8 @@ async def test_an_engine_that_dies_in_mid_answer():
 # --- pictures ---------------------------------------------------------------------------------
 
 
-async def test_a_picture_becomes_a_chip_and_is_sent(home):
-    path = picture(home, "my cat.png")
+async def test_a_picture_becomes_a_chip_and_is_sent(tmp_path):
+    path = picture(tmp_path, "my cat.png")
     async with chat() as c:
         await c.paste(str(path).replace(" ", "\\ "))
         chip = f"[Image #1] my cat.png 1024{TIMES}768 (~504 tokens)"
@@ -378,8 +377,8 @@ async def test_a_picture_becomes_a_chip_and_is_sent(home):
         assert not c.app.composer.pictures
 
 
-async def test_pictures_are_attached_by_command_by_path_and_from_the_command_line(home):
-    paths = [picture(home, f"{n}.png") for n in range(3)]
+async def test_pictures_are_attached_by_command_by_path_and_from_the_command_line(tmp_path):
+    paths = [picture(tmp_path, f"{n}.png") for n in range(3)]
     async with chat(pictures=(paths[0],)) as c:
         await c.sees("[Image #1] 0.png")
         await c.type(f"/image {paths[1]}")
@@ -393,10 +392,10 @@ async def test_pictures_are_attached_by_command_by_path_and_from_the_command_lin
         assert not c.server.requests
 
 
-async def test_a_bad_picture_is_an_error_and_nothing_is_lost(home):
-    bad = home / "bad.png"
+async def test_a_bad_picture_is_an_error_and_nothing_is_lost(tmp_path):
+    bad = tmp_path / "bad.png"
     bad.write_text("no picture")
-    good = picture(home)
+    good = picture(tmp_path)
     async with chat() as c:
         await c.type("half a thought", "space")
         await c.paste(f"'{bad}' '{good}'")
@@ -404,23 +403,23 @@ async def test_a_bad_picture_is_an_error_and_nothing_is_lost(home):
         assert c.app.composer.text == "half a thought "
 
 
-async def test_a_mistyped_picture_command_is_given_back(home):
+async def test_a_mistyped_picture_command_is_given_back(tmp_path):
     async with chat() as c:
         await c.type("/image gone.png")
         await c.sees("gone.png cannot be used", "/image gone.png")
         assert c.app.composer.text == "/image gone.png"
 
 
-async def test_a_chat_that_does_not_see_refuses_early(home):
-    path = picture(home)
+async def test_a_chat_that_does_not_see_refuses_early(tmp_path):
+    path = picture(tmp_path)
     async with chat(sees=False, blind_why="It has no vision encoder.") as c:
         await c.paste(str(path))
         await c.sees("cannot take images", "It has no vision encoder.")
         assert c.app.composer.text == str(path)
 
 
-async def test_enter_waits_for_a_picture_that_is_read(home, monkeypatch):
-    path, slow = picture(home), asyncio.Event()
+async def test_enter_waits_for_a_picture_that_is_read(tmp_path, monkeypatch):
+    path, slow = picture(tmp_path), asyncio.Event()
 
     async def later(function, *args, **kwargs):
         await slow.wait()
@@ -438,8 +437,8 @@ async def test_enter_waits_for_a_picture_that_is_read(home, monkeypatch):
         assert len(c.server.requests[0]["messages"][0]["content"]) == 2
 
 
-async def test_a_message_takes_sixteen_pictures(home):
-    paths = [picture(home, f"{n}.png") for n in range(17)]
+async def test_a_message_takes_sixteen_pictures(tmp_path):
+    paths = [picture(tmp_path, f"{n}.png") for n in range(17)]
     async with chat() as c:
         await c.paste("\n".join(str(path) for path in paths[:9]))
         await c.until(lambda: len(c.app.composer.pictures) == 9)
@@ -481,8 +480,8 @@ async def test_a_long_paste_is_sent_whole_and_shown_in_part():
         assert len(c.server.requests[0]["messages"][0]["content"]) == 21_999
 
 
-async def test_unsent_text_is_kept_and_restored(home):
-    path = picture(home)
+async def test_unsent_text_is_kept_and_restored(tmp_path):
+    path = picture(tmp_path)
     async with chat() as c:
         await c.paste(str(path))
         await c.sees("[Image #1]")
@@ -499,7 +498,7 @@ async def test_unsent_text_is_kept_and_restored(home):
     assert not session.draft_path.exists()
 
 
-async def test_unsent_text_survives_a_crash(home):
+async def test_unsent_text_survives_a_crash(tmp_path):
     async with chat() as c:
         await c.type("half a thought", "space")
         with pytest.raises(RuntimeError):  # noqa: PT012 - the pilot raises it on leaving
@@ -513,7 +512,7 @@ async def test_unsent_text_survives_a_crash(home):
     assert draft.text == "half a thought "
     assert c.app.return_code == Exit.FAILED
     assert "RuntimeError: a mistake" in str(c.app.failure)
-    [log] = (home / "home" / "state" / "logs").glob("error-*.log")
+    [log] = (tmp_path / "home" / "state" / "logs").glob("error-*.log")
     assert str(log) in str(c.app.failure)
     assert "in _fail" in log.read_text()
 
@@ -556,7 +555,7 @@ async def test_a_second_message_waits_in_the_composer():
 # --- commands ---------------------------------------------------------------------------------
 
 
-async def test_commands(home):
+async def test_commands(tmp_path):
     async with chat() as c:
         await c.type("/hepl")
         await c.sees("/hepl is not a command", "/help")
@@ -572,15 +571,15 @@ async def test_commands(home):
         assert c.server.requests[0]["reasoning_effort"] == "low"
         await c.type("/copy")
         await c.until(lambda: c.app.clipboard == "Fine, thank you.")
-        await c.type(f"/save {home / 'out.md'}")
-        await c.until((home / "out.md").exists)
-        assert "Fine, thank you." in (home / "out.md").read_text()
-        await c.type(f"/save {home / 'out.md'}")
+        await c.type(f"/save {tmp_path / 'out.md'}")
+        await c.until((tmp_path / "out.md").exists)
+        assert "Fine, thank you." in (tmp_path / "out.md").read_text()
+        await c.type(f"/save {tmp_path / 'out.md'}")
         await c.sees("already exists")
         c.app.composer.prompt.clear()
-        await c.type(f"/save {home / 'nowhere' / 'out.md'}")
+        await c.type(f"/save {tmp_path / 'nowhere' / 'out.md'}")
         await c.sees("does not exist", "Choose another file")
-        assert not (home / "nowhere").exists()
+        assert not (tmp_path / "nowhere").exists()
         c.app.composer.prompt.clear()
         await c.type("/new")
         await c.gone("thank you")
@@ -595,7 +594,7 @@ async def test_commands(home):
     assert c.app.return_code == Exit.DONE
 
 
-async def test_a_file_is_saved_whole_or_not_at_all(home, monkeypatch):
+async def test_a_file_is_saved_whole_or_not_at_all(tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
@@ -605,17 +604,17 @@ async def test_a_file_is_saved_whole_or_not_at_all(home, monkeypatch):
         await c.ready()
         with monkeypatch.context() as patch:
             patch.setattr("runner.base.files.os.fsync", full)
-            c.app.slash_save(str(home / "out.md"))
+            c.app.slash_save(str(tmp_path / "out.md"))
         await c.sees("No space left", "Choose another file")
-        assert c.app.composer.text == f"/save {home / 'out.md'}"
-        assert not list(home.glob("*.md"))
+        assert c.app.composer.text == f"/save {tmp_path / 'out.md'}"
+        assert not list(tmp_path.glob("*.md"))
         c.app.slash_save("bad\0name")
         await c.sees("embedded null")  # the rest of the words is of the Python version
 
 
-async def test_a_chat_continues_where_nothing_can_be_saved(home):
-    (home / "home").mkdir()
-    (home / "home" / "data").write_text("a file in the way")
+async def test_a_chat_continues_where_nothing_can_be_saved(tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "data").write_text("a file in the way")
     async with chat() as c:
         await c.sees("This chat is not being saved.")
         await c.type("hi")
