@@ -228,12 +228,11 @@ def _words(value: object, depth: int = 0) -> str:
     """Return the text in a piece of an answer: a string, an object with one, or a list of them."""
     if isinstance(value, str):
         return value
-    if depth > _NESTED:
+    if depth > _NESTED or not isinstance(value, dict | list):
         return ""
     if isinstance(value, list):
         return "".join(_words(each, depth + 1) for each in value)
-    fields = mapping(value)
-    found = (fields.get(key) for key in ("text", "thinking", "reasoning", "summary", "content"))
+    found = (value.get(key) for key in ("text", "thinking", "reasoning", "summary", "content"))
     return next((words for each in found if (words := _words(each, depth + 1))), "")
 
 
