@@ -181,7 +181,7 @@ def why_no_chat(headers: Sequence[Header]) -> str:
 
 
 _NOT_MODELS: Final[Mapping[object, str]] = {
-    "projector": "It is a projector for images or sound, which goes with a model.",
+    "projector": "It is a projector for images or audio, which goes with a model.",
     "mtp": "It holds draft heads only, which go with a model.",
     "adapter": "It is an adapter (LoRA), which goes with a model.",
     "imatrix": "It is an importance matrix, which is for making quants.",

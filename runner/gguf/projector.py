@@ -35,7 +35,7 @@ def width(header: Header) -> Width | None:
 
 
 def sees(header: Header) -> bool:
-    """Whether a projector is for images: not one that says it is for sound alone."""
+    """Whether a projector is for images: not one that says it is for audio alone."""
     keys = header.metadata
     return bool(keys.get("clip.has_vision_encoder") or not keys.get("clip.has_audio_encoder"))
 
@@ -43,7 +43,7 @@ def sees(header: Header) -> bool:
 def fits(header: Header, model_width: int) -> bool:
     """Whether a projector may give images to a model of that width.
 
-    Not where it is for sound alone, nor where its width is seen to differ.
+    Not where it is for audio alone, nor where its width is seen to differ.
     """
     found = width(header)
     return sees(header) and (found is None or found.elements == model_width)

@@ -138,7 +138,7 @@ def _projector(file: str | Path | None, width: int) -> Header | None:
     if not projectors.sees(header):
         raise BadFile(
             f"{_name(file)} is not for images.",
-            why="It is a projector for sound, which this chat cannot send.",
+            why="It is a projector for audio, which this chat cannot send.",
             next="Give the model's projector for images, or leave --projector out.",
         )
     found = projectors.width(header)
