@@ -66,7 +66,7 @@ async def _events(
     body = request_body(messages, options)
     arrived = Arrived()
     try:
-        async with async_client(timeout, local=endpoint.local) as http:
+        async with async_client(timeout, endpoint.base_url) as http:
             while True:
                 async with http.stream(
                     "POST",
@@ -194,7 +194,7 @@ async def _get(endpoint: Endpoint, url: str) -> Any:
     timeout = httpx2.Timeout(CONNECT_S)
     try:
         async with (
-            async_client(timeout, local=endpoint.local, headers=endpoint.headers()) as http,
+            async_client(timeout, endpoint.base_url, headers=endpoint.headers()) as http,
             asyncio.timeout(REPLY_S),
             http.stream("GET", url) as response,
         ):
@@ -221,6 +221,8 @@ async def _json(response: httpx2.Response) -> Any:
 
 
 def _lost(endpoint: Endpoint, error: Exception, *, begun: bool = False) -> SteprunError:
+    if isinstance(error, httpx2.ConnectError) and "SSL" in str(error):
+        return _no_encryption(endpoint, _cause(error))
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.InvalidURL):
         return SteprunError(
             f"No server answers at {endpoint.base_url}.",
@@ -237,10 +239,14 @@ def _lost(endpoint: Endpoint, error: Exception, *, begun: bool = False) -> Stepr
             why="It takes connections, and sent nothing within the time limit; it may be busy.",
             next="Wait until it is free, then try again.",
         )
-    if not begun and not endpoint.owned and isinstance(error, httpx2.RemoteProtocolError):
+    if (
+        not begun
+        and not endpoint.owned
+        and isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError | httpx2.WriteError)
+    ):
         return SteprunError(
             f"The program at {endpoint.base_url} does not speak HTTP, or it hung up.",
-            why=f"{_cause(error)}.",
+            why=f"{_cause(error) or type(error).__name__}.",
             next="Check the port, and whether the address begins with https://.",
         )
     return SteprunError(
@@ -249,6 +255,20 @@ def _lost(endpoint: Endpoint, error: Exception, *, begun: bool = False) -> Stepr
         else "The connection to the server broke during the answer.",
         why=f"{type(error).__name__}: {_cause(error)}".rstrip(": ") + ".",
         next="What arrived is kept; ask again.",
+    )
+
+
+def _no_encryption(endpoint: Endpoint, why: str) -> SteprunError:
+    if "CERTIFICATE" in why:
+        return SteprunError(
+            f"The certificate of {endpoint.base_url} is not trusted.",
+            why=f"{why}.",
+            next="If the server is yours, name its certificate: SSL_CERT_FILE=FILE",
+        )
+    return SteprunError(
+        f"The server at {endpoint.base_url} does not speak https.",
+        why=f"{why}.",
+        next="Check the port, or begin the address with http:// if the server is not encrypted.",
     )
 
 

@@ -255,9 +255,15 @@ class Client:
                 http.close()
 
 
-def async_client(timeout: httpx2.Timeout, *, local: bool, **more: Any) -> httpx2.AsyncClient:
-    """Return what a chat's stream is received with. `local`: the server is on this machine."""
+def async_client(timeout: httpx2.Timeout, url: str, **more: Any) -> httpx2.AsyncClient:
+    """Return what a chat's stream is received with from `url`.
+
+    No proxy is used to a server on this machine; certificates are those of the environment always.
+    """
+    local = is_loopback(url)
     with _settings_explained():
+        if local and url.startswith("https:"):
+            more["verify"] = httpx2.create_ssl_context()  # reads SSL_CERT_FILE
         return httpx2.AsyncClient(timeout=timeout, trust_env=not local, **more)
 
 

@@ -1,10 +1,12 @@
 """Answers of servers that are not ours, as bytes over real HTTP: odd, damaged, huge, or slow."""
 
+import asyncio
 import json
 import time
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+import httpx2
 import pytest
 
 from runner.base.errors import Refused, UsageError
@@ -147,3 +149,34 @@ async def test_the_end_of_thinking_in_code_is_text():
             found = await events(Server(sse(*(delta(content=part) for part in parts), END)))
             assert joined(found) == code
             assert len({type(event) for event in found}) == 2
+
+
+async def test_encryption_that_fails_is_named(monkeypatch):
+    with Server(b"") as server:
+        url = server.url.replace("http:", "https:")
+        found = [event async for event in stream(Endpoint(url), [], Options())]
+        assert isinstance(found[-1], Failed)
+        assert "does not speak https" in found[-1].error.what
+        # A server of one's own with a certificate of one's own, on this machine too.
+        monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
+        found = [event async for event in stream(Endpoint(url), [], Options())]
+        assert isinstance(found[-1], Failed)
+        assert "SSL_CERT_FILE" in found[-1].error.next
+        assert isinstance((await events(Server(sse(delta(content="x"), END))))[-1], Finished)
+    untrusted = httpx2.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate")
+    error = client._lost(Endpoint("https://box"), untrusted)
+    assert "is not trusted" in error.what
+    assert "SSL_CERT_FILE" in error.next
+
+
+async def test_a_program_that_hangs_up_at_once():
+    async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        messages = [Message("user", "hi")]
+        url = f"http://127.0.0.1:{port}"
+        found = [event async for event in stream(Endpoint(url), messages, Options())]
+    assert isinstance(found[-1], Failed)
+    assert "does not speak HTTP" in found[-1].error.what
