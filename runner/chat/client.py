@@ -21,7 +21,8 @@ from runner.chat.refusals import garbled, server_error
 from runner.chat.surrogates import Pairs
 from runner.chat.wire import Message, Options, parse_chunk, request_body, simpler_body
 from runner.net.endpoint import Endpoint
-from runner.net.http import NETWORK, async_client, number
+from runner.net.headers import number
+from runner.net.http import NETWORK, async_client
 
 # Between two chunks. llama-server reports each batch of a prompt; other servers are silent during
 # prefill, which may take most of an hour.
