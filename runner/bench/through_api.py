@@ -12,7 +12,7 @@ import httpx2
 
 from runner.base.errors import SteprunError
 from runner.bench.grid import N_GEN, Grid, Measurement, rate
-from runner.chat.wire import server_error
+from runner.chat.refusals import server_error
 from runner.engine.process.supervisor import EngineProcess
 from runner.plan.launch import LaunchSpec
 

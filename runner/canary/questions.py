@@ -14,6 +14,7 @@ from runner.base.errors import SteprunError
 from runner.chat import client, wire
 from runner.chat.events import Failed, Reasoning, Text, ToolCall
 from runner.chat.images.load import picture_from_bytes
+from runner.chat.refusals import server_error
 from runner.chat.wire import Message, Options, Picture
 from runner.engine.installed.stamp import Kind
 from runner.net.endpoint import Endpoint
@@ -122,7 +123,9 @@ class Talk:
         """Send JSON, return JSON. Raises SteprunError with the engine's own message."""
         try:
             async with (
-                async_client(_FOREVER, local=True, headers=self.endpoint.headers()) as http,
+                async_client(
+                    _FOREVER, self.endpoint.base_url, headers=self.endpoint.headers()
+                ) as http,
                 http.stream("POST", f"{self.endpoint.base_url}{path}", json=body) as response,
             ):
                 raw = b""
@@ -138,7 +141,7 @@ class Talk:
         if response.status_code in {404, 501}:
             raise Absent(f"It answers {response.status_code} to {path.partition('?')[0]}.")
         if response.status_code != 200:
-            raise wire.server_error(response.status_code, reply)
+            raise server_error(response.status_code, reply)
         if not isinstance(reply, dict):
             raise Fault(f"It answers {raw[:40]!r} instead of JSON.")
         return reply

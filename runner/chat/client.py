@@ -11,21 +11,17 @@ import httpx2
 
 from runner.base.errors import SteprunError
 from runner.base.text import clean, shown
+from runner.base.units import duration
 from runner.chat.dialect import Offer, offers_of
-from runner.chat.events import Event, Failed, Finished
+from runner.chat.events import Event, Failed, Finished, Reasoning, Text
 from runner.chat.long_word import too_long_a_word
 from runner.chat.payloads import Payloads, TooLong
 from runner.chat.raw_output import Untagged
-from runner.chat.wire import (
-    Message,
-    Options,
-    garbled,
-    parse_chunk,
-    request_body,
-    server_error,
-    simpler_body,
-)
+from runner.chat.refusals import garbled, server_error
+from runner.chat.surrogates import Pairs
+from runner.chat.wire import Message, Options, parse_chunk, request_body, simpler_body
 from runner.net.endpoint import Endpoint
+from runner.net.headers import number
 from runner.net.http import NETWORK, async_client
 
 # Between two chunks. llama-server reports each batch of a prompt; other servers are silent during
@@ -35,6 +31,7 @@ CONNECT_S = 10.0
 REPLY_S = 20.0  # for a list of models, whole
 EVENT_BYTES = 4 << 20
 ANSWER_BYTES = 256 << 20  # 262,144 tokens in events of 252 bytes each (llama-server's) are 63 MiB
+ANSWER_CHARACTERS = 16 << 20  # 262,144 tokens are about a million characters
 
 NETWORK_FAILURES: Final = (
     *(httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL),
@@ -50,11 +47,14 @@ async def stream(
     Closing the iterator (or cancelling the task) closes the connection, which makes the server
     stop generating.
     """
-    plain = Untagged(options.extra.get("tools", ()))
+    pairs, plain = Pairs(), Untagged(options.extra.get("tools", ()))
     async with contextlib.aclosing(_events(endpoint, messages, options)) as events:
         async for event in events:
-            for part in plain.take(event):
-                yield part
+            if isinstance(event, Failed) and endpoint.api_key:  # servers repeat the key
+                event.error.why = event.error.why.replace(endpoint.api_key, "***")
+            for whole in pairs.take(event):
+                for part in plain.take(whole):
+                    yield part
 
 
 async def _events(
@@ -67,7 +67,7 @@ async def _events(
     body = request_body(messages, options)
     arrived = Arrived()
     try:
-        async with async_client(timeout, local=endpoint.local) as http:
+        async with async_client(timeout, endpoint.base_url) as http:
             while True:
                 async with http.stream(
                     "POST",
@@ -93,10 +93,15 @@ async def _events(
 
 @dataclass(slots=True)
 class Arrived:
-    """What an answer has said so far: its end, and whether it has begun."""
+    """What an answer has said so far: its end, whether it has begun, and how long its text is.
+
+    `odd`: the first JSON text that is no part of an answer.
+    """
 
     finished: Finished | None = None
     begun: bool = False
+    characters: int = 0
+    odd: str = ""
 
 
 async def _answer(response: httpx2.Response, arrived: Arrived) -> AsyncGenerator[Event, None]:
@@ -108,18 +113,26 @@ async def _answer(response: httpx2.Response, arrived: Arrived) -> AsyncGenerator
             if text.strip() == "[DONE]":
                 done = True
                 break  # some servers leave the connection open
+            found_any = False
             for event in parse_chunk(text):
-                arrived.begun = True
+                arrived.begun = found_any = True
+                if isinstance(event, Text | Reasoning):
+                    arrived.characters += len(event.text)
+                    if arrived.characters > ANSWER_CHARACTERS:
+                        raise garbled(f"more than {ANSWER_CHARACTERS:,} characters")
                 if isinstance(event, Finished):
                     arrived.finished = event  # usage follows it: yield it last
                     continue
                 yield event
                 if isinstance(event, Failed):
                     return
-    if not arrived.begun and payloads.odd:
-        raise garbled(payloads.odd)
+            if not found_any:
+                arrived.odd = arrived.odd or text
+    if not arrived.begun and (odd := payloads.odd or arrived.odd):
+        raise garbled(odd)
     # [DONE] says that this is all, although not why.
-    yield arrived.finished or (Finished() if done and arrived.begun else Failed(_cut()))
+    whole = Finished() if done and arrived.begun else Failed(_cut(begun=arrived.begun))
+    yield arrived.finished or whole
 
 
 async def _texts(response: httpx2.Response, payloads: Payloads) -> AsyncGenerator[str, None]:
@@ -149,8 +162,12 @@ def _refusal(endpoint: Endpoint, response: httpx2.Response, reply: Any) -> Stepr
             next="Name that address with --url, if you trust it.",
         )
     error = server_error(status, reply)
+    if status == 429 and (seconds := number(response.headers, "retry-after")):
+        error.next = f"Wait {duration(seconds)} and ask again."
     if endpoint.api_key:
         error.why = error.why.replace(endpoint.api_key, "***")
+        if status in {401, 403}:
+            error.what = "The server does not accept the API key, or not for this."
     elif status in {401, 403} and endpoint.key_note:
         error.next = endpoint.key_note
     return error
@@ -178,7 +195,7 @@ async def _get(endpoint: Endpoint, url: str) -> Any:
     timeout = httpx2.Timeout(CONNECT_S)
     try:
         async with (
-            async_client(timeout, local=endpoint.local, headers=endpoint.headers()) as http,
+            async_client(timeout, endpoint.base_url, headers=endpoint.headers()) as http,
             asyncio.timeout(REPLY_S),
             http.stream("GET", url) as response,
         ):
@@ -205,6 +222,8 @@ async def _json(response: httpx2.Response) -> Any:
 
 
 def _lost(endpoint: Endpoint, error: Exception, *, begun: bool = False) -> SteprunError:
+    if isinstance(error, httpx2.ConnectError) and "SSL" in str(error):
+        return _no_encryption(endpoint, _cause(error))
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.InvalidURL):
         return SteprunError(
             f"No server answers at {endpoint.base_url}.",
@@ -221,10 +240,14 @@ def _lost(endpoint: Endpoint, error: Exception, *, begun: bool = False) -> Stepr
             why="It takes connections, and sent nothing within the time limit; it may be busy.",
             next="Wait until it is free, then try again.",
         )
-    if not begun and not endpoint.owned and isinstance(error, httpx2.RemoteProtocolError):
+    if (
+        not begun
+        and not endpoint.owned
+        and isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError | httpx2.WriteError)
+    ):
         return SteprunError(
             f"The program at {endpoint.base_url} does not speak HTTP, or it hung up.",
-            why=f"{_cause(error)}.",
+            why=f"{_cause(error) or type(error).__name__}.",
             next="Check the port, and whether the address begins with https://.",
         )
     return SteprunError(
@@ -236,11 +259,31 @@ def _lost(endpoint: Endpoint, error: Exception, *, begun: bool = False) -> Stepr
     )
 
 
+def _no_encryption(endpoint: Endpoint, why: str) -> SteprunError:
+    if "CERTIFICATE" in why:
+        return SteprunError(
+            f"The certificate of {endpoint.base_url} is not trusted.",
+            why=f"{why}.",
+            next="If the server is yours, name its certificate: SSL_CERT_FILE=FILE",
+        )
+    return SteprunError(
+        f"The server at {endpoint.base_url} does not speak https.",
+        why=f"{why}.",
+        next="Check the port, or begin the address with http:// if the server is not encrypted.",
+    )
+
+
 def _cause(error: Exception) -> str:
     return clean(str(error)).strip().rstrip(".")[:300]
 
 
-def _cut() -> SteprunError:
+def _cut(*, begun: bool) -> SteprunError:
+    if not begun:
+        return SteprunError(
+            "The server sent no answer.",
+            why="It accepted the request and ended its answer before it began.",
+            next="Ask again; if it happens again, see the server's log.",
+        )
     return SteprunError(
         "The answer ended before it was finished.",
         why="The server closed the stream without a reason.",

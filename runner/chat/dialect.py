@@ -34,8 +34,10 @@ class Dialect:
 
 LLAMA_SERVER: Final = Dialect("llama-server", progress=True, template=True)
 OPENAI: Final = Dialect("OpenAI-compatible")
-# `owned_by` in /v1/models. vLLM's documentation and SGLang's list `chat_template_kwargs`; Ollama,
-# LM Studio and StepFun's own service take `reasoning_effort` alone.
+# `owned_by` in /v1/models: a default of `ModelCard` in the protocol.py of vLLM and of SGLang; in
+# llama-swap's proxymanager.go; for Ollama and LM Studio, as in lists that their users published.
+# SGLang's `ChatCompletionRequest` and vLLM's page "Reasoning Outputs" have `chat_template_kwargs`;
+# to the others it is not sent.
 _OWNERS: Final[Mapping[str, Dialect]] = {
     "vllm": Dialect("vLLM", template=True),
     "sglang": Dialect("SGLang", template=True),

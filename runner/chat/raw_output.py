@@ -13,11 +13,11 @@ text: `<think>` opens it, `</think>` ends the thinking, and a tool call is
 
 Step's template has `<think>` in the prompt, so that of a vLLM without its `--reasoning-parser` the
 answer has `</think>` alone: what came before it was the thinking (`WasReasoning`), unless the tag
-is in quotes or `<think>` was written first. Other models open their thinking with other tags. Any
-other answer is left alone. So is every `<tool_call>` where no tools were offered: there it is
-something that the model talks about. Pieces may be cut anywhere; how they are cut changes nothing.
-Of the text only the tags are taken away, and the newlines next to them; what only looked like a tag
-is passed on unchanged.
+is in quotes or in code, or `<think>` was written first. Other models open their thinking with other
+tags. Any other answer is left alone. So is every `<tool_call>` where no tools were offered: there
+it is something that the model talks about. Pieces may be cut anywhere; how they are cut changes
+nothing. Of the text only the tags are taken away, and the newlines next to them; what only looked
+like a tag is passed on unchanged.
 """
 
 import json
@@ -26,6 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum, auto
 from typing import Any, Final, NoReturn
 
+from runner.chat.code_blocks import InCode
 from runner.chat.events import (
     Event,
     Failed,
@@ -35,7 +36,7 @@ from runner.chat.events import (
     ToolCall,
     WasReasoning,
 )
-from runner.chat.wire import mapping
+from runner.chat.untrusted import mapping
 
 OPEN: Final = "<think>"
 CLOSE: Final = "</think>"
@@ -97,6 +98,7 @@ class Untagged:
         self._state = _In.START
         self._close = CLOSE
         self._before = ""  # the last character of untagged text
+        self._code = InCode()
         self._held = ""  # the beginning of a tag, perhaps
         self._call: list[str] = []
         self._call_size = 0
@@ -171,10 +173,13 @@ class Untagged:
             keep = max(_beginning(text, CLOSE), _beginning(text, OPEN))
             self._held, text = text[len(text) - keep :], text[: len(text) - keep]
             self._before = text[-1:] or self._before
+            self._code.take(text)
             return "", [Text(text)] * bool(text)
-        if (text[at - 1] if at else self._before) in _QUOTES:
+        self._code.take(text[:at])
+        if self._code.inside or (text[at - 1] if at else self._before) in _QUOTES:
             end = at + len(CLOSE)
             self._before = ">"
+            self._code.take(CLOSE)
             return text[end:], [Text(text[:end])]
         before = text[:at]
         while before.endswith("\n") and at - len(before) < _NEWLINES:

@@ -175,7 +175,8 @@ class Turn:
             after = "See them with --show-thinking, or lower the effort: --effort low"
         elif self.finish == "length" or (read and not wrote):
             size = f" of {context:,} tokens" if context else ""
-            why = f"The prompt of {read:,} tokens may be longer than the server's context{size}."
+            prompt = f"The prompt of {read:,} tokens" if read else "The prompt"
+            why = f"{prompt} may be longer than the server's context{size}."
             after = "Shorten the question, or give the server a larger context."
         return SteprunError(
             "The model produced no answer.", why=why, next=after or "Ask again, or check its log."

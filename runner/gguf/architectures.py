@@ -36,6 +36,13 @@ class Verified(Strict, frozen=True):
     tensors: str
 
 
+class NotChat(Strict, frozen=True):
+    """Architectures that cannot chat, and why: a sentence."""
+
+    why: str
+    architectures: str
+
+
 class Architectures(Strict, frozen=True):
     """The whole table."""
 
@@ -48,6 +55,7 @@ class Architectures(Strict, frozen=True):
     own_cache: dict[str, _Count]
     verified: dict[str, Verified]
     projector: dict[str, tuple[tuple[str, Annotated[int, Meta(ge=0, le=3)]], ...]]
+    not_chat: tuple[NotChat, ...]
 
 
 @functools.cache

@@ -6,14 +6,15 @@ may come from anywhere and decides how many gigabytes will be allocated. `runner
 """
 
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from runner.base.errors import BadFile
 from runner.base.text import shown
 from runner.catalog import shards
+from runner.gguf.architectures import table
 from runner.gguf.parse import Header, Shards, Skipped, TensorInfo, Value, parse_header
 from runner.gguf.scan import HEADER_LIMIT
 from runner.gguf.shape import geometry
@@ -35,6 +36,7 @@ __all__ = [
     "read_series",
     "read_split",
     "weights_bytes",
+    "why_no_chat",
 ]
 
 Kind = Literal["model", "projector", "mtp", "other"]
@@ -156,3 +158,32 @@ def kind(header: Header) -> Kind:
     ):
         return "mtp"
     return "model"
+
+
+def why_no_chat(headers: Sequence[Header]) -> str:
+    """Return why a file is no model to chat with, in a sentence; empty where it is one.
+
+    `headers`: of all shards, the first of which tells.
+    """
+    first = headers[0]
+    what = kind(first)
+    if what != "model":
+        stated = first.metadata.get("general.type")
+        return _NOT_MODELS.get(stated if what == "other" else what, _NOT_MODELS["other"])
+    for entry in table().not_chat:
+        if first.arch in entry.architectures.split():
+            return entry.why
+    if first.metadata.get(f"{first.arch}.pooling_type") in range(1, 5):
+        return "It computes embeddings or ranks texts, and does not write answers."
+    if not any(header.tensors for header in headers):
+        return "It holds a vocabulary and no weights."
+    return ""
+
+
+_NOT_MODELS: Final[Mapping[object, str]] = {
+    "projector": "It is a projector for images or audio, which goes with a model.",
+    "mtp": "It holds draft heads only, which go with a model.",
+    "adapter": "It is an adapter (LoRA), which goes with a model.",
+    "imatrix": "It is an importance matrix, which is for making quants.",
+    "other": "It is not a language model; it may be an adapter or an importance matrix.",
+}

@@ -1,22 +1,16 @@
 """Reads and checks the headers of files that the user names. Reads no tensor data."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from runner.base.errors import BadFile, Refused, UsageError
 from runner.base.text import shown
 from runner.gguf import pieces
-from runner.gguf.header import Header, kind, read_header, read_split
+from runner.gguf.header import Header, read_header, read_split, why_no_chat
 
 T = TypeVar("T")
-
-_OTHER_KINDS = {
-    "projector": "It is a vision projector, which goes with a model.",
-    "mtp": "It holds draft heads only, which go with a model.",
-    "other": "It is not a language model; it may be an adapter or an importance matrix.",
-}
 
 
 def _at_home(path: str | Path) -> Path:
@@ -32,7 +26,7 @@ def read_model(user_path: str | Path) -> tuple[Header, ...]:
     """
     path = _at_home(user_path).absolute()
     headers = _read(path, read_split)
-    must_be_model(headers[0], path.name)
+    must_be_model(headers, path.name)
     return headers
 
 
@@ -59,14 +53,14 @@ def _read(path: Path, read: Callable[[Path], T]) -> T:
         ) from error
 
 
-def must_be_model(header: Header, name: str) -> None:
-    """Refuse what only goes with a model. `header`: of the first shard, which alone tells."""
-    what = kind(header)
-    if what != "model":
+def must_be_model(headers: Sequence[Header], name: str) -> None:
+    """Refuse what nobody can chat with. `headers`: of all shards."""
+    why = why_no_chat(headers)
+    if why:
         raise BadFile(
-            f"{shown(name)} is not a model.",
-            why=_OTHER_KINDS[what],
-            next="Give the path of the model's own .gguf file, or of its first part.",
+            f"{shown(name)} is not a model to chat with.",
+            why=why,
+            next="Give the path of a chat model's .gguf file, or of its first part.",
         )
 
 

@@ -34,10 +34,19 @@ def width(header: Header) -> Width | None:
     return Width(key, by_tensors=False) if type(key) is int and 0 < key <= _MOST else None
 
 
+def sees(header: Header) -> bool:
+    """Whether a projector is for images: not one that says it is for audio alone."""
+    keys = header.metadata
+    return bool(keys.get("clip.has_vision_encoder") or not keys.get("clip.has_audio_encoder"))
+
+
 def fits(header: Header, model_width: int) -> bool:
-    """Whether a projector may belong to a model of that width: not where it is seen to differ."""
+    """Whether a projector may give images to a model of that width.
+
+    Not where it is for audio alone, nor where its width is seen to differ.
+    """
     found = width(header)
-    return found is None or found.elements == model_width
+    return sees(header) and (found is None or found.elements == model_width)
 
 
 def is_verified(header: Header) -> bool:

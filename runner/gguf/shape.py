@@ -24,15 +24,21 @@ def layer_counts(headers: Sequence[Header]) -> tuple[int, int]:
 
     `headers`: of all its shards, or of the first alone. Heads that the first promises count only
     if their tensors are there: some converters write the number without them, or leave out the
-    tensors alone. A layer of which there are no tensors at all is no layer.
+    tensors alone. A layer of which there are no tensors at all is no layer. BadFile where there are
+    tensors of more layers than the header counts.
     """
     first = headers[0]
     count = number(first, "block_count", 1, _MAX_LAYERS)
     promised = number(first, "nextn_predict_layers", 0, count - 1, 0)
-    if not promised or not _is_whole(headers):
+    if not _is_whole(headers):
         return count - promised, promised
     names = [tensor.name for header in headers for tensor in header.tensors]
     blocks = {(int(b[1]), ".nextn." in b[0]) for n in names if (b := _BLOCK.fullmatch(n))}
+    last = max((layer for layer, _ in blocks), default=0)
+    if last >= count:  # llama.cpp takes no tensor that it does not know
+        raise bad(first, "block_count", f"it is {count}, and there are tensors of layer {last}")
+    if not promised:
+        return count, 0
     heads = [layer for layer, is_head in blocks if is_head and count - promised <= layer < count]
     if heads:
         return min(heads), count - min(heads)

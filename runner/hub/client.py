@@ -26,6 +26,7 @@ from runner.catalog.model import ModelFile
 from runner.hub import settings
 from runner.net import http
 from runner.net.endpoint import same_origin
+from runner.net.headers import number
 from runner.net.http import Client, HttpStatus, Mismatch
 from runner.net.retry import Patience, Transient
 from runner.net.stream import HttpStream, Stream
@@ -139,9 +140,9 @@ class Hub:
         if status >= 400:
             return Head()
         etag = headers.get("x-linked-etag") or headers.get("etag", "")
-        size = http.number(headers, "x-linked-size")
+        size = number(headers, "x-linked-size")
         if size is None and status == 200:
-            size = http.number(headers, "content-length")
+            size = number(headers, "content-length")
         xet = parse_xet_file_data_from_response(response, endpoint=self._endpoint)
         off = constants.HF_HUB_DISABLE_XET
         return Head(etag.removeprefix("W/").strip('"'), size, None if off else xet)

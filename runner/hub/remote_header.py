@@ -46,7 +46,7 @@ def read_model(text: str) -> tuple[Header, ...]:
             headers = read_series(place.name, lambda name: _read(place.beside(name), session))
         except BadFile as error:
             raise file_pieces.on_network(place.name) or error from None
-    must_be_model(headers[0], place.name)
+    must_be_model(headers, place.name)
     return headers
 
 

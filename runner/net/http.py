@@ -9,7 +9,6 @@ addresses on this machine.
 
 import contextlib
 import json
-import re
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -23,13 +22,13 @@ from runner.base import units
 from runner.base.errors import BadFile, Refused, SteprunError
 from runner.base.text import shown
 from runner.net.endpoint import is_loopback, same_origin
+from runner.net.headers import number
 from runner.net.retry import Deadline, Patience, Transient, aborted_after, retry
 
 HOPS: Final = 5  # the most redirects that are followed
 AGENT: Final = f"steprun/{__version__}"
 NETWORK: Final = "Check the network or the proxy (HTTPS_PROXY, ALL_PROXY)"
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
 _FAILURES: Final = (
     httpx2.HTTPError,
     httpx2.InvalidURL,
@@ -255,9 +254,15 @@ class Client:
                 http.close()
 
 
-def async_client(timeout: httpx2.Timeout, *, local: bool, **more: Any) -> httpx2.AsyncClient:
-    """Return what a chat's stream is received with. `local`: the server is on this machine."""
+def async_client(timeout: httpx2.Timeout, url: str, **more: Any) -> httpx2.AsyncClient:
+    """Return what a chat's stream is received with from `url`.
+
+    No proxy is used to a server on this machine; certificates are those of the environment always.
+    """
+    local = is_loopback(url)
     with _settings_explained():
+        if local and url.startswith("https:"):
+            more["verify"] = httpx2.create_ssl_context()  # reads SSL_CERT_FILE
         return httpx2.AsyncClient(timeout=timeout, trust_env=not local, **more)
 
 
@@ -354,24 +359,6 @@ def next_hop(url: str, location: str) -> str:
             f"Its server redirects to {shown(target.host)} without encryption.", downgrade=True
         )
     return str(target)
-
-
-def content_range(headers: Mapping[str, str]) -> tuple[int, int, int] | None:
-    """Return the first byte, the last and the whole size of a partial answer."""
-    match = _RANGE.fullmatch(headers.get("content-range", ""))
-    return (int(match[1]), int(match[2]), int(match[3])) if match else None
-
-
-def etag(headers: Mapping[str, str]) -> str:
-    """Return the server's name for a version, if it may be sent back in a header."""
-    name = headers.get("etag", "")
-    return name if re.fullmatch(r"[ -~]{1,255}", name) else ""
-
-
-def number(headers: Mapping[str, str], name: str) -> int | None:
-    """Return a header's number; None where it has none."""
-    text = headers.get(name, "")
-    return int(text) if re.fullmatch(r"\d{1,18}", text, re.ASCII) else None
 
 
 def _unresolved(error: BaseException | None) -> bool:

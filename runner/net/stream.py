@@ -13,6 +13,7 @@ import httpx2
 
 from runner.base.errors import BadFile
 from runner.base.text import shown
+from runner.net import headers as answers
 from runner.net import http
 from runner.net.http import Client, Headers, Mismatch, no_headers
 from runner.net.retry import Patience, Transient
@@ -100,8 +101,8 @@ class HttpStream:
         http.judge(response)
         if headers.get("content-encoding", "identity") != "identity":
             raise Mismatch("It sends the file compressed, so that its offsets are unknown.")
-        etag = http.etag(headers)
-        length = http.number(headers, "content-length")
+        etag = answers.etag(headers)
+        length = answers.number(headers, "content-length")
         self._partial = response.status_code == 206
         size = length
         if self._partial:
@@ -119,7 +120,7 @@ class HttpStream:
 
     def _range(self, response: httpx2.Response, length: int | None) -> tuple[int, int]:
         """Return how many bytes a partial answer has, and the whole file."""
-        first, last, size = http.content_range(response.headers) or (0, 0, 0)
+        first, last, size = answers.content_range(response.headers) or (0, 0, 0)
         if not self._start == first <= last < min(self._end or size, size):
             sent = shown(response.headers.get("content-range", ""))
             end = "" if self._end is None else self._end - 1

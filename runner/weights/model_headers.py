@@ -135,6 +135,12 @@ def _projector(file: str | Path | None, width: int) -> Header | None:
     if file is None:
         return None
     header = _part(file, "projector")
+    if not projectors.sees(header):
+        raise BadFile(
+            f"{_name(file)} is not for images.",
+            why="It is a projector for audio, which this chat cannot send.",
+            next="Give the model's projector for images, or leave --projector out.",
+        )
     found = projectors.width(header)
     if found is not None and found.elements != width:
         raise BadFile(

@@ -23,7 +23,8 @@ from runner.base.errors import BadFile, Refused
 from runner.base.files import cannot_write, make_private_dir, write_private
 from runner.chat.events import Usage
 from runner.chat.sessions.pictures import NAME_CHARS, keep, stored
-from runner.chat.wire import Message, Picture, integer, mapping, number
+from runner.chat.untrusted import integer, mapping, number
+from runner.chat.wire import Message, Picture
 
 SCHEMA = "steprun.session/1"
 DRAFT_SCHEMA = "steprun.draft/1"

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -169,7 +170,7 @@ def _endpoint(url: str, key_file: Path | None) -> Endpoint:
     found = server_address(url)
     if found is None:
         raise UsageError(
-            f"{url} is not the address of a server.",
+            f"{re.sub(r'//[^/@]*@', '//***@', url)} is not the address of a server.",
             why="An address is a scheme, a host and a port.",
             next="Such as: --url http://127.0.0.1:8080",
         )

@@ -11,6 +11,7 @@ from runner.base.errors import SteprunError, UsageError
 from runner.base.units import MIB
 from runner.net import http
 from runner.net.endpoint import is_loopback
+from runner.net.headers import number
 from runner.net.retry import Patience, Transient
 
 API: Final = "https://api.github.com"
@@ -119,7 +120,7 @@ def _listed(url: str) -> Any:
         why = (
             "The server asks for a pause (status 403): GitHub answers 60 requests an hour from one"
         )
-        pause = http.number(answer.headers, "retry-after") or 0
+        pause = number(answer.headers, "retry-after") or 0
         raise Transient(f"{why} address, which others may share.", pause) from answer
     return http.parse_json(data)
 

@@ -108,3 +108,12 @@ def test_what_was_taken_for_the_answer_may_turn_out_to_be_thinking() -> None:
         turn.apply(event, 10.0 + at)
     assert (turn.reasoning, turn.answer, turn.note()) == ("So 4.", "4", "")
     assert (turn.thought_tokens, turn.answer_tokens, turn.thought_s) == (1, 1, 1.0)
+
+
+def test_a_length_without_figures_names_none():
+    turn = Turn("hi")
+    turn.begin()
+    turn.apply(Finished("length"), 1.0)
+    missing = turn.missing()
+    assert missing is not None
+    assert missing.why.startswith("The prompt may be longer")

@@ -17,13 +17,13 @@ from runner.chat.events import (
     ToolCall,
     Usage,
 )
+from runner.chat.refusals import server_error
 from runner.chat.wire import (
     Message,
     Options,
     Picture,
     parse_chunk,
     request_body,
-    server_error,
 )
 
 # Recorded from xllamacpp 11549 (llama-server), shortened.

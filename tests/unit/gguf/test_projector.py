@@ -58,7 +58,7 @@ def test_old_files_name_no_kind():
 
 def test_a_projector_beside_its_model(tmp_path):
     model = tmp_path / "m.gguf"
-    model.write_bytes(gguf(keys("llama")))
+    model.write_bytes(gguf(keys("llama"), [tensor("blk.0.a.weight")], 272))
     beside = tmp_path / "mmproj-m.gguf"
 
     def write(rows, dim):
@@ -101,3 +101,21 @@ def test_what_is_not_verified_is_never_said_to_fit(tmp_path, home):
     verdict = ran.output.splitlines()[0]
     assert "fits, not verified, on" in verdict
     assert "not been verified with this model: it has 92 layers" in " ".join(ran.output.split())
+
+
+@pytest.mark.parametrize(("keys_", "sees"), [("audio", False), ("vision audio", True), ("", True)])
+def test_a_projector_for_sound_gives_no_images(tmp_path, keys_, sees):
+    rows = [("mm.2.weight", (8, 576))]
+    more = [entry(f"clip.has_{key}_encoder", BOOL, value=True) for key in keys_.split()]
+    found = made("ultravox", rows, 576, *more)
+    assert (projector.sees(found), projector.fits(found, 576)) == (sees, sees)
+    model, sound = tmp_path / "m.gguf", tmp_path / "mmproj-m.gguf"
+    model.write_bytes(gguf(keys("llama"), [tensor("blk.0.a.weight")], 272))
+    own = [entry("general.architecture", STRING, "clip"), *more]
+    own.append(entry("clip.audio.projector_type", STRING, "ultravox"))
+    sound.write_bytes(gguf(own, [tensor("mm.2.weight", (8, 576), F32_TYPE)], 8 * 576 * 4))
+    spec, files = model_headers.read_local(model, None, None, see=True)
+    assert (files.projector, bool(spec.projector_bytes)) == (sound if sees else None, sees)
+    if not sees:
+        with pytest.raises(BadFile, match="not for images"):
+            model_headers.read_local(model, sound, None, see=True)

@@ -151,7 +151,7 @@ def test_a_subject_of_far_files_can_be_planned_for(hub: FakeHub, tiny: Path) -> 
     assert 0 < mixed.mtp_input_bytes < mixed.mtp_bytes
     with pytest.raises(BadFile, match="not what --projector needs"):
         model_headers.read_anywhere(at(NAME), at(NAME), None)
-    assert "vision projector" in fault(BadFile, at("mmproj-tiny-step.gguf")).why
+    assert "a projector" in fault(BadFile, at("mmproj-tiny-step.gguf")).why
 
 
 # --- addresses
