@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from runner.base.errors import Exit, Refused, UsageError
+from runner.base.errors import Exit, Refused, SteprunError, UsageError
 from runner.base.shell import shell_line
 from runner.base.units import size
 from runner.cli.lazy import examples
@@ -13,7 +13,7 @@ from runner.cli.progress import shown
 from runner.cli.render.common import emit_json
 from runner.cli.render.wrap import wrapped
 from runner.engine.installed import store
-from runner.engine.installed.pick import pick, rank, shortfalls
+from runner.engine.installed.pick import USES, better, pick, rank, shortfalls
 from runner.engine.installed.stamp import FEATURES, Feature, Kind, Stamp, to_json
 from runner.engine.installed.store import InstalledEngine
 from runner.machine.facts import Backend, Machine, with_backend
@@ -100,7 +100,8 @@ def _result(stamp: Stamp) -> str:
         changed = " since its files changed" if stamp.adopted else ""
         return f"not run{changed or ' yet'}: steprun engine test {stamp.name}"
     if stamp.blind:
-        return f"it lists no {stamp.backend} device, so it would compute on the CPU"
+        no_device = f"it lists no {stamp.backend} device, so it would compute on the CPU"
+        return f"{no_device}. {stamp.no_device.rstrip('.')}" if stamp.no_device else no_device
     safe = f", with {' '.join(stamp.safe_flags)}" if stamp.safe_flags else ""
     verdict = ("passed" if stamp.passed else "failed") + safe
     return "; ".join(filter(None, (verdict, shortfalls(stamp))))
@@ -159,6 +160,8 @@ def build(
     what += f" at {at}" if at else ""
     if dry_run:
         click.echo(f"# {what}, with {recipe.title}")
+        if not as_python:
+            click.echo(f"# {engine_build.WEB_PAGE}")
         for each in wanted:
             lines = engine_build.commands(recipe, machine, each, at, as_python=as_python)
             click.echo("\n".join(lines))
@@ -169,7 +172,8 @@ def build(
         if no_test:
             return max(settle(each, here, no_test=True) for each in made)
         return activate(engine_build.best_of(made, _self_test), here)
-    click.echo(f"Building {what} for {machine.name}, with {recipe.title}.", err=True)
+    page = "" if as_python else f" {engine_build.WEB_PAGE}"
+    click.echo(f"Building {what} for {machine.name}, with {recipe.title}.{page}", err=True)
     with shown() as report:
         if as_python:
             from runner.engine.llama_cpp_python import install
@@ -215,21 +219,26 @@ def fetch(
     from runner.engine.releases import fetch
 
     here = main_machine(probed())
+    machine = _as(here, backend)
+    others = () if backend else USES[here.backend][1:]
     if dry_run and archive is None:
-        click.echo("\n".join(fetch.plan_fetch(_as(here, backend), source=source, version=version)))
+        lines = fetch.plan_fetch(machine, source=source, version=version, others=others)
+        click.echo("\n".join(lines))
         return Exit.DONE
     if dry_run:
         click.echo(f"# nothing is downloaded: {archive} is on this disk")
         return Exit.DONE
     with shown() as report:
         made = fetch.fetch_release(
-            _as(here, backend),
+            machine,
             report,
             source=source,
             version=version,
             archive=archive,
             sha256=sha256,
+            others=others,
             announce=lambda line: click.echo(f"Downloading {line}", err=True),
+            skipped=lambda why: click.echo(why, err=True),
         )
     return settle(made, here, no_test=no_test)
 
@@ -347,7 +356,10 @@ def settle(made: InstalledEngine, machine: Machine, *, no_test: bool) -> int:
 
 
 def activate(tested: InstalledEngine, machine: Machine) -> int:
-    """Make an engine the active one if it passed its self-test and suits the machine no worse."""
+    """Make an engine the active one if it passed its self-test and is no worse than that one.
+
+    Of two with the same backend the self-tests decide.
+    """
     if not tested.stamp.passed:
         click.echo("It is not activated; the engine used before stays active.", err=True)
         return Exit.FAILED
@@ -355,11 +367,34 @@ def activate(tested: InstalledEngine, machine: Machine) -> int:
     if rank(tested, machine) > rank(before, machine):
         click.echo(f"{before.name} stays active: it suits this machine better.", err=True)
         return Exit.DONE
+    if rank(tested, machine) == rank(before, machine) and not _wins(tested, before):
+        line = f"steprun engine use {tested.name}"
+        click.echo(f"{before.name} stays active. To use the new one all the same: {line}", err=True)
+        return Exit.DONE
     store.use(tested.name)
     back = store.current().previous
     undo = f" (to go back: steprun engine use {back})" if back else ""
     click.echo(f"Now active: {tested.name}{undo}", err=True)
     return Exit.DONE
+
+
+def _wins(tested: InstalledEngine, active: InstalledEngine) -> bool:
+    """Say which of two engines is better; where the new one would lose, after another self-test.
+
+    The active one's times are of another day, when the machine may have been less busy.
+    """
+    if active.name == tested.name or not active.stamp.tested:
+        return True
+    best, why = better(tested, active)
+    if best is active:
+        click.echo(f"To compare it with {active.name}, which is active:", err=True)
+        try:
+            best, why = better(tested, _self_test(active))
+        except SteprunError as error:
+            click.echo(f"{active.name} cannot be tested: {error.what} {error.why}", err=True)
+            return True
+    click.echo(why, err=True)
+    return best is tested
 
 
 def _self_test(engine: InstalledEngine, *, quiet: bool = False) -> InstalledEngine:

@@ -42,6 +42,7 @@ class Described:
     flags: frozenset[str]
     devices: tuple[str, ...]
     values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    no_device: str = ""
 
     def complete(self, stamp: Stamp) -> Stamp:
         """Return a stamp with what its engine reports now: drivers change."""
@@ -52,6 +53,7 @@ class Described:
             flags=self.flags,
             devices=self.devices,
             values=dict(self.values),
+            no_device=self.no_device,
         )
 
 
@@ -66,15 +68,17 @@ def describe(program: Sequence[str]) -> Described:
             why="Its --help lists no --model.",
             next="Build one: steprun engine build",
         )
-    devices = _output(program, "--list-devices") if "--list-devices" in flags else ""
+    listing = _output(program, "--list-devices") if "--list-devices" in flags else ""
+    devices = devices_of(listing)
     version, commit, built = (found.search(version_text) for found in (_VERSION, _COMMIT, _BUILT))
     return Described(
         version=clean(version[1])[:_LONGEST_LINE] if version else "",
         commit=commit[1] if commit else "",
         compiler=clean(built[1])[:_LONGEST_LINE] if built else "",
         flags=flags,
-        devices=devices_of(devices),
+        devices=devices,
         values=values_of(help_text),
+        no_device="" if devices else loader.no_device(listing),
     )
 
 

@@ -82,7 +82,8 @@ def diagnose(status: int | None, log_tail: str, log_path: str, *, ready: bool) -
     `status`: exit status as the guard reports it (128 + N for signal N; None if unknown).
     `ready`: it had served before it ended.
     """
-    if not ready and (found := loader.explain(status, log_tail)):
+    found = loader.no_code(log_tail) if ready else loader.explain(status, log_tail)
+    if found is not None:
         found.next += f" (log: {log_path})"
         return found
     low = log_tail.lower()

@@ -55,6 +55,17 @@ def test_an_engine_is_described(tmp_path: Path) -> None:
     assert "--list-devices" in found.flags
 
 
+def test_an_engine_without_a_device_says_why(tmp_path: Path) -> None:
+    why = "failed to initialize CUDA: CUDA driver version is insufficient for CUDA runtime version"
+    program = fake(
+        tmp_path,
+        version="version: 1",
+        help=HELP + "--list-devices   print devices\n",
+        list_devices=f"{why}\nAvailable devices:\n  (none)",
+    )
+    assert describe.describe(program).no_device.startswith("NVIDIA's driver is too old")
+
+
 def test_what_computes_on_the_processor_is_no_device() -> None:
     listed = (
         "Available devices:\n"
