@@ -1,5 +1,7 @@
 """The embedded engine's flags, as xllamacpp's parameters take them."""
 
+from pathlib import Path
+
 import pytest
 import xllamacpp
 
@@ -45,8 +47,6 @@ def test_a_wrong_value_is_named(flag: str, given: str) -> None:
 
 
 def test_only_the_choice_of_cards_by_name_is_missing() -> None:
-    from pathlib import Path
-
     settings = Settings(4096, layers=(23, 22), n_cpu_moe=3, mmproj_on_cpu=True, devices=("a", "b"))
     files = EngineFiles(Path("m.gguf"), Path("p.gguf"))
     assert launch(files, settings, frozenset(FLAGS)).lost == ("--device",)
