@@ -97,8 +97,8 @@ def _result(stamp: Stamp) -> str:
     if stamp.adopted and not Path(stamp.program[0]).is_file():
         return f"its program is gone: steprun engine rm {stamp.name}"
     if not stamp.tested:
-        changed = " since its files changed" if stamp.adopted else ""
-        return f"not run{changed or ' yet'}: steprun engine test {stamp.name}"
+        when = "since its files changed" if stamp.content else "yet"
+        return f"not run {when}: steprun engine test {stamp.name}"
     if stamp.blind:
         no_device = f"it lists no {stamp.backend} device, so it would compute on the CPU"
         return f"{no_device}. {stamp.no_device.rstrip('.')}" if stamp.no_device else no_device

@@ -97,9 +97,10 @@ def find(path: Path) -> Found:
     if path.is_dir():
         return _started(_only(path, list(_below(path))))
     if not path.is_file():
+        missing = not path.exists()
         raise UsageError(
-            f"There is no {path}.",
-            why="It is neither a program nor a folder.",
+            f"There is no {path}." if missing else f"{path} is not an engine.",
+            why="Nothing has that name." if missing else "It is neither a program nor a folder.",
             next=_example(),
         )
     return _started(path)

@@ -92,7 +92,7 @@ def diagnose(status: int | None, log_tail: str, log_path: str, *, ready: bool) -
             return cause.error(cause.what, why=cause.why, next=f"{cause.next} (log: {log_path})")
     when = "while it was answering" if ready else "while it was loading"
     error = SteprunError(
-        f"The engine stopped {when} ({_how(status)}).",
+        f"The engine stopped {when} ({how(status)}).",
         why=_last_error(log_tail) or "Its log does not say why.",
         next=f"Read the log: {log_path}",
     )
@@ -100,7 +100,8 @@ def diagnose(status: int | None, log_tail: str, log_path: str, *, ready: bool) -
     return error
 
 
-def _how(status: int | None) -> str:
+def how(status: int | None) -> str:
+    """Return how a program ended, by its exit status as a guard reports it."""
     if status is None:
         return "no exit status"
     if status >= 0xC0000000:  # Windows: an NTSTATUS, such as 0xC0000005, access violation
