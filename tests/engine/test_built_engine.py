@@ -50,19 +50,16 @@ def proven(engine: store.InstalledEngine) -> Stamp:
 
 
 @pytest.mark.usefixtures("tiny_files")
-def test_the_canary_finds_its_faults(built: store.InstalledEngine) -> None:
-    """Those of this very tree (llama.cpp 0c1e570), and of the processor that it was built for."""
+def test_the_canary_finds_what_works(built: store.InstalledEngine) -> None:
+    """All does in this tree (llama.cpp b11549), with what the processor needs."""
     stamp = proven(built)
     found = {name: feature.result for name, feature in stamp.features.items()}
-    faults = {"slots": "fail", "mtp_picture": "fail"}
-    assert found == {**dict.fromkeys(FEATURES, "pass"), **faults}, stamp.features
-    assert "speculative" in stamp.features["mtp_picture"].why
+    assert found == dict.fromkeys(FEATURES, "pass"), stamp.features
     assert stamp.passed
     if amx():
         assert stamp.safe_flags == ("--no-repack",)
-        assert (
-            "SIGSEGV" in stamp.features["threads"].why or "SIGILL" in stamp.features["threads"].why
-        )
+        why = stamp.features["threads"].why
+        assert any(word in why for word in ("SIGSEGV", "SIGILL", "illegal instruction"))
     else:
         assert stamp.safe_flags == ()
 

@@ -1,26 +1,33 @@
 """`steprun engine`: build, download, self-test and choose the engines that run the model."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from runner.base.errors import Exit, Refused, SteprunError, UsageError
+from runner.base.errors import Exit, Refused, UsageError
 from runner.base.shell import shell_line
 from runner.base.units import size
+from runner.cli.commands.engine_settle import (
+    activate,
+    active_engine,
+    gone_error,
+    is_gone,
+    result_of,
+    self_test,
+    settle,
+)
 from runner.cli.lazy import examples
 from runner.cli.progress import shown
 from runner.cli.render.common import emit_json
 from runner.cli.render.wrap import wrapped
 from runner.engine.installed import store
-from runner.engine.installed.pick import USES, better, pick, rank, shortfalls
-from runner.engine.installed.stamp import FEATURES, Feature, Kind, Stamp, to_json
+from runner.engine.installed.pick import USES, rank
+from runner.engine.installed.stamp import Kind, to_json
 from runner.engine.installed.store import InstalledEngine
 from runner.machine.facts import Backend, Machine, with_backend
 from runner.run.machine_view import probed
 from runner.run.prepare import main_machine
 
-MARKS = {"pass": ("pass", "green"), "fail": ("FAIL", "red"), "absent": ("none", "yellow")}
 NO_TEST = click.option(
     "--no-test", is_flag=True, help="Skip the self-test; the engine is not activated."
 )
@@ -56,31 +63,26 @@ def list_(*, as_json: bool) -> None:
     """List the engines: what they are, how their self-test went, which one is active."""
     now = store.current()
     here = store.engines()
-    taken = _taken(here, main_machine(probed()))
+    active = active_engine(here, main_machine(probed()))
     if as_json:
         rows = [
-            {**to_json(e.stamp), "current": e.name == taken, "total_bytes": store.size(e.folder)}
+            {**to_json(e.stamp), "current": e.name == active, "total_bytes": store.size(e.folder)}
             for e in here
         ]
         emit_json({"schema": "steprun.engines/1", "previous": now.previous, "engines": rows})
         return
     for each in here:
-        mark = click.style("*", fg="green", bold=True) if each.name == taken else " "
+        mark = click.style("*", fg="green", bold=True) if each.name == active else " "
         state = "  (previous)" if each.name == now.previous else ""
         click.echo(f"{mark} {click.style(each.name, bold=True)}  {each.stamp.backend}{state}")
         click.echo(wrapped(f"    {_about(each)}", 4))
-        click.echo(wrapped(f"    self-test: {_result(each.stamp)}", 4))
+        click.echo(wrapped(f"    self-test: {result_of(each.stamp)}", 4))
     from runner.engine.installed import adopt as adopting
 
     other = adopting.on_path()
     if other and all(each.program[0] != str(other) for each in here):
         line = shell_line(("steprun", "engine", "adopt", str(other)))
         click.echo(f"Another engine is installed. To use it: {line}", err=True)
-
-
-def _taken(here: list[InstalledEngine], machine: Machine) -> str:
-    """Return the name of the engine that chat and serve take."""
-    return pick(here, store.current().name, machine).name
 
 
 def _about(each: InstalledEngine) -> str:
@@ -91,20 +93,6 @@ def _about(each: InstalledEngine) -> str:
     elif each.stamp.kind is not Kind.EMBEDDED:
         parts.append(size(store.size(each.folder)))
     return ", ".join(dict.fromkeys(part for part in parts if part))
-
-
-def _result(stamp: Stamp) -> str:
-    if stamp.adopted and not Path(stamp.program[0]).is_file():
-        return f"its program is gone: steprun engine rm {stamp.name}"
-    if not stamp.tested:
-        when = "since its files changed" if stamp.content else "yet"
-        return f"not run {when}: steprun engine test {stamp.name}"
-    if stamp.blind:
-        no_device = f"it lists no {stamp.backend} device, so it would compute on the CPU"
-        return f"{no_device}. {stamp.no_device.rstrip('.')}" if stamp.no_device else no_device
-    safe = f", with {' '.join(stamp.safe_flags)}" if stamp.safe_flags else ""
-    verdict = ("passed" if stamp.passed else "failed") + safe
-    return "; ".join(filter(None, (verdict, shortfalls(stamp))))
 
 
 def _as(machine: Machine, backend: str | None) -> Machine:
@@ -159,19 +147,18 @@ def build(
     what = "llama-cpp-python" if as_python else f"llama-server from {' and '.join(wanted)}"
     what += f" at {at}" if at else ""
     if dry_run:
-        click.echo(f"# {what}, with {recipe.title}")
-        if not as_python:
-            click.echo(f"# {engine_build.WEB_PAGE}")
+        lines = [f"# {what}, with {recipe.title}"]
+        lines += [] if as_python else [f"# {engine_build.WEB_PAGE}"]
         for each in wanted:
-            lines = engine_build.commands(recipe, machine, each, at, as_python=as_python)
-            click.echo("\n".join(lines))
+            lines += engine_build.commands(recipe, machine, each, at, as_python=as_python)
+        click.echo("\n".join(lines))
         return Exit.DONE
     if both:
         click.echo(engine_build.announcement(recipe, machine), err=True)
         made, _ = engine_build.build_both(recipe, machine)
         if no_test:
             return max(settle(each, here, no_test=True) for each in made)
-        return activate(engine_build.best_of(made, _self_test), here)
+        return activate(engine_build.best_of(made, self_test), here)
     page = "" if as_python else f" {engine_build.WEB_PAGE}"
     click.echo(f"Building {what} for {machine.name}, with {recipe.title}.{page}", err=True)
     with shown() as report:
@@ -271,8 +258,8 @@ def test(*, name: str | None, as_json: bool) -> int:
     The test covers everything that a chat needs. It runs a tiny model with random weights, so it
     takes a minute and needs no download. Plans for that engine avoid or warn about what fails.
     """
-    engine = store.find_engine(name or _taken(store.engines(), main_machine(probed())))
-    tested = _self_test(engine, quiet=as_json)
+    engine = store.find_engine(name or active_engine(store.engines(), main_machine(probed())))
+    tested = self_test(engine, quiet=as_json)
     if as_json:
         document = to_json(tested.stamp)
         emit_json(
@@ -307,9 +294,11 @@ def use(*, name: str | None, previous: bool) -> None:
         )
     wanted = store.find_engine(name or now.previous)
     if wanted.stamp.kind is not Kind.EMBEDDED and not wanted.stamp.passed:
+        if is_gone(wanted.stamp):
+            raise gone_error(wanted)
         raise Refused(
             f"{wanted.name} cannot be activated.",
-            why=f"Its self-test: {_result(wanted.stamp)}.",
+            why=f"Its self-test: {result_of(wanted.stamp)}.",
             next=f"See: steprun engine test {wanted.name}",
         )
     machine = main_machine(probed())
@@ -334,90 +323,3 @@ def rm(*, name: str) -> None:
         click.echo(f"Forgotten {name}; {engine.program[0]} is left as it is.", err=True)
     else:
         click.echo(f"Removed {name}: {size(freed)} freed.", err=True)
-
-
-def settle(made: InstalledEngine, machine: Machine, *, no_test: bool) -> int:
-    """Self-test a new engine; activate it if it passes and suits the machine no worse.
-
-    `machine`: as it was detected, whatever backend the engine was built for.
-    """
-    if made.stamp.adopted:
-        click.echo(f"Adopted {made.program[0]} as {made.name}.", err=True)
-    else:
-        click.echo(f"Installed {made.name} ({size(store.size(made.folder))}).", err=True)
-    if no_test:
-        click.echo(
-            f"Not active before its self-test: steprun engine test {made.name}, "
-            f"then steprun engine use {made.name}",
-            err=True,
-        )
-        return Exit.DONE
-    return activate(_self_test(made), machine)
-
-
-def activate(tested: InstalledEngine, machine: Machine) -> int:
-    """Make an engine the active one if it passed its self-test and is no worse than that one.
-
-    Of two with the same backend the self-tests decide.
-    """
-    if not tested.stamp.passed:
-        click.echo("It is not activated; the engine used before stays active.", err=True)
-        return Exit.FAILED
-    before = store.find_engine(_taken(store.engines(), machine))
-    if rank(tested, machine) > rank(before, machine):
-        click.echo(f"{before.name} stays active: it suits this machine better.", err=True)
-        return Exit.DONE
-    if rank(tested, machine) == rank(before, machine) and not _wins(tested, before):
-        line = f"steprun engine use {tested.name}"
-        click.echo(f"{before.name} stays active. To use the new one all the same: {line}", err=True)
-        return Exit.DONE
-    store.use(tested.name)
-    back = store.current().previous
-    undo = f" (to go back: steprun engine use {back})" if back else ""
-    click.echo(f"Now active: {tested.name}{undo}", err=True)
-    return Exit.DONE
-
-
-def _wins(tested: InstalledEngine, active: InstalledEngine) -> bool:
-    """Say which of two engines is better; where the new one would lose, after another self-test.
-
-    The active one's times are of another day, when the machine may have been less busy.
-    """
-    if active.name == tested.name or not active.stamp.tested:
-        return True
-    best, why = better(tested, active)
-    if best is active:
-        click.echo(f"To compare it with {active.name}, which is active:", err=True)
-        try:
-            best, why = better(tested, _self_test(active))
-        except SteprunError as error:
-            click.echo(f"{active.name} cannot be tested: {error.what} {error.why}", err=True)
-            return True
-    click.echo(why, err=True)
-    return best is tested
-
-
-def _self_test(engine: InstalledEngine, *, quiet: bool = False) -> InstalledEngine:
-    """Self-test an engine, record the results, and show them."""
-    from runner import canary
-    from runner.engine.builder import recipe
-    from runner.engine.installed import describe
-
-    if engine.stamp.kind is not Kind.EMBEDDED:
-        content = store.content(engine.program[0]) if engine.stamp.adopted else ""
-        stamp = describe.describe(engine.program).complete(engine.stamp)
-        engine = replace(engine, stamp=replace(stamp, content=content))
-    safe = recipe.load_recipe(engine.stamp.backend).safe_flags
-    click.echo(f"Self-testing {engine.name}:", err=True)
-
-    def report(feature: str, found: Feature) -> None:
-        mark, colour = MARKS[found.result]
-        head = f"  {feature:13}{click.style(mark, fg=colour)}  {found.seconds_s:5.1f} s  "
-        click.echo(wrapped(head + found.why, 28).rstrip(), err=True)
-
-    features, safe_flags = canary.run(engine, safe, report)
-    ordered = {name: features[name] for name in FEATURES if name in features}
-    tested = store.update(engine, engine.stamp.with_results(ordered, safe_flags))
-    if not quiet:
-        click.echo(f"{tested.name}: {_result(tested.stamp)}.", err=True)
-    return tested

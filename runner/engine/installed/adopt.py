@@ -53,6 +53,14 @@ def adopt(path: Path, backend: Backend | None = None) -> store.InstalledEngine:
     for engine in store.engines():
         if engine.stamp.adopted and engine.stamp.program == program:
             return engine
+        if not engine.stamp.adopted and Path(program[0]).resolve().is_relative_to(
+            engine.folder.resolve()
+        ):
+            raise UsageError(
+                f"{program[0]} is an engine of steprun's own: {engine.name}.",
+                why="It is installed already, and is removed with its folder.",
+                next=f"steprun engine use {engine.name}",
+            )
     described = describe(program)
     if "--port" not in described.flags:
         raise BadFile(

@@ -259,6 +259,10 @@ def _from_disk(
     machine: Machine, file: Path, sha256: str, report: OnProgress
 ) -> store.InstalledEngine:
     """Add the engine of an archive on this disk. What its name says is believed."""
+    if not file.is_file():
+        raise UsageError(
+            f"{file} is not an archive.", why="It is a pipe or a device.", next="Name a file."
+        )
     report(Progress(Phase.CHECKING))
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()

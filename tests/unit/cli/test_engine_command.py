@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from runner import canary
 from runner.base.errors import SteprunError
 from runner.cli.commands.engine import engine as command
-from runner.cli.commands.engine import settle
+from runner.cli.commands.engine_settle import settle
 from runner.engine.builder import build, git, needs, sources, sources_toml
 from runner.engine.builder.recipe import load_recipe
 from runner.engine.builder.recipe_rows import Tools

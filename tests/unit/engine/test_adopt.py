@@ -149,3 +149,28 @@ def test_the_list_names_an_engine_on_path(home, tmp_path, monkeypatch):
     assert f"steprun engine adopt '{program}'" in run("list").stderr
     adopt.adopt(program)
     assert "Another engine" not in run("list").stderr
+
+
+def test_an_engine_of_steprun_is_not_adopted(home, tmp_path):
+    from tests.unit.engine.test_store import made
+
+    own = made("x")
+    link = tmp_path / "link"
+    link.symlink_to(own.folder)
+    engine(own.folder / "bin" / "llama-server")
+    for path in (own.folder, link / "bin" / "llama-server"):
+        with pytest.raises(UsageError, match="steprun's own: x"):
+            adopt.adopt(path)
+
+
+def test_an_engine_that_is_gone_can_only_be_forgotten(home, tmp_path):
+    from tests.unit.cli.test_engine_command import run
+
+    made = passing(adopt.adopt(engine(tmp_path / "llama-server")))
+    (tmp_path / "llama-server").unlink()
+    for word in ("test", "use"):
+        with pytest.raises(Refused, match="is gone") as caught:
+            run(word, made.name)
+        assert caught.value.next == f"steprun engine rm {made.name}"
+    run("rm", made.name)
+    assert [each.name for each in store.engines()] == ["embedded"]

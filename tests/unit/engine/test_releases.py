@@ -505,6 +505,12 @@ def test_a_network_that_is_down_is_no_reason_to_take_another(server, monkeypatch
     assert told == []
 
 
+def test_an_archive_is_a_file(server, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="is not an archive"):
+        get(archive=tmp_path / "pipe")
+
+
 def test_ctrl_c_leaves_no_engine(server):
     def interrupt(seen):
         if seen.phase is Phase.UNPACKING:
