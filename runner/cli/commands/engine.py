@@ -243,7 +243,7 @@ def adopt(*, path: Path, backend: str | None, no_test: bool) -> int:
     from runner.engine.installed import adopt as adopting
 
     made = adopting.adopt(path, Backend(backend) if backend else None)
-    return settle(made, probed(), no_test=no_test)
+    return settle(made, main_machine(probed()), no_test=no_test)
 
 
 # --- testing and choosing

@@ -258,6 +258,26 @@ def test_a_dry_run_of_a_package_begins_with_its_download(monkeypatch: pytest.Mon
     assert not list(store.work_dir().iterdir())
 
 
+def test_only_a_fetch_without_a_backend_may_take_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    from runner.engine.releases import fetch
+    from runner.machine.captures import presets
+
+    asked: list[tuple[Backend, ...]] = []
+
+    def plan(_: object, *, others: tuple[Backend, ...], **__: object) -> list[str]:
+        asked.append(others)
+        return []
+
+    strix = detect(capture.Replay(presets.open_capture("strix-halo-linux")))
+    monkeypatch.setattr(
+        "runner.cli.commands.engine.probed", lambda: with_backend(strix, Backend.ROCM)
+    )
+    monkeypatch.setattr(fetch, "plan_fetch", plan)
+    run("fetch", "--dry-run")
+    run("fetch", "--dry-run", "--backend", "rocm")
+    assert asked == [(Backend.VULKAN,), ()]
+
+
 def test_a_failed_canary_is_an_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_canary(monkeypatch, {**FINE, "text": Feature("fail", 0, "it hangs")})
     assert run("test", "embedded").return_value == 1
