@@ -1,5 +1,6 @@
 """Writing files so that none is ever half-written, and the private ones stay private."""
 
+import errno
 import os
 import secrets
 import tempfile
@@ -68,9 +69,11 @@ def write_trace(error: BaseException) -> Path | str:
 
 def cannot_write(path: Path, error: OSError) -> Refused:
     """Return the error of a place that cannot be written to."""
+    full = error.errno in {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+    do = "Free some space" if full else "Give yourself the right to write there"
     return Refused(
         f"{path} cannot be written.",
         why=f"{error.strerror or error}.",
-        next="Give yourself the right to write there, or name another place "
-        "(for steprun's own files: STEPRUN_HOME=DIR; for the weights: HF_HOME=DIR).",
+        next=f"{do}, or name another place (for steprun's own files: STEPRUN_HOME=DIR; for the "
+        "weights: HF_HOME=DIR).",
     )

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from runner.base.errors import Refused
-from runner.base.files import make_private_dir, write_private
+from runner.base.files import cannot_write, make_private_dir, write_private
 
 T = TypeVar("T")
 
@@ -39,7 +39,12 @@ class JsonState(Generic[T]):
 
         path = self._where()
         make_private_dir(path.parent)
-        with FileLock(path.with_suffix(".lock")):
+        lock = FileLock(path.with_suffix(".lock"))
+        try:
+            lock.acquire()
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        with lock:
             write_private(path, msgspec.json.format(msgspec.json.encode(change(self.read()))))
 
     def try_change(self, change: Callable[[T], T]) -> None:

@@ -19,12 +19,14 @@ class LaunchSpec:
     `total_bytes`: what the ledger expects it to hold, so that two engines started by hand do not
     overcommit the machine together. `env`: variables beside those that are set already. `lost`:
     flags that the plan depends on and the engine does not know, so that it must not be started.
+    `long_words`: its self-test has answered or refused a long word.
     """
 
     argv: tuple[str, ...]
     total_bytes: int = 0
     env: tuple[tuple[str, str], ...] = ()
     lost: tuple[str, ...] = ()
+    long_words: bool = False
 
 
 # Without these the model would lie elsewhere than planned, or lack a part; all others only tune.

@@ -29,13 +29,8 @@ from runner.speed.measured import Run
 from runner.weights import cache_layout
 
 _Answer = TypeVar("_Answer")
-# What llama-server takes for cards, and the embedded engine, which has none, does not.
-BEYOND_EMBEDDED = frozenset(
-    {
-        *("--device", "--split-mode", "--tensor-split", "--spec-draft-device"),
-        *("--n-cpu-moe", "--no-mmproj-offload"),
-    }
-)
+# What llama-server takes, and the embedded engine does not.
+BEYOND_EMBEDDED = frozenset({"--device"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +196,9 @@ def spec_of(prepared: Prepared, files: EngineFiles) -> LaunchSpec:
     stamp, plan = prepared.engine.stamp, prepared.plan
     spec = fitted(launch(files, plan.settings, stamp.flags, plan.held_bytes), stamp.values)
     safe = tuple(f for f in stamp.safe_flags if f in stamp.flags and f not in spec.argv)
-    return replace(spec, argv=(*spec.argv, *safe))
+    tested = stamp.features.get("long_word")
+    passed = tested is not None and tested.result == "pass"
+    return replace(spec, argv=(*spec.argv, *safe), long_words=passed)
 
 
 def launch_line(prepared: Prepared, files: EngineFiles) -> LaunchSpec:

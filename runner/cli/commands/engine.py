@@ -1,6 +1,5 @@
 """`steprun engine`: build, download, self-test and choose the engines that run the model."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -8,19 +7,27 @@ import click
 from runner.base.errors import Exit, Refused, UsageError
 from runner.base.shell import shell_line
 from runner.base.units import size
+from runner.cli.commands.engine_settle import (
+    activate,
+    active_engine,
+    gone_error,
+    is_gone,
+    result_of,
+    self_test,
+    settle,
+)
 from runner.cli.lazy import examples
 from runner.cli.progress import shown
 from runner.cli.render.common import emit_json
 from runner.cli.render.wrap import say, wrapped
 from runner.engine.installed import store
-from runner.engine.installed.pick import pick, rank, shortfalls
-from runner.engine.installed.stamp import FEATURES, Feature, Kind, Stamp, to_json
+from runner.engine.installed.pick import USES, rank
+from runner.engine.installed.stamp import Kind, to_json
 from runner.engine.installed.store import InstalledEngine
 from runner.machine.facts import Backend, Machine, with_backend
 from runner.run.machine_view import probed
 from runner.run.prepare import main_machine
 
-MARKS = {"pass": ("pass", "green"), "fail": ("FAIL", "red"), "absent": ("none", "yellow")}
 NO_TEST = click.option(
     "--no-test", is_flag=True, help="Skip the self-test; the engine is not activated."
 )
@@ -56,31 +63,26 @@ def list_(*, as_json: bool) -> None:
     """List the engines: what they are, how their self-test went, which one is active."""
     now = store.current()
     here = store.engines()
-    taken = _taken(here, main_machine(probed()))
+    active = active_engine(here, main_machine(probed()))
     if as_json:
         rows = [
-            {**to_json(e.stamp), "current": e.name == taken, "total_bytes": store.size(e.folder)}
+            {**to_json(e.stamp), "current": e.name == active, "total_bytes": store.size(e.folder)}
             for e in here
         ]
         emit_json({"schema": "steprun.engines/1", "previous": now.previous, "engines": rows})
         return
     for each in here:
-        mark = click.style("*", fg="green", bold=True) if each.name == taken else " "
+        mark = click.style("*", fg="green", bold=True) if each.name == active else " "
         state = "  (previous)" if each.name == now.previous else ""
         click.echo(f"{mark} {click.style(each.name, bold=True)}  {each.stamp.backend}{state}")
         click.echo(wrapped(f"    {_about(each)}", 4))
-        click.echo(wrapped(f"    self-test: {_result(each.stamp)}", 4))
+        click.echo(wrapped(f"    self-test: {result_of(each.stamp)}", 4))
     from runner.engine.installed import adopt as adopting
 
     other = adopting.on_path()
     if other and all(each.program[0] != str(other) for each in here):
         line = shell_line(("steprun", "engine", "adopt", str(other)))
         say(f"Another engine is installed. To use it: {line}", err=True)
-
-
-def _taken(here: list[InstalledEngine], machine: Machine) -> str:
-    """Return the name of the engine that chat and serve take."""
-    return pick(here, store.current().name, machine).name
 
 
 def _about(each: InstalledEngine) -> str:
@@ -91,19 +93,6 @@ def _about(each: InstalledEngine) -> str:
     elif each.stamp.kind is not Kind.EMBEDDED:
         parts.append(size(store.size(each.folder)))
     return ", ".join(dict.fromkeys(part for part in parts if part))
-
-
-def _result(stamp: Stamp) -> str:
-    if stamp.adopted and not Path(stamp.program[0]).is_file():
-        return f"its program is gone: steprun engine rm {stamp.name}"
-    if not stamp.tested:
-        changed = " since its files changed" if stamp.adopted else ""
-        return f"not run{changed or ' yet'}: steprun engine test {stamp.name}"
-    if stamp.blind:
-        return f"it lists no {stamp.backend} device, so it would compute on the CPU"
-    safe = f", with {' '.join(stamp.safe_flags)}" if stamp.safe_flags else ""
-    verdict = ("passed" if stamp.passed else "failed") + safe
-    return "; ".join(filter(None, (verdict, shortfalls(stamp))))
 
 
 def _as(machine: Machine, backend: str | None) -> Machine:
@@ -158,18 +147,20 @@ def build(
     what = "llama-cpp-python" if as_python else f"llama-server from {' and '.join(wanted)}"
     what += f" at {at}" if at else ""
     if dry_run:
-        click.echo(f"# {what}, with {recipe.title}")
+        lines = [f"# {what}, with {recipe.title}"]
+        lines += [] if as_python else [f"# {engine_build.WEB_PAGE}"]
         for each in wanted:
-            lines = engine_build.commands(recipe, machine, each, at, as_python=as_python)
-            click.echo("\n".join(lines))
+            lines += engine_build.commands(recipe, machine, each, at, as_python=as_python)
+        click.echo("\n".join(lines))
         return Exit.DONE
     if both:
         say(engine_build.announcement(recipe, machine), err=True)
         made, _ = engine_build.build_both(recipe, machine)
         if no_test:
             return max(settle(each, here, no_test=True) for each in made)
-        return activate(engine_build.best_of(made, _self_test), here)
-    click.echo(f"Building {what} for {machine.name}, with {recipe.title}.", err=True)
+        return activate(engine_build.best_of(made, self_test), here)
+    page = "" if as_python else f" {engine_build.WEB_PAGE}"
+    click.echo(f"Building {what} for {machine.name}, with {recipe.title}.{page}", err=True)
     with shown() as report:
         if as_python:
             from runner.engine.llama_cpp_python import install
@@ -215,21 +206,26 @@ def fetch(
     from runner.engine.releases import fetch
 
     here = main_machine(probed())
+    machine = _as(here, backend)
+    others = () if backend else USES[here.backend][1:]
     if dry_run and archive is None:
-        click.echo("\n".join(fetch.plan_fetch(_as(here, backend), source=source, version=version)))
+        lines = fetch.plan_fetch(machine, source=source, version=version, others=others)
+        click.echo("\n".join(lines))
         return Exit.DONE
     if dry_run:
         click.echo(f"# nothing is downloaded: {archive} is on this disk")
         return Exit.DONE
     with shown() as report:
         made = fetch.fetch_release(
-            _as(here, backend),
+            machine,
             report,
             source=source,
             version=version,
             archive=archive,
             sha256=sha256,
+            others=others,
             announce=lambda line: click.echo(f"Downloading {line}", err=True),
+            skipped=lambda why: click.echo(why, err=True),
         )
     return settle(made, here, no_test=no_test)
 
@@ -247,7 +243,7 @@ def adopt(*, path: Path, backend: str | None, no_test: bool) -> int:
     from runner.engine.installed import adopt as adopting
 
     made = adopting.adopt(path, Backend(backend) if backend else None)
-    return settle(made, probed(), no_test=no_test)
+    return settle(made, main_machine(probed()), no_test=no_test)
 
 
 # --- testing and choosing
@@ -262,8 +258,8 @@ def test(*, name: str | None, as_json: bool) -> int:
     The test covers everything that a chat needs. It runs a tiny model with random weights, so it
     takes a minute and needs no download. Plans for that engine avoid or warn about what fails.
     """
-    engine = store.find_engine(name or _taken(store.engines(), main_machine(probed())))
-    tested = _self_test(engine, quiet=as_json)
+    engine = store.find_engine(name or active_engine(store.engines(), main_machine(probed())))
+    tested = self_test(engine, quiet=as_json)
     if as_json:
         document = to_json(tested.stamp)
         emit_json(
@@ -298,9 +294,11 @@ def use(*, name: str | None, previous: bool) -> None:
         )
     wanted = store.find_engine(name or now.previous)
     if wanted.stamp.kind is not Kind.EMBEDDED and not wanted.stamp.passed:
+        if is_gone(wanted.stamp):
+            raise gone_error(wanted)
         raise Refused(
             f"{wanted.name} cannot be activated.",
-            why=f"Its self-test: {_result(wanted.stamp)}.",
+            why=f"Its self-test: {result_of(wanted.stamp)}.",
             next=f"See: steprun engine test {wanted.name}",
         )
     machine = main_machine(probed())
@@ -325,64 +323,3 @@ def rm(*, name: str) -> None:
         click.echo(f"Forgotten {name}; {engine.program[0]} is left as it is.", err=True)
     else:
         click.echo(f"Removed {name}: {size(freed)} freed.", err=True)
-
-
-def settle(made: InstalledEngine, machine: Machine, *, no_test: bool) -> int:
-    """Self-test a new engine; activate it if it passes and suits the machine no worse.
-
-    `machine`: as it was detected, whatever backend the engine was built for.
-    """
-    if made.stamp.adopted:
-        click.echo(f"Adopted {made.program[0]} as {made.name}.", err=True)
-    else:
-        click.echo(f"Installed {made.name} ({size(store.size(made.folder))}).", err=True)
-    if no_test:
-        say(
-            f"Not active before its self-test: steprun engine test {made.name}, "
-            f"then steprun engine use {made.name}",
-            err=True,
-        )
-        return Exit.DONE
-    return activate(_self_test(made), machine)
-
-
-def activate(tested: InstalledEngine, machine: Machine) -> int:
-    """Make an engine the active one if it passed its self-test and suits the machine no worse."""
-    if not tested.stamp.passed:
-        click.echo("It is not activated; the engine used before stays active.", err=True)
-        return Exit.FAILED
-    before = store.find_engine(_taken(store.engines(), machine))
-    if rank(tested, machine) > rank(before, machine):
-        click.echo(f"{before.name} stays active: it suits this machine better.", err=True)
-        return Exit.DONE
-    store.use(tested.name)
-    back = store.current().previous
-    undo = f" (to go back: steprun engine use {back})" if back else ""
-    say(f"Now active: {tested.name}{undo}", err=True)
-    return Exit.DONE
-
-
-def _self_test(engine: InstalledEngine, *, quiet: bool = False) -> InstalledEngine:
-    """Self-test an engine, record the results, and show them."""
-    from runner import canary
-    from runner.engine.builder import recipe
-    from runner.engine.installed import describe
-
-    if engine.stamp.kind is not Kind.EMBEDDED:
-        content = store.content(engine.program[0]) if engine.stamp.adopted else ""
-        stamp = describe.describe(engine.program).complete(engine.stamp)
-        engine = replace(engine, stamp=replace(stamp, content=content))
-    safe = recipe.load_recipe(engine.stamp.backend).safe_flags
-    click.echo(f"Self-testing {engine.name}:", err=True)
-
-    def report(feature: str, found: Feature) -> None:
-        mark, colour = MARKS[found.result]
-        head = f"  {feature:13}{click.style(mark, fg=colour)}  {found.seconds_s:5.1f} s  "
-        click.echo(wrapped(head + found.why, 28).rstrip(), err=True)
-
-    features, safe_flags = canary.run(engine, safe, report)
-    ordered = {name: features[name] for name in FEATURES if name in features}
-    tested = store.update(engine, engine.stamp.with_results(ordered, safe_flags))
-    if not quiet:
-        click.echo(f"{tested.name}: {_result(tested.stamp)}.", err=True)
-    return tested

@@ -25,6 +25,7 @@ BOTH: Final = (("stepfun",), ("upstream", "xllamacpp"))
 # Eight programs took 11 min 19 s on 2 cores, for the processor alone: an upper bound for the two
 # that are built. GPU kernels come on top.
 CORE_MINUTES: Final = 23
+WEB_PAGE: Final = "llama.cpp's web page is downloaded from huggingface.co, where that is reached."
 
 
 def commands(
@@ -60,8 +61,8 @@ def announcement(recipe: Recipe, machine: Machine) -> str:
     return (
         f"Building two engines for {machine.name}, with {recipe.title}: StepFun's branch and "
         f"upstream{tag}. Each takes about {minutes} min with this computer's cores{kernels}; both "
-        f"need up to {size(room)} of disk. Then both are self-tested, and the better one becomes "
-        "active. To build one only: --source stepfun or --source upstream."
+        f"need up to {size(room)} of disk. {WEB_PAGE} Then both are self-tested, and the better "
+        "one becomes active. To build one only: --source stepfun or --source upstream."
     )
 
 

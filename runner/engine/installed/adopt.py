@@ -53,6 +53,14 @@ def adopt(path: Path, backend: Backend | None = None) -> store.InstalledEngine:
     for engine in store.engines():
         if engine.stamp.adopted and engine.stamp.program == program:
             return engine
+        if not engine.stamp.adopted and Path(program[0]).resolve().is_relative_to(
+            engine.folder.resolve()
+        ):
+            raise UsageError(
+                f"{program[0]} is an engine of steprun's own: {engine.name}.",
+                why="It is installed already, and is removed with its folder.",
+                next=f"steprun engine use {engine.name}",
+            )
     described = describe(program)
     if "--port" not in described.flags:
         raise BadFile(
@@ -97,9 +105,10 @@ def find(path: Path) -> Found:
     if path.is_dir():
         return _started(_only(path, list(_below(path))))
     if not path.is_file():
+        missing = not path.exists()
         raise UsageError(
-            f"There is no {path}.",
-            why="It is neither a program nor a folder.",
+            f"There is no {path}." if missing else f"{path} is not an engine.",
+            why="Nothing has that name." if missing else "It is neither a program nor a folder.",
             next=_example(),
         )
     return _started(path)

@@ -4,7 +4,9 @@ Nothing is loaded: `--version`, `--help` and `--list-devices` answer at once. Wh
 not trusted: it is bounded in time and length, and only what looks as it should is taken.
 """
 
+import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -18,12 +20,13 @@ from runner.base.errors import SteprunError
 from runner.base.text import clean
 from runner.engine.installed.flag_values import values_of
 from runner.engine.installed.stamp import Stamp
-from runner.engine.process import loader
+from runner.engine.process import diagnose, loader
 from runner.machine.probes import engine_view
 
 TIMEOUT_S: Final = 30.0  # a CUDA build initialises its cards before it prints anything
 MAX_BYTES: Final = 1 << 20  # llama-server's help is 60 kB
 _LONGEST_LINE = 300
+_CRASHED = 0xC0000000  # Windows: an NTSTATUS of an error
 _END_S = 2.0  # between the end of a program's output and its own
 
 _VERSION = re.compile(r"version:\s*(.+?)\s*$", re.MULTILINE)
@@ -42,6 +45,7 @@ class Described:
     flags: frozenset[str]
     devices: tuple[str, ...]
     values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    no_device: str = ""
 
     def complete(self, stamp: Stamp) -> Stamp:
         """Return a stamp with what its engine reports now: drivers change."""
@@ -52,6 +56,7 @@ class Described:
             flags=self.flags,
             devices=self.devices,
             values=dict(self.values),
+            no_device=self.no_device,
         )
 
 
@@ -66,15 +71,17 @@ def describe(program: Sequence[str]) -> Described:
             why="Its --help lists no --model.",
             next="Build one: steprun engine build",
         )
-    devices = _output(program, "--list-devices") if "--list-devices" in flags else ""
+    listing = _output(program, "--list-devices") if "--list-devices" in flags else ""
+    devices = devices_of(listing)
     version, commit, built = (found.search(version_text) for found in (_VERSION, _COMMIT, _BUILT))
     return Described(
         version=clean(version[1])[:_LONGEST_LINE] if version else "",
         commit=commit[1] if commit else "",
         compiler=clean(built[1])[:_LONGEST_LINE] if built else "",
         flags=flags,
-        devices=devices_of(devices),
+        devices=devices,
         values=values_of(help_text),
+        no_device="" if devices else loader.no_device(listing),
     )
 
 
@@ -143,11 +150,13 @@ def _output(program: Sequence[str], flag: str) -> str:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            start_new_session=os.name == "posix",
         )
     except OSError as error:
         raise _not_started(program[0], error) from error
+    status = None
     with process:
-        late = threading.Timer(TIMEOUT_S, process.kill)
+        late = threading.Timer(TIMEOUT_S, _end, (process,))
         late.start()
         try:
             if process.stdout is None:
@@ -156,20 +165,35 @@ def _output(program: Sequence[str], flag: str) -> str:
             text = read.decode("utf-8", "replace")
             if len(read) < MAX_BYTES:
                 with suppress(subprocess.TimeoutExpired):
-                    process.wait(_END_S)  # its output has ended; its status says how
+                    status = process.wait(_END_S)  # its output has ended; its status says how
             in_time = late.is_alive()
         finally:
             late.cancel()
-            process.kill()  # it has printed everything, or too much
+            _end(process)  # it has printed everything, or too much
     if not in_time:
         raise SteprunError(
             f"{program[0]} {flag} has stopped responding.",
             why=f"It has run for {TIMEOUT_S:.0f} s.",
             next="Build the engine again: steprun engine build",
         )
-    if process.returncode and (found := loader.explain(process.returncode, text)):
+    if status and (found := loader.explain(status, text)):
         raise found
+    if status is not None and (status < 0 or status >= _CRASHED):
+        how = diagnose.how(128 - status if status < 0 else status)
+        raise SteprunError(
+            f"{program[0]} {flag} crashes ({how}).",
+            why="The file is damaged, or is not made for this machine.",
+            next="Take it from its source again, or build an engine: steprun engine build",
+        )
     return text
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a program, and what it has started: a wrapper's child would keep its output open."""
+    if os.name == "posix":
+        with suppress(ProcessLookupError, PermissionError):  # macOS: only zombies are left
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
 
 
 def _not_started(program: str, error: OSError) -> SteprunError:

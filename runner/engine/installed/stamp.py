@@ -78,6 +78,7 @@ class Stamp:
     `features`: by name; empty before the canary. `made`: when, in UTC, ISO 8601. `content`: of an
     adopted engine, which stays where it lies: what its files were when it was tested. `values`: by
     flag, the words that it takes, none for a switch; a flag that is not in it takes any value.
+    `no_device`: why it lists no device, as far as its output says.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Stamp:
     made: str = ""
     content: str = ""
     values: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    no_device: str = ""
 
     @property
     def adopted(self) -> bool:

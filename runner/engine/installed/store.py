@@ -158,7 +158,7 @@ def _read(path: Path) -> InstalledEngine | None:
     if stamp.adopted:
         if stamp.tested and stamp.content != content(engine.program[0]):
             # Another file than the one that was tested: what was found says nothing of this one.
-            engine = InstalledEngine(replace(stamp, features={}, safe_flags=(), content=""), path)
+            engine = InstalledEngine(replace(stamp, features={}, safe_flags=()), path)
         return engine if stamp.name == path.name else None
     whole = stamp.kind is Kind.EMBEDDED or Path(engine.program[0]).is_file()
     return engine if stamp.name == path.name and whole else None

@@ -82,7 +82,8 @@ def diagnose(status: int | None, log_tail: str, log_path: str, *, ready: bool) -
     `status`: exit status as the guard reports it (128 + N for signal N; None if unknown).
     `ready`: it had served before it ended.
     """
-    if not ready and (found := loader.explain(status, log_tail)):
+    found = loader.no_code(log_tail) if ready else loader.explain(status, log_tail)
+    if found is not None:
         found.next += f" (log: {log_path})"
         return found
     low = log_tail.lower()
@@ -91,7 +92,7 @@ def diagnose(status: int | None, log_tail: str, log_path: str, *, ready: bool) -
             return cause.error(cause.what, why=cause.why, next=f"{cause.next} (log: {log_path})")
     when = "while it was answering" if ready else "while it was loading"
     error = SteprunError(
-        f"The engine stopped {when} ({_how(status)}).",
+        f"The engine stopped {when} ({how(status)}).",
         why=_last_error(log_tail) or "Its log does not say why.",
         next=f"Read the log: {log_path}",
     )
@@ -99,7 +100,8 @@ def diagnose(status: int | None, log_tail: str, log_path: str, *, ready: bool) -
     return error
 
 
-def _how(status: int | None) -> str:
+def how(status: int | None) -> str:
+    """Return how a program ended, by its exit status as a guard reports it."""
     if status is None:
         return "no exit status"
     if status >= 0xC0000000:  # Windows: an NTSTATUS, such as 0xC0000005, access violation

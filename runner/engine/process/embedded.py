@@ -13,7 +13,11 @@ from typing import Any, Final
 
 import xllamacpp
 
-from runner.engine.process.flags import FLAGS, Flag
+from runner.engine.process.flags import FLAGS, Flag, Kind
+
+_CARDS: Final = 128  # LLAMA_MAX_DEVICES: the length that CommonParams takes, and no other
+# What llama-server makes of --n-cpu-moe, for each layer (common.h, LLM_FFN_EXPS_REGEX).
+_EXPERTS: Final = r"blk\.{}\.ffn_(up|down|gate|gate_up)_(ch|)exps=CPU"
 
 
 def apply(params: Any, argv: Sequence[str]) -> None:
@@ -30,39 +34,48 @@ def apply(params: Any, argv: Sequence[str]) -> None:
         if given is None:
             raise ValueError(f"{word} needs a value")
         try:
-            _put(params, flag.path, _value(flag, given))
+            _put(params, flag.path, _VALUES[flag.kind](flag, given))
         except (AttributeError, ValueError, OSError) as error:
             raise ValueError(f"{word} cannot be {given!r} ({error})") from error
-
-
-def _value(flag: Flag, given: str) -> Any:
-    match flag.kind:
-        case "text":
-            return given
-        case "whole":
-            return int(given)
-        case "real":
-            return float(given)
-        case "set" | "unset":
-            return flag.kind == "set"
-        case "on-off":
-            return given == "on"
-        case "one-of":
-            return _member(flag, given)
-        case "types":
-            return [_member(flag, given)]
-        case "name":
-            return {given}
-        case "names":
-            return [given]
-        case "keys":
-            lines = Path(given).read_text("utf-8").splitlines()
-            return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
 def _member(flag: Flag, given: str) -> Any:
     name = flag.spelled.get(given, given).upper().replace("-", "_")
     return getattr(getattr(xllamacpp, flag.enum), flag.prefix + name)
+
+
+def _keys(_: Flag, given: str) -> list[str]:
+    lines = Path(given).read_text("utf-8").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def _shares(_: Flag, given: str) -> list[float]:
+    shares = [float(share) for share in given.split(",")]
+    if len(shares) > _CARDS:
+        raise ValueError(f"at most {_CARDS} cards")
+    return shares + [0.0] * (_CARDS - len(shares))
+
+
+def _experts(_: Flag, given: str) -> str:
+    return ",".join(_EXPERTS.format(layer) for layer in range(int(given)))
+
+
+# What each kind of flag makes of its value.
+_VALUES: Final[dict[Kind, Callable[[Flag, str], Any]]] = {
+    "text": lambda _, given: given,
+    "whole": lambda _, given: int(given),
+    "real": lambda _, given: float(given),
+    "set": lambda _, __: True,
+    "unset": lambda _, __: False,
+    "on-off": lambda _, given: given == "on",
+    "one-of": _member,
+    "types": lambda flag, given: [_member(flag, given)],
+    "name": lambda _, given: {given},
+    "names": lambda _, given: [given],
+    "keys": _keys,
+    "shares": _shares,
+    "experts": _experts,
+}
 
 
 def _put(params: Any, path: str, value: Any) -> None:

@@ -6,9 +6,12 @@ No native code is needed to read this table: the planner asks it what may be pas
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+# fmt: off
 Kind = Literal[
-    "text", "whole", "real", "set", "unset", "on-off", "one-of", "name", "names", "keys", "types"
+    "text", "whole", "real", "set", "unset", "on-off", "one-of", "name", "names", "keys", "types",
+    "shares", "experts",
 ]
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +21,8 @@ class Flag:
     `text`, `whole` and `real` take the value; `set` and `unset` take none; `on-off` takes a word;
     `one-of` is a member `prefix + VALUE` of xllamacpp's `enum`, `spelled` where the native name
     differs; `types` is a list of one such; `name` is a set of one, `names` a list of one; `keys`
-    reads a file.
+    reads a file; `shares` are numbers with commas, one for each card; `experts` is the number of
+    layers whose routed experts stay in main memory.
     """
 
     path: str
@@ -56,6 +60,11 @@ FLAGS: Final = {
         {"on": "enabled", "off": "disabled"},
     ),
     "--n-gpu-layers": Flag("n_gpu_layers", "whole"),
+    # No --device: CommonParams cannot choose cards. Variables can (`[cards]` in builds/*.toml).
+    "--split-mode": Flag("split_mode", "one-of", "llama_split_mode", "LLAMA_SPLIT_MODE_"),
+    "--tensor-split": Flag("tensor_split", "shares"),
+    "--n-cpu-moe": Flag("tensor_buft_overrides", "experts"),
+    "--no-mmproj-offload": Flag("mmproj_use_gpu", "unset"),
     "--fit": Flag("fit_params", "on-off"),
     "--ctx-checkpoints": Flag("n_ctx_checkpoints", "whole"),
     "--cache-ram": Flag("cache_ram_mib", "whole"),
@@ -77,6 +86,7 @@ FLAGS: Final = {
         "speculative.types", "types", "common_speculative_type", "COMMON_SPECULATIVE_TYPE_"
     ),
     "--spec-draft-model": Flag("speculative.draft.mparams.path", "text"),
+    "--spec-draft-device": Flag("speculative.draft.devices", "text"),
     "--spec-draft-n-max": Flag("speculative.draft.n_max", "whole"),
     "--temp": Flag("sampling.temp", "real"),
     "--repeat-penalty": Flag("sampling.penalty_repeat", "real"),

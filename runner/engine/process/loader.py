@@ -56,9 +56,13 @@ LIBRARIES: Final = (
 )
 
 
+class DoesNotStart(Refused):
+    """The system cannot start an engine."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoaderFailure:
-    """What a loader prints, and what it means. `{0}` is what the pattern's group matched."""
+    """What a loader or a driver prints, and what it means."""
 
     pattern: str
     what: str
@@ -67,6 +71,14 @@ class LoaderFailure:
 
 
 _ELSEWHERE = f"Build one here: {BUILD}"
+# cuda's and ROCm's own words, ggml's (NO_DEVICE_CODE), and rocBLAS's.
+NO_CODE: Final = LoaderFailure(
+    r"(no kernel image is available|no device code compatible|invalid device function|"
+    r"TensileLibrary.* for GPU arch)",
+    "The engine holds no code for this graphics card.",
+    "It was built for others.",
+    _ELSEWHERE,
+)
 FAILURES: Final = (
     LoaderFailure(
         r"version [`'\"](?:GLIBC|GLIBCXX|CXXABI)_([\w.]+)['\"`] not found",
@@ -100,17 +112,18 @@ FAILURES: Final = (
         "It was built with a newer CUDA than the driver knows.",
         f"Update the driver, or build an engine with the installed CUDA toolkit: {BUILD}",
     ),
-    LoaderFailure(
-        r"(no kernel image is available)",
-        "The engine holds no code for this graphics card.",
-        "It was built for others.",
-        _ELSEWHERE,
-    ),
+    NO_CODE,
     LoaderFailure(
         r"(code signature .*(?:not valid|invalid)|library load disallowed by system policy)",
         "macOS does not let the engine load.",
         "A downloaded program is held in quarantine.",
         "xattr -dr com.apple.quarantine FOLDER (the engine's), if you trust its source",
+    ),
+    LoaderFailure(
+        r"(ImportError: DLL load failed)",
+        "A library (DLL) that the engine needs is missing.",
+        "Windows does not say which: the driver's, CUDA's or Visual C++'s.",
+        "Update the graphics driver, then: winget install Microsoft.VCRedist.2015+.x64",
     ),
     LoaderFailure(
         r"([Pp]ermission denied)",
@@ -119,12 +132,30 @@ FAILURES: Final = (
         "chmod +x FILE, or copy it to another disk",
     ),
 )
-# Which library: glibc, musl, dyld, and what older dyld prints.
+# Why an engine that starts lists no device; one that does not need the device starts all the same.
+NO_DEVICE: Final = (
+    LoaderFailure(
+        r"(no CUDA-capable device is detected|CUDA_ERROR_NO_DEVICE)",
+        "NVIDIA's driver shows it no card.",
+        "The driver is not loaded, or the container was started without --gpus all.",
+        "See what the driver says: nvidia-smi",
+    ),
+    LoaderFailure(
+        r"(no ROCm-capable device is detected)",
+        "AMD's driver shows it no card.",
+        "This user may not open /dev/kfd and /dev/dri, or the container was started without them.",
+        "sudo usermod -aG render,video $USER, then log in again",
+    ),
+)
+# Which library: glibc, Python, musl, dyld, and what older dyld prints.
 _MISSING: Final = re.compile(
     r"error while loading shared libraries: (?P<glibc>[^\s:]+): cannot open|"
+    r"ImportError: (?P<python>[^\s:]+\.so[\d.]*): cannot open|"
     r"Error loading shared library (?P<musl>[^\s:]+):|"
     r"Library not loaded: (?P<dyld>\S+)"
 )
+# Of one of ggml's backends, which an engine can do without.
+_BACKEND_MISSING: Final = re.compile(r"failed to load .*?(?P<name>[^\s/:]+\.so[\d.]*): cannot open")
 # Windows tells by the exit status alone (winternl.h).
 STATUSES: Final = {
     0xC0000135: (
@@ -144,7 +175,7 @@ STATUSES: Final = {
 _ILLEGAL: Final = frozenset({-4, 132, 0xC000001D})  # SIGILL; STATUS_ILLEGAL_INSTRUCTION
 
 
-def explain(status: int | None, output: str) -> Refused | None:
+def explain(status: int | None, output: str) -> DoesNotStart | None:
     """Return why a program did not start; None where neither status nor output tell.
 
     `status`: as Python or a guard reports it (negative or 128 + N for signal N), or a Windows
@@ -156,13 +187,15 @@ def explain(status: int | None, output: str) -> Refused | None:
     for failure in FAILURES:
         if found := re.search(failure.pattern, output):
             line = _line(output, found.start())
-            return Refused(failure.what, why=f"{failure.why} {line}".strip(), next=failure.next)
+            return DoesNotStart(
+                failure.what, why=f"{failure.why} {line}".strip(), next=failure.next
+            )
     if status is not None and status % (1 << 32) in STATUSES:
         what, help_ = STATUSES[status % (1 << 32)]
         line = f"Windows says 0x{status % (1 << 32):08X}."
-        return Refused("The engine does not start.", why=f"{what} {line}", next=help_)
+        return DoesNotStart("The engine does not start.", why=f"{what} {line}", next=help_)
     if status in _ILLEGAL:
-        return Refused(
+        return DoesNotStart(
             "The engine uses instructions that this processor lacks.",
             why="It was compiled for a newer one, or a virtual machine hides part of this one "
             "(illegal instruction).",
@@ -171,14 +204,43 @@ def explain(status: int | None, output: str) -> Refused | None:
     return None
 
 
-def _library(path: str, line: str) -> Refused:
+def no_device(output: str) -> str:
+    """Return why an engine that starts lists no device, and what helps, in sentences.
+
+    `output`: of its --list-devices. Empty where it does not say.
+    """
+    output = clean(output)
+    if missing := _BACKEND_MISSING.search(output):
+        name = missing["name"]
+        belongs, help_ = _known(name)
+        return f"The library {name} was not found. {belongs}. {help_}."
+    for failure in (*NO_DEVICE, *FAILURES):
+        if re.search(failure.pattern, output):
+            return f"{failure.what} {failure.why} {failure.next}."
+    return ""
+
+
+def no_code(output: str) -> DoesNotStart | None:
+    """Return that an engine has no code for its card, which may show in its first answer only."""
+    found = re.search(NO_CODE.pattern, output)
+    if found is None:
+        return None
+    line = _line(output, found.start())
+    return DoesNotStart(NO_CODE.what, why=f"{NO_CODE.why} {line}", next=NO_CODE.next)
+
+
+def _known(name: str) -> tuple[str, str]:
+    """Return what a library belongs to, and what helps where it is missing."""
+    for pattern, belongs, help_ in LIBRARIES:
+        if re.match(pattern, name, re.IGNORECASE):
+            return belongs, help_
+    return "No package of llama.cpp's has it", f"Install the package that has it, or: {BUILD}"
+
+
+def _library(path: str, line: str) -> DoesNotStart:
     name = re.split(r"[/\\]", path)[-1]
-    known = (row for row in LIBRARIES if re.match(row[0], name, re.IGNORECASE))
-    _, belongs, help_ = next(
-        known,
-        ("", "No package of llama.cpp's has it", f"Install the package that has it, or: {BUILD}"),
-    )
-    return Refused(
+    belongs, help_ = _known(name)
+    return DoesNotStart(
         f"The engine does not start: it needs the library {name}, which was not found.",
         why=f"{belongs}. {line}",
         next=help_,

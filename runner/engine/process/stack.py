@@ -7,6 +7,10 @@ that one long word in a message overruns the stack of the thread that answers, a
 all of the program's threads. It is address space: an engine with 12 threads held as much memory
 with 1 GiB as with 64 MiB (51 MB, tiny Step, x86-64). Only what a long word touches stays in use:
 1.0 GiB after 3,000,000 letters, which took 2 to 4 seconds.
+
+More is not wanted. A body may have 100 MB, which would take 35 GiB of memory: to end the engine at
+once is better than to press everything else out of a machine that the weights fill. A chat refuses
+a longer word before it is sent; other clients of a served engine have nothing in between.
 """
 
 import sys
@@ -46,8 +50,15 @@ def wanted(soft: int, hard: int, *, strict: bool) -> int:
     return WANTED_BYTES if hard < 0 else min(WANTED_BYTES, hard)
 
 
-def longest_word() -> int:
-    """Return how many characters without a break an engine that is started now bears."""
+def longest_word(*, passed: bool = False) -> int:
+    """Return how many characters without a break an engine that is started now bears; 0: any.
+
+    `passed`: its self-test has answered or refused a long word, which is nine times what a stack of
+    `PLAIN_BYTES` bears in GCC's library. Outside Linux another library is in use then: one that
+    calls itself less often (Apple's), or gives up in time (Microsoft's).
+    """
+    if passed and sys.platform != "linux":
+        return 0
     return (for_engine() or _present()) // CHARACTER_BYTES
 
 

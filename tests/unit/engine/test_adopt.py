@@ -51,11 +51,16 @@ def test_the_single_program_serves(home, tmp_path):
 
 
 def test_a_change_asks_for_another_test(home, tmp_path):
+    from tests.unit.cli.test_engine_command import run
+
     program = engine(tmp_path / "llama-server")
-    made = passing(adopt.adopt(program))
+    made = adopt.adopt(program)
+    assert "self-test: not run yet" in run("list").stdout
+    passing(made)
     assert store.find_engine(made.name).stamp.passed
     (tmp_path / "libggml-cuda.so").write_bytes(b"new")
     assert not store.find_engine(made.name).stamp.tested, "a library of it came"
+    assert "not run since its files changed" in run("list").stdout
     assert passing(store.find_engine(made.name)).stamp.passed
     engine(program, text=HELP + "--new\n")
     assert not store.find_engine(made.name).stamp.passed
@@ -75,6 +80,15 @@ def test_a_link_that_a_package_manager_moves_on(home, tmp_path):
     assert not now.stamp.tested
 
 
+SCRIPTS = {
+    "interpreter": "#!/nowhere/sh\n",
+    "libraries": "#!/bin/sh\necho 'x: error while loading shared libraries: libllama.so: cannot "
+    "open it' >&2\nexit 127\n",
+    "crash": "#!/bin/sh\nkill -SEGV $$\n",
+    "other": "#!/bin/sh\necho hello\n",
+}
+
+
 def wrong(folder: Path, kind: str) -> Path:
     path = folder / kind
     match kind:
@@ -90,17 +104,12 @@ def wrong(folder: Path, kind: str) -> Path:
         case "arm":
             path.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xb7\x00junk")
             path.chmod(0o755)
-        case "interpreter":
-            path.write_text("#!/nowhere/sh\n")
-            path.chmod(0o755)
-        case "libraries":
-            said = "x: error while loading shared libraries: libllama.so: cannot open it"
-            path.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 127\n")
-            path.chmod(0o755)
         case "cli":
             engine(path, text="-m, --model FNAME\n")
-        case "other":
-            path.write_text("#!/bin/sh\necho hello\n")
+        case "pipe":
+            os.mkfifo(path)
+        case _ if kind in SCRIPTS:
+            path.write_text(SCRIPTS[kind])
             path.chmod(0o755)
     return path
 
@@ -115,6 +124,8 @@ WRONG = {
     "interpreter": (SteprunError, "loader is not on this system"),
     "libraries": (Refused, "libllama.so"),
     "cli": (BadFile, "no --port"),
+    "crash": (SteprunError, "crashes (SIGSEGV)"),
+    "pipe": (UsageError, "pipe is not an engine. It is neither"),
     "other": (SteprunError, "not a llama-server"),
 }
 
@@ -138,3 +149,28 @@ def test_the_list_names_an_engine_on_path(home, tmp_path, monkeypatch):
     assert f"steprun engine adopt '{program}'" in run("list").stderr
     adopt.adopt(program)
     assert "Another engine" not in run("list").stderr
+
+
+def test_an_engine_of_steprun_is_not_adopted(home, tmp_path):
+    from tests.unit.engine.test_store import made
+
+    own = made("x")
+    link = tmp_path / "link"
+    link.symlink_to(own.folder)
+    engine(own.folder / "bin" / "llama-server")
+    for path in (own.folder, link / "bin" / "llama-server"):
+        with pytest.raises(UsageError, match="steprun's own: x"):
+            adopt.adopt(path)
+
+
+def test_an_engine_that_is_gone_can_only_be_forgotten(home, tmp_path):
+    from tests.unit.cli.test_engine_command import run
+
+    made = passing(adopt.adopt(engine(tmp_path / "llama-server")))
+    (tmp_path / "llama-server").unlink()
+    for word in ("test", "use"):
+        with pytest.raises(Refused, match="is gone") as caught:
+            run(word, made.name)
+        assert caught.value.next == f"steprun engine rm {made.name}"
+    run("rm", made.name)
+    assert [each.name for each in store.engines()] == ["embedded"]

@@ -1,6 +1,7 @@
 """What an engine says of itself; the programs here are small scripts, named as fakes."""
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,17 @@ def test_an_engine_is_described(tmp_path: Path) -> None:
     assert "--list-devices" in found.flags
 
 
+def test_an_engine_without_a_device_says_why(tmp_path: Path) -> None:
+    why = "failed to initialize CUDA: CUDA driver version is insufficient for CUDA runtime version"
+    program = fake(
+        tmp_path,
+        version="version: 1",
+        help=HELP + "--list-devices   print devices\n",
+        list_devices=f"{why}\nAvailable devices:\n  (none)",
+    )
+    assert describe.describe(program).no_device.startswith("NVIDIA's driver is too old")
+
+
 def test_what_computes_on_the_processor_is_no_device() -> None:
     listed = (
         "Available devices:\n"
@@ -93,6 +105,21 @@ def test_an_engine_that_does_not_end_is_stopped(
     path.chmod(0o755)
     with pytest.raises(SteprunError, match="has stopped responding"):
         describe.describe((str(path),))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script")
+def test_what_a_wrapper_has_started_is_stopped_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the scripts do that start an engine in a container: the child keeps the output open."""
+    monkeypatch.setattr(describe, "TIMEOUT_S", 0.3)
+    path = tmp_path / "wrapper"
+    path.write_text(f"#!/bin/sh\n'{sys.executable}' -c 'import time; time.sleep(60)'\n:\n")
+    path.chmod(0o755)
+    began = time.monotonic()
+    with pytest.raises(SteprunError, match="has stopped responding"):
+        describe.describe((str(path),))
+    assert time.monotonic() - began < 30
 
 
 def test_escape_sequences_do_not_reach_the_terminal(tmp_path: Path) -> None:

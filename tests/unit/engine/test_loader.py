@@ -46,6 +46,21 @@ CASES = {
         "Update the driver",
     ),
     "another card": (1, "CUDA error: no kernel image is available for execution", "no code", ""),
+    "another card, in ggml's words": (
+        1,
+        "ERROR: CUDA kernel mul_mat_q has no device code compatible with CUDA arch 1210.",
+        "no code",
+        "",
+    ),
+    "another card, in rocBLAS's": (
+        134,
+        "rocBLAS error: Cannot read /opt/rocm/lib/TensileLibrary.dat: No such file for GPU arch : "
+        "gfx1103",
+        "no code",
+        "",
+    ),
+    "python": (1, f"ImportError: libamdhip64.so.7: {SO}", "libamdhip64.so.7", "ROCm"),
+    "python, windows": (1, "ImportError: DLL load failed while importing xllamacpp", "DLL", ""),
     "another processor": (127, "cannot start x: [Errno 8] Exec format error: 'x'", "processor", ""),
     "no loader": (
         127,
@@ -83,3 +98,42 @@ def test_other_ends_are_not_the_loaders(status):
 def test_an_engine_that_has_answered_was_loaded():
     died = diagnose(132, LINUX.format("libggml.so"), "/x.log", ready=True)
     assert "while it was answering" in died.what
+
+
+def test_a_card_that_it_has_no_code_for_may_show_late():
+    died = diagnose(134, "x\nCUDA error: no kernel image is available", "/x.log", ready=True)
+    assert "no code for this graphics card" in died.what
+
+
+NO_DEVICE = {
+    "an old driver": (
+        "ggml_cuda_init: failed to initialize CUDA: CUDA driver version is insufficient for CUDA "
+        "runtime version",
+        "Update the driver",
+    ),
+    "a container": (
+        "ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device is detected",
+        "--gpus all",
+    ),
+    "a user without rights": (
+        "ggml_cuda_init: failed to initialize ROCm: no ROCm-capable device is detected",
+        "usermod -aG render,video",
+    ),
+    "no ROCm": (
+        f"load_backend: failed to load /opt/x/libggml-hip.so: libhipblas.so.3: {SO}",
+        "libhipblas.so.3 was not found",
+    ),
+    "no Vulkan": (
+        f"load_backend: failed to load /opt/x y/libggml-vulkan.so: libvulkan.so.1: {SO}",
+        "sudo apt install libvulkan1",
+    ),
+    "its own output says nothing": ("Available devices:", ""),
+}
+
+
+@pytest.mark.parametrize("case", NO_DEVICE)
+def test_why_an_engine_lists_no_device(case):
+    output, says = NO_DEVICE[case]
+    found = loader.no_device(f"Available devices:\n{output}\n  (none)")
+    assert says in found
+    assert not says or found.endswith(".")

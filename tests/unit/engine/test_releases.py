@@ -452,6 +452,65 @@ def test_a_machine_that_nobody_builds_for(server):
         get(source="lemonade")
 
 
+def failing(script: str) -> bytes:
+    """Return an archive whose engine is this shell script."""
+    return tar_gz({"llama-server": f"#!/bin/sh\n{script}\n".encode()})
+
+
+ROCM = "llama-b11429-bin-ubuntu-rocm-10.0-x64.tar.gz"
+SAYS = "echo '-m, --model FNAME  x'; echo '--list-devices  y'"
+
+
+BLIND = "ggml_cuda_init: failed to initialize ROCm: no ROCm-capable device is detected"
+NOT_HERE = {
+    "nothing for ROCm": ({}, "no archive of rocm"),
+    "its library is missing": (
+        {ROCM: failing("echo ImportError: libamdhip64.so.7: cannot open shared object; exit 1")},
+        "libamdhip64.so.7",
+    ),
+    "it finds no device": (
+        {ROCM: failing(f"{SAYS}; echo '{BLIND}'")},
+        "lists no rocm device. AMD's driver shows it no card",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", NOT_HERE)
+def test_another_backend_is_taken_where_none_works_with_the_machines_own(server, what):
+    files, why = NOT_HERE[what]
+    server.releases["b11429"] |= files
+    server.files |= {f"b11429/{name}": data for name, data in files.items()}
+    told: list[str] = []
+    card = machine(backend="rocm", platform=Platform.ROCM)
+    asked: dict[str, Any] = {"machine": card, "source": "upstream"}
+    got = get(**asked, others=(Backend.VULKAN,), skipped=told.append)
+    assert got.name == "vulkan-b11429"
+    assert why in " ".join(told)
+    assert [engine.name for engine in store.engines()] == ["embedded", "vulkan-b11429"]
+    assert left() == []
+
+
+def test_a_dry_run_says_why_another_is_taken(server):
+    card = machine(backend="rocm", platform=Platform.ROCM)
+    lines = fetch.plan_fetch(card, source="upstream", others=(Backend.VULKAN,))
+    assert lines[0].startswith("# ggml-org/llama.cpp has no archive of rocm")
+    assert VULKAN in lines[1]
+
+
+def test_a_network_that_is_down_is_no_reason_to_take_another(server, monkeypatch):
+    monkeypatch.setenv("STEPRUN_RELEASES", "http://127.0.0.1:9")
+    told: list[str] = []
+    with pytest.raises(SteprunError, match="cannot be read"):
+        get(others=(Backend.CPU,), skipped=told.append)
+    assert told == []
+
+
+def test_an_archive_is_a_file(server, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="is not an archive"):
+        get(archive=tmp_path / "pipe")
+
+
 def test_ctrl_c_leaves_no_engine(server):
     def interrupt(seen):
         if seen.phase is Phase.UNPACKING:

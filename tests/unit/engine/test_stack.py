@@ -40,6 +40,12 @@ def test_elsewhere_a_usual_stack_is_assumed(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     assert stack.for_engine() == 0
     assert stack.longest_word() == 21_845
+    assert stack.longest_word(passed=True) == 0, "its self-test has seen to it"
+
+
+@linux
+def test_on_linux_a_passed_self_test_lifts_no_bound():
+    assert stack.longest_word(passed=True) == stack.longest_word()
 
 
 @linux

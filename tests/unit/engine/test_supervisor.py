@@ -41,6 +41,14 @@ def gone(pid: int, seconds: float = 5) -> bool:
     return False
 
 
+async def test_a_self_test_lifts_the_bound_of_a_word_outside_linux(monkeypatch) -> None:
+    monkeypatch.setattr("runner.engine.process.stack.sys.platform", "darwin")
+    for passed, limit in ((False, 21_845), (True, 0)):
+        engine = EngineProcess(["x"], LaunchSpec((), long_words=passed), Where(open_to_all=True))
+        engine._listen(Path("key"))
+        assert engine.endpoint.longest_word == limit
+
+
 async def test_an_engine_comes_up_and_leaves_no_trace(home: Path) -> None:
     waited: list[float] = []
     async with fake("slow") as engine:

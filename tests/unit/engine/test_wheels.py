@@ -155,6 +155,7 @@ def index(monkeypatch):
     with FakeIndex({NAME: wheel()}) as fake:
         fake.list("cu132", NAME)
         monkeypatch.setenv("STEPRUN_WHEELS", fake.url)
+        monkeypatch.setenv("STEPRUN_RELEASES", fake.url)  # none there
         yield fake
 
 

@@ -59,6 +59,14 @@ def test_the_engine_in_use_is_planned_for_and_started(tiny: Path) -> None:
     assert engine_notice(prepared) == "Engine: mine, cpu."
 
 
+@pytest.mark.parametrize(("broken", "bears"), [((), True), (("long_word",), False)])
+def test_a_launch_line_knows_whether_the_self_test_had_a_long_word(
+    tiny: Path, broken, bears
+) -> None:
+    engine(broken=broken)
+    assert spec_of(make_plan(request(tiny), to_run=True)).long_words is bears
+
+
 def test_no_flag_is_passed_that_the_stamp_does_not_list(tiny: Path) -> None:
     few = frozenset({"--model", "--ctx-size", "--port", "--mmproj"})
     engine(flags=few)
