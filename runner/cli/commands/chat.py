@@ -87,7 +87,7 @@ def chat(**options: Any) -> int:
         temperature=options["temperature"],
     )
     common = {"pictures": images, "show_thinking": options["show_thinking"], "resume": resume}
-    if options["url"]:
+    if options["url"] is not None:  # of an empty variable: not a chat with an engine of ours
         endpoint = _endpoint(options["url"], options["api_key_file"])
         setup = asyncio.run(_remote(endpoint, request.model, answer, common))
     else:
@@ -170,7 +170,7 @@ def _endpoint(url: str, key_file: Path | None) -> Endpoint:
     found = server_address(url)
     if found is None:
         raise UsageError(
-            f"{re.sub(r'//[^/@]*@', '//***@', url)} is not the address of a server.",
+            f"{re.sub(r'//[^/@]*@', '//***@', url)!r} is not the address of a server.",
             why="An address is a scheme, a host and a port.",
             next="Such as: --url http://127.0.0.1:8080",
         )

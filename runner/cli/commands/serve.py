@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.base import paths
-from runner.base.errors import Exit
+from runner.base.errors import Exit, UsageError
 from runner.base.files import write_private
 from runner.base.shell import shell_line
 from runner.cli.lazy import examples
@@ -58,6 +58,12 @@ def serve(
     from runner.run.files import locate
     from runner.run.prepare import engine_notice, launch_line, make_plan
 
+    if not host.strip():
+        raise UsageError(
+            "The address to listen on is empty.",
+            why="An engine would listen on every one that this computer has.",
+            next="Leave --host out, or for all of them: steprun serve --host 0.0.0.0",
+        )
     prepared = make_plan(take_request(options, demo=demo), to_run=True, verb="serve")
     must_fit(prepared)
     own_key = api_key_file is None and not is_loopback_host(host)

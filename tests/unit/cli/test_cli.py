@@ -53,6 +53,8 @@ def test_help_of_every_command(name: str) -> None:
         (["chat", "--demo", "--engine", "x", "-p", "y"], "no engine"),
         (["chat", "--url", "http://[bad", "-p", "y"], "not the address"),
         (["chat", "--url", "http://127.0.0.1:99999", "-p", "y"], "not the address"),
+        (["chat", "--url", "", "-p", "y"], "not the address"),
+        (["serve", "--demo", "--host", ""], "listen on is empty"),
         (["chat", "--url", "file:///etc/passwd", "-p", "y"], "not the address"),
     ],
 )
