@@ -22,7 +22,7 @@ from runner.testbed.language import tiny_vocabulary
 from runner.testbed.vocabulary import Vocabulary
 from training import engine, export, vision
 from training.initial import stirred
-from training.model import PICTURE, LanguageModel, Rows, shifted
+from training.model import PICTURE, LanguageModel, Rows
 from training.shape import Shape
 
 PREDICTED = 16
@@ -54,8 +54,8 @@ class Model:
 
     def encode(self, patches: Tensor, columns: int) -> Tensor:
         """Encode one picture's patches [p, 588] as tokens [p / 16, h]."""
-        weights = export.read(self.projector)
-        return vision.encode(self.shape.vision, weights, patches[None], columns)[0]
+        encoder = vision.VisionEncoder(self.shape.vision, export.read(self.projector))
+        return encoder.encode(patches[None], columns)[0]
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,9 @@ class Differences:
     def __str__(self) -> str:
         """Say it in a line a case."""
         drafts = f"{self.flips} of {self.drafted} differ, shares by {self.draft_share:.4f}"
-        return "\n".join(f"{name}: {case}" for name, case in (*self.cases.items(), ("drafts", drafts)))
+        return "\n".join(
+            f"{name}: {case}" for name, case in (*self.cases.items(), ("drafts", drafts))
+        )
 
 
 def random_model(folder: Path, shape: Shape, quant: export.Quant = "F16", seed: int = 17) -> Model:
@@ -119,7 +121,6 @@ def random_model(folder: Path, shape: Shape, quant: export.Quant = "F16", seed: 
     return model
 
 
-@torch.no_grad()
 async def differences(model: Model, *, seed: int = 17) -> Differences:
     """Compare text of each length, pictures with and without crops, and drafts."""
     torch.set_num_threads(1)
@@ -258,7 +259,8 @@ def noise(random: np.random.Generator, side: int) -> npt.NDArray[np.uint8]:
     blocks = random.integers(0, 256, (side // 28, side // 28, 3))
     coarse = blocks.repeat(28, 0).repeat(28, 1)
     fine = random.integers(-40, 41, (side, side, 3))
-    return np.clip(coarse + fine, 0, 255).astype(np.uint8)
+    pixels: npt.NDArray[np.uint8] = np.clip(coarse + fine, 0, 255).astype(np.uint8)
+    return pixels
 
 
 def png(pixels: npt.NDArray[np.uint8]) -> bytes:

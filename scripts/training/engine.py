@@ -55,9 +55,7 @@ class Engine:
     It writes only tokens of ASCII text: it reports no probabilities for half a character.
     """
 
-    def __init__(
-        self, process: EngineProcess, http: httpx2.AsyncClient, words: Vocabulary
-    ) -> None:
+    def __init__(self, process: EngineProcess, http: httpx2.AsyncClient, words: Vocabulary) -> None:
         self._process = process
         self._http = http
         self._vocabulary = len(words.tokens)

@@ -13,7 +13,7 @@ from gguf.gguf_reader import GGUFReader
 from gguf.quants import dequantize
 
 from runner.testbed import files, metadata
-from runner.testbed.geometry import HEADS_Q8_0, PROJECTOR_F16, ModelRecipe, Table
+from runner.testbed.geometry import HEADS_Q8_0, PROJECTOR_F16, ModelRecipe, Tensor
 from runner.testbed.vocabulary import Vocabulary
 from training.model import Weights
 from training.shape import Shape
@@ -69,7 +69,7 @@ def write_language(
         *(_with_template(entry, template) for entry in metadata.tokenizer(words)),
         *metadata.quantisation(recipe.file_type),
     ]
-    _write(path, metadata.TEXT_ARCH, entries, recipe, shape.language_table(), weights)
+    _write(path, metadata.TEXT_ARCH, entries, recipe.apply(shape.language_table()), weights)
 
 
 def write_vision(
@@ -83,7 +83,7 @@ def write_vision(
     """Write the projector file."""
     recipe, label = VISION[quant], label or Label("Tiny Step vision", "1M")
     entries = metadata.vision(shape.vision, label.name, label.size, recipe.file_type)
-    _write(path, metadata.VISION_ARCH, entries, recipe, shape.vision_table(), weights)
+    _write(path, metadata.VISION_ARCH, entries, recipe.apply(shape.vision_table()), weights)
 
 
 def read(path: Path) -> Weights:
@@ -104,10 +104,8 @@ def _write(
     path: Path,
     arch: str,
     entries: Sequence[metadata.MetadataEntry],
-    recipe: ModelRecipe,
-    table: Table,
+    tensors: Sequence[Tensor],
     weights: Weights,
 ) -> None:
-    tensors = recipe.apply(table)
     arrays = ((tensor, weights[tensor.name].detach().float().numpy()) for tensor in tensors)
     files.write_weights(path, arch, entries, arrays)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor
@@ -44,7 +45,8 @@ def _starting(name: str, shape: Extents, table: Table, random: torch.Generator) 
     if name in ("token_embd.weight", "v.position_embd.weight"):
         return torch.randn(size, generator=random) * (1.0 if name[0] == "t" else 0.02)
     gain = 1.0
-    if name.endswith("attn_output.weight") or ".ffn_down" in name:
+    # In the vision encoder its layer scales do this.
+    if name.startswith("blk.") and (name.endswith("attn_output.weight") or ".ffn_down" in name):
         gain = (2 * sum(row.endswith("attn_output.weight") for row in table)) ** -0.5
     return torch.randn(size, generator=random) * gain / math.sqrt(_inputs(shape))
 
@@ -53,18 +55,32 @@ def _stirred(name: str, shape: Extents, random: torch.Generator) -> Tensor:
     size = shape[::-1]
     noise = torch.randn(size, generator=random)
     if name == "rope_freqs.weight":
-        return _factors(shape)
+        return 1 + torch.rand(size, generator=random)
     if name.endswith("exp_probs_b.bias"):
         return 0.2 * noise
     if name.endswith(".bias"):
         return 0.3 * noise
+    gain = next((gain for pattern, gain in _STIRRED if fnmatchcase(name, pattern)), 1.0)
     if len(shape) == 1:
-        return 0.7 + 0.6 * torch.rand(size, generator=random)
+        return gain * (0.7 + 0.6 * torch.rand(size, generator=random))
     if name in ("token_embd.weight", "v.position_embd.weight"):
         return noise
-    # Wide enough for some gates to pass the limits of 7 and 16.
-    gain = 4.0 if ".ffn_gate_" in name and "inp" not in name else 1.0
     return noise * gain / math.sqrt(_inputs(shape))
+
+
+_STIRRED = (
+    # Attention that looks at few places: one more or less in the window then shows.
+    ("*.attn_q_norm.weight", 1.5),
+    ("*.attn_qkv.weight", 1.5),
+    # Wide enough for the limits of 7 and 16, and then narrow, for the stream to stay as it is.
+    ("*.ffn_gate_exps.weight", 4.0),
+    ("*.ffn_up_exps.weight", 4.0),
+    ("*.ffn_down_exps.weight", 1 / 8),
+    ("*.ffn_gate_shexp.weight", 10.0),
+    ("*.ffn_up_shexp.weight", 10.0),
+    ("*.ffn_down_shexp.weight", 1 / 50),
+)
+"""Standard deviation of a stirred tensor's values times the square root of its inputs, if not 1."""
 
 
 def _factors(shape: Extents) -> Tensor:

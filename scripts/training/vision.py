@@ -1,9 +1,11 @@
 """Step's vision encoder in PyTorch, as llama.cpp computes it (`tools/mtmd/models/step3vl.cpp`).
 
-In shapes, b is pictures, p patches (rows × columns of the grid, row by row), w the width.
+In shapes, b is pictures, p patches (rows and columns of the grid, row by row), w the width.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
@@ -35,34 +37,62 @@ def cut(pixels: Tensor, patch: int) -> Tensor:
     return grid.permute(0, 1, 3, 5, 2, 4).flatten(3).flatten(1, 2)
 
 
-def encode(
-    geometry: VisionGeometry,
-    weights: Weights,
-    patches: Tensor,
-    columns: int,
-    keys: Tensor | None = None,
-) -> Tensor:
-    """Encode patches [b, p, 3 * patch * patch] (0 to 255) as tokens [b, p / 16, hidden].
+@dataclass(frozen=True)
+class VisionEncoder:
+    """The encoder, its two convolutions and the linear layer to the language model."""
 
-    `columns`: patches in a row of the grid. `keys`: indices of the patches that attention may look
-    at, for training; all of them otherwise.
-    """
-    rows = patches.shape[1] // columns
-    turn = turns(rows, columns, geometry.width // geometry.heads)
-    x = _embed(weights, patches) + positions(weights["v.position_embd.weight"], rows, columns)
-    x = _norm(weights, "v.pre_ln", x)
-    for layer in range(geometry.layers):
-        name = f"v.blk.{layer}"
-        mixed = _attention(geometry, weights, name, _norm(weights, f"{name}.ln1", x), turn, keys)
-        x = x + mixed * weights[f"{name}.ls1.weight"]
-        wide = _linear(weights, f"{name}.ffn_up", _norm(weights, f"{name}.ln2", x))
-        wide = wide * torch.sigmoid(1.702 * wide)  # QuickGELU
-        x = x + _linear(weights, f"{name}.ffn_down", wide) * weights[f"{name}.ls2.weight"]
-    grid = x.transpose(1, 2).unflatten(2, (rows, columns))
-    for name in ("mm.0", "mm.1"):
-        weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
-        grid = F.conv2d(grid, weight, bias, stride=2, padding=1)
-    return F.linear(grid.flatten(2).transpose(1, 2), weights["mm.model.fc.weight"])
+    geometry: VisionGeometry
+    weights: Weights
+
+    def encode(self, patches: Tensor, columns: int, keys: Tensor | None = None) -> Tensor:
+        """Encode patches [b, p, 3 * patch * patch] (0 to 255) as tokens [b, p / 16, hidden].
+
+        `columns`: patches in a row of the grid. `keys`: indices of the patches that attention may
+        look at, for training; all of them otherwise.
+        """
+        weights, rows = self.weights, patches.shape[1] // columns
+        turn = turns(rows, columns, self.geometry.width // self.geometry.heads)
+        x = self._embed(patches) + positions(weights["v.position_embd.weight"], rows, columns)
+        x = self._norm("v.pre_ln", x)
+        for layer in range(self.geometry.layers):
+            name = f"v.blk.{layer}"
+            mixed = self._attention(name, self._norm(f"{name}.ln1", x), turn, keys)
+            x = x + mixed * weights[f"{name}.ls1.weight"]
+            wide = self._linear(f"{name}.ffn_up", self._norm(f"{name}.ln2", x))
+            wide = wide * torch.sigmoid(1.702 * wide)  # QuickGELU
+            x = x + self._linear(f"{name}.ffn_down", wide) * weights[f"{name}.ls2.weight"]
+        grid = x.transpose(1, 2).unflatten(2, (rows, columns))
+        for name in ("mm.0", "mm.1"):
+            weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+            grid = F.conv2d(grid, weight, bias, stride=2, padding=1)
+        return F.linear(grid.flatten(2).transpose(1, 2), weights["mm.model.fc.weight"])
+
+    def _embed(self, patches: Tensor) -> Tensor:
+        """Embed patches as [b, p, w], the pixel statistics folded into the weights."""
+        weight = self.weights["v.patch_embd.weight"]
+        mean, std = torch.tensor(MEAN), torch.tensor(STD)
+        scaled = weight / (255 * std[None, :, None, None])
+        offset = (weight * ((MIDDLE / 255 - mean) / std)[None, :, None, None]).sum((1, 2, 3))
+        return F.linear(patches.to(weight.dtype) - MIDDLE, scaled.flatten(1), offset)
+
+    def _attention(
+        self, name: str, x: Tensor, turn: tuple[Tensor, Tensor], keys: Tensor | None
+    ) -> Tensor:
+        joined = self._linear(f"{name}.attn_qkv", x).unflatten(-1, (3, self.geometry.heads, -1))
+        queries, looked_at, values = joined.unbind(2)
+        queries, looked_at = _turn(queries, *turn), _turn(looked_at, *turn)
+        if keys is not None:
+            looked_at, values = looked_at[:, keys], values[:, keys]
+        by_head = [part.transpose(1, 2) for part in (queries, looked_at, values)]
+        mixed = attend(by_head[0], by_head[1], by_head[2], None)
+        return self._linear(f"{name}.attn_out", mixed.transpose(1, 2).flatten(-2))
+
+    def _linear(self, name: str, x: Tensor) -> Tensor:
+        return F.linear(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"])
+
+    def _norm(self, name: str, x: Tensor) -> Tensor:
+        weight, bias = self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
+        return F.layer_norm(x, weight.shape, weight.to(x.dtype), bias.to(x.dtype), EPSILON)
 
 
 def positions(learned: Tensor, rows: int, columns: int) -> Tensor:
@@ -89,39 +119,3 @@ def _turn(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     """Rotate heads [b, p, heads, d]: neighbours (2i, 2i + 1) are pairs."""
     one, two = x[..., 0::2], x[..., 1::2]
     return torch.stack((one * cosines - two * sines, one * sines + two * cosines), -1).flatten(-2)
-
-
-def _embed(weights: Weights, patches: Tensor) -> Tensor:
-    """Embed patches [b, p, 3 * patch * patch] as [b, p, w], the pixel statistics folded in."""
-    weight = weights["v.patch_embd.weight"]
-    mean, std = torch.tensor(MEAN), torch.tensor(STD)
-    scaled = weight / (255 * std[None, :, None, None])
-    offset = (weight * ((MIDDLE / 255 - mean) / std)[None, :, None, None]).sum((1, 2, 3))
-    return F.linear(patches.to(weight.dtype) - MIDDLE, scaled.flatten(1), offset)
-
-
-def _attention(
-    geometry: VisionGeometry,
-    weights: Weights,
-    name: str,
-    x: Tensor,
-    turn: tuple[Tensor, Tensor],
-    keys: Tensor | None,
-) -> Tensor:
-    joined = _linear(weights, f"{name}.attn_qkv", x).unflatten(-1, (3, geometry.heads, -1))
-    queries, looked_at, values = joined.unbind(2)
-    queries, looked_at = _turn(queries, *turn), _turn(looked_at, *turn)
-    if keys is not None:
-        looked_at, values = looked_at[:, keys], values[:, keys]
-    parts = (part.transpose(1, 2) for part in (queries, looked_at, values))
-    mixed = attend(*parts, None)
-    return _linear(weights, f"{name}.attn_out", mixed.transpose(1, 2).flatten(-2))
-
-
-def _linear(weights: Weights, name: str, x: Tensor) -> Tensor:
-    return F.linear(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
-
-
-def _norm(weights: Weights, name: str, x: Tensor) -> Tensor:
-    weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
-    return F.layer_norm(x, weight.shape, weight.to(x.dtype), bias.to(x.dtype), EPSILON)
