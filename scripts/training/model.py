@@ -56,7 +56,7 @@ class Rows:
     @classmethod
     def single(cls, tokens: Tensor, pictures: Tensor | None = None) -> Rows:
         """Make rows of one conversation each, tokens [b, n]."""
-        positions = torch.arange(tokens.shape[1]).expand_as(tokens)
+        positions = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
         return cls(tokens, positions, torch.zeros_like(tokens), pictures)
 
 

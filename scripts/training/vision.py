@@ -48,16 +48,18 @@ class VisionEncoder:
         """Encode patches [b, p, 3 * patch * patch] (0 to 255) as tokens [b, p / 16, hidden].
 
         `columns`: patches in a row of the grid. `keys`: indices of the patches that attention may
-        look at, for training; all of them otherwise.
+        look at, for training; with none of them it is left out, as where its layer scale is 0.
         """
         weights, rows = self.weights, patches.shape[1] // columns
-        turn = turns(rows, columns, self.geometry.width // self.geometry.heads)
+        size = self.geometry.width // self.geometry.heads
+        turn = turns(rows, columns, size, patches.device)
         x = self._embed(patches) + positions(weights["v.position_embd.weight"], rows, columns)
         x = self._norm("v.pre_ln", x)
         for layer in range(self.geometry.layers):
             name = f"v.blk.{layer}"
-            mixed = self._attention(name, self._norm(f"{name}.ln1", x), turn, keys)
-            x = x + mixed * weights[f"{name}.ls1.weight"]
+            if keys is None or len(keys):
+                mixed = self._attention(name, self._norm(f"{name}.ln1", x), turn, keys)
+                x = x + mixed * weights[f"{name}.ls1.weight"]
             wide = self._linear(f"{name}.ffn_up", self._norm(f"{name}.ln2", x))
             wide = wide * torch.sigmoid(1.702 * wide)  # QuickGELU
             x = x + self._linear(f"{name}.ffn_down", wide) * weights[f"{name}.ls2.weight"]
@@ -70,7 +72,7 @@ class VisionEncoder:
     def _embed(self, patches: Tensor) -> Tensor:
         """Embed patches as [b, p, w], the pixel statistics folded into the weights."""
         weight = self.weights["v.patch_embd.weight"]
-        mean, std = torch.tensor(MEAN), torch.tensor(STD)
+        mean, std = weight.new_tensor(MEAN), weight.new_tensor(STD)
         scaled = weight / (255 * std[None, :, None, None])
         offset = (weight * ((MIDDLE / 255 - mean) / std)[None, :, None, None]).sum((1, 2, 3))
         return F.linear(patches.to(weight.dtype) - MIDDLE, scaled.flatten(1), offset)
@@ -105,9 +107,11 @@ def positions(learned: Tensor, rows: int, columns: int) -> Tensor:
     return resized[0].flatten(1).T
 
 
-def turns(rows: int, columns: int, size: int) -> tuple[Tensor, Tensor]:
+def turns(
+    rows: int, columns: int, size: int, device: torch.device | None = None
+) -> tuple[Tensor, Tensor]:
     """Return cosines and sines [p, 1, size / 2]: first the pairs turned by x, then by y."""
-    place = torch.arange(rows * columns)
+    place = torch.arange(rows * columns, device=device)
     across, down = (
         rotation(axis[None], size // 2, BASE) for axis in (place % columns, place // columns)
     )
