@@ -112,25 +112,22 @@ class VisionStage:
         self._optimiser.step(loss, moment.share)
         return float(loss.detach())
 
-    @torch.no_grad()
     def scores(self) -> dict[str, float]:
         """Measure by exact cell, with full attention: a lower bound, edges of cells count."""
         right: dict[str, list[bool]] = {name: [] for name in (*self._pictures.groups, "colour")}
         right["covered"] = []
+        keys = None if self._sees() else torch.arange(0)
         for number in range(self._settings.unseen):
             one = self._pictures.unseen(number)
-            keys = None if self._sees() else torch.arange(0)
-            centre, colour, cover = (
-                part[0].argmax(-1).numpy() for part in self._read(self._tokens([one], keys))
-            )
-            truth = one.centre_class.ravel()
+            with torch.no_grad():
+                parts = self._read(self._tokens([one], keys))
+            centre, colour, cover = (part[0].argmax(-1).numpy() for part in parts)
+            truth, covered = one.centre_class.ravel(), one.cover_class.ravel()
             for name, members in self._pictures.groups.items():
-                cells = np.isin(truth, members)
-                right[name] += (centre == truth)[cells].tolist()
-            right["colour"] += (colour == one.centre_colour.ravel())[truth > 0].tolist()
-            covered = one.cover_class.ravel()
-            right["covered"] += (cover == covered)[covered > 0].tolist()
-        return {name: round(float(np.mean(hits or [0])), 4) for name, hits in right.items()}
+                right[name].extend((centre == truth)[np.isin(truth, members)])
+            right["colour"].extend((colour == one.centre_colour.ravel())[truth > 0])
+            right["covered"].extend((cover == covered)[covered > 0])
+        return {name: round(float(np.mean(hits or [False])), 4) for name, hits in right.items()}
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` takes."""

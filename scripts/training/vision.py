@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor
 
 from runner.testbed.geometry import VisionGeometry
-from training.model import Weights, attend, rotation
+from training.model import Weights, rotation
 
 CROP = 504
 """Side of a crop in pixels; larger pictures are cut into such squares beside the overview."""
@@ -85,8 +85,9 @@ class VisionEncoder:
         queries, looked_at = _turn(queries, *turn), _turn(looked_at, *turn)
         if keys is not None:
             looked_at, values = looked_at[:, keys], values[:, keys]
-        by_head = [part.transpose(1, 2) for part in (queries, looked_at, values)]
-        mixed = attend(by_head[0], by_head[1], by_head[2], None)
+        mixed = F.scaled_dot_product_attention(
+            *(part.to(x.dtype).transpose(1, 2) for part in (queries, looked_at, values))
+        )
         return self._linear(f"{name}.attn_out", mixed.transpose(1, 2).flatten(-2))
 
     def _linear(self, name: str, x: Tensor) -> Tensor:

@@ -1,51 +1,10 @@
 """Step in PyTorch computes what the embedded engine computes, on random weights."""
 
-import subprocess
-import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
-from tests.conftest import CACHE
-
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(1200)]
-
-TORCH = "torch==2.13.0+cpu"  # 192 MB; later ones on the package registry bring CUDA, 3 GB
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread(request: pytest.FixtureRequest) -> None:
-    """Have PyTorch, on one thread: the slow suite downloads it once, the others never do."""
-    if find_spec("torch") is None:
-        if "not slow" in request.config.getoption("markexpr"):
-            pytest.skip(f"PyTorch is not installed (pip install '{TORCH}')")
-        sys.path.append(str(_downloaded()))  # last: packages that are installed come first
-    import torch
-
-    torch.set_num_threads(1)
-
-
-def _downloaded() -> Path:
-    folder = CACHE / TORCH
-    with FileLock(CACHE / "torch.lock"):
-        if not (folder / "complete").exists():
-            pip = [
-                sys.executable,
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--target",
-                str(folder),
-                TORCH,
-            ]
-            done = subprocess.run(pip, capture_output=True, text=True, check=False)
-            if done.returncode:
-                pytest.skip(f"PyTorch could not be installed: {done.stderr.strip()[-300:]}")
-            (folder / "complete").touch()
-    return folder
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(1200), pytest.mark.usefixtures("pytorch")]
 
 
 async def test_text_pictures_and_drafts(tmp_path: Path) -> None:

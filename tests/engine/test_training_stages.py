@@ -1,0 +1,133 @@
+"""Stages of training: they learn, and a run that was stopped resumes as if it had not been."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(1200), pytest.mark.usefixtures("pytorch")]
+
+COLOURS = ((220, 40, 40), (40, 160, 60), (40, 90, 220))
+
+
+def squares(number: int, _difficulty: float = 1.0) -> Any:
+    """Paint three squares, each in a cell of its own; their class is their colour."""
+    from training.stage_vision import Labelled
+
+    dice = np.random.default_rng(number)
+    pixels = np.full((728, 728, 3), 240, np.uint8)
+    labels = np.zeros((13, 13), np.uint8)
+    for place in dice.choice(169, 3, replace=False):
+        row, column = divmod(int(place), 13)
+        kind = int(dice.integers(len(COLOURS)))
+        labels[row, column] = kind + 1
+        pixels[row * 56 + 4 : row * 56 + 52, column * 56 + 4 : column * 56 + 52] = COLOURS[kind]
+    return Labelled(pixels, labels, labels, labels)
+
+
+def stage(**settings: Any) -> Any:
+    from training import shape, stage_vision
+
+    pictures = stage_vision.Pictures(
+        squares, lambda number: squares(10**6 + number), 4, 4, {"square": range(1, 4)}
+    )
+    wanted = stage_vision.Settings(**{"batch": 2, "unseen": 4, **settings})
+    return stage_vision.VisionStage(shape.SMALL, pictures, 7, wanted)
+
+
+class Ticking:
+    """A clock by which every step takes a second, and nothing else any time."""
+
+    def __init__(self, trained: Any) -> None:
+        self.now = 0.0
+        self.losses: list[float] = []
+        self._step = trained.step
+        trained.step = self.step
+
+    def step(self, moment: Any) -> float:
+        self.now += 1
+        self.losses.append(self._step(moment))
+        return self.losses[-1]
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def run(folder: Path, steps: int, of: int, **settings: Any) -> tuple[Any, list[float]]:
+    from training import loop
+
+    trained = stage(**settings)
+    clock = Ticking(trained)
+    moment = loop.run(trained, folder, loop.Budget(of, steps), clock)
+    assert moment.planned == of
+    return trained, clock.losses
+
+
+def test_a_stopped_run_resumes_as_if_it_had_not_been(tmp_path: Path) -> None:
+    import torch
+
+    # From blind to few keys to all of them: 1, 2 and 1 of four steps.
+    shares = {"blind": 0.25, "whole": 0.75}
+    whole, losses = run(tmp_path / "whole", 4, 4, **shares)
+    _, first = run(tmp_path / "parts", 2, 4, **shares)
+    parts, last = run(tmp_path / "parts", 4, 4, **shares)
+    assert first + last == losses
+    one, other = whole.state()["encoder"], parts.state()["encoder"]
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert len((tmp_path / "parts" / "vision.jsonl").read_text().splitlines()) == 2
+    assert {path.name for path in (tmp_path / "parts").iterdir()} == {
+        "vision.pt",
+        "vision.jsonl",
+        "mmproj-tiny-step.gguf",
+    }
+
+
+def test_another_seed_does_not_resume(tmp_path: Path) -> None:
+    from training import loop, shape, stage_vision
+
+    trained, _ = run(tmp_path, 1, 9)
+    other = stage_vision.VisionStage(shape.SMALL, trained._pictures, 8, trained._settings)
+    with pytest.raises(ValueError, match="began from seed 7, not 8"):
+        loop.run(other, tmp_path, loop.Budget(9, 1))
+
+
+def test_what_is_exported_is_what_was_scored(tmp_path: Path) -> None:
+    """Until attention is on, the file must not have any."""
+    import torch
+
+    from training import export, shape
+    from training.vision import VisionEncoder, cut
+
+    trained, _ = run(tmp_path, 2, 100)
+    held = export.read(tmp_path / "mmproj-tiny-step.gguf")
+    assert not held["v.blk.0.ls1.weight"].any()
+    one = squares(5)
+    encoder = VisionEncoder(shape.SMALL.vision, held)
+    with torch.no_grad():
+        own = trained._tokens([one], torch.arange(0))
+        read = encoder.encode(cut(torch.from_numpy(one.pixels[None]), 14), 52)
+    assert torch.allclose(own, read, atol=0.02)
+
+
+def test_it_learns_colours_within_seconds(tmp_path: Path) -> None:
+    trained, losses = run(tmp_path, 60, 60, blind=1.0, batch=4, unseen=16)
+    assert np.mean(losses[-5:]) < 0.3 * np.mean(losses[:5])
+    assert trained.scores()["colour"] > 0.9
+
+
+def test_leaves_are_put_together_again() -> None:
+    import torch
+
+    from training import initial, shape
+    from training.optimise import Trainable
+
+    for table in (shape.SMALL.language_table(), shape.SMALL.vision_table()):
+        weights = initial.stirred(table, 2)
+        trainable = Trainable.of(weights, frozen=("output.weight",))
+        whole = trainable.weights()
+        assert list(whole) == list(weights)
+        assert all(torch.equal(whole[name], weights[name]) for name in weights)
+        assert all(leaf.ndim <= 2 for leaf in trainable.leaves.values())
+        fixed = {name for name, values in whole.items() if not values.requires_grad}
+        assert all(n.endswith(("freqs.weight", "probs_b.bias", "output.weight")) for n in fixed)
