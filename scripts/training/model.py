@@ -70,6 +70,17 @@ class Reading:
     sliding_rotation: tuple[Tensor, Tensor]
 
 
+@dataclass(frozen=True)
+class Bank:
+    """Other rows to take keys and values from: k times n inputs of a block, [b, k * n, h].
+
+    `seen` tells which of them each token sees, [b, 1, n, k * n]; positions repeat.
+    """
+
+    inputs: Tensor
+    seen: Tensor
+
+
 def visible(rows: Rows, window: int) -> tuple[Tensor, Tensor]:
     """Tell whom each token sees in full and in sliding layers, bool [b, n, n] (query, key)."""
     length = rows.tokens.shape[1]
@@ -111,7 +122,7 @@ class LanguageModel:
         """Run the trunk: [b, n, h] to [b, n, h], before the output norm (what MTP heads take)."""
         x = embedded
         for layer in range(self.geometry.layers):
-            x = self._block(layer, x, reading, watch)
+            x = self._block(layer, x, reading, watch=watch)
         return x
 
     def logits(self, states: Tensor) -> Tensor:
@@ -125,13 +136,19 @@ class LanguageModel:
         `before[:, t]` is the trunk's state at t - 1 (zeros for t = 0); only for tokens that were
         drafted is it the previous head's.
         """
-        name = f"blk.{self.geometry.layers + head}"
-        pair = (
-            self._norm(f"{name}.nextn.enorm", embedded),
-            self._norm(f"{name}.nextn.hnorm", before),
-        )
-        x = F.linear(torch.cat(pair, -1), self.weights[f"{name}.nextn.eh_proj.weight"])
-        return self._block(self.geometry.layers + head, x, reading, None)
+        return self.head_block(head, self.head_input(head, embedded, before), reading)
+
+    def head_input(self, head: int, embedded: Tensor, before: Tensor) -> Tensor:
+        """Join embeddings and the states before them, [b, n, h], to what a head's block takes."""
+        name = f"blk.{self.geometry.layers + head}.nextn"
+        pair = self._norm(f"{name}.enorm", embedded), self._norm(f"{name}.hnorm", before)
+        return F.linear(torch.cat(pair, -1), self.weights[f"{name}.eh_proj.weight"])
+
+    def head_block(
+        self, head: int, x: Tensor, reading: Reading, bank: Bank | None = None
+    ) -> Tensor:
+        """Run a head's block over what it takes, [b, n, h]."""
+        return self._block(self.geometry.layers + head, x, reading, bank=bank)
 
     def head_logits(self, head: int, states: Tensor) -> Tensor:
         """Return what head number `head` expects after each token, [b, n, vocabulary]."""
@@ -139,32 +156,46 @@ class LanguageModel:
         normed = self._norm(f"{name}.shared_head_norm", states)
         return F.linear(normed, self.weights[f"{name}.shared_head_head.weight"])
 
-    def _block(self, layer: int, x: Tensor, reading: Reading, watch: Watch | None) -> Tensor:
+    def _block(
+        self,
+        layer: int,
+        x: Tensor,
+        reading: Reading,
+        watch: Watch | None = None,
+        bank: Bank | None = None,
+    ) -> Tensor:
         name = f"blk.{layer}"
-        x = x + self._attention(layer, self._norm(f"{name}.attn_norm", x), reading)
+        x = x + self._attention(layer, x, reading, bank)
         normed = self._norm(f"{name}.ffn_norm", x)
         if f"{name}.ffn_gate_inp.weight" in self.weights:
             return x + self._experts(layer, normed, watch) + self._feed_forward(layer, normed)
         return x + self._feed_forward(layer, normed)
 
-    def _attention(self, layer: int, x: Tensor, reading: Reading) -> Tensor:
+    def _attention(self, layer: int, x: Tensor, reading: Reading, bank: Bank | None) -> Tensor:
         geometry, name = self.geometry, f"blk.{layer}"
-        heads, size = geometry.heads(layer), geometry.head_dim
+        x = self._norm(f"{name}.attn_norm", x)
         sliding = geometry.is_sliding(layer)
-        turn = reading.sliding_rotation if sliding else reading.full_rotation
+        seen = reading.sliding if sliding else reading.full
+        turn = key_turn = reading.sliding_rotation if sliding else reading.full_rotation
+        sources = x
+        if bank is not None:
+            sources, seen = self._norm(f"{name}.attn_norm", bank.inputs), bank.seen
+            times = sources.shape[1] // x.shape[1]
+            key_turn = (turn[0].repeat(1, times, 1, 1), turn[1].repeat(1, times, 1, 1))
 
-        def split(part: str) -> Tensor:
-            return F.linear(x, self.weights[f"{name}.attn_{part}.weight"]).unflatten(-1, (-1, size))
+        def split(part: str, of: Tensor) -> Tensor:
+            weight = self.weights[f"{name}.attn_{part}.weight"]
+            return F.linear(of, weight).unflatten(-1, (-1, geometry.head_dim))
 
-        queries = rotate(self._norm(f"{name}.attn_q_norm", split("q")), *turn)
-        keys = rotate(self._norm(f"{name}.attn_k_norm", split("k")), *turn)
-        group = heads // geometry.kv_heads
-        values = split("v")
+        queries = rotate(self._norm(f"{name}.attn_q_norm", split("q", x)), *turn)
+        keys = rotate(self._norm(f"{name}.attn_k_norm", split("k", sources)), *key_turn)
+        values = split("v", sources)
+        group = geometry.heads(layer) // geometry.kv_heads
         mixed = F.scaled_dot_product_attention(
             queries.to(values.dtype).transpose(1, 2),
             keys.to(values.dtype).transpose(1, 2).repeat_interleave(group, 1),
             values.transpose(1, 2).repeat_interleave(group, 1),
-            reading.sliding if sliding else reading.full,
+            seen,
         )
         gate = torch.sigmoid(F.linear(x, self.weights[f"{name}.attn_gate.weight"]))
         gated = mixed.transpose(1, 2) * gate[..., None]

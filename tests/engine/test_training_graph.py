@@ -82,6 +82,34 @@ def test_branches_of_a_row_do_not_see_each_other() -> None:
         assert torch.allclose(part, states[:, 700:], atol=1e-3)
 
 
+def test_heads_are_trained_as_the_engine_runs_them() -> None:
+    """All places at once give the states of one draft after the other, also behind a branch."""
+    import torch
+
+    from training import heads, initial, shape
+    from training.model import LanguageModel, Rows, shifted
+
+    sizes = shape.SMALL.text
+    model = LanguageModel(sizes, initial.stirred(shape.SMALL.language_table(), 4))
+    tokens = torch.randint(0, 600, (1, 560))
+    branches = torch.tensor([[0] * 300 + [1] * 20 + [2] * 240])
+    at = torch.cat((torch.arange(300), 300 + torch.arange(20), 300 + torch.arange(240)))[None]
+    row = Rows(tokens, at, branches)
+    outs = heads.chain(model, row, model.states(model.embed(row), model.read(row)))
+
+    alone = torch.cat((tokens[:, :300], tokens[:, 320:]), 1)
+    rows = Rows.single(alone)
+    before = shifted(model.states(model.embed(rows), model.read(rows)))
+    for newest in (2, 299, 300, 301, 537):
+        chained = before[:, : newest + 1]
+        for head in range(3):
+            part = Rows.single(alone[:, : newest + head + 1])
+            out = model.head_states(head, model.embed(part), chained, model.read(part))
+            place = newest + head + (20 if newest + head >= 300 else 0)
+            assert torch.allclose(outs[head][0, place], out[0, -1], atol=1e-3), (newest, head)
+            chained = torch.cat((chained, out[:, -1:]), 1)
+
+
 def test_gradients_reach_every_weight() -> None:
     import torch
 
