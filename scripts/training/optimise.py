@@ -107,5 +107,13 @@ class Optimiser:
             optimiser.load_state_dict(known)
 
 
+def fill(leaves: Weights, known: Weights) -> None:
+    """Copy a checkpoint's leaves. Raises ValueError if they belong to another shape."""
+    if leaves.keys() != known.keys():
+        raise ValueError("the checkpoint belongs to a model of another shape")
+    for name, leaf in leaves.items():
+        leaf.data.copy_(known[name])
+
+
 def _is_matrix(name: str, leaf: Tensor) -> bool:
     return leaf.ndim == 2 and not any(fnmatchcase(name, pattern) for pattern in NOT_MATRICES)

@@ -22,7 +22,7 @@ from training import export
 from training.initial import starting
 from training.loop import Moment
 from training.model import Weights
-from training.optimise import Optimiser, Trainable
+from training.optimise import Optimiser, Trainable, fill
 from training.shape import Shape
 from training.vision import VisionEncoder, cut
 
@@ -139,7 +139,7 @@ class VisionStage:
         if state["seed"] != self._seed:
             raise ValueError(f"the checkpoint began from seed {state['seed']}, not {self._seed}")
         for trainable, known in ((self._encoder, "encoder"), (self._probe, "probe")):
-            _fill(trainable.leaves, state[known])
+            fill(trainable.leaves, state[known])
         self._optimiser.restore(state["optimiser"])
 
     def export(self, folder: Path) -> None:
@@ -206,10 +206,3 @@ class VisionStage:
             + F.cross_entropy(parts[1].flatten(0, 1), colour.flatten(), ignore_index=0)
             + F.cross_entropy(parts[2].flatten(0, 1), cover.flatten(), of_cover)
         )
-
-
-def _fill(leaves: Weights, known: Weights) -> None:
-    if leaves.keys() != known.keys():
-        raise ValueError("the checkpoint belongs to a model of another shape")
-    for name, leaf in leaves.items():
-        leaf.data.copy_(known[name])

@@ -1,7 +1,7 @@
 """Stages of training: they learn, and a run that was stopped resumes as if it had not been."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -131,3 +131,80 @@ def test_leaves_are_put_together_again() -> None:
         assert all(leaf.ndim <= 2 for leaf in trainable.leaves.values())
         fixed = {name for name, values in whole.items() if not values.requires_grad}
         assert all(n.endswith(("freqs.weight", "probs_b.bias", "output.weight")) for n in fixed)
+
+
+def repeated(number: int, _share: float = 1.0) -> list[Any]:
+    """Write rows of which each branch repeats the four tokens that all of them share."""
+    from training.stage_language import Example
+
+    dice = np.random.default_rng(number)
+    rows = []
+    for length in (6, 5):
+        shared = dice.integers(3, 40, 4)
+        tokens = np.concatenate((shared, *[[2, *shared]] * length))
+        branches = np.repeat(np.arange(length + 1), [4, *[5] * length])
+        positions = np.concatenate((np.arange(4), *[np.arange(4, 9)] * length))
+        learned = (branches > 0) & (tokens != 2)
+        rows.append(Example(tokens, positions, branches, learned, learned.astype(int)))
+    return rows
+
+
+def language(part: Literal["trunk", "heads"], start: Any = None) -> Any:
+    from runner.testbed.language import tiny_vocabulary
+    from training import shape, stage_language
+
+    words = tiny_vocabulary()
+    sizes = shape.SMALL.with_vocabulary(len(words.tokens))
+    texts = stage_language.Texts(repeated, lambda n: repeated(10**6 + n), ("repeated",))
+    settings = stage_language.Settings(part, part, rate=0.02 if part == "trunk" else 0.015)
+    return stage_language.LanguageStage((sizes, words), texts, 3, settings, start)
+
+
+def test_the_trunk_learns_then_the_heads_alone(tmp_path: Path) -> None:
+    import torch
+
+    from training import export, initial, loop
+
+    trunk = language("trunk")
+    clock = Ticking(trunk)
+    loop.run(trunk, tmp_path, loop.Budget(120, 120, 1000), clock)
+    assert np.mean(clock.losses[-5:]) < 0.8 * np.mean(clock.losses[:5])
+    first = export.read(tmp_path / "tiny-step-trunk.gguf")
+    assert first["blk.1.exp_probs_b.bias"].any(), "routers are balanced"
+    begun = initial.starting(trunk._shape.language_table(), 3)
+    untouched = "blk.5.nextn.eh_proj.weight"
+    assert torch.equal(first[untouched], begun[untouched].half().float())
+
+    heads = language("heads", first)
+    clock = Ticking(heads)
+    loop.run(heads, tmp_path, loop.Budget(20, 20, 1000), clock)
+    assert np.mean(clock.losses[-5:]) < np.mean(clock.losses[:5])
+    last = export.read(tmp_path / "tiny-step-heads.gguf")
+    changed = {name for name in last if not torch.equal(last[name], first[name])}
+    assert untouched in changed
+    assert all(name.startswith(("blk.5.", "blk.6.", "blk.7.")) for name in changed)
+    assert set(heads.scores()) == {
+        f"head {head}, {name}" for head in range(3) for name in ("learned", "repeated")
+    }
+
+
+def test_padding_and_pictures_of_a_batch() -> None:
+    import torch
+
+    from training.model import PICTURE
+    from training.stage_language import IGNORED, PADDING, Example, collate
+
+    one, other = repeated(1)
+    seen = np.arange(2 * 8, dtype=np.float32).reshape(2, 8)
+    tokens = np.array([1, PICTURE, PICTURE, 5])
+    place = np.arange(4)
+    third = Example(tokens, place, 0 * place, place > 2, 0 * place, seen)
+    batch = collate([one, other, third], 8)
+    assert batch.rows.tokens.shape == (3, 34)
+    assert (batch.rows.branches[1, 29:] == PADDING).all()
+    assert (batch.targets[1, 28:] == IGNORED).all()
+    assert batch.targets[0, 4].item() == one.tokens[5], "the first after the mark"
+    assert batch.targets[2, :4].tolist() == [IGNORED, IGNORED, 5, IGNORED]
+    assert batch.rows.pictures is not None
+    assert torch.equal(batch.rows.pictures[2, 1:3], torch.from_numpy(seen))
+    assert not batch.rows.pictures[:2].any()
