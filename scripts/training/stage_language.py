@@ -52,6 +52,15 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Model:
+    """What is trained: its sizes, its words, and the chat template, if not the test bed's."""
+
+    shape: Shape
+    words: Vocabulary
+    template: str | None = None
+
+
+@dataclass(frozen=True)
 class Texts:
     """Where batches come from, each from its number alone; `decisive` names its kinds from 1 on."""
 
@@ -88,14 +97,14 @@ class LanguageStage:
 
     def __init__(
         self,
-        model: tuple[Shape, Vocabulary],
+        model: Model,
         texts: Texts,
         seed: int,
         settings: Settings | None = None,
         start: Weights | None = None,
     ) -> None:
         """Start from a seed, or from weights that an earlier stage left."""
-        self._shape, self._words = model
+        self._model, self._shape = model, model.shape
         self._texts, self._seed, self._settings = texts, seed, settings or Settings()
         self.name = self._settings.name
         weights = start or starting(self._shape.language_table(), seed)
@@ -167,7 +176,8 @@ class LanguageStage:
     def export(self, folder: Path) -> None:
         """Write the main file, which the next stage starts from."""
         path = folder / f"tiny-step-{self.name}.gguf"
-        export.write_language(path, self._shape, self._trainable.weights(), self._words)
+        model, weights = self._model, self._trainable.weights()
+        export.write_language(path, model.shape, weights, model.words, template=model.template)
 
     def _logits(self, rows: Rows, watch: Watch | None = None) -> list[Tensor]:
         """Return the trunk's logits, or those of each head, [b, n, vocabulary] each."""

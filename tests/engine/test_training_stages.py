@@ -157,7 +157,9 @@ def language(part: Literal["trunk", "heads"], start: Any = None) -> Any:
     sizes = shape.SMALL.with_vocabulary(len(words.tokens))
     texts = stage_language.Texts(repeated, lambda n: repeated(10**6 + n), ("repeated",))
     settings = stage_language.Settings(part, part, rate=0.02 if part == "trunk" else 0.015)
-    return stage_language.LanguageStage((sizes, words), texts, 3, settings, start)
+    return stage_language.LanguageStage(
+        stage_language.Model(sizes, words), texts, 3, settings, start
+    )
 
 
 def test_the_trunk_learns_then_the_heads_alone(tmp_path: Path) -> None:
