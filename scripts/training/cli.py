@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import os
 import sys
 import tempfile
@@ -92,7 +93,9 @@ def _language(asked: argparse.Namespace, sizes: Shape) -> LanguageStage:
         scaled = world_texts.unit_variance(encoder.weights, some)
         export.write_vision(path, sizes, scaled)
     encoder = vision.VisionEncoder(sizes.vision, export.read(path))
-    seen = world_texts.cached(encoder, world_texts.SEEN[: asked.cached])
+    # By the encoder's content: a later one must not be trained with an earlier one's tokens.
+    name = f"tokens-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}-{asked.cached}.npy"
+    seen = world_texts.cached(encoder, world_texts.SEEN[: asked.cached], asked.folder / name)
     unseen = world_texts.cached(encoder, world_texts.UNSEEN[:16])
     texts = world_texts.texts(world_texts.SEEING, seen, unseen)
     before = {"pictures": "text", "heads": "pictures"}[asked.stage]

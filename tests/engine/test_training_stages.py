@@ -210,3 +210,37 @@ def test_padding_and_pictures_of_a_batch() -> None:
     assert batch.rows.pictures is not None
     assert torch.equal(batch.rows.pictures[2, 1:3], torch.from_numpy(seen))
     assert not batch.rows.pictures[:2].any()
+
+
+def test_the_made_up_world_feeds_every_stage(tmp_path: Path) -> None:
+    pytest.importorskip("training.world", reason="the made-up world is not in this checkout")
+    import torch
+
+    from training import initial, shape, world_pictures, world_texts
+    from training.model import PICTURE
+    from training.vision import VisionEncoder
+
+    one = world_pictures.pictures().unseen(0)
+    assert one.pixels.shape == (728, 728, 3)
+    assert one.centre_class.shape == one.cover_class.shape == (13, 13)
+
+    weights = initial.starting(shape.SMALL.vision_table(), 1)
+    encoder = VisionEncoder(shape.SMALL.vision, weights)
+    kept = tmp_path / "tokens.npy"
+    features = world_texts.cached(encoder, range(2), kept)
+    again = world_texts.cached(encoder, range(2), kept)
+    assert all((again.tokens[scene] == part).all() for scene, part in features.tokens.items())
+    scaled = world_texts.unit_variance(weights, features)
+    varied = world_texts.cached(VisionEncoder(shape.SMALL.vision, scaled), range(2))
+    assert 0.99 < np.std(np.stack([*varied.tokens.values()])) < 1.01
+
+    texts = world_texts.texts(world_texts.SEEING, features, features)
+    for step in range(len(world_texts.SEEING)):
+        for example in texts.seen(step, 0.0):
+            places = int((example.tokens == PICTURE).sum())
+            assert places == (0 if example.pictures is None else len(example.pictures))
+            assert places % 169 == 0
+            assert example.learned.any()
+    model = world_texts.model(shape.SMALL)
+    assert model.shape.text.vocabulary == len(model.words.tokens)
+    assert torch.get_num_threads() == 1
