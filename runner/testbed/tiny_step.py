@@ -104,7 +104,7 @@ def _write(
 def values(tensor: Tensor) -> Weights:
     """Make a tensor's values from its name, shape back to front: (out, in) for a matrix."""
     if tensor.name == "rope_freqs.weight":
-        return _rope_factors()
+        return rope_factors(TINY.head_dim)
     if "norm" in tensor.name or tensor.name.endswith(("ln.weight", "ln1.weight", "ln2.weight")):
         return np.ones(tensor.shape[::-1], np.float32)
     if tensor.name.endswith("shared_head_head.weight"):
@@ -147,15 +147,16 @@ def _pass_embedding(weights: Weights) -> None:
     weights[:, :hidden] = np.eye(hidden, dtype=np.float32)
 
 
-def _rope_factors() -> Weights:
+def rope_factors(head_dim: int) -> Weights:
     """Compute Llama-3 frequency factors for the full layers, which rotate half of each head.
 
     Numbers from the official config: base 5e6, factor 2 over 131,072 positions, low and high
     frequency factors 1 and 32. Rounded to six places, so that `pow` cannot differ by machine.
+    Returns (head_dim / 2,); the second half, which no layer uses, is 1.
     """
-    rotated, trained = TINY.head_dim // 2, 131_072
+    rotated, trained = head_dim // 2, 131_072
     factors = []
-    for pair in range(TINY.head_dim // 2):
+    for pair in range(head_dim // 2):
         if pair >= rotated // 2:
             factors.append(1.0)
             continue

@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from runner.engine.installed import store
 from runner.engine.process.supervisor import free_port
 from tests.conftest import CACHE, ROOT
 
+TORCH = "torch==2.13.0+cpu"  # 192 MB; what pip takes by itself brings CUDA, 3 GB
 SOURCE = "xllamacpp"  # on the package registry: no git host is needed
 
 
@@ -129,3 +131,36 @@ def tree(built_home: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
     with monkeypatch.context() as patch:
         patch.setenv("STEPRUN_HOME", str(built_home))
         return sources.fetch_source(SOURCE, lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def pytorch(request: pytest.FixtureRequest) -> None:
+    """Have PyTorch, on one thread: the slow suite downloads it once, the others never do."""
+    if find_spec("torch") is None:
+        if "not slow" in request.config.getoption("markexpr"):
+            pytest.skip(f"PyTorch is not installed (pip install '{TORCH}')")
+        sys.path.append(str(_downloaded_torch()))  # last: packages that are installed come first
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _downloaded_torch() -> Path:
+    folder = CACHE / TORCH
+    with FileLock(CACHE / "torch.lock"):
+        if not (folder / "complete").exists():
+            pip = [
+                sys.executable,
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--target",
+                str(folder),
+                TORCH,
+            ]
+            done = subprocess.run(pip, capture_output=True, text=True, check=False)
+            if done.returncode:
+                pytest.skip(f"PyTorch could not be installed: {done.stderr.strip()[-300:]}")
+            (folder / "complete").touch()
+    return folder

@@ -1,0 +1,129 @@
+"""The command line of training.
+
+`compare` writes random weights and prints by how much the PyTorch graph and the embedded engine
+differ. The others train, in this order: `vision` (the encoder alone), `text` beside it, `pictures`
+(the trunk on the encoder's tokens) and `heads`. Start one in the background, stop it and start it
+again at will: it resumes from its folder, which git ignores. Each begins with the files of those
+before it in the same folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import os
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from training.shape import Shape
+    from training.stage_language import LanguageStage
+
+NEEDED = """error: PyTorch is not installed.
+  why:  Training is an extra, which steprun itself never needs.
+  next: pip install "torch==2.13.0+cpu" && pip install -e ".[train]"
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what was asked for; return the exit status."""
+    asked = _parser().parse_args(arguments)
+    if find_spec("torch") is None:
+        sys.stderr.write(NEEDED)
+        return 3
+    # Threads that wait for each other spin: two on a busy machine are ten times slower than one.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import torch  # noqa: PLC0415 - an extra
+
+    torch.set_num_threads(1)
+    if asked.stage == "compare":
+        return _compare(asked)
+    if hasattr(os, "nice"):
+        os.nice(10)
+    return _train(asked)
+
+
+def _compare(asked: argparse.Namespace) -> int:
+    from training import compare, shape  # noqa: PLC0415 - they need PyTorch
+
+    sizes = shape.TRAINED if asked.size == "trained" else shape.SMALL
+    with tempfile.TemporaryDirectory() as folder:
+        model = compare.random_model(Path(folder), sizes, asked.quant, asked.seed)
+        print(asyncio.run(compare.differences(model, seed=asked.seed)))
+    return 0
+
+
+def _train(asked: argparse.Namespace) -> int:
+    from training import loop, shape, stage_vision, world_pictures  # noqa: PLC0415
+
+    sizes = shape.TRAINED if asked.size == "trained" else shape.SMALL
+    stage: loop.Stage
+    if asked.stage == "vision":
+        stage = stage_vision.VisionStage(sizes, world_pictures.pictures(), asked.seed)
+    else:
+        stage = _language(asked, sizes)
+    budget = loop.Budget(60 * asked.minutes, 60 * (asked.this_run or asked.minutes))
+    moment = loop.run(stage, asked.folder, budget)
+    print(f"{moment.seconds / 60:.1f} of {asked.minutes:g} minutes, {moment.step} steps")
+    return 0
+
+
+def _language(asked: argparse.Namespace, sizes: Shape) -> LanguageStage:
+    from training import export, stage_language, vision, world_texts  # noqa: PLC0415
+
+    settings = {
+        "text": stage_language.Settings("text", "trunk", rate=0.02),
+        "pictures": stage_language.Settings("pictures", "trunk", rate=0.01),
+        "heads": stage_language.Settings("heads", "heads", rate=0.015),
+    }[asked.stage]
+    model = world_texts.model(sizes)
+    if asked.stage == "text":
+        texts = world_texts.texts(world_texts.TALK)
+        return stage_language.LanguageStage(model, texts, asked.seed, settings)
+    path = asked.folder / "mmproj-tiny-step-scaled.gguf"
+    if not path.exists():
+        encoder = vision.VisionEncoder(
+            sizes.vision, export.read(asked.folder / "mmproj-tiny-step.gguf")
+        )
+        some = world_texts.cached(encoder, range(16))
+        scaled = world_texts.unit_variance(encoder.weights, some)
+        export.write_vision(path, sizes, scaled)
+    encoder = vision.VisionEncoder(sizes.vision, export.read(path))
+    # By the encoder's content: a later one must not be trained with an earlier one's tokens.
+    name = f"tokens-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}-{asked.cached}.npy"
+    seen = world_texts.cached(encoder, world_texts.SEEN[: asked.cached], asked.folder / name)
+    unseen = world_texts.cached(encoder, world_texts.UNSEEN[:16])
+    texts = world_texts.texts(world_texts.SEEING, seen, unseen)
+    before = {"pictures": "text", "heads": "pictures"}[asked.stage]
+    start = export.read(asked.folder / f"tiny-step-{before}.gguf")
+    return stage_language.LanguageStage(model, texts, asked.seed, settings, start)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="train_tiny_step", description="Train the tiny Step, and compare it with the engine."
+    )
+    stages = parser.add_subparsers(dest="stage", required=True)
+    text = "compare random weights in PyTorch and in the embedded engine"
+    command = stages.add_parser("compare", help=text, description=text.capitalize() + ".")
+    command.add_argument("--size", choices=("small", "trained"), default="small")
+    command.add_argument("--quant", choices=("F16", "Q8_0"), default="F16")
+    command.add_argument("--seed", type=int, default=17)
+    for name, minutes, text in (
+        ("vision", 130, "train the vision encoder on labels of each cell"),
+        ("text", 60, "train the trunk on text and tools"),
+        ("pictures", 60, "train the trunk on cached tokens of pictures"),
+        ("heads", 15, "train the MTP heads on the frozen trunk"),
+    ):
+        command = stages.add_parser(name, help=text, description=text.capitalize() + ".")
+        command.add_argument("--size", choices=("small", "trained"), default="trained")
+        command.add_argument("--folder", type=Path, default=Path(".training"))
+        command.add_argument("--minutes", type=float, default=minutes, help="planned, in all runs")
+        command.add_argument("--this-run", type=float, metavar="MINUTES", help="end this run early")
+        command.add_argument("--seed", type=int, default=1)
+        command.add_argument("--cached", type=int, default=500, help="pictures of each kind")
+    return parser

@@ -1,0 +1,104 @@
+"""Hands the made-up world's conversations to the language model's stages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from training.model import PICTURE, Weights
+from training.shape import Shape
+from training.stage_language import Example, Model, Texts
+from training.vision import VisionEncoder, cut
+from training.world import painting, rows, seeds, template, text, tokenizer, topics
+
+
+@dataclass(frozen=True)
+class Features:
+    """Scenes by the kind of row that shows them, and the encoder's tokens [169, h] of each."""
+
+    pools: dict[str, list[Any]] = field(default_factory=dict)
+    tokens: dict[Any, npt.NDArray[np.float32]] = field(default_factory=dict)
+
+
+SEEN, UNSEEN = seeds.TRAINING, seeds.EVALUATION
+
+TALK = ("talk", "weather")
+SEEING = ("picture", "talk", "picture", "pair", "zoom", "weather", "picture", "zoom")
+"""Kinds of rows in turn, one kind a batch; text stays in, or it is forgotten."""
+
+BATCH = {"weather": 4, "zoom": 4}
+"""Rows a batch, 8 if not said: rows with tools are twice as long."""
+
+
+def model(shape: Shape) -> Model:
+    """Return what is trained: the stored vocabulary and the official template."""
+    words = tokenizer.stored()
+    official = template.OFFICIAL.read_text(encoding="utf-8")
+    return Model(shape.with_vocabulary(len(words.tokens)), words, official)
+
+
+def texts(
+    kinds: Sequence[str], seen: Features | None = None, unseen: Features | None = None
+) -> Texts:
+    """Return rows to train on, and rows of the evaluation's seeds."""
+    words = tokenizer.Tokenizer(tokenizer.stored())
+
+    def batch(numbers: range, step: int, features: Features | None) -> list[Example]:
+        kind, known = kinds[step % len(kinds)], features or Features()
+        scenes = known.pools.get(kind, [])
+        numbers = numbers[8 * step : 8 * step + BATCH.get(kind, 8)]
+        return [_example(rows.row(words, number, kind, scenes), known) for number in numbers]
+
+    return Texts(
+        seen=lambda step, _share: batch(seeds.TRAINING, step, seen),
+        unseen=lambda step: batch(seeds.EVALUATION, step, unseen),
+        decisive=text.KINDS[1:],
+    )
+
+
+def cached(encoder: VisionEncoder, numbers: Sequence[int], kept: Path | None = None) -> Features:
+    """Encode the scenes of these seeds that rows of all kinds show, 0.1 to 0.3 s each.
+
+    `kept`: a file to keep them in, and to take them from if it is there.
+    """
+    pools = {kind: topics.pool(kind, numbers) for kind in ("picture", "pair", "zoom")}
+    scenes = [scene for pool in pools.values() for scene in pool]
+    if kept is not None and kept.exists():
+        tokens = np.load(kept)
+    else:
+        tokens = np.stack([_encoded(encoder, scene) for scene in scenes]).astype(np.float16)
+        if kept is not None:
+            np.save(kept, tokens)
+    return Features(pools, dict(zip(scenes, tokens.astype(np.float32), strict=True)))
+
+
+def unit_variance(weights: Weights, features: Features) -> Weights:
+    """Fold a factor into the last linear layer: tokens then vary as embeddings do, by 1."""
+    factor = 1 / float(np.std(np.stack([*features.tokens.values()])))
+    name = "mm.model.fc.weight"
+    return weights | {name: factor * weights[name]}
+
+
+def _encoded(encoder: VisionEncoder, scene: Any) -> npt.NDArray[np.float32]:
+    geometry = encoder.geometry
+    patches = cut(torch.from_numpy(painting.paint(scene).copy())[None], geometry.patch)
+    with torch.no_grad():
+        tokens = encoder.encode(patches, geometry.image // geometry.patch)[0]
+    found: npt.NDArray[np.float32] = tokens.numpy()
+    return found
+
+
+def _example(row: Any, features: Features) -> Example:
+    tokens, parts = row.tokens.copy(), []
+    for slot in row.slots:
+        part = features.tokens[slot.scene]
+        tokens[slot.start : slot.start + len(part)] = PICTURE
+        parts.append(part)
+    seen = np.concatenate(parts) if parts else None
+    return Example(tokens, row.positions, row.branches, row.learned, row.decisive, seen)
