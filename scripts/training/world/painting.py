@@ -42,6 +42,9 @@ _RING = 0.55
 _GLYPH = 320
 """Font size in pixels of the glyphs that are kept; a picture's characters are scaled from them."""
 
+_STROKE = 10
+"""Pixels by which each glyph's strokes are thickened: signs in large type are bold."""
+
 
 @dataclass(frozen=True)
 class Cells:
@@ -159,5 +162,6 @@ def _whole_glyph(character: str) -> Image.Image:
     """Render a character with Pillow's own font, which needs no file on this machine."""
     font = ImageFont.load_default(_GLYPH)
     image = Image.new("L", (2 * _GLYPH, 2 * _GLYPH))
-    ImageDraw.Draw(image).text((_GLYPH // 2, _GLYPH // 4), character, fill=255, font=font)
+    start = (_GLYPH // 2, _GLYPH // 4)
+    ImageDraw.Draw(image).text(start, character, fill=255, font=font, stroke_width=_STROKE)
     return image.crop(image.getbbox())
