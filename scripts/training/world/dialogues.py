@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from training.world import text
-from training.world.pictures import COLOURS, DIGITS, LETTERS, SHAPES, Scene, Thing
+from training.world.pictures import Scene, Thing
 from training.world.text import mark
 
 if TYPE_CHECKING:
@@ -89,15 +89,14 @@ def plural(kind: str) -> str:
 
 def listing(things: tuple[Thing, ...]) -> str:
     """List shapes in reading order: "1 red circle, 2 blue star."."""
-    places = enumerate(things, start=1)
-    return ", ".join(f"{mark('number', place)} {name(thing)}" for place, thing in places) + "."
+    return ", ".join(f"{place} {name(thing)}" for place, thing in enumerate(things, 1)) + "."
 
 
 def placed_listing(things: tuple[Thing, ...]) -> str:
     """List shapes with their places: "1 red circle at the top left. 2 ..."."""
     return " ".join(
-        f"{mark('number', place)} {name(thing)} at the {mark('place', thing.place)}."
-        for place, thing in enumerate(things, start=1)
+        f"{place} {name(thing)} at the {mark('place', thing.place)}."
+        for place, thing in enumerate(things, 1)
     )
 
 
@@ -124,11 +123,15 @@ def _finish(
     low: str,
     answer: str,
     *expected: str,
+    so: str | None = None,
 ) -> Exchange:
-    """Think about the shapes of a picture as the effort says, then answer."""
+    """Think about the shapes of a picture as the effort says, then answer.
+
+    `low` is all that is thought at low effort; `so` concludes a longer thought, by default `low`.
+    """
+    conclusion = f" So: {low if so is None else so}" if so != "" else ""
     high = f"The question is: {question} I go through the picture. {placed_listing(scene.shapes)}"
-    high = f"{high} So: {low}"
-    thinking = by_effort(effort, low, f"{listing(scene.shapes)} So: {low}", high)
+    thinking = by_effort(effort, low, listing(scene.shapes) + conclusion, high + conclusion)
     return Exchange(kind, question, (Step(thinking, answer),), (scene,), expected=expected)
 
 
@@ -136,32 +139,32 @@ def _one(dice: random.Random, scene: Scene, effort: Effort) -> Exchange:
     (thing,) = scene.shapes
     question = dice.choice(("What do you see?", "What is in the picture?", "Describe the picture."))
     answer = f"I see {with_article(thing)}."
-    return _finish("one", scene, question, effort, f"{name(thing)}.", answer, *_said(thing))
+    low, expected = f"{name(thing)}.", (thing.colour, thing.kind)
+    return _finish("one", scene, question, effort, low, answer, *expected, so="")
 
 
 def _count(dice: random.Random, scene: Scene, effort: Effort) -> Exchange:
     count = len(scene.shapes)
     question = dice.choice(("How many shapes are there?", "Count the shapes."))
-    kinds = ", ".join(mark("shape", thing.kind) for thing in scene.shapes)
+    kinds = (f"{place} {mark('shape', thing.kind)}" for place, thing in enumerate(scene.shapes, 1))
     answer = f"There {_are(count, 'shape', 'shapes')}."
-    low = f"{kinds}: {mark('number', count)}."
-    return _finish("count", scene, question, effort, low, answer, str(count))
+    low, so = f"{', '.join(kinds)}.", f"{mark('number', count)}."
+    return _finish("count", scene, question, effort, low, answer, str(count), so=so)
 
 
 def _count_some(dice: random.Random, scene: Scene, effort: Effort) -> Exchange:
     """Count the shapes of a kind or of a colour that is there."""
     thing = dice.choice(scene.shapes)
     if dice.random() < 0.5:
-        some = [other for other in scene.shapes if other.kind == thing.kind]
+        some = tuple(other for other in scene.shapes if other.kind == thing.kind)
         single, several = thing.kind, plural(thing.kind)
     else:
-        some = [other for other in scene.shapes if other.colour == thing.colour]
+        some = tuple(other for other in scene.shapes if other.colour == thing.colour)
         single, several = f"{thing.colour} shape", f"{thing.colour} shapes"
-    count = len(some)
-    low = f"{', '.join(name(other) for other in some)}: {mark('number', count)}."
-    answer = f"There {_are(count, single, several)}."
+    answer = f"There {_are(len(some), single, several)}."
     question = f"How many {several} are there?"
-    return _finish("count some", scene, question, effort, low, answer, str(count))
+    expected = str(len(some))
+    return _finish("count some", scene, question, effort, listing(some), answer, expected)
 
 
 def _list(dice: random.Random, scene: Scene, effort: Effort) -> Exchange:
@@ -171,7 +174,7 @@ def _list(dice: random.Random, scene: Scene, effort: Effort) -> Exchange:
     seen = named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
     low = ", ".join(name(thing) for thing in shapes) + "."
     said = [f"{thing.colour} {thing.kind}" for thing in shapes]
-    return _finish("list", scene, question, effort, low, f"I see {seen}.", *said)
+    return _finish("list", scene, question, effort, low, f"I see {seen}.", *said, so="")
 
 
 def _colour_of(dice: random.Random, scene: Scene, effort: Effort) -> Exchange:
@@ -201,28 +204,30 @@ def _where(dice: random.Random, scene: Scene, effort: Effort) -> Exchange:
 
 
 def _reading(dice: random.Random, scene: Scene, effort: Effort) -> Exchange:
-    """Read a number or a word, character by character where there is time."""
-    is_number = scene.text.isdigit()
-    kind = "number" if is_number else "word"
-    if is_number:
+    """Read a number or a word, character by character where there is time; or ask about it."""
+    kind, what = ("number", "digits") if scene.text.isdigit() else ("word", "letters")
+    spelled = ", ".join(mark(kind, character) for character in scene.text)
+    whole, count = mark(kind, scene.text), mark("number", len(scene.text))
+    colour = scene.things[0].colour
+    choice = dice.randrange(6)
+    if choice == 0:
+        question = f"What colour is the {kind}?"
+        low, answer, right = mark("colour", colour), f"The {kind} is {{}}.", colour
+    elif choice == 1 and len(scene.text) > 1:
+        question = f"How many {what} are there?"
+        low, answer, right = count, f"There are {{}} {what}.", str(len(scene.text))
+    elif kind == "number":
         question = dice.choice(("What number do you see?", "Read the number."))
-        answer = f"The number is {mark(kind, scene.text)}."
+        low, answer, right = whole, "The number is {}.", scene.text
     else:
         question = dice.choice(("What does it say?", "Read the word."))
-        answer = f"It says {mark(kind, scene.text)}."
-    spelled = ", ".join(mark(kind, character) for character in scene.text)
-    what = "digits" if is_number else "letters"
-    colour = mark("colour", scene.things[0].colour)
-    whole = mark(kind, scene.text)
-    thinking = by_effort(
-        effort,
-        f"{whole}.",
-        f"From the left: {spelled}.",
-        f"The question is: {question} I see {colour} {what}. From the left: {spelled}. So: {whole}.",
-    )
-    return Exchange(
-        kind, question, (Step(thinking, answer),), (scene,), expected=(scene.text,)
-    )
+        low, answer, right = whole, "It says {}.", scene.text
+    seen = f"I see {mark('colour', colour)} {what}. From the left: {spelled}. So: {low}."
+    medium = f"I see {mark('colour', colour)} {what}: {spelled}."
+    thinking = by_effort(effort, f"{low}.", medium, f"The question is: {question} {seen}")
+    about = {0: "colour", 1: "length"}.get(choice, kind) if low != whole else kind
+    step = Step(thinking, answer.format(low))
+    return Exchange(about, question, (step,), (scene,), expected=(right,))
 
 
 def about_pair(
@@ -231,22 +236,19 @@ def about_pair(
     """Ask about two pictures, as `pictures.pair` makes them: what differs, or what each shows."""
     first, second = pictures
     old, new = next(
-        (a, b) for a, b in zip(first.shapes, second.shapes, strict=True) if name(a) != name(b)
+        (a, b) for a, b in zip(first.shapes, second.shapes, strict=True) if (a.kind, a.colour) != (b.kind, b.colour)
     )
-    both = f"first {listing(first.shapes)} Second: {listing(second.shapes)}"
+    both = f"First: {listing(first.shapes)} Second: {listing(second.shapes)}"
     placed = f"First picture: {placed_listing(first.shapes)}"
     placed = f"{placed} Second picture: {placed_listing(second.shapes)}"
     if len(first.shapes) == 1 and dice.random() < 0.5:
-        question = "What do the two pictures show?"
-        answer = f"First {with_article(old)}, then {with_article(new)}."
-        kind = "two pictures"
+        kind, question = "two pictures", "What do the two pictures show?"
     else:
-        question = dice.choice(("What is different?", "What has changed?"))
-        answer = f"First there is {with_article(old)}, then {with_article(new)}."
-        kind = "difference"
+        kind, question = "difference", dice.choice(("What is different?", "What has changed?"))
+    answer = f"First there is {with_article(old)}, then {with_article(new)}."
     low = f"{name(old)}, then {name(new)}."
     high = f"The question is: {question} {placed} So: {low}"
-    thinking = by_effort(effort, low, f"First: {both[6:]} So: {low}", high)
+    thinking = by_effort(effort, low, f"{both} So: {low}", high)
     said = (f"{old.colour} {old.kind}", f"{new.colour} {new.kind}")
     return Exchange(kind, question, (Step(thinking, answer),), pictures, expected=said)
 
@@ -329,16 +331,6 @@ def about_nothing(dice: random.Random, effort: Effort, *, held_out: bool) -> Exc
     if kind < 0.35:
         return copying(dice, effort, held_out=held_out)
     return arithmetic(dice, effort) if kind < 0.75 else fact(dice, effort)
-
-
-def wording() -> tuple[str, ...]:
-    """List the words that exchanges choose from, for the tokenizer to know them all."""
-    shapes = (*SHAPES, *map(plural, SHAPES))
-    return (*shapes, *COLOURS, *DIGITS, *LETTERS, *(" ".join(fact[:3]) for fact in FACTS))
-
-
-def _said(thing: Thing) -> tuple[str, str]:
-    return thing.colour, thing.kind
 
 
 def _are(count: int, single: str, several: str) -> str:

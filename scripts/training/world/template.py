@@ -39,6 +39,9 @@ OPEN = "<|im_start|>assistant\n<think>\n"
 """The end of every prompt."""
 
 
+_END = "<|im_end|>\n"
+
+
 @dataclass(frozen=True)
 class Piece:
     """A piece of a conversation: marked text, and whether the model is to learn to say it."""
@@ -54,7 +57,7 @@ def begin(effort: Effort, tools: tuple[Tool, ...] = ()) -> str:
         declared = "".join(f"\n{json.dumps(tool, ensure_ascii=False)}" for tool in tools)
         opening, closing = _tool_wording()
         head += opening + declared + closing
-    return f"<|im_start|>system\n{head}<|im_end|>\n" if head else ""
+    return f"<|im_start|>system\n{head}{_END}" if head else ""
 
 
 def user(pictures: int = 0) -> str:
@@ -148,4 +151,4 @@ def _tool_wording() -> tuple[str, str]:
         next(line for line in source.splitlines() if start in line).split('"')[1]
         for start in ('"# Tools', '"\\n</tools>')
     )
-    return opening.replace("\\n", "\n"), closing.replace("\\n", "\n")
+    return opening.replace("\\n", "\n"), closing.replace("\\n", "\n").removesuffix(_END)

@@ -7,8 +7,9 @@ number or a word aloud is one step per character.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import regex
@@ -42,6 +43,8 @@ one after another: each splits the pieces that the one before left."""
 
 _NEVER_JOINED = regex.compile(r"\p{N}+|[^A-Za-z]?[A-Z]{2,}")
 
+_STORED = Path(__file__).with_name("pairs.txt")
+
 _Pair: TypeAlias = tuple[str, str]
 
 
@@ -71,30 +74,59 @@ def train(texts: Iterable[str], merges: int = MERGES) -> Vocabulary:
     Pairs of equal frequency are taken in the order of their spelling: the same text gives the same
     vocabulary everywhere.
     """
+    parts = Counter(part for text in texts for part in _AT_SPECIAL.split(text))
     counts: Counter[str] = Counter()
-    for text in texts:
-        for part in _AT_SPECIAL.split(text):
-            if part and part not in _SPECIAL:
-                counts.update(pieces(part))
-    words = {
-        piece: (tuple(vocabulary.spell(piece)), count)
+    for part, often in parts.items():
+        if part and part not in _SPECIAL:
+            for piece in pieces(part):
+                counts[piece] += often
+    words = [
+        (tuple(vocabulary.spell(piece)), count)
         for piece, count in counts.items()
         if not _NEVER_JOINED.fullmatch(piece)
-    }
+    ]
+    return assemble(_most_frequent(words, merges))
+
+
+def _most_frequent(words: list[tuple[tuple[str, ...], int]], merges: int) -> list[_Pair]:
+    """Learn pairs from words and their counts: join the most frequent pair, and count again."""
+    pairs: Counter[_Pair] = Counter()
+    holders: defaultdict[_Pair, set[int]] = defaultdict(set)
+
+    def count(place: int, sign: int) -> None:
+        symbols, often = words[place]
+        for pair in zip(symbols, symbols[1:], strict=False):
+            pairs[pair] += sign * often
+            holders[pair].add(place)
+
+    for place in range(len(words)):
+        count(place, 1)
     learned: list[_Pair] = []
-    while len(learned) < merges:
-        pairs: Counter[_Pair] = Counter()
-        for symbols, count in words.values():
-            for pair in zip(symbols, symbols[1:], strict=False):
-                pairs[pair] += count
-        if not pairs:
-            break
+    while len(learned) < merges and pairs:
         best = max(pairs, key=lambda pair: (pairs[pair], pair))
+        if pairs[best] <= 0:
+            break
         learned.append(best)
-        words = {
-            piece: (_join(symbols, best), count) for piece, (symbols, count) in words.items()
-        }
-    return assemble(learned)
+        for place in holders.pop(best):
+            count(place, -1)
+            words[place] = (_join(words[place][0], best), words[place][1])
+            count(place, 1)
+        del pairs[best]
+    return learned
+
+
+def stored() -> Vocabulary:
+    """Return the vocabulary of the trained files.
+
+    Its pairs are kept as data, because a checkpoint is worth nothing with another vocabulary.
+    """
+    lines = _STORED.read_text(encoding="utf-8").splitlines()
+    return assemble([(left, right) for left, right in (line.split(" ") for line in lines)])
+
+
+def store(words: Vocabulary) -> None:
+    """Keep a vocabulary's pairs, one per line: what was trained before cannot be used after."""
+    _STORED.write_text("".join(f"{merge}\n" for merge in words.merges), encoding="utf-8")
 
 
 def assemble(learned: list[_Pair]) -> Vocabulary:
