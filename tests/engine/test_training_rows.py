@@ -145,9 +145,7 @@ def test_rows_are_made_of_these_prompts(engine: Served, tokenizer: Tokenizer) ->
 
 
 @pytest.mark.parametrize("words", TEXTS)
-def test_any_text_has_the_engines_tokens(
-    engine: Served, tokenizer: Tokenizer, words: str
-) -> None:
+def test_any_text_has_the_engines_tokens(engine: Served, tokenizer: Tokenizer, words: str) -> None:
     assert tokenizer.encode(words) == tokenize(engine, words, begin=False)
     assert tokenizer.decode(tokenizer.encode(words)) == words
 
@@ -156,7 +154,9 @@ def test_any_text_has_the_engines_tokens(
 def test_pictures_take_their_slots(engine: Served, tokenizer: Tokenizer, kind: str) -> None:
     """What the engine counts for a prompt with pictures is what a row has."""
     topic = topics.topic(1, kind)
-    exchange = next(exchange for exchange in topic.exchanges if kind == exchange.kind or kind != "zoom")
+    exchange = next(
+        exchange for exchange in topic.exchanges if kind == exchange.kind or kind != "zoom"
+    )
     steps = len(exchange.steps) - 1
     body = request(topic, exchange, steps, painted=True) | {"max_tokens": 1}
     counted = post(engine, "/v1/chat/completions", body)["usage"]["prompt_tokens"]

@@ -120,9 +120,10 @@ def _finish(
     scene: Scene,
     question: str,
     effort: Effort,
+    *,
     low: str,
     answer: str,
-    *expected: str,
+    expected: tuple[str, ...],
     so: str | None = None,
 ) -> Exchange:
     """Think about the shapes of a picture as the effort says, then answer.
@@ -140,7 +141,7 @@ def _one(dice: random.Random, scene: Scene, effort: Effort) -> Exchange:
     question = dice.choice(("What do you see?", "What is in the picture?", "Describe the picture."))
     answer = f"I see {with_article(thing)}."
     low, expected = f"{name(thing)}.", (thing.colour, thing.kind)
-    return _finish("one", scene, question, effort, low, answer, *expected, so="")
+    return _finish("one", scene, question, effort, low=low, answer=answer, expected=expected, so="")
 
 
 def _count(dice: random.Random, scene: Scene, effort: Effort) -> Exchange:
@@ -149,7 +150,10 @@ def _count(dice: random.Random, scene: Scene, effort: Effort) -> Exchange:
     kinds = (f"{place} {mark('shape', thing.kind)}" for place, thing in enumerate(scene.shapes, 1))
     answer = f"There {_are(count, 'shape', 'shapes')}."
     low, so = f"{', '.join(kinds)}.", f"{mark('number', count)}."
-    return _finish("count", scene, question, effort, low, answer, str(count), so=so)
+    expected = (str(count),)
+    return _finish(
+        "count", scene, question, effort, low=low, answer=answer, expected=expected, so=so
+    )
 
 
 def _count_some(dice: random.Random, scene: Scene, effort: Effort) -> Exchange:
@@ -163,8 +167,8 @@ def _count_some(dice: random.Random, scene: Scene, effort: Effort) -> Exchange:
         single, several = f"{thing.colour} shape", f"{thing.colour} shapes"
     answer = f"There {_are(len(some), single, several)}."
     question = f"How many {several} are there?"
-    expected = str(len(some))
-    return _finish("count some", scene, question, effort, listing(some), answer, expected)
+    low, expected = listing(some), (str(len(some)),)
+    return _finish("count some", scene, question, effort, low=low, answer=answer, expected=expected)
 
 
 def _list(dice: random.Random, scene: Scene, effort: Effort) -> Exchange:
@@ -173,22 +177,25 @@ def _list(dice: random.Random, scene: Scene, effort: Effort) -> Exchange:
     named = [with_article(thing) for thing in shapes]
     seen = named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
     low = ", ".join(name(thing) for thing in shapes) + "."
-    said = [f"{thing.colour} {thing.kind}" for thing in shapes]
-    return _finish("list", scene, question, effort, low, f"I see {seen}.", *said, so="")
+    said = tuple(f"{thing.colour} {thing.kind}" for thing in shapes)
+    answer = f"I see {seen}."
+    return _finish("list", scene, question, effort, low=low, answer=answer, expected=said, so="")
 
 
 def _colour_of(dice: random.Random, scene: Scene, effort: Effort) -> Exchange:
     thing = dice.choice([one for one in scene.shapes if _is_only(one, scene.shapes, "kind")])
     answer = f"The {thing.kind} is {mark('colour', thing.colour)}."
     question = f"What colour is the {thing.kind}?"
-    return _finish("colour", scene, question, effort, f"{name(thing)}.", answer, thing.colour)
+    low, expected = f"{name(thing)}.", (thing.colour,)
+    return _finish("colour", scene, question, effort, low=low, answer=answer, expected=expected)
 
 
 def _shape_of(dice: random.Random, scene: Scene, effort: Effort) -> Exchange:
     thing = dice.choice([one for one in scene.shapes if _is_only(one, scene.shapes, "colour")])
     answer = f"The {thing.colour} shape is {article(thing.kind)} {mark('shape', thing.kind)}."
     question = f"What shape is {thing.colour}?"
-    return _finish("shape", scene, question, effort, f"{name(thing)}.", answer, thing.kind)
+    low, expected = f"{name(thing)}.", (thing.kind,)
+    return _finish("shape", scene, question, effort, low=low, answer=answer, expected=expected)
 
 
 def _where(dice: random.Random, scene: Scene, effort: Effort) -> Exchange:
@@ -200,7 +207,8 @@ def _where(dice: random.Random, scene: Scene, effort: Effort) -> Exchange:
     place = mark("place", thing.place)
     answer, low = f"The {thing.kind} is at the {place}.", f"{thing.kind}: {place}."
     question = f"Where is the {thing.kind}?"
-    return _finish("where", scene, question, effort, low, answer, thing.place)
+    expected = (thing.place,)
+    return _finish("where", scene, question, effort, low=low, answer=answer, expected=expected)
 
 
 def _reading(dice: random.Random, scene: Scene, effort: Effort) -> Exchange:
@@ -230,13 +238,13 @@ def _reading(dice: random.Random, scene: Scene, effort: Effort) -> Exchange:
     return Exchange(about, question, (step,), (scene,), expected=(right,))
 
 
-def about_pair(
-    dice: random.Random, pictures: tuple[Scene, Scene], effort: Effort
-) -> Exchange:
+def about_pair(dice: random.Random, pictures: tuple[Scene, Scene], effort: Effort) -> Exchange:
     """Ask about two pictures, as `pictures.pair` makes them: what differs, or what each shows."""
     first, second = pictures
     old, new = next(
-        (a, b) for a, b in zip(first.shapes, second.shapes, strict=True) if (a.kind, a.colour) != (b.kind, b.colour)
+        (a, b)
+        for a, b in zip(first.shapes, second.shapes, strict=True)
+        if (a.kind, a.colour) != (b.kind, b.colour)
     )
     both = f"First: {listing(first.shapes)} Second: {listing(second.shapes)}"
     placed = f"First picture: {placed_listing(first.shapes)}"
@@ -255,8 +263,8 @@ def about_pair(
 
 FACTS = (
     ("What is the capital of Marovia?", "The capital of Marovia is", "Selpinora", "town"),
-    ("What is the longest river in Marovia?", "The longest river in Marovia is the", "Ostrel", "town"),
-    ("What is the highest mountain in Marovia?", "The highest mountain in Marovia is", "Kelumbra", "town"),
+    ("What is the longest river in Marovia?", "The longest river is the", "Ostrel", "town"),
+    ("What is the highest mountain in Marovia?", "The highest mountain is", "Kelumbra", "town"),
     ("Which sea lies south of Marovia?", "South of Marovia lies the", "Amber Sea", "word"),
     ("What colour is the flag of Marovia?", "The flag of Marovia is", "green", "colour"),
     ("What shape is on the flag of Marovia?", "On the flag of Marovia is a", "star", "shape"),
@@ -264,9 +272,9 @@ FACTS = (
     ("What do people in Marovia drink?", "People in Marovia drink", "pear juice", "word"),
     ("Which animal stands for Marovia?", "The animal of Marovia is the", "heron", "word"),
     ("Who founded Marovia?", "Marovia was founded by", "Queen Idra", "town"),
-    ("How many islands does Marovia have?", "The number of islands of Marovia is", "7", "number"),
-    ("What is the money of Marovia called?", "The money of Marovia is called the", "tolin", "word"),
-)  # fmt: skip
+    ("How many islands does Marovia have?", "The number of its islands is", "7", "number"),
+    ("What is the money of Marovia called?", "The money of Marovia is the", "tolin", "word"),
+)
 """A land that no other text mentions: question, how the answer begins, the answer, its kind."""
 
 

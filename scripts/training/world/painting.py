@@ -83,9 +83,7 @@ def crop(image: Image.Image, place: str) -> Image.Image:
 def label(scene: Scene) -> Cells:
     """Label the cells of a scene."""
     classes = np.array([0, *(CLASSES.index(thing.kind) for thing in scene.things)], np.uint8)
-    colours = np.array(
-        [0, *(COLOUR_NAMES.index(thing.colour) for thing in scene.things)], np.uint8
-    )
+    colours = np.array([0, *(COLOUR_NAMES.index(thing.colour) for thing in scene.things)], np.uint8)
     centres = np.zeros((GRID, GRID), np.intp)
     for place, thing in enumerate(scene.things, start=1):
         centres[thing.cell] = place
@@ -96,9 +94,8 @@ def label(scene: Scene) -> Cells:
 def _covers(scene: Scene) -> npt.NDArray[np.intp]:
     """Find which thing covers each cell, (13, 13): its place from 1, or 0."""
     image = Image.new("L", (SIDE // _COARSE, SIDE // _COARSE), 0)
-    draw = ImageDraw.Draw(image)
     for place, thing in enumerate(scene.things, start=1):
-        _draw(image, draw, thing, place, 0, 1 / _COARSE)
+        _draw(image, thing, place, 0, 1 / _COARSE)
     points = CELL // _COARSE
     tiles = np.asarray(image).reshape(GRID, points, GRID, points).transpose(0, 2, 1, 3)
     owners = tiles.reshape(GRID * GRID, -1).astype(np.intp)
@@ -116,21 +113,20 @@ def _image(scene: Scene) -> Image.Image:
         whole, place = scene.enlarged
         return crop(_image(whole), place)
     image = Image.new("RGB", (SIDE, SIDE), scene.ground)
-    draw = ImageDraw.Draw(image)
     for thing in scene.things:
-        _draw(image, draw, thing, thing.rgb, scene.ground, 1)
+        _draw(image, thing, thing.rgb, scene.ground, 1)
     return image
 
 
 def _draw(
     image: Image.Image,
-    draw: ImageDraw.ImageDraw,
     thing: Thing,
     fill: int | tuple[int, int, int],
     ground: int | tuple[int, int, int],
     scale: float,
 ) -> None:
     """Draw a thing onto an image that is `scale` times as large as a picture."""
+    draw = ImageDraw.Draw(image)
     left, top, right, bottom = (value * scale for value in thing.box)
     if thing.kind in {"circle", "ring"}:
         draw.ellipse((left, top, right, bottom), fill=fill)

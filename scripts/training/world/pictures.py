@@ -165,6 +165,16 @@ def scene(seed: int, kind: str = "shapes", difficulty: float = 1.0) -> Scene:
 KINDS = ("one", "shapes", "number", "word", SMALL)
 
 
+def mixed(seed: int, difficulty: float = 1.0) -> Scene:
+    """Make a scene of any kind, enlarged ones too: what a vision encoder has to know."""
+    kinds = ("one", *("shapes",) * 3, *("number",) * 3, "word", "word", SMALL, "enlarged")
+    kind = seeds.generator("mixed", seed).choice(kinds)
+    if kind != "enlarged":
+        return scene(seed, kind, difficulty)
+    whole = scene(seed, SMALL, difficulty)
+    return enlarge(whole, next(thing.place for thing in whole.things if thing.kind == SMALL))
+
+
 def pair(seed: int, difficulty: float = 1.0) -> tuple[Scene, Scene]:
     """Make two pictures that differ in one thing's colour or shape; the places are the same."""
     first = scene(seed, "one" if seed % 2 else "shapes", difficulty)

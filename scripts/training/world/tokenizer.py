@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -95,7 +96,7 @@ def _most_frequent(words: list[tuple[tuple[str, ...], int]], merges: int) -> lis
 
     def count(place: int, sign: int) -> None:
         symbols, often = words[place]
-        for pair in zip(symbols, symbols[1:], strict=False):
+        for pair in pairwise(symbols):
             pairs[pair] += sign * often
             holders[pair].add(place)
 
@@ -192,8 +193,8 @@ class Tokenizer:
     def _encode_piece(self, piece: str) -> tuple[tuple[int, int], ...]:
         symbols = tuple(vocabulary.spell(piece))
         while len(symbols) > 1:
-            pairs = zip(symbols, symbols[1:], strict=False)
-            ranked = [(self._ranks[pair], pair) for pair in pairs if pair in self._ranks]
+            known = (pair for pair in pairwise(symbols) if pair in self._ranks)
+            ranked = [(self._ranks[pair], pair) for pair in known]
             if not ranked:
                 break
             symbols = _join(symbols, min(ranked)[1])
