@@ -82,6 +82,12 @@ def with_article(thing: Thing) -> str:
     return f"{article(thing.colour)} {name(thing)}"
 
 
+def at(place: str) -> str:
+    """Say where something is: "at the top left", its place marked."""
+    before = {"middle": "in", "left": "on", "right": "on"}.get(place, "at")
+    return f"{before} the {mark('place', place)}"
+
+
 def plural(kind: str) -> str:
     """Return a shape's plural."""
     return f"{kind}es" if kind == "cross" else f"{kind}s"
@@ -95,8 +101,7 @@ def listing(things: tuple[Thing, ...]) -> str:
 def placed_listing(things: tuple[Thing, ...]) -> str:
     """List shapes with their places: "1 red circle at the top left. 2 ..."."""
     return " ".join(
-        f"{place} {name(thing)} at the {mark('place', thing.place)}."
-        for place, thing in enumerate(things, 1)
+        f"{place} {name(thing)} {at(thing.place)}." for place, thing in enumerate(things, 1)
     )
 
 
@@ -204,8 +209,8 @@ def _where(dice: random.Random, scene: Scene, effort: Effort) -> Exchange:
     if not clear:
         return _colour_of(dice, scene, effort)
     thing = dice.choice(clear)
-    place = mark("place", thing.place)
-    answer, low = f"The {thing.kind} is at the {place}.", f"{thing.kind}: {place}."
+    answer = f"The {thing.kind} is {at(thing.place)}."
+    low = f"{thing.kind}: {mark('place', thing.place)}."
     question = f"Where is the {thing.kind}?"
     expected = (thing.place,)
     return _finish("where", scene, question, effort, low=low, answer=answer, expected=expected)

@@ -9,7 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from training.world import text
-from training.world.dialogues import Call, Effort, Exchange, Step, by_effort
+from training.world.dialogues import Call, Effort, Exchange, Step, at, by_effort
 from training.world.pictures import PLACES, Scene, enlarge
 from training.world.text import mark
 
@@ -99,11 +99,12 @@ def zooming(dice: random.Random, scene: Scene, effort: Effort) -> Exchange:
         raise ValueError("there is nothing small in this scene")
     question = dice.choice(("What is the small number?", "Read the small number."))
     place, number = mark("place", small.place), mark("number", small.text)
+    where = at(small.place)
     thinking = by_effort(
         effort,
         f"{place}.",
-        f"Something small at the {place}. I zoom in.",
-        f"The question is: {question} There is something small at the {place}. I cannot read it "
+        f"Something small {where}. I zoom in.",
+        f"The question is: {question} There is something small {where}. I cannot read it "
         "as it is, so I call zoom for that place.",
     )
     spelled = ", ".join(mark("number", digit) for digit in small.text)
