@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from training.world.dialogues import Effort, Exchange
+    from training.world.pictures import Scene
     from training.world.tools import Tool
 
 PICTURE_KINDS = ("colour", "shape", "count", "number", "two pictures")
@@ -67,6 +68,11 @@ def about_pictures(number: int = 500) -> Iterator[Question]:
     used = iter(seeds.EVALUATION)
     for kind in islice(cycle(PICTURE_KINDS), number):
         yield Question(kind, next(exchange for exchange in map(_ask(kind), used) if exchange))
+
+
+def picture(number: int) -> Scene:
+    """Make the unseen picture of a number, to score a vision encoder by `painting.label`."""
+    return pictures.mixed(seeds.EVALUATION[number])
 
 
 def with_wrong_pictures(number: int = 500) -> Iterator[Question]:

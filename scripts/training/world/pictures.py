@@ -39,6 +39,14 @@ SMALL = "small"
 
 CLASSES = ("nothing", *SHAPES, *DIGITS, *LETTERS, SMALL)
 
+GROUPS = {
+    "shape": range(1, 1 + len(SHAPES)),
+    "digit": range(CLASSES.index("0"), CLASSES.index("9") + 1),
+    "letter": range(CLASSES.index(LETTERS[0]), CLASSES.index(SMALL)),
+    SMALL: range(CLASSES.index(SMALL), len(CLASSES)),
+}
+"""Places in `CLASSES` that are scored each by itself."""
+
 COLOURS = {
     "red": (220, 40, 40),
     "orange": (245, 140, 20),
@@ -169,10 +177,15 @@ def mixed(seed: int, difficulty: float = 1.0) -> Scene:
     """Make a scene of any kind, enlarged ones too: what a vision encoder has to know."""
     kinds = ("one", *("shapes",) * 3, *("number",) * 3, "word", "word", SMALL, "enlarged")
     kind = seeds.generator("mixed", seed).choice(kinds)
-    if kind != "enlarged":
-        return scene(seed, kind, difficulty)
+    if kind == "enlarged":
+        return near_and_far(seed, difficulty)[1]
+    return scene(seed, kind, difficulty)
+
+
+def near_and_far(seed: int, difficulty: float = 1.0) -> tuple[Scene, Scene]:
+    """Make a picture with a small number, and the part of it that shows the number enlarged."""
     whole = scene(seed, SMALL, difficulty)
-    return enlarge(whole, next(thing.place for thing in whole.things if thing.kind == SMALL))
+    return whole, enlarge(whole, next(thing.place for thing in whole.things if thing.kind == SMALL))
 
 
 def pair(seed: int, difficulty: float = 1.0) -> tuple[Scene, Scene]:

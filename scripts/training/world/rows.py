@@ -86,9 +86,9 @@ class Token:
     decisive: int = 0
 
 
-def row(tokenizer: Tokenizer, seed: int, kind: str, pool: Sequence[Scene] = ()) -> Row:
-    """Make the row of a seed and of one of `topics.KINDS`; `pool` as in `topics.topic`."""
-    return pack(tokenizer, topics.topic(seed, kind, pool))
+def row(tokenizer: Tokenizer, seed: int, kind: str, scenes: Sequence[Scene] = ()) -> Row:
+    """Make the row of a seed and of one of `topics.KINDS`; `scenes` as in `topics.topic`."""
+    return pack(tokenizer, topics.topic(seed, kind, scenes))
 
 
 def pack(tokenizer: Tokenizer, topic: Topic) -> Row:

@@ -11,7 +11,7 @@ from training.world.tools import GET_WEATHER, SETS, ZOOM
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from training.world.dialogues import Effort, Exchange
     from training.world.pictures import Scene
@@ -32,12 +32,11 @@ class Topic:
     exchanges: Iterator[Exchange]
 
 
-def topic(seed: int, kind: str, pool: Sequence[Scene] = ()) -> Topic:
+def topic(seed: int, kind: str, scenes: Sequence[Scene] = ()) -> Topic:
     """Make the topic of a seed and a kind.
 
-    `pool`: scenes to ask about, whose features a trainer has at hand; by default each topic makes
-    its own. For ``pair`` the pool holds both pictures of a pair one after another. A ``zoom`` topic
-    shows a scene of the pool and, in its conversations, `pictures.enlarge` of that.
+    `scenes`: those to ask about, as `pool` makes them for this kind, whose features a trainer has
+    at hand; by default each topic makes its own.
     """
     held_out = seeds.is_held_out(seed)
     dice = seeds.generator("topic", kind, seed)
@@ -45,11 +44,11 @@ def topic(seed: int, kind: str, pool: Sequence[Scene] = ()) -> Topic:
     declared: tuple[Tool, ...] = ()
     shown: tuple[Scene, ...] = ()
     if kind == "picture":
-        shown = (dice.choice(pool) if pool else scene_for(seed),)
+        shown = (dice.choice(scenes) if scenes else scene_for(seed),)
     elif kind == "pair":
-        shown = _pair_of(dice, pool) if pool else pictures.pair(seed)
+        shown = _two_of(dice, scenes) if scenes else pictures.pair(seed)
     elif kind == "zoom":
-        shown = (dice.choice(pool) if pool else pictures.scene(seed, pictures.SMALL),)
+        shown = _two_of(dice, scenes)[:1] if scenes else (pictures.scene(seed, pictures.SMALL),)
         declared = dice.choice([some for some in SETS if ZOOM in some])
     elif kind == "weather":
         declared = dice.choice([some for some in SETS if GET_WEATHER in some])
@@ -59,15 +58,30 @@ def topic(seed: int, kind: str, pool: Sequence[Scene] = ()) -> Topic:
     return Topic(kind, effort, declared, shown, (make() for _ in repeat(None)))
 
 
+def pool(kind: str, some: Iterable[int], difficulty: float = 1.0) -> list[Scene]:
+    """Make the scenes that rows of a kind can be about: every picture that they show is in it.
+
+    For ``pair`` both pictures follow one another, for ``zoom`` a picture and its enlargement.
+    """
+    if kind == "picture":
+        return [scene_for(seed, difficulty) for seed in some]
+    if kind == "pair":
+        return [scene for seed in some for scene in pictures.pair(seed, difficulty)]
+    if kind == "zoom":
+        return [scene for seed in some for scene in pictures.near_and_far(seed, difficulty)]
+    raise ValueError(f"{kind!r} rows show no picture")
+
+
 def scene_for(seed: int, difficulty: float = 1.0) -> Scene:
     """Make the scene that a picture topic of this seed is about."""
     kinds = ("one", "shapes", "shapes", "shapes", "number", "number", "word")
     return pictures.scene(seed, seeds.generator("kind", seed).choice(kinds), difficulty)
 
 
-def _pair_of(dice: random.Random, pool: Sequence[Scene]) -> tuple[Scene, Scene]:
-    place = 2 * dice.randrange(len(pool) // 2)
-    return pool[place], pool[place + 1]
+def _two_of(dice: random.Random, scenes: Sequence[Scene]) -> tuple[Scene, Scene]:
+    """Choose two scenes that belong together."""
+    place = 2 * dice.randrange(len(scenes) // 2)
+    return scenes[place], scenes[place + 1]
 
 
 def _maker(

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from training.world import evaluation, painting, template, text
+from training.world import evaluation, painting, pictures, template, text
 from training.world.dialogues import Exchange
 from training.world.evaluation import Question
 
@@ -23,6 +23,11 @@ def test_500_pictures_a_fifth_of_each_sort() -> None:
     seen = {repr(question.exchange.pictures) for question in PICTURES}
     assert len(seen) == 500
     assert PICTURES[:20] == list(evaluation.about_pictures(20))
+
+
+def test_unseen_pictures_are_not_the_trained_ones() -> None:
+    trained = {pictures.mixed(number) for number in range(300)}
+    assert not trained & {evaluation.picture(number) for number in range(300)}
 
 
 def test_right_answers_are_right_and_others_wrong() -> None:

@@ -17,6 +17,7 @@ from training.world.pictures import (
     COLOURS,
     DIGITS,
     GRID,
+    GROUPS,
     KINDS,
     LETTERS,
     SHAPES,
@@ -25,7 +26,7 @@ from training.world.pictures import (
     Thing,
 )
 
-SEEDS = range(40)
+SEEDS = range(16)
 SCENES = {kind: [pictures.scene(seed, kind) for seed in SEEDS] for kind in KINDS}
 
 
@@ -139,7 +140,8 @@ def test_everything_occurs() -> None:
     counts = [len(scene.things) for scene in many if scene.kind == "shapes"]
     assert {*counts} == {*range(1, 10)}
     assert {len(scene.text) for scene in many if scene.kind == "number"} == {1, 2, 3}
-    assert len(CLASSES) == 1 + len(SHAPES) + len(DIGITS) + len(LETTERS) + 1
+    named = [CLASSES[place] for group in GROUPS.values() for place in group]
+    assert named == [*SHAPES, *DIGITS, *LETTERS, SMALL] == [*CLASSES[1:]]
 
 
 def test_a_mixture_has_every_kind() -> None:

@@ -93,15 +93,24 @@ def test_every_sort_of_deciding_token_occurs() -> None:
     assert {int(kind) for row in ROWS for kind in row.decisive} == {*range(len(text.KINDS))}
 
 
-def test_a_pool_of_pictures_is_asked_about() -> None:
-    pool = [scene for seed in range(4) for scene in pictures.pair(seed)]
-    for seed in range(10):
-        (slot,) = rows.row(TOKENIZER, seed, "picture", pool).slots
-        assert slot.scene in pool
-        first, second = rows.row(TOKENIZER, seed, "pair", pool).slots
-        place = next(n for n, scene in enumerate(pool) if scene is first.scene)
-        assert place % 2 == 0
-        assert second.scene is pool[place + 1]
+@pytest.mark.parametrize("kind", ["picture", "pair", "zoom"])
+def test_rows_show_only_what_is_in_their_pool(kind: str) -> None:
+    """A trainer has features of the pool, and of nothing else."""
+    scenes = topics.pool(kind, range(6))
+    places = {scene: place for place, scene in enumerate(scenes)}
+    used = set()
+    for seed in range(60):
+        slots = [places[slot.scene] for slot in rows.row(TOKENIZER, seed, kind, scenes).slots]
+        used |= {*slots}
+        if kind != "picture":
+            assert slots[0] % 2 == 0
+            assert all(place == slots[0] + 1 for place in slots[1:])
+    assert used == {*range(len(scenes))}
+
+
+def test_talk_has_no_pool() -> None:
+    with pytest.raises(ValueError, match="show no picture"):
+        topics.pool("talk", range(2))
 
 
 def test_a_picture_in_a_result_is_the_enlarged_one() -> None:
