@@ -1,7 +1,7 @@
 """A stage of training: a loop by the clock that can be stopped at any time and resumed.
 
-The schedule counts seconds of training, over all runs together; what a step draws depends on the
-seed and its number alone. A run from the same seed is therefore the same within noise, not bit by
+The schedule counts the seconds that this process computes, over all runs together, so that a busy
+machine trains later and not less; what a step draws depends on the seed and its number alone. A run from the same seed is therefore the same within noise, not bit by
 bit: a faster machine takes more steps.
 """
 
@@ -64,7 +64,7 @@ class Budget:
 
 
 def run(
-    stage: Stage, folder: Path, budget: Budget, clock: Callable[[], float] = time.monotonic
+    stage: Stage, folder: Path, budget: Budget, clock: Callable[[], float] = time.process_time
 ) -> Moment:
     """Train until the plan or this run's time is over; return how far it is.
 
