@@ -1,8 +1,9 @@
 """A stage of training: a loop by the clock that can be stopped at any time and resumed.
 
 The schedule counts the seconds that this process computes, over all runs together, so that a busy
-machine trains later and not less; what a step draws depends on the seed and its number alone. A run from the same seed is therefore the same within noise, not bit by
-bit: a faster machine takes more steps.
+machine trains later and not less. What a step draws depends on the seed and its number alone. A run
+from the same seed is therefore the same within noise, not bit by bit: a faster machine takes more
+steps.
 """
 
 from __future__ import annotations
