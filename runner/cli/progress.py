@@ -37,7 +37,8 @@ def shown(*, paced: bool = False) -> Iterator[OnProgress]:
         TimeElapsedColumn(),
     )
     with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None, done="")
+        # Before there is anything to show, what is printed would end up behind an empty bar.
+        task = bar.add_task("", total=None, done="", visible=False)
 
         def update(now: Progress) -> None:
             bar.update(
@@ -46,6 +47,7 @@ def shown(*, paced: bool = False) -> Iterator[OnProgress]:
                 completed=now.done,
                 total=now.total or None,
                 done=_figures(pace, now),
+                visible=True,
             )
 
         yield update
