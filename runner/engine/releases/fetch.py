@@ -229,7 +229,12 @@ def _fetch_archive(
     found: ReleaseChoice, release: Release, sha256: str, report: OnProgress
 ) -> store.InstalledEngine:
     """Download an archive, and make an engine of it, unless it is there already."""
-    sums = [_sum(part, sha256 if part is found.asset else "") for part in found.parts]
+    sums = [
+        wheels.expected_sum(
+            part.name, part.sha256, sha256 if part is found.asset else "", "The release list"
+        )
+        for part in found.parts
+    ]
     name = release.engine.format(backend=found.backend, build=found.build)
     # Without its query, which may hold a signature.
     where = found.asset.url.partition("?")[0]
@@ -344,20 +349,3 @@ def _find(
             " - or take a wheel: steprun engine fetch --source xllamacpp" * wheels.may_have(machine)
         ),
     )
-
-
-def _sum(asset: Asset, given: str) -> str:
-    """Return the sha256 that an archive must have."""
-    if given and asset.sha256 not in {"", given}:
-        raise BadFile(
-            f"{asset.name} is not the expected file.",
-            why=f"The release list gives the sha256 {asset.sha256}, and --sha256 is {given}.",
-            next="Check where your sha256 is from.",
-        )
-    if not (given or asset.sha256):
-        raise Refused(
-            f"{asset.name} was not downloaded.",
-            why="The release list gives no sha256 for it, so it could not be verified.",
-            next="If you know it from elsewhere, use --sha256 SUM; or choose a newer --version.",
-        )
-    return given or asset.sha256

