@@ -1,11 +1,11 @@
-"""`steprun serve`: the engine itself as a server in the foreground, with nothing in between."""
+"""`steprun serve`: a server in the foreground; the gateway listens, the engine is behind it."""
 
 import asyncio
 import secrets
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -17,13 +17,9 @@ from runner.cli.lazy import examples
 from runner.cli.options import model_options, take_request
 from runner.cli.render.common import TransientLine
 from runner.cli.render.wrap import say
+from runner.gateway.settings import Settings
 from runner.net.endpoint import is_loopback_host
 from runner.plan.launch import LaunchSpec
-
-if TYPE_CHECKING:
-    from runner.engine.process.supervisor import Where
-
-WATCH_S = 0.25
 
 
 @click.command(
@@ -54,7 +50,7 @@ def serve(
 ) -> int:
     """Serve the model with OpenAI- and Anthropic-compatible APIs: streaming, images, tools."""
     from runner.cli.terminal import make_ready, must_fit
-    from runner.engine.process.supervisor import Where, check_port
+    from runner.engine.process.supervisor import check_port
     from runner.run.files import locate
     from runner.run.prepare import engine_notice, launch_line, make_plan
 
@@ -84,9 +80,19 @@ def serve(
             f"{host} can be reached from other machines, so clients need the API key in {key_file}",
             err=True,
         )
-    where = Where(host, port, key_file, open_to_all=key_file is None)
+    settings = Settings(
+        host=host,
+        port=port,
+        model=prepared.plan.model_spec.name,
+        title=prepared.title,
+        quant=prepared.plan.variant.name,
+        context=prepared.plan.config.context,
+        parallel=prepared.plan.config.parallel,
+        sees=prepared.plan.config.projector,
+        key_file=key_file,
+    )
     try:
-        return asyncio.run(_serve(prepared.title, prepared.engine.program, ready.spec, where))
+        return asyncio.run(_serve(settings, prepared.engine.program, ready.spec))
     except asyncio.CancelledError:
         return Exit.DONE  # a service manager stopped it
     except KeyboardInterrupt:
@@ -94,29 +100,40 @@ def serve(
         return Exit.INTERRUPTED
 
 
-async def _serve(title: str, argv: tuple[str, ...], spec: LaunchSpec, where: "Where") -> int:
+class _OnTerminal:
+    """Tells the operator what happens, on stderr."""
+
+    def __init__(self, settings: Settings, line: TransientLine) -> None:
+        self._settings = settings
+        self._line = line
+        self._base = ""
+
+    def listening(self, port: int) -> None:
+        host = self._settings.host
+        self._base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+    def loading(self, seconds: float) -> None:
+        self._line.show(f"loading {self._settings.title} ... {seconds:.0f} s")
+
+    def ready(self, log: str) -> None:
+        self._line.clear()
+        click.echo(f"Serving {self._settings.title}. Stop with Ctrl-C.", err=True)
+        click.echo(f"  OpenAI:    {self._base}/v1", err=True)
+        click.echo(f"  Anthropic: {self._base}", err=True)
+        click.echo(f"  key:       {self._settings.key_file or 'none required'}", err=True)
+        click.echo(f"  log:       {log}", err=True)
+
+
+async def _serve(settings: Settings, argv: tuple[str, ...], spec: LaunchSpec) -> int:
     from runner.engine.process.supervisor import EngineProcess
+    from runner.gateway.run import run
 
-    _stop_on_sigterm()
-    async with EngineProcess(argv, spec, where) as engine:
-        with TransientLine() as status:
-            await engine.wait_ready(lambda s: status.show(f"loading {title} ... {s:.0f} s"))
-        click.echo(f"Serving {title}. Stop with Ctrl-C.", err=True)
-        click.echo(f"  OpenAI:    {engine.endpoint.base_url}/v1", err=True)
-        click.echo(f"  Anthropic: {engine.endpoint.base_url}", err=True)
-        key = where.key_file or "none required"
-        click.echo(f"  key:       {key}", err=True)
-        click.echo(f"  log:       {engine.log_path}", err=True)
-        while engine.alive():  # noqa: ASYNC110 - a process ends without an event
-            await asyncio.sleep(WATCH_S)
-        raise engine.verdict()
-
-
-def _stop_on_sigterm() -> None:
-    """Shut down in order when a service manager stops the service."""
-    task = asyncio.current_task()
-    if task is not None and sys.platform != "win32":
+    stop = asyncio.Event()
+    if sys.platform != "win32":
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
-                loop.add_signal_handler(number, task.cancel)
+                loop.add_signal_handler(number, stop.set)
+    with TransientLine() as line:
+        await run(settings, lambda: EngineProcess(argv, spec), _OnTerminal(settings, line), stop)
+    return Exit.DONE

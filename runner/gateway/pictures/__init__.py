@@ -1,0 +1,5 @@
+"""Pictures in a request: found in the body, downloaded where they are addresses, converted."""
+
+from runner.gateway.pictures.settle import settle
+
+__all__ = ["settle"]

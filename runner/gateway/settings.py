@@ -1,0 +1,36 @@
+"""What a gateway is told at its start: frozen, decided by the command line."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+PictureUrls = Literal["public", "off", "all"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a gateway listens, and what it serves.
+
+    `port` 0: a free one. `model`: the name that clients see; `title` the one for people. `context`
+    in tokens of one conversation, `parallel` how many are answered at once. `sees`: pictures may
+    be sent. `key_file`: of the API keys, None where no key is needed. `picture_urls`: which
+    pictures by address are downloaded. `drain_s`: how long a stop waits for the answers that have
+    begun. `certificate` and `certificate_key`: TLS. `allow_origins`, `allow_hosts`: beside those
+    of this machine.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    model: str = ""
+    title: str = ""
+    quant: str = ""
+    context: int = 0
+    parallel: int = 1
+    sees: bool = False
+    key_file: Path | None = None
+    picture_urls: PictureUrls = "public"
+    drain_s: float = 30.0
+    certificate: Path | None = None
+    certificate_key: Path | None = None
+    allow_origins: tuple[str, ...] = ()
+    allow_hosts: tuple[str, ...] = ()
