@@ -45,14 +45,14 @@ async def run(
 async def _until(stop: asyncio.Event, keeper: Keeper, report: Report) -> None:
     ended = asyncio.create_task(keeper.ended())
     stopped = asyncio.create_task(stop.wait())
-    told = False
+    reported = False
     try:
         while not (ended.done() or stopped.done()):
             await asyncio.wait((ended, stopped), timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
             if keeper.state == "loading":
                 report.loading(keeper.waited_s)
-            elif keeper.state == "ready" and not told and keeper.engine is not None:
-                told = True
+            elif keeper.state == "ready" and not reported and keeper.engine is not None:
+                reported = True
                 report.ready(str(keeper.engine.log_path))
     finally:
         stopped.cancel()
