@@ -1,10 +1,10 @@
 """The command line of training.
 
 `compare` writes random weights and prints by how much the PyTorch graph and the embedded engine
-differ. The others train, in this order: `vision` (the encoder alone), `text` beside it, `pictures`
-(the trunk on the encoder's tokens) and `heads`. Start one in the background, stop it and start it
-again at will: it resumes from its folder, which git ignores. Each begins with the files of those
-before it in the same folder.
+differ, and `examine` scores trained files through an engine. The others train, in this order:
+`vision` (the encoder alone), `text` beside it, `pictures` (the trunk on the encoder's tokens) and
+`heads`. Start one in the background, stop it and start it again at will: it resumes from its
+folder, which git ignores. Each begins with the files of those before it in the same folder.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ NEEDED = """error: PyTorch is not installed.
 def main(arguments: list[str] | None = None) -> int:
     """Do what was asked for; return the exit status."""
     asked = _parser().parse_args(arguments)
+    if asked.stage == "examine":
+        return asyncio.run(_examine(asked))
     if find_spec("torch") is None:
         sys.stderr.write(NEEDED)
         return 3
@@ -45,6 +47,18 @@ def main(arguments: list[str] | None = None) -> int:
     if hasattr(os, "nice"):
         os.nice(10)
     return _train(asked)
+
+
+async def _examine(asked: argparse.Namespace) -> int:
+    from training.engine import PROGRAM  # noqa: PLC0415
+    from training.examine import SUBJECTS, examine  # noqa: PLC0415
+
+    program = (asked.engine,) if asked.engine else PROGRAM
+    subjects = asked.subject or tuple(SUBJECTS)
+    files = (asked.weights, asked.projector)
+    async for score in examine(*files, subjects, asked.number, program):
+        print(score, flush=True)
+    return 0
 
 
 def _compare(asked: argparse.Namespace) -> int:
@@ -108,6 +122,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="train_tiny_step", description="Train the tiny Step, and compare it with the engine."
     )
     stages = parser.add_subparsers(dest="stage", required=True)
+    examine = stages.add_parser("examine", help="score trained files through an engine")
+    examine.add_argument("weights", type=Path)
+    examine.add_argument("projector", type=Path)
+    examine.add_argument("--subject", action="append", help="pictures, calling, zooming, thinking")
+    examine.add_argument("--number", type=int, default=200, help="questions of each subject")
+    examine.add_argument("--engine", metavar="PROGRAM", help="llama-server instead of embedded")
     text = "compare random weights in PyTorch and in the embedded engine"
     command = stages.add_parser("compare", help=text, description=text.capitalize() + ".")
     command.add_argument("--size", choices=("small", "trained"), default="small")
