@@ -55,6 +55,7 @@ class Relay:
         self.traffic = Traffic()
         self._timing = timing
         self._stopping = False
+        self._running: set[asyncio.Timeout] = set()
         self._http = aiohttp.ClientSession(
             auto_decompress=False,
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_S),
@@ -63,8 +64,11 @@ class Relay:
         )
 
     async def close(self) -> None:
-        """Close every connection: answers under way end with an error."""
+        """Close every connection: answers under way end with a refusal."""
         self._stopping = True
+        for running in self._running:
+            running.reschedule(0.0)  # long ago
+        await asyncio.sleep(0)
         await self._http.close()
 
     async def run(
@@ -74,6 +78,19 @@ class Relay:
 
         Raises Refusal (502, 503) where there is no answer, also after the answer has begun.
         """
+        try:
+            async with asyncio.timeout(None) as running:
+                self._running.add(running)
+                try:
+                    return await self._until_answered(request, call, keeper, reply, entry)
+                finally:
+                    self._running.discard(running)
+        except TimeoutError:
+            raise stopping() from None
+
+    async def _until_answered(
+        self, request: web.BaseRequest, call: EngineCall, keeper: Keeper, reply: Reply, entry: Entry
+    ) -> web.StreamResponse:
         headers = {"Content-Type": "application/json"}
         if accepts := request.headers.get("Accept-Encoding"):
             headers["Accept-Encoding"] = accepts
@@ -86,12 +103,10 @@ class Relay:
             except TimeoutError:
                 raise Refusal(503, "The model is still loading.", retry_after_s=10) from None
             if self._stopping:
-                raise stopping()
+                raise stopping()  # its connections are closed
             try:
                 return await self._ask(call, endpoint, headers, reply, entry)
             except EngineLost as lost:
-                if self._stopping:
-                    raise stopping() from lost
                 tries += lost.asked
                 if reply.begun or tries >= TRIES:
                     raise Refusal(502, _LOST, retry_after_s=1) from lost
