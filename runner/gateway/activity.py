@@ -54,6 +54,10 @@ class Activity:
         self._numbers = itertools.count(1)
         self.running: dict[int, Entry] = {}
 
+    def answering(self) -> int:
+        """Return how many requests the engine is answering."""
+        return sum(entry.stage in ("reading", "writing") for entry in self.running.values())
+
     @contextmanager
     def request(self, client: str, api: Api, path: str) -> Iterator[Entry]:
         """Follow one request within the block."""

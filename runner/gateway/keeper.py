@@ -1,30 +1,106 @@
-"""Keeps one engine running: starts it, watches it, and says where it is."""
+"""Keeps one engine running: starts it, watches it, starts it again, and says where it is."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from typing import Literal, Self
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, Self
 
-from runner.base.errors import SteprunError
-from runner.engine.process.supervisor import EngineProcess
+from runner.base.errors import BadFile, Refused, SteprunError
+from runner.engine.process.supervisor import VitalSigns
+from runner.gateway.pulse import Pulse
 from runner.gateway.refusal import Refusal
+from runner.gateway.report import Report
+from runner.gateway.timing import USUAL, Timing
 from runner.net.endpoint import Endpoint
 
 State = Literal["loading", "ready", "restarting", "stopped"]
-POLL_S = 0.25
+
+
+class Engine(Protocol):
+    """What is kept: an `EngineProcess`."""
+
+    endpoint: Endpoint
+    log_path: Path
+    gave_up: bool
+
+    async def __aenter__(self) -> Self:
+        """Start it."""
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop it."""
+
+    async def wait_ready(self, on_wait: Callable[[float], None]) -> None:
+        """Return when it answers; raise SteprunError where it never will."""
+
+    async def vital_signs(self) -> VitalSigns:
+        """Return what can be seen of it from outside."""
+
+    def alive(self) -> bool:
+        """Whether it still runs."""
+
+    def verdict(self) -> SteprunError:
+        """Return why it has ended, and set `gave_up` where it did so by itself."""
+
+    async def stop(self, *, politely: bool = True) -> None:
+        """Stop it; safe to call twice."""
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What passes between gateway and engine.
+
+    `waiting`: how many requests wait for the engine's next byte. `heard`: bytes of answers so far.
+    """
+
+    waiting: int = 0
+    heard: int = 0
+
+    @contextmanager
+    def waits(self) -> Iterator[None]:
+        """Count one that waits within the block."""
+        self.waiting += 1
+        try:
+            yield
+        finally:
+            self.waiting -= 1
+
+
+def _not_running() -> Refusal:
+    return Refusal(503, "The engine is not running.", retry_after_s=5)
+
+
+def _explained(error: SteprunError | OSError) -> SteprunError:
+    if isinstance(error, SteprunError):
+        return error
+    return SteprunError("The engine could not be started.", why=f"{error.strerror or error}.")
 
 
 class Keeper(AbstractAsyncContextManager["Keeper"]):
     """An engine that is there when it is needed. Entering begins to load it, leaving stops it."""
 
-    def __init__(self, make: Callable[[], EngineProcess]) -> None:
+    def __init__(
+        self,
+        make: Callable[[], Engine],
+        report: Report,
+        traffic: Traffic,
+        *,
+        timing: Timing = USUAL,
+    ) -> None:
         self._make = make
-        self._engine: EngineProcess | None = None
+        self._report = report
+        self._traffic = traffic
+        self._timing = timing
+        self._engine: Engine | None = None
         self._task: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
+        self._over: Callable[[], Refusal] = _not_running
+        self._politely = True
         self.state: State = "loading"
         self.waited_s = 0.0
-        self.failure: SteprunError | None = None
+        self.restarts = 0
 
     async def __aenter__(self) -> Self:
         """Begin to load."""
@@ -33,12 +109,17 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
 
     async def __aexit__(self, *_: object) -> None:
         """Stop the engine."""
+        await self.close()
+
+    async def close(self, *, politely: bool = True) -> None:
+        """Stop the engine; safe to call twice."""
+        self._politely = politely
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     @property
-    def engine(self) -> EngineProcess | None:
+    def engine(self) -> Engine | None:
         """The engine of this moment; None between two."""
         return self._engine
 
@@ -47,30 +128,81 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
         if self._task is not None:
             await asyncio.shield(self._task)
 
-    async def endpoint(self, patience_s: float) -> Endpoint:
-        """Return where the engine answers, once it does. Raises Refusal (503) after so long."""
-        try:
-            async with asyncio.timeout(patience_s):
-                await self._ready.wait()
-        except TimeoutError:
-            raise Refusal(503, "The model is still loading.", retry_after_s=5) from None
-        if self._engine is None:
-            raise Refusal(503, "The engine is not running.", retry_after_s=5)
-        return self._engine.endpoint
+    def refuse(self, refusal: Callable[[], Refusal]) -> None:
+        """Refuse everybody who waits for the engine, now and from now on."""
+        self._over = refusal
+        self._ready.set()
+
+    async def endpoint(self) -> Endpoint:
+        """Return where the engine answers, once it does. Raises Refusal (503) at the end."""
+        await self._ready.wait()
+        if self.state == "ready" and self._engine is not None:
+            return self._engine.endpoint
+        raise self._over()
 
     async def _keep(self) -> None:
+        pause, loads, served = self._timing.first_s, 0, False
         try:
-            async with self._make() as engine:
-                self._engine = engine
-                await engine.wait_ready(self._waits)
-                self.state = "ready"
-                self._ready.set()
-                while engine.alive():  # noqa: ASYNC110 - a process ends without an event
-                    await asyncio.sleep(POLL_S)
-                raise engine.verdict()
+            while True:
+                engine, ready_at = self._make(), 0.0
+                try:
+                    async with engine:
+                        try:
+                            await engine.wait_ready(self._waits)
+                            ready_at, served, loads = time.monotonic(), True, 0
+                            self._begins(engine)
+                            error = await self._watch(engine)
+                        finally:
+                            self._ends()
+                            if not self._politely:
+                                await engine.stop(politely=False)
+                except (SteprunError, OSError) as failed:
+                    error, loads = _explained(failed), loads + 1
+                    # Its first load: nothing about the next one would be different.
+                    same = isinstance(error, BadFile | Refused) or engine.gave_up
+                    if loads >= self._timing.loads or (same and not served):
+                        raise error from None
+                if ready_at and time.monotonic() - ready_at >= self._timing.well_s:
+                    pause = self._timing.first_s
+                self.restarts += 1
+                self._report.restarting(f"{error.what} {error.why}".strip(), pause)
+                await asyncio.sleep(pause)
+                pause = min(self._timing.longest_s, 2 * pause)
         finally:
-            self.state, self._engine = "stopped", None
+            self.state = "stopped"
+            self._ready.set()
+
+    def _begins(self, engine: Engine) -> None:
+        self.state, self._engine = "ready", engine
+        self._ready.set()
+        self._report.ready(str(engine.log_path))
+
+    def _ends(self) -> None:
+        self._engine = None
+        if self._over is _not_running:
             self._ready.clear()
+        self.state = "restarting"
+
+    async def _watch(self, engine: Engine) -> SteprunError:
+        """Return why the engine has ended, or hangs; it is killed then."""
+        pulse, looked, heard = Pulse(self._timing), time.monotonic(), -1
+        while engine.alive():
+            await asyncio.sleep(self._timing.poll_s)
+            now = time.monotonic()
+            if now - looked < self._timing.look_s:
+                continue
+            looked = now
+            traffic = self._traffic
+            if not traffic.waiting or traffic.heard != heard:
+                heard, pulse = traffic.heard, Pulse(self._timing)
+                continue  # nobody waits, or it has just spoken: no need to look
+            signs = await engine.vital_signs()
+            why = pulse.look(time.monotonic(), signs, waiting=traffic.waiting, heard=traffic.heard)
+            if why and engine.alive():
+                await engine.stop(politely=False)
+                return SteprunError("The engine hangs.", why=why)
+        return await asyncio.to_thread(engine.verdict)
 
     def _waits(self, seconds: float) -> None:
         self.waited_s = seconds
+        self._report.loading(seconds)

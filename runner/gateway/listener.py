@@ -11,6 +11,7 @@ from aiohttp import web
 from runner.gateway.service import Service
 
 HEAD_BYTES: Final = 16 << 10  # of one header line
+CLOSE_S: Final = 2.0  # for what is being sent when the listener closes: all else was refused before
 _log = logging.getLogger(__name__)
 
 
@@ -21,10 +22,11 @@ async def listening(service: Service, tls: ssl.SSLContext | None = None) -> Asyn
         service.handle,
         access_log=None,
         logger=_log,
+        handler_cancellation=True,  # a client that hangs up needs no answer
         max_line_size=HEAD_BYTES,
         max_field_size=HEAD_BYTES,
     )
-    runner = web.ServerRunner(server, handle_signals=False)
+    runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=CLOSE_S)
     await runner.setup()
     try:
         site = web.TCPSite(

@@ -1,14 +1,20 @@
 """Passes a request to the engine, and its answer back as bytes."""
 
 import asyncio
+import json
+from collections.abc import AsyncIterator
 from typing import Final
 
 import aiohttp
 from aiohttp import web
+from multidict import CIMultiDict
 
 from runner.gateway.activity import Entry
 from runner.gateway.calls import EngineCall
-from runner.gateway.refusal import Refusal, event_of
+from runner.gateway.keeper import Keeper, Traffic
+from runner.gateway.refusal import Refusal
+from runner.gateway.reply import Reply
+from runner.gateway.timing import USUAL, Timing
 from runner.net.endpoint import Endpoint
 
 # Of one connection only, so that they say nothing about the other one.
@@ -16,57 +22,203 @@ _HOP: Final = frozenset(
     {"connection", "keep-alive", "transfer-encoding", "content-length", "server", "date"}
 )
 _CORS: Final = "access-control-"
+# A request that the engine has died of must not kill it again and again.
+TRIES: Final = 2
+# llama-server closes a connection that is idle for 5 s; one that is used again just then is lost.
+_KEEP_S: Final = 2.0
+_EVENT_BYTES: Final = 1 << 20  # a longer event is passed on in parts
 _LOST: Final = "The engine stopped while it was answering. Send the request again."
+_STOPPING: Final = "The server is being stopped. Send the request again in a moment."
+_GONE: Final = (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError)
+
+
+def stopping() -> Refusal:
+    """Return the refusal of a server that stops."""
+    return Refusal(503, _STOPPING, retry_after_s=30)
+
+
+class EngineLost(Exception):  # noqa: N818 - what it means for the request is decided above
+    """The engine closed the connection, or never took it. `asked`: it has had the request."""
+
+    def __init__(self, *, asked: bool) -> None:
+        super().__init__()
+        self.asked = asked
 
 
 class Relay:
-    """The gateway's side of the engine's connection. Close it at the end."""
+    """The gateway's side of the engine's connections. Close it at the end.
 
-    def __init__(self) -> None:
+    `traffic` is kept up to date, for whoever watches the engine.
+    """
+
+    def __init__(self, timing: Timing = USUAL) -> None:
+        self.traffic = Traffic()
+        self._timing = timing
+        self._stopping = False
+        self._running: set[asyncio.Timeout] = set()
         self._http = aiohttp.ClientSession(
             auto_decompress=False,
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_S),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
             trust_env=False,
         )
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection: answers under way end with a refusal."""
+        self._stopping = True
+        for running in self._running:
+            running.reschedule(0.0)  # long ago
+        await asyncio.sleep(0)
         await self._http.close()
 
     async def run(
-        self, request: web.BaseRequest, call: EngineCall, endpoint: Endpoint, entry: Entry
+        self, request: web.BaseRequest, call: EngineCall, keeper: Keeper, reply: Reply, entry: Entry
     ) -> web.StreamResponse:
-        """Ask the engine, and send its answer. Raises Refusal while nothing has been sent."""
-        headers = {"Content-Type": "application/json", **endpoint.headers()}
+        """Ask the engine, and send its answer; ask again where it ends before it has begun.
+
+        Raises Refusal (502, 503) where there is no answer, also after the answer has begun.
+        """
+        try:
+            async with asyncio.timeout(None) as running:
+                self._running.add(running)
+                try:
+                    return await self._until_answered(request, call, keeper, reply, entry)
+                finally:
+                    self._running.discard(running)
+        except TimeoutError:
+            raise stopping() from None
+
+    async def _until_answered(
+        self, request: web.BaseRequest, call: EngineCall, keeper: Keeper, reply: Reply, entry: Entry
+    ) -> web.StreamResponse:
+        headers = {"Content-Type": "application/json"}
         if accepts := request.headers.get("Accept-Encoding"):
             headers["Accept-Encoding"] = accepts
-        url = endpoint.base_url + call.path
-        response: web.StreamResponse | None = None
+        tries, now = 0, asyncio.get_running_loop().time
+        deadline = now() + self._timing.patience_s
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    endpoint = await keeper.endpoint()
+            except TimeoutError:
+                raise Refusal(503, "The model is still loading.", retry_after_s=10) from None
+            if self._stopping:
+                raise stopping()  # its connections are closed
+            try:
+                return await self._ask(call, endpoint, headers, reply, entry)
+            except EngineLost as lost:
+                tries += lost.asked
+                if reply.begun or tries >= TRIES:
+                    raise Refusal(502, _LOST, retry_after_s=1) from lost
+                if lost.asked:
+                    deadline = now() + self._timing.patience_s
+            await asyncio.sleep(self._timing.again_s)
+
+    async def _ask(
+        self,
+        call: EngineCall,
+        endpoint: Endpoint,
+        headers: dict[str, str],
+        reply: Reply,
+        entry: Entry,
+    ) -> web.StreamResponse:
+        entry.begin()
+        asking = self._http.request(
+            call.method,
+            endpoint.base_url + call.path,
+            data=call.body or None,
+            headers={**headers, **endpoint.headers()},
+        )
         try:
-            async with self._http.request(
-                call.method, url, data=call.body or None, headers=headers
-            ) as answer:
-                response = web.StreamResponse(status=answer.status)
-                for name, value in answer.headers.items():
-                    if name.lower() not in _HOP and not name.lower().startswith(_CORS):
-                        response.headers.add(name, value)
-                entry.status = answer.status
-                make = call.translate if answer.status == 200 else None
-                translator = make() if make else None
-                if translator:
-                    response.headers["Content-Type"] = translator.content_type
-                await response.prepare(request)
-                async for data in answer.content.iter_any():
-                    entry.passes(data)
-                    await response.write(translator.feed(data) if translator else data)
-                if translator:
-                    await response.write(translator.close())
-        except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError) as error:
-            lost = Refusal(502, _LOST, retry_after_s=1)
-            if response is None or not response.prepared:
-                raise lost from error
-            if call.stream:
-                await response.write(event_of(entry.api, lost))
-        await response.write_eof()
-        return response
+            with self.traffic.waits():
+                answer = await asking
+        except _GONE as error:
+            raise EngineLost(asked=not isinstance(error, aiohttp.ClientConnectorError)) from error
+        async with answer:
+            if call.stream and answer.status == 200:
+                return await self._stream(answer, call, reply, entry)
+            body = b"".join([data async for data in self._pieces(answer, entry)])
+        return await _complete(answer, body, call, reply)
+
+    async def _stream(
+        self, answer: aiohttp.ClientResponse, call: EngineCall, reply: Reply, entry: Entry
+    ) -> web.StreamResponse:
+        translator = call.translate() if call.translate else None
+        kept = _kept(answer)
+        if translator:
+            kept["Content-Type"] = translator.content_type
+        await reply.begin(answer.status, kept)
+        whole = WholeEvents()
+        async for data in self._pieces(answer, entry):
+            await reply.write(translator.feed(data) if translator else whole.feed(data))
+        await reply.write(translator.close() if translator else whole.rest())
+        return await reply.end()
+
+    async def _pieces(self, answer: aiohttp.ClientResponse, entry: Entry) -> AsyncIterator[bytes]:
+        while True:
+            try:
+                with self.traffic.waits():
+                    data = await answer.content.readany()
+            except _GONE as error:
+                raise EngineLost(asked=True) from error
+            if not data:
+                return
+            self.traffic.heard += len(data)
+            entry.passes(data)
+            yield data
+
+
+class WholeEvents:
+    """Cuts a stream of server-sent events between two events, unread.
+
+    So an engine that dies in the middle of one leaves no half of it before the error.
+    """
+
+    def __init__(self) -> None:
+        self._half = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take a piece; return what of it and of earlier ones is whole."""
+        if self._half:
+            data = self._half + data
+        if data.endswith(b"\n\n") or len(data) > _EVENT_BYTES:
+            self._half = b""
+            return data
+        end = data.rfind(b"\n\n") + 2 if b"\n\n" in data else 0
+        self._half = data[end:]
+        return data[:end]
+
+    def rest(self) -> bytes:
+        """Return what is left where the engine has ended in order."""
+        return self._half
+
+
+async def _complete(
+    answer: aiohttp.ClientResponse, body: bytes, call: EngineCall, reply: Reply
+) -> web.StreamResponse:
+    """Send an answer that has come in one piece: so an engine that dies leaves no half of it."""
+    if reply.headed:  # a ping has promised a stream that goes well
+        raise Refusal(answer.status, _message(body))
+    kept = _kept(answer)
+    if call.translate and answer.status == 200:
+        translator = call.translate()
+        kept["Content-Type"] = translator.content_type
+        body = translator.feed(body) + translator.close()
+    await reply.whole(answer.status, kept, body)
+    return await reply.end()
+
+
+def _kept(answer: aiohttp.ClientResponse) -> CIMultiDict[str]:
+    return CIMultiDict(
+        (name, value)
+        for name, value in answer.headers.items()
+        if name.lower() not in _HOP and not name.lower().startswith(_CORS)
+    )
+
+
+def _message(body: bytes) -> str:
+    """Return the words of an engine's error."""
+    try:
+        return str(json.loads(body)["error"]["message"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "The engine refused the request."

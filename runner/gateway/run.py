@@ -1,62 +1,89 @@
 """One gateway from start to end: listens first, then loads, and drains before it stops."""
 
 import asyncio
+import time
 from collections.abc import Callable
-from typing import Protocol
 
-from runner.engine.process.supervisor import EngineProcess, read_key
+from runner.engine.process.supervisor import read_key
 from runner.gateway.admission import Door
-from runner.gateway.keeper import Keeper
+from runner.gateway.keeper import Engine, Keeper
 from runner.gateway.listener import listening
-from runner.gateway.relay import Relay
+from runner.gateway.relay import Relay, stopping
+from runner.gateway.report import Report
 from runner.gateway.service import Service
 from runner.gateway.settings import Settings
+from runner.gateway.timing import USUAL, Timing
+
+LOOK_S = 0.05  # between two looks whether the last answer has ended
 
 
-class Report(Protocol):
-    """Whoever tells the operator what happens."""
+class StopSignal:
+    """Whether the server was asked to stop: once, to finish what has begun; twice, at once."""
 
-    def listening(self, port: int) -> None:
-        """Say that the gateway answers, while the model is still loading."""
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.at_once = asyncio.Event()
 
-    def loading(self, seconds: float) -> None:
-        """Say for how long the model has been loading."""
-
-    def ready(self, log: str) -> None:
-        """Say that the model answers. `log`: the path of the engine's log."""
+    def ask(self) -> None:
+        """Ask once more."""
+        (self.at_once if self.asked.is_set() else self.asked).set()
 
 
 async def run(
-    settings: Settings, make: Callable[[], EngineProcess], report: Report, stop: asyncio.Event
+    settings: Settings,
+    make: Callable[[], Engine],
+    report: Report,
+    stop: StopSignal,
+    timing: Timing = USUAL,
 ) -> None:
-    """Serve until `stop` is set. Raises SteprunError where the engine is given up."""
+    """Serve until asked to stop. Raises SteprunError where the engine is given up."""
     keys = {"default": read_key(settings.key_file)} if settings.key_file else {}
-    relay = Relay()
+    relay = Relay(timing)
     try:
-        async with Keeper(make) as keeper:
-            service = Service(settings, Door(keys), keeper, relay)
+        async with Keeper(make, report, relay.traffic, timing=timing) as keeper:
+            service = Service(settings, Door(keys), keeper, relay, timing)
             async with listening(service) as port:
                 report.listening(port)
-                await _until(stop, keeper, report)
+                try:
+                    await _until(stop.asked, keeper)
+                    await _drain(service, report, stop, settings.drain_s)
+                finally:
+                    service.refuse(stopping)
+                    await relay.close()  # before the engine ends: each answer then says why
+                    await _until_idle(service, timing.flush_s)
+                    await keeper.close(politely=not stop.at_once.is_set())
     finally:
         await relay.close()
 
 
-async def _until(stop: asyncio.Event, keeper: Keeper, report: Report) -> None:
+async def _until(event: asyncio.Event, keeper: Keeper) -> None:
+    """Return when asked to stop. Raises why the engine is given up."""
     ended = asyncio.create_task(keeper.ended())
-    stopped = asyncio.create_task(stop.wait())
-    reported = False
+    asked = asyncio.create_task(event.wait())
     try:
-        while not (ended.done() or stopped.done()):
-            await asyncio.wait((ended, stopped), timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
-            if keeper.state == "loading":
-                report.loading(keeper.waited_s)
-            elif keeper.state == "ready" and not reported and keeper.engine is not None:
-                reported = True
-                report.ready(str(keeper.engine.log_path))
+        await asyncio.wait((ended, asked), return_when=asyncio.FIRST_COMPLETED)
     finally:
-        stopped.cancel()
+        asked.cancel()
         if ended.done():
             ended.result()
         ended.cancel()
-        await asyncio.gather(ended, stopped, return_exceptions=True)
+        await asyncio.gather(ended, asked, return_exceptions=True)
+
+
+async def _drain(service: Service, report: Report, stop: StopSignal, seconds: float) -> None:
+    """Let the answers that have begun go on, so long at most, and refuse all others."""
+    service.refuse(stopping)
+    if answers := service.activity.answering():
+        report.draining(answers, seconds)
+        idle = asyncio.create_task(_until_idle(service, seconds))
+        at_once = asyncio.create_task(stop.at_once.wait())
+        await asyncio.wait((idle, at_once), return_when=asyncio.FIRST_COMPLETED)
+        for task in (idle, at_once):
+            task.cancel()
+        await asyncio.gather(idle, at_once, return_exceptions=True)
+
+
+async def _until_idle(service: Service, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while service.activity.answering() and time.monotonic() < deadline:  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(LOOK_S)

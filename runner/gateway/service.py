@@ -1,6 +1,7 @@
 """Answers requests: from the connection to the engine and back. The order of the checks is here."""
 
 import json
+from collections.abc import Callable
 from typing import Any, Final
 
 from aiohttp import web
@@ -11,26 +12,36 @@ from runner.gateway.calls import EngineCall, call_of
 from runner.gateway.keeper import Keeper
 from runner.gateway.refusal import Api, Refusal, body_of
 from runner.gateway.relay import Relay
+from runner.gateway.reply import ClientGone, Reply
 from runner.gateway.routes import Route
 from runner.gateway.settings import Settings
+from runner.gateway.timing import USUAL, Timing
 from runner.gateway.turns import Turns
+from runner.plan.launch import HTTP_THREADS_BESIDE
 
 BODY_BYTES: Final = 64 << 20  # a request with twenty pictures has less
-PATIENCE_S: Final = 600.0  # a request waits so long for the model to load
 
 
 class Service:
     """One gateway. `handle` is what the listener calls for each request."""
 
     def __init__(
-        self, settings: Settings, door: admission.Door, keeper: Keeper, relay: Relay
+        self,
+        settings: Settings,
+        door: admission.Door,
+        keeper: Keeper,
+        relay: Relay,
+        timing: Timing = USUAL,
     ) -> None:
         self.settings = settings
         self.door = door
         self.keeper = keeper
         self.relay = relay
+        self.timing = timing
         self.turns = Turns(settings.parallel)
+        self.side_turns = Turns(HTTP_THREADS_BESIDE)
         self.activity = Activity()
+        self._over: Callable[[], Refusal] | None = None
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; a refusal has the shape of the API that was spoken."""
@@ -48,23 +59,30 @@ class Service:
                     raise
         except Refusal as refusal:
             return _refused(api, refusal)
+        except ClientGone:
+            return web.Response(status=499)  # nobody reads it
+
+    def refuse(self, refusal: Callable[[], Refusal]) -> None:
+        """Refuse whatever has not begun, now and from now on."""
+        self._over = refusal
+        for turns in (self.turns, self.side_turns):
+            turns.close(refusal)
+        self.keeper.refuse(refusal)
 
     async def _answer(
         self, request: web.BaseRequest, route: Route, entry: Entry
     ) -> web.StreamResponse:
+        if self._over is not None:
+            raise self._over()
         call = await self._call(request, route)
-        if route.work != "generate":
-            return await self._relay(request, call, entry)
+        turns = self.turns if route.work == "generate" else self.side_turns
         entry.wait()
-        async with self.turns.turn(entry.client):
-            return await self._relay(request, call, entry)
-
-    async def _relay(
-        self, request: web.BaseRequest, call: EngineCall, entry: Entry
-    ) -> web.StreamResponse:
-        endpoint = await self.keeper.endpoint(PATIENCE_S)
-        entry.begin()
-        return await self.relay.run(request, call, endpoint, entry)
+        async with Reply(request, call, entry, self.timing) as reply:
+            try:
+                async with turns.turn(entry.client or request.remote or ""):
+                    return await self.relay.run(request, call, self.keeper, reply, entry)
+            except Refusal as refusal:
+                return await reply.refuse(refusal)
 
     async def _call(self, request: web.BaseRequest, route: Route) -> EngineCall:
         """Return what to ask the engine for a request."""
@@ -75,8 +93,9 @@ class Service:
         return call_of(asked)
 
     def _own(self, route: Route) -> web.Response:  # noqa: ARG002 - more to come
-        ready = self.keeper.state == "ready"
-        document: dict[str, Any] = {"status": "ok" if ready else self.keeper.state}
+        state = self.keeper.state if self._over is None else "stopping"
+        ready = state == "ready"
+        document: dict[str, Any] = {"status": "ok" if ready else state}
         return web.json_response(document, status=200 if ready else 503, dumps=json.dumps)
 
 

@@ -39,6 +39,11 @@ RESTS_ON: Final = frozenset(
 )
 
 
+# llama-server answers each request in a thread. Beside its slots it needs some for what is short,
+# such as counting tokens: so many at once are asked by the gateway, and the health is asked, too.
+HTTP_THREADS_BESIDE: Final = 8
+
+
 @dataclass(frozen=True, slots=True)
 class EngineFiles:
     """The files of one model on this disk. `weights` is the first shard."""
@@ -117,6 +122,7 @@ def launch(
         ("--ctx-size", str(s.context * (1 if s.shared else s.parallel))),
         ("--parallel", str(s.parallel)),
         ("--kv-unified",) if s.shared else (),
+        ("--threads-http", str(s.parallel + HTTP_THREADS_BESIDE + 2)),
         ("--batch-size", str(s.batch)),
         ("--ubatch-size", str(s.ubatch)),
         ("--cache-type-k", s.kv_type),

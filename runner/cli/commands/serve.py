@@ -44,9 +44,24 @@ from runner.plan.launch import LaunchSpec
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Require the API key in FILE.",
 )
+@click.option(
+    "--drain",
+    type=click.FloatRange(min=0),
+    default=30,
+    show_default=True,
+    metavar="SECONDS",
+    help="When stopped, let answers that have begun go on for so long.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the launch line and exit.")
 def serve(
-    *, demo: bool, port: int, host: str, api_key_file: Path | None, dry_run: bool, **options: Any
+    *,
+    demo: bool,
+    port: int,
+    host: str,
+    api_key_file: Path | None,
+    drain: float,
+    dry_run: bool,
+    **options: Any,
 ) -> int:
     """Serve the model with OpenAI- and Anthropic-compatible APIs: streaming, images, tools."""
     from runner.cli.terminal import make_ready, must_fit
@@ -90,14 +105,17 @@ def serve(
         parallel=prepared.plan.config.parallel,
         sees=prepared.plan.config.projector,
         key_file=key_file,
+        drain_s=drain,
     )
     try:
-        return asyncio.run(_serve(settings, prepared.engine.program, ready.spec))
+        ended = asyncio.run(_serve(settings, prepared.engine.program, ready.spec))
     except asyncio.CancelledError:
         return Exit.DONE  # a service manager stopped it
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # before the signals were taken over
+        ended = Exit.INTERRUPTED
+    if ended == Exit.INTERRUPTED:
         click.echo("Stopped.", err=True)
-        return Exit.INTERRUPTED
+    return ended
 
 
 class _OnTerminal:
@@ -107,6 +125,7 @@ class _OnTerminal:
         self._settings = settings
         self._line = line
         self._base = ""
+        self._restarting = False
 
     def listening(self, port: int) -> None:
         host = self._settings.host
@@ -117,23 +136,47 @@ class _OnTerminal:
 
     def ready(self, log: str) -> None:
         self._line.clear()
+        if self._restarting:
+            self._restarting = False
+            click.echo(f"{self._settings.title} answers again (log: {log}).", err=True)
+            return
         click.echo(f"Serving {self._settings.title}. Stop with Ctrl-C.", err=True)
         click.echo(f"  OpenAI:    {self._base}/v1", err=True)
         click.echo(f"  Anthropic: {self._base}", err=True)
         click.echo(f"  key:       {self._settings.key_file or 'none required'}", err=True)
         click.echo(f"  log:       {log}", err=True)
 
+    def restarting(self, why: str, seconds: float) -> None:
+        self._restarting = True
+        self._line.clear()
+        click.echo(f"{why} It is started again in {seconds:g} s.", err=True)
+
+    def draining(self, answers: int, seconds: float) -> None:
+        self._line.clear()
+        some = "1 answer" if answers == 1 else f"{answers} answers"
+        click.echo(f"Waiting for {some}, {seconds:g} s at most. Ctrl-C ends at once.", err=True)
+
 
 async def _serve(settings: Settings, argv: tuple[str, ...], spec: LaunchSpec) -> int:
     from runner.engine.process.supervisor import EngineProcess
-    from runner.gateway.run import run
+    from runner.gateway.run import StopSignal, run
 
-    stop = asyncio.Event()
-    if sys.platform != "win32":
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
-                loop.add_signal_handler(number, stop.set)
+    stop, interrupted = StopSignal(), False
+    loop = asyncio.get_running_loop()
+
+    def ask(number: int, _: object = None) -> None:
+        nonlocal interrupted
+        interrupted = interrupted or number == signal.SIGINT
+        loop.call_soon_threadsafe(stop.ask)
+
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is None or signal.getsignal(number) is signal.SIG_IGN:  # nohup means it
+            continue
+        if sys.platform == "win32":
+            signal.signal(number, ask)
+        else:
+            loop.add_signal_handler(number, ask, number)
     with TransientLine() as line:
         await run(settings, lambda: EngineProcess(argv, spec), _OnTerminal(settings, line), stop)
-    return Exit.DONE
+    return Exit.INTERRUPTED if interrupted else Exit.DONE

@@ -76,6 +76,7 @@ FLAGS: Final = {
     "--cors-origins": Flag("cors_origins", "text"),
     "--verbosity": Flag("verbosity", "whole"),
     "--threads": Flag("cpuparams.n_threads", "whole"),
+    "--threads-http": Flag("n_threads_http", "whole"),
     "--threads-batch": Flag("cpuparams_batch.n_threads", "whole"),
     "--load-mode": Flag(
         "load_mode", "one-of", "llama_load_mode", "LLAMA_LOAD_MODE_", {"dio": "direct_io"}

@@ -10,6 +10,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -23,7 +24,7 @@ from runner.base.errors import Refused, SteprunError
 from runner.base.files import make_private_dir, write_private
 from runner.base.units import size
 from runner.engine.process import records, stack
-from runner.engine.process.diagnose import LAST_LINES, diagnose
+from runner.engine.process.diagnose import LAST_LINES, by_itself, diagnose
 from runner.engine.process.guarded import Guarded
 from runner.engine.process.log import LogReader
 from runner.net.endpoint import Endpoint
@@ -37,6 +38,8 @@ LOOK_S = 1.0  # between two looks for a sign of life: each costs processor time
 START_S = 10.0  # starting a process takes milliseconds; somebody else's start may be ahead
 LAST_WORDS_S = 2.0  # an engine that has crashed may still be written to its log
 TAIL_BYTES = 16384
+ANSWER_S = 5.0  # for `/health`, which llama-server answers in a thread of its own
+FRESH_S = 5.0  # the end of an engine is seen within a second, on a busy machine within two or three
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,25 @@ class Where:
     port: int = 0
     key_file: Path | None = None
     open_to_all: bool = False  # no key at all: the user's choice, on loopback only
+
+
+@dataclass(frozen=True, slots=True)
+class VitalSigns:
+    """What one look at an engine shows.
+
+    `answers`: `/health` was answered. `log_bytes`: the size of its log, `cpu_s`: the processor
+    time it has used, both 0 where it has ended. `progress` changes while it does anything at all.
+    """
+
+    answers: bool
+    log_bytes: int = 0
+    cpu_s: float = 0.0
+    progress: float = 0.0
+
+
+def _client() -> httpx2.AsyncClient:
+    """Return a client for the engine. There is no TLS; to read its certificates takes 70 ms."""
+    return httpx2.AsyncClient(timeout=ANSWER_S, trust_env=False, verify=False)
 
 
 def free_port(host: str) -> int:
@@ -87,14 +109,18 @@ class EngineProcess:
         self._seen = (-1.0, 0.0)  # its last sign of life, and when it came
         self._looked = 0.0
         self.pid = 0
+        self.gave_up = False
         self.log_path = Path()
         self.endpoint = Endpoint("")
 
     async def __aenter__(self) -> Self:
         """Start the process; `wait_ready` then waits for the model."""
+        # In a thread: another start may be ahead, and a gateway answers `/health` meanwhile.
+        start = asyncio.ensure_future(asyncio.to_thread(self._start))
         try:
-            self._start()
+            await asyncio.shield(start)
         except BaseException:
+            await asyncio.wait([start])  # what it has started meanwhile must be stopped, too
             await self.stop()
             raise
         return self
@@ -183,7 +209,7 @@ class EngineProcess:
         Raises the reason (`SteprunError`) where the engine ends or hangs instead.
         """
         began = time.monotonic()
-        async with httpx2.AsyncClient(timeout=5, trust_env=False) as http:
+        async with _client() as http:
             while True:
                 self.check()
                 if await self._healthy(http) and self.alive():
@@ -242,20 +268,39 @@ class EngineProcess:
         """Whether the engine still runs."""
         return self._running is not None and self._running.status() is None
 
+    async def vital_signs(self) -> VitalSigns:
+        """Return what can be seen of the engine from outside; takes `ANSWER_S` at the most."""
+        async with _client() as http:
+            answers = await self._healthy(http)
+        with suppress(OSError, psutil.Error):
+            cpu = psutil.Process(self.pid).cpu_times()
+            return VitalSigns(
+                answers, self.log_path.stat().st_size, cpu.user + cpu.system, self._progress()
+            )
+        return VitalSigns(answers)
+
     def verdict(self) -> SteprunError:
-        """Return why the engine ended. Waits a moment for its last lines."""
+        """Return why the engine ended. Waits a moment for its last lines.
+
+        Sets `gave_up`: it ended by its own decision, not by a crash or a signal.
+        """
         status = self._running.status(LAST_WORDS_S) if self._running is not None else None
-        return diagnose(status, self.log_tail(), str(self.log_path), ready=self._ready)
+        self.gave_up = by_itself(status)
+        fresh = False
+        with suppress(OSError):
+            fresh = time.time() - self.log_path.stat().st_mtime < FRESH_S
+        tail = self.log_tail()
+        return diagnose(status, tail, str(self.log_path), ready=self._ready, fresh=fresh)
 
     def log_tail(self) -> str:
         """Return the last lines of the engine's log."""
         return "\n".join(LogReader(self.log_path).tail(TAIL_BYTES).splitlines()[-LAST_LINES:])
 
-    async def stop(self) -> None:
+    async def stop(self, *, politely: bool = True) -> None:
         """Stop the engine and remove its traces; safe to call twice. The log stays."""
         running, self._running = self._running, None
         if running is not None:
-            running.ask_to_stop()
+            running.ask_to_stop(politely=politely)
             deadline = time.monotonic() + running.stop_s
             while running.status() is None and time.monotonic() < deadline:  # noqa: ASYNC110 - no event tells
                 await asyncio.sleep(0.02)

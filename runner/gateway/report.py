@@ -1,0 +1,22 @@
+"""What the operator of a gateway is told while it runs."""
+
+from typing import Protocol
+
+
+class Report(Protocol):
+    """Whoever tells the operator what happens."""
+
+    def listening(self, port: int) -> None:
+        """Say that the gateway answers, while the model is still loading."""
+
+    def loading(self, seconds: float) -> None:
+        """Say for how long the model has been loading."""
+
+    def ready(self, log: str) -> None:
+        """Say that the model answers, also after a restart. `log`: the path of the engine's log."""
+
+    def restarting(self, why: str, seconds: float) -> None:
+        """Say that the engine ended or hangs, why, and in how many seconds it is started again."""
+
+    def draining(self, answers: int, seconds: float) -> None:
+        """Say that a stop waits for so many answers, so long at most."""

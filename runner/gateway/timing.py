@@ -1,0 +1,49 @@
+"""How long a gateway waits for what: one place for all of it, so that tests need not wait."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds, but for `loads`.
+
+    Requests. `patience_s`: one waits so long for the model to load, and to load again. `quiet_s`:
+    of silence before a streamed answer is told that it waits; proxies and clients hang up after
+    30 s of silence and more (llama-server's own pings are 30 s apart, and begin with the first
+    token only). `stuck_s`: a client that takes nothing for so long is dropped, as it holds a place
+    at the engine for nobody. `again_s`: before the engine is asked again; one that has died is
+    seen to be dead by then. `flush_s`: for the last refusals to be sent at the end.
+
+    Restarts. `first_s`: the pause before the first one; each further one doubles it up to
+    `longest_s`, so that an engine that dies at once leaves the machine to others. `well_s`: having
+    served so long begins the row anew. `loads`: so many ends in a row while loading, and the
+    engine is given up: with the pauses that is three minutes or more, in which memory that another
+    program has taken for a moment is free again.
+
+    Watching the engine. `poll_s`: between two looks whether it lives; `look_s`: whether it moves.
+    `still_s`: neither an answer to `/health` nor any work for so long is an engine that stands
+    still. llama-server answers that in a thread of its own, whatever a graphics card computes; it
+    is four times what one look waits, as one may fall into a moment in which the machine swaps.
+    `idle_s`: `/health` is answered, but there is not a byte of an answer, not a line of log and
+    next to no processor time. While a card reads a prompt, llama-server logs each batch, of 2,048
+    tokens at most; 3 tokens a second, at which that would take so long, is a processor's speed
+    only, and a processor's work is seen.
+    """
+
+    patience_s: float = 600.0
+    quiet_s: float = 10.0
+    stuck_s: float = 120.0
+    again_s: float = 0.2
+    flush_s: float = 2.0
+    first_s: float = 1.0
+    longest_s: float = 30.0
+    well_s: float = 60.0
+    loads: int = 8
+    poll_s: float = 0.25
+    look_s: float = 2.0
+    still_s: float = 20.0
+    idle_s: float = 600.0
+
+
+USUAL: Final = Timing()
