@@ -1,14 +1,14 @@
 """Passes a request to the engine, and its answer back as bytes."""
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 from aiohttp import web
 
 from runner.gateway.activity import Entry
 from runner.gateway.calls import EngineCall
-from runner.gateway.refusal import Refusal, event_of
+from runner.gateway.refusal import Refusal, event_of, refused_by_engine
 from runner.net.endpoint import Endpoint
 
 # Of one connection only, so that they say nothing about the other one.
@@ -16,6 +16,8 @@ _HOP: Final = frozenset(
     {"connection", "keep-alive", "transfer-encoding", "content-length", "server", "date"}
 )
 _CORS: Final = "access-control-"
+PROPS_S: Final = 10.0  # it answers at once, or is busy with a long batch
+ERROR_BYTES: Final = 64 << 10  # of an engine's refusal; they are a few hundred bytes
 _LOST: Final = "The engine stopped while it was answering. Send the request again."
 
 
@@ -34,12 +36,26 @@ class Relay:
         """Close every connection."""
         await self._http.close()
 
+    async def props(self, endpoint: Endpoint) -> dict[str, Any]:
+        """Return the engine's /props. Raises Refusal (502)."""
+        try:
+            async with self._http.get(
+                endpoint.base_url + "/props",
+                headers=endpoint.headers(),
+                timeout=aiohttp.ClientTimeout(total=PROPS_S),
+            ) as answer:
+                found = await answer.json(content_type=None)
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise Refusal(502, "The engine does not say what it is.", retry_after_s=1) from error
+        return found if isinstance(found, dict) else {}
+
     async def run(
         self, request: web.BaseRequest, call: EngineCall, endpoint: Endpoint, entry: Entry
     ) -> web.StreamResponse:
         """Ask the engine, and send its answer. Raises Refusal while nothing has been sent."""
         headers = {"Content-Type": "application/json", **endpoint.headers()}
-        if accepts := request.headers.get("Accept-Encoding"):
+        accepts = request.headers.get("Accept-Encoding")
+        if accepts and call.translate is None:  # what is compressed cannot be translated
             headers["Accept-Encoding"] = accepts
         url = endpoint.base_url + call.path
         response: web.StreamResponse | None = None
@@ -47,13 +63,14 @@ class Relay:
             async with self._http.request(
                 call.method, url, data=call.body or None, headers=headers
             ) as answer:
+                if call.translate and answer.status != 200:
+                    raise refused_by_engine(answer.status, await answer.content.read(ERROR_BYTES))
                 response = web.StreamResponse(status=answer.status)
                 for name, value in answer.headers.items():
                     if name.lower() not in _HOP and not name.lower().startswith(_CORS):
                         response.headers.add(name, value)
                 entry.status = answer.status
-                make = call.translate if answer.status == 200 else None
-                translator = make() if make else None
+                translator = call.translate() if call.translate else None
                 if translator:
                     response.headers["Content-Type"] = translator.content_type
                 await response.prepare(request)

@@ -1,11 +1,12 @@
 """Answers requests: from the connection to the engine and back. The order of the checks is here."""
 
 import json
+import time
 from typing import Any, Final
 
 from aiohttp import web
 
-from runner.gateway import admission, bodies, pictures, routes
+from runner.gateway import admission, bodies, ollama, pictures, routes
 from runner.gateway.activity import Activity, Entry
 from runner.gateway.calls import EngineCall, call_of
 from runner.gateway.keeper import Keeper
@@ -31,6 +32,7 @@ class Service:
         self.relay = relay
         self.turns = Turns(settings.parallel)
         self.activity = Activity()
+        self.started = time.time()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; a refusal has the shape of the API that was spoken."""
@@ -39,7 +41,9 @@ class Service:
             route = routes.find(request.method, request.path)
             client = admission.admit(self.door, route, request.headers)
             if route.work == "own":
-                return self._own(route)
+                return await self._own(request, route)
+            if ollama.greets(request.path, request.headers):
+                return web.Response(text=ollama.GREETING)
             with self.activity.request(client, api, request.path) as entry:
                 try:
                     return await self._answer(request, route, entry)
@@ -74,10 +78,24 @@ class Service:
         await pictures.settle(asked, self.settings)
         return call_of(asked)
 
-    def _own(self, route: Route) -> web.Response:  # noqa: ARG002 - more to come
+    async def _own(self, request: web.BaseRequest, route: Route) -> web.Response:
+        if route.api is Api.OLLAMA:
+            answer = await ollama.answer(
+                route.path,
+                await _body(request),
+                self.settings,
+                self.started,
+                ready=self.keeper.state == "ready",
+                props=self._props,
+            )
+            return web.Response(body=answer, content_type="application/json")
         ready = self.keeper.state == "ready"
         document: dict[str, Any] = {"status": "ok" if ready else self.keeper.state}
         return web.json_response(document, status=200 if ready else 503, dumps=json.dumps)
+
+    async def _props(self) -> dict[str, Any]:
+        """Return what the engine says of itself. Raises Refusal (502, 503) where it is away."""
+        return await self.relay.props(await self.keeper.endpoint(PATIENCE_S))
 
 
 async def _body(request: web.BaseRequest) -> bytes:
