@@ -30,13 +30,14 @@ class Asked:
 
     `document`: the body, as the engine's own API has it. `changed`: it is no longer what `data`
     holds, so that it has to be written anew. `translate` makes the translator of a successful
-    answer, None where it passes through. `path`: the engine's.
+    answer, None where it passes through. `method` and `path`: the engine's.
     """
 
     route: Route
     data: bytes
     document: dict[str, Any]
     path: str
+    method: str = "POST"
     changed: bool = False
     translate: Callable[[], Translator] | None = None
 
@@ -60,4 +61,4 @@ class EngineCall:
 def call_of(asked: Asked) -> EngineCall:
     """Return what to send to the engine: the client's own bytes, unless something was changed."""
     body = msgspec.json.encode(asked.document) if asked.changed else asked.data
-    return EngineCall("POST", asked.path, body, asked.stream, asked.translate)
+    return EngineCall(asked.method, asked.path, body, asked.stream, asked.translate)

@@ -31,6 +31,16 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
         self.retry_after_s = retry_after_s
 
 
+def refused_by_engine(status: int, body: bytes) -> Refusal:
+    """Return the engine's refusal as the gateway's own, so that it gets the API's shape."""
+    try:
+        message = json.loads(body)["error"]["message"]
+    except (ValueError, RecursionError, LookupError, TypeError):
+        message = ""
+    words = message if isinstance(message, str) and message else "The engine gave no reason."
+    return Refusal(status, words)
+
+
 def body_of(api: Api, refusal: Refusal) -> bytes:
     """Return the body of a refusal, as JSON."""
     return json.dumps(_document(api, refusal), ensure_ascii=False).encode("utf-8", "replace")

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 from aiohttp import web
@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 from runner.gateway.activity import Entry
 from runner.gateway.calls import EngineCall
 from runner.gateway.keeper import Keeper, Traffic
-from runner.gateway.refusal import Refusal
+from runner.gateway.refusal import Refusal, refused_by_engine
 from runner.gateway.reply import Reply
 from runner.gateway.timing import USUAL, Timing
 from runner.net.endpoint import Endpoint
@@ -27,6 +27,7 @@ TRIES: Final = 2
 # llama-server closes a connection that is idle for 5 s; one that is used again just then is lost.
 _KEEP_S: Final = 2.0
 _EVENT_BYTES: Final = 1 << 20  # a longer event is passed on in parts
+PROPS_S: Final = 10.0  # it answers at once, or is busy with a long batch
 _LOST: Final = "The engine stopped while it was answering. Send the request again."
 _STOPPING: Final = "The server is being stopped. Send the request again in a moment."
 _GONE: Final = (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError)
@@ -71,6 +72,19 @@ class Relay:
         await asyncio.sleep(0)
         await self._http.close()
 
+    async def props(self, endpoint: Endpoint) -> dict[str, Any]:
+        """Return the engine's /props. Raises Refusal (502)."""
+        try:
+            async with self._http.get(
+                endpoint.base_url + "/props",
+                headers=endpoint.headers(),
+                timeout=aiohttp.ClientTimeout(total=PROPS_S),
+            ) as answer:
+                found = await answer.json(content_type=None)
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise Refusal(502, "The engine does not say what it is.", retry_after_s=1) from error
+        return found if isinstance(found, dict) else {}
+
     async def run(
         self, request: web.BaseRequest, call: EngineCall, keeper: Keeper, reply: Reply, entry: Entry
     ) -> web.StreamResponse:
@@ -92,7 +106,8 @@ class Relay:
         self, request: web.BaseRequest, call: EngineCall, keeper: Keeper, reply: Reply, entry: Entry
     ) -> web.StreamResponse:
         headers = {"Content-Type": "application/json"}
-        if accepts := request.headers.get("Accept-Encoding"):
+        accepts = request.headers.get("Accept-Encoding")
+        if accepts and call.translate is None:  # what is compressed cannot be translated
             headers["Accept-Encoding"] = accepts
         tries, now = 0, asyncio.get_running_loop().time
         deadline = now() + self._timing.patience_s
@@ -197,6 +212,8 @@ async def _complete(
     answer: aiohttp.ClientResponse, body: bytes, call: EngineCall, reply: Reply
 ) -> web.StreamResponse:
     """Send an answer that has come in one piece: so an engine that dies leaves no half of it."""
+    if call.translate and answer.status != 200:
+        raise refused_by_engine(answer.status, body)
     if reply.headed:  # a ping has promised a stream that goes well
         raise Refusal(answer.status, _message(body))
     kept = _kept(answer)

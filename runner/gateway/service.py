@@ -1,12 +1,14 @@
 """Answers requests: from the connection to the engine and back. The order of the checks is here."""
 
+import asyncio
 import json
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
 from aiohttp import web
 
-from runner.gateway import admission, bodies, pictures, routes
+from runner.gateway import admission, bodies, ollama, pictures, routes
 from runner.gateway.activity import Activity, Entry
 from runner.gateway.calls import EngineCall, call_of
 from runner.gateway.keeper import Keeper
@@ -42,6 +44,7 @@ class Service:
         self.side_turns = Turns(HTTP_THREADS_BESIDE)
         self.activity = Activity()
         self._over: Callable[[], Refusal] | None = None
+        self.started = time.time()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; a refusal has the shape of the API that was spoken."""
@@ -50,7 +53,9 @@ class Service:
             route = routes.find(request.method, request.path)
             client = admission.admit(self.door, route, request.headers)
             if route.work == "own":
-                return self._own(route)
+                return await self._own(request, route)
+            if ollama.greets(request.path, request.headers):
+                return web.Response(text=ollama.GREETING)
             with self.activity.request(client, api, request.path) as entry:
                 try:
                     return await self._answer(request, route, entry)
@@ -92,11 +97,30 @@ class Service:
         await pictures.settle(asked, self.settings)
         return call_of(asked)
 
-    def _own(self, route: Route) -> web.Response:  # noqa: ARG002 - more to come
+    async def _own(self, request: web.BaseRequest, route: Route) -> web.Response:
+        if route.api is Api.OLLAMA:
+            answer = await ollama.answer(
+                route.path,
+                await _body(request),
+                self.settings,
+                self.started,
+                ready=self.keeper.state == "ready",
+                props=self._props,
+            )
+            return web.Response(body=answer, content_type="application/json")
         state = self.keeper.state if self._over is None else "stopping"
         ready = state == "ready"
         document: dict[str, Any] = {"status": "ok" if ready else state}
         return web.json_response(document, status=200 if ready else 503, dumps=json.dumps)
+
+    async def _props(self) -> dict[str, Any]:
+        """Return what the engine says of itself. Raises Refusal (502, 503) where it is away."""
+        try:
+            async with asyncio.timeout(self.timing.patience_s):
+                endpoint = await self.keeper.endpoint()
+        except TimeoutError:
+            raise Refusal(503, "The model is still loading.", retry_after_s=10) from None
+        return await self.relay.props(endpoint)
 
 
 async def _body(request: web.BaseRequest) -> bytes:

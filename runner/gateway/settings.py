@@ -13,7 +13,8 @@ class Settings:
 
     `port` 0: a free one. `model`: the name that clients see; `title` the one for people. `context`
     in tokens of one conversation, `parallel` how many are answered at once. `sees`: pictures may
-    be sent. `key_file`: of the API keys, None where no key is needed. `picture_urls`: which
+    be sent. `arch`, `embedding` (its width) and `weights_bytes` describe the model, `on_gpu` where
+    it runs. `key_file`: of the API keys, None where no key is needed. `picture_urls`: which
     pictures by address are downloaded. `drain_s`: how long a stop waits for the answers that have
     begun. `certificate` and `certificate_key`: TLS. `allow_origins`, `allow_hosts`: beside those
     of this machine.
@@ -27,6 +28,10 @@ class Settings:
     context: int = 0
     parallel: int = 1
     sees: bool = False
+    arch: str = ""
+    embedding: int = 0
+    weights_bytes: int = 0
+    on_gpu: bool = False
     key_file: Path | None = None
     picture_urls: PictureUrls = "public"
     drain_s: float = 30.0

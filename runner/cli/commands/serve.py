@@ -18,6 +18,7 @@ from runner.cli.options import model_options, take_request
 from runner.cli.render.common import TransientLine
 from runner.cli.render.wrap import say
 from runner.gateway.settings import Settings
+from runner.machine.facts import Backend
 from runner.net.endpoint import is_loopback_host
 from runner.plan.launch import LaunchSpec
 
@@ -104,6 +105,10 @@ def serve(
         context=prepared.plan.config.context,
         parallel=prepared.plan.config.parallel,
         sees=prepared.plan.config.projector,
+        arch=prepared.plan.model_spec.geometry.arch,
+        embedding=prepared.plan.model_spec.geometry.embedding_length,
+        weights_bytes=prepared.plan.variant.weights_bytes,
+        on_gpu=prepared.plan.machine.backend is not Backend.CPU,
         key_file=key_file,
         drain_s=drain,
     )

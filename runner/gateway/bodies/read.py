@@ -1,17 +1,24 @@
 """From the bytes of a body to what is asked."""
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import msgspec
 
+from runner.gateway import ollama
 from runner.gateway.calls import Asked
 from runner.gateway.refusal import Refusal
 from runner.gateway.routes import Route
 
+_READERS: Final[Mapping[str, Callable[[Asked], None]]] = {**ollama.READERS}
+
 
 def read(route: Route, data: bytes) -> Asked:
     """Return what a body asks. Raises Refusal (400) for a body that is malformed."""
-    return Asked(route, data, _document(data), route.engine_path)
+    asked = Asked(route, data, _document(data), route.engine_path)
+    if reader := _READERS.get(route.body):
+        reader(asked)
+    return asked
 
 
 def _document(data: bytes) -> dict[str, Any]:
