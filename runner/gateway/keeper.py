@@ -24,6 +24,7 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
         self._ready = asyncio.Event()
         self.state: State = "loading"
         self.waited_s = 0.0
+        self.restarts = 0
         self.failure: SteprunError | None = None
 
     async def __aenter__(self) -> Self:

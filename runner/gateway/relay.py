@@ -34,6 +34,17 @@ class Relay:
         """Close every connection."""
         await self._http.close()
 
+    async def ask(self, path: str, endpoint: Endpoint, seconds: float) -> bytes:
+        """Return what the engine answers to a GET, at most 1 MiB of it.
+
+        Raises aiohttp.ClientError or TimeoutError where it does not answer with 200 in that time.
+        """
+        timeout = aiohttp.ClientTimeout(total=seconds)
+        url = endpoint.base_url + path
+        async with self._http.get(url, headers=endpoint.headers(), timeout=timeout) as answer:
+            answer.raise_for_status()
+            return await answer.content.read(1 << 20)
+
     async def run(
         self, request: web.BaseRequest, call: EngineCall, endpoint: Endpoint, entry: Entry
     ) -> web.StreamResponse:

@@ -8,6 +8,7 @@ from runner.engine.process.supervisor import EngineProcess, read_key
 from runner.gateway.admission import Door
 from runner.gateway.keeper import Keeper
 from runner.gateway.listener import listening
+from runner.gateway.records import Recorded
 from runner.gateway.relay import Relay
 from runner.gateway.service import Service
 from runner.gateway.settings import Settings
@@ -35,7 +36,11 @@ async def run(
     try:
         async with Keeper(make) as keeper:
             service = Service(settings, Door(keys), keeper, relay)
-            async with listening(service) as port:
+            async with (
+                Recorded(settings, service.observer) as recorded,
+                listening(service) as port,
+            ):
+                recorded.listening(port)
                 report.listening(port)
                 await _until(stop, keeper, report)
     finally:

@@ -1,14 +1,14 @@
 """Answers requests: from the connection to the engine and back. The order of the checks is here."""
 
-import json
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 
 from runner.gateway import admission, bodies, pictures, routes
-from runner.gateway.activity import Activity, Entry
+from runner.gateway.activity import Entry, program_of
 from runner.gateway.calls import EngineCall, call_of
 from runner.gateway.keeper import Keeper
+from runner.gateway.observer import Observer
 from runner.gateway.refusal import Api, Refusal, body_of
 from runner.gateway.relay import Relay
 from runner.gateway.routes import Route
@@ -30,24 +30,28 @@ class Service:
         self.keeper = keeper
         self.relay = relay
         self.turns = Turns(settings.parallel)
-        self.activity = Activity()
+        self.observer = Observer(settings, keeper, relay)
+        self.activity = self.observer.activity
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; a refusal has the shape of the API that was spoken."""
         api = routes.api_of(request.path)
-        try:
-            route = routes.find(request.method, request.path)
-            client = admission.admit(self.door, route, request.headers)
-            if route.work == "own":
-                return self._own(route)
-            with self.activity.request(client, api, request.path) as entry:
-                try:
-                    return await self._answer(request, route, entry)
-                except Refusal as refusal:
-                    entry.status = refusal.status
-                    raise
-        except Refusal as refusal:
-            return _refused(api, refusal)
+        with self.activity.request(program_of(request.headers), api, "") as entry:
+            try:
+                return await self._admitted(request, entry)
+            except Refusal as refusal:
+                entry.status = refusal.status
+                return _refused(api, refusal)
+
+    async def _admitted(self, request: web.BaseRequest, entry: Entry) -> web.StreamResponse:
+        route = routes.find(request.method, request.path)
+        entry.path = route.path
+        entry.client = admission.admit(self.door, route, request.headers) or entry.client
+        if route.work == "own":
+            entry.quiet = True
+            return await self.observer.answer(route.path)
+        entry.generates = route.work == "generate"
+        return await self._answer(request, route, entry)
 
     async def _answer(
         self, request: web.BaseRequest, route: Route, entry: Entry
@@ -64,6 +68,7 @@ class Service:
     ) -> web.StreamResponse:
         endpoint = await self.keeper.endpoint(PATIENCE_S)
         entry.begin()
+        entry.stream = call.stream
         return await self.relay.run(request, call, endpoint, entry)
 
     async def _call(self, request: web.BaseRequest, route: Route) -> EngineCall:
@@ -73,11 +78,6 @@ class Service:
         asked = bodies.read(route, await _body(request))
         await pictures.settle(asked, self.settings)
         return call_of(asked)
-
-    def _own(self, route: Route) -> web.Response:  # noqa: ARG002 - more to come
-        ready = self.keeper.state == "ready"
-        document: dict[str, Any] = {"status": "ok" if ready else self.keeper.state}
-        return web.json_response(document, status=200 if ready else 503, dumps=json.dumps)
 
 
 async def _body(request: web.BaseRequest) -> bytes:
