@@ -1,6 +1,7 @@
 """What a gateway is doing at this moment: what `ps` shows, and how far a model is loaded."""
 
 import asyncio
+import re
 import time
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,6 +10,7 @@ import aiohttp
 import msgspec
 import psutil
 
+from runner.engine.process.log import LogReader
 from runner.gateway.account import last_object
 from runner.gateway.activity import Activity, Entry
 from runner.gateway.keeper import Keeper
@@ -20,6 +22,10 @@ FRESH_S: Final = 0.5  # an account of the slots is asked for again after so long
 WAIT_S: Final = 0.5  # for the engine's answer: it comes between two batches
 # A batch takes so long on a slow machine: until then one question is enough.
 ASK_S: Final = 30.0
+_TASKS: Final = 1000  # prompts whose length is remembered
+# How long a prompt is: `/slots` does not say before it is read, the engine's log does (llama.cpp
+# b11549, server-context.cpp, "new prompt"). Where an engine writes it otherwise, it is not known.
+_NEW_PROMPT: Final = re.compile(r"\btask (\d+) \| new prompt, .*\btask\.n_tokens = (\d+)")
 
 
 class NextToken(msgspec.Struct, frozen=True):
@@ -71,6 +77,8 @@ class Status:
         self._asking: asyncio.Task[None] | None = None
         self._first: dict[int, tuple[float, int]] = {}  # when a task was first seen, and how far
         self._measured = (0.0, 0, 0)
+        self._log: LogReader | None = None
+        self._totals: dict[int, int] = {}  # of the prompt of each task
 
     @property
     def uptime_s(self) -> float:
@@ -182,24 +190,22 @@ class Status:
         if type(progress.get("total")) is int:  # only where the client has asked for it
             cached = int(progress.get("cache", 0))
             read, seconds = int(progress.get("processed", 0)) - cached, progress.get("time_ms", 0)
-            return _slot_row(
-                entry.client,
-                state,
-                prompt_tokens=progress["total"],
-                read_tokens=read,
-                cached_tokens=cached,
-                written_tokens=0,
-                tokens_per_s=_rate(read, seconds / 1000),
-            )
-        if slot is None:
+            rate = _rate(read, seconds / 1000)
+            total: int | None = progress["total"]
+        elif slot is not None:
+            read, cached = slot.n_prompt_tokens_processed, slot.n_prompt_tokens_cache
+            rate = _rate(read, at - entry.began)
+            total = self._totals.get(slot.id_task)
+        else:
             return _slot_row(entry.client, state)
         return _slot_row(
             entry.client,
             state,
-            read_tokens=slot.n_prompt_tokens_processed,
-            cached_tokens=slot.n_prompt_tokens_cache,
+            prompt_tokens=total,
+            read_tokens=read,
+            cached_tokens=cached,
             written_tokens=0,
-            tokens_per_s=_rate(slot.n_prompt_tokens_processed, at - entry.began),
+            tokens_per_s=rate,
         )
 
     async def _look(self) -> None:
@@ -222,6 +228,7 @@ class Status:
             endpoint = await self._keeper.endpoint(WAIT_S)
             reply = await self._relay.ask("/slots", endpoint, ASK_S)
             slots = msgspec.json.decode(reply, type=tuple[Slot, ...])
+            await asyncio.to_thread(self._read_log)
         except (Refusal, aiohttp.ClientError, TimeoutError, ValueError):
             return  # it hangs or restarts: what is known without it is shown
         busy = sorted((slot for slot in slots if slot.is_processing), key=lambda s: s.id_task)
@@ -232,6 +239,20 @@ class Status:
             for slot in busy
             if slot.written
         }
+
+    def _read_log(self) -> None:
+        """Note how long the prompts are that the engine has begun since it was last asked."""
+        engine = self._keeper.engine
+        if engine is None:
+            return
+        if self._log is None or self._log.path != engine.log_path:  # it was started again
+            self._log, self._totals = LogReader(engine.log_path), {}
+        while lines := self._log.lines():
+            for line in lines:
+                if found := _NEW_PROMPT.search(line):
+                    self._totals[int(found[1])] = int(found[2])
+        for old in sorted(self._totals)[:-_TASKS]:
+            del self._totals[old]
 
     async def close(self) -> None:
         """Give up a question that the engine has not answered."""
