@@ -68,7 +68,9 @@ def account_of(entry: Entry, now: float) -> Account:
 def _figures(entry: Entry) -> dict[str, Any]:
     usage = last_object(bytes(entry.tail), b'"usage":')
     timings = last_object(bytes(entry.tail), b'"timings":')
-    began = last_object(bytes(entry.head), b'"usage":') if b"message_start" in entry.head else {}
+    began = {}
+    if b"message_start" in entry.head:
+        began = object_at(bytes(entry.head), entry.head.find(b'"usage":'))
     read, cached = _count(timings, "prompt_n"), _count(timings, "cache_n")
     if read is not None and cached is not None:
         prompt: int | None = read + cached
@@ -125,10 +127,15 @@ def last_object(data: bytes, name: bytes) -> dict[str, Any]:
 
     What stands in a string cannot be mistaken for it: its quotation marks are escaped there.
     """
-    at = data.rfind(name)
+    return object_at(data, data.rfind(name))
+
+
+def object_at(data: bytes, at: int) -> dict[str, Any]:
+    """Return the object whose name is at a place in some JSON text; empty where there is none."""
+    _, _, rest = data[max(0, at) :].partition(b":")
     if at < 0:
         return {}
-    text = data[at + len(name) :].decode("utf-8", "replace").lstrip()
+    text = rest.decode("utf-8", "replace").lstrip()
     try:
         value, _ = _DECODER.raw_decode(text)
     except (ValueError, RecursionError):

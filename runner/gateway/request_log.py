@@ -65,12 +65,15 @@ class RequestLog:
 
     def _open(self, file: IO[bytes] | None, more: int) -> IO[bytes]:
         """Return the file to append to, which has been turned over where it is full."""
-        if file is not None and (size := file.tell()) and size + more > self._limit:
+        if file is None or file.closed:
+            file = self._append()
+        if (size := file.tell()) and size + more > self._limit:
             file.close()
             self.path.replace(self.path.with_name(f"{self.path.name}.1"))
-            file = None
-        if file is None or file.closed:
-            make_private_dir(self.path.parent)
-            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            file = os.fdopen(handle, "ab", buffering=0)
+            file = self._append()
         return file
+
+    def _append(self) -> IO[bytes]:
+        make_private_dir(self.path.parent)
+        handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        return os.fdopen(handle, "ab", buffering=0)

@@ -214,7 +214,7 @@ class Status:
         A busy engine answers between two batches, so that the answer may come after this returns.
         """
         if not self._served_now() or self._keeper.state != "ready":
-            self._seen = SlotsSeen(at=time.monotonic())
+            self._seen = SlotsSeen()
             self._first.clear()
             return
         if self._asking is None or self._asking.done():
