@@ -18,7 +18,7 @@ POLL_S = 0.05
 
 
 class ChatHost(Protocol):
-    """A server that is starting or running: an `EngineProcess`, or `Remote`."""
+    """A server that is starting or running: an `EngineProcess`, `Remote`, or a `serve` joined."""
 
     endpoint: Endpoint
 

@@ -20,6 +20,9 @@ from runner.cli.lazy import LazyGroup
 COMMANDS = {
     "chat": ("chat:chat", "Chat with the model in the terminal, with images."),
     "serve": ("serve:serve", "Serve it with an OpenAI- and Anthropic-compatible API."),
+    "ps": ("ps:ps", "Show the servers that run: who is served, and how fast."),
+    "stop": ("stop:stop", "End a server."),
+    "logs": ("logs:logs", "Show or follow a server's requests."),
     "plan": ("plan:plan", "Show what would run on this machine, byte by byte, and why."),
     "machine": ("machine:machine", "Show what this computer is."),
     "models": ("models:models", "List, download, verify and delete models."),

@@ -1,23 +1,33 @@
 """What is going on: each request from its arrival to its end, for `ps`, the log and the metrics."""
 
+import asyncio
 import itertools
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from runner.gateway.refusal import Api
 
 Stage = Literal["arriving", "waiting", "reading", "writing", "ended"]
+HEAD_BYTES: Final = 2048  # Anthropic's first event, with the tokens of the prompt, has about 400
+TAIL_BYTES: Final = 8192  # the engine's account at the end of an answer has about 700
+# The client went away before its answer was whole: nginx's status for it, which no client sees.
+CLIENT_GONE: Final = 499
+# A stream's pieces before the first token: an SSE comment, a ping, how far the prompt is read.
+_NO_TOKEN: Final = re.compile(rb'\A\s*:|\A\s*event: ping|"prompt_progress"|\A\s*\Z')
+_PRODUCT: Final = re.compile(r"[A-Za-z0-9._+-]{1,32}")
 
 
 @dataclass(slots=True)
 class Entry:
     """One request. Times are of `time.monotonic`, 0 where it has not come to that.
 
-    `client`: the name of its key. `tail`: the last bytes of the answer, which hold the engine's
-    account of it.
+    `client`: the name of its key, else the program that it says it is. `path`: as in the table of
+    routes, empty for any other. `generates`: it takes one of the engine's slots. `head` and `tail`:
+    the first and the last bytes of the answer, which hold the engine's account of it.
     """
 
     number: int
@@ -26,10 +36,15 @@ class Entry:
     path: str
     arrived: float
     stage: Stage = "arriving"
+    generates: bool = False
+    quiet: bool = False
+    stream: bool = False
     status: int = 0
     began: float = 0.0
     first_byte: float = 0.0
+    ended: float = 0.0
     sent_bytes: int = 0
+    head: bytearray = field(default_factory=bytearray)
     tail: bytearray = field(default_factory=bytearray)
 
     def wait(self) -> None:
@@ -42,16 +57,22 @@ class Entry:
 
     def passes(self, data: bytes) -> None:
         """Note a piece of the answer."""
-        if not self.first_byte:
-            self.first_byte, self.stage = time.monotonic(), "writing"
         self.sent_bytes += len(data)
+        if not self.first_byte and not _NO_TOKEN.search(data[:HEAD_BYTES]):
+            self.first_byte, self.stage = time.monotonic(), "writing"
+        if len(self.head) < HEAD_BYTES:
+            self.head += data[: HEAD_BYTES - len(self.head)]
+        self.tail += data[-TAIL_BYTES:]
+        if len(self.tail) > 2 * TAIL_BYTES:  # not at every piece: it moves bytes
+            del self.tail[:-TAIL_BYTES]
 
 
 class Activity:
-    """All requests of one gateway."""
+    """All requests of one gateway. `on_end` hears of each when it is over."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_end: Callable[[Entry], None] = lambda _: None) -> None:
         self._numbers = itertools.count(1)
+        self._on_end = on_end
         self.running: dict[int, Entry] = {}
 
     def answering(self) -> int:
@@ -65,6 +86,24 @@ class Activity:
         self.running[entry.number] = entry
         try:
             yield entry
+        except (asyncio.CancelledError, ConnectionError):
+            entry.status = CLIENT_GONE
+            raise
         finally:
-            entry.stage = "ended"
+            entry.stage, entry.ended = "ended", time.monotonic()
             del self.running[entry.number]
+            self._on_end(entry)
+
+
+def program_of(headers: Mapping[str, str]) -> str:
+    """Return the program that a client says it is, such as `claude-cli`; empty where it says none.
+
+    OpenAI's and Anthropic's packages begin with a class of theirs: `OpenAI/Python 2.8.1`.
+    """
+    product, _, version = headers.get("User-Agent", "").partition("/")
+    if not _PRODUCT.fullmatch(product):
+        return ""
+    language = version.split(" ", 1)[0]
+    if language.isalpha() and len(language) <= 10:
+        return f"{product}-{language}".lower()
+    return product

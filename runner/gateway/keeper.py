@@ -25,6 +25,7 @@ class Engine(Protocol):
     endpoint: Endpoint
     log_path: Path
     gave_up: bool
+    pid: int
 
     async def __aenter__(self) -> Self:
         """Start it."""

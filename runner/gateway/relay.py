@@ -72,15 +72,21 @@ class Relay:
         await asyncio.sleep(0)
         await self._http.close()
 
+    async def ask(self, path: str, endpoint: Endpoint, seconds: float) -> bytes:
+        """Return what the engine answers to a GET, at most 1 MiB of it.
+
+        Raises aiohttp.ClientError or TimeoutError where it does not answer with 200 in that time.
+        """
+        timeout = aiohttp.ClientTimeout(total=seconds)
+        url = endpoint.base_url + path
+        async with self._http.get(url, headers=endpoint.headers(), timeout=timeout) as answer:
+            answer.raise_for_status()
+            return await answer.content.read(1 << 20)
+
     async def props(self, endpoint: Endpoint) -> dict[str, Any]:
         """Return the engine's /props. Raises Refusal (502)."""
         try:
-            async with self._http.get(
-                endpoint.base_url + "/props",
-                headers=endpoint.headers(),
-                timeout=aiohttp.ClientTimeout(total=PROPS_S),
-            ) as answer:
-                found = await answer.json(content_type=None)
+            found = json.loads(await self.ask("/props", endpoint, PROPS_S))
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise Refusal(502, "The engine does not say what it is.", retry_after_s=1) from error
         return found if isinstance(found, dict) else {}

@@ -8,6 +8,7 @@ from runner.engine.process.supervisor import read_key
 from runner.gateway.admission import Door
 from runner.gateway.keeper import Engine, Keeper
 from runner.gateway.listener import listening
+from runner.gateway.records import Recorded
 from runner.gateway.relay import Relay, stopping
 from runner.gateway.report import Report
 from runner.gateway.service import Service
@@ -42,7 +43,11 @@ async def run(
     try:
         async with Keeper(make, report, relay.traffic, timing=timing) as keeper:
             service = Service(settings, Door(keys), keeper, relay, timing)
-            async with listening(service) as port:
+            async with (
+                Recorded(settings, service.observer) as recorded,
+                listening(service) as port,
+            ):
+                recorded.listening(port)
                 report.listening(port)
                 try:
                     await _until(stop.asked, keeper)

@@ -1,7 +1,6 @@
 """Answers requests: from the connection to the engine and back. The order of the checks is here."""
 
 import asyncio
-import json
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -9,9 +8,10 @@ from typing import Any, Final
 from aiohttp import web
 
 from runner.gateway import admission, bodies, ollama, pictures, routes
-from runner.gateway.activity import Activity, Entry
+from runner.gateway.activity import Entry, program_of
 from runner.gateway.calls import EngineCall, call_of
 from runner.gateway.keeper import Keeper
+from runner.gateway.observer import Observer
 from runner.gateway.refusal import Api, Refusal, body_of
 from runner.gateway.relay import Relay
 from runner.gateway.reply import ClientGone, Reply
@@ -42,30 +42,22 @@ class Service:
         self.timing = timing
         self.turns = Turns(settings.parallel)
         self.side_turns = Turns(HTTP_THREADS_BESIDE)
-        self.activity = Activity()
+        self.observer = Observer(settings, keeper, relay)
+        self.activity = self.observer.activity
         self._over: Callable[[], Refusal] | None = None
         self.started = time.time()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; a refusal has the shape of the API that was spoken."""
         api = routes.api_of(request.path)
-        try:
-            route = routes.find(request.method, request.path)
-            client = admission.admit(self.door, route, request.headers)
-            if route.work == "own":
-                return await self._own(request, route)
-            if ollama.greets(request.path, request.headers):
-                return web.Response(text=ollama.GREETING)
-            with self.activity.request(client, api, request.path) as entry:
-                try:
-                    return await self._answer(request, route, entry)
-                except Refusal as refusal:
-                    entry.status = refusal.status
-                    raise
-        except Refusal as refusal:
-            return _refused(api, refusal)
-        except ClientGone:
-            return web.Response(status=499)  # nobody reads it
+        with self.activity.request(program_of(request.headers), api, "") as entry:
+            try:
+                return await self._admitted(request, entry)
+            except Refusal as refusal:
+                entry.status = refusal.status
+                return _refused(api, refusal)
+            except ClientGone:
+                return web.Response(status=499)  # nobody reads it
 
     def refuse(self, refusal: Callable[[], Refusal]) -> None:
         """Refuse whatever has not begun, now and from now on."""
@@ -74,17 +66,32 @@ class Service:
             turns.close(refusal)
         self.keeper.refuse(refusal)
 
+    async def _admitted(self, request: web.BaseRequest, entry: Entry) -> web.StreamResponse:
+        route = routes.find(request.method, request.path)
+        entry.path = route.path
+        name = admission.admit(self.door, route, request.headers)
+        entry.client = name or entry.client
+        if route.work == "own":
+            entry.quiet = True
+            return await self._own(request, route)
+        if ollama.greets(request.path, request.headers):
+            entry.quiet = True
+            return web.Response(text=ollama.GREETING)
+        entry.generates = route.work == "generate"
+        return await self._answer(request, route, name or request.remote or "", entry)
+
     async def _answer(
-        self, request: web.BaseRequest, route: Route, entry: Entry
+        self, request: web.BaseRequest, route: Route, client: str, entry: Entry
     ) -> web.StreamResponse:
         if self._over is not None:
             raise self._over()
         call = await self._call(request, route)
         turns = self.turns if route.work == "generate" else self.side_turns
         entry.wait()
+        entry.stream = call.stream
         async with Reply(request, call, entry, self.timing) as reply:
             try:
-                async with turns.turn(entry.client or request.remote or ""):
+                async with turns.turn(client):
                     return await self.relay.run(request, call, self.keeper, reply, entry)
             except Refusal as refusal:
                 return await reply.refuse(refusal)
@@ -98,20 +105,18 @@ class Service:
         return call_of(asked)
 
     async def _own(self, request: web.BaseRequest, route: Route) -> web.Response:
-        if route.api is Api.OLLAMA:
-            answer = await ollama.answer(
-                route.path,
-                await _body(request),
-                self.settings,
-                self.started,
-                ready=self.keeper.state == "ready",
-                props=self._props,
-            )
-            return web.Response(body=answer, content_type="application/json")
-        state = self.keeper.state if self._over is None else "stopping"
-        ready = state == "ready"
-        document: dict[str, Any] = {"status": "ok" if ready else state}
-        return web.json_response(document, status=200 if ready else 503, dumps=json.dumps)
+        """Answer what needs no turn at the engine."""
+        if route.api is not Api.OLLAMA:
+            return await self.observer.answer(route.path)
+        answer = await ollama.answer(
+            route.path,
+            await _body(request),
+            self.settings,
+            self.started,
+            ready=self.keeper.state == "ready",
+            props=self._props,
+        )
+        return web.Response(body=answer, content_type="application/json")
 
     async def _props(self) -> dict[str, Any]:
         """Return what the engine says of itself. Raises Refusal (502, 503) where it is away."""

@@ -1,8 +1,10 @@
 """What a gateway is told at its start: frozen, decided by the command line."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from runner.engine.process.servers import Served
 
 PictureUrls = Literal["public", "off", "all"]
 
@@ -17,7 +19,7 @@ class Settings:
     it runs. `key_file`: of the API keys, None where no key is needed. `picture_urls`: which
     pictures by address are downloaded. `drain_s`: how long a stop waits for the answers that have
     begun. `certificate` and `certificate_key`: TLS. `allow_origins`, `allow_hosts`: beside those
-    of this machine.
+    of this machine. `served`: the same model, as other commands of steprun are told of it.
     """
 
     host: str = "127.0.0.1"
@@ -39,3 +41,4 @@ class Settings:
     certificate_key: Path | None = None
     allow_origins: tuple[str, ...] = ()
     allow_hosts: tuple[str, ...] = ()
+    served: Served = field(default_factory=Served)

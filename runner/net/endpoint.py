@@ -22,9 +22,9 @@ class Endpoint:
 
     `base_url`: without the version of the API, which `api_url` has. `login`: the user and password
     of an address that has them, encoded for a header. `key_note`: what to do where the server wants
-    a key and there is none to send. `owned`: steprun started it, and stops it; a server that the
-    user named is only spoken to. `longest_word`: the most characters without a break that it bears
-    in a message; 0 where that is not known.
+    a key and there is none to send. `owned`: an engine that a steprun on this machine started and
+    stops; a server that the user named is only spoken to. `longest_word`: the most characters
+    without a break that it bears in a message; 0 where that is not known.
     `api_key` and `login` never appear in a repr, so that they cannot reach a log or a trace.
     """
 

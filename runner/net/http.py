@@ -263,7 +263,8 @@ def async_client(timeout: httpx2.Timeout, url: str, **more: Any) -> httpx2.Async
     with _settings_explained():
         if local and url.startswith("https:"):
             more["verify"] = httpx2.create_ssl_context()  # reads SSL_CERT_FILE
-        return httpx2.AsyncClient(timeout=timeout, trust_env=not local, **more)
+        headers = {"User-Agent": AGENT, **more.pop("headers", {})}
+        return httpx2.AsyncClient(timeout=timeout, trust_env=not local, headers=headers, **more)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,11 @@ from runner.run.request import ModelRequest
     help="File with the API key of that server.",
 )
 @click.option(
+    "--own",
+    is_flag=True,
+    help="Start an engine of its own, even where a server of the same model runs.",
+)
+@click.option(
     "--resume",
     metavar="[ID]",
     is_flag=False,
@@ -71,6 +77,9 @@ def chat(**options: Any) -> int:
 
     Every chat is saved, with -p as well. --resume continues one, in the terminal or with -p: the
     earlier turns are sent along, and the new one is added to them.
+
+    Where `steprun serve` runs here with the same model, the chat joins it instead of starting a
+    second engine.
     """
     prompt = read_prompt(options.pop("prompt"))
     images = _images(options.pop("images"))
@@ -91,7 +100,8 @@ def chat(**options: Any) -> int:
         endpoint = _endpoint(options["url"], options["api_key_file"])
         setup = asyncio.run(_remote(endpoint, request.model, answer, common))
     else:
-        setup = _local(request, answer, common)
+        joined = None if options["own"] else _joined(request, answer, common)
+        setup = joined or _local(request, answer, common)
     if prompt is None:
         return _run_tui(setup)
     from runner.cli.one_answer import ask_once
@@ -161,6 +171,55 @@ def _local(request: ModelRequest, answer: Options, common: dict[str, Any]) -> Ch
         words=plan.model_spec.words,
         **common,
     )
+
+
+def _joined(request: ModelRequest, answer: Options, common: dict[str, Any]) -> ChatSetup | None:
+    """Return a chat with a server of this machine; None where none serves what is asked for."""
+    from runner.engine.process import servers
+
+    found = servers.running()
+    if not found:
+        return None
+    from runner.chat.dialect import LLAMA_SERVER
+    from runner.gateway.asking import Joined, endpoint_of
+    from runner.run.joining import why_not
+
+    source = click.get_current_context().get_parameter_source("profile")
+    typed = source is click.core.ParameterSource.COMMANDLINE
+    reasons = []
+    for record in found:
+        served, pictures = record.served, bool(common["pictures"])
+        if why := why_not(served, request, profile_typed=typed, pictures=pictures):
+            reasons.append(f"The server at {record.url} is not used: {why}.")
+            continue
+        if record.certificate:
+            reasons.append(f"The server at {record.url} is not used: name it with --url.")
+            continue
+        endpoint_of(record)  # a key that cannot be read is refused before the chat begins
+        name = f"{served.title} {served.quant}".rstrip()
+        return ChatSetup(
+            title=name,
+            open_host=partial(Joined, record),
+            options=replace(answer, model=served.model, dialect=LLAMA_SERVER),
+            context=served.context,
+            sees=served.sees,
+            blind_why=f"The server at {record.url} was started without a vision encoder (mmproj).",
+            prices=served.architecture == "step35",
+            greeting=as_typed(f"Joined the server at {record.url} ({name})."),
+            words=_words(request),
+            **common,
+        )
+    for reason in reasons:
+        say(reason, err=True)
+    return None
+
+
+def _words(request: ModelRequest) -> tuple[str, ...]:
+    """Return the options that name a model, to be typed again."""
+    if request.model == "demo":
+        return ("--demo",)
+    named = (("--model", request.model), ("--projector", request.projector), ("--mtp", request.mtp))
+    return tuple(word for option, value in named if value for word in (option, value))
 
 
 def _endpoint(url: str, key_file: Path | None) -> Endpoint:

@@ -68,6 +68,7 @@ def serve(
     from runner.cli.terminal import make_ready, must_fit
     from runner.engine.process.supervisor import check_port
     from runner.run.files import locate
+    from runner.run.joining import served_of
     from runner.run.prepare import engine_notice, launch_line, make_plan
 
     if not host.strip():
@@ -76,7 +77,8 @@ def serve(
             why="An engine would listen on every one that this computer has.",
             next="Leave --host out, or for all of them: steprun serve --host 0.0.0.0",
         )
-    prepared = make_plan(take_request(options, demo=demo), to_run=True, verb="serve")
+    request = take_request(options, demo=demo)
+    prepared = make_plan(request, to_run=True, verb="serve")
     must_fit(prepared)
     own_key = api_key_file is None and not is_loopback_host(host)
     key_file = paths.config_dir() / "server.key" if own_key else api_key_file
@@ -111,6 +113,7 @@ def serve(
         on_gpu=prepared.plan.machine.backend is not Backend.CPU,
         key_file=key_file,
         drain_s=drain,
+        served=served_of(ready, request),
     )
     try:
         ended = asyncio.run(_serve(settings, prepared.engine.program, ready.spec))

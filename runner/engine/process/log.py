@@ -14,10 +14,10 @@ LINE_BYTES: Final = 4096  # a longer line is cut: what is looked for stands at i
 
 
 class LogReader:
-    """Follows one log from its beginning."""
+    """Follows one log from its beginning, also through the moves to `FILE.1`."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._at = 0
         self._half = b""
 
@@ -27,20 +27,34 @@ class LogReader:
         A carriage return ends no line. Empty where nothing is new, or the log is missing.
         """
         data = b""
-        with suppress(OSError), self._path.open("rb") as log:
+        with suppress(OSError), self.path.open("rb") as log:
             if log.seek(0, os.SEEK_END) < self._at:  # it has started over
-                self._at, self._half = 0, b""
-            log.seek(self._at)
-            data = log.read(PIECE_BYTES)
+                data = self._rest()
+                self._at = -len(data)
+            else:
+                log.seek(self._at)
+                data = log.read(PIECE_BYTES)
         self._at += len(data)
         *whole, half = (self._half + data).split(b"\n")
         self._half = half[:LINE_BYTES]
         return [line[:LINE_BYTES].decode("utf-8", "replace") for line in whole]
 
+    def _rest(self) -> bytes:
+        """Return what was added to the log before it moved, after what has been read."""
+        with suppress(OSError), self._older.open("rb") as log:
+            log.seek(self._at)
+            return log.read(PIECE_BYTES)
+        self._half = b""
+        return b""
+
+    @property
+    def _older(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.1")
+
     def tail(self, count: int) -> str:
         """Return the last `count` bytes as text, the older part of the log included."""
         text = b""
-        for path in (self._path, self._path.with_name(f"{self._path.name}.1")):
+        for path in (self.path, self._older):
             with suppress(OSError), path.open("rb") as log:
                 wanted = count - len(text)
                 log.seek(max(0, log.seek(0, os.SEEK_END) - wanted))

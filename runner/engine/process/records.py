@@ -24,10 +24,9 @@ class Record:
     owner: int
     owner_started: float
     total_bytes: int
-    base_url: str = ""
 
 
-def write_record(path: Path, pid: int, total_bytes: int, base_url: str) -> None:
+def write_record(path: Path, pid: int, total_bytes: int) -> None:
     """Write down an engine that this process has just started."""
     with contextlib.suppress(psutil.Error):
         me = psutil.Process()
@@ -37,7 +36,6 @@ def write_record(path: Path, pid: int, total_bytes: int, base_url: str) -> None:
             owner=me.pid,
             owner_started=me.create_time(),
             total_bytes=total_bytes,
-            base_url=base_url,
         )
         write_private(path, msgspec.json.encode(record))
 
@@ -49,8 +47,8 @@ def sweep(folder: Path) -> list[Record]:
         record = _read(path)
         if (
             record
-            and _same(record.pid, record.started)
-            and _same(record.owner, record.owner_started)
+            and same_process(record.pid, record.started)
+            and same_process(record.owner, record.owner_started)
         ):
             live.append(record)
         else:
@@ -62,7 +60,7 @@ def sweep(folder: Path) -> list[Record]:
 def end(path: Path) -> None:
     """End what a record names, if it still runs, and forget the record."""
     record = _read(path)
-    if record and _same(record.pid, record.started):
+    if record and same_process(record.pid, record.started):
         _kill(record.pid)
     path.unlink(missing_ok=True)
 
@@ -85,9 +83,13 @@ def _kill(pid: int) -> None:
                 each.kill()
 
 
-def _same(pid: int, started: float) -> bool:
+def same_process(pid: int, started: float) -> bool:
     """Whether this process still is the one that was written down: pids are used again."""
     try:
-        return abs(psutil.Process(pid).create_time() - started) < 1.0
+        process = psutil.Process(pid)
+        return (
+            abs(process.create_time() - started) < 1.0
+            and process.status() != psutil.STATUS_ZOMBIE  # it has ended, and nobody has asked how
+        )
     except psutil.Error:
         return False

@@ -23,7 +23,7 @@ from runner.base import paths
 from runner.base.errors import Refused, SteprunError
 from runner.base.files import make_private_dir, write_private
 from runner.base.units import size
-from runner.engine.process import records, stack
+from runner.engine.process import records, servers, stack
 from runner.engine.process.diagnose import LAST_LINES, by_itself, diagnose
 from runner.engine.process.guarded import Guarded
 from runner.engine.process.log import LogReader
@@ -148,14 +148,16 @@ class EngineProcess:
         held, own = sum(other.total_bytes for other in others), self._spec.total_bytes
         memory = psutil.virtual_memory().total
         if held and held + own > memory:
-            url = others[0].base_url
+            owners = {other.owner for other in others}
+            server = next((each for each in servers.running() if each.pid in owners), None)
             raise Refused(
                 f"Another steprun engine is already running and holds {size(held)}.",
                 why=f"Together with this one ({size(own)}) it would need more than "
                 f"the {size(memory)} of this machine.",
-                next=f"Chat with that one: steprun chat --url {url} - or close it."
-                if url
-                else "Wait until that one has ended.",
+                next=f"Chat with that one: steprun chat --url {server.url} - or end it: "
+                f"steprun stop {server.port}"
+                if server
+                else "Close that one, or wait until it has ended.",
             )
 
     def _spawn(self, folder: Path) -> None:
@@ -172,9 +174,7 @@ class EngineProcess:
         self.pid = self._running.pid
         if self.pid:
             self._record = folder / f"{name}.json"
-            records.write_record(
-                self._record, self.pid, self._spec.total_bytes, self.endpoint.base_url
-            )
+            records.write_record(self._record, self.pid, self._spec.total_bytes)
 
     def _listen(self, own_key: Path) -> list[str]:
         """Return the flags that say where to listen; `own_key`: the place for a key of ours."""

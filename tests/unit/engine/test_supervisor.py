@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from runner.base.errors import Exit, Refused, SteprunError
-from runner.engine.process import guard, guarded, memory_probe, records, supervisor
+from runner.engine.process import guard, guarded, memory_probe, records, servers, supervisor
 from runner.engine.process.guard import BoundedLog
 from runner.engine.process.supervisor import EngineProcess, Where, check_port, read_key
 from runner.plan.launch import LaunchSpec
@@ -94,7 +94,15 @@ async def test_two_engines_do_not_overcommit_the_machine_together() -> None:
         with pytest.raises(Refused, match="already running") as caught:
             async with EngineProcess(program, large):
                 pass
-        assert first.endpoint.base_url in caught.value.next
+        assert caught.value.next == "Close that one, or wait until it has ended."
+        url = "http://127.0.0.1:8123"  # what clients reach, not the engine's own port
+        path = servers.write_server(servers.own_record(url, 0.0, servers.Served()))
+        with pytest.raises(Refused) as caught:
+            async with EngineProcess(program, large):
+                pass
+        assert f"steprun chat --url {url} " in caught.value.next
+        assert "steprun stop 8123" in caught.value.next
+        path.unlink()
         async with EngineProcess(program, LaunchSpec((), total_bytes=whole // 100)) as second:
             await second.wait_ready()
     async with EngineProcess(program, large) as again:

@@ -1,0 +1,52 @@
+"""Servers for people: what each is, and what it does for whom."""
+
+from typing import Any
+
+import click
+
+from runner.base.text import clean_name
+from runner.base.units import duration, size
+
+_COLUMNS = ("prompt", "read", "cached", "written")
+_WIDTH = 9  # of a figure: 262,144 tokens take seven
+_COLOURS = {"busy": "cyan", "ready": "green", "loading": "yellow", "restarting": "red"}
+
+
+def server_text(server: dict[str, Any]) -> str:
+    """Return a server as `steprun ps --json` has it, within 80 columns."""
+    state = str(server["state"])
+    head = f"{server['url']}  {server['model']} {server['quant']}".rstrip()
+    percent = server.get("loaded_percent")
+    shown = f"{state} {percent} %" if state == "loading" and percent is not None else state
+    lines = [f"{click.style(head, bold=True)}  {click.style(shown, fg=_COLOURS.get(state))}"]
+    facts = [f"engine {server['engine']}", f"{server['context']:,} tokens of context"]
+    facts.append(f"{size(server['memory_bytes'])} of {size(server['limit_bytes'])}")
+    lines.append(f"  {', '.join(facts)}")
+    more = []
+    if server.get("uptime_s"):
+        more.append(f"up {duration(server['uptime_s'])}")
+    if server.get("restarts"):
+        more.append(f"engine restarted {server['restarts']} times")
+    if server["waiting"]:
+        more.append(f"{server['waiting']} waiting")
+    lines += [f"  {', '.join(more)}"] if more else []
+    rows = server["slots"]
+    if any(row["state"] != "idle" for row in rows):
+        titles = "".join(f"{title.upper():>{_WIDTH}}" for title in (*_COLUMNS, "tokens/s"))
+        lines.append(click.style(f"  {'CLIENT':16} {'STATE':8}{titles}", dim=True))
+        lines += [_row(row) for row in rows]
+    return "\n".join(lines)
+
+
+def _row(row: dict[str, Any]) -> str:
+    if row["state"] == "idle":
+        return click.style(f"  {'-':16} idle", dim=True)
+    figures = "".join(f"{_figure(row[f'{name}_tokens'])}" for name in _COLUMNS)
+    rate = row["tokens_per_s"]
+    shown = "" if rate is None else f"{rate:,.1f}"
+    client = clean_name(row["client"] or "unnamed", 16)
+    return f"  {client:16} {row['state']:8}{figures}{shown:>{_WIDTH}}".rstrip()
+
+
+def _figure(count: int | None) -> str:
+    return f"{'' if count is None else f'{count:,}':>{_WIDTH}}"

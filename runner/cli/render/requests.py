@@ -1,0 +1,74 @@
+"""The request log for people: a line for each request, within 80 columns."""
+
+from datetime import datetime
+from typing import Any
+
+import click
+
+from runner.base.text import clean, clean_name
+
+# Title, width, and whether it is a figure.
+_COLUMNS = (
+    ("TIME", 8, False),
+    ("CLIENT", 14, False),
+    ("API", 9, False),
+    ("HTTP", 4, True),
+    ("PROMPT", 8, True),
+    ("CACHED", 8, True),
+    ("FIRST", 7, True),
+    ("TOKENS", 7, True),
+    ("TOK/S", 6, True),
+)
+
+
+class RequestLines:
+    """Turns lines of the log into rows; a new day begins with a heading."""
+
+    def __init__(self) -> None:
+        self._day = ""
+
+    def rows(self, request: dict[str, Any]) -> list[str]:
+        """Return what to print for one request."""
+        when = _local(str(request.get("time", "")))
+        found = []
+        if when and (day := f"{when:%Y-%m-%d}") != self._day:
+            self._day = day
+            found = [click.style(day, bold=True), click.style(_joined(_TITLES), dim=True)]
+        first, rate = request.get("first_token_s"), request.get("tokens_per_s")
+        cells = (
+            f"{when:%H:%M:%S}" if when else "?",
+            clean_name(str(request.get("client") or "unnamed"), 14),
+            clean_name(str(request.get("api", "")), 9),
+            str(request.get("status", "")),
+            _count(request.get("prompt_tokens")),
+            _count(request.get("cached_tokens")),
+            f"{first:,.2f}s" if isinstance(first, int | float) else "",
+            _count(request.get("tokens")),
+            f"{rate:,.1f}" if isinstance(rate, int | float) else "",
+        )
+        line = _joined(cells)
+        if request.get("prompt_tokens") is None and request.get("path"):
+            line = f"{line} {clean(str(request['path']))[:30]}"  # there are no figures in its place
+        failed = isinstance(request.get("status"), int) and request["status"] >= 400
+        return [*found, click.style(line, fg="red") if failed else line]
+
+
+_TITLES = tuple(title for title, _, _ in _COLUMNS)
+
+
+def _joined(cells: tuple[str, ...]) -> str:
+    return " ".join(
+        f"{cell:>{width}}" if figure else f"{cell:{width}}"
+        for cell, (_, width, figure) in zip(cells, _COLUMNS, strict=True)
+    ).rstrip()
+
+
+def _count(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else ""
+
+
+def _local(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except ValueError:
+        return None

@@ -1,0 +1,110 @@
+"""Asks a gateway on this machine what it does, and joins a chat to one. Needs no HTTP server."""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, Final, Self
+
+from runner.base.errors import SteprunError
+from runner.engine.process import servers
+from runner.engine.process.servers import ServerRecord
+from runner.net.endpoint import Endpoint
+
+ANSWER_S: Final = 5.0  # a gateway answers within 0.6 s
+POLL_S: Final = 0.25
+_STATUS: Final = "/steprun/status"
+
+
+def status_of(record: ServerRecord) -> dict[str, Any] | None:
+    """Return what a server does, as its `/steprun/status` has it; None where it does not answer.
+
+    Raises SteprunError where its key cannot be read.
+    """
+    import httpx2  # noqa: PLC0415 - 0.1 s, and without a server nobody is asked
+
+    try:
+        reply = httpx2.get(
+            record.url + _STATUS,
+            headers=endpoint_of(record).headers(),
+            timeout=ANSWER_S,
+            verify=_trust(record),
+            trust_env=False,
+        )
+        document = reply.json() if reply.status_code == 200 else None
+    except (httpx2.HTTPError, OSError, ValueError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def endpoint_of(record: ServerRecord) -> Endpoint:
+    """Return where a server answers. Raises SteprunError where its key cannot be read."""
+    from runner.engine.process.supervisor import read_key  # noqa: PLC0415 - brings httpx2
+
+    key = read_key(Path(record.key_file)) if record.key_file else ""
+    return Endpoint(record.url, api_key=key, owned=True)
+
+
+def _trust(record: ServerRecord) -> ssl.SSLContext | bool:
+    """Return how to know a server: by its very certificate, whatever name that bears."""
+    if not record.certificate:
+        return True
+    context = ssl.create_default_context(cafile=record.certificate)
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
+
+
+class Joined(AbstractAsyncContextManager["Joined"]):
+    """A `steprun serve` of this machine that a chat uses: spoken to and watched, never stopped."""
+
+    def __init__(self, record: ServerRecord) -> None:
+        self._record = record
+        self.endpoint = endpoint_of(record)
+
+    async def __aenter__(self) -> Self:
+        """Check that it still runs, or again. Raises SteprunError where it has ended."""
+        same = (each for each in servers.running() if each.url == self._record.url)
+        self._record = next(
+            (each for each in same if each.served == self._record.served), self._record
+        )
+        if not self.alive():
+            raise self.verdict()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing to stop."""
+
+    async def wait_ready(self, on_wait: Callable[[float], None]) -> None:
+        """Return when its model is loaded. Raises SteprunError where it ends instead."""
+        import httpx2  # noqa: PLC0415 - `chat --help` needs no HTTP
+
+        from runner.net.http import async_client  # noqa: PLC0415
+
+        began = time.monotonic()
+        async with async_client(httpx2.Timeout(ANSWER_S), self._record.url) as http:
+            while True:
+                try:
+                    reply = await http.get(f"{self._record.url}/health")
+                    if reply.status_code == 200:
+                        return
+                except httpx2.HTTPError:
+                    pass  # whether it still runs tells more
+                if not self.alive():
+                    raise self.verdict()
+                on_wait(time.monotonic() - began)
+                await asyncio.sleep(POLL_S)
+
+    def alive(self) -> bool:
+        """Whether its process still runs."""
+        return self._record.alive()
+
+    def verdict(self) -> SteprunError:
+        """Return the error of a server that has ended."""
+        return SteprunError(
+            f"The server at {self._record.url} has ended.",
+            why="This chat had joined it and has no engine of its own.",
+            next="Resume the chat with one: steprun chat --resume",
+        )
