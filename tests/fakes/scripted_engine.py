@@ -46,7 +46,7 @@ class ScriptedKeeper(Keeper):
         self._url = url
         self.state = "ready"
 
-    async def endpoint(self, patience_s: float) -> Endpoint:
+    async def endpoint(self) -> Endpoint:
         return Endpoint(self._url)
 
 

@@ -38,7 +38,7 @@ class SlotsEngine:
     def engine(self) -> "SlotsEngine":
         return self
 
-    async def endpoint(self, patience_s: float) -> Endpoint:
+    async def endpoint(self) -> Endpoint:
         if self.state != "ready":
             raise Refusal(503, "The model is still loading.", retry_after_s=5)
         return Endpoint(self.base_url)
