@@ -20,6 +20,7 @@ from runner.cli.lazy import LazyGroup
 COMMANDS = {
     "chat": ("chat:chat", "Chat with the model in the terminal, with images."),
     "serve": ("serve:serve", "Serve it with an OpenAI- and Anthropic-compatible API."),
+    "key": ("key:key", "Make and revoke the API keys of `serve`."),
     "plan": ("plan:plan", "Show what would run on this machine, byte by byte, and why."),
     "machine": ("machine:machine", "Show what this computer is."),
     "models": ("models:models", "List, download, verify and delete models."),

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from runner.engine.process.supervisor import EngineProcess, read_key
-from runner.gateway.admission import Door
+from runner.engine.process.supervisor import EngineProcess
+from runner.gateway.guard import guarding, rules_of, tls_of
 from runner.gateway.keeper import Keeper
 from runner.gateway.listener import listening
 from runner.gateway.relay import Relay
@@ -22,6 +22,9 @@ class Report(Protocol):
     def loading(self, seconds: float) -> None:
         """Say for how long the model has been loading."""
 
+    def changed(self, news: str) -> None:
+        """Say that a file that the gateway follows has changed."""
+
     def ready(self, log: str) -> None:
         """Say that the model answers. `log`: the path of the engine's log."""
 
@@ -30,12 +33,12 @@ async def run(
     settings: Settings, make: Callable[[], EngineProcess], report: Report, stop: asyncio.Event
 ) -> None:
     """Serve until `stop` is set. Raises SteprunError where the engine is given up."""
-    keys = {"default": read_key(settings.key_file)} if settings.key_file else {}
+    rules, tls = rules_of(settings), tls_of(settings)
     relay = Relay()
     try:
         async with Keeper(make) as keeper:
-            service = Service(settings, Door(keys), keeper, relay)
-            async with listening(service) as port:
+            service = Service(settings, rules, keeper, relay)
+            async with guarding(service, report.changed), listening(service, tls) as port:
                 report.listening(port)
                 await _until(stop, keeper, report)
     finally:
