@@ -40,7 +40,7 @@ class Service:
         """Answer one request; a refusal has the shape of the API that was spoken."""
         api = routes.api_of(request.path)
         try:
-            request[ANSWER_HEADERS] = admission.enter(self.rules, request.headers)
+            request[ANSWER_HEADERS] = admission.enter(self.rules, request.raw_path, request.headers)
             if (headers := admission.preflight(request.method, request.headers)) is not None:
                 return web.Response(status=204, headers=headers)
             route, client = self._admit(request)

@@ -48,6 +48,17 @@ class Guarded:
         finally:
             writer.close()
 
+    async def answer(self, data: bytes) -> tuple[int, dict[str, str], bytes]:
+        """Send bytes on a connection of their own; return the first answer, taken apart."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            async with asyncio.timeout(20):
+                writer.write(data)
+                status, headers, _ = parsed(await reader.readuntil(b"\r\n\r\n"))
+                return status, headers, await reader.read(int(headers.get("content-length", "0")))
+        finally:
+            writer.close()
+
     async def ask(
         self, method: str, path: str, body: bytes = b"", **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
@@ -70,14 +81,16 @@ def parsed(data: bytes) -> tuple[int, dict[str, str], bytes]:
 
 
 @asynccontextmanager
-async def guarded(rules: Rules | None = None, tls: Any = None) -> AsyncIterator[Guarded]:
-    """Have a gateway before a fake engine that answers anything with `{"fake":true}`."""
+async def guarded(
+    rules: Rules | None = None, tls: Any = None, body: bytes = b'{"fake":true}'
+) -> AsyncIterator[Guarded]:
+    """Have a gateway before a fake engine that answers anything with `body`."""
     asked: list[tuple[str, str, bytes]] = []
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         asked.append((request.method, request.path, await request.read()))
         headers = {"Access-Control-Allow-Origin": "*"}  # as llama-server's own
-        return web.Response(body=b'{"fake":true}', headers=headers)
+        return web.Response(body=body, headers=headers)
 
     engine = web.ServerRunner(web.Server(answer))
     await engine.setup()

@@ -37,8 +37,13 @@ class Rules:
     key_needed: bool = False
 
 
-def enter(rules: Rules, headers: Mapping[str, str]) -> dict[str, str]:
-    """Return headers for the answer, whatever was asked. Raises Refusal (400, 403)."""
+def enter(rules: Rules, target: str, headers: Mapping[str, str]) -> dict[str, str]:
+    """Return headers for the answer, whatever was asked. Raises Refusal (400, 403).
+
+    `target`: as it was sent. One with a scheme and a host is for a proxy.
+    """
+    if not target.startswith("/"):
+        raise Refusal(400, "This server is not a proxy. Send the path alone, such as /v1/models.")
     host = rules.hosts.check(headers)
     return _ALWAYS | rules.origins.check(headers, host)
 
