@@ -23,6 +23,7 @@ COMMANDS = {
     "ps": ("ps:ps", "Show the servers that run: who is served, and how fast."),
     "stop": ("stop:stop", "End a server."),
     "logs": ("logs:logs", "Show or follow a server's requests."),
+    "key": ("key:key", "Make and revoke the API keys of `serve`."),
     "plan": ("plan:plan", "Show what would run on this machine, byte by byte, and why."),
     "machine": ("machine:machine", "Show what this computer is."),
     "models": ("models:models", "List, download, verify and delete models."),

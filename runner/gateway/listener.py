@@ -1,42 +1,58 @@
-"""Listens: sockets, the limits of a connection, and the loop that serves until it is stopped."""
+"""Listens: sockets, and as many connections as this process may have files."""
 
-import logging
+import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from aiohttp import web
-
+from runner.gateway.connection import HEAD_S, Connections
 from runner.gateway.service import Service
 
-HEAD_BYTES: Final = 16 << 10  # of one header line
-CLOSE_S: Final = 2.0  # for what is being sent when the listener closes: all else was refused before
-_log = logging.getLogger(__name__)
+_WANTED_FILES: Final = 8192  # below the 10,240 that macOS lets a process have
+_OWN_FILES: Final = 128  # for logs, models, pictures
+_MOST: Final = 2048  # connections; each costs some 30 KB before its body
+_BACKLOG: Final = 512
+_LAST_S: Final = 2.0  # for answers that are still being sent when the gateway stops
 
 
 @asynccontextmanager
 async def listening(service: Service, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """Listen within the block; yields the port."""
-    server = web.Server(
-        service.handle,
-        access_log=None,
-        logger=_log,
-        handler_cancellation=True,  # a client that hangs up needs no answer
-        max_line_size=HEAD_BYTES,
-        max_field_size=HEAD_BYTES,
+    connections = Connections(service.handle, _connections())
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(
+        connections,
+        service.settings.host,
+        service.settings.port,
+        ssl=tls,
+        ssl_handshake_timeout=HEAD_S if tls else None,
+        backlog=_BACKLOG,
+        reuse_address=os.name == "posix" or None,
     )
-    runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=CLOSE_S)
-    await runner.setup()
     try:
-        site = web.TCPSite(
-            runner,
-            service.settings.host,
-            service.settings.port,
-            ssl_context=tls,
-            backlog=512,
-        )
-        await site.start()
-        yield int(runner.addresses[0][1])
+        yield int(server.sockets[0].getsockname()[1])
     finally:
-        await runner.cleanup()
+        server.close()
+        connections.pre_shutdown()
+        await connections.shutdown(_LAST_S)
+
+
+def _connections() -> int:
+    """Return how many connections fit; each may need another one to the engine."""
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return _MOST
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < _WANTED_FILES:
+        wanted = _WANTED_FILES if hard == resource.RLIM_INFINITY else min(hard, _WANTED_FILES)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+        except (OSError, ValueError):
+            pass  # then there are fewer
+    if soft == resource.RLIM_INFINITY:
+        return _MOST
+    return max(16, min(_MOST, (soft - _OWN_FILES) // 2))

@@ -15,6 +15,9 @@ class Report(Protocol):
     def ready(self, log: str) -> None:
         """Say that the model answers, also after a restart. `log`: the path of the engine's log."""
 
+    def changed(self, news: str) -> None:
+        """Say that a file that the gateway follows has changed."""
+
     def restarting(self, why: str, seconds: float) -> None:
         """Say that the engine ended or hangs, why, and in how many seconds it is started again."""
 

@@ -4,8 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from runner.engine.process.supervisor import read_key
-from runner.gateway.admission import Door
+from runner.gateway.guard import guarding, rules_of, tls_of
 from runner.gateway.keeper import Engine, Keeper
 from runner.gateway.listener import listening
 from runner.gateway.records import Recorded
@@ -38,14 +37,15 @@ async def run(
     timing: Timing = USUAL,
 ) -> None:
     """Serve until asked to stop. Raises SteprunError where the engine is given up."""
-    keys = {"default": read_key(settings.key_file)} if settings.key_file else {}
+    rules, tls = rules_of(settings), tls_of(settings)
     relay = Relay(timing)
     try:
         async with Keeper(make, report, relay.traffic, timing=timing) as keeper:
-            service = Service(settings, Door(keys), keeper, relay, timing)
+            service = Service(settings, rules, keeper, relay, timing)
             async with (
                 Recorded(settings, service.observer) as recorded,
-                listening(service) as port,
+                guarding(service, report.changed),
+                listening(service, tls) as port,
             ):
                 recorded.listening(port)
                 report.listening(port)

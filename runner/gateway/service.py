@@ -3,13 +3,16 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from aiohttp import web
 
 from runner.gateway import admission, bodies, ollama, pictures, routes
 from runner.gateway.activity import Entry, program_of
+from runner.gateway.attempts import Attempts
 from runner.gateway.calls import EngineCall, call_of
+from runner.gateway.connection import ANSWER_HEADERS
+from runner.gateway.intake import Intake, Room
 from runner.gateway.keeper import Keeper
 from runner.gateway.observer import Observer
 from runner.gateway.refusal import Api, Refusal, body_of
@@ -21,8 +24,6 @@ from runner.gateway.timing import USUAL, Timing
 from runner.gateway.turns import Turns
 from runner.plan.launch import HTTP_THREADS_BESIDE
 
-BODY_BYTES: Final = 64 << 20  # a request with twenty pictures has less
-
 
 class Service:
     """One gateway. `handle` is what the listener calls for each request."""
@@ -30,16 +31,18 @@ class Service:
     def __init__(
         self,
         settings: Settings,
-        door: admission.Door,
+        rules: admission.Rules,
         keeper: Keeper,
         relay: Relay,
         timing: Timing = USUAL,
     ) -> None:
         self.settings = settings
-        self.door = door
+        self.rules = rules
         self.keeper = keeper
         self.relay = relay
         self.timing = timing
+        self.intake = Intake()
+        self.attempts = Attempts()
         self.turns = Turns(settings.parallel)
         self.side_turns = Turns(HTTP_THREADS_BESIDE)
         self.observer = Observer(settings, keeper, relay)
@@ -52,7 +55,7 @@ class Service:
         api = routes.api_of(request.path)
         with self.activity.request(program_of(request.headers), api, "") as entry:
             try:
-                return await self._admitted(request, entry)
+                return await self._entered(request, entry)
             except Refusal as refusal:
                 entry.status = refusal.status
                 return _refused(api, refusal)
@@ -66,11 +69,13 @@ class Service:
             turns.close(refusal)
         self.keeper.refuse(refusal)
 
-    async def _admitted(self, request: web.BaseRequest, entry: Entry) -> web.StreamResponse:
-        route = routes.find(request.method, request.path)
-        entry.path = route.path
-        name = admission.admit(self.door, route, request.headers)
-        entry.client = name or entry.client
+    async def _entered(self, request: web.BaseRequest, entry: Entry) -> web.StreamResponse:
+        request[ANSWER_HEADERS] = admission.enter(self.rules, request.raw_path, request.headers)
+        if (headers := admission.preflight(request.method, request.headers)) is not None:
+            entry.quiet = True
+            return web.Response(status=204, headers=headers)
+        route, name = self._admit(request)
+        entry.path, entry.client = route.path, name or entry.client
         if route.work == "own":
             entry.quiet = True
             return await self._own(request, route)
@@ -78,14 +83,23 @@ class Service:
             entry.quiet = True
             return web.Response(text=ollama.GREETING)
         entry.generates = route.work == "generate"
-        return await self._answer(request, route, name or request.remote or "", entry)
+        with self.intake.room() as room:
+            return await self._answer(request, route, name or request.remote or "", entry, room)
+
+    def _admit(self, request: web.BaseRequest) -> tuple[Route, str]:
+        """Return where a request leads, and whose it is."""
+        route = routes.find(request.method, request.path)
+        try:
+            return route, admission.admit(self.rules, route, request.method, request.headers)
+        except admission.WrongKey as refusal:
+            raise self.attempts.refusal(request.remote, refusal) from None
 
     async def _answer(
-        self, request: web.BaseRequest, route: Route, client: str, entry: Entry
+        self, request: web.BaseRequest, route: Route, client: str, entry: Entry, room: Room
     ) -> web.StreamResponse:
         if self._over is not None:
             raise self._over()
-        call = await self._call(request, route)
+        call = await self._call(request, route, room)
         turns = self.turns if route.work == "generate" else self.side_turns
         entry.wait()
         entry.stream = call.stream
@@ -96,11 +110,12 @@ class Service:
             except Refusal as refusal:
                 return await reply.refuse(refusal)
 
-    async def _call(self, request: web.BaseRequest, route: Route) -> EngineCall:
+    async def _call(self, request: web.BaseRequest, route: Route, room: Room) -> EngineCall:
         """Return what to ask the engine for a request."""
         if request.method != "POST":
             return EngineCall(request.method, route.engine_path)
-        asked = bodies.read(route, await _body(request))
+        data = await self.intake.read(request, room)
+        asked = await self.intake.parse(data, lambda: bodies.read(route, data))
         await pictures.settle(asked, self.settings)
         return call_of(asked)
 
@@ -108,9 +123,11 @@ class Service:
         """Answer what needs no turn at the engine."""
         if route.api is not Api.OLLAMA:
             return await self.observer.answer(route.path)
+        with self.intake.room() as room:
+            body = await self.intake.read(request, room)
         answer = await ollama.answer(
             route.path,
-            await _body(request),
+            body,
             self.settings,
             self.started,
             ready=self.keeper.state == "ready",
@@ -126,16 +143,6 @@ class Service:
         except TimeoutError:
             raise Refusal(503, "The model is still loading.", retry_after_s=10) from None
         return await self.relay.props(endpoint)
-
-
-async def _body(request: web.BaseRequest) -> bytes:
-    """Return a request's body. Raises Refusal (413) where it is too long."""
-    data = bytearray()
-    async for piece in request.content.iter_any():
-        data += piece
-        if len(data) > BODY_BYTES:
-            raise Refusal(413, f"The request is larger than {BODY_BYTES >> 20} MiB.")
-    return bytes(data)
 
 
 def _refused(api: Api, refusal: Refusal) -> web.Response:

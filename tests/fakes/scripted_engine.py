@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from runner.gateway.admission import Door
+from runner.gateway.admission import Rules
 from runner.gateway.keeper import Keeper
 from runner.gateway.listener import listening
 from runner.gateway.relay import Relay
@@ -55,7 +55,7 @@ async def gateway(engine: ScriptedEngine, settings: Settings) -> AsyncIterator[s
     """Listen in front of a fake engine; yields the gateway's address."""
     relay = Relay()
     try:
-        service = Service(settings, Door({}), ScriptedKeeper(engine.url), relay)
+        service = Service(settings, Rules({}), ScriptedKeeper(engine.url), relay)
         async with listening(service) as port:
             yield f"http://127.0.0.1:{port}"
     finally:

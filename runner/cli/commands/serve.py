@@ -1,7 +1,6 @@
 """`steprun serve`: a server in the foreground; the gateway listens, the engine is behind it."""
 
 import asyncio
-import secrets
 import signal
 import sys
 from pathlib import Path
@@ -9,9 +8,7 @@ from typing import Any
 
 import click
 
-from runner.base import paths
 from runner.base.errors import Exit, UsageError
-from runner.base.files import write_private
 from runner.base.shell import shell_line
 from runner.cli.lazy import examples
 from runner.cli.options import model_options, take_request
@@ -21,6 +18,33 @@ from runner.gateway.settings import Settings
 from runner.machine.facts import Backend
 from runner.net.endpoint import is_loopback_host
 from runner.plan.launch import LaunchSpec
+
+
+def _names(_: click.Context, __: click.Parameter, typed: tuple[str, ...]) -> tuple[str, ...]:
+    from runner.gateway.admission.hosts import host_name
+
+    names = tuple(host_name(each) for each in typed)
+    for each, name in zip(typed, names, strict=True):
+        if name is None:
+            raise UsageError(
+                f"{each!r} is not a host name.",
+                next="Type the name alone: steprun serve --allow-host llm.example.org",
+            )
+    return tuple(filter(None, names))
+
+
+def _origins(_: click.Context, __: click.Parameter, typed: tuple[str, ...]) -> tuple[str, ...]:
+    from runner.gateway.admission.origins import origin_of
+
+    origins = tuple(origin_of(each) for each in typed)
+    for each, origin in zip(typed, origins, strict=True):
+        if origin is None:
+            raise UsageError(
+                f"{each!r} is not the origin of a web page.",
+                next="Type its scheme, host and port: "
+                "steprun serve --allow-origin https://chat.example.org",
+            )
+    return tuple(filter(None, origins))
 
 
 @click.command(
@@ -43,7 +67,33 @@ from runner.plan.launch import LaunchSpec
 @click.option(
     "--api-key-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Require the API key in FILE.",
+    help="Require one of the API keys in FILE.",
+)
+@click.option(
+    "--certificate",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Serve https:// with the certificate in FILE (PEM).",
+)
+@click.option(
+    "--certificate-key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The certificate's private key. Default: in the same file.",
+)
+@click.option(
+    "--allow-host",
+    "allow_hosts",
+    metavar="NAME",
+    multiple=True,
+    callback=_names,
+    help="Also answer under this host name, e.g. a proxy's. Repeatable.",
+)
+@click.option(
+    "--allow-origin",
+    "allow_origins",
+    metavar="URL",
+    multiple=True,
+    callback=_origins,
+    help="Let web pages of this origin use the server. Repeatable.",
 )
 @click.option(
     "--drain",
@@ -60,6 +110,10 @@ def serve(
     port: int,
     host: str,
     api_key_file: Path | None,
+    certificate: Path | None,
+    certificate_key: Path | None,
+    allow_hosts: tuple[str, ...],
+    allow_origins: tuple[str, ...],
     drain: float,
     dry_run: bool,
     **options: Any,
@@ -67,6 +121,8 @@ def serve(
     """Serve the model with OpenAI- and Anthropic-compatible APIs: streaming, images, tools."""
     from runner.cli.terminal import make_ready, must_fit
     from runner.engine.process.supervisor import check_port
+    from runner.gateway import key_file as keys
+    from runner.gateway.tls import server_context
     from runner.run.files import locate
     from runner.run.joining import served_of
     from runner.run.prepare import engine_notice, launch_line, make_plan
@@ -81,19 +137,28 @@ def serve(
     prepared = make_plan(request, to_run=True, verb="serve")
     must_fit(prepared)
     own_key = api_key_file is None and not is_loopback_host(host)
-    key_file = paths.config_dir() / "server.key" if own_key else api_key_file
+    key_file = keys.own_file() if own_key else api_key_file
     if dry_run:
         key = ("--api-key-file", str(key_file)) if key_file else ()
         line = launch_line(prepared, locate(prepared).files)
         argv = (*line.argv, "--host", host, "--port", str(port), *key)
         click.echo(shell_line(argv, line.env))
         return Exit.DONE
+    if key_file is not None:
+        if own_key:
+            keys.make(key_file)
+        keys.load(key_file)
+    if certificate is not None:
+        server_context(certificate, certificate_key)
+    elif certificate_key is not None:
+        raise UsageError(
+            "--certificate-key needs a certificate.",
+            next="Name it, too: steprun serve --certificate FILE --certificate-key FILE",
+        )
     check_port(host, port)
     ready = make_ready(prepared)
     say(engine_notice(prepared), err=True)
-    if own_key and key_file is not None:
-        if not key_file.exists():
-            write_private(key_file, secrets.token_urlsafe(32) + "\n")
+    if own_key:
         say(
             f"{host} can be reached from other machines, so clients need the API key in {key_file}",
             err=True,
@@ -112,6 +177,10 @@ def serve(
         weights_bytes=prepared.plan.variant.weights_bytes,
         on_gpu=prepared.plan.machine.backend is not Backend.CPU,
         key_file=key_file,
+        certificate=certificate,
+        certificate_key=certificate_key,
+        allow_hosts=allow_hosts,
+        allow_origins=allow_origins,
         drain_s=drain,
         served=served_of(ready, request),
     )
@@ -137,10 +206,15 @@ class _OnTerminal:
 
     def listening(self, port: int) -> None:
         host = self._settings.host
-        self._base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        scheme = "https" if self._settings.certificate else "http"
+        self._base = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
     def loading(self, seconds: float) -> None:
         self._line.show(f"loading {self._settings.title} ... {seconds:.0f} s")
+
+    def changed(self, news: str) -> None:
+        self._line.clear()
+        say(news, err=True)
 
     def ready(self, log: str) -> None:
         self._line.clear()

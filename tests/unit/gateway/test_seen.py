@@ -14,7 +14,7 @@ import pytest
 from runner.engine.process.servers import Served
 from runner.gateway.account import Account
 from runner.gateway.activity import Entry
-from runner.gateway.admission import Door
+from runner.gateway.admission import Rules
 from runner.gateway.keeper import Keeper
 from runner.gateway.listener import listening
 from runner.gateway.refusal import Api
@@ -42,7 +42,7 @@ async def gateway(engine: SlotsEngine, keys: dict[str, str] | None = None) -> As
     """Run a gateway before a fake engine; yields a client of it, and its log."""
     relay = Relay()
     settings = Settings(port=0, model="tiny", quant="Q8_0", context=4096, parallel=2, served=SERVED)
-    service = Service(settings, Door(keys or {}), cast("Keeper", engine), relay)
+    service = Service(settings, Rules(keys or {}), cast("Keeper", engine), relay)
     service.observer.log = cast("RequestLog", log := Kept())
     async with listening(service) as port:
         url = f"http://127.0.0.1:{port}"
