@@ -74,8 +74,10 @@ class Service:
         if (headers := admission.preflight(request.method, request.headers)) is not None:
             entry.quiet = True
             return web.Response(status=204, headers=headers)
-        route, name = self._admit(request)
-        entry.path, entry.client = route.path, name or entry.client
+        route = routes.find(request.method, request.path)
+        entry.path = route.path
+        name = self._admit(request, route)
+        entry.client = name or entry.client
         if route.work == "own":
             entry.quiet = True
             return await self._own(request, route)
@@ -86,11 +88,10 @@ class Service:
         with self.intake.room() as room:
             return await self._answer(request, route, name or request.remote or "", entry, room)
 
-    def _admit(self, request: web.BaseRequest) -> tuple[Route, str]:
-        """Return where a request leads, and whose it is."""
-        route = routes.find(request.method, request.path)
+    def _admit(self, request: web.BaseRequest, route: Route) -> str:
+        """Return whose request it is."""
         try:
-            return route, admission.admit(self.rules, route, request.method, request.headers)
+            return admission.admit(self.rules, route, request.method, request.headers)
         except admission.WrongKey as refusal:
             raise self.attempts.refusal(request.remote, refusal) from None
 

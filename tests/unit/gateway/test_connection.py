@@ -159,10 +159,10 @@ async def test_who_is_being_answered_is_not_dropped_for_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(listener, "_connections", lambda: 4)
-    async with guarded() as gateway:
-        await gateway.service.turns.turn("x").__aenter__()  # the engine's only slot is taken
+    async with guarded() as gateway, gateway.service.turns.turn("x"):  # the only one there is
         waiting = [asyncio.create_task(_chat(gateway)) for _ in range(4)]
-        while len(gateway.service.activity.running) < 4:
+        running = gateway.service.activity.running
+        while [entry.stage for entry in running.values()] != ["waiting"] * 4:
             await asyncio.sleep(0.01)
         assert (await gateway.ask("GET", "/health"))[0] == 503
         for task in waiting:

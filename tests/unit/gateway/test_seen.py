@@ -27,6 +27,7 @@ from tests.fakes.slots_engine import SlotsEngine, listening_engine
 from tests.unit.gateway.test_account import OPENAI_STREAM
 
 SERVED = Served(engine="embedded", weights_bytes=1000, total_bytes=7, limit_bytes=9)
+JSON = {"Content-Type": "application/json"}
 BODY = {"messages": [{"role": "user", "content": "a secret"}], "stream": True}
 
 
@@ -61,7 +62,7 @@ async def test_each_request_has_a_line_also_those_refused() -> None:
     async with listening_engine(answers=OPENAI_STREAM) as engine, gateway(engine) as (http, log):
         async with http.post("/v1/chat/completions", json=BODY) as reply:
             assert await reply.read() == b"".join(OPENAI_STREAM)
-        await http.post("/v1/chat/completions", data=b"{")
+        await http.post("/v1/chat/completions", data=b"{", headers=JSON)
         await http.get("/no-such?api_key=hidden")
         await http.get("/health")
         await http.get("/metrics")
@@ -193,7 +194,7 @@ async def test_metrics_can_be_read_by_prometheus() -> None:
         gateway(engine) as (http, _),
     ):
         for body in (b"{", json.dumps(BODY).encode(), json.dumps(BODY).encode()):
-            await (await http.post("/v1/chat/completions", data=body)).read()
+            await (await http.post("/v1/chat/completions", data=body, headers=JSON)).read()
         async with http.get("/metrics") as reply:
             text = await reply.text()
             assert reply.headers["Content-Type"].startswith("text/plain; version=0.0.4")
