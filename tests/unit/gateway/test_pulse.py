@@ -40,7 +40,7 @@ STILL, ANSWERS = VitalSigns(answers=False), VitalSigns(answers=True)
         (STILL, {"cores": 0.01}, USUAL.idle_s),  # a machine that swaps: slow, not still
         (STILL, {"cores": 2.0}, 0),  # busy: 20 streams took all of its HTTP threads
         (ANSWERS, {}, USUAL.idle_s),  # a deadlock
-        (ANSWERS, {"cores": 0.003}, USUAL.idle_s),  # what answering `/health` itself takes
+        (ANSWERS, {"cores": 0.003}, USUAL.idle_s),  # more than answering `/health` takes
         (ANSWERS, {"cores": 1.0}, 0),  # a processor reads a prompt, or waits for a card by spinning
         (ANSWERS, {"log": 90}, 0),  # a card reads a prompt: a line for each batch
         (ANSWERS, {"heard": 200}, 0),  # tokens
