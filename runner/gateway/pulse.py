@@ -6,8 +6,8 @@ from typing import Final
 from runner.engine.process.supervisor import VitalSigns
 from runner.gateway.timing import USUAL, Timing
 
-# Of one core: to answer `/health` and to look whether clients are still there takes less (0.1 %
-# and 0.05 % for each request, both measured with the embedded engine).
+# Of one core. What goes on anyhow is far below: an answer to `/health` takes 0.16 ms (mean of 500,
+# embedded engine, x86-64), and a request's thread wakes once a second to look for its client.
 IDLE_CORES: Final = 0.02
 GAP_S: Final = 10.0  # between two looks; more is a machine that slept, which proves nothing
 
