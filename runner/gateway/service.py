@@ -14,6 +14,7 @@ from runner.gateway.relay import Relay
 from runner.gateway.routes import Route
 from runner.gateway.settings import Settings
 from runner.gateway.turns import Turns
+from runner.gateway.upgrade import refuse_websocket
 
 BODY_BYTES: Final = 64 << 20  # a request with twenty pictures has less
 PATIENCE_S: Final = 600.0  # a request waits so long for the model to load
@@ -36,6 +37,7 @@ class Service:
         """Answer one request; a refusal has the shape of the API that was spoken."""
         api = routes.api_of(request.path)
         try:
+            refuse_websocket(request.headers)
             route = routes.find(request.method, request.path)
             client = admission.admit(self.door, route, request.headers)
             if route.work == "own":

@@ -22,7 +22,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from gateway_checks.serving import ROOT, engine_alone, flags_of, gateway
+from gateway_checks.serving import ROOT, end_in_order, engine_alone, flags_of, gateway
 
 TABLE: Final = Path(__file__).with_name("server_tests.toml")
 CACHE: Final = ROOT / ".cache" / "server-tests"
@@ -148,6 +148,7 @@ class Runner:
         argv = [
             *(str(self.python), "-m", "pytest", "-q", "-p", "no:cacheprovider"),
             *("-p", "bounded_requests", "--tb=line", f"--timeout={2 * self.limit_s}"),
+            *("-m", "not slow", "--durations=10"),  # their tests.sh: slow ones load other models
             *("-o", "junit_family=xunit1", f"--junitxml={report}"),
             *(f"unit/{each}" for each in chosen),
         ]
@@ -209,6 +210,7 @@ def _run_profile(
 def main(argv: list[str] | None = None) -> int:
     """Run the tests, print the table; 1 where a test fails only through the gateway."""
     options = _options(argv)
+    end_in_order()
     suite = load_suite()
     work = options.work or CACHE / "runs"
     work.mkdir(parents=True, exist_ok=True)

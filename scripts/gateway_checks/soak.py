@@ -24,7 +24,7 @@ import psutil
 
 from gateway_checks.load import Ask, Load
 from gateway_checks.outcomes import Outcome, judge
-from gateway_checks.serving import Served, gateway
+from gateway_checks.serving import Served, end_in_order, gateway
 
 GROWTH: Final = 1.05  # of memory and descriptors, from the first quiet moment to the last
 WARM_S: Final = 120.0  # until the first quiet moment
@@ -323,6 +323,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("soak-report.json"))
     parser.add_argument("serve", nargs="*", help="more of steprun serve's options, after --")
     options = parser.parse_args(argv)
+    end_in_order()
     actions = tuple(each for each in options.actions.split(",") if each)
     if unknown := set(actions) - {"kill", "stop", "pause"}:
         sys.exit(f"Unknown: {', '.join(sorted(unknown))}. Actions are kill, stop and pause.")
