@@ -21,6 +21,7 @@ import psutil
 
 from gateway_checks.load import Ask
 from gateway_checks.outcomes import Outcome, judge
+from gateway_checks.probe import probing
 from gateway_checks.serving import Served, end_in_order, gateway
 
 CROWD: Final = 200
@@ -92,8 +93,8 @@ def _process(served: Served) -> Figures:
 async def crowd(served: Served) -> Figures:
     """Ask with 200 clients at once, each on a connection of its own."""
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
-    longest, slowest = 0.0, 0.0
-    over = asyncio.Event()
+    longest = 0.0
+    health: Figures = {}
 
     async def one(http: aiohttp.ClientSession, number: int) -> Outcome:
         nonlocal longest
@@ -102,25 +103,14 @@ async def crowd(served: Served) -> Figures:
         longest = max(longest, time.monotonic() - began)
         return outcome
 
-    async def health(http: aiohttp.ClientSession) -> None:
-        nonlocal slowest
-        while not over.is_set():
-            began = time.monotonic()
-            async with http.get(f"{served.url}/health") as answer:
-                await answer.read()
-            slowest = max(slowest, time.monotonic() - began)
-            await asyncio.sleep(0.05)
-
-    async with aiohttp.ClientSession(connector=connector, trust_env=False) as http:
-        watch = asyncio.create_task(health(http))
-        outcomes = await asyncio.gather(*(one(http, number) for number in range(CROWD)))
-        over.set()
-        await watch
+    with probing(served.url, health):
+        async with aiohttp.ClientSession(connector=connector, trust_env=False) as http:
+            outcomes = await asyncio.gather(*(one(http, number) for number in range(CROWD)))
     return {
         **{kind: sum(o.kind == kind for o in outcomes) for kind in ("answered", "refused", "lost")},
         "whys": sorted({o.why for o in outcomes if o.why})[:5],
         "longest_s": round(longest, 1),
-        "health_max_ms": round(slowest * 1000, 1),
+        "health_ms": health,
     }
 
 

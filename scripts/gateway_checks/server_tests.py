@@ -229,6 +229,9 @@ def main(argv: list[str] | None = None) -> int:
             for name in every
             if name not in left_out and (not options.file or name in options.file)
         )
+        if options.again:
+            earlier = json.loads(options.again.read_bytes())
+            files = tuple(earlier.get(profile.name, {}).get("only_gateway_fails", ()))
         if not files:
             continue
         found, reasons = _run_profile(profile, files, runner, ["--model", str(options.model)])
@@ -276,6 +279,7 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--python", type=Path, help="a Python that has what the tests import")
     parser.add_argument("--profile", action="append", help="only this profile")
     parser.add_argument("--file", action="append", help="only this file of tests")
+    parser.add_argument("--again", type=Path, help="only what failed in this report.json")
     parser.add_argument("--limit", type=int, default=30, help="seconds for one request (30)")
     parser.add_argument("--work", type=Path, help="where logs and the report are written")
     return parser.parse_args(argv)

@@ -32,6 +32,6 @@ async def test_nothing_is_lost_while_the_engine_is_killed(tiny: Path, tmp_path: 
         report = await soak(served, PLAN, sees=True)
     assert report["lost"] == 0, report["losses"]
     assert report["serve_ended"] is None
-    assert report["health_lost"] == 0
+    assert report["health_ms"]["lost"] == 0
     assert report["answered"] > 0
     assert any(each["result"] == "another engine" for each in report["disturbed"])
