@@ -22,6 +22,7 @@ from runner.gateway.routes import Route
 from runner.gateway.settings import Settings
 from runner.gateway.timing import USUAL, Timing
 from runner.gateway.turns import Turns
+from runner.gateway.upgrade import refuse_websocket
 from runner.plan.launch import HTTP_THREADS_BESIDE
 
 
@@ -74,6 +75,7 @@ class Service:
         if (headers := admission.preflight(request.method, request.headers)) is not None:
             entry.quiet = True
             return web.Response(status=204, headers=headers)
+        refuse_websocket(request.headers)
         route = routes.find(request.method, request.path)
         entry.path = route.path
         name = self._admit(request, route)

@@ -22,7 +22,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from gateway_checks.serving import ROOT, engine_alone, flags_of, gateway
+from gateway_checks.serving import ROOT, end_in_order, engine_alone, flags_of, gateway
 
 TABLE: Final = Path(__file__).with_name("server_tests.toml")
 CACHE: Final = ROOT / ".cache" / "server-tests"
@@ -148,6 +148,7 @@ class Runner:
         argv = [
             *(str(self.python), "-m", "pytest", "-q", "-p", "no:cacheprovider"),
             *("-p", "bounded_requests", "--tb=line", f"--timeout={2 * self.limit_s}"),
+            *("-m", "not slow", "--durations=10"),  # their tests.sh: slow ones load other models
             *("-o", "junit_family=xunit1", f"--junitxml={report}"),
             *(f"unit/{each}" for each in chosen),
         ]
@@ -209,6 +210,7 @@ def _run_profile(
 def main(argv: list[str] | None = None) -> int:
     """Run the tests, print the table; 1 where a test fails only through the gateway."""
     options = _options(argv)
+    end_in_order()
     suite = load_suite()
     work = options.work or CACHE / "runs"
     work.mkdir(parents=True, exist_ok=True)
@@ -227,6 +229,9 @@ def main(argv: list[str] | None = None) -> int:
             for name in every
             if name not in left_out and (not options.file or name in options.file)
         )
+        if options.again:
+            earlier = json.loads(options.again.read_bytes())
+            files = tuple(earlier.get(profile.name, {}).get("only_gateway_fails", ()))
         if not files:
             continue
         found, reasons = _run_profile(profile, files, runner, ["--model", str(options.model)])
@@ -274,6 +279,7 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--python", type=Path, help="a Python that has what the tests import")
     parser.add_argument("--profile", action="append", help="only this profile")
     parser.add_argument("--file", action="append", help="only this file of tests")
+    parser.add_argument("--again", type=Path, help="only what failed in this report.json")
     parser.add_argument("--limit", type=int, default=30, help="seconds for one request (30)")
     parser.add_argument("--work", type=Path, help="where logs and the report are written")
     return parser.parse_args(argv)

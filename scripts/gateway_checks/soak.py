@@ -9,7 +9,6 @@ import asyncio
 import json
 import random
 import signal
-import statistics
 import sys
 import tempfile
 import time
@@ -24,7 +23,8 @@ import psutil
 
 from gateway_checks.load import Ask, Load
 from gateway_checks.outcomes import Outcome, judge
-from gateway_checks.serving import Served, gateway
+from gateway_checks.probe import probing
+from gateway_checks.serving import Served, end_in_order, gateway
 
 GROWTH: Final = 1.05  # of memory and descriptors, from the first quiet moment to the last
 WARM_S: Final = 120.0  # until the first quiet moment
@@ -97,19 +97,21 @@ class Soak:
         self._busy = 0
         self.tally = Tally()
         self.disturbed: list[dict[str, Any]] = []
-        self.health_ms: list[float] = []
-        self.health_lost = 0
+        self.health: dict[str, Any] = {}
         self.quiet: list[Quiet] = []
 
     async def run(self, *, ollama: bool, sees: bool) -> None:
         """Load the gateway until the time is over, or until it has ended."""
         length = self._plan.minutes * 60
         self._open.set()
+        with probing(self._served.url, self.health):
+            await self._load(length, ollama=ollama, sees=sees)
+
+    async def _load(self, length: float, *, ollama: bool, sees: bool) -> None:
         async with asyncio.TaskGroup() as group:
             for number in range(self._plan.clients):
                 load = Load(self._plan.seed + number, ollama=ollama, sees=sees)
                 group.create_task(self._client(number, load))
-            group.create_task(self._watch_health())
             group.create_task(self._disturb())
             try:
                 await self._wait(min(WARM_S, length / 4))
@@ -189,20 +191,6 @@ class Soak:
             return Outcome("lost", status, f"{type(error).__name__}: {error}"[:200])
         return judge(ask, status, bytes(got))
 
-    async def _watch_health(self) -> None:
-        """Ask for the gateway's health twice a second, and keep how long each answer took."""
-        timeout = aiohttp.ClientTimeout(total=10)
-        async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as http:
-            while self._serves():
-                began = time.monotonic()
-                try:
-                    async with http.get(f"{self._served.url}/health") as answer:
-                        await answer.read()
-                    self.health_ms.append((time.monotonic() - began) * 1000)
-                except (aiohttp.ClientError, OSError, TimeoutError):
-                    self.health_lost += self._serves()
-                await asyncio.sleep(0.5)
-
     async def _disturb(self) -> None:
         """Kill or stop the engine every so many seconds, in turn."""
         number = 0
@@ -266,28 +254,15 @@ class Soak:
             "by_kind": dict(sorted(tally.by_kind.items())),
             "losses": tally.losses,
             "disturbed": self.disturbed,
-            "health_ms": _quantiles(self.health_ms),
-            "health_lost": self.health_lost,
+            "health_ms": self.health,
             "quiet": [asdict(each) for each in self.quiet],
             "ratios": ratios,
             "passed": lost == 0
             and ended is None
-            and self.health_lost == 0
+            and self.health.get("lost") == 0
             and len(kept) == 2
             and all(kept.values()),
         }
-
-
-def _quantiles(values: list[float]) -> dict[str, float]:
-    if len(values) < 2:
-        return {}
-    cuts = statistics.quantiles(values, n=100)
-    return {
-        "count": len(values),
-        "p50": round(cuts[49], 1),
-        "p99": round(cuts[98], 1),
-        "max": round(max(values), 1),
-    }
 
 
 async def _offers_ollama(url: str) -> bool:
@@ -323,6 +298,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("soak-report.json"))
     parser.add_argument("serve", nargs="*", help="more of steprun serve's options, after --")
     options = parser.parse_args(argv)
+    end_in_order()
     actions = tuple(each for each in options.actions.split(",") if each)
     if unknown := set(actions) - {"kill", "stop", "pause"}:
         sys.exit(f"Unknown: {', '.join(sorted(unknown))}. Actions are kill, stop and pause.")

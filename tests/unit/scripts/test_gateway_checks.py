@@ -89,7 +89,8 @@ def test_tests_are_sorted_by_how_they_went() -> None:
 def test_a_junit_report_is_read() -> None:
     outcomes, why = parse_junit(
         '<testsuites><testsuite><testcase classname="unit.test_a" name="test_x[1]"/>'
-        '<testcase classname="unit.test_a" name="test_y"><failure message="assert 1 == 2&#10;more"/>'
+        '<testcase classname="unit.test_a" name="test_y">'
+        '<failure message="assert 1 == 2&#10;more"/>'
         "</testcase></testsuite></testsuites>"
     )
     assert outcomes == {"test_a.py::test_x[1]": "passed", "test_a.py::test_y": "failed"}
