@@ -78,7 +78,7 @@ class Answers(BaseHTTPRequestHandler):
 @pytest.fixture
 def answering(tmp_path: Path) -> Iterator[ServerRecord]:
     """Have a server that answers, in this very process."""
-    (tmp_path / "key").write_text("s3cret\n")
+    (tmp_path / "key").write_text("# of the house\nlaptop s3cret\n")
     with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
@@ -390,3 +390,21 @@ async def test_a_server_that_ends_is_named_in_words(
     for enter in (host.__aenter__, lambda: host.wait_ready(lambda _: None)):
         with pytest.raises(SteprunError, match=r"The server at \S+:8123 has ended"):
             await enter()
+
+
+# --- a refusal
+
+
+def test_a_plan_that_does_not_fit_names_the_server_that_holds_the_memory(
+    answering: ServerRecord, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from runner.cli.terminal import must_fit
+    from runner.plan.request import PlanRequest
+    from runner.run.prepare import make_plan
+    from runner.run.request import ModelRequest
+
+    refused = make_plan(ModelRequest("", PlanRequest()), "cpu-24")
+    with pytest.raises(SteprunError, match="does not fit"):
+        must_fit(refused)
+    said = f"SmolLM2 Q4_K_M runs at {answering.url} and holds 1.00 GiB."
+    assert said in capsys.readouterr().err
