@@ -5,10 +5,12 @@ from functools import partial
 import click
 
 from runner.base.shell import as_typed
+from runner.base.units import size
 from runner.cli import confirm
 from runner.cli.progress import shown
 from runner.cli.render.plan import plan_text
 from runner.cli.render.wrap import say
+from runner.engine.process import servers
 from runner.plan.launch import LaunchSpec
 from runner.run import prepare
 from runner.run.download_missing import Frontend, Offer, Ready, ensure_files
@@ -25,6 +27,13 @@ def must_fit(prepared: Prepared) -> None:
     """Show the ledger on stderr and raise `Refused` where a plan does not fit."""
     if not prepared.plan.fits:
         click.echo(as_typed(plan_text(prepared.plan, LaunchSpec(()))) + "\n", err=True)
+        for server in servers.running():
+            served = server.served
+            say(
+                f"{served.title} {served.quant} runs at {server.url} and holds "
+                f"{size(served.total_bytes)}. To end it: steprun stop {server.port}",
+                err=True,
+            )
     prepare.must_fit(prepared)
 
 

@@ -14,7 +14,6 @@ from runner.engine.process.log import LogReader
 from runner.gateway.account import last_object
 from runner.gateway.activity import Activity, Entry
 from runner.gateway.keeper import Keeper
-from runner.gateway.refusal import Refusal
 from runner.gateway.relay import Relay
 from runner.gateway.settings import Settings
 
@@ -224,13 +223,14 @@ class Status:
         await asyncio.wait((self._asking,), timeout=WAIT_S)
 
     async def _ask(self) -> None:
+        engine = self._keeper.engine
+        if engine is None:
+            return
         try:
-            async with asyncio.timeout(WAIT_S):
-                endpoint = await self._keeper.endpoint()
-            reply = await self._relay.ask("/slots", endpoint, ASK_S)
+            reply = await self._relay.ask("/slots", engine.endpoint, ASK_S)
             slots = msgspec.json.decode(reply, type=tuple[Slot, ...])
             await asyncio.to_thread(self._read_log)
-        except (Refusal, aiohttp.ClientError, TimeoutError, ValueError):
+        except (aiohttp.ClientError, TimeoutError, ValueError):
             return  # it hangs or restarts: what is known without it is shown
         busy = sorted((slot for slot in slots if slot.is_processing), key=lambda s: s.id_task)
         now = time.monotonic()

@@ -35,13 +35,17 @@ class SlotsEngine:
     base_url: str = ""
 
     @property
-    def engine(self) -> "SlotsEngine":
-        return self
+    def engine(self) -> "Running":
+        return Running(self)
+
+    @property
+    def at(self) -> Endpoint:
+        return Endpoint(self.base_url)
 
     async def endpoint(self) -> Endpoint:
         if self.state != "ready":
             raise Refusal(503, "The model is still loading.", retry_after_s=5)
-        return Endpoint(self.base_url)
+        return self.at
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path == "/slots":
@@ -58,6 +62,13 @@ class SlotsEngine:
             await response.write(piece)
         await response.write_eof()
         return response
+
+
+class Running:
+    """The same as the keeper's `engine`."""
+
+    def __init__(self, fake: SlotsEngine) -> None:
+        self.endpoint, self.pid, self.log_path = fake.at, fake.pid, fake.log_path
 
 
 @asynccontextmanager

@@ -25,7 +25,7 @@ POLL_S = 0.25
     epilog=examples("steprun logs", "steprun logs -f", "steprun logs 8080 -n 100 --json")
 )
 @place_argument
-@click.option("-f", "--follow", is_flag=True, help="Go on with new lines until Ctrl-C.")
+@click.option("-f", "--follow", is_flag=True, help="Show new lines as they come, until Ctrl-C.")
 @click.option(
     "-n",
     "--lines",

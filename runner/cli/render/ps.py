@@ -19,17 +19,15 @@ def server_text(server: dict[str, Any]) -> str:
     percent = server.get("loaded_percent")
     shown = f"{state} {percent} %" if state == "loading" and percent is not None else state
     lines = [f"{click.style(head, bold=True)}  {click.style(shown, fg=_COLOURS.get(state))}"]
-    facts = [f"engine {server['engine']}", f"{server['context']:,} tokens of context"]
-    facts.append(f"{size(server['memory_bytes'])} of {size(server['limit_bytes'])}")
-    lines.append(f"  {', '.join(facts)}")
-    more = []
+    lines.append(f"  engine {server['engine']}, {server['context']:,} tokens of context")
+    facts = [f"{size(server['memory_bytes'])} of {size(server['limit_bytes'])}"]
     if server.get("uptime_s"):
-        more.append(f"up {duration(server['uptime_s'])}")
+        facts.append(f"up {duration(server['uptime_s'])}")
     if server.get("restarts"):
-        more.append(f"engine restarted {server['restarts']} times")
+        facts.append(f"engine restarts: {server['restarts']}")
     if server["waiting"]:
-        more.append(f"{server['waiting']} waiting")
-    lines += [f"  {', '.join(more)}"] if more else []
+        facts.append(f"{server['waiting']} waiting")
+    lines.append(f"  {', '.join(facts)}")
     rows = server["slots"]
     if any(row["state"] != "idle" for row in rows):
         titles = "".join(f"{title.upper():>{_WIDTH}}" for title in (*_COLUMNS, "tokens/s"))

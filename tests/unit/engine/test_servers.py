@@ -1,0 +1,72 @@
+"""The record of running servers: private, true, and swept."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from runner.engine.process import servers
+from runner.engine.process.servers import Served, own_record, running, write_server
+
+URL = "http://127.0.0.1:8123"
+
+
+def test_a_server_is_found_while_its_process_runs(home: Path, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("s3cret")
+    served = Served(source="step", context=4096, extras=("mtp=/x",))
+    record = own_record(URL, 5.0, served, key_file=key, request_log=tmp_path / "r.jsonl")
+    path = write_server(record)
+    assert running() == [record]
+    assert record.port == 8123
+    assert record.alive()
+    assert "s3cret" not in path.read_text()
+    assert record.key_file == str(key)
+    if os.name == "posix":
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_none_where_none_ever_ran() -> None:
+    assert running() == []
+    assert not servers.folder().exists(), "looking leaves nothing behind"
+
+
+def test_records_of_processes_that_ended_are_swept() -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    mine = own_record(URL, 1.0, Served())
+    for record in (
+        msgspec.structs.replace(mine, pid=ended.pid),
+        msgspec.structs.replace(mine, started=mine.started - 100),  # the pid is used again
+    ):
+        write_server(record)
+        assert running() == []
+    (servers.folder() / "1-1.json").write_text("{")
+    assert running() == []
+    assert list(servers.folder().iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only there a process stays until it is waited for")
+def test_a_process_that_nobody_waited_for_has_ended() -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    import psutil
+
+    started = psutil.Process(child.pid).create_time()
+    record = msgspec.structs.replace(own_record(URL, 1.0, Served()), pid=child.pid, started=started)
+    assert record.alive()
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert not record.alive()
+    child.communicate()
+
+
+def test_the_oldest_comes_first() -> None:
+    for port, since in ((8002, 2.0), (8001, 1.0)):
+        write_server(own_record(f"http://127.0.0.1:{port}", since, Served()))
+    assert [each.port for each in running()] == [8001, 8002]
