@@ -35,9 +35,12 @@ async def run(
     try:
         async with Keeper(make) as keeper:
             service = Service(settings, Door(keys), keeper, relay)
-            async with listening(service) as port:
-                report.listening(port)
-                await _until(stop, keeper, report)
+            try:
+                async with listening(service) as port:
+                    report.listening(port)
+                    await _until(stop, keeper, report)
+            finally:
+                service.pictures.close()
     finally:
         await relay.close()
 

@@ -5,10 +5,11 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from runner.gateway import admission, bodies, pictures, routes
+from runner.gateway import admission, bodies, routes
 from runner.gateway.activity import Activity, Entry
 from runner.gateway.calls import EngineCall, call_of
 from runner.gateway.keeper import Keeper
+from runner.gateway.pictures import Pictures
 from runner.gateway.refusal import Api, Refusal, body_of
 from runner.gateway.relay import Relay
 from runner.gateway.routes import Route
@@ -29,6 +30,7 @@ class Service:
         self.door = door
         self.keeper = keeper
         self.relay = relay
+        self.pictures = Pictures(settings)
         self.turns = Turns(settings.parallel)
         self.activity = Activity()
 
@@ -71,7 +73,7 @@ class Service:
         if request.method != "POST":
             return EngineCall(request.method, route.engine_path)
         asked = bodies.read(route, await _body(request))
-        await pictures.settle(asked, self.settings)
+        await self.pictures.settle(asked)
         return call_of(asked)
 
     def _own(self, route: Route) -> web.Response:  # noqa: ARG002 - more to come
