@@ -40,7 +40,7 @@ async def run(
                     report.listening(port)
                     await _until(stop, keeper, report)
             finally:
-                service.pictures.close()
+                await service.pictures.close()
     finally:
         await relay.close()
 

@@ -17,7 +17,7 @@ from runner.cli.lazy import examples
 from runner.cli.options import model_options, take_request
 from runner.cli.render.common import TransientLine
 from runner.cli.render.wrap import say
-from runner.gateway.settings import Settings
+from runner.gateway.settings import PictureUrls, Settings
 from runner.net.endpoint import is_loopback_host
 from runner.plan.launch import LaunchSpec
 
@@ -44,9 +44,23 @@ from runner.plan.launch import LaunchSpec
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Require the API key in FILE.",
 )
+@click.option(
+    "--picture-urls",
+    type=click.Choice(["public", "off", "all"]),
+    default="public",
+    show_default=True,
+    help="Download pictures that requests name by address: from public ones, none, or all.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the launch line and exit.")
 def serve(
-    *, demo: bool, port: int, host: str, api_key_file: Path | None, dry_run: bool, **options: Any
+    *,
+    demo: bool,
+    port: int,
+    host: str,
+    api_key_file: Path | None,
+    picture_urls: PictureUrls,
+    dry_run: bool,
+    **options: Any,
 ) -> int:
     """Serve the model with OpenAI- and Anthropic-compatible APIs: streaming, images, tools."""
     from runner.cli.terminal import make_ready, must_fit
@@ -90,6 +104,7 @@ def serve(
         parallel=prepared.plan.config.parallel,
         sees=prepared.plan.config.projector,
         key_file=key_file,
+        picture_urls=picture_urls,
     )
     try:
         return asyncio.run(_serve(settings, prepared.engine.program, ready.spec))

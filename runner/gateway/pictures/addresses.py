@@ -70,13 +70,14 @@ def is_public(address: str) -> bool:
 class Reach:
     """Where pictures may be downloaded from.
 
-    `allows`: says so of a numeric address. `ports`: empty for any. `proxies`: those of the
-    environment are used; a proxy finds the addresses itself, so that they cannot be checked.
+    `allows`: says so of a numeric address. `ports`: empty for any. `trusted`: it is told what is
+    there and what is not, and the proxies of the environment are used; a proxy finds the addresses
+    itself, so that they cannot be checked.
     """
 
     allows: Callable[[str], bool] = is_public
     ports: frozenset[int] = frozenset({80, 443})
-    proxies: bool = False
+    trusted: bool = False
 
 
 def checked(text: str, reach: Reach | None) -> URL:

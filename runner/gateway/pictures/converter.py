@@ -27,6 +27,7 @@ class Converter:
         self._program = program
         self._process: Process | None = None
         self._idle: asyncio.TimerHandle | None = None
+        self._ending: set[asyncio.Task[None]] = set()
         self.started = 0  # processes, so far
 
     async def convert(self, letter: bytes, source: bytes) -> tuple[bytes, bytes]:
@@ -40,24 +41,29 @@ class Converter:
             async with asyncio.timeout(CONVERT_S):
                 result = await self._ask(letter, source)
         except TimeoutError:
-            self.close()
+            self._end()
             raise Refusal(400, _SLOW) from None
         except (OSError, EOFError) as error:  # asyncio's IncompleteReadError is an EOFError
-            self.close()
+            self._end()
             raise Refusal(400, _DIED) from error
         except BaseException:  # cancelled: what it says next is no answer to the next question
-            self.close()
+            self._end()
             raise
-        self._idle = asyncio.get_running_loop().call_later(IDLE_S, self.close)
+        self._idle = asyncio.get_running_loop().call_later(IDLE_S, self._end)
         return result
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End the process."""
         if self._idle:
             self._idle.cancel()
-        if self._process and self._process.returncode is None:
-            with suppress(ProcessLookupError):
-                self._process.kill()
+        self._end()
+        await asyncio.gather(*self._ending)
+
+    def _end(self) -> None:
+        if self._process is not None:
+            task = asyncio.create_task(_ended(self._process))
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
         self._process = None
 
     async def _ask(self, letter: bytes, source: bytes) -> tuple[bytes, bytes]:
@@ -85,3 +91,14 @@ class Converter:
             )
             self.started += 1
         return self._process
+
+
+async def _ended(process: Process) -> None:
+    """Kill a process, and return when nothing of it is left."""
+    with suppress(ProcessLookupError):
+        process.kill()
+    if process.stdin is not None:
+        process.stdin.close()
+    if process.stdout is not None:
+        await process.stdout.read()
+    await process.wait()

@@ -39,6 +39,7 @@ _HEADERS: Final = {
     "Accept": "image/*",
     "Accept-Encoding": "identity",  # pictures are packed already, and nothing is unpacked here
 }
+_NOT_FOUND: Final = "The picture could not be downloaded: the name of its server is not found."
 _LOST: Final = "The picture could not be downloaded: the server did not answer as one does."
 _SLOW: Final = f"The picture could not be downloaded within {DOWNLOAD_S:.0f} s."
 _LONG: Final = f"The picture is larger than {DOWNLOAD_BYTES >> 20} MiB."
@@ -92,6 +93,8 @@ class _Checked(AbstractResolver):
             found = await self._resolve(host, port)
         except (OSError, UnicodeError):
             found = ()
+        if not found and self._reach.trusted:
+            raise Refusal(400, _NOT_FOUND)
         # One that is private is enough: whoever mixes them has a reason.
         if not found or not all(self._reach.allows(each) for each in found):
             raise Refusal(400, NOT_PUBLIC)
@@ -117,7 +120,7 @@ def reach_of(setting: PictureUrls) -> Reach | None:
         return None
     if setting == "public":
         return Reach(is_public_and_far)
-    return Reach(lambda _: True, frozenset(), proxies=True)
+    return Reach(lambda _: True, frozenset(), trusted=True)
 
 
 class Fetcher:
@@ -162,7 +165,7 @@ class Fetcher:
             timeout=aiohttp.ClientTimeout(total=DOWNLOAD_S, sock_connect=CONNECT_S),
         ) as session:
             for _ in range(HOPS + 1):
-                proxy = _proxy_for(url) if reach.proxies else None
+                proxy = _proxy_for(url) if reach.trusted else None
                 async with session.get(url, allow_redirects=False, proxy=proxy) as answer:
                     if answer.status not in _REDIRECTS:
                         return await _content(answer)

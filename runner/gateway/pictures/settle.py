@@ -28,20 +28,20 @@ _SLOW: Final = f"The pictures could not be downloaded within {DOWNLOADS_S:.0f} s
 
 
 class Pictures:
-    """The pictures of all requests. `fetcher`: downloads those by address."""
+    """The pictures of all requests. Close it at the end."""
 
-    def __init__(self, settings: Settings, fetcher: Fetcher | None = None) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._fetcher = fetcher or Fetcher(reach_of(settings.picture_urls))
+        self._fetcher = Fetcher(reach_of(settings.picture_urls))
         self.converter = Converter()
         self._recent = Recent()
         self._turn = asyncio.Lock()  # two at once would take twice the memory
         self._downloads = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End what runs."""
-        self.converter.close()
+        await self.converter.close()
 
     async def settle(self, asked: Asked) -> None:
         """Replace the pictures of a request by PNG or JPEG in base64, where they are not yet.
