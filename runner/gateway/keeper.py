@@ -136,10 +136,14 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
 
     async def endpoint(self) -> Endpoint:
         """Return where the engine answers, once it does. Raises Refusal (503) at the end."""
-        await self._ready.wait()
-        if self.state == "ready" and self._engine is not None:
-            return self._engine.endpoint
-        raise self._over()
+        while True:
+            await self._ready.wait()
+            if self.state == "ready" and self._engine is not None:
+                return self._engine.endpoint
+            if self.state == "stopped" or self._over is not _not_running:
+                raise self._over()
+            # It ended again before this woke up: the event is cleared, or will be in a moment.
+            await asyncio.sleep(0)
 
     async def _keep(self) -> None:
         pause, loads, served = self._timing.first_s, 0, False

@@ -56,6 +56,7 @@ async def run(
                     service.refuse(stopping)
                     await relay.close()  # before the engine ends: each answer then says why
                     await _until_idle(service, timing.flush_s)
+                    await service.pictures.close()
                     await keeper.close(politely=not stop.at_once.is_set())
     finally:
         await relay.close()

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from runner.gateway import admission, bodies, ollama, pictures, routes
+from runner.gateway import admission, bodies, ollama, routes
 from runner.gateway.activity import Entry, program_of
 from runner.gateway.attempts import Attempts
 from runner.gateway.calls import EngineCall, call_of
@@ -15,6 +15,7 @@ from runner.gateway.connection import ANSWER_HEADERS
 from runner.gateway.intake import Intake, Room
 from runner.gateway.keeper import Keeper
 from runner.gateway.observer import Observer
+from runner.gateway.pictures import Pictures
 from runner.gateway.refusal import Api, Refusal, body_of
 from runner.gateway.relay import Relay
 from runner.gateway.reply import ClientGone, Reply
@@ -44,6 +45,7 @@ class Service:
         self.timing = timing
         self.intake = Intake()
         self.attempts = Attempts()
+        self.pictures = Pictures(settings)
         self.turns = Turns(settings.parallel)
         self.side_turns = Turns(HTTP_THREADS_BESIDE)
         self.observer = Observer(settings, keeper, relay)
@@ -66,6 +68,7 @@ class Service:
     def refuse(self, refusal: Callable[[], Refusal]) -> None:
         """Refuse whatever has not begun, now and from now on."""
         self._over = refusal
+        self.observer.status.stopping = True
         for turns in (self.turns, self.side_turns):
             turns.close(refusal)
         self.keeper.refuse(refusal)
@@ -119,7 +122,7 @@ class Service:
             return EngineCall(request.method, route.engine_path)
         data = await self.intake.read(request, room)
         asked = await self.intake.parse(data, lambda: bodies.read(route, data))
-        await pictures.settle(asked, self.settings)
+        await self.pictures.settle(asked)
         return call_of(asked)
 
     async def _own(self, request: web.BaseRequest, route: Route) -> web.Response:

@@ -67,6 +67,7 @@ class Status:
     def __init__(
         self, settings: Settings, keeper: Keeper, relay: Relay, activity: Activity
     ) -> None:
+        self.stopping = False
         self._settings = settings
         self._keeper = keeper
         self._relay = relay
@@ -86,9 +87,12 @@ class Status:
 
     def state(self) -> str:
         """Return the state, as `ps` names it."""
-        if self._keeper.state == "ready":
-            return "busy" if self._served_now() or self.waiting() else "ready"
-        return str(self._keeper.state)
+        state = self.server_state()
+        return "busy" if state == "ready" and (self._served_now() or self.waiting()) else state
+
+    def server_state(self) -> str:
+        """Return the state of the server, whatever it is doing."""
+        return "stopping" if self.stopping else str(self._keeper.state)
 
     def waiting(self) -> int:
         """Return how many requests wait for their turn, or for the engine."""
@@ -100,9 +104,9 @@ class Status:
 
     def health(self) -> dict[str, Any]:
         """Return the body of `/health`."""
-        state = self._keeper.state
+        state = self.server_state()
         document: dict[str, Any] = {
-            "status": "ok" if state == "ready" else str(state),
+            "status": "ok" if state == "ready" else state,
             "state": self.state(),
             "model": self._settings.model,
         }

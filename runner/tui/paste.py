@@ -11,12 +11,9 @@ from collections.abc import Callable
 from pathlib import PurePosixPath, PureWindowsPath
 from urllib.parse import unquote, urlsplit
 
+from runner.chat.images.formats import SUFFIXES
 from runner.chat.images.names import as_on_disk
 
-# GIF and the rest cannot be sent, but dropping one means a picture: the error says so.
-PICTURE_SUFFIXES = frozenset(
-    (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
-)
 PATH_CHARS = 4096  # Linux's own limit: longer text is not a path
 PATHS = 16  # one message takes no more pictures
 
@@ -130,4 +127,4 @@ def _unescape(text: str) -> str:
 
 def _means_picture(path: str) -> bool:
     pure = PureWindowsPath(path) if _DRIVE.match(path) else PurePosixPath(path)
-    return "\0" not in path and pure.suffix.lower() in PICTURE_SUFFIXES
+    return "\0" not in path and pure.suffix.lower() in SUFFIXES

@@ -52,6 +52,7 @@ class FakeEngine:
         self.endpoint = Endpoint("")
         self.log_path = Path("fake.log")
         self.gave_up = False
+        self.pid = 0
         self.running = False
         self.still = False  # it answers nothing and does nothing, as after SIGSTOP
         self.stops: list[bool] = []  # how it was asked to stop: politely?

@@ -10,7 +10,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.base.errors import BadFile
+from runner.base.errors import BadFile, SteprunError
+from runner.chat.images.formats import NAMES, PHOTOGRAPHS, pillow_formats
+from runner.chat.images.memory import needed
 from runner.chat.images.names import as_on_disk
 from runner.chat.images.tokens import fit, image_tokens
 from runner.chat.wire import Picture
@@ -18,16 +20,22 @@ from runner.chat.wire import Picture
 if TYPE_CHECKING:
     from PIL import Image
 
-FORMATS = ("PNG", "JPEG", "WEBP")
 FILE_BYTES = 64 << 20  # larger files are not images for a chat
-# The most that loading may need, by `_needed`: a 108-megapixel phone picture passes. A process that
-# does nothing else peaks at 590 MB with the worst that passes, the interpreter and all.
+# The most that loading may need, by `memory.needed`: a 108-megapixel JPEG of a phone passes, and a
+# 48-megapixel HEIC. A process that does nothing else peaks at 590 MB with the worst that passes,
+# the interpreter and all.
 MOST_BYTES = 510_000_000
-PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2}  # Pillow keeps all other modes in 4, RGB too
-WEBP_PIXEL_BYTES = 16  # libwebp paints on two canvases, Pillow takes two copies
 TILE = 512  # pixels a side: flattened so many at a time, not in a second copy of the whole
 EXIF_ORIENTATION = 0x0112
-OTHER = "Choose a PNG, JPEG or WebP file."
+# Of a TIFF: what libtiff unpacks in bounded memory. Others (LZMA, Zstandard, LERC) are not pictures
+# that people send.
+TIFF_COMPRESSIONS = frozenset(
+    {
+        *("raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "jpeg"),
+        *("group3", "group4", "tiff_ccitt", "tiff_raw_16"),
+    }
+)
+OTHER = f"Choose a {NAMES} file."
 SMALLER = "Make the image smaller first."
 
 _one_at_a_time = threading.Lock()  # two pictures at once would take twice the memory
@@ -53,9 +61,10 @@ def load_picture(path: Path) -> Picture:
 
 
 def picture_from_bytes(data: bytes, name: str) -> Picture:
-    """Check and convert one image (PNG, JPEG or WebP bytes).
+    """Check and convert one image, the bytes of a file in one of the formats of `formats`.
 
-    A PNG or JPEG that needs nothing is passed on unchanged. Raises `BadFile`.
+    A PNG or JPEG that needs nothing is passed on unchanged; of several pictures in a file the first
+    one counts. Raises `BadFile`, or `Refused` where what reads the format is not installed.
     """
     from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - 60 ms, only where there is a picture
 
@@ -66,61 +75,45 @@ def picture_from_bytes(data: bytes, name: str) -> Picture:
     except Image.DecompressionBombError as error:
         raise _bad(name, "It would decode to far too many pixels.", next=SMALLER) from error
     except UnidentifiedImageError as error:
-        raise _bad(name, "It is not a PNG, JPEG or WebP image.") from error
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
+        raise _bad(name, f"It is not a {NAMES} image.") from error
+    except MemoryError as error:
+        raise _bad(name, "There is not enough memory to decode it.", next=SMALLER) from error
+    except SteprunError:
+        raise
+    except Exception as error:  # of a damaged file decoders raise whatever they like
         raise _bad(name, f"It is damaged or cut short ({error}).") from error
 
 
 def _converted(data: bytes, name: str) -> Picture:
     from PIL import Image  # noqa: PLC0415
 
-    image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+    image: Image.Image = Image.open(io.BytesIO(data), formats=pillow_formats(data))
     kind, size = image.format, image.size
     target = fit(*size)
-    # A phone's MPO is a JPEG with more pictures after the first.
-    photograph = kind in {"JPEG", "MPO"}
-    if photograph and target != size:
+    compression = image.info.get("compression", "raw")
+    if kind == "TIFF" and compression not in TIFF_COMPRESSIONS:
+        raise _bad(name, f"It is a TIFF that is packed as {compression}.")
+    if kind in {"JPEG", "MPO"} and target != size:
         image.draft("RGB", target)  # decodes at a fraction of the size: less memory
-    if (needed := _needed(image, size, len(data))) > MOST_BYTES:
+    if (memory := needed(image, size, data)) > MOST_BYTES:
         raise _bad(
             name,
-            f"It has {size[0]} x {size[1]} pixels: decoding it takes {needed // 1_000_000:,} MB "
+            f"It has {size[0]} x {size[1]} pixels: decoding it takes {memory // 1_000_000:,} MB "
             f"of memory; the limit is {MOST_BYTES // 1_000_000} MB.",
             next=SMALLER,
         )
-    orientation = image.getexif().get(EXIF_ORIENTATION, 1)
     image.load()
+    orientation = image.getexif().get(EXIF_ORIENTATION, 1)  # Pillow has turned a TIFF by now
     as_it_is = kind in {"PNG", "JPEG"} and image.mode in {"RGB", "L"}
     if as_it_is and orientation == 1 and target == size:
         return _picture(name, f"image/{str(kind).lower()}", data, *size)
     result = _turned(_shrunk(image, target), orientation)
     out = io.BytesIO()
-    # A photograph stays a JPEG: as PNG it would be ten times as long.
-    if photograph:
+    if kind in PHOTOGRAPHS:
         result.save(out, "JPEG", quality=95)
         return _picture(name, "image/jpeg", out.getvalue(), *result.size)
     result.save(out, "PNG", compress_level=1)
     return _picture(name, "image/png", out.getvalue(), *result.size)
-
-
-def _needed(image: "Image.Image", size: tuple[int, int], length: int) -> int:
-    """Return the bytes that decoding takes, known before it is tried.
-
-    `size`: in pixels, without any draft. `length`: of the file.
-    """
-    width, height = size
-    if image.format == "WEBP":
-        return 2 * length + WEBP_PIXEL_BYTES * width * height  # libwebp gets a copy of the file
-    pixels = PIXEL_BYTES.get(image.mode, 4) * image.width * image.height
-    if image.format == "PNG":
-        # Pillow keeps a copy of everything but pixels, and two lines of up to 8 bytes a pixel.
-        return 2 * length + pixels + 16 * width
-    # Where a JPEG has several scans (a progressive one does), libjpeg keeps all of its
-    # coefficients, 2 bytes each, at full size. Whether it does shows only during decoding.
-    layers: list[tuple[int, int]] = [layer[1:3] for layer in getattr(image, "layer", ())]
-    whole = max((a for a, _ in layers), default=1) * max((d for _, d in layers), default=1)
-    samples = width * height * sum(a * d for a, d in layers) // max(1, whole)
-    return length + pixels + 2 * samples
 
 
 def _shrunk(image: "Image.Image", target: tuple[int, int]) -> "Image.Image":

@@ -14,7 +14,7 @@ from runner.cli.lazy import examples
 from runner.cli.options import model_options, take_request
 from runner.cli.render.common import TransientLine
 from runner.cli.render.wrap import say
-from runner.gateway.settings import Settings
+from runner.gateway.settings import PictureUrls, Settings
 from runner.machine.facts import Backend
 from runner.net.endpoint import is_loopback_host
 from runner.plan.launch import LaunchSpec
@@ -103,6 +103,13 @@ def _origins(_: click.Context, __: click.Parameter, typed: tuple[str, ...]) -> t
     metavar="SECONDS",
     help="When stopped, let answers that have begun go on for so long.",
 )
+@click.option(
+    "--picture-urls",
+    type=click.Choice(["public", "off", "all"]),
+    default="public",
+    show_default=True,
+    help="Download pictures that requests name by address: from public ones, none, or all.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the launch line and exit.")
 def serve(
     *,
@@ -115,6 +122,7 @@ def serve(
     allow_hosts: tuple[str, ...],
     allow_origins: tuple[str, ...],
     drain: float,
+    picture_urls: PictureUrls,
     dry_run: bool,
     **options: Any,
 ) -> int:
@@ -183,6 +191,7 @@ def serve(
         allow_origins=allow_origins,
         drain_s=drain,
         served=served_of(ready, request),
+        picture_urls=picture_urls,
     )
     try:
         ended = asyncio.run(_serve(settings, prepared.engine.program, ready.spec))

@@ -1,5 +1,5 @@
 """Pictures in a request: found in the body, downloaded where they are addresses, converted."""
 
-from runner.gateway.pictures.settle import settle
+from runner.gateway.pictures.settle import Pictures
 
-__all__ = ["settle"]
+__all__ = ["Pictures"]

@@ -35,6 +35,9 @@ class Told:
     port: asyncio.Future[int]
     words: list[str] = field(default_factory=list)
 
+    def changed(self, news: str) -> None:
+        self.words.append(news)
+
     def listening(self, port: int) -> None:
         self.port.set_result(port)
 
