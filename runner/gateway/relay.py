@@ -8,6 +8,7 @@ from aiohttp import web
 
 from runner.gateway.activity import Entry
 from runner.gateway.calls import EngineCall
+from runner.gateway.faults import refusal_of
 from runner.gateway.refusal import Refusal, event_of
 from runner.net.endpoint import Endpoint
 
@@ -47,7 +48,9 @@ class Relay:
             async with self._http.request(
                 call.method, url, data=call.body or None, headers=headers
             ) as answer:
-                response = web.StreamResponse(status=answer.status)
+                if answer.status >= 400:
+                    raise refusal_of(answer.status, await answer.content.read())
+                response = web.StreamResponse(status=answer.status, headers=dict(call.headers))
                 for name, value in answer.headers.items():
                     if name.lower() not in _HOP and not name.lower().startswith(_CORS):
                         response.headers.add(name, value)

@@ -1,11 +1,13 @@
 """Answers requests: from the connection to the engine and back. The order of the checks is here."""
 
+import asyncio
 import json
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
-from runner.gateway import admission, bodies, pictures, routes
+from runner.gateway import admission, bodies, models, pictures, routes
 from runner.gateway.activity import Activity, Entry
 from runner.gateway.calls import EngineCall, call_of
 from runner.gateway.keeper import Keeper
@@ -16,7 +18,10 @@ from runner.gateway.settings import Settings
 from runner.gateway.turns import Turns
 
 BODY_BYTES: Final = 64 << 20  # a request with twenty pictures has less
+LARGE_BYTES: Final = 1 << 20  # reading this takes about a millisecond
 PATIENCE_S: Final = 600.0  # a request waits so long for the model to load
+
+T = TypeVar("T")
 
 
 class Service:
@@ -34,12 +39,12 @@ class Service:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; a refusal has the shape of the API that was spoken."""
-        api = routes.api_of(request.path)
+        api = routes.api_of(request.path, request.headers)
         try:
             route = routes.find(request.method, request.path)
             client = admission.admit(self.door, route, request.headers)
             if route.work == "own":
-                return self._own(route)
+                return self._own(request, route, api)
             with self.activity.request(client, api, request.path) as entry:
                 try:
                     return await self._answer(request, route, entry)
@@ -63,6 +68,8 @@ class Service:
         self, request: web.BaseRequest, call: EngineCall, entry: Entry
     ) -> web.StreamResponse:
         endpoint = await self.keeper.endpoint(PATIENCE_S)
+        longest = endpoint.longest_word
+        await _beside(call.body, lambda: bodies.refuse_long_words(call.body, longest))
         entry.begin()
         return await self.relay.run(request, call, endpoint, entry)
 
@@ -70,14 +77,26 @@ class Service:
         """Return what to ask the engine for a request."""
         if request.method != "POST":
             return EngineCall(request.method, route.engine_path)
-        asked = bodies.read(route, await _body(request))
+        data = await _body(request)
+        terms = bodies.Terms(self.settings.parallel, self.settings.sees)
+        asked = await _beside(data, lambda: bodies.read(route, data, terms))
         await pictures.settle(asked, self.settings)
         return call_of(asked)
 
-    def _own(self, route: Route) -> web.Response:  # noqa: ARG002 - more to come
+    def _own(self, request: web.BaseRequest, route: Route, api: Api) -> web.Response:
+        if route.body == "models":
+            return web.json_response(models.listed(self.settings, api))
+        if route.body == "model":
+            name = route.rest(request.path)
+            return web.json_response(models.one(self.settings, name, api))
         ready = self.keeper.state == "ready"
         document: dict[str, Any] = {"status": "ok" if ready else self.keeper.state}
         return web.json_response(document, status=200 if ready else 503, dumps=json.dumps)
+
+
+async def _beside(data: bytes, work: Callable[[], T]) -> T:
+    """Do what takes the longer the more data there is; beside the loop where that is long."""
+    return work() if len(data) < LARGE_BYTES else await asyncio.to_thread(work)
 
 
 async def _body(request: web.BaseRequest) -> bytes:
