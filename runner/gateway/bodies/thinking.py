@@ -1,7 +1,9 @@
 """How much the model thinks, by the words of three APIs.
 
 Step-3.7-Flash knows low, medium and high, and its template opens every answer with thinking. Where
-a client wants none, the engine ends the thinking at its first token.
+a client wants none it gets low, and is told. The engine could end the thinking at its first token
+(`thinking_budget_tokens` 0, which is passed on), but a model that was never trained so goes on
+thinking in its answer: a tiny Step did, and wrote a second `</think>` there.
 """
 
 from typing import Any, Final
@@ -10,7 +12,7 @@ from runner.gateway.calls import Asked
 from runner.gateway.refusal import Refusal
 
 EFFORTS: Final = {
-    "none": "none",
+    "none": "low",
     "minimal": "low",
     "low": "low",
     "medium": "medium",
@@ -20,41 +22,36 @@ EFFORTS: Final = {
 }
 
 
-def known_effort(word: str, field: str) -> str:
-    """Return the effort that the model knows for a word of an API. Raises Refusal (400)."""
+def settle_effort(asked: Asked, holder: dict[str, Any], name: str, field: str) -> None:
+    """Put the effort that the model knows into `holder[name]`; `field`: what users call it.
+
+    Raises Refusal (400) for a word that no API has.
+    """
+    word = holder.get(name)
+    if word is None:
+        return
     if word not in EFFORTS:
         known = ", ".join(EFFORTS)
         raise Refusal(
             400, f"The field {field!r} cannot be {word[:40]!r}; use {known}.", param=field
         )
-    return EFFORTS[word]
-
-
-def settle_effort(asked: Asked, holder: dict[str, Any], name: str, field: str) -> None:
-    """Put the effort that the model knows into `holder[name]`; `field`: what users call it."""
-    word = holder.get(name)
-    if word is None:
-        return
-    effort = known_effort(word, field)
-    if effort == "none" and "thinking_budget_tokens" not in asked.document:
-        asked.document["thinking_budget_tokens"] = 0
-        asked.changed = True
-    if effort != word:
-        holder[name] = effort
+    if word == "none":
+        asked.ignored.append(field)
+    if EFFORTS[word] != word:
+        holder[name] = EFFORTS[word]
         asked.changed = True
 
 
 def settle_for_messages(asked: Asked) -> None:
     """Settle `thinking` and `output_config.effort` of a Messages request. Raises Refusal (400)."""
     document = asked.document
+    config = document.get("output_config") or {}
+    settle_effort(asked, config, "effort", "output_config.effort")
+    effort = config.get("effort")
     if (document.get("thinking") or {}).get("type") == "disabled":
-        document["thinking"] = {"type": "enabled", "budget_tokens": 0}
-        asked.changed = True
-    word = (document.get("output_config") or {}).get("effort")
-    if word is None:
-        return
-    effort = known_effort(word, "output_config.effort")
+        asked.ignored.append("thinking")
+        effort = "low"
     kwargs = document.get("chat_template_kwargs") or {}
-    if effort != "none" and "reasoning_effort" not in kwargs:
+    if effort and "reasoning_effort" not in kwargs:
         document["chat_template_kwargs"] = {**kwargs, "reasoning_effort": effort}
         asked.changed = True

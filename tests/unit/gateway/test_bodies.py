@@ -209,22 +209,23 @@ def test_a_format_and_tools_are_not_enforced_together(path):
 
 @pytest.mark.parametrize(
     ("word", "effort"),
-    [("minimal", "low"), ("low", "low"), ("high", "high"), ("xhigh", "high"), ("none", "none")],
+    [("none", "low"), ("minimal", "low"), ("low", "low"), ("high", "high"), ("xhigh", "high")],
 )
 def test_efforts_are_those_that_the_model_knows(word, effort):
-    found = read(CHAT, {"messages": HI, "reasoning_effort": word}).document
-    assert found["reasoning_effort"] == effort
-    assert found.get("thinking_budget_tokens") == (0 if word == "none" else None)
-    found = read(RESPONSES, {"input": "x", "reasoning": {"effort": word}}).document
-    assert found["reasoning"]["effort"] == effort
-    assert found.get("thinking_budget_tokens") == (0 if word == "none" else None)
-    found = read(MESSAGES, {"messages": HI, "output_config": {"effort": word}}).document
-    assert found.get("chat_template_kwargs", {}).get("reasoning_effort", "none") == effort
+    chat = read(CHAT, {"messages": HI, "reasoning_effort": word})
+    assert chat.document["reasoning_effort"] == effort
+    responses = read(RESPONSES, {"input": "x", "reasoning": {"effort": word}})
+    assert responses.document["reasoning"]["effort"] == effort
+    messages = read(MESSAGES, {"messages": HI, "output_config": {"effort": word}})
+    assert messages.document["chat_template_kwargs"]["reasoning_effort"] == effort
+    for found in (chat, responses, messages):
+        assert bool(found.ignored) is (word == "none"), "the model always thinks"
 
 
-def test_thinking_that_is_disabled_ends_at_once():
+def test_thinking_that_is_disabled_is_short_and_named():
     found = read(MESSAGES, {"messages": HI, "thinking": {"type": "disabled"}})
-    assert found.document["thinking"] == {"type": "enabled", "budget_tokens": 0}
+    assert found.document["chat_template_kwargs"] == {"reasoning_effort": "low"}
+    assert found.ignored == ["thinking"]
 
 
 def test_what_only_another_service_can_read_is_left_out_and_named():
