@@ -34,16 +34,16 @@ def check(document: dict[str, Any], shape: type[msgspec.Struct]) -> None:
 def in_words(error: str) -> Refusal:
     """Return what msgspec says of a body as a refusal."""
     place = found.group(1) if (found := _PLACE.search(error)) else ""
-    told = _PLACE.sub("", error)
-    if missing := _MISSING.fullmatch(told):
+    problem = _PLACE.sub("", error)
+    if missing := _MISSING.fullmatch(problem):
         place = f"{place}.{missing.group(1)}" if place else missing.group(1)
         return Refusal(400, f"The field {place!r} is missing.", param=place)
-    if expected := _EXPECTED.fullmatch(told):
+    if expected := _EXPECTED.fullmatch(problem):
         wanted, got, rest = expected.groups()
         if _LENGTH.fullmatch(rest):
             return Refusal(400, f"The field {place!r} is empty.", param=place)
         kinds = [_WORDS.get(kind, kind) for kind in wanted.split(" | ") if kind != "null"]
-        told = f"The field {place!r} must be {' or '.join(kinds)}{rest}"
-        told += f", not {_WORDS.get(got, got)}." if got else "."
-        return Refusal(400, told, param=place)
-    return Refusal(400, f"{place}: {told}" if place else told, param=place)
+        problem = f"The field {place!r} must be {' or '.join(kinds)}{rest}"
+        problem += f", not {_WORDS.get(got, got)}." if got else "."
+        return Refusal(400, problem, param=place)
+    return Refusal(400, f"{place}: {problem}" if place else problem, param=place)
