@@ -25,7 +25,7 @@ def holds_longer_run(text: str, limit: int) -> bool:
     Such a run holds one of every `limit` characters: only those that are around them are read.
     """
     for middle in range(limit, len(text), limit):
-        after = _RUN.match(text, middle)
+        after = _RUN.match(text, middle, middle + limit + 1)
         before = _RUN.match(text[middle - limit : middle + 1][::-1])
         if after and before and after.end() - middle + before.end() - 1 > limit:
             return True
