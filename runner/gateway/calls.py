@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from runner.gateway.refusal import Refusal
 from runner.gateway.routes import Route
 
 IGNORED: Final = "x-steprun-ignored"  # names the fields of a request that had no effect
@@ -67,7 +68,10 @@ class EngineCall:
 
 
 def call_of(asked: Asked) -> EngineCall:
-    """Return what to send to the engine: the client's own bytes, unless something was changed."""
+    """Return what to send to the engine: the client's own bytes, unless something was changed.
+
+    Raises Refusal (400) for a body that is too deep to be written again.
+    """
     body = _encode(asked.document) if asked.changed else asked.data
     ignored = ", ".join(dict.fromkeys(asked.ignored))
     headers = ((IGNORED, ignored.encode("ascii", "replace").decode()),) if ignored else ()
@@ -79,3 +83,5 @@ def _encode(document: dict[str, Any]) -> bytes:
         return msgspec.json.encode(document)
     except OverflowError:  # a number of more than 64 bits: the engine says which
         return json.dumps(document, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise Refusal(400, "The body has too many objects inside each other.") from error

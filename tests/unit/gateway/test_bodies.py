@@ -1,6 +1,7 @@
 """What a body asks: malformed ones are refused in words, the rest is completed for the engine."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -267,3 +268,13 @@ def test_a_prompt_is_taken_out_of_its_list():
 def test_a_number_of_any_size_is_written_as_it_came():
     found = read(CHAT, {"messages": HI, "reasoning_effort": "none", "seed": 10**30})
     assert b"1" + b"0" * 30 in call_of(found).body
+
+
+@pytest.mark.parametrize("depth", [900, 993, 2000])
+def test_a_deep_body_is_passed_or_refused(depth):
+    schema = b'{"a":' * depth + b"1" + b"}" * depth
+    tools = b'[{"name": "f", "input_schema": ' + schema + b"}]"
+    data = b'{"messages": [{"role": "user", "content": "x"}], "tools": ' + tools
+    data += b', "tool_choice": {"type": "tool", "name": "f"}}'
+    with suppress(Refusal):
+        assert call_of(read(MESSAGES, data)).body
