@@ -26,7 +26,7 @@ COUNT = {
     "required": ["n"],
 }
 NAMES = ("look", "count")
-TOOLS = [
+TOOLS: list[dict[str, Any]] = [
     {"type": "function", "function": {"name": name, "description": "é", "parameters": COUNT}}
     for name in NAMES
 ]
@@ -49,6 +49,12 @@ def anthropic_client(served: Served) -> Iterator[Any]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def plain_client(served: Served) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=served.url, timeout=60) as client:
+        yield client
+
+
 def test_a_named_tool_is_called_and_nothing_is_read_again(openai_client: Any) -> None:
     ask = openai_client.chat.completions.create
     plain = ask(model="m", messages=HI, tools=TOOLS, max_tokens=1)
@@ -60,10 +66,10 @@ def test_a_named_tool_is_called_and_nothing_is_read_again(openai_client: Any) ->
     assert isinstance(json.loads(calls[0].function.arguments)["n"], bool)
 
 
-def test_the_prompt_is_the_same_whatever_tool_is_named(served: Served) -> None:
+def test_the_prompt_is_the_same_whatever_tool_is_named(plain_client: httpx2.Client) -> None:
     def prompt(**more: Any) -> str:
         body = {"messages": HI, "tools": TOOLS, **more}
-        return str(httpx2.post(f"{served.url}/apply-template", json=body).json()["prompt"])
+        return str(plain_client.post("/apply-template", json=body).json()["prompt"])
 
     choice = {"type": "function", "function": {"name": "count"}}
     assert prompt(tool_choice=choice) == prompt()
@@ -222,7 +228,7 @@ VALID: dict[str, dict[str, Any]] = {
 }
 VALID["/apply-template"] = VALID["/v1/chat/completions/input_tokens"]
 JSON = {"Content-Type": "application/json"}
-ANYTHING = strategies.sampled_from(
+ANYTHING: strategies.SearchStrategy[Any] = strategies.sampled_from(
     [None, True, 0, -1, 1e9, 10**30, "", "x", "\x00", "{", [], [[]], [None], ["x"], {}, {"a": 1}]
 )
 
@@ -250,22 +256,24 @@ def mutated(data: strategies.DataObject, body: dict[str, Any]) -> dict[str, Any]
 
 
 @pytest.mark.parametrize("path", VALID)
-def test_valid_bodies_are_counted(served: Served, path: str) -> None:
-    reply = httpx2.post(served.url + path, json=VALID[path])
+def test_valid_bodies_are_counted(plain_client: httpx2.Client, path: str) -> None:
+    reply = plain_client.post(path, json=VALID[path])
     assert reply.status_code == 200, reply.text
 
 
 @settings(
-    max_examples=100,
+    max_examples=60,
     derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(data=strategies.data())
-def test_no_body_is_a_fault_of_the_server(served: Served, data: strategies.DataObject) -> None:
+def test_no_body_is_a_fault_of_the_server(
+    plain_client: httpx2.Client, data: strategies.DataObject
+) -> None:
     path = data.draw(strategies.sampled_from(sorted(VALID)))
     body = mutated(data, VALID[path])
-    reply = httpx2.post(served.url + path, content=json.dumps(body), headers=JSON)
+    reply = plain_client.post(path, content=json.dumps(body), headers=JSON)
     assert reply.status_code in {200, 400}, f"{path} {body}: {reply.text}"
     if reply.status_code == 400:
         document = reply.json()
