@@ -19,10 +19,24 @@ def longest_run(text: str) -> int:
     return max((found.end() - found.start() for found in _RUN.finditer(text)), default=0)
 
 
+def holds_longer_run(text: str, limit: int) -> bool:
+    """Tell whether a text has a run of more than `limit` characters, at little cost.
+
+    Such a run holds one of every `limit` characters: only those that are around them are read.
+    """
+    for middle in range(limit, len(text), limit):
+        after = _RUN.match(text, middle, middle + limit + 1)
+        before = _RUN.match(text[middle - limit : middle + 1][::-1])
+        if after and before and after.end() - middle + before.end() - 1 > limit:
+            return True
+    return False
+
+
 def too_long_a_word(messages: Iterable[Message], limit: int) -> Refused | None:
     """Return why messages are not sent to an engine that bears `limit` characters in a run."""
     for message in messages:
-        if len(message.text) > limit and (found := longest_run(message.text)) > limit:
+        if holds_longer_run(message.text, limit):
+            found = longest_run(message.text)
             return Refused(
                 "The message was not sent.",
                 why=f"It contains {found:,} characters without a break, and more than {limit:,} "

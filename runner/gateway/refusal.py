@@ -1,6 +1,7 @@
 """A request that is refused, in the shape of the API that was spoken. Pure."""
 
 import json
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -19,26 +20,26 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
 
     `status`: of HTTP. `message`: for people: what is wrong, and what to send instead. `param`: the
     field that is wrong, empty where none is. `retry_after_s`: when to ask again, 0 for never.
+    `kind`: what OpenAI's shape says in place of the usual type, `facts`: beside its usual fields.
     """
 
     def __init__(
-        self, status: int, message: str, *, param: str = "", retry_after_s: int = 0
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str = "",
+        retry_after_s: int = 0,
+        kind: str = "",
+        facts: Mapping[str, str | int] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
-
-
-def refused_by_engine(status: int, body: bytes) -> Refusal:
-    """Return the engine's refusal as the gateway's own, so that it gets the API's shape."""
-    try:
-        message = json.loads(body)["error"]["message"]
-    except (ValueError, RecursionError, LookupError, TypeError):
-        message = ""
-    words = message if isinstance(message, str) and message else "The engine gave no reason."
-    return Refusal(status, words)
+        self.kind = kind
+        self.facts = dict(facts or {})
 
 
 def body_of(api: Api, refusal: Refusal) -> bytes:
@@ -69,9 +70,10 @@ def _document(api: Api, refusal: Refusal) -> dict[str, Any]:
         return {"type": "error", "error": {"type": kind, "message": refusal.message}}
     error = {
         "message": refusal.message,
-        "type": kind,
+        "type": refusal.kind or kind,
         "param": refusal.param or None,
         "code": refusal.status,
+        **refusal.facts,
     }
     return {"error": error}
 

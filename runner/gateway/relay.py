@@ -11,8 +11,9 @@ from multidict import CIMultiDict
 
 from runner.gateway.activity import Entry
 from runner.gateway.calls import EngineCall
+from runner.gateway.faults import refusal_of
 from runner.gateway.keeper import Keeper, Traffic
-from runner.gateway.refusal import Refusal, refused_by_engine
+from runner.gateway.refusal import Refusal
 from runner.gateway.reply import Reply
 from runner.gateway.timing import USUAL, Timing
 from runner.net.endpoint import Endpoint
@@ -165,7 +166,7 @@ class Relay:
         self, answer: aiohttp.ClientResponse, call: EngineCall, reply: Reply, entry: Entry
     ) -> web.StreamResponse:
         translator = call.translate() if call.translate else None
-        kept = _kept(answer)
+        kept = _kept(answer, call)
         if translator:
             kept["Content-Type"] = translator.content_type
         await reply.begin(answer.status, kept)
@@ -218,11 +219,9 @@ async def _complete(
     answer: aiohttp.ClientResponse, body: bytes, call: EngineCall, reply: Reply
 ) -> web.StreamResponse:
     """Send an answer that has come in one piece: so an engine that dies leaves no half of it."""
-    if call.translate and answer.status != 200:
-        raise refused_by_engine(answer.status, body)
-    if reply.headed:  # a ping has promised a stream that goes well
-        raise Refusal(answer.status, _message(body))
-    kept = _kept(answer)
+    if answer.status >= 400:
+        raise refusal_of(answer.status, body)
+    kept = _kept(answer, call)
     if call.translate and answer.status == 200:
         translator = call.translate()
         kept["Content-Type"] = translator.content_type
@@ -231,17 +230,12 @@ async def _complete(
     return await reply.end()
 
 
-def _kept(answer: aiohttp.ClientResponse) -> CIMultiDict[str]:
-    return CIMultiDict(
+def _kept(answer: aiohttp.ClientResponse, call: EngineCall) -> CIMultiDict[str]:
+    """Return the headers of an answer, and those that the gateway adds."""
+    kept = CIMultiDict(
         (name, value)
         for name, value in answer.headers.items()
         if name.lower() not in _HOP and not name.lower().startswith(_CORS)
     )
-
-
-def _message(body: bytes) -> str:
-    """Return the words of an engine's error."""
-    try:
-        return str(json.loads(body)["error"]["message"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return "The engine refused the request."
+    kept.extend(call.headers)
+    return kept

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from runner.gateway import admission, bodies, ollama, routes
+from runner.gateway import admission, bodies, models, ollama, routes
 from runner.gateway.activity import Entry, program_of
 from runner.gateway.attempts import Attempts
 from runner.gateway.calls import EngineCall, call_of
@@ -55,7 +55,7 @@ class Service:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; a refusal has the shape of the API that was spoken."""
-        api = routes.api_of(request.path)
+        api = routes.api_of(request.path, request.headers)
         with self.activity.request(program_of(request.headers), api, "") as entry:
             try:
                 return await self._entered(request, entry)
@@ -85,7 +85,7 @@ class Service:
         entry.client = name or entry.client
         if route.work == "own":
             entry.quiet = True
-            return await self._own(request, route)
+            return await self._own(request, route, entry.api)
         if ollama.greets(request.path, request.headers):
             entry.quiet = True
             return web.Response(text=ollama.GREETING)
@@ -121,12 +121,20 @@ class Service:
         if request.method != "POST":
             return EngineCall(request.method, route.engine_path)
         data = await self.intake.read(request, room)
-        asked = await self.intake.parse(data, lambda: bodies.read(route, data))
+        terms = bodies.Terms(self.settings.parallel, self.settings.sees)
+        asked = await self.intake.parse(data, lambda: bodies.read(route, data, terms))
+        longest = self.settings.longest_word
+        await self.intake.parse(data, lambda: bodies.refuse_long_words(data, longest))
         await self.pictures.settle(asked)
         return call_of(asked)
 
-    async def _own(self, request: web.BaseRequest, route: Route) -> web.Response:
+    async def _own(self, request: web.BaseRequest, route: Route, api: Api) -> web.Response:
         """Answer what needs no turn at the engine."""
+        if route.body == "models":
+            return web.json_response(models.listed(self.settings, api))
+        if route.body == "model":
+            name = route.rest(request.path)
+            return web.json_response(models.one(self.settings, name, api))
         if route.api is not Api.OLLAMA:
             return await self.observer.answer(route.path)
         with self.intake.room() as room:

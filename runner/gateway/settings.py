@@ -14,8 +14,9 @@ class Settings:
     """How a gateway listens, and what it serves.
 
     `port` 0: a free one. `model`: the name that clients see; `title` the one for people. `context`
-    in tokens of one conversation, `parallel` how many are answered at once. `sees`: pictures may
-    be sent. `arch`, `embedding` (its width) and `weights_bytes` describe the model, `on_gpu` where
+    in tokens of one conversation, `parallel` how many are answered at once. `longest_word`: the
+    most characters without a break that the engine bears, 0 for any. `sees`: pictures may be sent.
+    `arch`, `embedding` (its width) and `weights_bytes` describe the model, `on_gpu` where
     it runs. `key_file`: of the API keys, None where no key is needed. `picture_urls`: which
     pictures by address are downloaded. `drain_s`: how long a stop waits for the answers that have
     begun. `certificate` and `certificate_key`: TLS. `allow_origins`, `allow_hosts`: beside those
@@ -30,6 +31,7 @@ class Settings:
     context: int = 0
     parallel: int = 1
     sees: bool = False
+    longest_word: int = 0
     arch: str = ""
     embedding: int = 0
     weights_bytes: int = 0

@@ -128,6 +128,7 @@ def serve(
 ) -> int:
     """Serve the model with OpenAI- and Anthropic-compatible APIs: streaming, images, tools."""
     from runner.cli.terminal import make_ready, must_fit
+    from runner.engine.process.stack import longest_word
     from runner.engine.process.supervisor import check_port
     from runner.gateway import key_file as keys
     from runner.gateway.tls import server_context
@@ -191,6 +192,7 @@ def serve(
         allow_origins=allow_origins,
         drain_s=drain,
         served=served_of(ready, request),
+        longest_word=longest_word(passed=ready.spec.long_words),
         picture_urls=picture_urls,
     )
     try:

@@ -9,8 +9,8 @@ with 1 GiB as with 64 MiB (51 MB, tiny Step, x86-64). Only what a long word touc
 1.0 GiB after 3,000,000 letters, which took 2 to 4 seconds.
 
 More is not wanted. A body may have 100 MB, which would take 35 GiB of memory: to end the engine at
-once is better than to press everything else out of a machine that the weights fill. A chat refuses
-a longer word before it is sent; other clients of a served engine have nothing in between.
+once is better than to press everything else out of a machine that the weights fill. A chat and the
+gateway refuse a longer word before it is sent.
 """
 
 import sys

@@ -1,24 +1,85 @@
 """From the bytes of a body to what is asked."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
 from runner.gateway import ollama
+from runner.gateway.bodies import chat, fields, messages, responses
+from runner.gateway.bodies.shapes import SHAPES
+from runner.gateway.bodies.wrong import check
 from runner.gateway.calls import Asked
 from runner.gateway.refusal import Refusal
 from runner.gateway.routes import Route
 
-_READERS: Final[Mapping[str, Callable[[Asked], None]]] = {**ollama.READERS}
+_CLEAR: Final[dict[str, Callable[[Asked], None]]] = {
+    "responses": responses.clear,
+    "messages": messages.clear,
+}
+_COMPLETE: Final[dict[str, Callable[[Asked], None]]] = {
+    "chat": chat.complete,
+    "responses": responses.complete,
+    "messages": messages.complete,
+    **ollama.READERS,
+}
 
 
-def read(route: Route, data: bytes) -> Asked:
-    """Return what a body asks. Raises Refusal (400) for a body that is malformed."""
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What one engine can do. `parallel`: the answers at once. `sees`: it has a vision encoder."""
+
+    parallel: int = 1
+    sees: bool = False
+
+
+def read(route: Route, data: bytes, terms: Terms) -> Asked:
+    """Return what a body asks. Raises Refusal (400) for a body that is malformed.
+
+    The steps: leave out what only another service can use, check the shape, refuse or name what is
+    not honoured, and complete the rest for the engine.
+    """
     asked = Asked(route, data, _document(data), route.engine_path)
-    if reader := _READERS.get(route.body):
-        reader(asked)
+    if clear := _CLEAR.get(route.body):
+        clear(asked)
+    if shape := SHAPES.get(route.body):
+        check(asked.document, shape)
+    asked.ignored += fields.ignored(route.body, asked.document)
+    _how_many(asked.document, terms)
+    if route.body == "completions":
+        _one_prompt(asked, terms)
+    if complete := _COMPLETE.get(route.body):
+        complete(asked)
     return asked
+
+
+def _how_many(document: dict[str, Any], terms: Terms) -> None:
+    count = document.get("n") or 1
+    if isinstance(count, int | float) and count > terms.parallel:
+        raise Refusal(
+            400,
+            f"The field 'n' can be {terms.parallel} at most, as so many answers are written at "
+            "once. Send the request several times, or start the server with a larger --parallel.",
+            param="n",
+        )
+
+
+def _one_prompt(asked: Asked, terms: Terms) -> None:
+    """Take a prompt out of its list: with a vision encoder the engine takes a text only."""
+    prompt = asked.document["prompt"]
+    if not terms.sees or isinstance(prompt, str):
+        return
+    if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str):
+        asked.document["prompt"] = prompt[0]
+        asked.changed = True
+        return
+    raise Refusal(
+        400,
+        "The field 'prompt' must be one text while the vision encoder is loaded. Send one request "
+        "for each text; tokens are taken at /completion.",
+        param="prompt",
+    )
 
 
 def _document(data: bytes) -> dict[str, Any]:

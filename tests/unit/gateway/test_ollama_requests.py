@@ -13,7 +13,9 @@ from runner.gateway.refusal import Refusal
 
 
 def asked(path: str, **body: Any) -> Asked:
-    return bodies.read(routes.find("POST", f"/api/{path}"), json.dumps(body).encode())
+    return bodies.read(
+        routes.find("POST", f"/api/{path}"), json.dumps(body).encode(), bodies.Terms()
+    )
 
 
 def sent(path: str, **body: Any) -> dict[str, Any]:

@@ -1,0 +1,57 @@
+"""Completes a body of chat completions, once its shape is right."""
+
+from typing import Any
+
+from runner.gateway.bodies import history, thinking, tools
+from runner.gateway.calls import Asked
+from runner.gateway.refusal import Refusal
+
+
+def complete(asked: Asked) -> None:
+    """Change what the engine would misread, and enforce what it would ignore. Raises Refusal."""
+    document = asked.document
+    for message in document["messages"]:
+        asked.changed |= _message(message)
+    for tool in document.get("tools") or ():
+        asked.changed |= history.drop_nulls(tool["function"], keep=("parameters",))
+    must_not_have_both(document, document.get("response_format"), "response_format")
+    thinking.settle_effort(asked, document, "reasoning_effort", "reasoning_effort")
+    tools.choose(asked, tools.openai_function)
+
+
+def must_not_have_both(document: dict[str, Any], form: Any, field: str) -> None:
+    """Raise Refusal (400) for tools together with a form, of which the engine takes one."""
+    asks = (form or {}).get("type", "text") != "text"
+    if asks and document.get("tools") and document.get("tool_choice") != "none":
+        raise Refusal(
+            400,
+            f"The field {field!r} cannot be enforced while the model may call tools. Leave one of "
+            "them out, or send 'tool_choice': 'none'.",
+            param=field,
+        )
+
+
+def _message(message: dict[str, Any]) -> bool:
+    changed = history.drop_nulls(message, keep=("content", "tool_calls"))
+    content = message.get("content")
+    for part in content if isinstance(content, list) else ():
+        changed |= history.drop_nulls(part)
+        if isinstance(part.get("image_url"), str):
+            part["image_url"] = {"url": part["image_url"]}
+            changed = True
+    for call in message.get("tool_calls") or ():
+        changed |= _call(call)
+    return changed
+
+
+def _call(call: dict[str, Any]) -> bool:
+    changed = history.drop_nulls(call)
+    if "type" not in call:
+        call["type"] = "function"
+        changed = True
+    function = call["function"]
+    given = function.get("arguments")
+    if given is None or isinstance(given, str):
+        function["arguments"] = history.arguments(given or "")
+        changed |= function["arguments"] != given
+    return changed

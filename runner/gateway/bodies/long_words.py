@@ -1,0 +1,44 @@
+"""Refuses a text with a word that the engine's stack does not bear; it would end the engine."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from runner.chat.long_word import holds_longer_run
+from runner.gateway.refusal import Refusal
+
+_JOINED: Final = ("text", "thinking")  # of the parts of a message, which the engine may join
+
+
+def refuse_long_words(data: bytes, limit: int) -> None:
+    """Raise Refusal (400) where a text in a body has a run of more than `limit` characters.
+
+    `limit` 0: any is borne. A body that is shorter cannot hold one, and is not looked at.
+    """
+    if not limit or len(data) <= limit:
+        return
+    for text in texts(msgspec.json.decode(data)):
+        if holds_longer_run(text, limit):
+            raise Refusal(
+                400,
+                f"A text in the request has more than {limit:,} characters without a break, which "
+                "may end the engine on this system. Put line breaks into it, or leave it out.",
+            )
+
+
+def texts(document: Any) -> Iterator[str]:
+    """Yield every text in a document, and what lists of text parts come to when joined."""
+    waiting = [document]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, str):
+            yield found
+        elif isinstance(found, dict):
+            waiting += found.keys()
+            waiting += found.values()
+        elif isinstance(found, list):
+            waiting += found
+            for name in _JOINED:
+                parts = [each.get(name) for each in found if isinstance(each, dict)]
+                yield "".join(part for part in parts if isinstance(part, str))
