@@ -50,7 +50,7 @@ from runner.plan.launch import LaunchSpec
     default=30,
     show_default=True,
     metavar="SECONDS",
-    help="When stopped, let answers that have begun go on for so long.",
+    help="After a signal to stop, finish answers that have begun for so long.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the launch line and exit.")
 def serve(
