@@ -135,10 +135,12 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
 
     async def endpoint(self) -> Endpoint:
         """Return where the engine answers, once it does. Raises Refusal (503) at the end."""
-        await self._ready.wait()
-        if self.state == "ready" and self._engine is not None:
-            return self._engine.endpoint
-        raise self._over()
+        while True:
+            await self._ready.wait()
+            if self.state == "ready" and self._engine is not None:
+                return self._engine.endpoint
+            if self._ready.is_set():  # else it was ready for a moment only
+                raise self._over()
 
     async def _keep(self) -> None:
         pause, loads, served = self._timing.first_s, 0, False
