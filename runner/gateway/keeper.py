@@ -140,10 +140,8 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
             await self._ready.wait()
             if self.state == "ready" and self._engine is not None:
                 return self._engine.endpoint
-            if self.state == "stopped" or self._over is not _not_running:
+            if self._ready.is_set():  # else it was ready for a moment only
                 raise self._over()
-            # It ended again before this woke up: the event is cleared, or will be in a moment.
-            await asyncio.sleep(0)
 
     async def _keep(self) -> None:
         pause, loads, served = self._timing.first_s, 0, False

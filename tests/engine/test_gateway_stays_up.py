@@ -143,7 +143,7 @@ def test_sigterm_in_a_stream_lets_it_end(tiny: Path, tmp_path: Path) -> None:
     body = {"messages": [{"role": "user", "content": "Hi"}], "stream": True, "max_tokens": 30}
     found: list[bytes] = []
     model = ("--model", str(tiny / "tiny-step.gguf"), "--ctx", "8192")
-    with serve(tmp_path, *model, "--drain", "120") as running:
+    with serve(tmp_path, *model, "--drain", "300") as running:
         request = urllib.request.Request(
             f"{running.url}/v1/chat/completions",
             json.dumps({**body, "ignore_eos": True}).encode(),
@@ -152,16 +152,16 @@ def test_sigterm_in_a_stream_lets_it_end(tiny: Path, tmp_path: Path) -> None:
         begun = threading.Event()
 
         def ask() -> None:
-            with urllib.request.urlopen(request, timeout=60) as reply:
+            with urllib.request.urlopen(request, timeout=300) as reply:
                 found.append(reply.readline())
                 begun.set()
                 found.append(reply.read())
 
         asking = threading.Thread(target=ask)
         asking.start()
-        assert begun.wait(30)
+        assert begun.wait(60)
         running.process.send_signal(signal.SIGTERM)
-        asking.join(60)
+        asking.join(300)
         assert found[1].rstrip().endswith(b"data: [DONE]")
         deadline = time.monotonic() + 15
         while running.process.poll() is None and time.monotonic() < deadline:

@@ -57,6 +57,7 @@ class FakeEngine:
         self.still = False  # it answers nothing and does nothing, as after SIGSTOP
         self.stops: list[bool] = []  # how it was asked to stop: politely?
         self.work = 0.0
+        self._end: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         await self._runner.setup()
@@ -93,7 +94,12 @@ class FakeEngine:
         await self.die()
 
     async def die(self) -> None:
-        """End, and break all connections, as a kill does."""
+        """End, and break all connections, as a kill does; safe to call twice."""
+        if self._end is None:
+            self._end = asyncio.create_task(self._break())
+        await asyncio.shield(self._end)
+
+    async def _break(self) -> None:
         self.running = False
         server = self._runner.server
         for connection in list(server.connections) if server else ():

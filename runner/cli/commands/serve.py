@@ -101,7 +101,7 @@ def _origins(_: click.Context, __: click.Parameter, typed: tuple[str, ...]) -> t
     default=30,
     show_default=True,
     metavar="SECONDS",
-    help="When stopped, let answers that have begun go on for so long.",
+    help="After a signal to stop, finish answers that have begun for so long.",
 )
 @click.option(
     "--picture-urls",

@@ -9,8 +9,9 @@ import pytest
 from aiohttp import web
 
 from runner.base.errors import BadFile, SteprunError
-from tests.fakes.kept_engine import FakeEngines, begun, fine, say
-from tests.unit.gateway.conftest import FAST, Open, Running
+from runner.gateway.keeper import Keeper, Traffic
+from tests.fakes.kept_engine import FakeEngine, FakeEngines, begun, fine, say
+from tests.unit.gateway.conftest import FAST, Open, Running, Told
 
 PINGS = replace(FAST, quiet_s=0.02)
 
@@ -55,7 +56,7 @@ async def test_a_request_that_has_not_begun_is_sent_again(
     engines.answer = Dies(engines)
     async with gateway() as running:
         status, text = await running.text(stream=stream)
-        assert status == 200
+        assert status == 200, text
         assert "fine" in text
         assert running.told.words[1] == "restarting: The engine was killed. By the test."
         await ready(running, 2)
@@ -70,7 +71,7 @@ async def test_a_request_that_kills_the_engine_does_so_twice_at_most(
     engines.answer = Dies(engines, times=9)
     async with gateway() as running:
         status, text = await running.text(stream=stream)
-        assert status == 502
+        assert status == 502, text
         assert "Send the request again" in json.loads(text)["error"]["message"]
         engines.answer = fine
         assert (await running.text())[0] == 200, "the next one is answered"
@@ -278,3 +279,19 @@ async def test_a_drain_ends_in_time_or_at_the_second_word(
             await running.task
     assert b"The server is being stopped" in text
     assert engines.made[0].stops[0] is not again
+
+
+async def test_an_engine_that_is_ready_for_a_moment_only_is_waited_for(
+    engines: FakeEngines,
+) -> None:
+    """The waiter wakes when the engine that it was told of has died already."""
+    keeper = Keeper(engines, Told(asyncio.get_running_loop().create_future()), Traffic())
+    waiting = asyncio.create_task(keeper.endpoint())
+    await asyncio.sleep(0)
+    async with FakeEngine(engines) as short, FakeEngine(engines) as lasting:
+        keeper._begins(short)
+        keeper._ends()
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        keeper._begins(lasting)
+        assert await waiting == lasting.endpoint
