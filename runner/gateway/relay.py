@@ -54,9 +54,9 @@ class Relay:
     ) -> web.StreamResponse:
         """Ask the engine, and send its answer. Raises Refusal while nothing has been sent."""
         headers = {"Content-Type": "application/json", **endpoint.headers()}
-        accepts = request.headers.get("Accept-Encoding")
-        if accepts and call.translate is None:  # what is compressed cannot be translated
-            headers["Accept-Encoding"] = accepts
+        # Named always, or aiohttp asks for gzip by itself; what is compressed cannot be translated.
+        accepts = None if call.translate else request.headers.get("Accept-Encoding")
+        headers["Accept-Encoding"] = accepts or "identity"
         url = endpoint.base_url + call.path
         response: web.StreamResponse | None = None
         try:
