@@ -53,7 +53,7 @@ def stream(site: Site) -> None:
         async with Agent(_chat(site), model_settings=SETTINGS).run_stream("Hello") as result:
             return len([text async for text in result.stream_text(delta=True)])
 
-    assert asyncio.run(ask()) > 1
+    assert asyncio.run(ask()) > 0
 
 
 @check
