@@ -112,10 +112,9 @@ class Relay:
     async def _until_answered(
         self, request: web.BaseRequest, call: EngineCall, keeper: Keeper, reply: Reply, entry: Entry
     ) -> web.StreamResponse:
-        headers = {"Content-Type": "application/json"}
-        accepts = request.headers.get("Accept-Encoding")
-        if accepts and call.translate is None:  # what is compressed cannot be translated
-            headers["Accept-Encoding"] = accepts
+        # Named always, or aiohttp asks for gzip by itself; what is compressed cannot be translated.
+        accepts = None if call.translate else request.headers.get("Accept-Encoding")
+        headers = {"Content-Type": "application/json", "Accept-Encoding": accepts or "identity"}
         tries, now = 0, asyncio.get_running_loop().time
         deadline = now() + self._timing.patience_s
         while True:

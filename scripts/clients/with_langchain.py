@@ -1,6 +1,6 @@
 """langchain-openai, langchain-anthropic and langchain-ollama."""
 
-from typing import Any
+from typing import Any, Literal
 
 from langchain_anthropic import ChatAnthropic
 from langchain_core.language_models import BaseChatModel
@@ -15,7 +15,7 @@ from clients.site import WEATHER, Site, check, data_url
 class Shade(BaseModel):
     """A colour."""
 
-    colour: str
+    colour: Literal["red", "blue"]
 
 
 @tool

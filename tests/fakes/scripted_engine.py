@@ -26,12 +26,14 @@ class ScriptedEngine(Loopback):
         self.body = body
         self.status = status
         self.content_type = content_type or "application/json"
+        self.accepted: list[str | None] = []  # the encodings that it was told
         self.asked: list[tuple[str, str, Any]] = []
 
     def answer(self, to: BaseHTTPRequestHandler) -> None:
         length = int(to.headers.get("Content-Length") or 0)
         data = to.rfile.read(length)
         self.asked.append((to.command, to.path, json.loads(data) if data else None))
+        self.accepted.append(to.headers.get("Accept-Encoding"))
         to.send_response(self.status)
         to.send_header("Content-Type", self.content_type)
         to.send_header("Content-Length", str(len(self.body)))

@@ -64,6 +64,7 @@ async def test_a_client_that_takes_gzip_gets_no_compressed_bytes_read_as_text() 
         body = {"messages": [{"role": "user", "content": "Hi"}]}
         header = {"Accept-Encoding": "gzip"}
         status, _, text = await ask(engine, "POST", "/api/chat", body, **header)
+        assert engine.accepted == ["identity"]
     assert status == 200
     assert "Hello" in text
 
