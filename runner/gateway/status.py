@@ -62,7 +62,7 @@ class SlotsSeen:
 
 
 class Status:
-    """Answers what is going on."""
+    """Answers what is going on. `stopping` is set once no new request is taken."""
 
     def __init__(
         self, settings: Settings, keeper: Keeper, relay: Relay, activity: Activity
@@ -72,6 +72,7 @@ class Status:
         self._relay = relay
         self._activity = activity
         self._began = time.monotonic()
+        self.stopping = False
         self._seen = SlotsSeen()
         self._asking: asyncio.Task[None] | None = None
         self._first: dict[int, tuple[float, int]] = {}  # when a task was first seen, and how far
@@ -86,6 +87,8 @@ class Status:
 
     def state(self) -> str:
         """Return the state, as `ps` names it."""
+        if self.stopping:
+            return "stopping"
         if self._keeper.state == "ready":
             return "busy" if self._served_now() or self.waiting() else "ready"
         return str(self._keeper.state)
@@ -98,11 +101,16 @@ class Status:
         """Return how many requests the engine works on."""
         return len(self._served_now())
 
+    @property
+    def ready(self) -> bool:
+        """Whether a request that comes now is answered at once, or after those before it."""
+        return self._keeper.state == "ready" and not self.stopping
+
     def health(self) -> dict[str, Any]:
         """Return the body of `/health`."""
         state = self._keeper.state
         document: dict[str, Any] = {
-            "status": "ok" if state == "ready" else str(state),
+            "status": "ok" if self.ready else self.state(),
             "state": self.state(),
             "model": self._settings.model,
         }
