@@ -14,7 +14,7 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 # From a cached prompt on a fast machine to 64K tokens read on a slow one (1,342 s by StepFun's
 # table for a Strix Halo).
 BUCKETS_S: Final = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
-STATES: Final = ("loading", "ready", "busy", "restarting", "asleep")
+STATES: Final = ("loading", "ready", "busy", "restarting", "asleep", "stopping")
 
 
 class Histogram:

@@ -50,7 +50,7 @@ class Observer:
             text = self._metrics.text(self._now(), self.status.state())
             headers = {"Content-Type": metrics.CONTENT_TYPE}
             return web.Response(body=text.encode(), headers=headers)
-        return _json(self.status.health(), 200 if self.status.server_state() == "ready" else 503)
+        return _json(self.status.health(), 200 if self.status.ready else 503)
 
     def _now(self) -> dict[str, float]:
         return {

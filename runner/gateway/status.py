@@ -62,17 +62,17 @@ class SlotsSeen:
 
 
 class Status:
-    """Answers what is going on."""
+    """Answers what is going on. `stopping` is set once no new request is taken."""
 
     def __init__(
         self, settings: Settings, keeper: Keeper, relay: Relay, activity: Activity
     ) -> None:
-        self.stopping = False
         self._settings = settings
         self._keeper = keeper
         self._relay = relay
         self._activity = activity
         self._began = time.monotonic()
+        self.stopping = False
         self._seen = SlotsSeen()
         self._asking: asyncio.Task[None] | None = None
         self._first: dict[int, tuple[float, int]] = {}  # when a task was first seen, and how far
@@ -87,12 +87,11 @@ class Status:
 
     def state(self) -> str:
         """Return the state, as `ps` names it."""
-        state = self.server_state()
-        return "busy" if state == "ready" and (self._served_now() or self.waiting()) else state
-
-    def server_state(self) -> str:
-        """Return the state of the server, whatever it is doing."""
-        return "stopping" if self.stopping else str(self._keeper.state)
+        if self.stopping:
+            return "stopping"
+        if self._keeper.state == "ready":
+            return "busy" if self._served_now() or self.waiting() else "ready"
+        return str(self._keeper.state)
 
     def waiting(self) -> int:
         """Return how many requests wait for their turn, or for the engine."""
@@ -102,11 +101,16 @@ class Status:
         """Return how many requests the engine works on."""
         return len(self._served_now())
 
+    @property
+    def ready(self) -> bool:
+        """Whether a request that comes now is answered at once, or after those before it."""
+        return self._keeper.state == "ready" and not self.stopping
+
     def health(self) -> dict[str, Any]:
         """Return the body of `/health`."""
-        state = self.server_state()
+        state = self._keeper.state
         document: dict[str, Any] = {
-            "status": "ok" if state == "ready" else state,
+            "status": "ok" if self.ready else self.state(),
             "state": self.state(),
             "model": self._settings.model,
         }

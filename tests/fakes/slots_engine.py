@@ -33,6 +33,7 @@ class SlotsEngine:
     asked: int = 0
     pause: asyncio.Event | None = None
     base_url: str = ""
+    status_of_gateway: Any = None
 
     @property
     def engine(self) -> "Running":

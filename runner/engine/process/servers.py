@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import psutil
 
 from runner.base import paths
 from runner.base.files import listed, make_private_dir, write_private
-from runner.engine.process.records import same_process
 
 _FOLDER: Final = "servers"
 
@@ -72,6 +70,8 @@ class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     def alive(self) -> bool:
         """Whether its process still runs."""
+        from runner.engine.process.records import same_process  # noqa: PLC0415 - brings psutil
+
         return same_process(self.pid, self.started)
 
 
@@ -97,6 +97,8 @@ def own_record(
     request_log: Path | None = None,
 ) -> ServerRecord:
     """Return the record of a server in this process."""
+    import psutil  # noqa: PLC0415 - 10 ms, and `serve --help` needs none
+
     return ServerRecord(
         pid=os.getpid(),
         started=psutil.Process().create_time(),

@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 
 from runner.base import paths
 from runner.base.errors import SteprunError, UsageError
+from runner.chat.host import reason_of
 from runner.cli.commands import chat as chat_module
 from runner.cli.main import steprun
 from runner.cli.render.ps import server_text
@@ -387,6 +388,9 @@ async def test_a_server_that_ends_is_named_in_words(
     child.kill()
     child.wait()
     assert not host.alive()
+    why = await reason_of(host, SteprunError("The connection broke."))
+    assert "has ended" in why.what
+    assert why.next.endswith("steprun chat --resume")
     for enter in (host.__aenter__, lambda: host.wait_ready(lambda _: None)):
         with pytest.raises(SteprunError, match=r"The server at \S+:8123 has ended"):
             await enter()

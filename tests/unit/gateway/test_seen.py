@@ -45,6 +45,7 @@ async def gateway(engine: SlotsEngine, keys: dict[str, str] | None = None) -> As
     settings = Settings(port=0, model="tiny", quant="Q8_0", context=4096, parallel=2, served=SERVED)
     service = Service(settings, Rules(keys or {}), cast("Keeper", engine), relay)
     service.observer.log = cast("RequestLog", log := Kept())
+    engine.status_of_gateway = service.observer.status
     async with listening(service) as port:
         url = f"http://127.0.0.1:{port}"
         async with aiohttp.ClientSession(url, headers={"User-Agent": "OpenAI/Python 2.8"}) as http:
@@ -186,6 +187,17 @@ async def test_health_says_how_far_the_model_is_loaded(monkeypatch: pytest.Monke
             [],
             42,
         )
+
+
+async def test_a_server_that_stops_is_not_healthy() -> None:
+    async with listening_engine() as engine, gateway(engine) as (http, _):
+        assert (await read(http, "/health"))["status"] == "ok"
+        engine.status_of_gateway.stopping = True
+        async with http.get("/health") as reply:
+            assert (reply.status, (await reply.json())["status"]) == (503, "stopping")
+        assert (await read(http, "/steprun/status"))["state"] == "stopping"
+        async with http.get("/metrics") as reply:
+            assert 'steprun_state{state="stopping"} 1' in await reply.text()
 
 
 async def test_metrics_can_be_read_by_prometheus() -> None:
