@@ -106,7 +106,7 @@ def test_every_difference_on_purpose_has_a_reason() -> None:
 
 def test_a_reason_without_parameters_covers_all_of_them(capsys: pytest.CaptureFixture[str]) -> None:
     found = compare({"a.py::b[1]": "passed", "a.py::c": "passed"}, {})
-    reasons = {test: ("", "assert 404 == 200") for test in found.only_gateway_fails}
+    reasons = dict.fromkeys(found.only_gateway_fails, ("", "assert 404 == 200"))
     assert server_tests.print_profile("plain", found, reasons, {"a.py::b": "it is meant"}) == 1
     shown = capsys.readouterr().out
     assert "a.py::b[1]: on purpose: it is meant" in shown
