@@ -63,7 +63,10 @@ class LeftOut(msgspec.Struct, frozen=True):
 
 
 class OnPurpose(msgspec.Struct, frozen=True):
-    """A test that passes by hand and shall not through the gateway. `test`: FILE::NAME."""
+    """A test that passes by hand and shall not through the gateway.
+
+    `test`: FILE::NAME; without its [parameters], all of them.
+    """
 
     test: str
     why: str
@@ -235,7 +238,7 @@ def main(argv: list[str] | None = None) -> int:
         if not files:
             continue
         found, reasons = _run_profile(profile, files, runner, ["--model", str(options.model)])
-        faults += _print(profile.name, found, reasons, meant)
+        faults += print_profile(profile.name, found, reasons, meant)
         report[profile.name] = {
             **msgspec.to_builtins(found),
             "why": {test: list(pair) for test, pair in sorted(reasons.items())},
@@ -247,27 +250,32 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if faults else 0
 
 
-def _print(
+def print_profile(
     name: str,
     found: Comparison,
     reasons: Mapping[str, tuple[str, str]],
     meant: Mapping[str, str],
 ) -> int:
     """Print one profile; return how many tests fail through the gateway without a reason."""
-    unmeant = [test for test in found.only_gateway_fails if test not in meant]
+    why_meant = {
+        test: why
+        for test in (*found.only_gateway_fails, *found.both_pass)
+        if (why := meant.get(test) or meant.get(test.partition("[")[0]))
+    }
+    unmeant = [test for test in found.only_gateway_fails if test not in why_meant]
     print(f"{name}: pass/pass {len(found.both_pass)}, fail/fail {len(found.both_fail)}, ", end="")
     print(f"fail only through the gateway {len(found.only_gateway_fails)} ", end="")
     print(f"({len(found.only_gateway_fails) - len(unmeant)} on purpose), ", end="")
     print(f"fail only by hand {len(found.only_hand_fails)}, skipped {len(found.skipped)}")
     for test in found.only_gateway_fails:
-        why = f"on purpose: {meant[test]}" if test in meant else reasons[test][1]
+        why = f"on purpose: {why_meant[test]}" if test in why_meant else reasons[test][1]
         print(f"  only through the gateway: {test}: {why}")
     for test in found.only_hand_fails:
         print(f"  only by hand: {test}: {reasons[test][0]}")
     for test in found.both_fail:
         if reasons[test][0] != reasons[test][1]:
             print(f"  both, differently: {test}: {reasons[test][0]} | {reasons[test][1]}")
-    for test in sorted(set(meant) & set(found.both_pass)):
+    for test in sorted(set(why_meant) & set(found.both_pass)):
         print(f"  listed as failing on purpose, but passes: {test}")
     return len(unmeant)
 

@@ -102,3 +102,12 @@ def test_every_difference_on_purpose_has_a_reason() -> None:
     assert suite.profile
     assert all(each.why and each.file.endswith(".py") for each in suite.left_out)
     assert all(each.why and "::" in each.test for each in suite.on_purpose)
+
+
+def test_a_reason_without_parameters_covers_all_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    found = compare({"a.py::b[1]": "passed", "a.py::c": "passed"}, {})
+    reasons = dict.fromkeys(found.only_gateway_fails, ("", "assert 404 == 200"))
+    assert server_tests.print_profile("plain", found, reasons, {"a.py::b": "it is meant"}) == 1
+    shown = capsys.readouterr().out
+    assert "a.py::b[1]: on purpose: it is meant" in shown
+    assert "a.py::c: assert 404 == 200" in shown
