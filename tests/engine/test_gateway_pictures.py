@@ -87,9 +87,14 @@ def test_one_picture_through_three_apis_is_read_once(trusting: Served) -> None:
     url = data_url("WEBP", painted("WEBP", SMALL))
     expected = counted(trusting) + image_tokens(*SMALL)
     assert counted(trusting, url) == expected
-    part = {"type": "input_image", "image_url": url}
-    content = [part, {"type": "input_text", "text": "Hello"}]
-    asked = {"input": [{"role": "user", "content": content}], "max_output_tokens": 1}
+    content: list[dict[str, Any]] = [
+        {"type": "input_image", "image_url": url},
+        {"type": "input_text", "text": "Hello"},
+    ]
+    asked: dict[str, Any] = {
+        "input": [{"role": "user", "content": content}],
+        "max_output_tokens": 1,
+    }
     assert post(trusting, "/v1/responses", asked)["usage"]["input_tokens"] == expected
     content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "Hello"}]
     asked = {"messages": [{"role": "user", "content": content}], "max_tokens": 1}

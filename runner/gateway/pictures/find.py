@@ -61,7 +61,7 @@ class Place:
 def find(document: dict[str, Any]) -> tuple[list[Place], bool]:
     """Return the pictures of a body in their order, and whether the body was changed to find them.
 
-    Raises Refusal (400) for what is no picture that can be used, and for sound, video and files.
+    Raises Refusal (400) for what is no picture that can be used, and for audio, video and files.
     """
     search = _Search()
     places = [
