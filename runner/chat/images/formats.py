@@ -61,7 +61,7 @@ def pillow_formats(data: bytes) -> tuple[str, ...]:
         raise Refused(
             "A HEIC picture cannot be read here.",
             why="The package pillow-heif is not installed.",
-            next="Install it: pip install 'pillow-heif>=1.8.1'",
+            next="Install pillow-heif, 1.8.1 or later, beside steprun.",
         ) from error
     # What is beside the picture is neither shown nor decoded.
     pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)

@@ -61,9 +61,9 @@ class Place:
 def find(document: dict[str, Any]) -> tuple[list[Place], bool]:
     """Return the pictures of a body in their order, and whether the body was changed to find them.
 
-    Raises Refusal (400) for what is no picture that can be used, and for sound, video and files.
+    Raises Refusal (400) for what is no picture that can be used, and for audio, video and files.
     """
-    search = _Search()
+    search = _PlaceSearch()
     places = [
         *search.messages(document.get("messages"), "messages"),
         *search.messages(document.get("input"), "input"),
@@ -72,7 +72,7 @@ def find(document: dict[str, Any]) -> tuple[list[Place], bool]:
     return places, search.changed
 
 
-class _Search:
+class _PlaceSearch:
     def __init__(self) -> None:
         self.changed = False
 
