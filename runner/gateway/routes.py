@@ -1,5 +1,6 @@
 """What the gateway answers, from `routes.toml`. Pure once loaded."""
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Final, Literal
@@ -9,7 +10,10 @@ import msgspec
 from runner.gateway.refusal import Api, Refusal
 
 _TABLE: Final = Path(__file__).with_name("routes.toml")
-Work = Literal["generate", "count", "engine", "own"]
+Work = Literal["generate", "count", "engine", "page", "own"]
+# No dot at the start of a name, so that no `..` climbs out of the page's folder.
+_FILE: Final = re.compile(r"(?:/[\w-][\w.-]*)+\.(\w+)", re.ASCII)
+_FILE_PATH = 200  # characters; the longest of llama.cpp b11549's page has 50
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,13 +35,18 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Table(msgspec.Struct, frozen=True):
     route: tuple[Route, ...]
+    page_files: frozenset[str]
+
+
+@cache
+def _table() -> _Table:
+    return msgspec.toml.decode(_TABLE.read_bytes(), type=_Table)
 
 
 @cache
 def routes() -> dict[str, Route]:
     """Return every route, by its path."""
-    table = msgspec.toml.decode(_TABLE.read_bytes(), type=_Table)
-    return {route.path: route for route in table.route}
+    return {route.path: route for route in _table().route}
 
 
 def api_of(path: str) -> Api:
@@ -53,9 +62,17 @@ def api_of(path: str) -> Api:
 
 def find(method: str, path: str) -> Route:
     """Return the route of a request. Raises Refusal: 404 for the path, 405 for the method."""
-    route = routes().get(path)
+    route = routes().get(path) or _page_file(path)
     if route is None:
         raise Refusal(404, f"There is nothing at {path[:200]!r}.")
     if method not in route.methods:
         raise Refusal(405, f"{path} takes {' and '.join(route.methods)}, not {method[:20]}.")
     return route
+
+
+def _page_file(path: str) -> Route | None:
+    """Return the route of a file that the engine's web page may consist of, by its ending."""
+    file = _FILE.fullmatch(path) if len(path) <= _FILE_PATH else None
+    if file is None or file[1].lower() not in _table().page_files:
+        return None
+    return Route(path=path, methods=("GET", "HEAD"), api=Api.OPENAI, work="page", open=True)

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from runner.gateway import admission, bodies, pictures, routes
+from runner.gateway import admission, bodies, page, pictures, routes
 from runner.gateway.activity import Activity, Entry
 from runner.gateway.calls import EngineCall, call_of
 from runner.gateway.keeper import Keeper
@@ -40,6 +40,8 @@ class Service:
             client = admission.admit(self.door, route, request.headers)
             if route.work == "own":
                 return self._own(route)
+            if route.work == "page":
+                return await page.answer(request, route, self.keeper, self.settings)
             with self.activity.request(client, api, request.path) as entry:
                 try:
                     return await self._answer(request, route, entry)
