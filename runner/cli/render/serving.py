@@ -20,6 +20,7 @@ class ServeReport:
         self._settings = settings
         self._line = line
         self._bases: tuple[str, ...] = ()
+        self._restarting = False
 
     def listening(self, port: int) -> None:
         """Say where the gateway answers, while the model is still loading."""
@@ -32,10 +33,31 @@ class ServeReport:
         self._line.show(f"loading {self._settings.title} ... {seconds:.0f} s")
 
     def ready(self, log: str) -> None:
-        """Say that the model answers. `log`: the path of the engine's log."""
+        """Say that the model answers, also after a restart. `log`: the path of the engine's log."""
         self._line.clear()
-        say(f"Serving {self._settings.title}: {self._bases[0]}/ - stop with Ctrl-C.", err=True)
+        if self._restarting:
+            say(f"{self._settings.title} answers again.", err=True)
+        else:
+            where = f"{self._bases[0]}/"
+            say(f"Serving {self._settings.title}: {where} - stop with Ctrl-C.", err=True)
+        self._restarting = False
         say(f"  engine log {log}", _INDENT, err=True)
+
+    def restarting(self, why: str, seconds: float) -> None:
+        """Say that the engine ended or hangs, why, and in how many seconds it is started again."""
+        self._line.clear()
+        self._restarting = True
+        when = f"in {seconds:.0f} s" if seconds >= 1 else "now"
+        say(f"{why} It is started again {when}; requests wait for it.", 2, err=True)
+
+    def draining(self, answers: int, seconds: float) -> None:
+        """Say that a stop waits for so many answers, so long at most."""
+        self._line.clear()
+        some = "1 answer" if answers == 1 else f"{answers} answers"
+        say(
+            f"Stopping: {some} may go on for {seconds:.0f} s more. Ctrl-C once more stops now.",
+            err=True,
+        )
 
 
 def base_urls(settings: Settings, port: int) -> tuple[str, ...]:

@@ -87,6 +87,28 @@ def test_off_it_as_another_machine_types_it_with_a_notice_for_any_key_file(
     assert "key-of" not in said
 
 
+def test_a_restart_and_a_stop_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    report = ServeReport(TINY, TransientLine())
+    report.listening(8080)
+    capsys.readouterr()
+    report.restarting("The engine stopped while it was answering (SIGKILL).", 2.0)
+    report.ready("/var/log/second.log")
+    report.ready("/var/log/third.log")
+    report.draining(1, 30.0)
+    report.draining(3, 30.0)
+    said = capsys.readouterr().err
+    assert said.splitlines() == [
+        "The engine stopped while it was answering (SIGKILL). It is started again in 2 s; requests "
+        "wait for it.",
+        "Step-3.7-Flash answers again.",
+        "  engine log /var/log/second.log",
+        "Serving Step-3.7-Flash: http://127.0.0.1:8080/ - stop with Ctrl-C.",
+        "  engine log /var/log/third.log",
+        "Stopping: 1 answer may go on for 30 s more. Ctrl-C once more stops now.",
+        "Stopping: 3 answers may go on for 30 s more. Ctrl-C once more stops now.",
+    ]
+
+
 def test_with_tls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = Settings(host="fd00::7", certificate=tmp_path / "c.pem", key_file=tmp_path / "key")
     said = told(settings, capsys)

@@ -1,5 +1,5 @@
 // Opens the web page in headless Chromium, asks about a picture, and reports what it saw as JSON.
-// Called by scripts/check_web_page: node drive.mjs OPTIONS.json, with the packages beside it.
+// Called by gateway_checks/web_page.py: node web_page.mjs OPTIONS.json, with the packages beside it.
 import fs from 'node:fs';
 import path from 'node:path';
 import { createRequire } from 'node:module';
@@ -11,7 +11,7 @@ const load = (name) => import(pathToFileURL(require.resolve(name)));
 const chromium = (await load('@sparticuz/chromium')).default;
 const puppeteer = (await load('puppeteer-core')).default;
 
-const seen = { requests: [], errors: [], waited: false, answer: '', thinking: '' };
+const seen = { requests: [], errors: [], failures: [], waited: false, answer: '' };
 const browser = await puppeteer.launch({
 	executablePath: await chromium.executablePath(),
 	// The package's own flags switch the browser's checks between origins off: they stay on here.
@@ -26,7 +26,7 @@ page.on('response', (r) =>
 page.on('requestfailed', (r) =>
 	seen.requests.push({ method: r.method(), url: r.url(), status: 0, why: r.failure()?.errorText })
 );
-page.on('pageerror', (e) => seen.errors.push(String(e).slice(0, 300)));
+page.on('pageerror', (e) => seen.failures.push(String(e).slice(0, 300)));
 page.on('console', (m) => {
 	if (m.type() === 'error') seen.errors.push(m.text().slice(0, 300));
 });
@@ -73,7 +73,7 @@ try {
 	seen.answer = last;
 	await shot('answer.png');
 } catch (error) {
-	seen.errors.push(String(error));
+	seen.failures.push(String(error));
 	await shot('failed.png').catch(() => {});
 	seen.text = await page.evaluate(() => document.body.innerText.slice(0, 2000)).catch(() => '');
 } finally {
