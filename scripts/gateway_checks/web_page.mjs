@@ -57,20 +57,19 @@ try {
 		await page.waitForSelector('img[src^="data:image"], img[src^="blob:"]', { timeout: limit });
 	}
 	await box.type(options.question);
+	const ended = new Promise((done, failed) => {
+		const asked = (r) => r.url().endsWith('/v1/chat/completions');
+		page.on('requestfinished', (r) => asked(r) && done());
+		page.on('requestfailed', (r) => asked(r) && failed(new Error('The answer was cut off.')));
+		setTimeout(() => failed(new Error('The answer did not end in time.')), 3 * limit);
+	});
 	await box.press('Enter');
-	await page.waitForResponse((r) => r.url().endsWith('/v1/chat/completions'), { timeout: limit });
-	// While it is being written, the text grows: it is finished when it has stayed for 3 s.
-	const began = Date.now();
-	let last = '', since = Date.now();
-	while (Date.now() - began < limit && (Date.now() - since < 3000 || !last)) {
-		await new Promise((done) => setTimeout(done, 250));
-		const now = await page.evaluate(() => {
-			const all = document.querySelectorAll('[aria-label*="ssistant" i]');
-			return all.length ? all[all.length - 1].innerText : '';
-		});
-		if (now !== last) { last = now; since = Date.now(); }
-	}
-	seen.answer = last;
+	await ended;
+	await new Promise((done) => setTimeout(done, 2000)); // the page draws what it has received
+	seen.answer = await page.evaluate(() => {
+		const all = document.querySelectorAll('[aria-label*="ssistant" i]');
+		return all.length ? all[all.length - 1].innerText : '';
+	});
 	await shot('answer.png');
 } catch (error) {
 	seen.failures.push(String(error));

@@ -71,7 +71,7 @@ def visit(name: str, out: Path, options: dict[str, Any]) -> Visit:
     ran = subprocess.run(
         ["node", str(driver), str(out / "options.json")],
         check=False,
-        timeout=4 * PATIENCE_S,
+        timeout=6 * PATIENCE_S,
     )
     (out / "options.json").unlink()  # it has the key
     if ran.returncode:
@@ -126,10 +126,12 @@ def main() -> int:
         key.write_text(secrets.token_urlsafe(32) + "\n")
         key.chmod(0o600)
         visits = []
-        with serving.gateway(folder / "open", arguments) as served:
+        with serving.gateway(folder / "open-home", arguments) as served:
             url = served.url + "/"
             visits.append(visit("without a key", out / "open", {**options, "url": url}))
-        with serving.gateway(folder / "key", [*arguments, "--api-key-file", str(key)]) as served:
+        with serving.gateway(
+            folder / "key-home", [*arguments, "--api-key-file", str(key)]
+        ) as served:
             keyed = {**options, "url": served.url + "/", "key": key.read_text().strip()}
             visits.append(visit("with a key", out / "key", keyed))
     for each in visits:

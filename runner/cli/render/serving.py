@@ -55,7 +55,7 @@ class ServeReport:
         self._line.clear()
         some = "1 answer" if answers == 1 else f"{answers} answers"
         say(
-            f"Stopping: {some} may go on for {seconds:.0f} s more. Ctrl-C once more stops now.",
+            f"Stopping: {some} may take {seconds:.0f} s more. Ctrl-C once more stops now.",
             err=True,
         )
 

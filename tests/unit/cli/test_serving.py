@@ -104,8 +104,8 @@ def test_a_restart_and_a_stop_are_told(capsys: pytest.CaptureFixture[str]) -> No
         "  engine log /var/log/second.log",
         "Serving Step-3.7-Flash: http://127.0.0.1:8080/ - stop with Ctrl-C.",
         "  engine log /var/log/third.log",
-        "Stopping: 1 answer may go on for 30 s more. Ctrl-C once more stops now.",
-        "Stopping: 3 answers may go on for 30 s more. Ctrl-C once more stops now.",
+        "Stopping: 1 answer may take 30 s more. Ctrl-C once more stops now.",
+        "Stopping: 3 answers may take 30 s more. Ctrl-C once more stops now.",
     ]
 
 
