@@ -186,8 +186,22 @@ def _of_both(folder: Path, arguments: Sequence[str], args: argparse.Namespace) -
             for url in (served.url, by_hand):
                 asyncio.run(load(url, 16, 1, "warm"))
             for clients in CLIENTS:
-                rows += compare(served.url, by_hand, args.pairs, args.tokens, clients)
+                found = compare(served.url, by_hand, args.pairs, args.tokens, clients)
+                _show(found, args.pairs)
+                rows += found
     return rows
+
+
+def _show(rows: Sequence[Row], pairs: int) -> None:
+    print(f"{'':28}{'gateway':>10}{'by hand':>10}{'cost':>9}   of {pairs} pairs: least to most")
+    for row in rows:
+        spread = f"{min(row.figures):+.3f} to {max(row.figures):+.3f}"
+        word = "" if row.within else "   beyond the limit"
+        print(
+            f"{row.what:28}{row.gateway:10.2f}{row.by_hand:10.2f}{row.figure:9.3f}",
+            f"  {spread}{word}",
+            flush=True,
+        )
 
 
 def main() -> int:
@@ -203,14 +217,5 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="compare_gateway") as name:
         rows = _of_both(Path(name), arguments, args)
         idle, busy = _of_gateway(Path(name), arguments)
-    print(
-        f"{'':28}{'gateway':>10}{'by hand':>10}{'cost':>9}   of {args.pairs} pairs: least to most"
-    )
-    for row in rows:
-        spread = f"{min(row.figures):+.3f} to {max(row.figures):+.3f}"
-        word = "" if row.within else "   beyond the limit"
-        print(
-            f"{row.what:28}{row.gateway:10.2f}{row.by_hand:10.2f}{row.figure:9.3f}   {spread}{word}"
-        )
     print(f"processor time of the gateway, of one core: {idle:.2%} idle, {busy:.2%} at 60 tokens/s")
     return int(not all(row.within for row in rows))
