@@ -8,6 +8,7 @@
 from __future__ import annotations  # the message for old Pythons must be reached on them
 
 import hashlib
+import importlib.util
 import os
 import shlex
 import shutil
@@ -40,6 +41,16 @@ def ensure(*, dev: bool) -> Path:
     except OSError as error:
         sys.exit(_not_writable(error))
     return _python()
+
+
+def enter(package: str) -> None:
+    """Go on in this checkout's environment, unless this Python has a package that is needed."""
+    if importlib.util.find_spec(package) is not None:
+        return
+    argv = [str(ensure(dev=False)), *sys.argv]
+    if os.name == "posix":
+        os.execv(argv[0], argv)  # noqa: S606 - the same process: signals and exit status go straight
+    sys.exit(subprocess.call(argv))
 
 
 def _python() -> Path:

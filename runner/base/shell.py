@@ -44,6 +44,13 @@ def shell_line(
     return " ".join([*variables, *call, *words])
 
 
+def set_from_file(variable: str, path: str, system: str = os.name) -> str:
+    """Return the command that sets a variable to what is in a file, as one types it in a shell."""
+    if system == "nt":
+        return f"$env:{variable} = Get-Content {quoted(path, system)}"
+    return f'export {variable}="$(cat {quoted(path, system)})"'
+
+
 def as_typed(text: str) -> str:
     """Return a text for people whose commands begin with what starts steprun in their shell."""
     return COMMAND.sub(lambda _: _program(), text) if "steprun " in text else text

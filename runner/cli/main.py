@@ -3,6 +3,7 @@
 `steprun --help` must stay under 150 ms, so nothing but click is imported before a command runs.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -125,9 +126,11 @@ def _run() -> int:
 
 def _from_os(error: OSError) -> SteprunError:
     where = f" ({error.filename})" if error.filename else ""
-    own = "Use a folder of your own: STEPRUN_HOME=DIR for steprun's files, HF_HOME=DIR for weights."
-    return SteprunError(
-        f"{error.strerror or error}{where}.",
-        why="The operating system refused it.",
-        next=own if isinstance(error, PermissionError) else "steprun doctor",
-    )
+    other = "STEPRUN_HOME=DIR for steprun's files, HF_HOME=DIR for weights."
+    do = "steprun doctor"
+    if isinstance(error, PermissionError):
+        do = f"Use a folder of your own: {other}"
+    elif error.errno in {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}:
+        do = f"Free some space, or use a folder on another disk: {other}"
+    what = f"{error.strerror or error}{where}."
+    return SteprunError(what, why="The operating system refused it.", next=do)

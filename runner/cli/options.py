@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
+from runner.base.shell import shell_line
 from runner.plan.memory.kv_cache import KV_BLOCK_BYTES
 from runner.plan.request import PlanRequest, Profile
 from runner.run.request import ModelRequest
@@ -100,3 +101,20 @@ def take_request(options: dict[str, Any], *, demo: bool = False) -> ModelRequest
         mtp=mtp,
         engine=options.pop("engine") or "",
     )
+
+
+def typed_again(context: click.Context, option: str, value: str) -> str:
+    """Return the command that was typed, with another value of one option: an advice to type."""
+    words = ["steprun", str(context.info_name)]
+    for parameter in context.command.params:
+        name, given = str(parameter.name), context.params.get(str(parameter.name))
+        source = context.get_parameter_source(name)
+        if source is not click.core.ParameterSource.COMMANDLINE or option in parameter.opts:
+            continue
+        flag = max(parameter.opts, key=len)
+        if given is True:
+            words.append(flag)
+        else:
+            for each in given if isinstance(given, (tuple, list)) else (given,):
+                words += [flag, str(each)]
+    return shell_line((*words, option, value))

@@ -12,7 +12,7 @@ import msgspec
 from runner.gateway.refusal import Api, Refusal
 
 _TABLE: Final = Path(__file__).with_name("routes.toml")
-Work = Literal["generate", "count", "engine", "own", "refuse"]
+Work = Literal["generate", "count", "engine", "page", "own", "refuse"]
 _PLACEHOLDER: Final = re.compile(r"\\\{[a-z]+\\\}")
 # Of the API that a path belongs to where there is no route, so that its error has the right shape.
 _LIKE: Final = (
@@ -20,6 +20,9 @@ _LIKE: Final = (
     (re.compile(r"/responses\b"), Api.RESPONSES),
     (re.compile(r"^/api/"), Api.OLLAMA),
 )
+# No dot at the start of a name, so that no `..` climbs out of the page's folder.
+_FILE: Final = re.compile(r"(?:/[\w-][\w.-]*)+\.(\w+)", re.ASCII)
+_FILE_PATH: Final = 200  # characters; the longest of llama.cpp b11549's page has 50
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,13 +52,18 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Table(msgspec.Struct, frozen=True):
     route: tuple[Route, ...]
+    page_files: frozenset[str]
+
+
+@cache
+def _table() -> _Table:
+    return msgspec.toml.decode(_TABLE.read_bytes(), type=_Table)
 
 
 @cache
 def routes() -> dict[str, Route]:
     """Return every route, by each of its paths."""
-    table = msgspec.toml.decode(_TABLE.read_bytes(), type=_Table)
-    return {path: route for route in table.route for path in (route.path, *route.also)}
+    return {path: route for route in _table().route for path in (route.path, *route.also)}
 
 
 @cache
@@ -98,7 +106,8 @@ def find(method: str, path: str) -> Route:
 def _route(path: str) -> Route | None:
     if (route := routes().get(path)) is not None:
         return route
-    return next((route for pattern, route in _patterns() if pattern.fullmatch(path)), None)
+    found = (route for pattern, route in _patterns() if pattern.fullmatch(path))
+    return next(found, None) or _page_file(path)
 
 
 def _instead(path: str) -> str:
@@ -111,3 +120,11 @@ def _instead(path: str) -> str:
 
 def _is_api(route: Route) -> bool:
     return route.work != "refuse"
+
+
+def _page_file(path: str) -> Route | None:
+    """Return the route of a file that the engine's web page may consist of, by its ending."""
+    file = _FILE.fullmatch(path) if len(path) <= _FILE_PATH else None
+    if file is None or file[1].lower() not in _table().page_files:
+        return None
+    return Route(path=path, methods=("GET", "HEAD"), api=Api.OPENAI, work="page", open=True)

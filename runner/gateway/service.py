@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from runner.gateway import admission, bodies, models, ollama, routes
+from runner.gateway import admission, bodies, models, ollama, page, routes
 from runner.gateway.activity import Entry, program_of
 from runner.gateway.attempts import Attempts
 from runner.gateway.calls import EngineCall, call_of
@@ -89,6 +89,9 @@ class Service:
         if ollama.greets(request.path, request.headers):
             entry.quiet = True
             return web.Response(text=ollama.GREETING)
+        if route.work == "page":
+            entry.quiet = True
+            return await page.answer(request, route, self.keeper, self.settings)
         entry.generates = route.work == "generate"
         with self.intake.room() as room:
             return await self._answer(request, route, name or request.remote or "", entry, room)

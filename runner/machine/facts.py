@@ -10,6 +10,16 @@ SCHEMA = "steprun.machine/1"
 # What the system needs beside an engine in main memory, where nothing larger is known to be
 # needed: a desktop's own growth. Arithmetic, not a measurement.
 PROCESSOR_RESERVE_BYTES = 2 << 30
+
+
+def processor_reserve(limit: int) -> int:
+    """Return how much of the main memory that can be had stays free, both in bytes.
+
+    Half of it at the most: where little is free, a small model still counts by what it needs.
+    """
+    return min(PROCESSOR_RESERVE_BYTES, limit // 2)
+
+
 # What the system of an idle computer holds of its RAM: an idle DGX Spark with its desktop 5.8 to
 # 8.7 GiB (unsloth 10704, nvitop 208, nvtop 449), rounded up.
 IDLE_SYSTEM_BYTES = 9 << 30
@@ -181,7 +191,7 @@ def on_processor(machine: Machine) -> Machine:
         backend=Backend.CPU,
         limit_bytes=limit,
         limit_source=f"main memory: this engine computes without {machine.backend}",
-        reserve_bytes=min(limit, max(machine.reserve_bytes, PROCESSOR_RESERVE_BYTES)),
+        reserve_bytes=max(min(limit, machine.reserve_bytes), processor_reserve(limit)),
         advice=(),
     )
 

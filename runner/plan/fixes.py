@@ -51,16 +51,7 @@ def fixes(
     `least_bytes`: what the smallest configuration of the request takes in one memory.
     """
     host = gains(machine, request, search, enough=True)
-    found = [
-        *_options(machine, model_spec, request, search),
-        *host,
-        Fix(Cost.OTHER_MODEL, "Try the chat with a small demo model.", "steprun chat --demo"),
-        Fix(
-            Cost.OTHER_SERVER,
-            "Chat with a server on another machine.",
-            "steprun chat --url http://HOST:PORT",
-        ),
-    ]
+    found = [*_options(machine, model_spec, request, search), *host, *_others(model_spec)]
     if not any(fix.enough for fix in host):  # else this machine gives as much
         found.append(
             Fix(
@@ -71,6 +62,20 @@ def fixes(
             )
         )
     return tuple(sorted(found, key=lambda fix: fix.cost))
+
+
+def _others(model_spec: ModelSpec) -> Iterator[Fix]:
+    """Yield what else could be run; whoever wants to serve has no use for another's server."""
+    if model_spec.verb == "serve":
+        yield Fix(Cost.OTHER_MODEL, "Serve a small demo model.", model_spec.demo_command)
+        return
+    what = "Try the chat with a small demo model."
+    yield Fix(Cost.OTHER_MODEL, what, model_spec.demo_command)
+    yield Fix(
+        Cost.OTHER_SERVER,
+        "Chat with a server on another machine.",
+        "steprun chat --url http://HOST:PORT",
+    )
 
 
 def gains(

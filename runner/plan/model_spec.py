@@ -45,6 +45,11 @@ class ModelSpec:
     words: tuple[str, ...] = ()
     verb: str = "chat"
 
+    @property
+    def demo_command(self) -> str:
+        """The command that runs a small model instead of this one."""
+        return f"steprun {'serve' if self.verb == 'serve' else 'chat'} --demo"
+
 
 def from_model(model: Model) -> ModelSpec | None:
     """Return a catalog model as a spec; None where llama.cpp has nothing to load."""

@@ -213,7 +213,8 @@ def _get_consent(
         raise Refused(
             f"{what} is not downloaded.",
             why="Cancelled.",
-            next=f"Later: {command}\n        A small model now: steprun chat --demo",
+            next=f"Later: {command}\n"
+            f"        A small model now: {prepared.plan.model_spec.demo_command}",
         )
 
 

@@ -175,7 +175,7 @@ def must_fit(prepared: Prepared) -> None:
             f"{prepared.title} does not fit on this machine.",
             why=prepared.plan.reasons[0],
             next="Apply one of the fixes that `steprun plan` lists, or try a small model: "
-            "steprun chat --demo",
+            f"{prepared.plan.model_spec.demo_command}",
         )
 
 

@@ -1,23 +1,34 @@
 """`steprun serve`: a server in the foreground; the gateway listens, the engine is behind it."""
 
 import asyncio
+import errno
 import signal
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from runner.base.errors import Exit, UsageError
 from runner.base.shell import shell_line
 from runner.cli.lazy import examples
-from runner.cli.options import model_options, take_request
+from runner.cli.options import model_options, take_request, typed_again
 from runner.cli.render.common import TransientLine
+from runner.cli.render.serving import ServeReport
 from runner.cli.render.wrap import say
 from runner.gateway.settings import PictureUrls, Settings
 from runner.machine.facts import Backend
 from runner.net.endpoint import is_loopback_host
 from runner.plan.launch import LaunchSpec
+
+if TYPE_CHECKING:
+    from runner.net.listening import Again
+    from runner.run.prepare import Prepared
+    from runner.run.request import ModelRequest
+
+_TAKEN: Final = {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES}
 
 
 def _names(_: click.Context, __: click.Parameter, typed: tuple[str, ...]) -> tuple[str, ...]:
@@ -126,128 +137,117 @@ def serve(
     dry_run: bool,
     **options: Any,
 ) -> int:
-    """Serve the model with OpenAI- and Anthropic-compatible APIs: streaming, images, tools."""
-    from runner.cli.terminal import make_ready, must_fit
-    from runner.engine.process.stack import longest_word
-    from runner.engine.process.supervisor import check_port
-    from runner.gateway import key_file as keys
-    from runner.gateway.tls import server_context
-    from runner.run.files import locate
-    from runner.run.joining import served_of
-    from runner.run.prepare import engine_notice, launch_line, make_plan
-
+    """Serve the model with OpenAI-, Anthropic- and Ollama-compatible APIs: images, tools."""
+    again = partial(typed_again, click.get_current_context())
     if not host.strip():
         raise UsageError(
             "The address to listen on is empty.",
-            why="An engine would listen on every one that this computer has.",
+            why="A server would listen on every one that this computer has.",
             next="Leave --host out, or for all of them: steprun serve --host 0.0.0.0",
         )
-    request = take_request(options, demo=demo)
-    prepared = make_plan(request, to_run=True, verb="serve")
-    must_fit(prepared)
-    own_key = api_key_file is None and not is_loopback_host(host)
-    key_file = keys.own_file() if own_key else api_key_file
-    if dry_run:
-        key = ("--api-key-file", str(key_file)) if key_file else ()
-        line = launch_line(prepared, locate(prepared).files)
-        argv = (*line.argv, "--host", host, "--port", str(port), *key)
-        click.echo(shell_line(argv, line.env))
-        return Exit.DONE
-    if key_file is not None:
-        if own_key:
-            keys.make(key_file)
-        keys.load(key_file)
-    if certificate is not None:
-        server_context(certificate, certificate_key)
-    elif certificate_key is not None:
+    if certificate_key is not None and certificate is None:
         raise UsageError(
             "--certificate-key needs a certificate.",
             next="Name it, too: steprun serve --certificate FILE --certificate-key FILE",
         )
-    check_port(host, port)
-    ready = make_ready(prepared)
-    say(engine_notice(prepared), err=True)
-    if own_key:
-        say(
-            f"{host} can be reached from other machines, so clients need the API key in {key_file}",
-            err=True,
-        )
-    settings = Settings(
+    asked = Settings(
         host=host,
         port=port,
-        model=prepared.plan.model_spec.name,
-        title=prepared.title,
-        quant=prepared.plan.variant.name,
-        context=prepared.plan.config.context,
-        parallel=prepared.plan.config.parallel,
-        sees=prepared.plan.config.projector,
-        arch=prepared.plan.model_spec.geometry.arch,
-        embedding=prepared.plan.model_spec.geometry.embedding_length,
-        weights_bytes=prepared.plan.variant.weights_bytes,
-        on_gpu=prepared.plan.machine.backend is not Backend.CPU,
-        key_file=key_file,
+        key_file=api_key_file,
         certificate=certificate,
         certificate_key=certificate_key,
         allow_hosts=allow_hosts,
         allow_origins=allow_origins,
         drain_s=drain,
-        served=served_of(ready, request),
-        longest_word=longest_word(passed=ready.spec.long_words),
         picture_urls=picture_urls,
     )
     try:
-        ended = asyncio.run(_serve(settings, prepared.engine.program, ready.spec))
+        return _served(take_request(options, demo=demo), asked, again, dry_run=dry_run)
     except asyncio.CancelledError:
         return Exit.DONE  # a service manager stopped it
     except KeyboardInterrupt:  # before the signals were taken over
-        ended = Exit.INTERRUPTED
-    if ended == Exit.INTERRUPTED:
         click.echo("Stopped.", err=True)
-    return ended
+        return Exit.INTERRUPTED
 
 
-class _OnTerminal:
-    """Tells the operator what happens, on stderr."""
+def _served(request: "ModelRequest", asked: Settings, again: "Again", *, dry_run: bool) -> int:
+    """Serve a model until it is stopped, or print its launch line; return the exit code.
 
-    def __init__(self, settings: Settings, line: TransientLine) -> None:
-        self._settings = settings
-        self._line = line
-        self._base = ""
-        self._restarting = False
+    `asked`: what the command line says of the gateway.
+    """
+    from runner.cli.terminal import make_ready, must_fit
+    from runner.engine.process.stack import longest_word
+    from runner.net.listening import cannot_listen, check_listen
+    from runner.run.joining import served_of
+    from runner.run.prepare import engine_notice, make_plan
 
-    def listening(self, port: int) -> None:
-        host = self._settings.host
-        scheme = "https" if self._settings.certificate else "http"
-        self._base = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+    prepared = make_plan(request, to_run=True, verb="serve")
+    must_fit(prepared)
+    settings = _settings(prepared, asked)
+    if dry_run:
+        click.echo(_engine_line(prepared, settings))
+        return Exit.DONE
+    _check_access(settings, own_key=asked.key_file is None)
+    check_listen(settings.host, settings.port, again)
+    ready = make_ready(prepared)
+    say(engine_notice(prepared), err=True)
+    settings = replace(
+        settings,
+        served=served_of(ready, request),
+        longest_word=longest_word(passed=ready.spec.long_words),
+    )
+    try:
+        return asyncio.run(_serve(settings, prepared.engine.program, ready.spec))
+    except OSError as error:
+        if error.errno in _TAKEN:  # by another program, after the check
+            raise cannot_listen(settings.host, settings.port, error, again) from error
+        raise
 
-    def loading(self, seconds: float) -> None:
-        self._line.show(f"loading {self._settings.title} ... {seconds:.0f} s")
 
-    def changed(self, news: str) -> None:
-        self._line.clear()
-        say(news, err=True)
+def _settings(prepared: "Prepared", asked: Settings) -> Settings:
+    """Return the settings with what is served, and with a key file off loopback."""
+    from runner.gateway.key_file import own_file
 
-    def ready(self, log: str) -> None:
-        self._line.clear()
-        if self._restarting:
-            self._restarting = False
-            click.echo(f"{self._settings.title} answers again (log: {log}).", err=True)
-            return
-        click.echo(f"Serving {self._settings.title}. Stop with Ctrl-C.", err=True)
-        click.echo(f"  OpenAI:    {self._base}/v1", err=True)
-        click.echo(f"  Anthropic: {self._base}", err=True)
-        click.echo(f"  key:       {self._settings.key_file or 'none required'}", err=True)
-        click.echo(f"  log:       {log}", err=True)
+    plan = prepared.plan
+    needs_key = asked.key_file is None and not is_loopback_host(asked.host)
+    return replace(
+        asked,
+        model=plan.model_spec.name,
+        title=prepared.title,
+        quant=plan.variant.name,
+        context=plan.config.context,
+        parallel=plan.config.parallel,
+        sees=plan.config.projector,
+        arch=plan.model_spec.geometry.arch,
+        embedding=plan.model_spec.geometry.embedding_length,
+        weights_bytes=plan.variant.weights_bytes,
+        on_gpu=plan.machine.backend is not Backend.CPU,
+        key_file=own_file() if needs_key else asked.key_file,
+    )
 
-    def restarting(self, why: str, seconds: float) -> None:
-        self._restarting = True
-        self._line.clear()
-        click.echo(f"{why} It is started again in {seconds:g} s.", err=True)
 
-    def draining(self, answers: int, seconds: float) -> None:
-        self._line.clear()
-        some = "1 answer" if answers == 1 else f"{answers} answers"
-        click.echo(f"Waiting for {some}, {seconds:g} s at most. Ctrl-C ends at once.", err=True)
+def _check_access(settings: Settings, *, own_key: bool) -> None:
+    """Refuse keys and certificates that cannot be used, before 105 GB are loaded."""
+    from runner.gateway import key_file
+    from runner.gateway.tls import server_context
+
+    if settings.key_file is not None:
+        if own_key:
+            key_file.make(settings.key_file)
+        key_file.load(settings.key_file)
+    if settings.certificate is not None:
+        server_context(settings.certificate, settings.certificate_key)
+
+
+def _engine_line(prepared: "Prepared", settings: Settings) -> str:
+    """Return the line that starts the engine alone, as one pastes it into a shell."""
+    from runner.run.files import locate
+    from runner.run.prepare import spec_of
+
+    spec = spec_of(prepared, locate(prepared).files)
+    where = ("--host", settings.host, "--port", str(settings.port))
+    key = ("--api-key-file", str(settings.key_file)) if settings.key_file else ()
+    return shell_line((*prepared.engine.program, *spec.argv, *where, *key), spec.env)
 
 
 async def _serve(settings: Settings, argv: tuple[str, ...], spec: LaunchSpec) -> int:
@@ -271,5 +271,6 @@ async def _serve(settings: Settings, argv: tuple[str, ...], spec: LaunchSpec) ->
         else:
             loop.add_signal_handler(number, ask, number)
     with TransientLine() as line:
-        await run(settings, lambda: EngineProcess(argv, spec), _OnTerminal(settings, line), stop)
+        await run(settings, lambda: EngineProcess(argv, spec), ServeReport(settings, line), stop)
+    click.echo("Stopped.", err=True)
     return Exit.INTERRUPTED if interrupted else Exit.DONE

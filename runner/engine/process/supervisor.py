@@ -78,21 +78,6 @@ def free_port(host: str) -> int:
         return int(probe.getsockname()[1])
 
 
-def check_port(host: str, port: int) -> None:
-    """Raise `Refused` where the port cannot be listened on, before 105 GB are loaded."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        if os.name == "posix":  # as the engine does: a port in TIME_WAIT is free
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise Refused(
-                f"Port {port} on {host} cannot be used.",
-                why=f"{error.strerror or error}.",
-                next=f"Choose another: steprun serve --port {port + 1 if port < 65535 else 8080}",
-            ) from error
-
-
 class EngineProcess:
     """A running engine. Use as an async context manager: leaving stops it."""
 

@@ -13,11 +13,11 @@ from runner.base.units import KIB
 from runner.machine.captures.capture import Reader
 from runner.machine.facts import (
     IDLE_SYSTEM_BYTES,
-    PROCESSOR_RESERVE_BYTES,
     Advice,
     Backend,
     Machine,
     Platform,
+    processor_reserve,
 )
 from runner.machine.probes import cgroup
 from runner.machine.probes.read import (
@@ -143,7 +143,7 @@ class HostFacts:
             limit_source=f"{self.available_source}, as it is now; swap is not counted"
             if limit
             else "unknown",
-            reserve_bytes=min(PROCESSOR_RESERVE_BYTES, limit),
+            reserve_bytes=processor_reserve(limit),
             reserve_why="other programs, and the growth of this one",
             cores=self.cores,
             available_bytes=self.available_bytes,

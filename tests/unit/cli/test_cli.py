@@ -4,16 +4,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
-from types import SimpleNamespace
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from runner.base import shell
-from runner.base.errors import Exit, Refused, SteprunError
+from runner.base.errors import Refused, SteprunError
 from runner.cli.commands.completion import completion
 from runner.cli.main import COMMANDS, print_error
 from runner.cli.main import steprun as steprun_group
@@ -116,7 +114,7 @@ def test_serve_dry_run_prints_a_launch_line_and_starts_nothing(home: Path) -> No
     ran = steprun("serve", "--demo", "--dry-run", "--port", "8123")
     assert ran.returncode == 0, ran.stderr
     words = ran.stdout.split()
-    assert words[0] == "llama-server"
+    assert words[:4] == [sys.executable, "-P", "-m", "runner.engine.process.embedded"]
     assert words[words.index("--port") + 1] == "8123"
     assert not home.exists()
 
@@ -268,24 +266,6 @@ def test_a_completion_script_that_cannot_be_written(
     assert isinstance(result.exception, Refused)
     assert "bash-completion" in result.exception.what
     assert result.exception.next.endswith("steprun completion bash")
-
-
-def test_serve_says_that_it_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = SimpleNamespace(title="Tiny", engine=SimpleNamespace(program=()), spec=None)
-    monkeypatch.setattr("runner.run.prepare.make_plan", lambda *_, **__: made)
-    monkeypatch.setattr("runner.run.prepare.engine_notice", lambda _: "Engine: any.")
-    monkeypatch.setattr("runner.cli.terminal.must_fit", lambda _: None)
-    monkeypatch.setattr("runner.cli.terminal.make_ready", lambda _: made)
-    monkeypatch.setattr("runner.engine.process.supervisor.check_port", lambda *_: None)
-
-    def interrupt(coroutine: Coroutine[None, None, int]) -> int:
-        coroutine.close()
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("asyncio.run", interrupt)
-    result = CliRunner().invoke(steprun_group, ["serve"], standalone_mode=False)
-    assert result.return_value == Exit.INTERRUPTED
-    assert result.stderr.endswith("Stopped.\n")
 
 
 def test_help_and_errors_name_what_was_typed(

@@ -75,3 +75,18 @@ def test_an_environment_is_never_made_through_a_link(env: ModuleType, tmp_path: 
     with pytest.raises(SystemExit, match="is a link"):
         env.ensure(dev=False)
     assert kept.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there it is a child process")
+def test_a_script_goes_on_in_the_environment_where_a_package_is_missing(
+    env: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(env, python=True, stamp=env._key(dev=False))
+    called: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda _, argv: called.append(argv) or sys.exit(0))
+    monkeypatch.setattr(sys, "argv", ["scripts/make_testbed", "tiny"])
+    env.enter("pathlib")
+    assert called == []
+    with pytest.raises(SystemExit):
+        env.enter("no_such_package")
+    assert called == [[str(env.VENV / "bin" / "python"), "scripts/make_testbed", "tiny"]]

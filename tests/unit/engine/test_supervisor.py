@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ import pytest
 from runner.base.errors import Exit, Refused, SteprunError
 from runner.engine.process import guard, guarded, memory_probe, records, servers, supervisor
 from runner.engine.process.guard import BoundedLog
-from runner.engine.process.supervisor import EngineProcess, Where, check_port, read_key
+from runner.engine.process.supervisor import EngineProcess, Where, read_key
 from runner.plan.launch import LaunchSpec
 
 FAKE = Path(__file__).parents[2] / "fakes" / "engine.py"
@@ -340,15 +339,6 @@ def test_a_pid_that_was_used_again_is_left_alone(tmp_path: Path) -> None:
         records.sweep(tmp_path)
         assert bystander.poll() is None
         bystander.kill()
-
-
-def test_a_port_in_use_is_found_before_loading() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(Refused, match=str(port)):
-            check_port("127.0.0.1", port)
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n"])

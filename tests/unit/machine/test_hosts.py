@@ -11,7 +11,7 @@ from runner.machine.captures.capture import Capture, Ran, Replay
 from runner.machine.facts import Backend, Machine, Platform
 from runner.machine.probe import detect
 from runner.machine.probes import vulkan_info
-from runner.machine.probes.host import WINDOWS_ADAPTERS, Notes, read_host
+from runner.machine.probes.host import WINDOWS_ADAPTERS, HostFacts, Notes, read_host
 from runner.machine.probes.nvidia import HELD_QUERY, MIG_QUERY
 from tests.unit.machine.machine_captures import (
     ADA,
@@ -597,3 +597,13 @@ def test_an_old_macos_is_known_by_sw_vers_too():
     }
     machine = detect(Replay(Capture("darwin-arm64", {}, said)))
     assert machine.limit_bytes == 96 * GIB
+
+
+@pytest.mark.parametrize(
+    ("available", "kept"),
+    [(64 << 30, 2 << 30), (4 << 30, 2 << 30), (2200 << 20, 1100 << 20), (0, 0)],
+)
+def test_a_small_memory_is_not_all_reserve(available: int, kept: int) -> None:
+    """Of 2.15 GiB free, 2.00 were kept, so that a model of 8 MB was refused."""
+    host = HostFacts("linux", "x86_64", "cpu", 128 << 30, available, "MemAvailable")
+    assert host.machine().reserve_bytes == kept

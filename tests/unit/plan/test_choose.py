@@ -523,3 +523,5 @@ def test_advice_names_the_command_that_was_typed() -> None:
     served = replace(STEP, verb="serve")
     refused = choose(machine(106), served, PlanRequest(quant="Q4_K_S"), DEFAULTS)
     assert commands(refused)[0].startswith("steprun serve ")
+    assert "steprun serve --demo" in commands(refused)
+    assert not [each for each in commands(refused) if "steprun chat" in each]

@@ -1,0 +1,124 @@
+"""What an operator reads while `steprun serve` runs: on stderr, each line when it becomes true."""
+
+from pathlib import Path
+from typing import Final
+
+from runner.base.shell import quoted, set_from_file
+from runner.cli.render.common import TransientLine
+from runner.cli.render.wrap import say
+from runner.gateway.settings import Settings
+from runner.net.endpoint import is_loopback_host
+
+_SHOWN: Final = 3  # of a machine with more addresses
+_INDENT: Final = 13  # columns before the second column
+
+
+class ServeReport:
+    """Says on stderr how clients reach the server, and what happens to it."""
+
+    def __init__(self, settings: Settings, line: TransientLine) -> None:
+        self._settings = settings
+        self._line = line
+        self._bases: tuple[str, ...] = ()
+        self._restarting = False
+
+    def listening(self, port: int) -> None:
+        """Say where the gateway answers, while the model is still loading."""
+        self._bases = base_urls(self._settings, port)
+        for each in address_lines(self._settings, self._bases):
+            say(each, _INDENT, err=True)
+
+    def changed(self, news: str) -> None:
+        """Say that a file that the gateway follows has changed."""
+        self._line.clear()
+        say(news, err=True)
+
+    def loading(self, seconds: float) -> None:
+        """Say for how long the model has been loading."""
+        self._line.show(f"loading {self._settings.title} ... {seconds:.0f} s")
+
+    def ready(self, log: str) -> None:
+        """Say that the model answers, also after a restart. `log`: the path of the engine's log."""
+        self._line.clear()
+        if self._restarting:
+            say(f"{self._settings.title} answers again.", err=True)
+        else:
+            where = f"{self._bases[0]}/"
+            say(f"Serving {self._settings.title}: {where} - stop with Ctrl-C.", err=True)
+        self._restarting = False
+        say(f"  engine log {log}", _INDENT, err=True)
+
+    def restarting(self, why: str, seconds: float) -> None:
+        """Say that the engine ended or hangs, why, and in how many seconds it is started again."""
+        self._line.clear()
+        self._restarting = True
+        when = f"in {seconds:.0f} s" if seconds >= 1 else "now"
+        say(f"{why} It is started again {when}; requests wait for it.", 2, err=True)
+
+    def draining(self, answers: int, seconds: float) -> None:
+        """Say that a stop waits for so many answers, so long at most."""
+        self._line.clear()
+        some = "1 answer" if answers == 1 else f"{answers} answers"
+        say(
+            f"Stopping: {some} may take {seconds:.0f} s more. Ctrl-C once more stops now.",
+            err=True,
+        )
+
+
+def base_urls(settings: Settings, port: int) -> tuple[str, ...]:
+    """Return where clients reach the server, as another machine would type it, the best first."""
+    from runner.net.listening import reached_at
+
+    scheme = "https" if settings.certificate else "http"
+    hosts = reached_at(settings.host)[:_SHOWN]
+    return tuple(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}" for host in hosts)
+
+
+def address_lines(settings: Settings, bases: tuple[str, ...]) -> list[str]:
+    """Return what a client needs: the model's id, the addresses, and the key."""
+    base = bases[0]
+    lines = [
+        f"{settings.title} is loading; requests wait until it is ready.",
+        f"  model id   {settings.model}",
+        f"  web page   {base}/",
+        f"  OpenAI     {base}/v1",
+        f"  Anthropic  {base}",
+        f"  Ollama     {base}",
+        *_key_lines(settings.key_file),
+    ]
+    if len(bases) > 1:
+        lines.append(f"  also at    {', '.join(bases[1:])}")
+    if not is_loopback_host(settings.host):
+        lines.append(_notice(settings))
+    return lines
+
+
+def _key_lines(key_file: Path | None) -> list[str]:
+    if key_file is None:
+        return ["  API key    none needed; a client that insists on one takes any word"]
+    path = str(key_file)
+    if not _holds_one_word(key_file):
+        return [f"  API key    one of those in {quoted(path)}: the last word of a line"]
+    return [
+        f"  API key    in {quoted(path)}",
+        "             for a client that is started from this shell:",
+        f"    {set_from_file('OPENAI_API_KEY', path)}",
+    ]
+
+
+def _holds_one_word(path: Path) -> bool:
+    try:
+        return len(path.read_text("utf-8", "replace").split()) == 1
+    except OSError:
+        return False
+
+
+def _notice(settings: Settings) -> str:
+    if settings.key_file is None:
+        return "Other machines can reach it, and need no key."
+    if settings.certificate:
+        return "Other machines can reach it; clients need the API key."
+    return (
+        "Other machines can reach it; clients need the API key. Whoever can listen in on this "
+        "network can read the key and the chats: for other networks use TLS."
+    )
