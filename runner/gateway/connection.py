@@ -186,7 +186,8 @@ class Connections(web.Server):
     """
 
     def __init__(self, handler: Any, most: int) -> None:
-        super().__init__(handler, request_factory=_incoming)
+        # A client that hangs up needs no answer: the engine stops at once.
+        super().__init__(handler, request_factory=_incoming, handler_cancellation=True)
         self.most = most
         self._traces = 0
 
