@@ -59,7 +59,8 @@ class Target:
                     if line.startswith(b"HTTP/1.1 100"):
                         await reader.readline()
                         line = await reader.readline()
-                    await reader.read()
+                    if b" 200 " in line:
+                        await reader.read()  # a refusal may be followed by a wait for its body
                     sending.cancel()
                     await asyncio.gather(sending, return_exceptions=True)
                 finally:
