@@ -6,6 +6,7 @@ take its answer, the number of connections, and words for what is not HTTP at al
 
 import asyncio
 import logging
+from collections import Counter
 from typing import Any, Final
 
 from aiohttp import web
@@ -23,6 +24,7 @@ HEAD_BYTES: Final = 64 << 10  # of a whole head; browsers send every cookie of l
 LINE_BYTES: Final = 16 << 10  # of one line
 HEADERS: Final = 100  # Apache's LimitRequestFields
 _TRACES: Final = 20  # that one gateway writes: a fault may repeat with every request
+_LOCAL: Final = frozenset({"127.0.0.1", "::/64", ""})
 _log = logging.getLogger(__name__)
 # Of a request: the headers that each answer to it has.
 ANSWER_HEADERS: Final = web.RequestKey("answer_headers", dict[str, str])
@@ -186,9 +188,10 @@ class Connections(web.Server):
     """
 
     def __init__(self, handler: Any, most: int) -> None:
-        # A client that hangs up needs no answer.
+        # A client that hangs up needs no answer: the engine stops at once.
         super().__init__(handler, request_factory=_incoming, handler_cancellation=True)
         self.most = most
+        self._of_network: Counter[str] = Counter()
         self._traces = 0
 
     def __call__(self) -> web.RequestHandler:
@@ -197,13 +200,38 @@ class Connections(web.Server):
 
     def make_room(self, new: Connection) -> bool:
         """Return whether there is room for one more connection, after dropping one if needed."""
-        everyone = [each for each in self._connections if isinstance(each, Connection)]
-        local = new.network in {"127.0.0.1", "::/64", ""}
-        if not local:
-            own = [each for each in everyone if each.network == new.network]
-            if len(own) >= self.most // 4:
-                return _drop_one(own)
-        return len(everyone) < self.most or _drop_one(everyone)
+        share = self.most if new.network in _LOCAL else self.most // 4
+        if self._of_network[new.network] >= share:
+            return self._drop_one(new.network)
+        return len(self._connections) < self.most or self._drop_one()
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """Count it."""
+        super().connection_made(handler, transport)
+        self._of_network[_network(handler)] += 1
+
+    def connection_lost(
+        self, handler: web.RequestHandler, exc: BaseException | None = None
+    ) -> None:
+        """Count it no more."""
+        if handler in self._connections:
+            self._of_network[_network(handler)] -= 1
+            self._of_network += Counter()  # forgets those that have none
+        super().connection_lost(handler, exc)
+
+    def _drop_one(self, network: str = "") -> bool:
+        """Drop the client that is silent for longest, of one network or of all."""
+        slow = [
+            each
+            for each in self._connections
+            if isinstance(each, Connection)
+            and each.unfinished
+            and each.transport is not None
+            and network in {"", each.network}
+        ]
+        if slow:
+            min(slow, key=lambda each: each.moved).drop()
+        return bool(slow)
 
     def fault(self, error: BaseException) -> None:
         """Keep the trace of a fault of the gateway in a file of its own, and say where."""
@@ -212,12 +240,8 @@ class Connections(web.Server):
             _log.error("The gateway failed at a request. Trace: %s", write_trace(error))
 
 
-def _drop_one(among: list[Connection]) -> bool:
-    slow = [each for each in among if each.unfinished and each.transport is not None]
-    if not slow:
-        return False
-    min(slow, key=lambda each: each.moved).drop()
-    return True
+def _network(handler: web.RequestHandler) -> str:
+    return handler.network if isinstance(handler, Connection) else ""
 
 
 def _incoming(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:

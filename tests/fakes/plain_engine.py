@@ -39,7 +39,7 @@ class Guarded:
     service: Service
     asked: list[tuple[str, str, bytes]] = field(default_factory=list)
 
-    async def raw(self, data: bytes, *, wait_s: float = 5.0) -> bytes:
+    async def raw(self, data: bytes, *, wait_s: float = 30.0) -> bytes:
         """Send bytes on a connection of their own; return all that comes back until its end."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:

@@ -83,7 +83,12 @@ def test_a_script_goes_on_in_the_environment_where_a_package_is_missing(
 ) -> None:
     make(env, python=True, stamp=env._key(dev=False))
     called: list[list[str]] = []
-    monkeypatch.setattr(os, "execv", lambda _, argv: called.append(argv) or sys.exit(0))
+
+    def replaced(_: str, argv: list[str]) -> None:
+        called.append(argv)
+        sys.exit(0)
+
+    monkeypatch.setattr(os, "execv", replaced)
     monkeypatch.setattr(sys, "argv", ["scripts/make_testbed", "tiny"])
     env.enter("pathlib")
     assert called == []

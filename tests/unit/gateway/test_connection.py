@@ -163,15 +163,16 @@ async def test_who_is_being_answered_is_not_dropped_for_others(
         waiting = [asyncio.create_task(_chat(gateway)) for _ in range(4)]
         running = gateway.service.activity.running
         while [entry.stage for entry in running.values()] != ["waiting"] * 4:
-            await asyncio.sleep(0.01)
+            ended, _ = await asyncio.wait(waiting, timeout=0.01)
+            assert not ended, [each.exception() or each.result() for each in ended]
         assert (await gateway.ask("GET", "/health"))[0] == 503
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
 
 
-async def _chat(gateway: Guarded) -> int:
-    return (await gateway.ask("POST", "/v1/chat/completions", CHAT))[0]
+async def _chat(gateway: Guarded) -> bytes:
+    return await gateway.raw(post(f"Content-Length: {len(CHAT)}\r\n", CHAT.decode()), wait_s=60)
 
 
 async def test_bodies_are_bounded_in_all_and_in_values() -> None:
