@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from training.shape import Shape
     from training.stage_language import LanguageStage
 
+KEPT = Path(__file__).parent / "kept"
+"""What finished stages left, with its hashes and scores: see the README there."""
+
 NEEDED = """error: PyTorch is not installed.
   why:  Training is an extra, which steprun itself never needs.
   next: pip install "torch==2.13.0+cpu" && pip install -e ".[train]"
@@ -98,10 +101,11 @@ def _language(asked: argparse.Namespace, sizes: Shape) -> LanguageStage:
     if asked.stage == "text":
         texts = world_texts.texts(world_texts.TALK)
         return stage_language.LanguageStage(model, texts, asked.seed, settings)
+    asked.folder.mkdir(parents=True, exist_ok=True)
     path = asked.folder / "mmproj-tiny-step-scaled.gguf"
     if not path.exists():
         encoder = vision.VisionEncoder(
-            sizes.vision, export.read(asked.folder / "mmproj-tiny-step.gguf")
+            sizes.vision, export.read(_earlier(asked.folder, "mmproj-tiny-step.gguf"))
         )
         some = world_texts.cached(encoder, range(16))
         scaled = world_texts.unit_variance(encoder.weights, some)
@@ -113,8 +117,13 @@ def _language(asked: argparse.Namespace, sizes: Shape) -> LanguageStage:
     unseen = world_texts.cached(encoder, world_texts.UNSEEN[:16])
     texts = world_texts.texts(world_texts.SEEING, seen, unseen)
     before = {"pictures": "text", "heads": "pictures"}[asked.stage]
-    start = export.read(asked.folder / f"tiny-step-{before}.gguf")
+    start = export.read(_earlier(asked.folder, f"tiny-step-{before}.gguf"))
     return stage_language.LanguageStage(model, texts, asked.seed, settings, start)
+
+
+def _earlier(folder: Path, name: str) -> Path:
+    """Return what an earlier stage left: in the folder of this training, else in the checkout."""
+    return folder / name if (folder / name).exists() else KEPT / name
 
 
 def _parser() -> argparse.ArgumentParser:
