@@ -8,13 +8,12 @@ from dataclasses import replace
 from socket import gethostname
 from typing import Final
 
-from runner.gateway import key_file
-from runner.gateway.admission import Rules
+from runner.gateway.admission import Rules, key_file
 from runner.gateway.admission.hosts import Hosts
 from runner.gateway.admission.origins import Origins
+from runner.gateway.admission.tls import server_context
 from runner.gateway.service import Service
 from runner.gateway.settings import Settings
-from runner.gateway.tls import server_context
 from runner.net.endpoint import is_loopback_host
 
 LOOK_S: Final = 2.0  # a key that was revoked works for so long at most

@@ -4,15 +4,15 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from runner.gateway.clients.listener import listening
+from runner.gateway.engine.keeper import Engine, Keeper
+from runner.gateway.engine.relay import Relay, stopping
 from runner.gateway.guard import guarding, rules_of, tls_of
-from runner.gateway.keeper import Engine, Keeper
-from runner.gateway.listener import listening
-from runner.gateway.records import Recorded
-from runner.gateway.relay import Relay, stopping
 from runner.gateway.report import Report
 from runner.gateway.service import Service
 from runner.gateway.settings import Settings
 from runner.gateway.timing import USUAL, Timing
+from runner.gateway.watching.recorded import Recorded
 
 LOOK_S = 0.05  # between two looks whether the last answer has ended
 

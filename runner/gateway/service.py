@@ -7,23 +7,24 @@ from typing import Any
 
 from aiohttp import web
 
-from runner.gateway import admission, bodies, models, ollama, page, routes
+from runner.gateway import admission, bodies, ollama, routes
 from runner.gateway.activity import Entry, program_of
-from runner.gateway.attempts import Attempts
+from runner.gateway.admission.attempts import Attempts
 from runner.gateway.calls import EngineCall, call_of
-from runner.gateway.connection import ANSWER_HEADERS
-from runner.gateway.intake import Intake, Room
-from runner.gateway.keeper import Keeper
-from runner.gateway.observer import Observer
+from runner.gateway.clients.connection import ANSWER_HEADERS
+from runner.gateway.clients.intake import Intake, Room
+from runner.gateway.clients.reply import ClientGone, Reply
+from runner.gateway.clients.upgrade import refuse_websocket
+from runner.gateway.engine.keeper import Keeper
+from runner.gateway.engine.relay import Relay
+from runner.gateway.engine.turns import Turns
+from runner.gateway.own import models, page
 from runner.gateway.pictures import Pictures
 from runner.gateway.refusal import Api, Refusal, body_of
-from runner.gateway.relay import Relay
-from runner.gateway.reply import ClientGone, Reply
 from runner.gateway.routes import Route
 from runner.gateway.settings import Settings
 from runner.gateway.timing import USUAL, Timing
-from runner.gateway.turns import Turns
-from runner.gateway.upgrade import refuse_websocket
+from runner.gateway.watching.observer import Observer
 from runner.plan.launch import HTTP_THREADS_BESIDE
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from aiohttp import web
 
 from runner.gateway.admission import Rules
-from runner.gateway.listener import listening
-from runner.gateway.relay import Relay
+from runner.gateway.clients.listener import listening
+from runner.gateway.engine.relay import Relay
 from runner.gateway.service import Service
 from runner.gateway.settings import Settings
 from runner.net.endpoint import Endpoint

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from runner.gateway.admission import Rules
-from runner.gateway.keeper import Keeper
-from runner.gateway.listener import listening
-from runner.gateway.relay import Relay
+from runner.gateway.clients.listener import listening
+from runner.gateway.engine.keeper import Keeper
+from runner.gateway.engine.relay import Relay
 from runner.gateway.service import Service
 from runner.gateway.settings import Settings
 from runner.net.endpoint import Endpoint

@@ -35,7 +35,7 @@ def new(*, name: str, path: Path | None) -> None:
 
     A client that has one already gets another, and the old one is revoked.
     """
-    from runner.gateway import key_file
+    from runner.gateway.admission import key_file
 
     _must_be_name(name)
     place = path or key_file.own_file()
@@ -56,7 +56,7 @@ def new(*, name: str, path: Path | None) -> None:
 @FILE
 def list_(*, path: Path | None) -> None:
     """List the names of the keys, never the keys."""
-    from runner.gateway import key_file
+    from runner.gateway.admission import key_file
 
     place = path or key_file.own_file()
     if not place.exists():
@@ -71,7 +71,7 @@ def list_(*, path: Path | None) -> None:
 @FILE
 def revoke(*, name: str, path: Path | None) -> None:
     """Delete a key: its client is refused from then on."""
-    from runner.gateway import key_file
+    from runner.gateway.admission import key_file
 
     place = path or key_file.own_file()
     if not place.exists() or not key_file.change(place, name, None):

@@ -54,7 +54,7 @@ def logs(*, place: str, follow: bool, count: int, as_json: bool, engine: bool) -
 
 def _request_log(place: str) -> Path:
     """Return the log of the server that is named, the only one, or the last one that ran."""
-    from runner.gateway.request_log import request_log_path
+    from runner.gateway.watching.request_log import request_log_path
 
     if place:
         path = request_log_path(port_of(place))

@@ -206,7 +206,7 @@ def _served(request: "ModelRequest", asked: Settings, again: "Again", *, dry_run
 
 def _settings(prepared: "Prepared", asked: Settings) -> Settings:
     """Return the settings with what is served, and with a key file off loopback."""
-    from runner.gateway.key_file import own_file
+    from runner.gateway.admission.key_file import own_file
 
     plan = prepared.plan
     needs_key = asked.key_file is None and not is_loopback_host(asked.host)
@@ -228,8 +228,8 @@ def _settings(prepared: "Prepared", asked: Settings) -> Settings:
 
 def _check_access(settings: Settings, *, own_key: bool) -> None:
     """Refuse keys and certificates that cannot be used, before 105 GB are loaded."""
-    from runner.gateway import key_file
-    from runner.gateway.tls import server_context
+    from runner.gateway.admission import key_file
+    from runner.gateway.admission.tls import server_context
 
     if settings.key_file is not None:
         if own_key:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from runner.gateway.account import Account, account_of, last_object
 from runner.gateway.activity import CLIENT_GONE, TAIL_BYTES, Activity, Entry, program_of
 from runner.gateway.refusal import Api
+from runner.gateway.watching.account import Account, account_of, last_object
 
 TIMINGS = {
     "cache_n": 22,

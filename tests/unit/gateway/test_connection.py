@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from runner.gateway import connection, intake, listener
-from runner.gateway.intake import Intake
+from runner.gateway.clients import connection, intake, listener
+from runner.gateway.clients.intake import Intake
 from runner.gateway.refusal import Refusal
 from tests.fakes.plain_engine import Guarded, guarded, parsed
 

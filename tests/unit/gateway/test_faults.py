@@ -5,7 +5,7 @@ import json
 import httpx2
 import pytest
 
-from runner.gateway.faults import MESSAGE_CHARACTERS, refusal_of
+from runner.gateway.engine.faults import MESSAGE_CHARACTERS, refusal_of
 from runner.gateway.refusal import Api, body_of
 from runner.gateway.settings import Settings
 from tests.fakes.answering_engine import AnsweringEngine, ScriptedAnswer, gateway_to

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from runner.base.errors import Refused, UsageError
 from runner.cli.commands.key import key as command
-from runner.gateway import guard, key_file
-from runner.gateway.admission import Rules
+from runner.gateway import guard
+from runner.gateway.admission import Rules, key_file
 from runner.gateway.admission.keys import read_lines
 from runner.gateway.settings import Settings
 from tests.fakes.plain_engine import guarded

@@ -10,8 +10,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from runner.gateway import page, routes
-from runner.gateway.keeper import Keeper
+from runner.gateway import routes
+from runner.gateway.engine.keeper import Keeper
+from runner.gateway.own import page
 from runner.gateway.refusal import Refusal
 from runner.gateway.settings import Settings
 from runner.net.endpoint import Endpoint

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from runner.engine.process.supervisor import ANSWER_S, VitalSigns
-from runner.gateway.pulse import GAP_S, IDLE_CORES, Pulse
+from runner.gateway.engine.pulse import GAP_S, IDLE_CORES, Pulse
 from runner.gateway.timing import USUAL
 
 LOOK_S = 5.0

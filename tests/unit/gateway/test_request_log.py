@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from runner.engine.process.log import LogReader
-from runner.gateway.account import Account
-from runner.gateway.request_log import RequestLog, request_log_path
+from runner.gateway.watching.account import Account
+from runner.gateway.watching.request_log import RequestLog, request_log_path
 
 
 def account(number: int) -> Account:

@@ -12,17 +12,17 @@ import aiohttp
 import pytest
 
 from runner.engine.process.servers import Served
-from runner.gateway.account import Account
 from runner.gateway.activity import Entry
 from runner.gateway.admission import Rules
-from runner.gateway.keeper import Keeper
-from runner.gateway.listener import listening
+from runner.gateway.clients.listener import listening
+from runner.gateway.engine.keeper import Keeper
+from runner.gateway.engine.relay import Relay
 from runner.gateway.refusal import Api
-from runner.gateway.relay import Relay
-from runner.gateway.request_log import RequestLog
 from runner.gateway.service import Service
 from runner.gateway.settings import Settings
-from runner.gateway.status import Slot, matched
+from runner.gateway.watching.account import Account
+from runner.gateway.watching.request_log import RequestLog
+from runner.gateway.watching.status import Slot, matched
 from tests.fakes.slots_engine import SlotsEngine, listening_engine
 from tests.unit.gateway.test_account import OPENAI_STREAM
 
@@ -167,7 +167,7 @@ async def test_a_hung_engine_delays_status_and_health_by_a_moment_only() -> None
 
 
 async def test_health_says_how_far_the_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runner.gateway.status._measure", lambda _: (420, 400))
+    monkeypatch.setattr("runner.gateway.watching.status._measure", lambda _: (420, 400))
     async with (
         listening_engine(state="loading", waited_s=3.21, pid=1) as engine,
         gateway(engine) as (http, _),

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from runner.base.errors import BadFile, SteprunError
-from runner.gateway.keeper import Keeper, Traffic
+from runner.gateway.engine.keeper import Keeper, Traffic
 from tests.fakes.kept_engine import FakeEngine, FakeEngines, begun, fine, say
 from tests.unit.gateway.conftest import FAST, Open, Running, Told
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runner.base.errors import Refused
-from runner.gateway.tls import server_context
+from runner.gateway.admission.tls import server_context
 from tests.fakes.plain_engine import guarded, parsed
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the pairs")

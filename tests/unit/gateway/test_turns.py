@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
+from runner.gateway.engine.relay import stopping
+from runner.gateway.engine.turns import FIRST_GUESS_S, LONGEST_RETRY_S, Turns
 from runner.gateway.refusal import Refusal
-from runner.gateway.relay import stopping
-from runner.gateway.turns import FIRST_GUESS_S, LONGEST_RETRY_S, Turns
 from tests.fakes.kept_engine import FakeEngines
 from tests.unit.gateway.conftest import BODY, Open
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from runner.gateway.clients.upgrade import refuse_websocket
 from runner.gateway.refusal import Refusal
-from runner.gateway.upgrade import refuse_websocket
 
 
 @pytest.mark.parametrize("value", ["websocket", "WebSocket", " websocket "])

@@ -10,7 +10,7 @@ from typing import Literal, Protocol, Self
 
 from runner.base.errors import BadFile, Refused, SteprunError
 from runner.engine.process.supervisor import VitalSigns
-from runner.gateway.pulse import Pulse
+from runner.gateway.engine.pulse import Pulse
 from runner.gateway.refusal import Refusal
 from runner.gateway.report import Report
 from runner.gateway.timing import USUAL, Timing

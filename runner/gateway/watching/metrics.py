@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from runner.gateway.account import Account
+from runner.gateway.watching.account import Account
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 # From a cached prompt on a fast machine to 64K tokens read on a slow one (1,342 s by StepFun's

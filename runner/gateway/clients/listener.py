@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from runner.gateway.connection import HEAD_S, Connections
+from runner.gateway.clients.connection import HEAD_S, Connections
 from runner.gateway.service import Service
 
 _WANTED_FILES: Final = 8192  # below the 10,240 that macOS lets a process have

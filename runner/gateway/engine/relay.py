@@ -11,10 +11,10 @@ from multidict import CIMultiDict
 
 from runner.gateway.activity import Entry
 from runner.gateway.calls import EngineCall
-from runner.gateway.faults import refusal_of
-from runner.gateway.keeper import Keeper, Traffic
+from runner.gateway.clients.reply import Reply
+from runner.gateway.engine.faults import refusal_of
+from runner.gateway.engine.keeper import Keeper, Traffic
 from runner.gateway.refusal import Refusal
-from runner.gateway.reply import Reply
 from runner.gateway.timing import USUAL, Timing
 from runner.net.endpoint import Endpoint
 

@@ -9,15 +9,15 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from runner.gateway import metrics
-from runner.gateway.account import account_of
 from runner.gateway.activity import Activity, Entry
-from runner.gateway.keeper import Keeper
-from runner.gateway.metrics import Metrics
-from runner.gateway.relay import Relay
-from runner.gateway.request_log import RequestLog
+from runner.gateway.engine.keeper import Keeper
+from runner.gateway.engine.relay import Relay
 from runner.gateway.settings import Settings
-from runner.gateway.status import Status
+from runner.gateway.watching import metrics
+from runner.gateway.watching.account import account_of
+from runner.gateway.watching.metrics import Metrics
+from runner.gateway.watching.request_log import RequestLog
+from runner.gateway.watching.status import Status
 
 STATUS_PATH: Final = "/steprun/status"
 METRICS_PATH: Final = "/metrics"

@@ -8,9 +8,9 @@ from typing import Self
 
 from runner.base.errors import SteprunError
 from runner.engine.process import servers
-from runner.gateway.observer import Observer
-from runner.gateway.request_log import RequestLog, request_log_path
 from runner.gateway.settings import Settings
+from runner.gateway.watching.observer import Observer
+from runner.gateway.watching.request_log import RequestLog, request_log_path
 
 
 class Recorded(contextlib.AbstractAsyncContextManager["Recorded"]):

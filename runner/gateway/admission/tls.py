@@ -5,7 +5,7 @@ from pathlib import Path
 
 from runner.base.errors import Refused, SteprunError
 from runner.base.shell import quoted
-from runner.gateway.key_file import is_private
+from runner.gateway.admission.key_file import is_private
 
 
 def server_context(certificate: Path, key: Path | None = None) -> ssl.SSLContext:

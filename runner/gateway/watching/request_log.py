@@ -15,7 +15,7 @@ import msgspec
 
 from runner.base import paths
 from runner.base.files import make_private_dir
-from runner.gateway.account import Account
+from runner.gateway.watching.account import Account
 
 LOG_BYTES: Final = 4 << 20  # about 12,000 requests; a full one moves to FILE.1, which is replaced
 _WAITING: Final = 10_000  # lines that a hung disk may hold up; what comes then is lost

@@ -15,7 +15,7 @@ from typing import Final
 import aiohttp
 from aiohttp import web
 
-from runner.gateway.keeper import Keeper
+from runner.gateway.engine.keeper import Keeper
 from runner.gateway.refusal import Refusal
 from runner.gateway.routes import Route
 from runner.gateway.settings import Settings

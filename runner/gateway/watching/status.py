@@ -11,11 +11,11 @@ import msgspec
 import psutil
 
 from runner.engine.process.log import LogReader
-from runner.gateway.account import last_object
 from runner.gateway.activity import Activity, Entry
-from runner.gateway.keeper import Keeper
-from runner.gateway.relay import Relay
+from runner.gateway.engine.keeper import Keeper
+from runner.gateway.engine.relay import Relay
 from runner.gateway.settings import Settings
+from runner.gateway.watching.account import last_object
 
 FRESH_S: Final = 0.5  # an account of the slots is asked for again after so long
 WAIT_S: Final = 0.5  # for the engine's answer: it comes between two batches

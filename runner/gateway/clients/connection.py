@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 
 from runner.base.files import write_trace
-from runner.gateway.attempts import network_of
+from runner.gateway.admission.attempts import network_of
 from runner.gateway.refusal import Refusal, body_of
 from runner.gateway.routes import api_of
 

@@ -1,0 +1,1 @@
+"""What the gateway answers by itself: the list of models, and its web page."""

@@ -1,0 +1,1 @@
+"""What is seen of a gateway: counted, logged and told to whoever asks."""
