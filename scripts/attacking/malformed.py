@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from attacking.wire import CHAT, Target
@@ -72,8 +73,20 @@ BYTES = (
 )
 
 
-def cases(target: Target, count: int, seed: int) -> Iterator[tuple[str, bytes]]:
-    """Yield what each case is called, and its bytes. The same seed makes the same cases."""
+@dataclass(frozen=True)
+class Case:
+    """One request. `kind`: "value", "json" or "http", after where it is wrong."""
+
+    name: str
+    kind: str
+    data: bytes
+
+
+def cases(target: Target, count: int, seed: int) -> Iterator[Case]:
+    """Yield the cases; the same seed makes the same ones.
+
+    Some of them ask for an answer without an end, which is as long as the context of the server.
+    """
     for number in range(count):
         # Not a random number for secrets: the same one every time.
         chance = random.Random(f"{seed} {number}")  # noqa: S311
@@ -83,13 +96,12 @@ def cases(target: Target, count: int, seed: int) -> Iterator[tuple[str, bytes]]:
         if kind == "value":
             for _ in range(chance.choice((1, 1, 2))):
                 _spoil(document, chance)
-            _keep_short(document)
-            yield f"{number} value {path}", target.post(document, path)
+            data = target.post(document, path)
         elif kind == "json":
-            yield f"{number} json {path}", target.post(_cut(json.dumps(document), chance), path)
+            data = target.post(_cut(json.dumps(document), chance), path)
         else:
-            whole = target.post(document, path)
-            yield f"{number} http {path}", _spoil_bytes(whole, chance)
+            data = _spoil_bytes(target.post(document, path), chance)
+        yield Case(f"{number} {kind} {path}", kind, data)
 
 
 def _spoil(document: Any, chance: random.Random) -> None:
@@ -108,13 +120,6 @@ def _spoil(document: Any, chance: random.Random) -> None:
         here[chance.choice(("", "x", "messages", "stream", "n"))] = chance.choice(WRONG)
     else:
         here[key] = chance.choice(WRONG)
-
-
-def _keep_short(document: dict[str, Any]) -> None:
-    """Let no answer be as long as the context: a right one would then seem to be none."""
-    for name in ("max_tokens", "max_output_tokens"):
-        if not isinstance(document.get(name), bool | str | list | dict):
-            document[name] = 2
 
 
 def _cut(text: str, chance: random.Random) -> bytes:
