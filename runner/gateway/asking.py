@@ -47,8 +47,7 @@ def endpoint_of(record: ServerRecord) -> Endpoint:
     """Return where a server answers. Raises SteprunError where its key cannot be read."""
     from runner.engine.process.supervisor import read_key  # noqa: PLC0415 - brings httpx2
 
-    # A line may name the key's owner first.
-    key = read_key(Path(record.key_file)).split()[-1] if record.key_file else ""
+    key = read_key(Path(record.key_file)) if record.key_file else ""
     return Endpoint(record.url, api_key=key, owned=True, certificate=record.certificate)
 
 

@@ -22,7 +22,7 @@ WATCH_S: Final = 1.0
 
 @click.command(epilog=examples("steprun ps", "steprun ps --watch", "steprun ps --json"))
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (steprun.ps/1).")
-@click.option("-w", "--watch", is_flag=True, help="Show it anew each second, until Ctrl-C.")
+@click.option("-w", "--watch", is_flag=True, help="Show it again each second, until Ctrl-C.")
 def ps(*, as_json: bool, watch: bool) -> int:
     """Show the servers that run here: who is served, what is read and written, how fast."""
     if as_json and watch:

@@ -314,6 +314,28 @@ def test_logs_follow_through_a_move_and_end_quietly(request_log: Path) -> None:
         assert follower.stderr.read() == ""
 
 
+# --- ps --watch
+
+
+def test_ps_is_shown_anew_until_it_is_interrupted(
+    answering: ServerRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", sleep)
+    ran = run("ps", "--watch")
+    assert ran.stdout.count(answering.url) == 2
+    assert "\x1b" not in ran.stdout
+    assert ran.return_value == 130
+    with pytest.raises(UsageError, match="one document"):
+        run("ps", "--watch", "--json")
+
+
 # --- a chat that joins
 
 
