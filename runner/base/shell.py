@@ -45,11 +45,9 @@ def shell_line(
     return " ".join([*variables, *call, *words])
 
 
-def set_from_file(variable: str, path: str, system: str = os.name) -> str:
-    """Return the command that sets a variable to what is in a file, as one types it in a shell."""
-    if system == "nt":
-        return f"$env:{variable} = Get-Content {quoted(path, system)}"
-    return f'export {variable}="$(cat {quoted(path, system)})"'
+def set_from(variable: str, line: str, system: str = os.name) -> str:
+    """Return the command that sets a variable to what a command prints, as one types it."""
+    return f"$env:{variable} = {line}" if system == "nt" else f'export {variable}="$({line})"'
 
 
 def as_typed(text: str) -> str:

@@ -123,9 +123,7 @@ class Talk:
         """Send JSON, return JSON. Raises SteprunError with the engine's own message."""
         try:
             async with (
-                async_client(
-                    _FOREVER, self.endpoint.base_url, headers=self.endpoint.headers()
-                ) as http,
+                async_client(_FOREVER, self.endpoint, headers=self.endpoint.headers()) as http,
                 http.stream("POST", f"{self.endpoint.base_url}{path}", json=body) as response,
             ):
                 raw = b""

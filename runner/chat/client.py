@@ -67,7 +67,7 @@ async def _events(
     body = request_body(messages, options)
     arrived = Arrived()
     try:
-        async with async_client(timeout, endpoint.base_url) as http:
+        async with async_client(timeout, endpoint) as http:
             while True:
                 async with http.stream(
                     "POST",
@@ -195,7 +195,7 @@ async def _get(endpoint: Endpoint, url: str) -> Any:
     timeout = httpx2.Timeout(CONNECT_S)
     try:
         async with (
-            async_client(timeout, endpoint.base_url, headers=endpoint.headers()) as http,
+            async_client(timeout, endpoint, headers=endpoint.headers()) as http,
             asyncio.timeout(REPLY_S),
             http.stream("GET", url) as response,
         ):

@@ -74,7 +74,8 @@ class ChatSetup:
     """Everything that a chat starts from.
 
     `open_host` makes the host (entered once). `context` in tokens, 0 where unknown. `sees`:
-    images can be sent; `blind_why` says why not. `prices`: image costs are those of Step.
+    images can be sent; `blind_why` says why not. `prices`: image costs are those of Step. `own`:
+    the host is an engine that this chat starts and stops.
     `greeting`: what to show first (which model, why). `resume`: the ID of a session to resume.
     `words`: the options that name the model or the server, to be typed again with --resume.
     """
@@ -86,6 +87,7 @@ class ChatSetup:
     sees: bool = False
     blind_why: str = ""
     prices: bool = True
+    own: bool = True
     show_thinking: bool = False
     greeting: str = ""
     pictures: tuple[Path, ...] = ()

@@ -35,8 +35,8 @@ COMMANDS = {
 }
 
 
-# click does not read NO_COLOR. None lets it look whether there is a terminal.
-COLOUR = False if os.environ.get("NO_COLOR") else None
+# click reads neither variable. None lets it look whether there is a terminal.
+COLOUR = False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
 
 
 @click.group(

@@ -27,7 +27,7 @@ def shown(*, paced: bool = False) -> Iterator[OnProgress]:
 
     console = Console(stderr=True)
     pace = Pace() if paced else None
-    if not console.is_terminal:
+    if not console.is_terminal or console.is_dumb_terminal:
         yield _Lines(pace)
         return
     columns = (

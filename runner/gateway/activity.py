@@ -39,6 +39,7 @@ class Entry:
     generates: bool = False
     quiet: bool = False
     stream: bool = False
+    complete: bool = False  # all of it has been sent: a client that hangs up now has it
     status: int = 0
     began: float = 0.0
     first_byte: float = 0.0
@@ -54,6 +55,11 @@ class Entry:
     def begin(self) -> None:
         """Note that the engine is asked now."""
         self.stage, self.began = "reading", time.monotonic()
+
+    def hung_up(self) -> None:
+        """Note that the client has gone."""
+        if not self.complete:
+            self.status = CLIENT_GONE
 
     def passes(self, data: bytes) -> None:
         """Note a piece of the answer."""
@@ -87,7 +93,7 @@ class Activity:
         try:
             yield entry
         except (asyncio.CancelledError, ConnectionError):
-            entry.status = CLIENT_GONE
+            entry.hung_up()
             raise
         finally:
             entry.stage, entry.ended = "ended", time.monotonic()

@@ -1,16 +1,18 @@
 """Asks a gateway on this machine what it does, and joins a chat to one. Needs no HTTP server."""
 
 import asyncio
-import ssl
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final, Self
 
+from msgspec.structs import replace
+
 from runner.base.errors import SteprunError
+from runner.base.shell import shell_line
 from runner.engine.process import servers
-from runner.engine.process.servers import ServerRecord
+from runner.engine.process.servers import Served, ServerRecord
 from runner.net.endpoint import Endpoint
 
 ANSWER_S: Final = 5.0  # a gateway answers within 0.6 s
@@ -25,12 +27,14 @@ def status_of(record: ServerRecord) -> dict[str, Any] | None:
     """
     import httpx2  # noqa: PLC0415 - 0.1 s, and without a server nobody is asked
 
+    from runner.net.http import trusting  # noqa: PLC0415 - brings httpx2
+
     try:
         reply = httpx2.get(
             record.url + _STATUS,
             headers=endpoint_of(record).headers(),
             timeout=ANSWER_S,
-            verify=_trust(record),
+            verify=trusting(record.certificate) if record.certificate else True,
             trust_env=False,
         )
         document = reply.json() if reply.status_code == 200 else None
@@ -43,34 +47,33 @@ def endpoint_of(record: ServerRecord) -> Endpoint:
     """Return where a server answers. Raises SteprunError where its key cannot be read."""
     from runner.engine.process.supervisor import read_key  # noqa: PLC0415 - brings httpx2
 
-    # A line may name the key's owner first.
-    key = read_key(Path(record.key_file)).split()[-1] if record.key_file else ""
-    return Endpoint(record.url, api_key=key, owned=True)
+    key = read_key(Path(record.key_file)) if record.key_file else ""
+    return Endpoint(record.url, api_key=key, owned=True, certificate=record.certificate)
 
 
-def _trust(record: ServerRecord) -> ssl.SSLContext | bool:
-    """Return how to know a server: by its very certificate, whatever name that bears."""
-    if not record.certificate:
-        return True
-    context = ssl.create_default_context(cafile=record.certificate)
-    context.check_hostname = False
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    return context
+def _same(one: Served, other: Served) -> bool:
+    """Whether two servers are one, started again: only the memory that is free may differ."""
+    return replace(one, limit_bytes=0) == replace(other, limit_bytes=0)
 
 
 class Joined(AbstractAsyncContextManager["Joined"]):
-    """A `steprun serve` of this machine that a chat uses: spoken to and watched, never stopped."""
+    """A `steprun serve` of this machine that a chat uses: spoken to and watched, never stopped.
 
-    def __init__(self, record: ServerRecord) -> None:
+    `words`: the options that name its model, to be typed again.
+    """
+
+    def __init__(self, record: ServerRecord, words: tuple[str, ...] = ()) -> None:
         self._record = record
+        self._resume = shell_line(("steprun", "chat", *words, "--resume"))
         self.endpoint = endpoint_of(record)
 
     async def __aenter__(self) -> Self:
         """Check that it still runs, or again. Raises SteprunError where it has ended."""
         same = (each for each in servers.running() if each.url == self._record.url)
         self._record = next(
-            (each for each in same if each.served == self._record.served), self._record
+            (each for each in same if _same(each.served, self._record.served)), self._record
         )
+        self.endpoint = endpoint_of(self._record)
         if not self.alive():
             raise self.verdict()
         return self
@@ -85,7 +88,7 @@ class Joined(AbstractAsyncContextManager["Joined"]):
         from runner.net.http import async_client  # noqa: PLC0415
 
         began = time.monotonic()
-        async with async_client(httpx2.Timeout(ANSWER_S), self._record.url) as http:
+        async with async_client(httpx2.Timeout(ANSWER_S), self.endpoint) as http:
             while True:
                 try:
                     reply = await http.get(f"{self._record.url}/health")
@@ -107,5 +110,5 @@ class Joined(AbstractAsyncContextManager["Joined"]):
         return SteprunError(
             f"The server at {self._record.url} has ended.",
             why="This chat had joined it and has no engine of its own.",
-            next="Resume the chat with one: steprun chat --resume",
+            next=f"Start it again, or resume the chat with an engine of its own: {self._resume}",
         )

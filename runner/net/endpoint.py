@@ -24,7 +24,8 @@ class Endpoint:
     of an address that has them, encoded for a header. `key_note`: what to do where the server wants
     a key and there is none to send. `owned`: an engine that a steprun on this machine started and
     stops; a server that the user named is only spoken to. `longest_word`: the most characters
-    without a break that it bears in a message; 0 where that is not known.
+    without a break that it bears in a message; 0 where that is not known. `certificate`: a file;
+    whoever bears this very certificate is the server. Empty for those that are generally trusted.
     `api_key` and `login` never appear in a repr, so that they cannot reach a log or a trace.
     """
 
@@ -34,6 +35,7 @@ class Endpoint:
     longest_word: int = 0
     login: str = ""
     key_note: str = ""
+    certificate: str = ""
 
     def __repr__(self) -> str:
         """Name the place, never the key."""
@@ -42,7 +44,7 @@ class Endpoint:
     @property
     def local(self) -> bool:
         """Whether it is on this machine, so that no proxy may be used."""
-        return is_loopback(self.base_url)
+        return self.owned or is_loopback(self.base_url)
 
     def headers(self) -> dict[str, str]:
         """Return the headers that authorise a request."""

@@ -10,6 +10,7 @@ addresses on this machine.
 import contextlib
 import json
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from runner import __version__
 from runner.base import units
 from runner.base.errors import BadFile, Refused, SteprunError
 from runner.base.text import shown
-from runner.net.endpoint import is_loopback, same_origin
+from runner.net.endpoint import Endpoint, is_loopback, same_origin
 from runner.net.headers import number
 from runner.net.retry import Deadline, Patience, Transient, aborted_after, retry
 
@@ -254,14 +255,25 @@ class Client:
                 http.close()
 
 
-def async_client(timeout: httpx2.Timeout, url: str, **more: Any) -> httpx2.AsyncClient:
-    """Return what a chat's stream is received with from `url`.
+def trusting(certificate: str) -> ssl.SSLContext:
+    """Return how to know a server by its very certificate, whatever name that bears."""
+    context = ssl.create_default_context(cafile=certificate)
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
 
-    No proxy is used to a server on this machine; certificates are those of the environment always.
+
+def async_client(timeout: httpx2.Timeout, server: Endpoint, **more: Any) -> httpx2.AsyncClient:
+    """Return what a chat's stream is received with from a server.
+
+    No proxy is used to one on this machine; certificates are those of the environment, unless the
+    server has one of its own.
     """
-    local = is_loopback(url)
+    local = server.local
     with _settings_explained():
-        if local and url.startswith("https:"):
+        if server.certificate:
+            more["verify"] = trusting(server.certificate)
+        elif local and server.base_url.startswith("https:"):
             more["verify"] = httpx2.create_ssl_context()  # reads SSL_CERT_FILE
         headers = {"User-Agent": AGENT, **more.pop("headers", {})}
         return httpx2.AsyncClient(timeout=timeout, trust_env=not local, headers=headers, **more)

@@ -223,7 +223,7 @@ class ChatTalk(ChatView):
             await self._sync(turn)
         elif turn is not None:
             await self._take_back(turn)
-        self.problem(error, after="/retry starts the engine again; your text is kept")
+        self.problem(error, after=f"/retry {self._retries}; your text is kept")
 
     async def _take_back(self, turn: Turn) -> None:
         """Put a question that was not sent back into the composer."""
@@ -290,7 +290,7 @@ class ChatTalk(ChatView):
         await self._sync(turn)
         if turn.error is not None and not self.host_task.alive() and not self._leaving:
             self.failure = turn.error
-            self.problem(after="/retry starts the engine again and asks again")
+            self.problem(after=f"/retry {self._retries} and asks again")
         self._show_warnings()
         self.show_status()
 
@@ -348,14 +348,21 @@ class ChatTalk(ChatView):
 
     def _state(self) -> str:
         if self._leaving:
-            return "stopping the engine"
+            return "stopping the engine" if self.setup.own else "leaving"
         if self._live is not None:
             return turn_state(self._live)
         if self.host_task.loading:
             return f"loading … {self._loaded_s:.0f} s"
         if self._loading_pictures:
             return "loading image"
-        return "ready" if self.host_task.alive() else "no engine"
+        if self.host_task.alive():
+            return "ready"
+        return "no engine" if self.setup.own else "no server"
+
+    @property
+    def _retries(self) -> str:
+        """What /retry does first where there is no host."""
+        return "starts the engine again" if self.setup.own else "looks for the server again"
 
 
 def _exit_later(seconds: float) -> None:

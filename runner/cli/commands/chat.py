@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +21,9 @@ from runner.cli.render.wrap import say
 from runner.cli.stdin import read_prompt
 from runner.net.endpoint import Endpoint, server_address
 from runner.run.request import ModelRequest
+
+if TYPE_CHECKING:
+    from runner.run.prepare import Prepared
 
 
 @click.command(
@@ -100,8 +103,7 @@ def chat(**options: Any) -> int:
         endpoint = _endpoint(options["url"], options["api_key_file"])
         setup = asyncio.run(_remote(endpoint, request.model, answer, common))
     else:
-        joined = None if options["own"] else _joined(request, answer, common)
-        setup = joined or _local(request, answer, common)
+        setup = _here(request, answer, common, own=options["own"])
     if prompt is None:
         return _run_tui(setup)
     from runner.cli.one_answer import ask_once
@@ -132,6 +134,12 @@ def _check(prompt: str | None, images: tuple[Path, ...]) -> None:
             why="Its output is not a terminal.",
             next='For one answer: steprun chat -p "Your question"',
         )
+    if prompt is None and os.environ.get("TERM") == "dumb":
+        raise UsageError(
+            "The chat needs a terminal that can move its cursor.",
+            why="TERM is dumb.",
+            next='For one answer: steprun chat -p "Your question"',
+        )
 
 
 def _blind(images: tuple[Path, ...], why: str) -> None:
@@ -143,13 +151,26 @@ def _blind(images: tuple[Path, ...], why: str) -> None:
         )
 
 
-def _local(request: ModelRequest, answer: Options, common: dict[str, Any]) -> ChatSetup:
-    """Plan, download what is missing, and set up a chat with an engine of our own."""
+def _here(
+    request: ModelRequest, answer: Options, common: dict[str, Any], *, own: bool
+) -> ChatSetup:
+    """Return a chat with a server of this machine, or else with an engine of its own."""
+    from runner.run.prepare import make_plan
+
+    if not own and (setup := _joined(request, answer, common, say_why=True)):
+        return setup
+    prepared = make_plan(request, to_run=True)
+    # A server that was started a moment before this chat has planned by now.
+    setup = None if own else _joined(request, answer, common, say_why=False)
+    return setup or _local(prepared, answer, common)
+
+
+def _local(prepared: "Prepared", answer: Options, common: dict[str, Any]) -> ChatSetup:
+    """Download what is missing, and set up a chat with an engine of our own."""
     from runner.cli.terminal import make_ready
     from runner.engine.process.supervisor import EngineProcess
-    from runner.run.prepare import engine_notice, make_plan
+    from runner.run.prepare import engine_notice
 
-    prepared = make_plan(request, to_run=True)
     plan = prepared.plan
     blind_why = (
         "The profile is fast: speculative decoding (MTP), no images."
@@ -173,8 +194,13 @@ def _local(request: ModelRequest, answer: Options, common: dict[str, Any]) -> Ch
     )
 
 
-def _joined(request: ModelRequest, answer: Options, common: dict[str, Any]) -> ChatSetup | None:
-    """Return a chat with a server of this machine; None where none serves what is asked for."""
+def _joined(
+    request: ModelRequest, answer: Options, common: dict[str, Any], *, say_why: bool
+) -> ChatSetup | None:
+    """Return a chat with a server of this machine; None where none serves what is asked for.
+
+    `say_why`: tell the user why those that run are not used.
+    """
     from runner.engine.process import servers
 
     found = servers.running()
@@ -192,24 +218,22 @@ def _joined(request: ModelRequest, answer: Options, common: dict[str, Any]) -> C
         if why := why_not(served, request, profile_typed=typed, pictures=pictures):
             reasons.append(f"The server at {record.url} is not used: {why}.")
             continue
-        if record.certificate:
-            reasons.append(f"The server at {record.url} is not used: name it with --url.")
-            continue
         endpoint_of(record)  # a key that cannot be read is refused before the chat begins
         name = f"{served.title} {served.quant}".rstrip()
         return ChatSetup(
             title=name,
-            open_host=partial(Joined, record),
+            open_host=partial(Joined, record, _words(request)),
             options=replace(answer, model=served.model, dialect=LLAMA_SERVER),
             context=served.context,
             sees=served.sees,
             blind_why=f"The server at {record.url} was started without a vision encoder (mmproj).",
             prices=served.architecture == "step35",
+            own=False,
             greeting=as_typed(f"Joined the server at {record.url} ({name})."),
             words=_words(request),
             **common,
         )
-    for reason in reasons:
+    for reason in reasons if say_why else ():
         say(reason, err=True)
     return None
 
@@ -266,6 +290,7 @@ async def _remote(
         sees=sees,
         blind_why=blind_why,
         prices=False,
+        own=False,
         greeting=endpoint.warning,
         words=("--url", endpoint.base_url, *(("--model", asked) if asked else ())),
         **common,

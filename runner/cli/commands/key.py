@@ -15,13 +15,19 @@ FILE = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="The key file. Default: the one that `steprun serve` makes.",
 )
+_MAKE = "Name the client, such as: steprun key new laptop"
 
 
 @click.group(
-    epilog=examples("steprun key new laptop", "steprun key list", "steprun key revoke laptop")
+    epilog=examples(
+        "steprun key new laptop",
+        "steprun key list",
+        "steprun key show",
+        "steprun key revoke laptop",
+    )
 )
 def key() -> None:
-    """Make, list and revoke the API keys of `steprun serve`.
+    """Make, list, show and revoke the API keys of `steprun serve`.
 
     A server that is running follows within two seconds.
     """
@@ -31,7 +37,7 @@ def key() -> None:
 @click.argument("name")
 @FILE
 def new(*, name: str, path: Path | None) -> None:
-    """Make a key for a client, and print it: it is not shown again.
+    """Make a key for a client, and print it.
 
     A client that has one already gets another, and the old one is revoked.
     """
@@ -66,6 +72,22 @@ def list_(*, path: Path | None) -> None:
         click.echo(name)
 
 
+@key.command("show", epilog=examples('export OPENAI_API_KEY="$(steprun key show)"'))
+@click.argument("name", default="")
+@FILE
+def show(*, name: str, path: Path | None) -> None:
+    """Print one key: the first, or the one of NAME."""
+    from runner.gateway import key_file
+
+    place = path or key_file.own_file()
+    if not place.exists():
+        raise UsageError(f"There are no keys yet: {place} does not exist.", next=_MAKE)
+    keys = key_file.load(place)
+    if name and name not in keys:
+        raise _unknown(name, place)
+    click.echo(keys[name] if name else next(iter(keys.values())))
+
+
 @key.command("revoke")
 @click.argument("name")
 @FILE
@@ -75,10 +97,14 @@ def revoke(*, name: str, path: Path | None) -> None:
 
     place = path or key_file.own_file()
     if not place.exists() or not key_file.change(place, name, None):
-        raise UsageError(
-            f"{place} has no key with the name {name[:40]!r}.", next="List them: steprun key list"
-        )
+        raise _unknown(name, place)
     say(f"Revoked the key {name}.", err=True)
+
+
+def _unknown(name: str, place: Path) -> UsageError:
+    return UsageError(
+        f"{place} has no key with the name {name[:40]!r}.", next="List them: steprun key list"
+    )
 
 
 def _must_be_name(name: str) -> None:
@@ -88,5 +114,5 @@ def _must_be_name(name: str) -> None:
         raise UsageError(
             f"{name[:60]!r} cannot be the name of a key.",
             why="It may have letters, digits, '.', '_', '-' and '@', 40 at the most.",
-            next="Name the client, such as: steprun key new laptop",
+            next=_MAKE,
         )

@@ -165,7 +165,7 @@ def serve(
         return _served(take_request(options, demo=demo), asked, again, dry_run=dry_run)
     except asyncio.CancelledError:
         return Exit.DONE  # a service manager stopped it
-    except KeyboardInterrupt:  # before the signals were taken over
+    except (KeyboardInterrupt, click.Abort):  # before the signals were taken over; at a question
         click.echo("Stopped.", err=True)
         return Exit.INTERRUPTED
 

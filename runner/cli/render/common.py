@@ -1,6 +1,8 @@
 """What several commands show: a JSON document, and a line that is replaced while they work."""
 
 import json
+import os
+import shutil
 import sys
 from typing import Any, Self
 
@@ -12,6 +14,11 @@ def emit_json(document: dict[str, Any]) -> None:
     click.echo(json.dumps(document, ensure_ascii=False, indent=2))
 
 
+def is_dumb() -> bool:
+    """Return whether the terminal only prints: it cannot move its cursor or change colours."""
+    return os.environ.get("TERM") == "dumb"
+
+
 class TransientLine:
     """One line on stderr that is overwritten; nothing where stderr is not a terminal.
 
@@ -19,7 +26,7 @@ class TransientLine:
     """
 
     def __init__(self) -> None:
-        self._on = sys.stderr is not None and sys.stderr.isatty()
+        self._on = sys.stderr is not None and sys.stderr.isatty() and not is_dumb()
         self._shown = False
 
     def __enter__(self) -> Self:
@@ -33,7 +40,9 @@ class TransientLine:
     def show(self, text: str) -> None:
         """Replace the line."""
         if self._on:
-            sys.stderr.write(f"\r\x1b[K{text}")
+            # A line that is broken into two could not be replaced.
+            width = max(1, shutil.get_terminal_size().columns - 1)
+            sys.stderr.write(f"\r\x1b[K{text[:width]}")
             sys.stderr.flush()
             self._shown = True
 

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Final
 
-from runner.base.shell import quoted, set_from_file
+from runner.base.shell import quoted, set_from, shell_line
 from runner.cli.render.common import TransientLine
 from runner.cli.render.wrap import say
+from runner.gateway.admission.key_file import own_file
 from runner.gateway.settings import Settings
 from runner.net.endpoint import is_loopback_host
 
@@ -96,21 +97,12 @@ def address_lines(settings: Settings, bases: tuple[str, ...]) -> list[str]:
 def _key_lines(key_file: Path | None) -> list[str]:
     if key_file is None:
         return ["  API key    none needed; a client that insists on one takes any word"]
-    path = str(key_file)
-    if not _holds_one_word(key_file):
-        return [f"  API key    one of those in {quoted(path)}: the last word of a line"]
+    named = () if key_file == own_file() else ("--file", str(key_file.absolute()))
+    show = shell_line(("steprun", "key", "show", *named))
     return [
-        f"  API key    in {quoted(path)}",
-        "             for a client that is started from this shell:",
-        f"    {set_from_file('OPENAI_API_KEY', path)}",
+        f"  API key    in {quoted(str(key_file))}; for a client that is started from a shell here:",
+        f"    {set_from('OPENAI_API_KEY', show)}",
     ]
-
-
-def _holds_one_word(path: Path) -> bool:
-    try:
-        return len(path.read_text("utf-8", "replace").split()) == 1
-    except OSError:
-        return False
 
 
 def _notice(settings: Settings) -> str:

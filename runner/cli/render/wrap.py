@@ -11,7 +11,7 @@ from runner.base.shell import COMMAND, as_typed
 
 LEAST = 40  # a narrower terminal gets its lines broken anyhow
 # A command at the end of a line: pasted in two pieces, it would be two commands.
-_LAST = re.compile(rf"(?:env (?:-u )?\S+ )?{COMMAND.pattern}(?: \S*[^\s.,;:)])+$")
+_LAST = re.compile(rf"(?:env (?:-u )?\S+ |export \S+\$\()?{COMMAND.pattern}(?: \S*[^\s.,;:)])+$")
 _BLANK = "\ue000"  # stands for a blank at which no line ends; nobody's text has it
 
 

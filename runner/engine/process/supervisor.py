@@ -298,7 +298,7 @@ class EngineProcess:
 
 
 def read_key(path: Path) -> str:
-    """Return the first key of an API key file."""
+    """Return the first key of an API key file; a line may name its owner before it."""
     try:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -309,7 +309,7 @@ def read_key(path: Path) -> str:
         ) from error
     for line in lines:
         if line.strip() and not line.startswith("#"):
-            return line.strip()
+            return line.split()[-1]
     raise Refused(
         f"The key file {path} holds no key.",
         why="It is empty, or all its lines are comments.",

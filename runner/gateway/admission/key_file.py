@@ -56,7 +56,7 @@ def load(path: Path) -> Mapping[str, str]:
         raise Refused(
             f"The key file {path} has a line that cannot be used.",
             why=" ".join(found.faults[:3]),
-            next=f"Make a key: steprun key new NAME --file {quoted(str(path))}",
+            next=f"Delete it, then make one: steprun key new NAME --file {quoted(str(path))}",
         )
     if not found.keys:
         raise Refused(

@@ -13,7 +13,6 @@ from runner.gateway.calls import EngineCall
 from runner.gateway.refusal import Api, Refusal, event_of
 from runner.gateway.timing import USUAL, Timing
 
-_GONE: Final = 499  # nginx's status for a client that has hung up, in the log only
 # What a client ignores while it waits; Ollama's API has nothing of the kind.
 _ALIVE: Final = {
     Api.OPENAI: b": waiting\n\n",
@@ -61,7 +60,7 @@ class Reply:
     async def __aexit__(self, *error: object) -> None:
         """End the pings."""
         if isinstance(error[1], asyncio.CancelledError | ClientGone):
-            self._entry.status = _GONE
+            self._entry.hung_up()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -90,6 +89,7 @@ class Reply:
         """End the answer."""
         if self._response is None:
             raise AssertionError
+        self._entry.complete = True
         async with self._writing:
             await _or_gone(self._response.write_eof())
         return self._response

@@ -314,6 +314,28 @@ def test_logs_follow_through_a_move_and_end_quietly(request_log: Path) -> None:
         assert follower.stderr.read() == ""
 
 
+# --- ps --watch
+
+
+def test_ps_is_shown_anew_until_it_is_interrupted(
+    answering: ServerRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", sleep)
+    ran = run("ps", "--watch")
+    assert ran.stdout.count(answering.url) == 2
+    assert "\x1b" not in ran.stdout
+    assert ran.return_value == 130
+    with pytest.raises(UsageError, match="one document"):
+        run("ps", "--watch", "--json")
+
+
 # --- a chat that joins
 
 
@@ -330,11 +352,12 @@ def setups(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         found.append(setup)
         return 0
 
-    def local(*_: Any) -> str:
+    def local(*_: Any, **__: Any) -> str:
         return "an engine of its own"
 
     monkeypatch.setattr("runner.cli.one_answer.ask_once", ask_once)
     monkeypatch.setattr(chat_module, "_local", local)
+    monkeypatch.setattr("runner.run.prepare.make_plan", lambda *_, **__: None)
     monkeypatch.setattr(chat_module, "read_prompt", lambda given: given)
     return found
 
@@ -390,10 +413,53 @@ async def test_a_server_that_ends_is_named_in_words(
     assert not host.alive()
     why = await reason_of(host, SteprunError("The connection broke."))
     assert "has ended" in why.what
-    assert why.next.endswith("steprun chat --resume")
+    assert why.next.endswith("steprun chat --demo --resume")
     for enter in (host.__aenter__, lambda: host.wait_ready(lambda _: None)):
         with pytest.raises(SteprunError, match=r"The server at \S+:8123 has ended"):
             await enter()
+
+
+def test_a_server_that_begins_to_listen_while_the_chat_plans_is_joined(
+    home: Path, setups: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def plan(*_: Any, **__: Any) -> None:
+        write_server(own_record("http://127.0.0.1:8123", 0.0, SERVED))
+
+    monkeypatch.setattr("runner.run.prepare.make_plan", plan)
+    run("chat", "--demo", "-p", "Hi")
+    run("chat", "--demo", "-p", "Hi", "--own")
+    joined, own = setups
+    assert "Joined the server at http://127.0.0.1:8123" in joined.greeting
+    assert not joined.own
+    assert own == "an engine of its own"
+
+
+async def test_a_server_that_was_started_again_is_joined_again_with_its_new_key(
+    home: Path, tmp_path: Path, setups: list[Any]
+) -> None:
+    keys = [tmp_path / "old.key", tmp_path / "new.key"]
+    for path in keys:
+        path.write_text(f"{path.stem} {path.stem}-0123456789abcdef\n")
+        path.chmod(0o600)
+    url = "http://127.0.0.1:8123"
+    old = write_server(own_record(url, 0.0, SERVED, key_file=keys[0]))
+    await asyncio.to_thread(run, "chat", "--demo", "-p", "Hi")
+    host = setups[0].open_host()
+    old.unlink()
+    # Less memory is free than before: it is the same server all the same.
+    again = msgspec.structs.replace(SERVED, limit_bytes=SERVED.limit_bytes // 2)
+    write_server(own_record(url, 1.0, again, key_file=keys[1]))
+    async with host:
+        assert host.endpoint.api_key == "new-0123456789abcdef"
+
+
+def test_a_server_with_a_certificate_is_joined_by_that_certificate(
+    home: Path, tmp_path: Path, setups: list[Any]
+) -> None:
+    certificate = tmp_path / "cert.pem"
+    write_server(own_record("https://127.0.0.1:8123", 0.0, SERVED, certificate=certificate))
+    run("chat", "--demo", "-p", "Hi")
+    assert setups[0].open_host().endpoint.certificate == str(certificate)
 
 
 # --- a refusal

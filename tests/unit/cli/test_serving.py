@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from runner.base.errors import Exit, Refused
-from runner.base.shell import set_from_file
+from runner.base.shell import set_from
 from runner.cli.main import _from_os
 from runner.cli.main import steprun as steprun_group
 from runner.cli.options import typed_again
@@ -88,8 +88,7 @@ def test_off_it_as_another_machine_types_it_with_a_notice_for_any_key_file(
     assert EVERY not in said
     assert "Other machines can reach it; clients need the API key." in said
     assert "TLS" in said
-    hand_over = f'    export OPENAI_API_KEY="$(cat {key_file})"\n'
-    assert (hand_over in said) is text.startswith("one")
+    assert f'    export OPENAI_API_KEY="$(steprun key show --file {key_file})"\n' in said
     assert "long-key" not in said
     assert "key-of" not in said
 
@@ -124,8 +123,8 @@ def test_with_tls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_key_is_handed_over_by_a_command_that_works() -> None:
-    assert set_from_file("KEY", "/a b/key", "posix") == "export KEY=\"$(cat '/a b/key')\""
-    assert set_from_file("KEY", r"C:\a b\key", "nt") == r"$env:KEY = Get-Content 'C:\a b\key'"
+    assert set_from("KEY", "steprun key show", "posix") == 'export KEY="$(steprun key show)"'
+    assert set_from("KEY", "steprun key show", "nt") == "$env:KEY = steprun key show"
 
 
 def test_advice_repeats_what_was_typed() -> None:
@@ -147,14 +146,15 @@ def test_advice_repeats_what_was_typed() -> None:
     ]
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, click.Abort])  # the latter at a question
 @pytest.mark.parametrize("while_", ["asyncio.run", "runner.cli.terminal.make_ready"])
 def test_it_says_that_it_stopped(
-    while_: str, planned: None, monkeypatch: pytest.MonkeyPatch
+    while_: str, error: type[BaseException], planned: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(called_with: Any) -> int:
         if asyncio.iscoroutine(called_with):
             called_with.close()
-        raise KeyboardInterrupt
+        raise error
 
     monkeypatch.setattr(while_, interrupt)
     result = CliRunner().invoke(steprun_group, ["serve"], standalone_mode=False)

@@ -1,12 +1,15 @@
 """A line of the request log, from the end of an answer as the engine (b11549) writes it."""
 
 import json
-from typing import Any
+from contextlib import suppress
+from typing import Any, cast
 
 import pytest
 
 from runner.gateway.activity import CLIENT_GONE, TAIL_BYTES, Activity, Entry, program_of
-from runner.gateway.refusal import Api
+from runner.gateway.calls import EngineCall
+from runner.gateway.clients.reply import ClientGone, Reply
+from runner.gateway.refusal import Api, Refusal
 from runner.gateway.watching.account import Account, account_of, last_object
 
 TIMINGS = {
@@ -189,3 +192,24 @@ def test_a_program_says_who_it_is(agent: str, program: str) -> None:
 def test_the_last_object_is_found_and_no_string_is_taken_for_it() -> None:
     text = rb'{"usage":{"a":1},"text":"\"usage\":{\"a\":2}"}'
     assert last_object(text, b'"usage":') == {"a": 1}
+
+
+async def test_a_client_that_hangs_up_once_it_has_all_is_served() -> None:
+    """Most clients close their connection at the answer's last byte."""
+    over: list[Entry] = []
+    activity = Activity(over.append)
+
+    class Response:
+        async def write(self, _: bytes) -> None:
+            raise ConnectionResetError
+
+        async def write_eof(self) -> None:
+            raise ConnectionResetError
+
+    for ends in (True, False):
+        with suppress(ClientGone), activity.request("", Api.OPENAI, "") as entry:
+            entry.status = 200
+            async with Reply(cast("Any", None), EngineCall("POST", "/"), entry) as reply:
+                reply._response = cast("Any", Response())
+                await (reply.end() if ends else reply.refuse(Refusal(503, "It stops.")))
+    assert [each.status for each in over] == [200, CLIENT_GONE]

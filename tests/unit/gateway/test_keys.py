@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from runner.base.errors import Refused, UsageError
 from runner.cli.commands.key import key as command
+from runner.engine.process.supervisor import read_key
 from runner.gateway import guard
 from runner.gateway.admission import Rules, key_file
 from runner.gateway.admission.keys import read_lines
@@ -183,3 +184,19 @@ def test_commands_leave_other_lines_alone(tmp_path: Path) -> None:
     lines = path.read_text().splitlines()
     assert lines[:3] == ["# office", "", f"b {TWO}"]
     assert lines[3].startswith("c ")
+
+
+def test_one_key_is_shown_for_a_client(home: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no keys yet"):
+        run("show")
+    path = key_file.own_file()
+    key_file.make(path)
+    first = key_file.load(path)["default"]
+    laptop = run("new", "laptop")[0]
+    assert run("show")[0] == f"{first}\n"
+    assert run("show", "laptop")[0] == laptop
+    with pytest.raises(UsageError, match="no key with the name 'phone'"):
+        run("show", "phone")
+    assert read_key(path) == first, "a chat sends the key, not its line"
+    other = written(tmp_path / "keys", f"# of the lab\nada {TWO}\n")
+    assert run("show", "--file", str(other))[0] == f"{TWO}\n"
