@@ -15,6 +15,7 @@ from runner.gateway.connection import ANSWER_HEADERS
 from runner.gateway.intake import Intake, Room
 from runner.gateway.keeper import Keeper
 from runner.gateway.observer import Observer
+from runner.gateway.outbox import Held
 from runner.gateway.pictures import Pictures
 from runner.gateway.refusal import Api, Refusal, body_of
 from runner.gateway.relay import Relay
@@ -46,6 +47,7 @@ class Service:
         self.intake = Intake()
         self.attempts = Attempts()
         self.pictures = Pictures(settings)
+        self.held = Held()
         self.turns = Turns(settings.parallel)
         self.side_turns = Turns(HTTP_THREADS_BESIDE)
         self.observer = Observer(settings, keeper, relay)
@@ -112,10 +114,11 @@ class Service:
         turns = self.turns if route.work == "generate" else self.side_turns
         entry.wait()
         entry.stream = call.stream
-        async with Reply(request, call, entry, self.timing) as reply:
+        async with Reply(request, call, entry, self.held, self.timing) as reply:
             try:
                 async with turns.turn(client):
-                    return await self.relay.run(request, call, self.keeper, reply, entry)
+                    await self.relay.run(request, call, self.keeper, reply, entry)
+                return await reply.end()
             except Refusal as refusal:
                 return await reply.refuse(refusal)
 
