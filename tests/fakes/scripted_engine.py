@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler
+from types import SimpleNamespace
 from typing import Any
 
 from runner.gateway.admission import Rules
@@ -47,6 +48,7 @@ class ScriptedKeeper(Keeper):
     def __init__(self, url: str) -> None:
         self._url = url
         self.state = "ready"
+        self._engine: Any = SimpleNamespace(endpoint=Endpoint(url))
 
     async def endpoint(self) -> Endpoint:
         return Endpoint(self._url)

@@ -122,13 +122,13 @@ def diagnose(
     for cause in CAUSES:
         if not ready and cause.line in low:
             return cause.error(cause.what, why=cause.why, next=f"{cause.next} (log: {log_path})")
+    why = last_error(log_tail) if fresh else ""
     if number in _CRASHES or status in _WINDOWS_CRASHES:
         return _failed(
             f"The engine crashed {when} ({how(status)}).",
-            "That is a fault of the engine's, or of a driver.",
+            why or "That is a fault of the engine's, or of a driver.",
             f"Read the log: {log_path}",
         )
-    why = last_error(log_tail) if fresh else ""
     return _failed(
         f"The engine stopped {when} ({how(status)}).",
         why or "Its log does not say why.",

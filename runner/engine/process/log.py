@@ -31,6 +31,9 @@ class LogReader:
             if log.seek(0, os.SEEK_END) < self._at:  # it has started over
                 data = self._rest()
                 self._at = -len(data)
+                if not data:
+                    log.seek(0)
+                    data = log.read(PIECE_BYTES)
             else:
                 log.seek(self._at)
                 data = log.read(PIECE_BYTES)
@@ -40,7 +43,10 @@ class LogReader:
         return [line[:LINE_BYTES].decode("utf-8", "replace") for line in whole]
 
     def _rest(self) -> bytes:
-        """Return what was added to the log before it moved, after what has been read."""
+        """Return what was added to the log before it moved, after what has been read.
+
+        Nothing where it has not moved: then half a line of it is lost, too.
+        """
         with suppress(OSError), self._older.open("rb") as log:
             log.seek(self._at)
             return log.read(PIECE_BYTES)

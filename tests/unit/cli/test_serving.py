@@ -18,6 +18,7 @@ from runner.cli.main import steprun as steprun_group
 from runner.cli.options import typed_again
 from runner.cli.render.common import TransientLine
 from runner.cli.render.serving import ServeReport
+from runner.engine.process.servers import Served
 from runner.gateway.settings import Settings
 from runner.net import listening
 
@@ -29,10 +30,16 @@ TINY = Settings(port=8080, model="step-3.7-flash", title="Step-3.7-Flash", conte
 def planned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a plan that fits, whose files are there."""
     config = SimpleNamespace(context=8192, parallel=1, projector=False)
+    geometry = SimpleNamespace(arch="step35", embedding_length=64)
     plan = SimpleNamespace(
-        model_spec=SimpleNamespace(name="tiny"), variant=SimpleNamespace(name="F16"), config=config
+        model_spec=SimpleNamespace(name="tiny", geometry=geometry),
+        variant=SimpleNamespace(name="F16", weights_bytes=1),
+        config=config,
+        machine=SimpleNamespace(backend="cpu"),
     )
-    made = SimpleNamespace(title="Tiny", engine=SimpleNamespace(program=()), spec=None, plan=plan)
+    spec = SimpleNamespace(long_words=True)
+    made = SimpleNamespace(title="Tiny", engine=SimpleNamespace(program=()), spec=spec, plan=plan)
+    monkeypatch.setattr("runner.run.joining.served_of", lambda *_: Served())
     monkeypatch.setattr("runner.run.prepare.make_plan", lambda *_, **__: made)
     monkeypatch.setattr("runner.run.prepare.engine_notice", lambda _: "Engine: any.")
     monkeypatch.setattr("runner.cli.terminal.must_fit", lambda _: None)

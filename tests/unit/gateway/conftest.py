@@ -68,7 +68,8 @@ class Running:
         self, path: str = "/v1/chat/completions", **fields: Any
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         """Send a request."""
-        return self.http.post(self.url + path, json={**BODY, **fields})
+        body = {"input": "Hi"} if path.endswith("/responses") else BODY
+        return self.http.post(self.url + path, json={**body, **fields})
 
     async def text(self, path: str = "/v1/chat/completions", **fields: Any) -> tuple[int, str]:
         """Send a request; return the status and the whole answer."""

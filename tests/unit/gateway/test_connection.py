@@ -135,7 +135,7 @@ async def test_a_client_that_takes_no_answer_is_dropped(monkeypatch: pytest.Monk
     monkeypatch.setattr(connection.Connection, "connection_lost", lost)
     async with guarded(body=b"x" * (32 << 20)) as gateway:
         _, writer = await asyncio.open_connection("127.0.0.1", gateway.port, limit=1)
-        writer.write(f"GET /v1/models HTTP/1.1\r\n{HOST}\r\n".encode())
+        writer.write(f"GET /props HTTP/1.1\r\n{HOST}\r\n".encode())
         await asyncio.wait_for(dropped.wait(), 30)
         writer.close()
         assert (await gateway.ask("GET", "/health"))[0] == 200

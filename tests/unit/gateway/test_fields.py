@@ -1,4 +1,4 @@
-"""The reference says of each field that is not honoured what happens to it."""
+"""The page of the APIs says of each field that is not honoured what happens to it."""
 
 import re
 
@@ -7,7 +7,7 @@ import pytest
 from runner.gateway.bodies.fields import unmet_fields
 from tests.conftest import ROOT
 
-REFERENCE = (ROOT / "docs" / "reference.md").read_text("utf-8")
+PAGE = (ROOT / "docs" / "apis.md").read_text("utf-8")
 NAMES = {
     "chat": "chat completions",
     "completions": "completions",
@@ -17,8 +17,8 @@ NAMES = {
 
 
 @pytest.mark.parametrize("body", NAMES)
-def test_fields_that_are_not_honoured_are_in_the_reference(body):
-    row = re.search(rf"^\| {NAMES[body]} \|(.*)\|(.*)\|$", REFERENCE, re.MULTILINE)
+def test_fields_that_are_not_honoured_are_in_the_documentation(body):
+    row = re.search(rf"^\| {NAMES[body]} \|(.*)\|(.*)\|$", PAGE, re.MULTILINE)
     assert row, f"no row of {NAMES[body]}"
     unmet = unmet_fields()[body]
     named, refused = (set(re.findall("`([^`]+)`", cell)) for cell in row.groups())

@@ -8,10 +8,9 @@ from tests.fakes.plain_engine import guarded
 
 # `tools/server/server.cpp`: every route that it registers, but for those below that pass.
 CLOSED = (
-    *("POST /props", "GET /slots", "POST /slots/0", "POST /slots/0?action=erase"),
-    *("GET /lora-adapters", "POST /lora-adapters", "POST /infill"),
-    *("POST /v1/chat/completions/control", "GET /v1/stream", "POST /v1/streams/lookup"),
-    *("GET /cors-proxy", "POST /cors-proxy", "GET /tools", "POST /tools"),
+    *("POST /props", "POST /slots/0", "POST /slots/0?action=erase"),
+    *("GET /lora-adapters", "POST /lora-adapters"),
+    *("GET /v1/stream", "GET /cors-proxy", "POST /cors-proxy", "POST /tools"),
     *("POST /models", "POST /models/load", "POST /models/unload", "GET /models/sse"),
     *("POST /embedding", "POST /embeddings", "POST /v1/embeddings"),
     *("POST /rerank", "POST /reranking", "POST /v1/rerank", "POST /v1/reranking"),
@@ -21,7 +20,9 @@ OPEN = (
     *("GET /health", "GET /v1/models", "GET /props", "POST /completion", "POST /v1/completions"),
     *("POST /chat/completions", "POST /v1/chat/completions", "POST /v1/responses"),
     *("POST /v1/messages", "POST /v1/messages/count_tokens"),
-    *("POST /tokenize", "POST /detokenize", "POST /apply-template"),
+    *("POST /tokenize", "POST /detokenize", "POST /apply-template", "POST /infill"),
+    # What the web page asks: of the slots no prompts, of the tools those that there are.
+    *("GET /slots", "GET /tools", "POST /v1/streams/lookup", "POST /v1/chat/completions/control"),
 )
 
 
@@ -31,14 +32,15 @@ async def test_a_side_door_is_closed(line: str) -> None:
     async with guarded() as gateway:
         for spelling in (path, f"/{path}", path.replace("/", "/./", 1), f"{path}/"):
             status, _, _ = await gateway.ask(method, spelling, b"{}" if method == "POST" else b"")
-            assert status in {404, 405}, spelling
+            assert status in {404, 405, 501}, spelling
         assert gateway.asked == []
 
 
 @pytest.mark.parametrize("line", OPEN)
 def test_what_passes(line: str) -> None:
     method, path = line.split()
-    assert find(method, path).path == path
+    route = find(method, path)
+    assert path in {route.path, *route.also}
 
 
 def test_another_spelling_is_another_path() -> None:

@@ -9,7 +9,7 @@ from runner.gateway.refusal import Refusal
 from runner.gateway.relay import stopping
 from runner.gateway.turns import FIRST_GUESS_S, LONGEST_RETRY_S, Turns
 from tests.fakes.kept_engine import FakeEngines
-from tests.unit.gateway.conftest import Open
+from tests.unit.gateway.conftest import BODY, Open
 
 
 class Queue:
@@ -146,7 +146,7 @@ async def test_clients_take_turns_over_http(gateway: Open, engines: FakeEngines)
         async def ask(name: str, address: str) -> None:
             to = aiohttp.TCPConnector(local_addr=(address, 0))
             async with aiohttp.ClientSession(connector=to) as http:
-                body = {"messages": [], "user": name}
+                body = {**BODY, "user": name}
                 await http.post(f"{running.url}/v1/chat/completions", json=body)
 
         asked = []
