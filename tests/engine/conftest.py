@@ -24,6 +24,8 @@ from runner.engine.process.supervisor import free_port
 from tests.conftest import CACHE, ROOT
 
 TORCH = "torch==2.13.0+cpu"  # 192 MB; what pip takes by itself brings CUDA, 3 GB
+# Two OpenMP threads that wait for each other on busy cores are a hundred times slower than one.
+ONE_THREAD = {"OMP_THREAD_LIMIT": "1", "OMP_WAIT_POLICY": "passive"}
 SOURCE = "xllamacpp"  # on the package registry: no git host is needed
 
 
@@ -50,7 +52,7 @@ def serve(home: Path, *arguments: str, wait_s: float = 60) -> Iterator[Served]:
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "STEPRUN_HOME": str(home)},
+        env={**os.environ, **ONE_THREAD, "STEPRUN_HOME": str(home)},
     )
     url = f"http://127.0.0.1:{port}"
     with process:

@@ -22,7 +22,7 @@ def get(url: str, **headers: str) -> tuple[int, str, bytes]:
 
 
 def test_the_page_and_all_that_it_names_are_there(served: Served) -> None:
-    status, packed, page = get(f"{served.url}/")
+    status, packed, page = get(f"{served.url}/", Accept="text/html")
     assert (status, packed) == (200, "")
     named = set(re.findall(r'(?:href|import\()="?\.?/?([\w./-]+\.\w+)"', page.decode()))
     assert any(name.endswith(".js") for name in named)
