@@ -82,7 +82,7 @@ class Connection(web.RequestHandler):
             )
             return
         super().connection_made(transport)
-        # Paused until the system has everything: an answer ends then, and its clock runs until then.
+        # Paused until the system has everything: an answer ends then, and its clock with it.
         if isinstance(transport, asyncio.WriteTransport):
             transport.set_write_buffer_limits(high=1, low=0)
 

@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from runner.gateway import admission, bodies, models, ollama, page, routes
-from runner.gateway.activity import Entry, program_of
+from runner.gateway.activity import CLIENT_GONE, Entry, program_of
 from runner.gateway.attempts import Attempts
 from runner.gateway.calls import EngineCall, call_of
 from runner.gateway.connection import ANSWER_HEADERS
@@ -64,8 +64,9 @@ class Service:
             except Refusal as refusal:
                 entry.status = refusal.status
                 return _refused(api, refusal)
-            except ClientGone:
-                return web.Response(status=499)  # nobody reads it
+            except (ClientGone, ConnectionError):  # the latter while its request is taken in
+                entry.status = CLIENT_GONE
+                return web.Response(status=CLIENT_GONE)  # nobody reads it
 
     def refuse(self, refusal: Callable[[], Refusal]) -> None:
         """Refuse whatever has not begun, now and from now on."""

@@ -308,3 +308,32 @@ async def test_an_engine_that_is_ready_for_a_moment_only_is_waited_for(
         assert not waiting.done()
         keeper._begins(lasting)
         assert await waiting == lasting.endpoint
+
+
+async def test_a_request_that_kills_the_engine_takes_nobody_along_twice(
+    gateway: Open, engines: FakeEngines
+) -> None:
+    """Who of them does it is not known after one death: so each is asked again alone."""
+    aboard: list[str] = []
+
+    async def answer(request: web.BaseRequest, asked: dict[str, Any]) -> web.StreamResponse:
+        name = asked["user"]
+        aboard.append(name)
+        try:
+            if len(engines.made) == 1:
+                await until(lambda: len(aboard) == 3)
+            await asyncio.sleep(0.02)
+            if name == "poison":
+                await asyncio.shield(asyncio.create_task(engines.made[-1].die()))
+                await asyncio.sleep(60)
+            await asyncio.sleep(0.1)
+            return await fine(request, asked)
+        finally:
+            aboard.remove(name)
+
+    engines.answer = answer
+    async with gateway(parallel=3) as running:
+        names = ("one", "poison", "two")
+        answers = await asyncio.gather(*(running.text(user=name) for name in names))
+    assert [status for status, _ in answers] == [200, 502, 200]
+    assert len(engines.made) == 3
