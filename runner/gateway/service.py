@@ -8,11 +8,12 @@ from typing import Any
 from aiohttp import web
 
 from runner.gateway import admission, bodies, ollama, routes
-from runner.gateway.activity import Entry, program_of
+from runner.gateway.activity import CLIENT_GONE, Entry, program_of
 from runner.gateway.admission.attempts import Attempts
 from runner.gateway.calls import EngineCall, call_of
 from runner.gateway.clients.connection import ANSWER_HEADERS
 from runner.gateway.clients.intake import Intake, Room
+from runner.gateway.clients.outbox import Held
 from runner.gateway.clients.reply import ClientGone, Reply
 from runner.gateway.clients.upgrade import refuse_websocket
 from runner.gateway.engine.keeper import Keeper
@@ -47,6 +48,7 @@ class Service:
         self.intake = Intake()
         self.attempts = Attempts()
         self.pictures = Pictures(settings)
+        self.held = Held()
         self.turns = Turns(settings.parallel)
         self.side_turns = Turns(HTTP_THREADS_BESIDE)
         self.observer = Observer(settings, keeper, relay)
@@ -63,8 +65,9 @@ class Service:
             except Refusal as refusal:
                 entry.status = refusal.status
                 return _refused(api, refusal)
-            except ClientGone:
-                return web.Response(status=499)  # nobody reads it
+            except (ClientGone, ConnectionError):  # the latter while its request is taken in
+                entry.status = CLIENT_GONE
+                return web.Response(status=CLIENT_GONE)  # nobody reads it
 
     def refuse(self, refusal: Callable[[], Refusal]) -> None:
         """Refuse whatever has not begun, now and from now on."""
@@ -113,10 +116,11 @@ class Service:
         turns = self.turns if route.work == "generate" else self.side_turns
         entry.wait()
         entry.stream = call.stream
-        async with Reply(request, call, entry, self.timing) as reply:
+        async with Reply(request, call, entry, self.held, self.timing) as reply:
             try:
                 async with turns.turn(client):
-                    return await self.relay.run(request, call, self.keeper, reply, entry)
+                    await self.relay.run(request, call, self.keeper, reply, entry)
+                return await reply.end()
             except Refusal as refusal:
                 return await reply.refuse(refusal)
 

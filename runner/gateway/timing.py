@@ -11,8 +11,7 @@ class Timing:
     Requests. `patience_s`: one waits so long for the model to load, and to load again. `quiet_s`:
     of silence before a streamed answer is told that it waits; proxies and clients hang up after
     30 s of silence and more (llama-server's own pings are 30 s apart, and begin with the first
-    token only). `stuck_s`: a client that takes nothing for so long is dropped, as it holds a place
-    at the engine for nobody. `again_s`: before the engine is asked again; one that has died is
+    token only). `again_s`: before the engine is asked again; one that has died is
     seen to be dead by then. `flush_s`: for the last refusals to be sent at the end.
 
     Restarts. `first_s`: the pause before the first one; each further one doubles it up to
@@ -33,7 +32,6 @@ class Timing:
 
     patience_s: float = 600.0
     quiet_s: float = 10.0
-    stuck_s: float = 120.0
     again_s: float = 0.2
     flush_s: float = 2.0
     first_s: float = 1.0

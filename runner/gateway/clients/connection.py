@@ -19,7 +19,7 @@ from runner.gateway.routes import api_of
 
 HEAD_S: Final = 10.0  # from the first byte of a head to its last
 IDLE_S: Final = 75.0  # between two requests; nginx's keepalive_timeout
-STALL_S: Final = 60.0  # that a client takes no byte of its answer; nginx's send_timeout
+STALL_S: Final = 60.0  # that a client takes nothing of its answer; nginx's send_timeout
 HEAD_BYTES: Final = 64 << 10  # of a whole head; browsers send every cookie of localhost
 LINE_BYTES: Final = 16 << 10  # of one line
 HEADERS: Final = 100  # Apache's LimitRequestFields
@@ -82,6 +82,9 @@ class Connection(web.RequestHandler):
             )
             return
         super().connection_made(transport)
+        # Paused until the system has everything: an answer ends then, and its clock with it.
+        if isinstance(transport, asyncio.WriteTransport):
+            transport.set_write_buffer_limits(high=1, low=0)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """End."""
@@ -103,10 +106,19 @@ class Connection(web.RequestHandler):
             if self._head_bytes > HEAD_BYTES:
                 self._refuse(Refusal(431, f"The headers are larger than {HEAD_BYTES >> 10} KiB."))
 
+    def eof_received(self) -> None:
+        """Take a client that closes its sending half for one that has hung up.
+
+        So do llama-server and nginx: a program that has ended looks the same from here. What is
+        sent already reaches it.
+        """
+        super().eof_received()  # None, for which asyncio closes
+
     def pause_writing(self) -> None:
         """Note that the client does not take what is sent."""
         super().pause_writing()
-        self._stalled = self._loop.call_later(STALL_S, self._abort)
+        if isinstance(self.transport, asyncio.WriteTransport):
+            self._look(self.transport)
 
     def resume_writing(self) -> None:
         """Note that it does again."""
@@ -168,6 +180,14 @@ class Connection(web.RequestHandler):
         if self._late is not None:
             self._late.cancel()
             self._late = None
+
+    def _look(self, transport: asyncio.WriteTransport, before: int | None = None) -> None:
+        """Drop a client that has taken nothing of `before` bytes, or look again later."""
+        size = transport.get_write_buffer_size()
+        if before is not None and size >= before:
+            transport.abort()
+        else:
+            self._stalled = self._loop.call_later(STALL_S, self._look, transport, size)
 
     def _goes_on(self) -> None:
         if self._stalled is not None:

@@ -2,14 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Mapping
-from contextlib import suppress
-from typing import Final, Self
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Final, Self, cast
 
 from aiohttp import web
 
 from runner.gateway.activity import Entry
 from runner.gateway.calls import EngineCall
+from runner.gateway.clients.outbox import Held, Outbox, Writer
 from runner.gateway.refusal import Api, Refusal, event_of
 from runner.gateway.timing import USUAL, Timing
 
@@ -26,24 +27,29 @@ class ClientGone(Exception):  # noqa: N818 - nobody's fault
 
 
 class Reply:
-    """Answers one request. Use as an async context manager: leaving ends the pings."""
+    """Answers one request. Use as an async context manager: leaving ends the pings.
+
+    `held`: where pieces wait for a client that reads slowly. What is written never waits for it,
+    but for `end`: by then the engine is free for others.
+    """
 
     def __init__(
         self,
         request: web.BaseRequest,
         call: EngineCall,
         entry: Entry,
+        held: Held,
         timing: Timing = USUAL,
     ) -> None:
         self._request = request
         self._entry = entry
         self._quiet_s = timing.quiet_s
-        self._stuck_s = timing.stuck_s
         pings = call.stream and call.translate is None
         self._alive = _ALIVE.get(entry.api, b"") if pings else b""
         self._response: web.StreamResponse | None = None
-        self._writing = asyncio.Lock()
-        self._since = time.monotonic()  # the last piece, or when one began to be written
+        self._outbox = Outbox(cast("Writer", request.writer), request.protocol, held)
+        self._body = b""  # of an answer that is sent whole
+        self._since = time.monotonic()  # the last piece
         self._task: asyncio.Task[None] | None = None
         self.begun = False  # a byte of the engine's has been sent: it cannot be asked again
 
@@ -53,8 +59,9 @@ class Reply:
         return self._response is not None
 
     async def __aenter__(self) -> Self:
-        """Begin to watch the client."""
-        self._task = asyncio.create_task(self._watch(), name="reply")
+        """Begin to send pings, where the API has any."""
+        if self._alive:
+            self._task = asyncio.create_task(self._ping(), name="pings")
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -64,34 +71,33 @@ class Reply:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        await self._outbox.close()
 
     async def begin(self, status: int, headers: Mapping[str, str]) -> None:
-        """Send the head, unless a ping has done so."""
-        async with self._writing:
-            await self._head(status, headers)
+        """Send the head, unless a ping has done so. Raises ClientGone."""
+        await self._head(status, headers)
 
     async def write(self, data: bytes) -> None:
         """Send a piece of the engine's answer. Raises ClientGone."""
         if data:
             self.begun = True
-            async with self._writing:
-                await self._send(data)
+            await self._send(data)
 
     async def whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """Send an answer that is complete, with its length."""
-        async with self._writing:
-            self.begun = True
-            await self._head(status, headers, length=len(body))
-            if body and self._request.method != "HEAD":
-                await self._send(body)
+        """Send an answer that is complete, with its length. Raises ClientGone."""
+        self.begun = True
+        self._body = b"" if self._request.method == "HEAD" else body
+        await self._head(status, headers, length=len(body))
 
     async def end(self) -> web.StreamResponse:
-        """End the answer."""
+        """End the answer, when the client has taken all of it. Raises ClientGone."""
         if self._response is None:
             raise AssertionError
-        self._entry.complete = True
-        async with self._writing:
-            await _or_gone(self._response.write_eof())
+        self._alive = b""
+        with _gone():
+            await self._outbox.empty()
+            self._entry.complete = True
+            await self._response.write_eof(self._body)
         return self._response
 
     async def refuse(self, refusal: Refusal) -> web.StreamResponse:
@@ -99,47 +105,43 @@ class Reply:
         self._entry.status = refusal.status
         if not self.headed:
             raise refusal
-        async with self._writing:
-            await self._send(event_of(self._entry.api, refusal))
+        await self._send(event_of(self._entry.api, refusal))
         return await self.end()
 
     async def _head(
         self, status: int, headers: Mapping[str, str], length: int | None = None
     ) -> None:
         if self._response is None:
-            response = web.StreamResponse(status=status, headers=headers)
-            response.content_length = length
+            self._response = web.StreamResponse(status=status, headers=headers)
+            self._response.content_length = length
             self._entry.status = status
-            await _or_gone(response.prepare(self._request))
-            self._response = response
+            with _gone():
+                await self._response.prepare(self._request)
 
     async def _send(self, data: bytes) -> None:
-        if self._response is None:
-            raise AssertionError
         self._since = time.monotonic()
-        await _or_gone(self._response.write(data))
+        with _gone():
+            await self._outbox.put(data)
 
-    async def _watch(self) -> None:
-        """Send pings while there is nothing else to send; drop a client that takes nothing."""
+    async def _ping(self) -> None:
+        """Send pings while there is nothing else to send."""
         with suppress(ClientGone):
-            while True:
+            while self._alive:
                 quiet = time.monotonic() - self._since
-                if self._writing.locked():
-                    if quiet >= self._stuck_s and self._request.transport is not None:
-                        self._request.transport.abort()  # which cancels the request
-                        return
-                    await asyncio.sleep(min(self._quiet_s, self._stuck_s))
-                elif self._alive and quiet >= self._quiet_s:
-                    async with self._writing:
-                        head = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
-                        await self._head(200, head)
-                        await self._send(self._alive)
+                if quiet < self._quiet_s:
+                    await asyncio.sleep(max(0.001, self._quiet_s - quiet))
+                elif self._outbox.behind:  # it has enough to read
+                    self._since = time.monotonic()
                 else:
-                    await asyncio.sleep(max(0.001, self._quiet_s - quiet) if self._alive else 5)
+                    head = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
+                    await self._head(200, head)
+                    await self._send(self._alive)
 
 
-async def _or_gone(sending: Awaitable[object]) -> None:
+@contextmanager
+def _gone() -> Iterator[None]:
+    """Raise ClientGone where the client's connection is lost within the block."""
     try:
-        await sending
+        yield
     except ConnectionError as error:
         raise ClientGone from error

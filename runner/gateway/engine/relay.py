@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from typing import Any, Final
 
 import aiohttp
@@ -58,6 +59,9 @@ class Relay:
         self._timing = timing
         self._stopping = False
         self._running: set[asyncio.Timeout] = set()
+        # Who was aboard when an engine died is asked again alone, until the engine has begun with
+        # the answer: so one request that kills it takes nobody else along a second time.
+        self._suspects = asyncio.Lock()
         self._http = aiohttp.ClientSession(
             auto_decompress=False,
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_S),
@@ -94,16 +98,17 @@ class Relay:
 
     async def run(
         self, request: web.BaseRequest, call: EngineCall, keeper: Keeper, reply: Reply, entry: Entry
-    ) -> web.StreamResponse:
+    ) -> None:
         """Ask the engine, and send its answer; ask again where it ends before it has begun.
 
-        Raises Refusal (502, 503) where there is no answer, also after the answer has begun.
+        Returns when the engine is done: the reply has to be ended. Raises Refusal (502, 503) where
+        there is no answer, also after it has begun.
         """
         try:
             async with asyncio.timeout(None) as running:
                 self._running.add(running)
                 try:
-                    return await self._until_answered(request, call, keeper, reply, entry)
+                    await self._until_answered(request, call, keeper, reply, entry)
                 finally:
                     self._running.discard(running)
         except TimeoutError:
@@ -111,7 +116,7 @@ class Relay:
 
     async def _until_answered(
         self, request: web.BaseRequest, call: EngineCall, keeper: Keeper, reply: Reply, entry: Entry
-    ) -> web.StreamResponse:
+    ) -> None:
         # Named always, or aiohttp asks for gzip by itself; what is compressed cannot be translated.
         accepts = None if call.translate else request.headers.get("Accept-Encoding")
         headers = {"Content-Type": "application/json", "Accept-Encoding": accepts or "identity"}
@@ -126,7 +131,7 @@ class Relay:
             if self._stopping:
                 raise stopping()  # its connections are closed
             try:
-                return await self._ask(call, endpoint, headers, reply, entry)
+                return await self._ask(call, endpoint, headers, reply, entry, suspect=tries > 0)
             except EngineLost as lost:
                 tries += lost.asked
                 if reply.begun or tries >= TRIES:
@@ -142,8 +147,9 @@ class Relay:
         headers: dict[str, str],
         reply: Reply,
         entry: Entry,
-    ) -> web.StreamResponse:
-        entry.begin()
+        *,
+        suspect: bool,
+    ) -> None:
         asking = self._http.request(
             call.method,
             endpoint.base_url + call.path,
@@ -151,19 +157,22 @@ class Relay:
             headers={**headers, **endpoint.headers()},
         )
         try:
-            with self.traffic.waits():
-                answer = await asking
+            async with self._suspects if suspect else nullcontext():
+                entry.begin()
+                with self.traffic.waits():
+                    answer = await asking
         except _GONE as error:
             raise EngineLost(asked=not isinstance(error, aiohttp.ClientConnectorError)) from error
         async with answer:
             if call.stream and answer.status == 200:
-                return await self._stream(answer, call, reply, entry)
+                await self._stream(answer, call, reply, entry)
+                return
             body = b"".join([data async for data in self._pieces(answer, entry)])
-        return await _complete(answer, body, call, reply)
+        await _complete(answer, body, call, reply)
 
     async def _stream(
         self, answer: aiohttp.ClientResponse, call: EngineCall, reply: Reply, entry: Entry
-    ) -> web.StreamResponse:
+    ) -> None:
         translator = call.translate() if call.translate else None
         kept = _kept(answer, call)
         if translator:
@@ -173,7 +182,6 @@ class Relay:
         async for data in self._pieces(answer, entry):
             await reply.write(translator.feed(data) if translator else whole.feed(data))
         await reply.write(translator.close() if translator else whole.rest())
-        return await reply.end()
 
     async def _pieces(self, answer: aiohttp.ClientResponse, entry: Entry) -> AsyncIterator[bytes]:
         while True:
@@ -216,7 +224,7 @@ class WholeEvents:
 
 async def _complete(
     answer: aiohttp.ClientResponse, body: bytes, call: EngineCall, reply: Reply
-) -> web.StreamResponse:
+) -> None:
     """Send an answer that has come in one piece: so an engine that dies leaves no half of it."""
     if answer.status >= 400:
         raise refusal_of(answer.status, body)
@@ -226,7 +234,6 @@ async def _complete(
         kept["Content-Type"] = translator.content_type
         body = translator.feed(body) + translator.close()
     await reply.whole(answer.status, kept, body)
-    return await reply.end()
 
 
 def _kept(answer: aiohttp.ClientResponse, call: EngineCall) -> CIMultiDict[str]:

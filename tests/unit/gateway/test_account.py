@@ -2,12 +2,14 @@
 
 import json
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from runner.gateway.activity import CLIENT_GONE, TAIL_BYTES, Activity, Entry, program_of
 from runner.gateway.calls import EngineCall
+from runner.gateway.clients.outbox import Held
 from runner.gateway.clients.reply import ClientGone, Reply
 from runner.gateway.refusal import Api, Refusal
 from runner.gateway.watching.account import Account, account_of, last_object
@@ -199,17 +201,19 @@ async def test_a_client_that_hangs_up_once_it_has_all_is_served() -> None:
     over: list[Entry] = []
     activity = Activity(over.append)
 
-    class Response:
-        async def write(self, _: bytes) -> None:
+    class Gone:
+        writing_paused = False
+
+        async def write(self, *_: object, **__: object) -> None:
             raise ConnectionResetError
 
-        async def write_eof(self) -> None:
-            raise ConnectionResetError
+        write_eof = drain = write
 
     for ends in (True, False):
         with suppress(ClientGone), activity.request("", Api.OPENAI, "") as entry:
             entry.status = 200
-            async with Reply(cast("Any", None), EngineCall("POST", "/"), entry) as reply:
-                reply._response = cast("Any", Response())
+            request: Any = SimpleNamespace(writer=Gone(), protocol=Gone(), method="POST")
+            async with Reply(request, EngineCall("POST", "/"), entry, Held()) as reply:
+                reply._response = cast("Any", Gone())
                 await (reply.end() if ends else reply.refuse(Refusal(503, "It stops.")))
     assert [each.status for each in over] == [200, CLIENT_GONE]

@@ -28,10 +28,14 @@ async def ready(running: Running, times: int = 1) -> None:
 
 
 class Dies:
-    """Answers by dying, `times` times, after so many events; then well."""
+    """Answers by dying, `times` times, after so many events; then well.
+
+    After events it dies when `seen` is set: what the gateway has not read by then is lost with it.
+    """
 
     def __init__(self, engines: FakeEngines, times: int = 1, events: int = 0) -> None:
         self.engines, self.times, self.events = engines, times, events
+        self.seen = asyncio.Event()
 
     async def __call__(self, request: web.BaseRequest, asked: dict[str, Any]) -> web.StreamResponse:
         if not self.times:
@@ -42,7 +46,7 @@ class Dies:
             for number in range(self.events):
                 await say(stream, str(number))
             await stream.write(b'data: {"half')
-            await asyncio.sleep(0.05)
+            await self.seen.wait()
         engine = self.engines.made[-1]
         await asyncio.shield(asyncio.create_task(engine.die()))
         await asyncio.sleep(60)
@@ -88,12 +92,15 @@ async def test_a_request_that_kills_the_engine_does_so_twice_at_most(
 async def test_a_stream_that_breaks_ends_with_an_error_of_its_api(
     gateway: Open, engines: FakeEngines, path: str, event: bytes
 ) -> None:
-    engines.answer = Dies(engines, events=2)
+    engines.answer = dies = Dies(engines, events=2)
     async with gateway() as running, running.post(path, stream=True) as reply:
-        text = await reply.read()  # raises where the chunks do not end as they should
-    *whole, last = text.removesuffix(b"\n\n").split(b"\n\n")
-    assert whole == [b'data: {"text":"0"}', b'data: {"text":"1"}'], "and no half of a third one"
-    assert last.startswith(event)
+        assert await reply.content.readuntil(b"\n\n") == b'data: {"text":"0"}\n\n'
+        assert await reply.content.readuntil(b"\n\n") == b'data: {"text":"1"}\n\n'
+        dies.seen.set()
+        last = await reply.read()  # raises where the chunks do not end as they should
+    assert last.startswith(event), "and no half of a third one"
+    assert last.endswith(b"\n\n")
+    assert last.count(b"\n\n") == 1
 
 
 async def test_requests_wait_for_the_first_load_and_are_pinged(
@@ -150,11 +157,17 @@ async def test_a_client_that_hangs_up_makes_the_engine_stop(
         raise AssertionError
 
     engines.answer = long
+    seen = asyncio.Event()
     async with gateway() as running:
-        asking = asyncio.create_task(running.text(stream=stream))
-        await until(lambda: engines.asked)
-        if answering and stream:
-            await asyncio.sleep(0.05)
+
+        async def ask() -> None:
+            async with running.post(stream=stream) as reply:
+                await reply.content.readuntil(b"\n\n")
+                seen.set()
+                await reply.read()
+
+        asking = asyncio.create_task(ask())
+        await until(lambda: seen.is_set() if answering and stream else engines.asked)
         asking.cancel()
         await until(lambda: engines.dropped == 1)
         engines.answer = fine
@@ -295,3 +308,32 @@ async def test_an_engine_that_is_ready_for_a_moment_only_is_waited_for(
         assert not waiting.done()
         keeper._begins(lasting)
         assert await waiting == lasting.endpoint
+
+
+async def test_a_request_that_kills_the_engine_takes_nobody_along_twice(
+    gateway: Open, engines: FakeEngines
+) -> None:
+    """Who of them does it is not known after one death: so each is asked again alone."""
+    aboard: list[str] = []
+
+    async def answer(request: web.BaseRequest, asked: dict[str, Any]) -> web.StreamResponse:
+        name = asked["user"]
+        aboard.append(name)
+        try:
+            if len(engines.made) == 1:
+                await until(lambda: len(aboard) == 3)
+            await asyncio.sleep(0.02)
+            if name == "poison":
+                await asyncio.shield(asyncio.create_task(engines.made[-1].die()))
+                await asyncio.sleep(60)
+            await asyncio.sleep(0.1)
+            return await fine(request, asked)
+        finally:
+            aboard.remove(name)
+
+    engines.answer = answer
+    async with gateway(parallel=3) as running:
+        names = ("one", "poison", "two")
+        answers = await asyncio.gather(*(running.text(user=name) for name in names))
+    assert [status for status, _ in answers] == [200, 502, 200]
+    assert len(engines.made) == 3
