@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from runner.gateway.bodies import history, thinking, tools
+from runner.gateway.bodies import form, history, thinking, tools
 from runner.gateway.calls import Asked
-from runner.gateway.refusal import Refusal
 
 
 def complete(asked: Asked) -> None:
@@ -14,21 +13,18 @@ def complete(asked: Asked) -> None:
         asked.changed |= _message(message)
     for tool in document.get("tools") or ():
         asked.changed |= history.drop_nulls(tool["function"], keep=("parameters",))
-    must_not_have_both(document, document.get("response_format"), "response_format")
     thinking.settle_effort(asked, document, "reasoning_effort", "reasoning_effort")
     tools.choose(asked, tools.openai_function)
+    _settle_form(asked)
 
 
-def must_not_have_both(document: dict[str, Any], form: Any, field: str) -> None:
-    """Raise Refusal (400) for tools together with a form, of which the engine takes one."""
-    asks = (form or {}).get("type", "text") != "text"
-    if asks and document.get("tools") and document.get("tool_choice") != "none":
-        raise Refusal(
-            400,
-            f"The field {field!r} cannot be enforced while the model may call tools. Leave one of "
-            "them out, or send 'tool_choice': 'none'.",
-            param=field,
-        )
+def _settle_form(asked: Asked) -> None:
+    wanted = asked.document.get("response_format") or {}
+    if wanted.get("type", "text") == "text":
+        return
+    schema = (wanted.get("json_schema") or wanted).get("schema")
+    if not form.settle(asked, schema, "response_format", form.add_to_chat):
+        del asked.document["response_format"]
 
 
 def _message(message: dict[str, Any]) -> bool:

@@ -2,8 +2,7 @@
 
 from typing import Any, Final
 
-from runner.gateway.bodies import history, thinking, tools
-from runner.gateway.bodies.chat import must_not_have_both
+from runner.gateway.bodies import form, history, thinking, tools
 from runner.gateway.calls import Asked
 
 # Calls of tools that ran at OpenAI: what they found is in the answer that followed.
@@ -43,14 +42,15 @@ def complete(asked: Asked) -> None:
             asked.changed |= _item(item)
     for tool in document.get("tools") or ():
         asked.changed |= history.drop_nulls(tool, keep=("parameters",))
-    form = (document.get("text") or {}).get("format") or {}
-    must_not_have_both(document, form, "text.format")
-    if form.get("type", "text") != "text":
-        document["response_format"] = _chat_form(form)
-        asked.changed = True
     reasoning = document.get("reasoning") or {}
     thinking.settle_effort(asked, reasoning, "effort", "reasoning.effort")
     tools.choose(asked, tools.responses_function)
+    wanted = (document.get("text") or {}).get("format") or {}
+    if wanted.get("type", "text") == "text":
+        return
+    if form.settle(asked, wanted.get("schema"), "text.format", form.add_to_responses):
+        document["response_format"] = _chat_form(wanted)
+        asked.changed = True
 
 
 def _unreadable(item: Any) -> bool:

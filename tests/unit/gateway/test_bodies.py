@@ -192,20 +192,51 @@ def test_a_format_of_responses_is_enforced():
     assert found.document["response_format"] == {"type": "json_object"}
 
 
+SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
+
+
+def with_a_form_and_tools(path: str) -> dict[str, Any]:
+    if path == CHAT:
+        form = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}
+        return {"messages": HI, "response_format": form, "tools": [chat_tool()]}
+    form = {"type": "json_schema", "name": "x", "schema": SCHEMA}
+    return {"input": "x", "text": {"format": form}, "tools": [{"type": "function", **function()}]}
+
+
+@pytest.mark.parametrize(("path", "field"), [(CHAT, "response_format"), (RESPONSES, "text.format")])
+def test_with_tools_a_form_is_told_to_the_model_and_not_enforced(path, field):
+    """With the engine's grammar for it the model could call no tool, which agents need."""
+    found = read(path, with_a_form_and_tools(path))
+    assert found.ignored == [field]
+    assert found.document["tools"]
+    assert "response_format" not in found.document
+    told = found.document["instructions"] if path == RESPONSES else found.document["messages"][0]
+    assert '"properties":{"a"' in (told if isinstance(told, str) else told["content"])
+
+
 @pytest.mark.parametrize("path", [CHAT, RESPONSES])
-def test_a_format_and_tools_are_not_enforced_together(path):
-    form = {"type": "json_object"}
-    body = (
-        {"messages": HI, "response_format": form, "tools": [chat_tool()]}
-        if path == CHAT
-        else {
-            "input": "x",
-            "text": {"format": form},
-            "tools": [{"type": "function", **function()}],
-        }
-    )
-    assert "tool_choice" in refused(path, body).message
-    read(path, {**body, "tool_choice": "none"})
+def test_a_form_is_enforced_where_no_tool_may_be_called(path):
+    found = read(path, {**with_a_form_and_tools(path), "tool_choice": "none"})
+    assert found.document["response_format"]["json_schema"]["schema"] == SCHEMA
+    assert not found.ignored
+
+
+@pytest.mark.parametrize("path", [CHAT, RESPONSES])
+def test_a_required_call_leaves_no_answer_for_a_form(path):
+    found = read(path, {**with_a_form_and_tools(path), "tool_choice": "required"})
+    assert "response_format" not in found.document
+    assert not found.ignored
+
+
+@pytest.mark.parametrize("content", ["Be brief.", [{"type": "text", "text": "Be brief."}]])
+def test_a_form_is_told_after_what_the_system_says(content):
+    body = with_a_form_and_tools(CHAT)
+    body["messages"] = [{"role": "system", "content": content}, *HI]
+    sent = read(CHAT, body).document["messages"]
+    assert len(sent) == 2
+    told = sent[0]["content"]
+    joined = told if isinstance(told, str) else "".join(part["text"] for part in told)
+    assert joined.startswith("Be brief.\n\nWhen you answer")
 
 
 @pytest.mark.parametrize(
