@@ -131,9 +131,11 @@ class Service:
         data = await self.intake.read(request, room)
         terms = bodies.Terms(self.settings.parallel, self.settings.sees)
         asked = await self.intake.parse(data, lambda: bodies.read(route, data, terms))
+        places = self.pictures.find(asked)
+        texts = [place.text for place in places]
         longest = self.settings.longest_word
-        await self.intake.parse(data, lambda: bodies.refuse_long_words(data, longest))
-        await self.pictures.settle(asked)
+        await self.intake.parse(data, lambda: bodies.refuse_long_words(asked, texts, longest))
+        await self.pictures.settle(asked, places)
         return call_of(asked)
 
     async def _own(self, request: web.BaseRequest, route: Route, api: Api) -> web.Response:

@@ -77,7 +77,7 @@ def list_(*, path: Path | None) -> None:
 @FILE
 def show(*, name: str, path: Path | None) -> None:
     """Print one key: the first, or the one of NAME."""
-    from runner.gateway import key_file
+    from runner.gateway.admission import key_file
 
     place = path or key_file.own_file()
     if not place.exists():

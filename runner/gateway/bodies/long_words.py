@@ -1,24 +1,25 @@
 """Refuses a text with a word that the engine's stack does not bear; it would end the engine."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Final
 
-import msgspec
-
 from runner.chat.long_word import holds_longer_run
+from runner.gateway.calls import Asked
 from runner.gateway.refusal import Refusal
 
 _JOINED: Final = ("text", "thinking")  # of the parts of a message, which the engine may join
 
 
-def refuse_long_words(data: bytes, limit: int) -> None:
+def refuse_long_words(asked: Asked, pictures: Collection[str], limit: int) -> None:
     """Raise Refusal (400) where a text in a body has a run of more than `limit` characters.
 
-    `limit` 0: any is borne. A body that is shorter cannot hold one, and is not looked at.
+    `limit` 0: any is borne. A body that is shorter cannot hold one, and is not looked at. The
+    `pictures` that were found in the document are no text: these very objects are left out, and
+    nothing that only looks like one.
     """
-    if not limit or len(data) <= limit:
+    if not limit or len(asked.data) <= limit:
         return
-    for text in texts(msgspec.json.decode(data)):
+    for text in texts(asked.document, {id(each) for each in pictures}):
         if holds_longer_run(text, limit):
             raise Refusal(
                 400,
@@ -27,13 +28,17 @@ def refuse_long_words(data: bytes, limit: int) -> None:
             )
 
 
-def texts(document: Any) -> Iterator[str]:
-    """Yield every text in a document, and what lists of text parts come to when joined."""
+def texts(document: Any, but: Collection[int] = ()) -> Iterator[str]:
+    """Yield every text in a document, and what lists of text parts come to when joined.
+
+    `but`: the `id` of those to leave out.
+    """
     waiting = [document]
     while waiting:
         found = waiting.pop()
         if isinstance(found, str):
-            yield found
+            if id(found) not in but:
+                yield found
         elif isinstance(found, dict):
             waiting += found.keys()
             waiting += found.values()

@@ -94,6 +94,7 @@ class Reply:
         if self._response is None:
             raise AssertionError
         self._alive = b""
+        self._entry.complete = not self._outbox.behind  # most hang up at the last byte
         with _gone():
             await self._outbox.empty()
             self._entry.complete = True

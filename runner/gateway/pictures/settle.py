@@ -43,15 +43,19 @@ class Pictures:
         """End what runs."""
         await self.converter.close()
 
-    async def settle(self, asked: Asked) -> None:
+    def find(self, asked: Asked) -> list[Place]:
+        """Return where the pictures of a request are. Raises Refusal (400) as `find.find` does."""
+        places, changed = find(asked.document)
+        asked.changed |= changed
+        return places
+
+    async def settle(self, asked: Asked, places: list[Place]) -> None:
         """Replace the pictures of a request by PNG or JPEG in base64, where they are not yet.
 
         A body in which nothing had to be changed keeps its very bytes. In a changed one, pictures
         are `msgspec.Raw` from now on. Raises Refusal (400) for a picture that cannot be used, and
         says which and why; 503 where too many wait.
         """
-        places, changed = find(asked.document)
-        asked.changed |= changed
         if not places:
             return
         self._check(places)

@@ -97,15 +97,18 @@ async def converter() -> AsyncIterator[Converter]:
 async def settled(pictures: Pictures, document: dict[str, Any]) -> tuple[bytes, Any]:
     """What the engine is sent: its bytes, and what they say."""
     asked = asked_of(document)
-    await pictures.settle(asked)
+    await pictures.settle(asked, pictures.find(asked))
     body = call_of(asked).body
     return body, json.loads(body)
 
 
 async def refused(pictures: Pictures, document: dict[str, Any]) -> Refusal:
-    with pytest.raises(Refusal) as caught:
-        await pictures.settle(asked_of(document))
-    return caught.value
+    asked = asked_of(document)
+    try:
+        await pictures.settle(asked, pictures.find(asked))
+    except Refusal as refusal:
+        return refusal
+    raise AssertionError("not refused")
 
 
 PNG, JPEG, WEBP = painted("PNG"), painted("JPEG"), painted("WEBP")
@@ -467,7 +470,7 @@ async def test_the_loop_is_not_held_up() -> None:
             gaps.append(time.thread_time() - before)
 
     ticking = asyncio.create_task(tick())
-    await pictures.settle(asked)
+    await pictures.settle(asked, pictures.find(asked))
     ticking.cancel()
     await pictures.close()
     # Processor time of the loop's own thread, so that a busy machine does not count.
