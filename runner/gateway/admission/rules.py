@@ -91,6 +91,8 @@ def _json(headers: Mapping[str, str]) -> None:
         raise Refusal(415, "The body is compressed. Send it without Content-Encoding.")
     if headers.get("Content-Length") == "0":
         return  # bodies says what is missing
+    if not any(name in headers for name in ("Content-Type", "Origin", "Sec-Fetch-Site")):
+        return  # LiteLLM asks Ollama so; a page's request without a type has one of the others
     kind, *options = headers.get("Content-Type", "").lower().split(";")
     kind = kind.strip()
     if kind != "application/json" and not (
