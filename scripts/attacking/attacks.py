@@ -66,7 +66,7 @@ class Attack:
             ("picture of a page", ask("GET", "/v1/models", headers=image), refused),
             ("text/plain", post(right, Content_Type="text/plain"), kind),
             ("form", post(right, Content_Type="application/x-www-form-urlencoded"), kind),
-            ("no kind", post(right, Content_Type=""), kind),
+            ("no kind from a page", post(right, Content_Type="", Sec_Fetch_Site="none"), kind),
             ("gzip", post(right, Content_Encoding="gzip"), kind),
             ("no Host", ask("GET", "/health", headers={"Host": ""}), frozenset({400})),
         ]
