@@ -245,7 +245,7 @@ def test_an_engine_that_dies_in_mid_answer(demo_here: Path) -> None:
     engine.kill()
     out, err = process.communicate(timeout=15)
     assert process.returncode == 1
-    assert "stopped while it was answering" in err.decode()
+    assert "killed while it was answering" in err.decode()
     assert "SIGKILL" in err.decode()
     assert "next:" in err.decode()
     assert b"Traceback" not in err

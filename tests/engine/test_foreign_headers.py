@@ -234,7 +234,7 @@ def log_lines(argv: tuple[str, ...], folder: Path) -> Iterator[str]:
         while time.monotonic() < deadline:
             ended = engine.status(0.1) is not None
             text = engine.log.tail(1 << 20)
-            if ended or "listening" in text or "sched_reserve" in text:
+            if ended or "listening" in text or _SCRATCH.search(text):  # the last of what is read
                 break
         engine.stop(politely=False)
         yield from engine.log.tail(1 << 20).splitlines()
