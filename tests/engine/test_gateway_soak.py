@@ -10,11 +10,12 @@ import pytest
 
 from gateway_checks.serving import gateway
 from gateway_checks.soak import Plan, soak
+from tests.engine.conftest import ONE_THREAD
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 PLAN = Plan(
-    minutes=0.25,
+    minutes=0.4,
     clients=4,
     every_s=4,
     limit_s=120,
@@ -26,7 +27,11 @@ PLAN = Plan(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL and no SIGSTOP")
-async def test_nothing_is_lost_while_the_engine_is_killed(tiny: Path, tmp_path: Path) -> None:
+async def test_nothing_is_lost_while_the_engine_is_killed(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in ONE_THREAD.items():
+        monkeypatch.setenv(name, value)
     arguments = ["--model", str(tiny / "tiny-step.gguf"), "--ctx", "8192", "--parallel", "4"]
     with gateway(tmp_path / "served", arguments) as served:
         report = await soak(served, PLAN, sees=True)
@@ -34,4 +39,4 @@ async def test_nothing_is_lost_while_the_engine_is_killed(tiny: Path, tmp_path: 
     assert report["serve_ended"] is None
     assert report["health_ms"]["lost"] == 0
     assert report["answered"] > 0
-    assert any(each["result"] == "another engine" for each in report["disturbed"])
+    assert any(each["result"] == "another engine" for each in report["disturbed"]), report
