@@ -1,16 +1,15 @@
 """Answers requests: from the connection to the engine and back. The order of the checks is here."""
 
-import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 from aiohttp import web
 
 from runner.gateway import admission, bodies, ollama, routes
 from runner.gateway.activity import CLIENT_GONE, Entry, program_of
 from runner.gateway.admission.attempts import Attempts
-from runner.gateway.calls import EngineCall, call_of
+from runner.gateway.calls import Asked, EngineCall, call_of
 from runner.gateway.clients.connection import ANSWER_HEADERS
 from runner.gateway.clients.intake import Intake, Room
 from runner.gateway.clients.outbox import Held
@@ -21,6 +20,7 @@ from runner.gateway.engine.relay import Relay
 from runner.gateway.engine.turns import Turns
 from runner.gateway.own import models, page
 from runner.gateway.pictures import Pictures
+from runner.gateway.pictures.find import Place
 from runner.gateway.refusal import Api, Refusal, body_of
 from runner.gateway.routes import Route
 from runner.gateway.settings import Settings
@@ -130,11 +130,15 @@ class Service:
             return EngineCall(request.method, route.engine_path)
         data = await self.intake.read(request, room)
         terms = bodies.Terms(self.settings.parallel, self.settings.sees)
-        asked = await self.intake.parse(data, lambda: bodies.read(route, data, terms))
-        places = self.pictures.find(asked)
-        texts = [place.text for place in places]
-        longest = self.settings.longest_word
-        await self.intake.parse(data, lambda: bodies.refuse_long_words(asked, texts, longest))
+
+        def read() -> tuple[Asked, list[Place]]:
+            asked = bodies.read(route, data, terms)
+            places = self.pictures.find(asked)
+            texts = [place.text for place in places]
+            bodies.refuse_long_words(asked, texts, self.settings.longest_word)
+            return asked, places
+
+        asked, places = await self.intake.parse(data, read)
         await self.pictures.settle(asked, places)
         return call_of(asked)
 
@@ -155,18 +159,9 @@ class Service:
             self.settings,
             self.started,
             ready=self.keeper.state == "ready",
-            props=self._props,
+            props=partial(self.relay.props, self.keeper),
         )
         return web.Response(body=answer, content_type="application/json")
-
-    async def _props(self) -> dict[str, Any]:
-        """Return what the engine says of itself. Raises Refusal (502, 503) where it is away."""
-        try:
-            async with asyncio.timeout(self.timing.patience_s):
-                endpoint = await self.keeper.endpoint()
-        except TimeoutError:
-            raise Refusal(503, "The model is still loading.", retry_after_s=10) from None
-        return await self.relay.props(endpoint)
 
 
 def _refused(api: Api, refusal: Refusal) -> web.Response:

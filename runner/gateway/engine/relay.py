@@ -88,8 +88,9 @@ class Relay:
             answer.raise_for_status()
             return await answer.content.read(1 << 20)
 
-    async def props(self, endpoint: Endpoint) -> dict[str, Any]:
-        """Return the engine's /props. Raises Refusal (502)."""
+    async def props(self, keeper: Keeper) -> dict[str, Any]:
+        """Return what the engine says of itself. Raises Refusal (502, 503) where it is away."""
+        endpoint = await _endpoint(keeper, self._deadline())
         try:
             found = json.loads(await self.ask("/props", endpoint, PROPS_S))
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
@@ -120,14 +121,9 @@ class Relay:
         # Named always, or aiohttp asks for gzip by itself; what is compressed cannot be translated.
         accepts = None if call.translate else request.headers.get("Accept-Encoding")
         headers = {"Content-Type": "application/json", "Accept-Encoding": accepts or "identity"}
-        tries, now = 0, asyncio.get_running_loop().time
-        deadline = now() + self._timing.patience_s
+        tries, deadline = 0, self._deadline()
         while True:
-            try:
-                async with asyncio.timeout_at(deadline):
-                    endpoint = await keeper.endpoint()
-            except TimeoutError:
-                raise Refusal(503, "The model is still loading.", retry_after_s=10) from None
+            endpoint = await _endpoint(keeper, deadline)
             if self._stopping:
                 raise stopping()  # its connections are closed
             try:
@@ -137,8 +133,11 @@ class Relay:
                 if reply.begun or tries >= TRIES:
                     raise Refusal(502, _LOST, retry_after_s=1) from lost
                 if lost.asked:
-                    deadline = now() + self._timing.patience_s
+                    deadline = self._deadline()
             await asyncio.sleep(self._timing.again_s)
+
+    def _deadline(self) -> float:
+        return asyncio.get_running_loop().time() + self._timing.patience_s
 
     async def _ask(
         self,
@@ -195,6 +194,15 @@ class Relay:
             self.traffic.heard += len(data)
             entry.passes(data)
             yield data
+
+
+async def _endpoint(keeper: Keeper, deadline: float) -> Endpoint:
+    """Return where the engine answers. Raises Refusal (503) where it does not until `deadline`."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await keeper.endpoint()
+    except TimeoutError:
+        raise Refusal(503, "The model is still loading.", retry_after_s=10) from None
 
 
 class WholeEvents:
