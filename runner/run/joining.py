@@ -12,7 +12,7 @@ from runner.run.request import ModelRequest
 def served_of(ready: Ready, request: ModelRequest) -> Served:
     """Return what a server serves, once all files are on this disk."""
     plan, config = ready.prepared.plan, ready.prepared.plan.config
-    source, extras = _files(request)
+    source, extras = asked_of(request)
     return Served(
         source=source,
         model=plan.model_spec.name,
@@ -41,7 +41,7 @@ def why_not(served: Served, request: ModelRequest, *, profile_typed: bool, pictu
     images are to be sent.
     """
     ask = request.ask
-    source, extras = _files(request)
+    source, extras = asked_of(request)
     reasons = (
         (source != served.source, f"it serves {served.title}"),
         (
@@ -67,7 +67,7 @@ def _differs(asked: str | None, has: str) -> bool:
     return bool(asked) and str(asked).lower() != has.lower()
 
 
-def _files(request: ModelRequest) -> tuple[str, tuple[str, ...]]:
+def asked_of(request: ModelRequest) -> tuple[str, tuple[str, ...]]:
     """Return which model a request names, and which files beside it, whoever asks and wherever."""
     ref = model_ref(request)
     if isinstance(ref, CatalogModel):

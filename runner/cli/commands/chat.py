@@ -4,10 +4,11 @@ import asyncio
 import os
 import re
 import sys
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -24,6 +25,8 @@ from runner.run.request import ModelRequest
 
 if TYPE_CHECKING:
     from runner.run.prepare import Prepared
+
+_POLL_S: Final = 0.1  # while a server starts
 
 
 @click.command(
@@ -160,9 +163,31 @@ def _here(
     if not own and (setup := _joined(request, answer, common, say_why=True)):
         return setup
     prepared = make_plan(request, to_run=True)
-    # A server that was started a moment before this chat has planned by now.
+    # A server that was started at the same moment as this chat is known by now.
     setup = None if own else _joined(request, answer, common, say_why=False)
     return setup or _local(prepared, answer, common)
+
+
+def _wait_for_starting(request: ModelRequest) -> None:
+    """Wait while a server of the same model starts: what it serves is known once it listens."""
+    from runner.engine.process import servers
+
+    told = False
+    while found := servers.starting():
+        from runner.run.joining import asked_of
+
+        asked = asked_of(request)
+        same = [each for each in found if (each.source, each.extras) == asked]
+        if not same:
+            return
+        if not told:
+            say(
+                f"Waiting for the server of this model that is being started (process "
+                f"{same[0].pid}). To chat without it: steprun chat --own",
+                err=True,
+            )
+            told = True
+        time.sleep(_POLL_S)
 
 
 def _local(prepared: "Prepared", answer: Options, common: dict[str, Any]) -> ChatSetup:
@@ -203,6 +228,7 @@ def _joined(
     """
     from runner.engine.process import servers
 
+    _wait_for_starting(request)
     found = servers.running()
     if not found:
         return None

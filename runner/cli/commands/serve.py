@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from runner.run.prepare import Prepared
     from runner.run.request import ModelRequest
 
+_LOOPBACK: Final = "127.0.0.1"
 _TAKEN: Final = {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES}
 
 
@@ -74,7 +75,7 @@ def _origins(_: click.Context, __: click.Parameter, typed: tuple[str, ...]) -> t
     show_default=True,
     help="Port to listen on.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--host", default=_LOOPBACK, show_default=True, help="Address to listen on.")
 @click.option(
     "--api-key-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -138,6 +139,9 @@ def serve(
     **options: Any,
 ) -> int:
     """Serve the model with OpenAI-, Anthropic- and Ollama-compatible APIs: images, tools."""
+    from runner.engine.process.servers import starting_here
+    from runner.run.joining import asked_of
+
     again = partial(typed_again, click.get_current_context())
     if not host.strip():
         raise UsageError(
@@ -162,7 +166,11 @@ def serve(
         picture_urls=picture_urls,
     )
     try:
-        return _served(take_request(options, demo=demo), asked, again, dry_run=dry_run)
+        request = take_request(options, demo=demo)
+        if dry_run:
+            return _printed(request, asked)
+        with starting_here(*asked_of(request)):
+            return _served(request, asked, again)
     except asyncio.CancelledError:
         return Exit.DONE  # a service manager stopped it
     except (KeyboardInterrupt, click.Abort):  # before the signals were taken over; at a question
@@ -170,8 +178,30 @@ def serve(
         return Exit.INTERRUPTED
 
 
-def _served(request: "ModelRequest", asked: Settings, again: "Again", *, dry_run: bool) -> int:
-    """Serve a model until it is stopped, or print its launch line; return the exit code.
+def _printed(request: "ModelRequest", asked: Settings) -> int:
+    """Print the line that starts the engine alone, as one pastes it into a shell."""
+    from runner.cli.terminal import must_fit
+    from runner.run.files import locate
+    from runner.run.prepare import make_plan, spec_of
+
+    prepared = make_plan(request, to_run=True, verb="serve")
+    must_fit(prepared)
+    spec = spec_of(prepared, locate(prepared).files)
+    here = is_loopback_host(asked.host)
+    where = ("--host", asked.host if here else _LOOPBACK, "--port", str(asked.port))
+    click.echo(shell_line((*prepared.engine.program, *spec.argv, *where), spec.env))
+    if not here or asked.key_file or asked.certificate:
+        say(
+            "This line starts the engine without the gateway, which is what knows keys, "
+            "certificates and other machines. It therefore listens on this machine only, and asks "
+            "for no key.",
+            err=True,
+        )
+    return Exit.DONE
+
+
+def _served(request: "ModelRequest", asked: Settings, again: "Again") -> int:
+    """Serve a model until it is stopped; return the exit code.
 
     `asked`: what the command line says of the gateway.
     """
@@ -184,9 +214,6 @@ def _served(request: "ModelRequest", asked: Settings, again: "Again", *, dry_run
     prepared = make_plan(request, to_run=True, verb="serve")
     must_fit(prepared)
     settings = _settings(prepared, asked)
-    if dry_run:
-        click.echo(_engine_line(prepared, settings))
-        return Exit.DONE
     _check_access(settings, own_key=asked.key_file is None)
     check_listen(settings.host, settings.port, again)
     ready = make_ready(prepared)
@@ -237,17 +264,6 @@ def _check_access(settings: Settings, *, own_key: bool) -> None:
         key_file.load(settings.key_file)
     if settings.certificate is not None:
         server_context(settings.certificate, settings.certificate_key)
-
-
-def _engine_line(prepared: "Prepared", settings: Settings) -> str:
-    """Return the line that starts the engine alone, as one pastes it into a shell."""
-    from runner.run.files import locate
-    from runner.run.prepare import spec_of
-
-    spec = spec_of(prepared, locate(prepared).files)
-    where = ("--host", settings.host, "--port", str(settings.port))
-    key = ("--api-key-file", str(settings.key_file)) if settings.key_file else ()
-    return shell_line((*prepared.engine.program, *spec.argv, *where, *key), spec.env)
 
 
 async def _serve(settings: Settings, argv: tuple[str, ...], spec: LaunchSpec) -> int:

@@ -1,20 +1,25 @@
 """Which servers run here, written down: what `chat` joins, and `ps`, `stop` and `logs` find.
 
 One small private file for each, in the folder of states. It names the key's file, never the key.
-A record whose process is gone is removed by whoever reads it next.
+A server that does not listen yet has a smaller one, so that a chat of its model waits for it. A
+record whose process is gone is removed by whoever reads it next.
 """
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from runner.base import paths
+from runner.base.errors import SteprunError
 from runner.base.files import listed, make_private_dir, write_private
 
 _FOLDER: Final = "servers"
+_RECORD: Final = ".json"
+_NOTICE: Final = ".starting"
 
 
 class Served(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +51,19 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     limit_bytes: int = 0
 
 
+class StartingServer(msgspec.Struct, frozen=True, kw_only=True):
+    """A server that was started and does not listen yet. `source` and `extras`: as in `Served`."""
+
+    pid: int
+    started: float
+    source: str = ""
+    extras: tuple[str, ...] = ()
+
+    def alive(self) -> bool:
+        """Whether its process still runs."""
+        return _runs(self.pid, self.started)
+
+
 class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One running server: its process, with the start time that identifies it, and where it is.
 
@@ -70,9 +88,10 @@ class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     def alive(self) -> bool:
         """Whether its process still runs."""
-        from runner.engine.process.records import same_process  # noqa: PLC0415 - brings psutil
+        return _runs(self.pid, self.started)
 
-        return same_process(self.pid, self.started)
+
+R = TypeVar("R", ServerRecord, StartingServer)
 
 
 def folder() -> Path:
@@ -81,10 +100,30 @@ def folder() -> Path:
 
 
 def write_server(record: ServerRecord) -> Path:
-    """Write a record down; return its file. Raises what `write_private` raises."""
-    path = make_private_dir(folder()) / f"{record.pid}-{record.port}.json"
+    """Write a record down, in place of the notice; return its file.
+
+    Raises what `write_private` raises.
+    """
+    path = make_private_dir(folder()) / f"{record.pid}-{record.port}{_RECORD}"
     write_private(path, msgspec.json.encode(record))
+    _remove(_notice(record.pid))
     return path
+
+
+@contextlib.contextmanager
+def starting_here(source: str, extras: tuple[str, ...]) -> Iterator[None]:
+    """Let others know that a server starts in this process, until it listens or the block ends.
+
+    Where nothing can be written, they only do not know.
+    """
+    path = _notice(os.getpid())
+    mine = StartingServer(pid=os.getpid(), started=_started_at(), source=source, extras=extras)
+    with contextlib.suppress(SteprunError):
+        write_private(path, msgspec.json.encode(mine))
+    try:
+        yield
+    finally:
+        _remove(path)
 
 
 def own_record(
@@ -97,11 +136,9 @@ def own_record(
     request_log: Path | None = None,
 ) -> ServerRecord:
     """Return the record of a server in this process."""
-    import psutil  # noqa: PLC0415 - 10 ms, and `serve --help` needs none
-
     return ServerRecord(
         pid=os.getpid(),
-        started=psutil.Process().create_time(),
+        started=_started_at(),
         url=url,
         since=since,
         key_file=str(key_file.absolute()) if key_file else "",
@@ -113,21 +150,50 @@ def own_record(
 
 def running() -> list[ServerRecord]:
     """Return the servers that run, the oldest first; records of those that ended are removed."""
+    return sorted(_alive(_RECORD, ServerRecord), key=lambda record: (record.since, record.port))
+
+
+def starting() -> list[StartingServer]:
+    """Return the servers that do not listen yet; notices of those that ended are removed."""
+    return _alive(_NOTICE, StartingServer)
+
+
+def _alive(suffix: str, kind: type[R]) -> list[R]:
     found = []
     for path in listed(folder()):
-        if path.suffix != ".json":
+        if path.suffix != suffix:
             continue
-        record = _read(path)
+        record = _read(path, kind)
         if record is not None and record.alive():
             found.append(record)
         else:
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
-    return sorted(found, key=lambda record: (record.since, record.port))
+            _remove(path)
+    return found
 
 
-def _read(path: Path) -> ServerRecord | None:
+def _read(path: Path, kind: type[R]) -> R | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=ServerRecord)
+        return msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, ValueError):  # msgspec's errors are ValueErrors
         return None
+
+
+def _notice(pid: int) -> Path:
+    return folder() / f"{pid}{_NOTICE}"
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def _started_at() -> float:
+    import psutil  # noqa: PLC0415 - 10 ms, and `serve --help` needs none
+
+    return psutil.Process().create_time()
+
+
+def _runs(pid: int, started: float) -> bool:
+    from runner.engine.process.records import same_process  # noqa: PLC0415 - brings psutil
+
+    return same_process(pid, started)

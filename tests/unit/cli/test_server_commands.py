@@ -434,6 +434,90 @@ def test_a_server_that_begins_to_listen_while_the_chat_plans_is_joined(
     assert own == "an engine of its own"
 
 
+STARTING = """
+import sys, time
+from runner.engine.process.servers import Served, own_record, starting_here, write_server
+with starting_here(sys.argv[1], ()):
+    print(flush=True)
+    if sys.stdin.readline() == "listen\\n":
+        write_server(own_record("http://127.0.0.1:8123", 0.0, Served(source=sys.argv[1])))
+        print(flush=True)
+        time.sleep(60)
+"""
+
+
+class StartingChild:
+    """A server that was started: it listens or ends while a chat sleeps for the first time."""
+
+    def __init__(self, source: str, then: str) -> None:
+        self._then = then
+        self.slept = 0
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", STARTING, source],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.process.stdout.readline()
+
+    def sleep(self, _: float) -> None:
+        self.slept += 1
+        if self.slept == 1:
+            assert self.process.stdin is not None
+            assert self.process.stdout is not None
+            self.process.stdin.write(f"{self._then}\n")
+            self.process.stdin.flush()
+            self.process.stdout.readline()
+
+
+@pytest.fixture
+def starting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., StartingChild]]:
+    """Start a server that does not listen before a chat waits for it."""
+    children = []
+
+    def start(source: str, then: str = "listen") -> StartingChild:
+        child = StartingChild(source, then)
+        children.append(child)
+        monkeypatch.setattr("time.sleep", child.sleep)
+        return child
+
+    yield start
+    for child in children:
+        child.process.kill()
+        child.process.communicate()
+
+
+@pytest.mark.parametrize("then", ["listen", "end"])
+def test_a_chat_waits_for_a_server_of_its_model_that_is_being_started(
+    home: Path, setups: list[Any], starting: Callable[..., StartingChild], then: str
+) -> None:
+    child = starting("smollm2-135m", then)
+    ran = run("chat", "--demo", "-p", "Hi")
+    assert child.slept >= 1
+    assert f"being started (process {child.process.pid})" in ran.stderr
+    if then == "listen":
+        assert "Joined the server at http://127.0.0.1:8123" in setups[0].greeting
+    else:
+        assert setups == ["an engine of its own"]
+
+
+@pytest.mark.parametrize(
+    ("source", "words"), [("step-3.7-flash", ()), ("smollm2-135m", ("--own",))]
+)
+def test_a_chat_waits_for_no_other_server(
+    home: Path,
+    setups: list[Any],
+    starting: Callable[..., StartingChild],
+    source: str,
+    words: tuple[str, ...],
+) -> None:
+    child = starting(source)
+    run("chat", "--demo", "-p", "Hi", *words)
+    assert setups == ["an engine of its own"]
+    assert child.slept == 0
+
+
 async def test_a_server_that_was_started_again_is_joined_again_with_its_new_key(
     home: Path, tmp_path: Path, setups: list[Any]
 ) -> None:
