@@ -172,7 +172,7 @@ def _wait_for_starting(request: ModelRequest) -> None:
     """Wait while a server of the same model starts: what it serves is known once it listens."""
     from runner.engine.process import servers
 
-    told = False
+    announced = False
     while found := servers.starting():
         from runner.run.joining import asked_of
 
@@ -180,13 +180,13 @@ def _wait_for_starting(request: ModelRequest) -> None:
         same = [each for each in found if (each.source, each.extras) == asked]
         if not same:
             return
-        if not told:
+        if not announced:
             say(
                 f"Waiting for the server of this model that is being started (process "
                 f"{same[0].pid}). To chat without it: steprun chat --own",
                 err=True,
             )
-            told = True
+            announced = True
         time.sleep(_POLL_S)
 
 
