@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from runner.base.errors import Exit, UsageError
-from runner.base.shell import as_typed
+from runner.base.shell import as_typed, shell_line
 from runner.chat.host import ChatSetup, Remote
 from runner.chat.wire import EFFORTS, Options
 from runner.cli.lazy import examples
@@ -181,9 +181,10 @@ def _wait_for_starting(request: ModelRequest) -> None:
         if not same:
             return
         if not announced:
+            alone = shell_line(("steprun", "chat", *_words(request), "--own"))
             say(
-                f"Waiting for the server of this model that is being started (process "
-                f"{same[0].pid}). To chat without it: steprun chat --own",
+                "Waiting for the server of this model that is being started (process "
+                f"{same[0].pid}). To chat without it: {alone}",
                 err=True,
             )
             announced = True

@@ -496,6 +496,7 @@ def test_a_chat_waits_for_a_server_of_its_model_that_is_being_started(
     ran = run("chat", "--demo", "-p", "Hi")
     assert child.slept >= 1
     assert f"being started (process {child.process.pid})" in ran.stderr
+    assert "steprun chat --demo --own" in ran.stderr
     if then == "listen":
         assert "Joined the server at http://127.0.0.1:8123" in setups[0].greeting
     else:
