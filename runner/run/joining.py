@@ -1,15 +1,18 @@
 """Whether a server that runs is the one that somebody asks for."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runner.engine.process.servers import Served
-from runner.plan.memory.kv_cache import Config
-from runner.run.download_missing import Ready
 from runner.run.model_ref import CatalogModel, model_ref
 from runner.run.request import ModelRequest
 
+if TYPE_CHECKING:  # a server that starts says so before it imports what makes a plan
+    from runner.plan.memory.kv_cache import Config
+    from runner.run.download_missing import Ready
 
-def served_of(ready: Ready, request: ModelRequest) -> Served:
+
+def served_of(ready: "Ready", request: ModelRequest) -> Served:
     """Return what a server serves, once all files are on this disk."""
     plan, config = ready.prepared.plan, ready.prepared.plan.config
     source, extras = asked_of(request)
@@ -81,7 +84,7 @@ def asked_of(request: ModelRequest) -> tuple[str, tuple[str, ...]]:
     return weights, tuple(f"{role}={place}" for role, place in sorted(places.items()))
 
 
-def _more_bytes(ready: Ready, config: Config) -> int:
+def _more_bytes(ready: "Ready", config: "Config") -> int:
     """Return the size of the projector and the draft heads that are loaded."""
     files = ready.files
     used: tuple[tuple[bool, Path | None], ...] = (
