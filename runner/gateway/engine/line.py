@@ -6,7 +6,7 @@ each stream, and took longer than all that the gateway does itself before the en
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -16,6 +16,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpProcessingError, StreamWriter
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from runner.gateway.aside import Buffer
 from runner.net.endpoint import Endpoint
 
 _CONNECT_S: Final = 5.0
@@ -56,7 +57,11 @@ class EngineLine:
         self._protocol: ResponseHandler | None = None
 
     async def ask(
-        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: Sequence[Buffer] = (),
+        headers: Mapping[str, str] | None = None,
     ) -> EngineAnswer:
         """Send a request; return its answer when the head is there. Raises EngineLost."""
         try:
@@ -68,12 +73,13 @@ class EngineLine:
         )
         try:
             writer = StreamWriter(self._protocol, asyncio.get_running_loop())
-            await writer.write_headers(f"{method} {path} HTTP/1.1", self._head(body, headers or {}))
+            head = self._head(sum(map(len, body)), headers or {})
+            await writer.write_headers(f"{method} {path} HTTP/1.1", head)
             await _send(writer, body)
-            head, content = await self._protocol.read()
+            answer, content = await self._protocol.read()
         except _GONE as error:
             raise EngineLost(asked=True) from error
-        return EngineAnswer(head.code, head.headers, content)
+        return EngineAnswer(answer.code, answer.headers, content)
 
     def close(self) -> None:
         """Hang up: the engine ends what it does for it."""
@@ -88,20 +94,19 @@ class EngineLine:
             )
         return protocol
 
-    def _head(self, body: bytes, headers: Mapping[str, str]) -> CIMultiDict[str]:
+    def _head(self, size: int, headers: Mapping[str, str]) -> CIMultiDict[str]:
         own = {
             "Host": self._place.netloc,
-            "Content-Length": str(len(body)),
+            "Content-Length": str(size),
             "Connection": "close",
         }
         return CIMultiDict(own | self._endpoint.headers() | dict(headers))
 
 
-async def _send(writer: StreamWriter, body: bytes) -> None:
-    """Send a body, what fits in one packet with the head; a large one as fast as it is taken."""
-    if len(body) <= _PIECE_BYTES:
-        await writer.write(body)
-        return
-    whole = memoryview(body)
-    for at in range(0, len(body), _PIECE_BYTES):
-        await writer.write(whole[at : at + _PIECE_BYTES])
+async def _send(writer: StreamWriter, body: Sequence[Buffer]) -> None:
+    """Send a body: what is small in one packet with the head, the rest as fast as it is taken."""
+    for part in body:
+        view = memoryview(part)
+        for at in range(0, len(view), _PIECE_BYTES):
+            await writer.write(view[at : at + _PIECE_BYTES])
+    writer.send_headers()  # where nothing was sent with them

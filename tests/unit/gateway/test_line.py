@@ -43,7 +43,7 @@ async def test_a_small_request_is_one_packet_with_the_key_in_its_head() -> None:
 
     async with engine(handler) as place:
         with closing(EngineLine(place)) as line:
-            answer = await line.ask("POST", "/v1/completions", b'{"a":1}', {"X-Of": "us"})
+            answer = await line.ask("POST", "/v1/completions", [b'{"a"', b":1}"], {"X-Of": "us"})
             assert (answer.status, answer.headers["Content-Type"]) == (200, "text/plain")
             assert await _whole(answer) == b"fine"
     head, _, body = packets[0].partition(b"\r\n\r\n")
@@ -75,7 +75,7 @@ async def test_a_large_body_arrives_whole_and_leaves_the_loop_to_others() -> Non
     async with engine(handler) as place:
         beside = asyncio.create_task(others())
         with closing(EngineLine(place)) as line:
-            assert await (await line.ask("POST", "/completion", body)).read() == b"fine"
+            assert await (await line.ask("POST", "/completion", [b"", body])).read() == b"fine"
         beside.cancel()
     assert arrived > 8, "others had their turn between its pieces"
 
