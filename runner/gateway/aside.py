@@ -27,7 +27,7 @@ class Aside:
     """What is set aside of one body. `rest`: the body with a mark in place of each piece."""
 
     def __init__(self, data: Buffer = b"") -> None:
-        self._key = secrets.token_hex(16)  # so that no body holds it
+        self._key = ""
         self._pieces: list[memoryview] = []
         left = self._cut(memoryview(data))
         self.rest: Buffer = b"".join(left) if self._pieces else data
@@ -38,6 +38,7 @@ class Aside:
 
     def add(self, piece: Buffer) -> str:
         """Set a piece aside; return its mark. JSON has nothing to escape in either."""
+        self._key = self._key or secrets.token_hex(16)  # so that no body holds it
         self._pieces.append(memoryview(piece))
         return f"{self._key}{len(self._pieces) - 1:08d}"
 
