@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runner.gateway import aside as module
@@ -115,7 +115,7 @@ def encoded(draw: st.DrawFn) -> bytes:
     return data[:at] + draw(st.sampled_from(DAMAGE)) + data[at + draw(st.integers(0, 2)) :]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(PATHS), encoded(), st.sampled_from((0, 400)), st.sampled_from((100, 240)))
 def test_a_body_means_the_same_whether_anything_is_set_aside_or_not(
     path: str, data: bytes, longest: int, size: int
