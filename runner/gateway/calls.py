@@ -1,12 +1,13 @@
 """What a client asked, and what the engine is asked for it: between `bodies` and `relay`."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import msgspec
 
+from runner.gateway.aside import Aside, Buffer
 from runner.gateway.refusal import Refusal
 from runner.gateway.routes import Route
 
@@ -32,20 +33,21 @@ class Translator(Protocol):
 class Asked:
     """One request whose body was read.
 
-    `document`: the body, as the engine's own API has it. `changed`: it is no longer what `data`
-    holds, so that it has to be written anew. `translate` makes the translator of a successful
-    answer, None where it passes through. `method` and `path`: the engine's. `ignored`: the fields
-    that have no effect here, to be named in the answer.
+    `document`: the body, as the engine's own API has it, without what is set `aside`. `changed`: it
+    is no longer what `data` holds, so that it has to be written anew. `translate` makes the
+    translator of a successful answer, None where it passes through. `method` and `path`: the
+    engine's. `ignored`: the fields that have no effect here, to be named in the answer.
     """
 
     route: Route
-    data: bytes
+    data: Buffer
     document: dict[str, Any]
     path: str
     method: str = "POST"
     changed: bool = False
     translate: Callable[[], Translator] | None = None
     ignored: list[str] = field(default_factory=list)
+    aside: Aside = field(default_factory=Aside)
 
     @property
     def stream(self) -> bool:
@@ -57,12 +59,13 @@ class Asked:
 class EngineCall:
     """One request to the engine. `stream`: its answer comes piece by piece.
 
-    `headers`: what the answer to the client says beside the engine's own.
+    `body`: in parts that follow each other. `headers`: what the answer to the client says beside
+    the engine's own.
     """
 
     method: str
     path: str
-    body: bytes = b""
+    body: Sequence[Buffer] = ()
     stream: bool = False
     translate: Callable[[], Translator] | None = None
     headers: tuple[tuple[str, str], ...] = ()
@@ -73,7 +76,7 @@ def call_of(asked: Asked) -> EngineCall:
 
     Raises Refusal (400) for a body that is too deep to be written again.
     """
-    body = _encode(asked.document) if asked.changed else asked.data
+    body = asked.aside.parts(_encode(asked.document)) if asked.changed else [asked.data]
     ignored = ", ".join(dict.fromkeys(asked.ignored))
     headers = ((IGNORED, ignored.encode("ascii", "replace").decode()),) if ignored else ()
     return EngineCall(asked.method, asked.path, body, asked.stream, asked.translate, headers)

@@ -11,7 +11,7 @@ from runner.gateway.activity import CLIENT_GONE, Entry, program_of
 from runner.gateway.admission.attempts import Attempts
 from runner.gateway.calls import Asked, EngineCall, call_of
 from runner.gateway.clients.connection import ANSWER_HEADERS
-from runner.gateway.clients.intake import Intake, Room
+from runner.gateway.clients.intake import OWN_BYTES, Intake, Room
 from runner.gateway.clients.outbox import Held
 from runner.gateway.clients.reply import ClientGone, Reply
 from runner.gateway.clients.upgrade import refuse_websocket
@@ -135,6 +135,9 @@ class Service:
             asked = bodies.read(route, data, terms)
             places = self.pictures.find(asked)
             texts = [place.text for place in places]
+            bodies.refuse_long_text(
+                asked.aside.size(place.text for place in places if not place.is_address)
+            )
             bodies.refuse_long_words(asked, texts, self.settings.longest_word)
             return asked, places
 
@@ -152,7 +155,7 @@ class Service:
         if route.api is not Api.OLLAMA:
             return await self.observer.answer(route.path)
         with self.intake.room() as room:
-            body = await self.intake.read(request, room)
+            body = await self.intake.read(request, room, OWN_BYTES)
         answer = await ollama.answer(
             route.path,
             body,

@@ -6,13 +6,13 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
-import aiohttp
 import msgspec
 import psutil
 
 from runner.engine.process.log import LogReader
 from runner.gateway.activity import Activity, Entry
 from runner.gateway.engine.keeper import Keeper
+from runner.gateway.engine.line import EngineLost
 from runner.gateway.engine.relay import Relay
 from runner.gateway.settings import Settings
 from runner.gateway.watching.account import last_object
@@ -238,7 +238,7 @@ class Status:
             reply = await self._relay.ask("/slots", engine.endpoint, ASK_S)
             slots = msgspec.json.decode(reply, type=tuple[Slot, ...])
             await asyncio.to_thread(self._read_log)
-        except (aiohttp.ClientError, TimeoutError, ValueError):
+        except (EngineLost, TimeoutError, ValueError):
             return  # it hangs or restarts: what is known without it is shown
         busy = sorted((slot for slot in slots if slot.is_processing), key=lambda s: s.id_task)
         now = time.monotonic()
