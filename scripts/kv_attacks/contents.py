@@ -53,12 +53,19 @@ def content(engine: Depends, number: int, size: int) -> bytes:
     return head + hashlib.shake_128(head).digest(max(0, size - len(head)))
 
 
-def check_given(store: Store, engine: Depends, saved: Saved) -> bool:
-    """Open a file as a gateway does; return whether it was given. Raises `Wrong` if it is wrong."""
+def check_given(store: Store, engine: Depends, saved: Saved) -> int | None:
+    """Open a file as a gateway does; return its prompt's number, None where it was not given.
+
+    Raises `Wrong` if it is wrong. Another process may have evicted it by the time it is read, as
+    it may for an engine.
+    """
     name = store.open(saved)
     if name is None:
-        return False
-    data = (store.slot_folder / name).read_bytes()
+        return None
+    try:
+        data = (store.slot_folder / name).read_bytes()
+    except FileNotFoundError:
+        return None
     if len(data) < _HEAD.size:
         raise Wrong(f"{name} has {len(data)} bytes")
     key, number, size = _HEAD.unpack_from(data)
@@ -68,18 +75,16 @@ def check_given(store: Store, engine: Depends, saved: Saved) -> bool:
         raise Wrong(f"{name} is damaged")
     if prompt(number).characters != saved.characters:
         raise Wrong(f"{name} is of another prompt")
-    return True
+    return int(number)
 
 
 def check_found(store: Store, engine: Depends, number: int) -> None:
     """Look for a prompt, open what is found. Raises `Wrong` if it has less in common than said."""
     asked = prompt(number).chain()
     for match in store.find(prompt(number)):
-        if check_given(store, engine, match.saved):
-            data = (store.slot_folder / f"{match.saved.id}.kv").read_bytes()
-            chain = prompt(_HEAD.unpack_from(data)[1]).chain()
-            if chain[: match.blocks] != asked[: match.blocks]:
-                raise Wrong(f"{match.saved.id} does not begin as the prompt does")
+        given = check_given(store, engine, match.saved)
+        if given is not None and prompt(given).chain()[: match.blocks] != asked[: match.blocks]:
+            raise Wrong(f"{match.saved.id} does not begin as the prompt does")
 
 
 def on_disk(folder: Path) -> dict[str, int]:

@@ -54,7 +54,9 @@ def work(folder: Path, seed: int) -> None:
             raise Wrong("refused without a word")
         for saved in dice.sample(listed := store.listed(), min(3, len(listed))):
             _say("open")
-            if saved.depends == ENGINES[at].key() and check_given(store, ENGINES[at], saved):
+            if saved.depends != ENGINES[at].key():
+                continue
+            if check_given(store, ENGINES[at], saved) is not None:
                 _say("used")
                 store.used(saved, dice.randrange(3), 1.0)
         _say("find")
@@ -102,11 +104,9 @@ def attack(folder: Path, count: int, dice: random.Random) -> tuple[Counter[str],
         for at, engine in enumerate(ENGINES):
             store = Store(folder, engine, BOUNDS)
             for saved in store.listed():
-                if saved.depends == engine.key() and not check_given(store, engine, saved):
-                    raise Wrong(
-                        f"{saved.id} (after kill {number}, engine {at}) was finished, "
-                        "and is not whole"
-                    )
+                mine = saved.depends == engine.key()
+                if mine and check_given(store, engine, saved) is None:
+                    raise Wrong(f"{saved.id} (engine {at}, kill {number}) was lost")
             store.close()
     return killed, steps
 
