@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from io import FileIO
+from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,7 @@ from runner.kv import files, policy
 from runner.kv.depends import Depends
 from runner.kv.files import FileState
 from runner.kv.policy import Bounds
-from runner.kv.prompt import Prompt, characters_of
+from runner.kv.prompt import Prompt
 from runner.kv.saved import Match, Pending, Saved, hashes_of, is_shared, title_of
 from runner.kv.shelf import Shelf
 
@@ -78,7 +79,9 @@ class Store(Shelf):
         hashes = hashes_of(prompt, self._depends)
         nothing: list[tuple[Saved, int]] = []
         found = self._attempt(lambda: self._index.longest(hashes, most, self._depends), nothing)
-        return tuple(Match(saved, depth, characters_of(prompt, depth)) for saved, depth in found)
+        lengths = (block.characters for part in prompt.parts for block in part.blocks)
+        ends = tuple(accumulate(lengths)) if found else ()
+        return tuple(Match(saved, depth, ends[depth - 1]) for saved, depth in found)
 
     def open(self, saved: Saved) -> str | None:
         """Return the name of a file for the engine, if it is what was finished; else None.
