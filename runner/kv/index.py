@@ -25,9 +25,9 @@ from runner.kv.saved import Saved
 VERSION: Final = 1
 BUSY_MS: Final = 5000  # another process holds it for milliseconds; this is for a disk that stalls
 # SQLite's result codes that say what is wrong with the file itself, not with the disk:
-# ERROR (a table or a column is missing), CORRUPT, SCHEMA, MISMATCH, FORMAT, NOTADB
-# (sqlite.org/rescode.html).
-_DAMAGED: Final = {1, 11, 17, 20, 24, 26}
+# ERROR (a table or a column is missing), CORRUPT, SCHEMA, CONSTRAINT (rows contradict each other),
+# MISMATCH, FORMAT, NOTADB (sqlite.org/rescode.html).
+_DAMAGED: Final = {1, 11, 17, 19, 20, 24, 26}
 
 LOOK_AT: Final = 32  # files that share as much, such as a system prompt
 

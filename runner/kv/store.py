@@ -31,6 +31,7 @@ from runner.kv.shelf import Shelf
 FAILURES: Final = 2  # a cache that an engine read in vain so often goes
 PIN_S: Final = 120.0  # a file that was opened is not evicted for so long: an engine reads it
 OWNER_CHARACTERS: Final = 100
+_YEAR_S: Final = 366.0 * 86400
 _COUNT: Final = 1 << 53  # what a number of an engine may be at most
 
 
@@ -138,7 +139,7 @@ class Store(Shelf):
                     db.execute(
                         "UPDATE saved SET restores = restores + 1, saved_s = saved_s + ?, "
                         "used = ?, worth = ?, failures = 0 WHERE id = ?",
-                        (max(0.0, saved_s), self._now(), worth, saved.id),
+                        (_seconds(saved_s), self._now(), worth, saved.id),
                     )
                     return
                 db.execute("UPDATE saved SET failures = failures + 1 WHERE id = ?", (saved.id,))
@@ -237,7 +238,10 @@ class Store(Shelf):
                 files.make_private(path, file)
                 before = files.state_of(file)
                 if before.bytes < 1 or written not in (None, before.bytes):
-                    return f"The engine says that it saved {written} bytes of {before.bytes}."
+                    return (
+                        f"The engine says that it saved {written:,} bytes, and the file has "
+                        f"{before.bytes:,}."
+                    )
                 if before.bytes > self.bounds.budget_bytes:
                     return policy.refused(self.bounds, before.bytes, 0)
                 os.fsync(file.fileno())
@@ -258,7 +262,7 @@ class Store(Shelf):
             bytes=after.bytes,
             made=now,
             used=now,
-            read_s=max(0.0, float(read_s)),
+            read_s=_seconds(read_s),
             restores=0,
             saved_s=0.0,
             title=pending.title,
@@ -375,6 +379,11 @@ class Store(Shelf):
 
     def _why_not(self) -> str:
         return self.off or self.fault
+
+
+def _seconds(value: float) -> float:
+    """Return seconds that are a number, whatever an engine says."""
+    return min(max(0.0, value), _YEAR_S)
 
 
 def _bytes_of(path: Path) -> int:

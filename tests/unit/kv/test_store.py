@@ -165,7 +165,7 @@ def test_what_the_engine_says_and_what_it_wrote_must_agree(store: Store) -> None
     assert isinstance(pending, Pending)
     write(store, pending, b"half")
     why = store.finish(pending, 10, 1.0, written=FILE)
-    assert why == f"The engine says that it saved {FILE} bytes of 4."
+    assert why == "The engine says that it saved 1,000 bytes, and the file has 4."
     assert files_of(store) == set()
     assert store.totals().written_today == 0 + len(b"half")
 
@@ -185,6 +185,16 @@ def test_abandoned_files_leave_nothing(store: Store) -> None:
     store.abandon(pending)
     assert files_of(store) == set()
     assert store.totals().written_today == 300
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1.0, 1e300])
+def test_seconds_that_are_none_do_no_harm(store: Store, seconds: float) -> None:
+    saved = save(store, HELLO, read_s=seconds)
+    store.used(saved, 1, seconds)
+    (only,) = store.listed()
+    assert 0 <= only.read_s <= 366 * 86400
+    assert 0 <= only.saved_s <= 366 * 86400
+    assert not store.off
 
 
 # ------------------------------------------------------------------ conversations
@@ -506,6 +516,21 @@ def test_an_index_that_is_wrong_is_begun_again(tmp_path: Path, damage: object) -
     assert not (store.folder / "elsewhere").exists()
     saved = save(store, HELLO)
     assert store.open(saved)
+
+
+@pytest.mark.parametrize("statement", ["DELETE FROM clock", "UPDATE clock SET worth = 'noon'"])
+def test_damage_that_is_met_late_costs_one_save(tmp_path: Path, statement: str) -> None:
+    store = new_store(tmp_path)
+    save(store, HELLO)
+    with sqlite3.connect(store.folder / "index.sqlite") as db:
+        db.execute(statement)
+    db.close()
+    pending = store.begin(OTHER, FILE)
+    assert isinstance(pending, Pending)
+    write(store, pending, b"x" * FILE)
+    assert isinstance(store.finish(pending, 1, 1.0), str)
+    assert (store.listed(), files_of(store), store.off) == ((), set(), "")
+    assert store.open(save(store, OTHER))
 
 
 def test_an_index_that_another_process_replaced_is_opened_again(tmp_path: Path) -> None:
