@@ -6,6 +6,7 @@ import stat
 from dataclasses import replace
 from io import FileIO
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -560,6 +561,41 @@ def test_two_stores_share_one_folder(tmp_path: Path) -> None:
     two.drop(saved)
     assert one.open(saved) is None
     assert one.find(HELLO) == ()
+
+
+def test_threads_and_processes_use_it_at_once(tmp_path: Path) -> None:
+    """Two stores stand for two processes: each has an index of its own on the same file."""
+    stores = [new_store(tmp_path, replace(WIDE, budget_bytes=6 * FILE)) for _ in range(2)]
+    wrong: list[object] = []
+
+    def work(number: int) -> None:
+        store = stores[number % 2]
+        try:
+            for turn in range(12):
+                pending = store.begin(conversation(f"{number} {turn}"), FILE)
+                if isinstance(pending, Pending):
+                    write(store, pending, b"x" * FILE)
+                    finished = store.finish(pending, 1, 1.0, FILE)
+                    if isinstance(finished, Saved) and store.open(finished):
+                        store.used(finished, 1, 1.0)
+                elif not pending:
+                    wrong.append("refused without a word")
+                store.find(conversation(f"{number} {turn}", "more"))
+                if turn % 5 == 4:
+                    store.clear(unused_s=0.0)
+        except BaseException as error:  # noqa: BLE001 - of a thread, pytest would not see it
+            wrong.append(error)
+
+    threads = [Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert [each.off for each in stores] == ["", ""]
+    listed = stores[0].listed()
+    assert files_of(stores[0]) == {f"{each.id}.kv" for each in listed}
+    assert sum(each.bytes for each in listed) <= 6 * FILE
 
 
 def test_a_file_where_the_folder_belongs_is_said(tmp_path: Path) -> None:
