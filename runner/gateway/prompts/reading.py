@@ -19,9 +19,9 @@ import msgspec
 from runner.chat.images.tokens import OVERVIEW_TOKENS, image_tokens
 from runner.gateway.calls import Asked
 from runner.gateway.prompts.conversation import (
+    Dialogue,
     ShownPicture,
     Spoken,
-    Dialogue,
     from_chat,
     from_messages,
     from_responses,
