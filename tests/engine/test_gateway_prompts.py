@@ -156,9 +156,10 @@ def test_what_is_equal_for_the_gateway_is_equal_for_the_engine(served: Served) -
     for (one, first, asked), (other, second, wanted) in itertools.combinations(found, 2):
         pairs = enumerate(zip(first, second, strict=False))
         shared = next((at for at, (a, b) in pairs if a != b), min(len(first), len(second)))
-        equal += first == second
         assert characters_of(one, common(one, other)) <= shared, (asked, wanted)
-        assert (one.chain() == other.chain()) == (first == second), (asked, wanted)
+        if one.chain() == other.chain():  # an empty system prompt may be equal to none, besides
+            assert first == second, (asked, wanted)
+            equal += 1
     assert equal > 10
 
 
