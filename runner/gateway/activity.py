@@ -34,7 +34,8 @@ class Entry:
     was given, None where the engine chooses. `restored`: tokens of the prompt that came from the
     disk. `known`: the share of the prompt that an earlier one had, 0 to 1. `reread`: why it is read
     again all the same, in words; empty where nothing is known to be in the way. `read_tps`: the
-    tokens per second at which this machine reads, 0 where that is not known.
+    tokens per second at which this machine reads, 0 where that is not known. Who knows it from an
+    earlier run sets it before the request is passed on.
     """
 
     number: int

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import nullcontext
 from typing import Any, Final
 
@@ -52,11 +52,13 @@ class EngineLost(Exception):  # noqa: N818 - what it means for the request is de
 class Relay:
     """The gateway's side of the engine's connections. Close it at the end.
 
-    `traffic` is kept up to date, for whoever watches the engine.
+    `traffic` is kept up to date, for whoever watches the engine. `begins` hears of each request
+    that is about to be passed on, once more where it is tried again.
     """
 
     def __init__(self, timing: Timing = USUAL) -> None:
         self.traffic = Traffic()
+        self.begins: Callable[[Entry], None] = lambda _: None
         self._timing = timing
         self._stopping = False
         self._running: set[asyncio.Timeout] = set()
@@ -158,6 +160,7 @@ class Relay:
         )
         try:
             async with self._suspects if suspect else nullcontext():
+                self.begins(entry)
                 entry.begin()
                 with self.traffic.waits():
                     answer = await asking
