@@ -33,7 +33,7 @@ def with_headers(usage: Usage, headers: Mapping[str, str]) -> Usage:
 
 
 def reading_text(usage: Usage) -> str:
-    """Return how the prompt of an answer was read, empty where all of it was, for no reason.
+    """Return how the prompt of an answer was read, a line for each thing to say.
 
     Such as: `Read 43 of 6,251 tokens, 6,208 from the disk: 12 s saved.`
     """
@@ -51,4 +51,4 @@ def reading_text(usage: Usage) -> str:
         )
     if usage.reread and read >= _LEAST:
         parts.append(f"Read again: {usage.reread}.")
-    return " ".join(parts)
+    return "\n".join(parts)
