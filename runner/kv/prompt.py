@@ -8,16 +8,21 @@ here only selects the cache, so a mistake costs time, never a wrong answer.
 Of people's words only hashes are kept.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
+from zlib import crc32
 
 HASH_BYTES: Final = 16  # two different prompts of one user never meet by chance
 # A part is cut into blocks at the ends of its lines, so that texts with the same beginning have the
-# same blocks. The first lines are blocks of their own: it is there that clients put what changes.
+# same blocks, and mostly also those with the same end. The first lines of a prompt are blocks of
+# their own: it is there that clients put what changes.
 SINGLE_LINES: Final = 64
-BLOCK_CHARACTERS: Final = 1024  # about 250 tokens
+SINGLE_KINDS: Final = frozenset({"system", "text"})
+BLOCK_CHARACTERS: Final = 1024  # about 250 tokens; from half to twice as many
+_MOST: Final = 2 * BLOCK_CHARACTERS - 1
+_LINES: Final = 8  # of so many lines, one may end a block, on average
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +39,9 @@ class Part:
     """What a client sends as one: its tools, a message, a picture.
 
     `kind`: `settings` (what the template puts in front, such as the reasoning effort), `tools`,
-    `system`, `user`, `assistant`, `tool`, `picture` or `text`. `name`: which one, for people, such
-    as `message 3` or `tool get_weather`. `blocks`: in order, never empty.
+    `system`, `user`, `assistant`, `thinking` (what was thought before a call of a tool), `tool`,
+    `picture` or `text`. `name`: which one, for people, such as `message 3` or `tool get_weather`.
+    `blocks`: in order, never empty.
     """
 
     kind: str
@@ -60,16 +66,20 @@ class Prompt:
             for block in part.blocks:
                 yield part, block
 
+    def steps(self) -> Iterator[bytes]:
+        """Yield what each block adds to the prompt: its text, and the role that begins with it."""
+        for part in self.parts:
+            begins = b"%b\0" % part.kind.encode()
+            for block in part.blocks:
+                yield begins + block.digest
+                begins = b""
+
     def chain(self) -> tuple[bytes, ...]:
         """Return, for each block, a hash of everything up to its end."""
-        # Written for speed: an agent's prompt has thousands of blocks.
-        hashes: list[bytes] = []
-        so_far = b""
-        for part in self.parts:
-            kind = part.kind.encode() + b"\0"
-            for block in part.blocks:
-                so_far = blake2b(so_far + kind + block.digest, digest_size=HASH_BYTES).digest()
-                hashes.append(so_far)
+        hashes, before = [], b""
+        for step in self.steps():
+            before = blake2b(before + step, digest_size=HASH_BYTES).digest()
+            hashes.append(before)
         return tuple(hashes)
 
     @property
@@ -80,7 +90,7 @@ class Prompt:
 
 def part(kind: str, name: str, text: str) -> Part:
     """Return a part that is a text."""
-    return Part(kind, name, tuple(_blocks(text)))
+    return Part(kind, name, tuple(_blocks(text, SINGLE_LINES if kind in SINGLE_KINDS else 0)))
 
 
 def picture(name: str, data: bytes, characters: int) -> Part:
@@ -91,8 +101,8 @@ def picture(name: str, data: bytes, characters: int) -> Part:
 def common(before: Prompt, now: Prompt) -> int:
     """Return how many blocks at the beginning of two prompts are equal."""
     count = 0
-    for (one, first), (other, second) in zip(before.blocks(), now.blocks(), strict=False):
-        if one.kind != other.kind or first.digest != second.digest:
+    for one, other in zip(before.steps(), now.steps(), strict=False):
+        if one != other:
             break
         count += 1
     return count
@@ -104,23 +114,36 @@ def characters_of(prompt: Prompt, blocks: int) -> int:
     return sum(lengths[:blocks])
 
 
-def _blocks(text: str) -> Iterator[Block]:
-    for piece, line in _cut(text.splitlines(keepends=True) or [""]):
+def _blocks(text: str, single: int) -> Iterator[Block]:
+    """Yield the blocks of a text. `single`: so many lines at its beginning have one each."""
+    at, line = 0, 1
+    while at < len(text) or not at:
+        after = _line_end(text, at) if line <= single else _block_end(text, at)
+        after = after or min(len(text), at + BLOCK_CHARACTERS)
+        piece = text[at:after]
         yield Block(_digest(piece.encode("utf-8", "surrogatepass")), len(piece), line)
+        line += piece.count("\n")
+        at = after or 1
 
 
-def _cut(lines: Iterable[str]) -> Iterator[tuple[str, int]]:
-    """Yield pieces of a text, each with the number of its first line."""
-    held, first = "", 1
-    for number, line in enumerate(lines, 1):
-        first = first if held else number
-        held += line
-        if number <= SINGLE_LINES or len(held) >= BLOCK_CHARACTERS:
-            for at in range(0, max(1, len(held)), BLOCK_CHARACTERS):
-                yield held[at : at + BLOCK_CHARACTERS], first
-            held = ""
-    if held:
-        yield held, first
+def _line_end(text: str, at: int) -> int:
+    """Return the end of the line at a place, 0 where it is too long for a block."""
+    return text.find("\n", at, at + _MOST) + 1
+
+
+def _block_end(text: str, at: int) -> int:
+    """Return the end of a block at the end of one of its lines, 0 where they are too long.
+
+    Which line is seen from the line itself: so two texts with different beginnings have the same
+    blocks again, a few after that in which they differ.
+    """
+    before, usual = text.rfind("\n", at, at + BLOCK_CHARACTERS // 2) + 1 or at, 0
+    while after := text.find("\n", max(before, at + BLOCK_CHARACTERS // 2), at + _MOST) + 1:
+        if not crc32(text[before:after].encode("utf-8", "surrogatepass")) % _LINES:
+            return after
+        usual = usual or (after if after - at >= BLOCK_CHARACTERS else 0)
+        before = after
+    return usual
 
 
 def _digest(data: bytes) -> bytes:

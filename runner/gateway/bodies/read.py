@@ -14,6 +14,7 @@ from runner.gateway.bodies.long_words import refuse_long_text
 from runner.gateway.bodies.shapes import SHAPES
 from runner.gateway.bodies.wrong import check
 from runner.gateway.calls import Asked
+from runner.gateway.prompts import changing
 from runner.gateway.refusal import Refusal
 from runner.gateway.routes import Route
 
@@ -32,17 +33,22 @@ _COMPLETE: Final[dict[str, Callable[[Asked], None]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What one engine can do. `parallel`: the answers at once. `sees`: it has a vision encoder."""
+    """What one server can do, and shall.
+
+    `parallel`: the answers at once. `sees`: it has a vision encoder. `keep_headers`: what clients
+    change in the beginning of every prompt stays there.
+    """
 
     parallel: int = 1
     sees: bool = False
+    keep_headers: bool = False
 
 
 def read(route: Route, data: Buffer, terms: Terms) -> Asked:
     """Return what a body asks. Raises Refusal (400) for a body that is malformed.
 
     The steps: leave out what only another service can use, check the shape, refuse or name what is
-    not honoured, and complete the rest for the engine.
+    not honoured, complete the rest for the engine, and leave out what changes in every prompt.
     """
     aside = Aside(data)
     refuse_long_text(len(aside.rest))
@@ -57,6 +63,8 @@ def read(route: Route, data: Buffer, terms: Terms) -> Asked:
         _one_prompt(asked, terms)
     if complete := _COMPLETE.get(route.body):
         complete(asked)
+    if not terms.keep_headers:
+        changing.leave_out(asked)
     return asked
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing, nullcontext
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from runner.gateway.clients.reply import Reply
 from runner.gateway.engine.faults import refusal_of
 from runner.gateway.engine.keeper import Keeper, Traffic
 from runner.gateway.engine.line import EngineAnswer, EngineLine, EngineLost
+from runner.gateway.prompts.headers import headers_of
 from runner.gateway.refusal import Refusal
 from runner.gateway.timing import USUAL, Timing
 from runner.net.endpoint import Endpoint
@@ -41,11 +42,13 @@ def stopping() -> Refusal:
 class Relay:
     """Asks the engine for everybody. Close it at the end.
 
-    `traffic` is kept up to date, for whoever watches the engine.
+    `traffic` is kept up to date, for whoever watches the engine. `begins` hears of each request
+    that is about to be passed on, once more where it is tried again.
     """
 
     def __init__(self, timing: Timing = USUAL) -> None:
         self.traffic = Traffic()
+        self.begins: Callable[[Entry], None] = lambda _: None
         self._timing = timing
         self._stopping = False
         self._running: set[asyncio.Timeout] = set()
@@ -138,6 +141,7 @@ class Relay:
     ) -> None:
         with closing(EngineLine(endpoint)) as line:
             async with self._suspects if suspect else nullcontext():
+                self.begins(entry)
                 entry.begin()
                 with self.traffic.waits():
                     answer = await line.ask(call.method, call.path, call.body, headers)
@@ -145,13 +149,13 @@ class Relay:
                 await self._stream(answer, call, reply, entry)
                 return
             body = b"".join([data async for data in self._pieces(answer, entry)])
-        await _complete(answer, body, call, reply)
+        await _complete(answer, body, call, reply, entry)
 
     async def _stream(
         self, answer: EngineAnswer, call: EngineCall, reply: Reply, entry: Entry
     ) -> None:
         translator = call.translate() if call.translate else None
-        kept = _kept(answer, call)
+        kept = _kept(answer, call, entry)
         if translator:
             kept["Content-Type"] = translator.content_type
         await reply.begin(answer.status, kept)
@@ -205,11 +209,13 @@ class WholeEvents:
         return self._half
 
 
-async def _complete(answer: EngineAnswer, body: bytes, call: EngineCall, reply: Reply) -> None:
+async def _complete(
+    answer: EngineAnswer, body: bytes, call: EngineCall, reply: Reply, entry: Entry
+) -> None:
     """Send an answer that has come in one piece: so an engine that dies leaves no half of it."""
     if answer.status >= 400:
         raise refusal_of(answer.status, body)
-    kept = _kept(answer, call)
+    kept = _kept(answer, call, entry)
     if call.translate and answer.status == 200:
         translator = call.translate()
         kept["Content-Type"] = translator.content_type
@@ -217,7 +223,7 @@ async def _complete(answer: EngineAnswer, body: bytes, call: EngineCall, reply: 
     await reply.whole(answer.status, kept, body)
 
 
-def _kept(answer: EngineAnswer, call: EngineCall) -> CIMultiDict[str]:
+def _kept(answer: EngineAnswer, call: EngineCall, entry: Entry) -> CIMultiDict[str]:
     """Return the headers of an answer, and those that the gateway adds."""
     kept = CIMultiDict(
         (name, value)
@@ -225,4 +231,5 @@ def _kept(answer: EngineAnswer, call: EngineCall) -> CIMultiDict[str]:
         if name.lower() not in _HOP and not name.lower().startswith(_CORS)
     )
     kept.extend(call.headers)
+    kept.extend(headers_of(entry))
     return kept
