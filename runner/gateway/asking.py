@@ -101,6 +101,10 @@ class Joined(AbstractAsyncContextManager["Joined"]):
                 on_wait(time.monotonic() - began)
                 await asyncio.sleep(POLL_S)
 
+    async def lost(self) -> None:
+        """Wait for ever: its gateway lets requests wait while its engine is started again."""
+        await asyncio.Event().wait()
+
     def alive(self) -> bool:
         """Whether its process still runs."""
         return self._record.alive()

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from runner.engine.process.servers import Served
+from runner.engine.process.servers import Command, Served
 
 PictureUrls = Literal["public", "off", "all"]
 
@@ -21,6 +21,7 @@ class Settings:
     pictures by address are downloaded. `drain_s`: how long a stop waits for the answers that have
     begun. `certificate` and `certificate_key`: TLS. `allow_origins`, `allow_hosts`: beside those
     of this machine. `served`: the same model, as other commands of steprun are told of it.
+    `command`: what the gateway belongs to.
     """
 
     host: str = "127.0.0.1"
@@ -44,3 +45,4 @@ class Settings:
     allow_origins: tuple[str, ...] = ()
     allow_hosts: tuple[str, ...] = ()
     served: Served = field(default_factory=Served)
+    command: Command = "serve"

@@ -349,10 +349,11 @@ class ChatTalk(ChatView):
     def _state(self) -> str:
         if self._leaving:
             return "stopping the engine" if self.setup.own else "leaving"
+        waits = self._live is None or self._live.phase is TurnState.PREFILL
+        if self.host_task.loading and waits:
+            return f"loading … {self._loaded_s:.0f} s"
         if self._live is not None:
             return turn_state(self._live)
-        if self.host_task.loading:
-            return f"loading … {self._loaded_s:.0f} s"
         if self._loading_pictures:
             return "loading image"
         if self.host_task.alive():
@@ -362,6 +363,8 @@ class ChatTalk(ChatView):
     @property
     def _retries(self) -> str:
         """What /retry does first where there is no host."""
+        if self.host_task.loading:
+            return "waits for the engine, which is started again,"
         return "starts the engine again" if self.setup.own else "looks for the server again"
 
 

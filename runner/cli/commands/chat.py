@@ -23,6 +23,7 @@ from runner.net.endpoint import Endpoint, server_address
 from runner.run.request import ModelRequest
 
 if TYPE_CHECKING:
+    from runner.engine.process.servers import Command
     from runner.run.prepare import Prepared
 
 
@@ -103,7 +104,8 @@ def chat(**options: Any) -> int:
         endpoint = _endpoint(options["url"], options["api_key_file"])
         setup = asyncio.run(_remote(endpoint, request.model, answer, common))
     else:
-        setup = _here(request, answer, common, own=options["own"])
+        command: Command = "chat" if prompt is None else "chat -p"
+        setup = _here(request, answer, common, command=command, own=options["own"])
     if prompt is None:
         return _run_tui(setup)
     from runner.cli.one_answer import ask_once
@@ -152,7 +154,12 @@ def _blind(images: tuple[Path, ...], why: str) -> None:
 
 
 def _here(
-    request: ModelRequest, answer: Options, common: dict[str, Any], *, own: bool
+    request: ModelRequest,
+    answer: Options,
+    common: dict[str, Any],
+    *,
+    command: "Command",
+    own: bool,
 ) -> ChatSetup:
     """Return a chat with a server of this machine, or else with an engine of its own."""
     from runner.run.prepare import make_plan
@@ -162,13 +169,24 @@ def _here(
     prepared = make_plan(request, to_run=True)
     # A server that was started a moment before this chat has planned by now.
     setup = None if own else _joined(request, answer, common, say_why=False)
-    return setup or _local(prepared, answer, common)
+    return setup or _local(request, prepared, answer, common, command)
 
 
-def _local(prepared: "Prepared", answer: Options, common: dict[str, Any]) -> ChatSetup:
+def _local(
+    request: ModelRequest,
+    prepared: "Prepared",
+    answer: Options,
+    common: dict[str, Any],
+    command: "Command",
+) -> ChatSetup:
     """Download what is missing, and set up a chat with an engine of our own."""
     from runner.cli.terminal import make_ready
+    from runner.engine.process.stack import longest_word
     from runner.engine.process.supervisor import EngineProcess
+    from runner.gateway.model_settings import with_model
+    from runner.gateway.own_host import OwnHost
+    from runner.gateway.settings import Settings
+    from runner.run.joining import served_of
     from runner.run.prepare import engine_notice
 
     plan = prepared.plan
@@ -179,10 +197,18 @@ def _local(prepared: "Prepared", answer: Options, common: dict[str, Any]) -> Cha
     )
     if not plan.config.projector:
         _blind(common["pictures"], blind_why)
-    spec = make_ready(prepared).spec
+    ready = make_ready(prepared)
+    spec = ready.spec
+    settings = Settings(
+        served=served_of(ready, request),
+        longest_word=longest_word(passed=spec.long_words),
+        drain_s=0,  # the chat waits for none of its own
+        command=command,
+    )
+    gateway = with_model(settings, prepared)
     return ChatSetup(
         title=f"{prepared.title} {plan.variant.name}",
-        open_host=lambda: EngineProcess(prepared.engine.program, spec),
+        open_host=lambda: OwnHost(gateway, lambda: EngineProcess(prepared.engine.program, spec)),
         options=answer,
         context=plan.config.context,
         sees=plan.config.projector,

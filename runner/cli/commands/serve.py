@@ -19,7 +19,6 @@ from runner.cli.render.common import TransientLine
 from runner.cli.render.serving import ServeReport
 from runner.cli.render.wrap import say
 from runner.gateway.settings import PictureUrls, Settings
-from runner.machine.facts import Backend
 from runner.net.endpoint import is_loopback_host
 from runner.plan.launch import LaunchSpec
 
@@ -207,23 +206,11 @@ def _served(request: "ModelRequest", asked: Settings, again: "Again", *, dry_run
 def _settings(prepared: "Prepared", asked: Settings) -> Settings:
     """Return the settings with what is served, and with a key file off loopback."""
     from runner.gateway.admission.key_file import own_file
+    from runner.gateway.model_settings import with_model
 
-    plan = prepared.plan
     needs_key = asked.key_file is None and not is_loopback_host(asked.host)
-    return replace(
-        asked,
-        model=plan.model_spec.name,
-        title=prepared.title,
-        quant=plan.variant.name,
-        context=plan.config.context,
-        parallel=plan.config.parallel,
-        sees=plan.config.projector,
-        arch=plan.model_spec.geometry.arch,
-        embedding=plan.model_spec.geometry.embedding_length,
-        weights_bytes=plan.variant.weights_bytes,
-        on_gpu=plan.machine.backend is not Backend.CPU,
-        key_file=own_file() if needs_key else asked.key_file,
-    )
+    key_file = own_file() if needs_key else asked.key_file
+    return with_model(replace(asked, key_file=key_file), prepared)
 
 
 def _check_access(settings: Settings, *, own_key: bool) -> None:

@@ -6,14 +6,17 @@ A record whose process is gone is removed by whoever reads it next.
 
 import contextlib
 import os
+import secrets
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from runner.base import paths
 from runner.base.files import listed, make_private_dir, write_private
 
+Command = Literal["serve", "chat", "chat -p"]
 _FOLDER: Final = "servers"
 
 
@@ -51,7 +54,8 @@ class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     `url`: as this machine reaches it. `since`: when it began to listen, as `time.time`.
     `key_file`: the file with its API key, empty where none is needed. `certificate`: of TLS.
-    `request_log`: the file of the requests.
+    `request_log`: the file of the requests. `command`: what it belongs to; the engine of a `chat`
+    or of a `chat -p` ends with that.
     """
 
     pid: int
@@ -61,6 +65,7 @@ class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
     key_file: str = ""
     certificate: str = ""
     request_log: str = ""
+    command: Command = "serve"
     served: Served = Served()
 
     @property
@@ -87,6 +92,21 @@ def write_server(record: ServerRecord) -> Path:
     return path
 
 
+@contextlib.contextmanager
+def own_key(name: str, key: str) -> Iterator[Path]:
+    """Keep a key of this process in a private file within the block; yields the file.
+
+    `name`: whose key it is. Raises what `write_private` raises.
+    """
+    path = make_private_dir(folder()) / f"{os.getpid()}-{secrets.token_hex(3)}.key"
+    write_private(path, f"{name} {key}\n")
+    try:
+        yield path
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
 def own_record(
     url: str,
     since: float,
@@ -95,6 +115,7 @@ def own_record(
     key_file: Path | None = None,
     certificate: Path | None = None,
     request_log: Path | None = None,
+    command: Command = "serve",
 ) -> ServerRecord:
     """Return the record of a server in this process."""
     import psutil  # noqa: PLC0415 - 10 ms, and `serve --help` needs none
@@ -107,6 +128,7 @@ def own_record(
         key_file=str(key_file.absolute()) if key_file else "",
         certificate=str(certificate.absolute()) if certificate else "",
         request_log=str(request_log) if request_log else "",
+        command=command,
         served=served,
     )
 
@@ -121,9 +143,17 @@ def running() -> list[ServerRecord]:
         if record is not None and record.alive():
             found.append(record)
         else:
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
+            _remove(path, record)
     return sorted(found, key=lambda record: (record.since, record.port))
+
+
+def _remove(path: Path, record: ServerRecord | None) -> None:
+    """Forget a server that has ended, and its key where that was made for it alone."""
+    key = Path(record.key_file) if record is not None and record.key_file else None
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+        if key is not None and key.parent == path.parent:
+            key.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> ServerRecord | None:
