@@ -82,8 +82,8 @@ def chat(**options: Any) -> int:
     Every chat is saved, with -p as well. --resume continues one, in the terminal or with -p: the
     earlier turns are sent along, and the new one is added to them.
 
-    Where `steprun serve` runs here with the same model, the chat joins it instead of starting a
-    second engine.
+    Where `steprun serve` or another chat runs here with the same model, the chat joins it instead
+    of starting a second engine.
     """
     prompt = read_prompt(options.pop("prompt"))
     images = _images(options.pop("images"))
@@ -240,9 +240,12 @@ def _joined(
     typed = source is click.core.ParameterSource.COMMANDLINE
     reasons = []
     for record in found:
+        if record.command == "chat -p":  # it ends with its answer, in the middle of another one
+            continue
         served, pictures = record.served, bool(common["pictures"])
+        what = f"{'chat' if record.command == 'chat' else 'server'} at {record.url}"
         if why := why_not(served, request, profile_typed=typed, pictures=pictures):
-            reasons.append(f"The server at {record.url} is not used: {why}.")
+            reasons.append(f"The {what} is not used: {why}.")
             continue
         endpoint_of(record)  # a key that cannot be read is refused before the chat begins
         name = f"{served.title} {served.quant}".rstrip()
@@ -252,10 +255,10 @@ def _joined(
             options=replace(answer, model=served.model, dialect=LLAMA_SERVER),
             context=served.context,
             sees=served.sees,
-            blind_why=f"The server at {record.url} was started without a vision encoder (mmproj).",
+            blind_why=f"The {what} was started without a vision encoder (mmproj).",
             prices=served.architecture == "step35",
             own=False,
-            greeting=as_typed(f"Joined the server at {record.url} ({name})."),
+            greeting=as_typed(f"Joined the {what} ({name})."),
             words=_words(request),
             **common,
         )
