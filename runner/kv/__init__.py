@@ -1,6 +1,7 @@
 """Saved KV caches: prompts that were read once, on the disk, for the next time they are sent.
 
 - `prompt`: what a prompt consists of, as a client sends it, and where two differ. Pure.
+- `differ`: which earlier prompt one continues, and why it is read again. Pure.
 - `depends`: what a saved cache depends on; it is given to an engine only if all of it is equal.
 - `policy`: what is worth keeping, and within which bounds. Pure.
 - `saved`: what the store hands out. Pure.
