@@ -16,7 +16,7 @@ from runner.base.shell import as_typed
 from runner.chat.host import ChatSetup, Remote
 from runner.chat.wire import EFFORTS, Options
 from runner.cli.lazy import examples
-from runner.cli.options import model_options, take_request
+from runner.cli.options import kv_disk_option, model_options, take_request
 from runner.cli.render.wrap import say
 from runner.cli.stdin import read_prompt
 from runner.net.endpoint import Endpoint, server_address
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 )
 @click.option("--demo", is_flag=True, help="Use a small demo model (93 MB, runs anywhere).")
 @model_options
+@kv_disk_option
 @click.option("--effort", type=click.Choice(EFFORTS), help="Reasoning effort.")
 @click.option(
     "--max-tokens",
@@ -181,12 +182,10 @@ def _local(
 ) -> ChatSetup:
     """Download what is missing, and set up a chat with an engine of our own."""
     from runner.cli.terminal import make_ready
-    from runner.engine.process.stack import longest_word
     from runner.engine.process.supervisor import EngineProcess
-    from runner.gateway.model_settings import with_model
+    from runner.gateway.model_settings import with_files, with_model
     from runner.gateway.own_host import OwnHost
     from runner.gateway.settings import Settings
-    from runner.run.joining import served_of
     from runner.run.prepare import engine_notice
 
     plan = prepared.plan
@@ -197,18 +196,11 @@ def _local(
     )
     if not plan.config.projector:
         _blind(common["pictures"], blind_why)
-    ready = make_ready(prepared)
-    spec = ready.spec
-    settings = Settings(
-        served=served_of(ready, request),
-        longest_word=longest_word(passed=spec.long_words),
-        drain_s=0,  # the chat waits for none of its own
-        command=command,
-    )
-    gateway = with_model(settings, prepared)
+    asked = Settings(drain_s=0, command=command)  # who leaves a chat waits for no answer
+    settings, spec = with_files(with_model(asked, prepared), make_ready(prepared), request)
     return ChatSetup(
         title=f"{prepared.title} {plan.variant.name}",
-        open_host=lambda: OwnHost(gateway, lambda: EngineProcess(prepared.engine.program, spec)),
+        open_host=lambda: OwnHost(settings, lambda: EngineProcess(prepared.engine.program, spec)),
         options=answer,
         context=plan.config.context,
         sees=plan.config.projector,

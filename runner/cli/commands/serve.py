@@ -14,7 +14,7 @@ import click
 from runner.base.errors import Exit, UsageError
 from runner.base.shell import shell_line
 from runner.cli.lazy import examples
-from runner.cli.options import model_options, take_request, typed_again
+from runner.cli.options import kv_disk_option, model_options, take_request, typed_again
 from runner.cli.render.common import TransientLine
 from runner.cli.render.serving import ServeReport
 from runner.cli.render.wrap import say
@@ -120,6 +120,7 @@ def _origins(_: click.Context, __: click.Parameter, typed: tuple[str, ...]) -> t
     show_default=True,
     help="Download pictures that requests name by address: from public ones, none, or all.",
 )
+@kv_disk_option
 @click.option("--dry-run", is_flag=True, help="Print the launch line and exit.")
 def serve(
     *,
@@ -175,9 +176,9 @@ def _served(request: "ModelRequest", asked: Settings, again: "Again", *, dry_run
     `asked`: what the command line says of the gateway.
     """
     from runner.cli.terminal import make_ready, must_fit
-    from runner.engine.process.stack import longest_word
+    from runner.gateway.model_settings import with_files
     from runner.net.listening import cannot_listen, check_listen
-    from runner.run.joining import served_of
+    from runner.run import saved_prompts
     from runner.run.prepare import engine_notice, make_plan
 
     prepared = make_plan(request, to_run=True, verb="serve")
@@ -190,13 +191,11 @@ def _served(request: "ModelRequest", asked: Settings, again: "Again", *, dry_run
     check_listen(settings.host, settings.port, again)
     ready = make_ready(prepared)
     say(engine_notice(prepared), err=True)
-    settings = replace(
-        settings,
-        served=served_of(ready, request),
-        longest_word=longest_word(passed=ready.spec.long_words),
-    )
+    settings, spec = with_files(settings, ready, request)
+    if settings.kept and (notice := saved_prompts.in_words(prepared, request.kv_disk)):
+        say(notice, err=True)
     try:
-        return asyncio.run(_serve(settings, prepared.engine.program, ready.spec))
+        return asyncio.run(_serve(settings, prepared.engine.program, spec))
     except OSError as error:
         if error.errno in _TAKEN:  # by another program, after the check
             raise cannot_listen(settings.host, settings.port, error, again) from error
