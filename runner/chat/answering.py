@@ -38,7 +38,7 @@ async def answer(
             asyncio.to_thread(conversation.save_question, turn, again=again)
         )
         if host is not None:
-            await _fill(turn, host, messages, options, on_event)
+            await _fill(conversation, turn, host, messages, options, on_event)
     except BrokenPipeError:
         raise
     except Exception as error:
@@ -51,6 +51,7 @@ async def answer(
 
 
 async def _fill(
+    conversation: Conversation,
     turn: Turn,
     host: ChatHost,
     messages: Sequence[Message],
@@ -58,7 +59,8 @@ async def _fill(
     on_event: Callable[[Event], None],
 ) -> None:
     """Stream the answer to `messages` into `turn`; `on_event` gets each event after that."""
-    async with contextlib.aclosing(stream(host.endpoint, messages, options)) as events:
+    answering = stream(host.endpoint, messages, options, chat=conversation.session.id)
+    async with contextlib.aclosing(answering) as events:
         async for event in events:
             # Reported only when it is known what became of the engine: /retry must know it too.
             if isinstance(event, Failed):

@@ -7,7 +7,7 @@ from functools import partial
 from aiohttp import web
 
 from runner.gateway import admission, bodies, ollama, routes
-from runner.gateway.activity import CLIENT_GONE, Entry, program_of
+from runner.gateway.activity import CLIENT_GONE, Entry, chat_of, program_of
 from runner.gateway.admission.attempts import Attempts
 from runner.gateway.calls import Asked, EngineCall, call_of
 from runner.gateway.clients.connection import ANSWER_HEADERS
@@ -62,6 +62,7 @@ class Service:
         api = routes.api_of(request.path, request.headers)
         with self.activity.request(program_of(request.headers), api, "") as entry:
             try:
+                entry.chat = chat_of(request.headers)
                 return await self._entered(request, entry)
             except Refusal as refusal:
                 entry.status = refusal.status
