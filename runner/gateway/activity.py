@@ -32,8 +32,8 @@ class Entry:
 
     `prompt`: what it asks to be read, None where that cannot be told. `slot`: the engine's that it
     was given, None where the engine chooses. `restored`: tokens of the prompt that came from the
-    disk. `known`: the share of the prompt that an earlier one had, 0 to 1; `reread`: why they are read
-    again all the same, in words, empty where they are not.
+    disk. `known`: the share of the prompt that an earlier one had, 0 to 1; `reread`: why they are
+    read again all the same, in words, empty where they are not.
     """
 
     number: int

@@ -11,6 +11,7 @@ Of people's words only hashes are kept.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import accumulate
 from typing import Final
 
 HASH_BYTES: Final = 16  # two different prompts of one user never meet by chance
