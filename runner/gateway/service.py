@@ -21,6 +21,7 @@ from runner.gateway.engine.turns import Turns
 from runner.gateway.own import models, page
 from runner.gateway.pictures import Pictures
 from runner.gateway.pictures.find import Place
+from runner.gateway.prompts.keep import KeptPrompts
 from runner.gateway.prompts.reading import prompt_of
 from runner.gateway.refusal import Api, Refusal, body_of
 from runner.gateway.routes import Route
@@ -40,12 +41,17 @@ class Service:
         keeper: Keeper,
         relay: Relay,
         timing: Timing = USUAL,
+        *,
+        prompts: KeptPrompts | None = None,
     ) -> None:
         self.settings = settings
         self.rules = rules
         self.keeper = keeper
         self.relay = relay
         self.timing = timing
+        self.prompts = prompts
+        if prompts is not None:
+            relay.place = prompts.placed
         self.intake = Intake()
         self.attempts = Attempts()
         self.pictures = Pictures(settings)
