@@ -45,8 +45,8 @@ async def stream(
     """Yield events while the server answers; the last is Finished or Failed.
 
     `chat`: the ID of the session; a gateway of ours is told, as what it keeps of a chat goes with
-    the chat. Closing the iterator (or cancelling the task) closes the connection, which makes the server
-    stop generating.
+    the chat. Closing the iterator (or cancelling the task) closes the connection, which makes the
+    server stop generating.
     """
     pairs, plain = Pairs(), Untagged(options.extra.get("tools", ()))
     told = {CHAT_HEADER: chat} if chat and endpoint.owned else {}

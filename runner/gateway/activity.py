@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from runner.gateway.refusal import Api
-from runner.net.endpoint import CHAT_HEADER
 from runner.kv.prompt import Prompt
+from runner.net.endpoint import CHAT_HEADER
 
 Stage = Literal["arriving", "waiting", "reading", "writing", "ended"]
 HEAD_BYTES: Final = 2048  # Anthropic's first event, with the tokens of the prompt, has about 400
