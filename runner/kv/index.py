@@ -12,13 +12,14 @@ import stat
 import threading
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any, Final
 
 from filelock import FileLock
 
 from runner.kv.files import ID, KEY
-from runner.kv.policy import Kept
+from runner.kv.policy import Bounds, Candidate
 from runner.kv.saved import Saved
 
 VERSION: Final = 1
@@ -43,6 +44,8 @@ _TABLES: Final = (
     started REAL NOT NULL, day INTEGER NOT NULL, owner TEXT NOT NULL) WITHOUT ROWID""",
     "CREATE TABLE written(day INTEGER PRIMARY KEY, bytes INTEGER NOT NULL)",
     "CREATE TABLE clock(one INTEGER PRIMARY KEY CHECK(one = 1), worth REAL NOT NULL)",
+    """CREATE TABLE bounds(one INTEGER PRIMARY KEY CHECK(one = 1), budget_bytes INTEGER NOT NULL,
+    keep_free_bytes INTEGER NOT NULL, bytes_a_day INTEGER NOT NULL)""",
 )
 _MAKE: Final = (
     *("BEGIN IMMEDIATE", *_TABLES, "INSERT INTO clock VALUES(1, 0.0)"),
@@ -228,12 +231,12 @@ class KvIndex:
         query = f"SELECT {_COLUMNS} FROM saved WHERE {where} ORDER BY worth DESC, id"  # noqa: S608
         return tuple(_saved(row) for row in self._all(query, values))
 
-    def kept(self) -> list[Kept]:
+    def kept(self) -> list[Candidate]:
         """Return what each file is worth."""
         rows = self._all("SELECT id, bytes, worth FROM saved")
         for row in rows:
             _must_be(row, (str, int, float))
-        return [Kept(*row) for row in rows]
+        return [Candidate(*row) for row in rows]
 
     def held(self) -> tuple[int, int]:
         """Return the bytes of all files, and those that are about to be written."""
@@ -249,7 +252,20 @@ class KvIndex:
             return row[0], row[1]
         return None
 
+    def bounds(self) -> Bounds | None:
+        """Return the bounds of the store that was opened last; None before the first."""
+        for row in self._all("SELECT budget_bytes, keep_free_bytes, bytes_a_day FROM bounds"):
+            _must_be(row, (int, int, int))
+            return Bounds(*row)
+        return None
+
     # ------------------------------------------------------------------ changing
+
+    def set_bounds(self, bounds: Bounds) -> None:
+        """Keep the bounds for whoever lists the files."""
+        with self._lock:
+            query = "INSERT OR REPLACE INTO bounds VALUES(1, ?, ?, ?)"
+            self._open_db().execute(query, astuple(bounds))
 
     def insert(
         self, saved: Saved, sha256: bytes, hashes: Sequence[int], *, shared: bool, worth: float

@@ -4,6 +4,7 @@ import struct
 from collections import Counter
 from dataclasses import dataclass
 
+from runner.kv.policy import Bounds
 from runner.kv.prompt import HASH_BYTES, Prompt
 
 
@@ -58,12 +59,16 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Of all files: how many, their bytes, seconds saved; and the bytes written today."""
+    """Of all files: how many, their bytes, seconds saved; and the bytes written today.
+
+    `bounds`: of the store that was opened last, None before the first.
+    """
 
     files: int
     bytes: int
     saved_s: float
     written_today: int
+    bounds: Bounds | None
 
 
 def hashes_of(prompt: Prompt, depends: str) -> tuple[int, ...]:

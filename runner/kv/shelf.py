@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 def shelf_dir() -> Path:
     """Return the folder of the saved caches, which may not exist yet."""
-    return paths.cache_dir() / "prompts"
+    return paths.cache_dir() / "kv"
 
 
 class Shelf:
@@ -67,9 +67,10 @@ class Shelf:
             listed = self._index.listed()
             written = self._index.written(self._day())
             saved_s = sum(each.saved_s for each in listed)
-            return Totals(len(listed), sum(each.bytes for each in listed), saved_s, written)
+            held = sum(each.bytes for each in listed)
+            return Totals(len(listed), held, saved_s, written, self._index.bounds())
 
-        return self._attempt(work, Totals(0, 0, 0.0, 0))
+        return self._attempt(work, Totals(0, 0, 0.0, 0, None))
 
     def clear(
         self,

@@ -235,7 +235,7 @@ class Store(Shelf):
                 before = files.state_of(file)
                 if before.bytes < 1 or written not in (None, before.bytes):
                     return f"The engine says that it saved {written} bytes of {before.bytes}."
-                if before.bytes > self.bounds.most:
+                if before.bytes > self.bounds.budget_bytes:
                     return policy.refused(self.bounds, before.bytes, 0)
                 os.fsync(file.fileno())
                 sha256 = files.digest(file)
@@ -330,6 +330,7 @@ class Store(Shelf):
     def _shrink(self) -> None:
         """Come back within the bounds, which may be narrower than the last time."""
         with self._index.change():
+            self._index.set_bounds(self.bounds)
             gone = self._evict(0, all_at_most=True)
         if not isinstance(gone, str):
             self._remove(gone)
@@ -344,8 +345,8 @@ class Store(Shelf):
         """
         held, pending = self._index.held()
         free = shutil.disk_usage(self.folder).free
-        over = held + pending + need - self.bounds.most
-        short = self.bounds.room + pending + need - free
+        over = held + pending + need - self.bounds.budget_bytes
+        short = self.bounds.keep_free_bytes + pending + need - free
         clock = time.monotonic()
         with self._small:
             self._pins = {each: until for each, until in self._pins.items() if until > clock}
@@ -357,10 +358,11 @@ class Store(Shelf):
         ids = policy.leaving(kept, must)
         if ids is None:
             if over > short:
-                return f"The disk budget for saved prompts ({size(self.bounds.most)}) is in use."
+                most = size(self.bounds.budget_bytes)
+                return f"The disk budget for saved prompts ({most}) is in use."
             return (
                 f"The disk that holds {self.folder} is too full: {size(free)} free, and saved "
-                f"prompts leave {size(self.bounds.room)}."
+                f"prompts leave {size(self.bounds.keep_free_bytes)}."
             )
         worth = max((each.worth for each in kept if each.id in set(ids)), default=0.0)
         gone = tuple(found[0] for each in ids if (found := self._index.one(each)) is not None)

@@ -9,7 +9,7 @@ from runner.kv.saved import Pending, Saved
 from runner.kv.store import Store
 
 DEPENDS = Depends("embedded 1", "weights", "projector", "", "q8_0")
-WIDE = Bounds(most=1 << 30, room=0, a_day=1 << 40)
+WIDE = Bounds(1 << 30, 0, 1 << 40)
 FILE = 1000  # bytes of a file, where a test does not say
 
 

@@ -289,7 +289,7 @@ def test_clear_takes_all_or_what_is_selected(tmp_path: Path) -> None:
 
 
 def test_the_least_valuable_go_first(tmp_path: Path) -> None:
-    store = new_store(tmp_path, replace(WIDE, most=3 * FILE))
+    store = new_store(tmp_path, replace(WIDE, budget_bytes=3 * FILE))
     quick = save(store, conversation("quick"), read_s=1.0)
     slow = save(store, conversation("slow"), read_s=100.0)
     often = save(store, conversation("often"), read_s=10.0)
@@ -302,7 +302,7 @@ def test_the_least_valuable_go_first(tmp_path: Path) -> None:
 
 
 def test_what_was_worth_much_grows_old(tmp_path: Path) -> None:
-    store = new_store(tmp_path, replace(WIDE, most=3 * FILE))
+    store = new_store(tmp_path, replace(WIDE, budget_bytes=3 * FILE))
     old = save(store, conversation("old"), read_s=100.0)
     for number in range(40):
         save(store, conversation(f"new {number}"), read_s=10.0)
@@ -310,7 +310,7 @@ def test_what_was_worth_much_grows_old(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_open_stays(tmp_path: Path) -> None:
-    store = new_store(tmp_path, replace(WIDE, most=FILE))
+    store = new_store(tmp_path, replace(WIDE, budget_bytes=FILE))
     saved = save(store, HELLO)
     assert store.open(saved)
     assert "budget" in str(store.begin(OTHER, FILE))
@@ -337,7 +337,7 @@ def test_each_bound_refuses_in_words(tmp_path: Path, bounds: Bounds, word: str) 
 
 def test_bytes_of_a_day_are_counted_over_restarts(tmp_path: Path) -> None:
     clock = [86400 * 20000.0]
-    bounds = replace(WIDE, a_day=2 * FILE + 1)
+    bounds = replace(WIDE, bytes_a_day=2 * FILE + 1)
     for number in range(2):
         store = new_store(tmp_path, bounds, now=lambda: clock[0])
         save(store, conversation(f"{number}"))
@@ -349,7 +349,7 @@ def test_bytes_of_a_day_are_counted_over_restarts(tmp_path: Path) -> None:
 
 
 def test_a_file_larger_than_announced_makes_room_or_goes(tmp_path: Path) -> None:
-    store = new_store(tmp_path, replace(WIDE, most=3 * FILE))
+    store = new_store(tmp_path, replace(WIDE, budget_bytes=3 * FILE))
     first, second = save(store, HELLO), save(store, OTHER)
     pending = store.begin(LATER, FILE)
     assert isinstance(pending, Pending)
@@ -369,7 +369,7 @@ def test_narrower_bounds_hold_from_the_start(tmp_path: Path) -> None:
     for number in range(5):
         save(store, conversation(f"{number}"))
     store.close()
-    store = new_store(tmp_path, replace(WIDE, most=2 * FILE))
+    store = new_store(tmp_path, replace(WIDE, budget_bytes=2 * FILE))
     assert store.totals().bytes == 2 * FILE
     assert len(files_of(store)) == 2
 
@@ -377,7 +377,7 @@ def test_narrower_bounds_hold_from_the_start(tmp_path: Path) -> None:
 @pytest.mark.parametrize("jump", [-1e9, 1e9, 1e12, -1e12])
 def test_a_clock_that_jumps_changes_nothing(tmp_path: Path, jump: float) -> None:
     clock = [1.8e9]
-    store = new_store(tmp_path, replace(WIDE, most=2 * FILE), now=lambda: clock[0])
+    store = new_store(tmp_path, replace(WIDE, budget_bytes=2 * FILE), now=lambda: clock[0])
     first = save(store, HELLO)
     clock[0] += jump
     save(store, OTHER)
