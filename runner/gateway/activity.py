@@ -30,10 +30,10 @@ class Entry:
     routes, empty for any other. `generates`: it takes one of the engine's slots. `head` and `tail`:
     the first and the last bytes of the answer, which hold the engine's account of it.
 
-    `prompt`: what it asks to be read, None where that cannot be told. `slot`: the engine's that it
+    `prompt`: what it asks to be read, None where that cannot be known. `slot`: the engine's that it
     was given, None where the engine chooses. `restored`: tokens of the prompt that came from the
-    disk. `known`: the share of the prompt that an earlier one had, 0 to 1; `reread`: why they are
-    read again all the same, in words, empty where they are not.
+    disk. `known`: the share of the prompt that an earlier one had, 0 to 1. `reread`: why it is read
+    again all the same, in words; empty where nothing is known to be in the way.
     """
 
     number: int

@@ -138,13 +138,14 @@ class Service:
         if request.method != "POST":
             return EngineCall(request.method, route.engine_path)
         data = await self.intake.read(request, room)
-        terms = bodies.Terms(self.settings.parallel, self.settings.sees)
+        settings = self.settings
+        terms = bodies.Terms(settings.parallel, settings.sees, settings.keep_headers)
 
         def read() -> tuple[Asked, list[Place]]:
             asked = bodies.read(route, data, terms)
             places = self.pictures.find(asked)
             texts = [place.text for place in places]
-            bodies.refuse_long_words(asked, texts, self.settings.longest_word)
+            bodies.refuse_long_words(asked, texts, settings.longest_word)
             entry.prompt = prompt_of(asked) if entry.generates else None
             return asked, places
 

@@ -20,9 +20,10 @@ class Settings:
     `arch`, `embedding` (its width) and `weights_bytes` describe the model, `on_gpu` where
     it runs. `key_file`: of the API keys, None where no key is needed. `picture_urls`: which
     pictures by address are downloaded. `drain_s`: how long a stop waits for the answers that have
-    begun. `certificate` and `certificate_key`: TLS. `allow_origins`, `allow_hosts`: beside those
-    of this machine. `served`: the same model, as other commands of steprun are told of it. `kept`:
-    how prompts that were read are kept, None where the engine is left to itself.
+    begun. `keep_headers`: what clients change in the beginning of every prompt is passed on.
+    `certificate` and `certificate_key`: TLS. `allow_origins`, `allow_hosts`: beside those of this
+    machine. `served`: the same model, as other commands of steprun are told of it. `kept`: how
+    prompts that were read are kept, None where the engine is left to itself.
     """
 
     host: str = "127.0.0.1"
@@ -41,6 +42,7 @@ class Settings:
     key_file: Path | None = None
     picture_urls: PictureUrls = "public"
     drain_s: float = 30.0
+    keep_headers: bool = False
     certificate: Path | None = None
     certificate_key: Path | None = None
     allow_origins: tuple[str, ...] = ()

@@ -128,12 +128,12 @@ def _tools(before: dict[str, _Key], now: dict[str, _Key]) -> str:
         ("left out", [name for name in before if name not in now]),
         ("changed", [name for name in now if name in before and now[name] != before[name]]),
     ]
-    said = [
+    changes = [
         f"{_listed(names)} {'was' if len(names) == 1 else 'were'} {done}"
         for done, names in news
         if names
     ]
-    return f"tools changed: {', '.join(said) or 'their order'}"
+    return f"tools changed: {', '.join(changes) or 'their order'}"
 
 
 def _messages(one: Sequence[Part], other: Sequence[Part]) -> str:

@@ -122,6 +122,11 @@ def _origins(_: click.Context, __: click.Parameter, typed: tuple[str, ...]) -> t
     help="Download pictures that requests name by address: from public ones, none, or all.",
 )
 @kv_disk_option
+@click.option(
+    "--keep-headers",
+    is_flag=True,
+    help="Pass on what a client changes in each system prompt. Each is then read as a new one.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the launch line and exit.")
 def serve(
     *,
@@ -135,6 +140,7 @@ def serve(
     allow_origins: tuple[str, ...],
     drain: float,
     picture_urls: PictureUrls,
+    keep_headers: bool,
     dry_run: bool,
     **options: Any,
 ) -> int:
@@ -161,6 +167,7 @@ def serve(
         allow_origins=allow_origins,
         drain_s=drain,
         picture_urls=picture_urls,
+        keep_headers=keep_headers,
     )
     try:
         return _served(take_request(options, demo=demo), asked, again, dry_run=dry_run)

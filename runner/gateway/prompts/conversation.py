@@ -30,22 +30,22 @@ class Spoken:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What a model is told: settings by name, tools (their functions), and messages."""
+class Dialogue:
+    """What a model reads: settings by name, tools (their functions), and messages."""
 
     settings: dict[str, Any]
     tools: list[dict[str, Any]]
     messages: list[Spoken]
 
 
-def from_chat(document: dict[str, Any]) -> Told:
+def from_chat(document: dict[str, Any]) -> Dialogue:
     """Read a body of chat completions."""
     tools = [tool.get("function") or {} for tool in document.get("tools") or ()]
     messages = [*map(_chat_message, document["messages"])]
-    return Told(_settings(document, document.get("reasoning_effort")), tools, messages)
+    return Dialogue(_settings(document, document.get("reasoning_effort")), tools, messages)
 
 
-def from_messages(document: dict[str, Any]) -> Told:
+def from_messages(document: dict[str, Any]) -> Dialogue:
     """Read a body of Messages."""
     tools = [
         {**tool, "parameters": tool.get("input_schema")} for tool in document.get("tools") or ()
@@ -60,10 +60,10 @@ def from_messages(document: dict[str, Any]) -> Told:
             messages.append(Spoken(_role(message), [content]))
         else:
             messages += _from_blocks(_role(message), content)
-    return Told(_settings(document, None), tools, messages)
+    return Dialogue(_settings(document, None), tools, messages)
 
 
-def from_responses(document: dict[str, Any]) -> Told:
+def from_responses(document: dict[str, Any]) -> Dialogue:
     """Read a body of Responses."""
     messages: list[Spoken] = []
     if "instructions" in document:
@@ -72,7 +72,7 @@ def from_responses(document: dict[str, Any]) -> Told:
     for item in [{"role": "user", "content": given}] if isinstance(given, str) else given:
         _add_item(messages, item)
     effort = (document.get("reasoning") or {}).get("effort")
-    return Told(_settings(document, effort), document.get("tools") or [], messages)
+    return Dialogue(_settings(document, effort), document.get("tools") or [], messages)
 
 
 def _settings(document: dict[str, Any], effort: Any) -> dict[str, Any]:
@@ -100,22 +100,22 @@ def _chat_message(message: dict[str, Any]) -> Spoken:
 
 def _from_blocks(role: str, blocks: list[dict[str, Any]]) -> Iterator[Spoken]:
     """Yield what a message of blocks comes to: what it says first, then each tool's result."""
-    said, results = Spoken(role, []), []
+    spoken, results = Spoken(role, []), []
     for block in blocks:
         match block.get("type"):
             case "thinking":
-                said.thinking += block.get("thinking") or ""
+                spoken.thinking += block.get("thinking") or ""
             case "tool_use":
-                said.calls.append((block.get("name") or "", block.get("input") or {}))
+                spoken.calls.append((block.get("name") or "", block.get("input") or {}))
             case "tool_result":
                 content = _content(block.get("content"))
                 if all(isinstance(each, str) for each in content):
                     content = ["".join(map(str, content))]
                 results.append(Spoken("tool", content))
             case _:
-                said.content += _content([block])
-    if said.content or said.calls or said.thinking:
-        yield said
+                spoken.content += _content([block])
+    if spoken.content or spoken.calls or spoken.thinking:
+        yield spoken
     yield from results
 
 
@@ -141,7 +141,7 @@ def _add_item(messages: list[Spoken], item: dict[str, Any]) -> None:
 
 
 def _role(message: dict[str, Any]) -> str:
-    """Return who speaks, as the template is told: it knows no developers."""
+    """Return who speaks, in the words of the template: it knows no developers."""
     role = str(message.get("role", ""))
     if role in ("system", "developer"):
         return "observation" if message.get("name") == "observation" else "system"

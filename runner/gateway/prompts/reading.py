@@ -19,9 +19,9 @@ import msgspec
 from runner.chat.images.tokens import OVERVIEW_TOKENS, image_tokens
 from runner.gateway.calls import Asked
 from runner.gateway.prompts.conversation import (
+    Dialogue,
     ShownPicture,
     Spoken,
-    Told,
     from_chat,
     from_messages,
     from_responses,
@@ -34,7 +34,7 @@ _PNG: Final = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 _PNG_HEAD: Final = 32  # characters of base64 that hold a PNG's width and height
 _NO_PARAMETERS: Final = {"type": "object", "properties": {}}  # as the engine completes it
 _NAMES: Final = {"reasoning_effort": "reasoning effort"}
-_TOLD: Final[dict[str, Callable[[dict[str, Any]], Told]]] = {
+_READERS: Final[dict[str, Callable[[dict[str, Any]], Dialogue]]] = {
     "/v1/chat/completions": from_chat,
     "/v1/responses": from_responses,
     "/v1/messages": from_messages,
@@ -44,13 +44,13 @@ _TOLD: Final[dict[str, Callable[[dict[str, Any]], Told]]] = {
 def prompt_of(asked: Asked) -> Prompt | None:
     """Return the prompt of a request whose body was accepted.
 
-    None where there is none, where it is more than one, or where it cannot be told, as for
+    None where there is none, where it is more than one, or where it cannot be known, as for
     /infill. Call it before pictures are replaced in the document.
     """
     if asked.method != "POST":
         return None
     try:
-        if read := _TOLD.get(asked.path):
+        if read := _READERS.get(asked.path):
             found = tuple(_parts(read(asked.document)))
         elif asked.path in ("/v1/completions", "/completion"):
             found = tuple(_plain(asked.document["prompt"]))
@@ -61,14 +61,14 @@ def prompt_of(asked: Asked) -> Prompt | None:
     return Prompt(found) if found else None
 
 
-def _parts(told: Told) -> Iterator[Part]:
-    settings, messages = dict(told.settings), told.messages
+def _parts(dialogue: Dialogue) -> Iterator[Part]:
+    settings, messages = dict(dialogue.settings), dialogue.messages
     tools = settings.pop("tools", None)  # replaces the others in the prompt, see `bodies.tools`
     if isinstance(tools, list):
         given = [each for each in tools if isinstance(each, dict)]
         functions = [each.get("function") or {} for each in given]
     else:
-        functions = told.tools
+        functions = dialogue.tools
     for name, value in sorted(settings.items()):
         shown = _NAMES.get(name) or f"chat_template_kwargs.{_shown(name, 'another')}"
         yield part("settings", shown, f"{name}: {_written(value)}")
