@@ -32,7 +32,7 @@ class Kept:
     @property
     def on_disk(self) -> bool:
         """Whether files are kept at all."""
-        return self.bounds.most > 0 and self.next_turn and self.draft_heads
+        return self.bounds.budget_bytes > 0 and self.next_turn and self.draft_heads
 
     @property
     def slot_folder(self) -> Path:
