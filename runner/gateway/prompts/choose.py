@@ -201,15 +201,19 @@ def _way(
 
 def continues(at: Holding, prompt: Prompt) -> bool:
     """Return whether a prompt begins with all that a slot's prompt has."""
-    if at.prompt is None or not at.whole:
-        return False
-    return common(at.prompt, prompt) == sum(len(part.blocks) for part in at.prompt.parts)
+    return at.prompt is not None and at.whole and _begins(at.prompt, prompt)
+
+
+def _begins(first: Prompt, prompt: Prompt) -> bool:
+    return common(first, prompt) == sum(len(part.blocks) for part in first.parts)
 
 
 def _cached(at: Holding, prompt: Prompt | None, rates: Rates) -> float:
     """Return the tokens of a prompt that a slot holds and can go back to."""
     if at.prompt is None or prompt is None:
         return 0
+    if not at.whole and _begins(at.prompt, prompt):
+        return at.tokens  # it is read on from where it was left
     if continues(at, prompt):
         return min(at.tokens, at.prompt.characters * rates.character_tokens)
     found = usable(prompt, common(at.prompt, prompt), whole=False) * rates.character_tokens

@@ -9,9 +9,9 @@ import aiohttp
 from runner.gateway.engine.relay import Relay
 from runner.net.endpoint import Endpoint
 
-LOOK_S: Final = 10.0  # it answers between two batches
-# The engine does nothing else meanwhile. A hard disk writes 64K tokens (1.6 GiB) in 15 s.
-MOVE_S: Final = 120.0
+# It answers between two batches, which may take minutes on a slow processor, and does nothing else
+# while it saves or restores. One that hangs is ended by the keeper, which watches while this waits.
+ANSWERS_S: Final = 600.0
 # llama.cpp b11549 gives a prompt without tokens to the slot, finds nothing to do, and lets go of it
 # before its cache is looked at ("empty prompt - releasing slot"): it was used last from then on.
 _NOTHING: Final = {"prompt": [[]], "n_predict": 0}
@@ -37,7 +37,8 @@ class EngineSlots:
 
     async def look(self) -> Any:
         """Return what the engine says of its slots."""
-        return json.loads(await self._relay.ask("/slots", self._endpoint, LOOK_S))
+        with self._relay.traffic.waits():
+            return json.loads(await self._relay.ask("/slots", self._endpoint, ANSWERS_S))
 
     async def save(self, slot: int, name: str) -> Moved:
         """Write a slot to a file in the engine's folder."""
@@ -49,20 +50,21 @@ class EngineSlots:
 
     async def empty(self, slot: int) -> None:
         """Empty a slot."""
-        await self._post(f"/slots/{slot}?action=erase", {}, MOVE_S)
+        await self._post(f"/slots/{slot}?action=erase", {})
 
     async def touch(self, slot: int) -> None:
         """Have the engine use a slot without a change of what it holds."""
-        await self._post("/completion", {**_NOTHING, "id_slot": slot}, LOOK_S)
+        await self._post("/completion", {**_NOTHING, "id_slot": slot})
 
     async def _move(self, slot: int, action: str, name: str, *fields: str) -> Moved:
         path = f"/slots/{slot}?action={action}"
-        answer = await self._post(path, {"filename": name}, MOVE_S)
+        answer = await self._post(path, {"filename": name})
         tokens, size, milliseconds = (_number(answer, field) for field in fields)
         return Moved(int(tokens), int(size), milliseconds / 1000)
 
-    async def _post(self, path: str, body: dict[str, Any], seconds: float) -> dict[str, Any]:
-        answer = json.loads(await self._relay.tell(path, body, self._endpoint, seconds))
+    async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        with self._relay.traffic.waits():
+            answer = json.loads(await self._relay.tell(path, body, self._endpoint, ANSWERS_S))
         if not isinstance(answer, dict):
             raise ValueError("the engine's answer is no object")  # noqa: TRY004 - what was read
         return answer

@@ -39,7 +39,7 @@ from runner.kv.store import Store
 from runner.net.endpoint import Endpoint
 
 _LOOK_AGAIN_S: Final = 0.02  # until the engine has begun, or ended, what it was asked for
-_WAITS_S: Final = 10.0  # for that, at most
+_WAITS_S: Final = 600.0  # for that, at most: it is busy with one batch
 _HELD: Final = 0.5  # of a prompt's stored part; with less of it cached, a restore was in vain
 
 
