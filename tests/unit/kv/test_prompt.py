@@ -48,6 +48,15 @@ def test_a_later_line_leaves_earlier_blocks_alone() -> None:
     assert common(before, now) >= len(before.parts[0].blocks) - 1
 
 
+@pytest.mark.parametrize("where", [0, 70, 500])
+def test_a_line_that_is_new_leaves_most_later_blocks_alone(where: int) -> None:
+    lines = LONG.splitlines(keepends=True)
+    longer = "".join([*lines[:where], "a line that is new\n", *lines[where:]])
+    known = {block.digest for block in part("system", "system prompt", LONG).blocks}
+    now = part("system", "system prompt", longer)
+    assert sum(each.characters for each in now.blocks if each.digest in known) > 0.7 * len(LONG)
+
+
 def test_each_of_the_first_lines_is_a_block() -> None:
     blocks = part("system", "system prompt", LONG).blocks
     assert [block.line for block in blocks[:SINGLE_LINES]] == list(range(1, SINGLE_LINES + 1))
