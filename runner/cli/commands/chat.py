@@ -78,7 +78,7 @@ def chat(**options: Any) -> int:
     """Chat with the model in the terminal, images included.
 
     With -p, or with text on stdin, it prints one answer to stdout and exits; text piped in along
-    with -p is appended to the prompt.
+    with -p is put before the prompt, so that several questions about it read it once.
 
     Every chat is saved, with -p as well. --resume continues one, in the terminal or with -p: the
     earlier turns are sent along, and the new one is added to them.

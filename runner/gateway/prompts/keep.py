@@ -248,6 +248,7 @@ class KeptPrompts:
             slot.tokens = taken.before.tokens if refused else 0
             if not refused:
                 slot.put(taken.prompt, whole=error is None or entry.first_byte > 0)
+                slot.chat = entry.chat
             try:
                 slots.look(await ask.look())
             except FAILS:
@@ -284,7 +285,7 @@ class KeptPrompts:
         if self._store is None or prompt is None or not self._may_be_saved(prompt):
             return
         size = int(slot.tokens * rates.token_bytes) + 1
-        pending = await asyncio.to_thread(self._store.begin, prompt, size)
+        pending = await asyncio.to_thread(self._store.begin, prompt, size, slot.chat)
         if isinstance(pending, str):
             return
         try:

@@ -18,7 +18,7 @@ class Slot:
 
     `task`: the engine's number of its last one. `touched`: when it was used last, as a number that
     grows; 0 before. `adrift`: it is busy with what nobody waits for any more. `stored`: what a file
-    has of its prompt.
+    has of its prompt. `chat`: the ID of the chat that it is of.
     """
 
     number: int
@@ -28,6 +28,7 @@ class Slot:
     busy: bool = False
     adrift: bool = False
     stored: Prompt | None = None
+    chat: str = ""
     used: float = 0.0
     touched: int = 0
     task: int = -1
