@@ -59,14 +59,21 @@ class KeptPrompts:
     """The slots of the engine of this moment, and the store behind them. Close it at the end."""
 
     def __init__(
-        self, kept: Kept, keeper: Keeper, relay: Relay, store: Store | None, timing: Timing = USUAL
+        self,
+        kept: Kept,
+        keeper: Keeper,
+        relay: Relay,
+        store: Store | None,
+        timing: Timing = USUAL,
+        *,
+        batch: int = 512,
     ) -> None:
         self._kept = kept
         self._keeper = keeper
         self._relay = relay
         self._store = store
         self._timing = timing
-        self._measured = Measured()
+        self._measured = Measured(batch)
         # Choosing, saving and restoring are one step: nothing else changes the slots meanwhile.
         self._lock = asyncio.Lock()
         self._engine: object = None
@@ -271,7 +278,10 @@ class KeptPrompts:
         rates, match = self._measured.rates(), taken.match
         cached = account.cached_tokens or 0
         whole = match.blocks >= match.saved.blocks
-        characters = usable(taken.prompt, match.blocks, whole=whole) if taken.prompt else 0
+        end = rates.near_end(match.saved.characters)
+        characters = (
+            usable(taken.prompt, match.blocks, whole=whole, near_end=end) if taken.prompt else 0
+        )
         expected = _HELD * characters * rates.character_tokens
         spared = rates.read_s(cached) - rates.move_s(match.saved.bytes)
         held = cached if cached >= expected else 0
@@ -355,7 +365,8 @@ async def keeping(
     store = None
     if kept.on_disk and kept.restart:
         store = await asyncio.to_thread(Store, kept.folder, kept.depends, kept.bounds)
-    return KeptPrompts(kept, keeper, relay, store, timing)
+    batch = settings.served.ubatch or 512
+    return KeptPrompts(kept, keeper, relay, store, timing, batch=batch)
 
 
 async def _ended(tasks: set[asyncio.Task[None]]) -> None:

@@ -22,9 +22,13 @@ _WEIGHT: Final = 0.3  # of the latest in what is usual
 
 
 class Measured:
-    """Rates as they were measured. Each is that of the latest ones, above all."""
+    """Rates as they were measured. Each is that of the latest ones, above all.
 
-    def __init__(self) -> None:
+    `batch`: the engine's micro-batch in tokens.
+    """
+
+    def __init__(self, batch: int = 512) -> None:
+        self._batch = batch
         self._read_tokens_s = 0.0
         self._bytes_s = 0.0
         self._token_bytes = 0.0
@@ -44,6 +48,7 @@ class Measured:
             self._bytes_s or FIRST_BYTES_S,
             self._token_bytes or size,
             self._character_tokens or dense,
+            self._batch,
         )
 
     def answered(self, account: Account, prompt: Prompt | None) -> None:
