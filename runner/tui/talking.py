@@ -28,7 +28,7 @@ from runner.tui.view import ChatView
 
 FLUSH_S = 0.1  # drawing each token would cost the processor that the model computes on
 AUTOSAVE_S = 2.0
-HANGUP_S = 15.0  # an engine is stopped in 8
+HANGUP_S = 40.0  # what an engine has read is saved in 20, and the engine is stopped in 8
 
 _log = logging.getLogger(__name__)
 

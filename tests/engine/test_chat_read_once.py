@@ -37,9 +37,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
-def chat(place: Path, tiny: Path, *words: str, stdin: str | None = None) -> dict[str, Any]:
+def chat(
+    place: Path, tiny: Path, *words: str, most: int = 4, stdin: str | None = None
+) -> dict[str, Any]:
     """Ask one question in a process of its own; return its line in the log of requests."""
-    model = ("--model", str(tiny / "tiny-step.gguf"), "--ctx", "8192", "--max-tokens", "4")
+    model = ("--model", str(tiny / "tiny-step.gguf"), "--ctx", "8192", "--max-tokens", str(most))
     ran = subprocess.run(
         [sys.executable, "-m", "runner", "chat", *model, "--temperature", "0", *words],
         input=stdin,
@@ -122,11 +124,12 @@ def test_a_second_question_about_a_document_reads_little_and_so_does_a_resumed_c
     place: Path, tiny: Path
 ) -> None:
     first = chat(place, tiny, "-p", "What is fact 7?", stdin=DOCUMENT)
-    second = chat(place, tiny, "-p", "And what is fact 110?", stdin=DOCUMENT)
+    second = chat(place, tiny, "-p", "And what is fact 110?", stdin=DOCUMENT, most=400)
     assert first["cached_tokens"] == 0
     assert second["restored_tokens"] > 0
-    read = second["prompt_tokens"] - second["cached_tokens"]
-    assert read < 0.3 * second["prompt_tokens"]
+    # A micro-batch before the end of the first prompt: from there on, it is read.
+    assert second["prompt_tokens"] - second["cached_tokens"] < 600 < second["prompt_tokens"] / 3
     resumed = chat(place, tiny, "--resume", "-p", "Say it again.")
-    assert resumed["prompt_tokens"] > second["prompt_tokens"]
-    assert resumed["prompt_tokens"] - resumed["cached_tokens"] < 100
+    answered = resumed["prompt_tokens"] - second["prompt_tokens"]  # without its reasoning
+    assert answered > 10
+    assert resumed["prompt_tokens"] - resumed["cached_tokens"] < answered + 20

@@ -124,13 +124,24 @@ def usable(prompt: Prompt, blocks: int, *, whole: bool, near_end: float = inf) -
 
     `blocks`: how many at its beginning are cached; `whole`: all that is cached is in common. An
     engine with a sliding window goes back only to where a message of the user begins, to the end of
-    what it has read, and to a place before that: `near_end`, in characters of the prompt.
+    what it has read, and to a place before that: `near_end`, in characters of the prompt. That is
+    never within a picture.
     """
     if whole:
         return characters_of(prompt, blocks)
-    if characters_of(prompt, blocks) >= near_end:
-        return max(near_end, _begun(prompt, blocks))
-    return _begun(prompt, blocks)
+    begun = _begun(prompt, blocks)
+    if _seen(prompt) <= near_end <= characters_of(prompt, blocks):
+        return max(near_end, begun)
+    return begun
+
+
+def _seen(prompt: Prompt) -> int:
+    """Return where the last picture ends, 0 where there is none."""
+    end = length = 0
+    for part in prompt.parts:
+        length += part.characters
+        end = length if part.kind == "picture" else end
+    return end
 
 
 def _begun(prompt: Prompt, blocks: int) -> int:

@@ -12,7 +12,7 @@ from runner.gateway.prompts.choose import (
     usable,
     worth_saving,
 )
-from runner.kv.prompt import Prompt, common, part
+from runner.kv.prompt import Prompt, common, part, picture
 from runner.kv.saved import Match, Saved
 
 # A Strix Halo and a common drive: 100 tokens a second read, 1 GB a second moved.
@@ -208,3 +208,10 @@ def test_another_short_question_about_a_document_restores_it() -> None:
     assert usable(second, common(first, second), whole=False, near_end=end) == end
     assert LONG - 3000 < end < LONG
     assert usable(second, common(long, second), whole=False, near_end=RATES.near_end(2 * LONG)) == 0
+    # It keeps no place within a picture, or right behind one.
+    shown, again = (
+        Prompt((picture("picture 1", b"PNG", LONG), *said(("user", question)).parts))
+        for question in ("And why?", "Since when?")
+    )
+    match = stored("shown", shown, again)
+    assert chosen([Holding(0)], wanted(again), [match], RATES).restore is None
