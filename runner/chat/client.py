@@ -13,10 +13,11 @@ from runner.base.errors import SteprunError
 from runner.base.text import clean, shown
 from runner.base.units import duration
 from runner.chat.dialect import Offer, offers_of
-from runner.chat.events import Event, Failed, Finished, Reasoning, Text
+from runner.chat.events import Event, Failed, Finished, Reasoning, Text, Usage
 from runner.chat.long_word import too_long_a_word
 from runner.chat.payloads import Payloads, TooLong
 from runner.chat.raw_output import Untagged
+from runner.chat.reading import with_headers
 from runner.chat.refusals import garbled, server_error
 from runner.chat.surrogates import Pairs
 from runner.chat.wire import Message, Options, parse_chunk, request_body, simpler_body
@@ -123,7 +124,7 @@ async def _answer(response: httpx2.Response, arrived: Arrived) -> AsyncGenerator
                 if isinstance(event, Finished):
                     arrived.finished = event  # usage follows it: yield it last
                     continue
-                yield event
+                yield with_headers(event, response.headers) if isinstance(event, Usage) else event
                 if isinstance(event, Failed):
                     return
             if not found_any:

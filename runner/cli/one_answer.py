@@ -157,9 +157,8 @@ def _print_end(turn: Turn, context: int) -> None:
     elif (missing := turn.missing(context)) is not None:
         raise missing
     if sys.stderr.isatty() and usage.decode_tps:
-        click.secho(
+        words = (
             f"{usage.completion_tokens} tokens at {usage.decode_tps:.1f} tokens/s; "
-            f"prompt: {usage.prompt_tokens} tokens",
-            dim=True,
-            err=True,
+            f"prompt: {usage.prompt_tokens} tokens"
         )
+        click.secho("\n".join(filter(None, (words, turn.reading()))), dim=True, err=True)

@@ -33,7 +33,9 @@ class Entry:
     `prompt`: what it asks to be read, None where that cannot be known. `slot`: the engine's that it
     was given, None where the engine chooses. `restored`: tokens of the prompt that came from the
     disk. `known`: the share of the prompt that an earlier one had, 0 to 1. `reread`: why it is read
-    again all the same, in words; empty where nothing is known to be in the way.
+    again all the same, in words; empty where nothing is known to be in the way. `read_tps`: the
+    tokens per second at which this machine reads, 0 where that is not known. Who knows it from an
+    earlier run sets it before the request is passed on.
     """
 
     number: int
@@ -58,6 +60,7 @@ class Entry:
     restored: int = 0
     known: float = 0.0
     reread: str = ""
+    read_tps: float = 0.0
 
     def wait(self) -> None:
         """Note that it waits for its turn."""

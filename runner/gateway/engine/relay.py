@@ -15,6 +15,7 @@ from runner.gateway.calls import EngineCall
 from runner.gateway.clients.reply import Reply
 from runner.gateway.engine.faults import refusal_of
 from runner.gateway.engine.keeper import Keeper, Traffic
+from runner.gateway.prompts.headers import headers_of
 from runner.gateway.refusal import Refusal
 from runner.gateway.timing import USUAL, Timing
 from runner.net.endpoint import Endpoint
@@ -60,12 +61,14 @@ class Relay:
     """The gateway's side of the engine's connections. Close it at the end.
 
     `traffic` is kept up to date, for whoever watches the engine. `place` prepares the engine for
-    each try of a request, and has the last word on what it is asked.
+    each try of a request, and has the last word on what it is asked; `begins` hears of each try
+    that is about to be passed on.
     """
 
     def __init__(self, timing: Timing = USUAL) -> None:
         self.traffic = Traffic()
         self.place: Place = anywhere
+        self.begins: Callable[[Entry], None] = lambda _: None
         self._timing = timing
         self._stopping = False
         self._running: set[asyncio.Timeout] = set()
@@ -194,6 +197,7 @@ class Relay:
         )
         try:
             async with self._suspects if suspect else nullcontext():
+                self.begins(entry)
                 entry.begin()
                 with self.traffic.waits():
                     answer = await asking
@@ -204,13 +208,13 @@ class Relay:
                 await self._stream(answer, call, reply, entry)
                 return
             body = b"".join([data async for data in self._pieces(answer, entry)])
-        await _complete(answer, body, call, reply)
+        await _complete(answer, body, call, reply, entry)
 
     async def _stream(
         self, answer: aiohttp.ClientResponse, call: EngineCall, reply: Reply, entry: Entry
     ) -> None:
         translator = call.translate() if call.translate else None
-        kept = _kept(answer, call)
+        kept = _kept(answer, call, entry)
         if translator:
             kept["Content-Type"] = translator.content_type
         await reply.begin(answer.status, kept)
@@ -268,12 +272,12 @@ class WholeEvents:
 
 
 async def _complete(
-    answer: aiohttp.ClientResponse, body: bytes, call: EngineCall, reply: Reply
+    answer: aiohttp.ClientResponse, body: bytes, call: EngineCall, reply: Reply, entry: Entry
 ) -> None:
     """Send an answer that has come in one piece: so an engine that dies leaves no half of it."""
     if answer.status >= 400:
         raise refusal_of(answer.status, body)
-    kept = _kept(answer, call)
+    kept = _kept(answer, call, entry)
     if call.translate and answer.status == 200:
         translator = call.translate()
         kept["Content-Type"] = translator.content_type
@@ -281,7 +285,7 @@ async def _complete(
     await reply.whole(answer.status, kept, body)
 
 
-def _kept(answer: aiohttp.ClientResponse, call: EngineCall) -> CIMultiDict[str]:
+def _kept(answer: aiohttp.ClientResponse, call: EngineCall, entry: Entry) -> CIMultiDict[str]:
     """Return the headers of an answer, and those that the gateway adds."""
     kept = CIMultiDict(
         (name, value)
@@ -289,4 +293,5 @@ def _kept(answer: aiohttp.ClientResponse, call: EngineCall) -> CIMultiDict[str]:
         if name.lower() not in _HOP and not name.lower().startswith(_CORS)
     )
     kept.extend(call.headers)
+    kept.extend(headers_of(entry))
     return kept

@@ -50,11 +50,13 @@ STATUS = {
             "read_tokens": 12288,
             "cached_tokens": 43210,
             "restored_tokens": 0,
+            "reread_because": "tools changed: look was added",
             "written_tokens": 0,
             "tokens_per_s": 210.04,
         }
     ],
     "waiting": 2,
+    "saved_s": 42.3,
 }
 
 
@@ -128,6 +130,8 @@ def test_ps_asks_with_the_key_of_the_record(answering: ServerRecord) -> None:
     assert (server["state"], server["waiting"], server["context"]) == ("busy", 2, 8192)
     assert server["slots"] == STATUS["slots"]
     text = run("ps").stdout
+    assert "42 s of reading saved" in text
+    assert "    read again: tools changed: look was added\n" in text
     assert re.search(r"claude-cli +reading +64,000 +12,288 +43,210 +0 +210\.0", text)
     assert "2 waiting" in text
     assert max(map(len, text.splitlines())) <= 80
@@ -148,6 +152,8 @@ def test_a_wide_row_still_fits_80_columns() -> None:
         "state": "writing",
         **{f"{name}_tokens": 262_144 for name in ("prompt", "read", "cached", "written")},
         "tokens_per_s": 12345.6,
+        "restored_tokens": 262_144,
+        "reread_because": "tools changed: a, b, c and 2 more were added",
     }
     server = {
         "url": "http://127.0.0.1:65535",
@@ -263,6 +269,15 @@ def test_logs_of_the_last_server_that_ran(request_log: Path) -> None:
     assert re.fullmatch(r"\d\d:\d\d:03 client-3 +anthropic +401 /v1/messages", shown[4])
     assert max(map(len, shown)) <= 80
     assert run("logs", "8123", "--json").stdout.splitlines()[0] == line(0).strip()
+
+
+def test_logs_say_what_was_restored_and_why_it_was_read_again(request_log: Path) -> None:
+    with request_log.open("a") as file:
+        file.write(line(4, restored_tokens=43_000, saved_s=86.4, reread_because=None))
+        file.write(line(5, restored_tokens=0, reread_because="tools changed: look was added"))
+    shown = run("logs", "-n", "2").stdout.splitlines()
+    assert shown[3].strip() == "43,000 tokens from the disk, 86 s saved"
+    assert shown[5].strip() == "read again: tools changed: look was added"
 
 
 def test_logs_of_no_server(home: Path) -> None:
