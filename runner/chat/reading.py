@@ -11,9 +11,9 @@ from runner.chat.untrusted import number
 from runner.net import headers as net_headers
 
 # What a server of steprun says before an answer begins; others have no such headers.
-RESTORED: Final = "x-steprun-restored"
-REREAD: Final = "x-steprun-reread"
-RATE: Final = "x-steprun-read-rate"
+RESTORED: Final = "x-steprun-restored"  # tokens of the prompt that are restored from the disk
+REREAD: Final = "x-steprun-reread"  # why a prompt that an earlier one had is read again
+RATE: Final = "x-steprun-read-rate"  # tokens per second at which this machine reads prompts
 _WORDS: Final = 200  # characters of a reason
 _LEAST: Final = 256  # tokens; fewer do not fill a batch, and their rate says little
 
@@ -33,7 +33,7 @@ def with_headers(usage: Usage, headers: Mapping[str, str]) -> Usage:
 
 
 def reading_text(usage: Usage) -> str:
-    """Return how the prompt of an answer was read, empty where all of it was, for no reason.
+    """Return how the prompt of an answer was read, a line for each thing to say.
 
     Such as: `Read 43 of 6,251 tokens, 6,208 from the disk: 12 s saved.`
     """
@@ -51,4 +51,4 @@ def reading_text(usage: Usage) -> str:
         )
     if usage.reread and read >= _LEAST:
         parts.append(f"Read again: {usage.reread}.")
-    return " ".join(parts)
+    return "\n".join(parts)

@@ -36,8 +36,9 @@ class Entry:
     was given, None where the engine chooses. `restored`: tokens of the prompt that came from the
     disk. `known`: the share of the prompt that an earlier one had, 0 to 1. `reread`: why it is read
     again all the same, in words; empty where nothing is known to be in the way. `read_tps`: the
-    tokens per second at which this machine reads, 0 where that is not known. `chat`: the ID of the
-    chat that asks, empty where none says so.
+    tokens per second at which this machine reads, 0 where that is not known. Who knows it from an
+    earlier run sets it before the request is passed on. `chat`: the ID of the chat that asks, empty
+    where none says so.
     """
 
     number: int

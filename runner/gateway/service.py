@@ -127,7 +127,6 @@ class Service:
         async with Reply(request, call, entry, self.held, self.timing) as reply:
             try:
                 async with turns.turn(client):
-                    self.observer.begins(entry)
                     await self.relay.run(request, call, self.keeper, reply, entry)
                 return await reply.end()
             except Refusal as refusal:

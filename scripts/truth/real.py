@@ -69,7 +69,7 @@ def load(case: Case, prompt_tokens: int, argv: tuple[str, ...] = ()) -> Seen:
                 pid = int(guard.stdout.readline().split()[1])
                 with _watching(pid) as peak:
                     _wait(f"http://127.0.0.1:{port}", guard, log)
-                    _fill(f"http://127.0.0.1:{port}", case.config.parallel, prompt_tokens)
+                    _fill(f"http://127.0.0.1:{port}", case.config.slots, prompt_tokens)
                     peak.look()
                 held = peak.anonymous + peak.libraries
             finally:

@@ -53,12 +53,13 @@ class Read:
 
 @dataclass(frozen=True)
 class End:
-    """The last chunks: why it ended, and what it took."""
+    """The last chunks: why it ended, and what it took. `cached` of the `prompt`."""
 
     reason: str = "stop"
     prompt: int = 20
     tokens: int = 5
     tps: float = 31.25
+    cached: int = 0
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class FakeServer(Loopback):
         self.scripts = list(scripts)
         self.requests: list[dict[str, Any]] = []
         self.authorised: list[str | None] = []  # the header of each request
+        self.headers: dict[str, str] = {}  # of each answer, besides
         self.hung_up = threading.Event()  # the client closed a connection in mid-answer
         super().__init__()
 
@@ -115,6 +117,8 @@ class FakeServer(Loopback):
         handler.send_response(200)
         handler.send_header("Content-Type", "text/event-stream")
         handler.send_header("Transfer-Encoding", "chunked")
+        for name, value in self.headers.items():
+            handler.send_header(name, value)
         handler.end_headers()
 
         def send(data: bytes) -> None:
@@ -150,13 +154,17 @@ def _chunks(step: Step) -> Iterator[dict[str, Any]]:
         case Read(done, total):
             progress = {"processed": done, "total": total, "cache": 0, "time_ms": 1}
             yield {"choices": [], "prompt_progress": progress}
-        case End(reason, prompt, tokens, tps):
+        case End(reason, prompt, tokens, tps, cached):
             yield {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
             yield {
                 "choices": [],
-                "usage": {"prompt_tokens": prompt, "completion_tokens": tokens},
+                "usage": {
+                    "prompt_tokens": prompt,
+                    "completion_tokens": tokens,
+                    "prompt_tokens_details": {"cached_tokens": cached},
+                },
                 "timings": {
-                    "prompt_n": prompt,
+                    "prompt_n": prompt - cached,
                     "predicted_n": tokens,
                     "predicted_per_second": tps,
                     "prompt_per_second": 100.0,

@@ -61,12 +61,14 @@ class Relay:
     """The gateway's side of the engine's connections. Close it at the end.
 
     `traffic` is kept up to date, for whoever watches the engine. `place` prepares the engine for
-    each try of a request, and has the last word on what it is asked.
+    each try of a request, and has the last word on what it is asked; `begins` hears of each try
+    that is about to be passed on.
     """
 
     def __init__(self, timing: Timing = USUAL) -> None:
         self.traffic = Traffic()
         self.place: Place = anywhere
+        self.begins: Callable[[Entry], None] = lambda _: None
         self._timing = timing
         self._stopping = False
         self._running: set[asyncio.Timeout] = set()
@@ -195,6 +197,7 @@ class Relay:
         )
         try:
             async with self._suspects if suspect else nullcontext():
+                self.begins(entry)
                 entry.begin()
                 with self.traffic.waits():
                     answer = await asking

@@ -1,12 +1,7 @@
 """What an answer's headers say of how its prompt is read, before the answer begins. Pure."""
 
-from typing import Final
-
+from runner.chat.reading import RATE, REREAD, RESTORED
 from runner.gateway.activity import Entry
-
-RESTORED: Final = "x-steprun-restored"  # tokens of the prompt that came from the disk
-REREAD: Final = "x-steprun-reread"  # why a prompt that an earlier one had is read again
-RATE: Final = "x-steprun-read-rate"  # tokens per second at which this machine reads prompts
 
 
 def headers_of(entry: Entry) -> tuple[tuple[str, str], ...]:

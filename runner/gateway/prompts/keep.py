@@ -39,7 +39,8 @@ from runner.kv.store import Store
 from runner.net.endpoint import Endpoint
 
 _LOOK_AGAIN_S: Final = 0.02  # until the engine has begun, or ended, what it was asked for
-_WAITS_S: Final = 600.0  # for that, at most: it is busy with one batch
+_ENDS_S: Final = 600.0  # at most until it has let go of one: it is busy with one batch
+_BEGINS_S: Final = 10.0  # at most until it has begun: a prompt is cut into tokens before
 _HELD: Final = 0.5  # of a prompt's stored part; with less of it cached, a restore was in vain
 
 
@@ -106,6 +107,7 @@ class KeptPrompts:
         finally:
             self._asked -= 1
             if taken is not None:
+                taken.slots.ended(taken.slot)
                 self._run(self._seeing, self._see(taken, ask, entry, error))
 
     async def save_all(self, seconds: float) -> None:
@@ -148,7 +150,7 @@ class KeptPrompts:
 
     async def _until(self, slots: Slots, ask: EngineSlots, *, cancelled: bool = False) -> None:
         """Wait until the engine has let go of cancelled requests, or begun with an unseen one."""
-        deadline = time.monotonic() + _WAITS_S
+        deadline = time.monotonic() + (_ENDS_S if cancelled else _BEGINS_S)
         while slots.cancelled() if cancelled else slots.unseen is not None:
             slots.look(await ask.look())
             if time.monotonic() > deadline:
@@ -250,7 +252,6 @@ class KeptPrompts:
         refused = isinstance(error, Refusal)
         async with self._lock:
             slots.touch(slot)
-            slots.unseen = None if slots.unseen is slot else slots.unseen
             slot.busy = slot.adrift = error is not None and not refused
             slot.tokens = taken.before.tokens if refused else 0
             if not refused:

@@ -91,6 +91,11 @@ class Slots:
         idle = [each for each in self.all if not each.busy and each is not slot]
         return [each for each in idle if each.touched <= slot.touched or not each.touched]
 
+    def ended(self, slot: Slot) -> None:
+        """Note that the engine is done with a request, whichever slot it took."""
+        if self.unseen is slot:
+            self.unseen = None
+
     def oldest(self) -> int:
         """Return the idle slot that the engine takes by itself: of equal ones, the last."""
         idle = [each for each in self.all if not each.busy]

@@ -87,7 +87,7 @@ def _figures(entry: Entry) -> dict[str, Any]:
     return {
         "prompt_tokens": prompt,
         "cached_tokens": cached,
-        "restored_tokens": None if prompt is None else entry.restored,
+        "restored_tokens": None if prompt is None else min(entry.restored, cached or 0),
         "reread_because": _reread(entry, prompt, cached),
         "read_s": _read_s(entry, timings),
         "tokens": tokens,

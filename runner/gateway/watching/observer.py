@@ -38,13 +38,10 @@ class Observer:
         self.status = Status(settings, keeper, relay, self.activity)
         self.log: RequestLog | None = None
         self._earlier = Earlier()
+        relay.begins = self._begins
 
-    def begins(self, entry: Entry) -> None:
-        """Judge a request that is about to be passed on: what of its prompt is known.
-
-        What was restored for it has to be noted before.
-        """
-        entry.read_tps = self.rate.tps
+    def _begins(self, entry: Entry) -> None:
+        entry.read_tps = self.rate.tps or entry.read_tps
         self._earlier.judge(entry, self._keeper.restarts)
 
     def _ended(self, entry: Entry) -> None:
@@ -54,7 +51,9 @@ class Observer:
         if account.prompt_tokens is not None and account.cached_tokens is not None:
             read = account.prompt_tokens - account.cached_tokens
             self.rate.note(read, account.read_s or 0.0)
-        account = replace(account, saved_s=self.rate.seconds(account.cached_tokens))
+        tps = self.rate.tps or entry.read_tps
+        if account.cached_tokens is not None and tps:
+            account = replace(account, saved_s=round(account.cached_tokens / tps, 3))
         self._metrics.note(account)
         if self.log is not None:
             self.log.write(account)

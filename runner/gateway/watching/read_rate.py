@@ -23,9 +23,3 @@ class ReadRate:
     def tps(self) -> float:
         """Tokens per second; 0 where nothing was measured yet."""
         return self._tokens / self._seconds if self._seconds else 0.0
-
-    def seconds(self, tokens: int | None) -> float | None:
-        """Return how long so many tokens would take; None where that is not known."""
-        if tokens is None or not self.tps:
-            return None
-        return round(tokens / self.tps, 3)

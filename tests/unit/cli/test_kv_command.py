@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 from runner.base.errors import Refused, UsageError
@@ -119,3 +120,10 @@ def test_a_store_that_is_off_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_saved_prompt_without_a_conversation_is_listed(store: Store) -> None:
     save(store, Prompt(conversation().parts))
     assert "system prompt" in run().stdout
+
+
+def test_ids_are_completed(store: Store) -> None:
+    saved = save(store, conversation("Hello"))
+    complete = ShellComplete(steprun, {}, "steprun", "_STEPRUN_COMPLETE")
+    (item,) = complete.get_completions(["kv", "clear"], saved.id[:3])
+    assert item.value == saved.id

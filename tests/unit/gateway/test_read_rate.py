@@ -8,15 +8,12 @@ def test_nothing_is_saved_as_long_as_nothing_was_measured() -> None:
     rate.note(LEAST_TOKENS - 1, 1.0)
     rate.note(1000, 0.0)
     assert rate.tps == 0
-    assert rate.seconds(1000) is None
 
 
 def test_the_latest_and_the_longest_prompts_count_most() -> None:
     rate = ReadRate()
     rate.note(1000, 10.0)
     assert rate.tps == 100
-    assert rate.seconds(6000) == 60
-    assert rate.seconds(None) is None
     for _ in range(20):
         rate.note(4000, 10.0)
     assert 395 < rate.tps < 400

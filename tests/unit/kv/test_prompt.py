@@ -66,6 +66,14 @@ def test_the_same_text_of_another_role_is_another_part() -> None:
     assert common(prompt(part("user", "1", "a")), prompt(part("assistant", "1", "a"))) == 0
 
 
+def test_where_a_message_ends_is_part_of_the_prompt() -> None:
+    one = prompt(part("system", "1", "a\nb"))
+    two = prompt(part("system", "1", "a\n"), part("system", "2", "b"))
+    assert [len(each.chain()) for each in (one, two)] == [2, 2]
+    assert common(one, two) == 1
+    assert one.chain()[1] != two.chain()[1]
+
+
 def test_the_name_of_a_part_is_for_people_only() -> None:
     assert common(prompt(part("user", "1", "a")), prompt(part("user", "2", "a"))) == 1
 

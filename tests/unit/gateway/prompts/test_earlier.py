@@ -16,8 +16,10 @@ OTHER = part("user", "message 1", "".join(f"Other line {number}.\n" for number i
 ANSWER = part("assistant", "message 2", "Hello")
 
 
-def judged(earlier: Earlier, *parts: Part, restarts: int = 0, restored: int = 0) -> Entry:
-    entry = Entry(1, "", Api.OPENAI, "", 0.0)
+def judged(
+    earlier: Earlier, *parts: Part, restarts: int = 0, restored: int = 0, client: str = "a"
+) -> Entry:
+    entry = Entry(1, client, Api.OPENAI, "", 0.0)
     entry.prompt, entry.restored = Prompt(parts), restored
     earlier.judge(entry, restarts)
     return entry
@@ -70,6 +72,13 @@ def test_an_engine_that_was_started_again_has_read_nothing() -> None:
     judged(earlier, SYSTEM, USER)
     assert judged(earlier, SYSTEM, USER, ANSWER, restarts=1).reread == STARTED
     assert judged(earlier, SYSTEM, USER, ANSWER, USER, restarts=1).reread == ""
+
+
+def test_nobody_hears_of_another_client_s_prompts() -> None:
+    earlier = Earlier()
+    judged(earlier, SYSTEM, part("tools", "secret", LINES), USER)
+    entry = judged(earlier, SYSTEM, part("tools", "mine", LINES), USER, client="b")
+    assert (entry.known, entry.reread) == (0, "")
 
 
 def test_what_was_restored_is_not_read_again() -> None:
