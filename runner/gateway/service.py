@@ -7,7 +7,7 @@ from functools import partial
 from aiohttp import web
 
 from runner.gateway import admission, bodies, ollama, routes
-from runner.gateway.activity import CLIENT_GONE, Entry, program_of
+from runner.gateway.activity import CLIENT_GONE, Entry, chat_of, program_of
 from runner.gateway.admission.attempts import Attempts
 from runner.gateway.calls import Asked, EngineCall, call_of
 from runner.gateway.clients.connection import ANSWER_HEADERS
@@ -21,6 +21,7 @@ from runner.gateway.engine.turns import Turns
 from runner.gateway.own import models, page
 from runner.gateway.pictures import Pictures
 from runner.gateway.pictures.find import Place
+from runner.gateway.prompts.keep import KeptPrompts
 from runner.gateway.prompts.reading import prompt_of
 from runner.gateway.refusal import Api, Refusal, body_of
 from runner.gateway.routes import Route
@@ -40,12 +41,17 @@ class Service:
         keeper: Keeper,
         relay: Relay,
         timing: Timing = USUAL,
+        *,
+        prompts: KeptPrompts | None = None,
     ) -> None:
         self.settings = settings
         self.rules = rules
         self.keeper = keeper
         self.relay = relay
         self.timing = timing
+        self.prompts = prompts
+        if prompts is not None:
+            relay.place = prompts.placed
         self.intake = Intake()
         self.attempts = Attempts()
         self.pictures = Pictures(settings)
@@ -62,6 +68,7 @@ class Service:
         api = routes.api_of(request.path, request.headers)
         with self.activity.request(program_of(request.headers), api, "") as entry:
             try:
+                entry.chat = chat_of(request.headers)
                 return await self._entered(request, entry)
             except Refusal as refusal:
                 entry.status = refusal.status

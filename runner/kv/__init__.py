@@ -8,4 +8,5 @@
 - `store`: caches of one engine and model: found, written, opened, and in bounds.
 - `shelf`: all of them: listed and cleared, whichever engine they are for.
 - `index`, `files`: its two sides on the disk. Both may be damaged, or somebody else's.
+- `kept`: all that a gateway is told of it.
 """

@@ -6,18 +6,19 @@ from dataclasses import dataclass, replace
 from runner.base.units import size
 from runner.machine.facts import Backend, Machine, Platform
 from runner.plan.candidates import (
-    EXTRAS,
     F16_SPARE_BYTES,
+    PROMPT_CACHES,
     SHORTEST,
     STEP,
     UBATCHES,
+    configs,
     contexts,
     least,
     most_cache_mib,
     variants,
 )
 from runner.plan.launch import RunDefaults
-from runner.plan.memory.kv_cache import Config
+from runner.plan.memory.kv_cache import CHECKPOINTS, Config
 from runner.plan.memory.ledger import LedgerEntry, total
 from runner.plan.model_spec import ModelSpec, Variant
 from runner.plan.placement import Placement, is_split
@@ -78,7 +79,7 @@ class Story:
                 f"{size(variant.weights_bytes)}: {other.name}, the usual one, goes up to "
                 f"{short.context:,}."
             )
-        longest = self._longest_by_ubatch() or "the longest that fits"
+        longest = self._longest_by_less() or "the longest that fits"
         why = "as requested" if request.context else longest
         spare = "" if paged else f"; {size(self.placement.spare_bytes)} stays free"
         where = f" in {self._fullest()}" if spare and is_split(self.machine) else ""
@@ -88,6 +89,11 @@ class Story:
             yield (
                 f"The routed experts of the first {self.placement.n_cpu_moe} layers stay in "
                 "main memory: the cards have no room for them."
+            )
+        if config.checkpoints < CHECKPOINTS and self.model_spec.geometry.sliding_window:
+            yield (
+                f"Memory is short: {config.checkpoints} checkpoints for each slot instead of "
+                f"{CHECKPOINTS}, so that after an edit more of a conversation is read again."
             )
         if config.mtp and not config.projector and not self._off("picture"):
             yield "Profile fast: speculative decoding with draft heads, no image input."
@@ -153,9 +159,9 @@ class Story:
         why = "one user; more slots share the context, or need a cache each"
         shared = ", sharing the context" if config.shared else ""
         yield _choice("slots", asked, f"{config.parallel}{shared}", why)
+        yield _choice("spare slot", None, "yes" if config.spare else "no", self._why_spare())
         yield from self._parts()
-        why = "snapshots of the sliding-window cache"
-        yield _choice("checkpoints", None, f"{config.checkpoints}", why)
+        yield _choice("checkpoints", None, f"{config.checkpoints}", self._why_checkpoints())
         cache = f"{config.cache_ram_mib:,} MiB" if config.cache_ram_mib else "none"
         yield _choice("prompt cache", None, cache, self._why_cache())
         if self.placement.n_cpu_moe:
@@ -250,7 +256,7 @@ class Story:
             return f"the longest unless requested; the model was trained for {trained:,}"
         if not longer:
             return "the longest that the model was trained for"
-        if longest := self._longest_by_ubatch():
+        if longest := self._longest_by_less():
             return longest
         short = self._missing_at(longer[0], free)
         if not short:
@@ -261,27 +267,33 @@ class Story:
         tried = least(self.model_spec, request, self.defaults, context)
         return min(self.missing(self.variant, config) for config in tried)
 
-    def _longest_by_ubatch(self) -> str:
-        """Return the reason for the context where a small micro-batch would give a longer one."""
+    def _longest_by_less(self) -> str:
+        """Return the reason for the context where giving up something would give a longer one."""
         trained = self.model_spec.geometry.context_length
         longest = 0
         for context in range(self.config.context // STEP * STEP + STEP, trained + 1, STEP):
             if self._missing_at(context, replace(self.request, context=context)):
                 break
             longest = context
-        if not longest or self.request.ubatch or not self._missing_at(longest, self.request):
+        if not longest or not self._missing_at(longest, self.request):
             return ""
-        ubatch = least(
-            self.model_spec, replace(self.request, context=longest), self.defaults, longest
-        )[0].ubatch
-        if ubatch == self.config.ubatch:
+        named = replace(self.request, context=longest)
+        tried = configs(self.model_spec, named, self.defaults, longest)
+        less = next(c for c, _ in tried if not self.missing(self.variant, c))
+        given = (
+            (less.ubatch < self.config.ubatch, f"a micro-batch of {less.ubatch:,}"),
+            (less.checkpoints < self.config.checkpoints, f"{less.checkpoints} checkpoints"),
+            (less.spare < self.config.spare, "no spare slot"),
+        )
+        words = [word for gives, word in given if gives]
+        if not words:
             return (
-                f"the longest that is chosen with a micro-batch of {ubatch} (--ctx {longest} fits, "
-                "but long prompts prefill slowly with that)"
+                f"the longest that is chosen with a micro-batch of {less.ubatch} (--ctx {longest} "
+                "fits, but long prompts prefill slowly with that)"
             )
         return (
-            f"the longest that fits with a micro-batch of {self.config.ubatch:,} (--ctx {longest} "
-            f"fits with {ubatch}, which prefills more slowly)"
+            f"the longest that fits without giving up more (--ctx {longest} fits with "
+            f"{', '.join(words)}: long prompts then take longer, or are read more often)"
         )
 
     def _why_cache_type(self) -> str:
@@ -304,10 +316,31 @@ class Story:
     def _why_cache(self) -> str:
         if self.config.cache_ram_mib:
             return "uses memory that is left over"
-        least = min(mib for _, mib in EXTRAS if mib)
+        if self.defaults.keeps_prompts:
+            return "prompts are kept on the disk instead"
+        least = min(PROMPT_CACHES)
         if most_cache_mib(self.model_spec.geometry, self.config) < least:
             return "conversations this short do not need one"
         return "no memory to spare for it"
+
+    def _why_spare(self) -> str:
+        if self.config.spare:
+            return "a side request, such as for a title, costs no conversation its cache"
+        if self.config.cache_ram_mib:
+            return "the prompt cache takes its place"
+        can = self.defaults.spare_slot and self.defaults.shared_slots
+        return "it would not fit" if can else "this engine's slots cannot share one cache"
+
+    def _why_checkpoints(self) -> str:
+        if self.config.checkpoints < CHECKPOINTS:
+            return (
+                f"{CHECKPOINTS} would not fit: after an edit a conversation is read again from its "
+                "first message"
+            )
+        return (
+            f"an edited conversation is read again from {self.config.checkpoint_step:,} tokens "
+            "before the edit at most"
+        )
 
     def _fullest(self) -> str:
         return min(self.placement.held, key=lambda part: part.spare_bytes).pool.name

@@ -180,6 +180,7 @@ class FakeHost:
         self.dead: SteprunError | None = None
         self.gate = gate
         self.entered = self.left = False
+        self.away = asyncio.Event()  # it has to be waited for again
 
     async def wait_ready(self, on_wait: Callable[[float], None]) -> None:
         on_wait(0.0)
@@ -188,6 +189,10 @@ class FakeHost:
             await self.gate.wait()
         if self.dead is not None:
             raise self.dead
+
+    async def lost(self) -> None:
+        await self.away.wait()
+        self.away.clear()
 
     def alive(self) -> bool:
         return self.dead is None

@@ -14,12 +14,11 @@ import click
 from runner.base.errors import Exit, UsageError
 from runner.base.shell import shell_line
 from runner.cli.lazy import examples
-from runner.cli.options import model_options, take_request, typed_again
+from runner.cli.options import kv_disk_option, model_options, take_request, typed_again
 from runner.cli.render.common import TransientLine
 from runner.cli.render.serving import ServeReport
 from runner.cli.render.wrap import say
 from runner.gateway.settings import PictureUrls, Settings
-from runner.machine.facts import Backend
 from runner.net.endpoint import is_loopback_host
 from runner.plan.launch import LaunchSpec
 
@@ -122,6 +121,7 @@ def _origins(_: click.Context, __: click.Parameter, typed: tuple[str, ...]) -> t
     show_default=True,
     help="Download pictures that requests name by address: from public ones, none, or all.",
 )
+@kv_disk_option
 @click.option(
     "--keep-headers",
     is_flag=True,
@@ -213,9 +213,9 @@ def _served(request: "ModelRequest", asked: Settings, again: "Again") -> int:
     `asked`: what the command line says of the gateway.
     """
     from runner.cli.terminal import make_ready, must_fit
-    from runner.engine.process.stack import longest_word
+    from runner.gateway.model_settings import with_files
     from runner.net.listening import cannot_listen, check_listen
-    from runner.run.joining import served_of
+    from runner.run import saved_prompts
     from runner.run.prepare import engine_notice, make_plan
 
     prepared = make_plan(request, to_run=True, verb="serve")
@@ -225,13 +225,11 @@ def _served(request: "ModelRequest", asked: Settings, again: "Again") -> int:
     check_listen(settings.host, settings.port, again)
     ready = make_ready(prepared)
     say(engine_notice(prepared), err=True)
-    settings = replace(
-        settings,
-        served=served_of(ready, request),
-        longest_word=longest_word(passed=ready.spec.long_words),
-    )
+    settings, spec = with_files(settings, ready, request)
+    if settings.kept and (notice := saved_prompts.in_words(prepared, request.kv_disk)):
+        say(notice, err=True)
     try:
-        return asyncio.run(_serve(settings, prepared.engine.program, ready.spec))
+        return asyncio.run(_serve(settings, prepared.engine.program, spec))
     except OSError as error:
         if error.errno in _TAKEN:  # by another program, after the check
             raise cannot_listen(settings.host, settings.port, error, again) from error
@@ -241,23 +239,11 @@ def _served(request: "ModelRequest", asked: Settings, again: "Again") -> int:
 def _settings(prepared: "Prepared", asked: Settings) -> Settings:
     """Return the settings with what is served, and with a key file off loopback."""
     from runner.gateway.admission.key_file import own_file
+    from runner.gateway.model_settings import with_model
 
-    plan = prepared.plan
     needs_key = asked.key_file is None and not is_loopback_host(asked.host)
-    return replace(
-        asked,
-        model=plan.model_spec.name,
-        title=prepared.title,
-        quant=plan.variant.name,
-        context=plan.config.context,
-        parallel=plan.config.parallel,
-        sees=plan.config.projector,
-        arch=plan.model_spec.geometry.arch,
-        embedding=plan.model_spec.geometry.embedding_length,
-        weights_bytes=plan.variant.weights_bytes,
-        on_gpu=plan.machine.backend is not Backend.CPU,
-        key_file=own_file() if needs_key else asked.key_file,
-    )
+    key_file = own_file() if needs_key else asked.key_file
+    return with_model(replace(asked, key_file=key_file), prepared)
 
 
 def _check_access(settings: Settings, *, own_key: bool) -> None:

@@ -19,7 +19,8 @@ def server_text(server: dict[str, Any]) -> str:
     percent = server.get("loaded_percent")
     shown = f"{state} {percent} %" if state == "loading" and percent is not None else state
     lines = [f"{click.style(head, bold=True)}  {click.style(shown, fg=_COLOURS.get(state))}"]
-    lines.append(f"  engine {server['engine']}, {server['context']:,} tokens of context")
+    whose = "" if server.get("command", "serve") == "serve" else f", of steprun {server['command']}"
+    lines.append(f"  engine {server['engine']}{whose}, {server['context']:,} tokens of context")
     facts = [f"{size(server['memory_bytes'])} of {size(server['limit_bytes'])}"]
     if server.get("uptime_s"):
         facts.append(f"up {duration(server['uptime_s'])}")

@@ -7,9 +7,10 @@ record whose process is gone is removed by whoever reads it next.
 
 import contextlib
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 import msgspec
 
@@ -17,6 +18,7 @@ from runner.base import paths
 from runner.base.errors import SteprunError
 from runner.base.files import listed, make_private_dir, write_private
 
+Command = Literal["serve", "chat", "chat -p"]
 _FOLDER: Final = "servers"
 _RECORD: Final = ".json"
 _NOTICE: Final = ".starting"
@@ -69,7 +71,8 @@ class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     `url`: as this machine reaches it. `since`: when it began to listen, as `time.time`.
     `key_file`: the file with its API key, empty where none is needed. `certificate`: of TLS.
-    `request_log`: the file of the requests.
+    `request_log`: the file of the requests. `command`: what it belongs to; the engine of a `chat`
+    or of a `chat -p` ends with that.
     """
 
     pid: int
@@ -79,6 +82,7 @@ class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
     key_file: str = ""
     certificate: str = ""
     request_log: str = ""
+    command: Command = "serve"
     served: Served = Served()
 
     @property
@@ -126,6 +130,20 @@ def starting_here(source: str, extras: tuple[str, ...]) -> Iterator[None]:
         _remove(path)
 
 
+@contextlib.contextmanager
+def own_key(name: str, key: str) -> Iterator[Path]:
+    """Keep a key of this process in a private file within the block; yields the file.
+
+    `name`: whose key it is. Raises what `write_private` raises.
+    """
+    path = make_private_dir(folder()) / f"{os.getpid()}-{secrets.token_hex(3)}.key"
+    write_private(path, f"{name} {key}\n")
+    try:
+        yield path
+    finally:
+        _remove(path)
+
+
 def own_record(
     url: str,
     since: float,
@@ -134,6 +152,7 @@ def own_record(
     key_file: Path | None = None,
     certificate: Path | None = None,
     request_log: Path | None = None,
+    command: Command = "serve",
 ) -> ServerRecord:
     """Return the record of a server in this process."""
     return ServerRecord(
@@ -144,6 +163,7 @@ def own_record(
         key_file=str(key_file.absolute()) if key_file else "",
         certificate=str(certificate.absolute()) if certificate else "",
         request_log=str(request_log) if request_log else "",
+        command=command,
         served=served,
     )
 
@@ -167,7 +187,7 @@ def _alive(suffix: str, kind: type[R]) -> list[R]:
         if record is not None and record.alive():
             found.append(record)
         else:
-            _remove(path)
+            _remove(path, record)
     return found
 
 
@@ -182,9 +202,13 @@ def _notice(pid: int) -> Path:
     return folder() / f"{pid}{_NOTICE}"
 
 
-def _remove(path: Path) -> None:
+def _remove(path: Path, record: ServerRecord | StartingServer | None = None) -> None:
+    """Forget a server, and its key where that was made for it alone."""
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
+        key = Path(record.key_file) if isinstance(record, ServerRecord) else path
+        if key.parent == path.parent:
+            key.unlink(missing_ok=True)
 
 
 def _started_at() -> float:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import closing, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, nullcontext
 from typing import Any, Final
 
 from aiohttp import web
@@ -33,6 +33,14 @@ PROPS_S: Final = 10.0  # it answers at once, or is busy with a long batch
 _LOST: Final = "The engine stopped while it was answering. Send the request again."
 _STOPPING: Final = "The server is being stopped. Send the request again in a moment."
 
+Place = Callable[[EngineCall, Endpoint, Entry], AbstractAsyncContextManager[EngineCall]]
+
+
+@asynccontextmanager
+async def anywhere(call: EngineCall, _: Endpoint, __: Entry) -> AsyncIterator[EngineCall]:
+    """Leave a request to the engine as it is."""
+    yield call
+
 
 def stopping() -> Refusal:
     """Return the refusal of a server that stops."""
@@ -42,12 +50,14 @@ def stopping() -> Refusal:
 class Relay:
     """Asks the engine for everybody. Close it at the end.
 
-    `traffic` is kept up to date, for whoever watches the engine. `begins` hears of each request
-    that is about to be passed on, once more where it is tried again.
+    `traffic` is kept up to date, for whoever watches the engine. `place` prepares the engine for
+    each try of a request, and has the last word on what it is asked; `begins` hears of each try
+    that is about to be passed on.
     """
 
     def __init__(self, timing: Timing = USUAL) -> None:
         self.traffic = Traffic()
+        self.place: Place = anywhere
         self.begins: Callable[[Entry], None] = lambda _: None
         self._timing = timing
         self._stopping = False
@@ -68,9 +78,21 @@ class Relay:
 
         Raises EngineLost or TimeoutError where it does not answer with 200 in that time.
         """
+        return await self._own("GET", path, b"", endpoint, seconds)
+
+    async def tell(
+        self, path: str, body: dict[str, Any], endpoint: Endpoint, seconds: float
+    ) -> bytes:
+        """Return what it answers to a POST of the gateway's own; as `ask` otherwise."""
+        return await self._own("POST", path, json.dumps(body).encode(), endpoint, seconds)
+
+    async def _own(
+        self, method: str, path: str, body: bytes, endpoint: Endpoint, seconds: float
+    ) -> bytes:
+        headers = {"Content-Type": "application/json"}
         async with asyncio.timeout(seconds):
             with closing(EngineLine(endpoint)) as line:
-                answer = await line.ask("GET", path)
+                answer = await line.ask(method, path, [body], headers)
                 data = b""
                 while answer.status == 200 and len(data) < _OWN_BYTES:
                     if not (piece := await answer.read()):
@@ -88,7 +110,12 @@ class Relay:
         return found if isinstance(found, dict) else {}
 
     async def run(
-        self, request: web.BaseRequest, call: EngineCall, keeper: Keeper, reply: Reply, entry: Entry
+        self,
+        request: web.BaseRequest,
+        call: EngineCall,
+        keeper: Keeper,
+        reply: Reply,
+        entry: Entry,
     ) -> None:
         """Ask the engine, and send its answer; ask again where it ends before it has begun.
 
@@ -106,7 +133,12 @@ class Relay:
             raise stopping() from None
 
     async def _until_answered(
-        self, request: web.BaseRequest, call: EngineCall, keeper: Keeper, reply: Reply, entry: Entry
+        self,
+        request: web.BaseRequest,
+        call: EngineCall,
+        keeper: Keeper,
+        reply: Reply,
+        entry: Entry,
     ) -> None:
         # What is compressed cannot be translated.
         accepts = None if call.translate else request.headers.get("Accept-Encoding")
@@ -117,7 +149,10 @@ class Relay:
             if self._stopping:
                 raise stopping()
             try:
-                return await self._ask(call, endpoint, headers, reply, entry, suspect=tries > 0)
+                async with self.place(call, endpoint, entry) as placed:
+                    return await self._ask(
+                        placed, endpoint, headers, reply, entry, suspect=tries > 0
+                    )
             except EngineLost as lost:
                 tries += lost.asked
                 if reply.begun or tries >= TRIES:

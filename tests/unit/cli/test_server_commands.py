@@ -26,7 +26,7 @@ from runner.cli.commands import chat as chat_module
 from runner.cli.main import steprun
 from runner.cli.render.ps import server_text
 from runner.cli.render.requests import RequestLines
-from runner.engine.process.servers import Served, ServerRecord, own_record, write_server
+from runner.engine.process.servers import Command, Served, ServerRecord, own_record, write_server
 from tests.conftest import INTERRUPTIBLE
 
 SERVED = Served(
@@ -97,14 +97,16 @@ def started() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     children = []
 
     def start(
-        port: int, code: str = "import time; print(flush=True); time.sleep(60)"
+        port: int,
+        code: str = "import time; print(flush=True); time.sleep(60)",
+        command: Command = "serve",
     ) -> subprocess.Popen[bytes]:
         child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
         children.append(child)
         assert child.stdout is not None
         child.stdout.readline()
         began = psutil.Process(child.pid).create_time()
-        mine = own_record(f"http://127.0.0.1:{port}", 1.0, SERVED)
+        mine = own_record(f"http://127.0.0.1:{port}", 1.0, SERVED, command=command)
         write_server(msgspec.structs.replace(mine, pid=child.pid, started=began))
         return child
 
@@ -578,3 +580,60 @@ def test_a_plan_that_does_not_fit_names_the_server_that_holds_the_memory(
         must_fit(refused)
     said = f"SmolLM2 Q4_K_M runs at {answering.url} and holds 1.00 GiB."
     assert said in capsys.readouterr().err
+
+
+# --- the engine of a chat
+
+
+def of_a_chat(command: Command, **more: Any) -> None:
+    write_server(own_record("http://127.0.0.1:8123", 0.0, SERVED, command=command, **more))
+
+
+def test_ps_says_that_an_engine_is_a_chat_s(home: Path) -> None:
+    of_a_chat("chat -p")
+    assert "engine embedded, of steprun chat -p, 8,192 tokens" in run("ps").stdout
+    (found,) = json.loads(run("ps", "--json").stdout)["servers"]
+    assert found["command"] == "chat -p"
+
+
+def test_a_chat_is_ended_only_by_its_name(
+    started: Callable[..., subprocess.Popen[bytes]],
+) -> None:
+    child = started(8123, command="chat")
+    ran = run("stop")
+    assert ran.return_value == 0
+    assert "No server is running." in ran.stderr
+    assert "steprun stop 8123" in " ".join(ran.stderr.split())
+    assert child.poll() is None
+    server = started(8124)
+    assert run("stop").return_value == 0
+    assert server.wait(5) is not None
+    assert child.poll() is None
+    assert run("stop", "8123").return_value == 0
+    assert child.wait(5) is not None
+
+
+def test_logs_of_a_chat_by_its_port_and_where_no_server_ran(home: Path) -> None:
+    path = paths.state_dir() / "logs" / "requests-chat.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text(line(1, client="chat"))
+    of_a_chat("chat", request_log=path)
+    assert run("logs", "8123", "--json").stdout == line(1, client="chat")
+    assert run("logs", "--json").stdout == line(1, client="chat")
+    path.with_name("requests-8080.jsonl").write_text(line(2))
+    assert run("logs", "--json").stdout == line(2)
+
+
+@pytest.mark.parametrize(("command", "joins"), [("chat", True), ("chat -p", False)])
+def test_a_chat_joins_another_one_but_no_single_answer(
+    home: Path, setups: list[Any], command: Command, joins: bool
+) -> None:
+    of_a_chat(command)
+    ran = run("chat", "--demo", "-p", "Hi")
+    (setup,) = setups
+    if joins:
+        assert "Joined the chat at http://127.0.0.1:8123" in setup.greeting
+        why = setup.open_host().verdict()
+        assert why.next.startswith("Resume this chat with an engine of its own: steprun chat")
+    else:
+        assert (setup, ran.stderr) == ("an engine of its own", "")

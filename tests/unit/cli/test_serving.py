@@ -11,7 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from runner.base.errors import Exit, Refused
+from runner.base.errors import Exit, Refused, SteprunError
 from runner.base.shell import set_from
 from runner.cli.main import _from_os
 from runner.cli.main import steprun as steprun_group
@@ -97,7 +97,7 @@ def test_a_restart_and_a_stop_are_told(capsys: pytest.CaptureFixture[str]) -> No
     report = ServeReport(TINY, TransientLine())
     report.listening(8080)
     capsys.readouterr()
-    report.restarting("The engine stopped while it was answering (SIGKILL).", 2.0)
+    report.restarting(SteprunError("The engine stopped while it was answering (SIGKILL)."), 2.0)
     report.ready("/var/log/second.log")
     report.ready("/var/log/third.log")
     report.draining(1, 30.0)
