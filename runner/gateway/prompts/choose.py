@@ -130,6 +130,11 @@ def usable(prompt: Prompt, blocks: int, *, whole: bool) -> int:
     return back
 
 
+def answer_room(answer_tokens: int, cells: int) -> int:
+    """Return the tokens to keep free for an answer, of so many that all slots have together."""
+    return min(answer_tokens or cells, int(cells * ANSWER_SHARE))
+
+
 def choose(
     holdings: Sequence[Holding],
     wanted: Wanted,
@@ -164,7 +169,7 @@ def _ways(
     saves: bool,
 ) -> Iterator[Placement]:
     asked = wanted.characters * rates.character_tokens
-    answer = min(wanted.answer_tokens or cells, int(cells * ANSWER_SHARE))
+    answer = answer_room(wanted.answer_tokens, cells)
     for at in holdings:
         if at.busy:
             continue

@@ -17,6 +17,7 @@ from runner.gateway.calls import EngineCall
 from runner.gateway.engine.keeper import Keeper
 from runner.gateway.engine.relay import Relay
 from runner.gateway.prompts.choose import (
+    answer_room,
     Holding,
     Placement,
     Wanted,
@@ -173,7 +174,8 @@ class KeptPrompts:
         slot = slots.all[way.slot]
         taken = Taken(slots, slot, slot.holding(time.monotonic()), slot.task, prompt, match)
         slot.busy = True
-        slot.tokens = int(characters * rates.character_tokens) + call.answer_tokens
+        slot.tokens = int(characters * rates.character_tokens)
+        slot.tokens += answer_room(call.answer_tokens, slots.cells)
         entry.slot, entry.restored = slot.number, taken.before.tokens if match else 0
         if not call.takes_slot:
             await self._steer(slots, ask, slot)
