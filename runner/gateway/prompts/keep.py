@@ -17,10 +17,10 @@ from runner.gateway.calls import EngineCall
 from runner.gateway.engine.keeper import Keeper
 from runner.gateway.engine.relay import Relay
 from runner.gateway.prompts.choose import (
-    answer_room,
     Holding,
     Placement,
     Wanted,
+    answer_room,
     choose,
     continues,
     usable,
