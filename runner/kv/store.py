@@ -11,7 +11,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from io import FileIO
 from itertools import accumulate
@@ -162,10 +162,13 @@ class Store(Shelf):
         with self._index.change():
             self._index.forget(ids)
         self._remove(gone)
+
+    def _remove(self, gone: Collection[Saved]) -> None:
+        super()._remove(gone)
         with self._small:
-            for each in ids:
-                self._pins.pop(each, None)
-                self._checked.pop(each, None)
+            for each in gone:
+                self._pins.pop(each.id, None)
+                self._checked.pop(each.id, None)
 
     # ------------------------------------------------------------------ writing
 

@@ -18,6 +18,7 @@ from runner.kv.prompt import Prompt
 from runner.kv.saved import Saved, Totals
 from runner.kv.shelf import shelf_dir
 from runner.kv.store import Store
+from tests.unit.docs.test_reference import DOCUMENTS, paths_of
 from tests.unit.kv.stores import DEPENDS, FILE, WIDE, conversation, save
 
 
@@ -67,6 +68,10 @@ def test_the_document(store: Store) -> None:
     assert document["schema"] == "steprun.kv/1"
     assert document["total_bytes"] == document["written_today_bytes"] == FILE
     assert document["budget_bytes"] == WIDE.budget_bytes
+    assert {path.replace("[]", "") for path in paths_of(document)} == {
+        "schema",
+        *(name.replace("[]", "") for name in DOCUMENTS["steprun.kv/1"]),
+    }
     (only,) = document["saved"]
     assert (only["id"], only["chat"]) == (saved.id, "20260101-120000-00000000")
 
