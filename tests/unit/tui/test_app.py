@@ -481,8 +481,8 @@ async def test_a_long_paste_is_sent_whole_and_shown_in_part():
 
 
 async def test_below_an_answer_stands_how_its_prompt_was_read():
-    scripts = ([Say("One."), End()], [Say("Two."), End(prompt=2000, cached=1000)])
-    async with chat(*scripts) as talk:
+    first: list[Step] = [Say("One."), End()]
+    async with chat(first, [Say("Two."), End(prompt=2000, cached=1000)]) as talk:
         await talk.type("first")
         await talk.sees("One.")
         await talk.ready()
