@@ -118,8 +118,14 @@ def depends(ready: Ready) -> Depends:
         weights=" ".join(_file(part, known) for part in parts),
         projector=_file(files.projector, known) if plan.config.projector else "",
         draft_heads=_heads(plan, files.mtp, known),
-        kv_type=plan.config.kv_type,
+        kv_type=plan.config.kv_type + _streams(plan),
     )
+
+
+def _streams(plan: Plan) -> str:
+    """Return how many caches lie side by side; an engine takes no file of another number."""
+    streams = plan.config.streams
+    return f" in {streams} caches" if streams > 1 else ""
 
 
 def _heads(plan: Plan, path: Path | None, known: verified.Verdicts) -> str:

@@ -154,3 +154,17 @@ def checkpoint_bytes(geometry: Geometry, config: Config) -> int:
     kept = [per_token for per_token in (trunk, heads) if per_token]
     state = sum(layer.state_bytes for layer in geometry.layers)
     return window * (sum(kept) + 12 * len(kept)) + state
+
+
+def saved_bytes(geometry: Geometry, config: Config, tokens: int, checkpoints: int) -> int:
+    """Return what a saved slot is on the disk: its cache, its checkpoints, and its tokens.
+
+    Of a full layer every token's keys and values, of a sliding one those of the window. Beside
+    them, 12 bytes for each cell and 4 for the number of each token; a file has up to 8 KiB more
+    (sizes and types, for each layer). Draft heads add only what checkpoints hold of them.
+    """
+    trunk = replace(config, mtp=False)
+    full = sum(layer_bytes(x, config.kv_type) for x in geometry.layers if not x.sliding)
+    window = replace(trunk, context=min(config.context, tokens))
+    sliding = checkpoint_bytes(geometry, window)
+    return tokens * (full + 12 + 4) + sliding + checkpoints * checkpoint_bytes(geometry, config)
