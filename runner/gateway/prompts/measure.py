@@ -24,7 +24,9 @@ _WEIGHT: Final = 0.3  # of the latest in what is usual
 class Measured:
     """Rates as they were measured. Each is that of the latest ones, above all."""
 
-    def __init__(self) -> None:
+    def __init__(self, token_bytes: float = 0.0) -> None:
+        """Begin with the bytes of a token by the plan, 0 where they are not known."""
+        self._planned = token_bytes
         self._read_tokens_s = 0.0
         self._bytes_s = 0.0
         self._token_bytes = 0.0
@@ -35,7 +37,8 @@ class Measured:
         saved = next(
             (each.saved for each in matches if each.saved.tokens and each.saved.read_s), None
         )
-        read, size, dense = FIRST_READ_TOKENS_S, FIRST_TOKEN_BYTES, FIRST_CHARACTER_TOKENS
+        read, dense = FIRST_READ_TOKENS_S, FIRST_CHARACTER_TOKENS
+        size = self._planned or FIRST_TOKEN_BYTES
         if saved is not None:
             read, size = saved.tokens / saved.read_s, saved.bytes / saved.tokens
             dense = saved.tokens / max(1, saved.characters)
