@@ -23,6 +23,7 @@ from runner.kv.kept import Kept
 from runner.kv.policy import Bounds
 from runner.plan.choose import Plan
 from runner.plan.launch import LaunchSpec
+from runner.plan.memory.kv_cache import saved_bytes
 from runner.run.download_missing import Ready
 from runner.run.prepare import Prepared
 from runner.weights import verified
@@ -64,6 +65,8 @@ def kept(ready: Ready, disk: int | None) -> Kept | None:
         restart="resume_restart" in able.holds,
         picture="resume_picture" in able.holds,
         draft_heads="resume_mtp" in able.holds or not config.mtp,
+        token_bytes=saved_bytes(prepared.plan.model_spec.geometry, config, config.context, ())
+        / config.context,
     )
     return found if found.on_disk or found.spare_slots else None
 

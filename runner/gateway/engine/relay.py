@@ -80,7 +80,7 @@ class Relay:
         """
         return await self._own("GET", path, b"", endpoint, seconds)
 
-    async def tell(
+    async def post(
         self, path: str, body: dict[str, Any], endpoint: Endpoint, seconds: float
     ) -> bytes:
         """Return what it answers to a POST of the gateway's own; as `ask` otherwise."""
