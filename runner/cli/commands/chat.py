@@ -16,7 +16,7 @@ from runner.base.shell import as_typed
 from runner.chat.host import ChatSetup, Remote
 from runner.chat.wire import EFFORTS, Options
 from runner.cli.lazy import examples
-from runner.cli.options import model_options, take_request
+from runner.cli.options import demo_option, model_options, take_request
 from runner.cli.render.wrap import say
 from runner.cli.stdin import read_prompt
 from runner.net.endpoint import Endpoint, server_address
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         'steprun chat -p "What is in this picture?" --image cat.png',
         "git diff | steprun chat -p 'Review this change'",
         "steprun chat --resume",
+        'steprun chat --demo pictures -p "How many shapes are there?"',
     )
 )
 @click.option("-p", "--prompt", help="Ask one question, print the answer and exit.")
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="An image to send (repeatable).",
 )
-@click.option("--demo", is_flag=True, help="Use a small demo model (93 MB, runs anywhere).")
+@demo_option("Use")
 @model_options
 @click.option("--effort", type=click.Choice(EFFORTS), help="Reasoning effort.")
 @click.option(
@@ -86,8 +87,11 @@ def chat(**options: Any) -> int:
     """
     prompt = read_prompt(options.pop("prompt"))
     images = _images(options.pop("images"))
-    request = take_request(options, demo=options.pop("demo"))
+    demo = options.pop("demo")
+    request = take_request(options, demo=demo)
     _check(prompt, images)
+    if demo and not images and options["resume"] is None and request.ask.see:
+        images = _example(request)
     resume = ""
     if options["resume"] is not None:  # an unknown ID is refused at once
         from runner.chat.sessions.store import find_session
@@ -118,6 +122,14 @@ def _images(given: tuple[Path, ...]) -> tuple[Path, ...]:
     from runner.tui.paste import find_pictures
 
     return tuple(Path(path) for each in given for path in find_pictures(str(each)) or [str(each)])
+
+
+def _example(request: ModelRequest) -> tuple[Path, ...]:
+    """Return the picture that a demo brings along, if it sees."""
+    from runner.catalog.models_toml import load_catalog
+
+    picture = load_catalog().model(request.model).picture
+    return (Path(picture),) if picture else ()
 
 
 def _check(prompt: str | None, images: tuple[Path, ...]) -> None:
@@ -189,6 +201,7 @@ def _local(prepared: "Prepared", answer: Options, common: dict[str, Any]) -> Cha
         blind_why=blind_why,
         prices=plan.model_spec.geometry.arch == "step35",
         greeting=as_typed(engine_notice(prepared)),
+        hint=prepared.model.hint if prepared.model else "",
         words=plan.model_spec.words,
         **common,
     )
