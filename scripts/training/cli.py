@@ -61,10 +61,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 async def _examine(asked: argparse.Namespace) -> int:
     from training.engine import PROGRAM  # noqa: PLC0415
-    from training.examine import SUBJECTS, examine  # noqa: PLC0415
+    from training.examine import DRAFTING, SUBJECTS, examine  # noqa: PLC0415
 
     program = (asked.engine,) if asked.engine else PROGRAM
-    subjects = asked.subject or tuple(SUBJECTS)
+    subjects = asked.subject or (*SUBJECTS, DRAFTING)
     files = (asked.weights, asked.projector)
     async for score in examine(*files, subjects, asked.number, program):
         print(score, flush=True)
@@ -82,8 +82,13 @@ def _pack(asked: argparse.Namespace) -> int:
 
 
 def _compare(asked: argparse.Namespace) -> int:
-    from training import compare, shape  # noqa: PLC0415 - they need PyTorch
+    from training import compare, compare_trained, pack, shape  # noqa: PLC0415 - they need PyTorch
 
+    if asked.shipped:
+        files = pack.PLACE / f"tiny-step-{asked.quant}.gguf", pack.PLACE / pack.PROJECTOR
+        for one in asyncio.run(compare_trained.compared(*files, asked.number)):
+            print(one)
+        return 0
     sizes = shape.TRAINED if asked.size == "trained" else shape.SMALL
     with tempfile.TemporaryDirectory() as folder:
         model = compare.random_model(Path(folder), sizes, asked.quant, asked.seed)
@@ -166,7 +171,9 @@ def _parser() -> argparse.ArgumentParser:
     examine = stages.add_parser("examine", help="score trained files through an engine")
     examine.add_argument("weights", type=Path)
     examine.add_argument("projector", type=Path)
-    examine.add_argument("--subject", action="append", help="pictures, calling, zooming, thinking")
+    examine.add_argument(
+        "--subject", action="append", help="pictures, calling, zooming, thinking, drafting"
+    )
     examine.add_argument("--number", type=int, default=200, help="questions of each subject")
     examine.add_argument("--engine", metavar="PROGRAM", help="llama-server instead of embedded")
     text = "make the files that ship, and renew models.toml"
@@ -178,6 +185,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--size", choices=("small", "trained"), default="small")
     command.add_argument("--quant", choices=("F16", "Q8_0"), default="F16")
     command.add_argument("--seed", type=int, default=17)
+    command.add_argument("--shipped", action="store_true", help="the trained weights that ship")
+    command.add_argument("--number", type=int, default=20, help="questions of each, with --shipped")
     for name, minutes, text in (
         ("vision", 130, "train the vision encoder on labels of each cell"),
         ("text", 60, "train the trunk on text and tools"),
