@@ -98,9 +98,10 @@ def read_log(log: str) -> tuple[float, tuple[float, ...]]:
         if found[1]:
             taken, generated = int(found[1]), int(found[2])
             continue
-        shares = [float(share) for share in found[3].split(",") if share.strip()]
+        shares = [float(share) for share in str(found[3]).split(",") if share.strip()]
         # It logs shares and not their steps: over all heads they add up to what was taken.
-        count = taken / sum(shares) if taken and sum(shares) else generated / HEADS
+        of_all: float = sum(shares)
+        count = taken / of_all if taken and of_all else generated / HEADS
         steps += count
         for head, share in enumerate(shares[:HEADS]):
             accepted[head] += share * count
@@ -113,8 +114,8 @@ def _said(reply: Reply) -> Reply:
 
 def _speed(replies: Sequence[Reply]) -> float:
     """Return the tokens per second of some answers, prompts left out."""
-    tokens = sum(float(reply.timings.get("predicted_n", 0)) for reply in replies)
-    seconds = sum(float(reply.timings.get("predicted_ms", 0)) for reply in replies) / 1000
+    tokens: float = sum(float(reply.timings.get("predicted_n", 0)) for reply in replies)
+    seconds: float = sum(float(r.timings.get("predicted_ms", 0)) for r in replies) / 1000
     return tokens / seconds if seconds else 0.0
 
 
