@@ -88,24 +88,23 @@ def ask(
 
 
 @pytest.mark.parametrize(
-    ("part", "change", "feature", "why"),
+    ("change", "why"),
     [
-        ("projector", swap_pixels, "picture", "parts are in a wrong order"),
-        ("projector", swap_channels, "picture", "colours are mixed up"),
-        ("weights", swap_attention, "text", "answers are wrong"),
-        ("mtp", swap_heads, "mtp", "heads are swapped"),
+        (("projector", swap_pixels, "picture"), "parts are in a wrong order"),
+        (("projector", swap_channels, "picture"), "colours are mixed up"),
+        (("weights", swap_attention, "text"), "answers are wrong"),
+        (("mtp", swap_heads, "mtp"), "heads are swapped"),
     ],
 )
 def test_a_changed_file_fails_by_meaning(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     files: EngineFiles,
-    part: str,
-    change: Callable[[dict[str, Any]], None],
-    feature: str,
+    change: tuple[str, Callable[[dict[str, Any]], None], str],
     why: str,
 ) -> None:
-    broken = changed(getattr(files, part), tmp_path, change)
+    part, apply, feature = change
+    broken = changed(getattr(files, part), tmp_path, apply)
     found = ask(monkeypatch, replace(files, **{part: broken}), feature)
     assert found.result == "fail"
     assert why in found.why
