@@ -44,6 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
         return asyncio.run(_examine(asked))
     if asked.stage == "pack":
         return _pack(asked)
+    if asked.stage == "doubts":
+        return _doubts()
     if find_spec("torch") is None:
         sys.stderr.write(NEEDED)
         return 3
@@ -78,6 +80,16 @@ def _pack(asked: argparse.Namespace) -> int:
     pack.renew(made)
     for each in made:
         print(f"{each.path.name:28} {each.bytes:>10,} {each.sha256}")
+    return 0
+
+
+def _doubts() -> int:
+    from training import doubts  # noqa: PLC0415
+
+    found = asyncio.run(doubts.record())
+    doubts.keep(found)
+    for told in found:
+        print(told.text)
     return 0
 
 
@@ -180,6 +192,8 @@ def _parser() -> argparse.ArgumentParser:
     command = stages.add_parser("pack", help=text, description=text.capitalize() + ".")
     command.add_argument("--folder", type=Path, default=Path(".training"))
     command.add_argument("--of", default="heads", help="the stage whose weights to take")
+    text = "record the odds that the self-test compares engines with"
+    stages.add_parser("doubts", help=text, description=text.capitalize() + ".")
     text = "compare random weights in PyTorch and in the embedded engine"
     command = stages.add_parser("compare", help=text, description=text.capitalize() + ".")
     command.add_argument("--size", choices=("small", "trained"), default="small")
