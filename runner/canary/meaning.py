@@ -90,17 +90,17 @@ NAMES: Final = (
 async def text(talk: Talk) -> None:
     """Ask for sums, facts and names: what is learned, and what can only be copied."""
     wrong = [
-        (known, said)
+        (known, reply)
         for known in (*SUMS, *FACTS, *NAMES)
-        if (said := (await talk.chat(known.question, LONGEST)).text.strip()) != known.answer
+        if (reply := (await talk.chat(known.question, LONGEST)).text.strip()) != known.answer
     ]
     if len(wrong) > MOST_WRONG:
-        known, said = wrong[0]
+        known, reply = wrong[0]
         copied = sum(known in NAMES for known, _ in wrong)
         what = "attention" if 2 * copied > len(wrong) else "a layer"
         raise Fault(
             f"{len(wrong)} of {len(SUMS + FACTS + NAMES)} answers are wrong: to "
-            f"{known.question!r} it says {said[:40]!r}. It computes {what} wrongly."
+            f"{known.question!r} it says {reply[:40]!r}. It computes {what} wrongly."
         )
 
 
@@ -114,8 +114,10 @@ async def thinking(talk: Talk) -> None:
         lengths.append(len(answer.thinking.strip()))
     if not lengths[0] < lengths[1] < lengths[2]:
         pairs = zip(lengths, EFFORTS, strict=True)
-        told = ", ".join(f"{count} at {effort}" for count, effort in pairs)
-        raise Fault(f"It does not think longer with more effort: characters are {told}.")
+        lengths_by_effort = ", ".join(f"{count} at {effort}" for count, effort in pairs)
+        raise Fault(
+            f"It does not think longer with more effort: characters are {lengths_by_effort}."
+        )
 
 
 # --- tools
@@ -144,8 +146,8 @@ async def tools(talk: Talk) -> None:
         answer = await talk.chat(question, LONGEST, extra={"tools": [_WEATHER]})
         called = [(call.name, _arguments(call.arguments)) for call in answer.calls]
         if called != [("get_weather", {"town": town}) for town in towns]:
-            told = f"it calls {called}" if called else f"it says {answer.text[:60]!r}"
-            raise Fault(f"Asked {question!r}, with a tool for that, {told}."[:230])
+            does = f"it calls {called}" if called else f"it says {answer.text[:60]!r}"
+            raise Fault(f"Asked {question!r}, with a tool for that, {does}."[:230])
 
 
 def _arguments(text: str) -> Any:
@@ -183,11 +185,9 @@ async def picture(talk: Talk) -> None:
     """Show shapes: it names their colours and kinds, in their places, and counts them."""
     colours = kinds = counts = 0
     due = sum(map(len, SCENES))
-    said = []
     for scene in SCENES:
         shown = Message("user", "What do you see?", (draw(scene),))
         words = re.findall(r"\w+", (await talk.chat(shown, LONGEST)).text)
-        said.append(" ".join(words))
         colours += _right([word for word in words if word in COLOURS], [s.colour for s in scene])
         kinds += _right([word for word in words if word in SHAPES], [s.kind for s in scene])
     counted = SCENES[-3:]
@@ -213,24 +213,24 @@ def _why(colours: float, kinds: float) -> str:
     return "The vision encoder computes wrongly, or the model, if text fails as well."
 
 
-def _right(said: Sequence[str], wanted: Sequence[str]) -> int:
-    return sum(one == other for one, other in zip(said, wanted, strict=False))
+def _right(reply: Sequence[str], wanted: Sequence[str]) -> int:
+    return sum(one == other for one, other in zip(reply, wanted, strict=False))
 
 
 async def two_pictures(talk: Talk) -> None:
     """Show two pictures at once: it tells the first from the second."""
     pairs = [(SCENES[0], SCENES[1]), (SCENES[3], SCENES[2])]
-    right, said = 0, ""
+    right, reply = 0, ""
     for first, second in pairs:
         shown = Message("user", "What do the two pictures show?", (draw(first), draw(second)))
-        said = (await talk.chat(shown, LONGEST)).text.strip()
-        words = re.findall(r"\w+", said)
+        reply = (await talk.chat(shown, LONGEST)).text.strip()
+        words = re.findall(r"\w+", reply)
         wanted = [word for s in (*first, *second) for word in (s.colour, s.kind)]
         right += [word for word in words if word in {*COLOURS, *SHAPES}] == wanted
     if right < len(pairs) - MOST_WRONG:
         raise Fault(
             f"Of {len(pairs)} pairs of pictures it describes {right} rightly, the last one as "
-            f"{said[:60]!r}: they are swapped, mixed up, or one is missing."
+            f"{reply[:60]!r}: they are swapped, mixed up, or one is missing."
         )
 
 
@@ -326,8 +326,8 @@ async def sureness(talk: Talk) -> None:
     known = json.loads(DOUBTS.read_bytes())
     apart: list[float] = []
     for crowd, doubts in zip(CROWDS, known, strict=True):
-        told = await talk.tokens([crowded(crowd)], COUNTED)
-        for ours, theirs, (token, gap) in zip(told.tokens, told.gaps, doubts, strict=False):
+        reply = await talk.tokens([crowded(crowd)], COUNTED)
+        for ours, theirs, (token, gap) in zip(reply.tokens, reply.gaps, doubts, strict=False):
             if ours != token:
                 apart.append(gap)  # at least so far: the next best has overtaken it
                 break
