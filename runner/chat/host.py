@@ -101,7 +101,8 @@ class ChatSetup:
     `open_host` makes the host (entered once). `context` in tokens, 0 where unknown. `sees`:
     images can be sent; `blind_why` says why not. `prices`: image costs are those of Step. `own`:
     the host is an engine that this chat starts and stops.
-    `greeting`: what to show first (which model, why). `resume`: the ID of a session to resume.
+    `greeting`: what to show first (which model, why). `hint`: what to ask it.
+    `resume`: the ID of a session to resume.
     `words`: the options that name the model or the server, to be typed again with --resume.
     """
 
@@ -115,6 +116,7 @@ class ChatSetup:
     own: bool = True
     show_thinking: bool = False
     greeting: str = ""
+    hint: str = ""
     pictures: tuple[Path, ...] = ()
     resume: str = ""
     words: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ from runner.base.shell import as_typed, shell_line
 from runner.chat.host import ChatSetup, Remote
 from runner.chat.wire import EFFORTS, Options
 from runner.cli.lazy import examples
-from runner.cli.options import kv_disk_option, model_options, take_request
+from runner.cli.options import demo_option, kv_disk_option, model_options, take_request
 from runner.cli.render.wrap import say
 from runner.cli.stdin import read_prompt
 from runner.net.endpoint import Endpoint, server_address
@@ -36,6 +36,7 @@ _POLL_S: Final = 0.1  # while a server starts
         'steprun chat -p "What is in this picture?" --image cat.png',
         "git diff | steprun chat -p 'Review this change'",
         "steprun chat --resume",
+        'steprun chat --demo pictures -p "How many shapes are there?"',
     )
 )
 @click.option("-p", "--prompt", help="Ask one question, print the answer and exit.")
@@ -46,7 +47,7 @@ _POLL_S: Final = 0.1  # while a server starts
     type=click.Path(path_type=Path),
     help="An image to send (repeatable).",
 )
-@click.option("--demo", is_flag=True, help="Use a small demo model (93 MB, runs anywhere).")
+@demo_option("Use")
 @model_options
 @kv_disk_option
 @click.option("--effort", type=click.Choice(EFFORTS), help="Reasoning effort.")
@@ -91,8 +92,11 @@ def chat(**options: Any) -> int:
     """
     prompt = read_prompt(options.pop("prompt"))
     images = _images(options.pop("images"))
-    request = take_request(options, demo=options.pop("demo"))
+    demo = options.pop("demo")
+    request = take_request(options, demo=demo)
     _check(prompt, images)
+    if demo and not images and options["resume"] is None and request.ask.see:
+        images = _example(request)
     resume = ""
     if options["resume"] is not None:  # an unknown ID is refused at once
         from runner.chat.sessions.store import find_session
@@ -124,6 +128,14 @@ def _images(given: tuple[Path, ...]) -> tuple[Path, ...]:
     from runner.tui.paste import find_pictures
 
     return tuple(Path(path) for each in given for path in find_pictures(str(each)) or [str(each)])
+
+
+def _example(request: ModelRequest) -> tuple[Path, ...]:
+    """Return the picture that a demo brings along, if it sees."""
+    from runner.catalog.models_toml import load_catalog
+
+    picture = load_catalog().model(request.model).picture
+    return (Path(picture),) if picture else ()
 
 
 def _check(prompt: str | None, images: tuple[Path, ...]) -> None:
@@ -233,6 +245,7 @@ def _local(
         blind_why=blind_why,
         prices=plan.model_spec.geometry.arch == "step35",
         greeting=as_typed(engine_notice(prepared)),
+        hint=prepared.model.hint if prepared.model else "",
         words=plan.model_spec.words,
         **common,
     )

@@ -14,7 +14,13 @@ import click
 from runner.base.errors import Exit, UsageError
 from runner.base.shell import shell_line
 from runner.cli.lazy import examples
-from runner.cli.options import kv_disk_option, model_options, take_request, typed_again
+from runner.cli.options import (
+    demo_option,
+    kv_disk_option,
+    model_options,
+    take_request,
+    typed_again,
+)
 from runner.cli.render.common import TransientLine
 from runner.cli.render.serving import ServeReport
 from runner.cli.render.wrap import say
@@ -66,7 +72,7 @@ def _origins(_: click.Context, __: click.Parameter, typed: tuple[str, ...]) -> t
     )
 )
 @model_options
-@click.option("--demo", is_flag=True, help="Use a small model (93 MB) that runs anywhere.")
+@demo_option("Serve")
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
@@ -130,7 +136,7 @@ def _origins(_: click.Context, __: click.Parameter, typed: tuple[str, ...]) -> t
 @click.option("--dry-run", is_flag=True, help="Print the launch line and exit.")
 def serve(
     *,
-    demo: bool,
+    demo: str | None,
     port: int,
     host: str,
     api_key_file: Path | None,
