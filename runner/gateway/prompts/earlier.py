@@ -10,7 +10,7 @@ from runner.kv.prompt import Prompt, characters_of, common
 
 PROMPTS: Final = 8
 # Of one that is remembered: 262,144 tokens, the longest context, have about 1,000 and one more for
-# each message. A request is judged within 10 ms where each has so many.
+# each message. Where all have so many, a request is judged within 18 ms.
 BLOCKS: Final = 4096
 # A re-reading is worth a word where it is a good part of the prompt, and more than Step's sliding
 # window of 512 tokens (about 4 characters each), which is read again in any case.
