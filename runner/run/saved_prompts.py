@@ -103,7 +103,7 @@ def in_words(prepared: Prepared, disk: int | None) -> str:
     if not prepared.plan.fits or not resuming(prepared.engine).keeps:
         return ""
     if most := bounds(disk).budget_bytes:
-        return f"Prompts that were read are kept in {folder()}, up to {size(most)} (--kv-disk)."
+        return f"Up to {size(most)} of prompts that were read are kept in {folder()} (--kv-disk)."
     return "" if disk == 0 else f"Prompts are not kept: the disk of {folder()} is almost full."
 
 
