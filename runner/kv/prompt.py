@@ -24,6 +24,7 @@ SINGLE_KINDS: Final = frozenset({"system", "text"})
 BLOCK_CHARACTERS: Final = 1024  # about 250 tokens; from half to twice as many
 _MOST: Final = 2 * BLOCK_CHARACTERS - 1
 _LINES: Final = 8  # of so many lines, one may end a block, on average
+_TRIED: Final = 32  # lines of one block: a text of empty lines takes no longer than another
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +140,16 @@ def _block_end(text: str, at: int) -> int:
     Which line is seen from the line itself: so two texts with different beginnings have the same
     blocks again, a few after that in which they differ.
     """
-    before, usual = text.rfind("\n", at, at + BLOCK_CHARACTERS // 2) + 1 or at, 0
-    while after := text.find("\n", max(before, at + BLOCK_CHARACTERS // 2), at + _MOST) + 1:
+    start = at + BLOCK_CHARACTERS // 2
+    before, usual = text.rfind("\n", at, start) + 1 or at, 0
+    for _ in range(_TRIED):
+        if not (after := text.find("\n", max(before, start), at + _MOST) + 1):
+            return usual
         if not crc32(text[before:after].encode("utf-8", "surrogatepass")) % _LINES:
             return after
         usual = usual or (after if after - at >= BLOCK_CHARACTERS else 0)
         before = after
-    return usual
+    return usual or text.find("\n", max(before, at + BLOCK_CHARACTERS - 1), at + _MOST) + 1
 
 
 def _digest(data: bytes) -> bytes:

@@ -77,7 +77,9 @@ def save_and_restore(case: Case, tokens: int, folder: Path) -> Saved:
 @contextmanager
 def _running(case: Case, folder: Path) -> Iterator[tuple[str, Path]]:
     port = free_port("127.0.0.1")
-    words = [*embedded().program, *case.argv(), "--slot-save-path", f"{folder}{os.sep}"]
+    # Warming up would read all of 105 GB once more.
+    saving = ("--slot-save-path", f"{folder}{os.sep}", "--no-warmup")
+    words = [*embedded().program, *case.argv(), *saving]
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory(prefix="steprun-truth-") as made:
         log = Path(made) / "log"

@@ -101,7 +101,7 @@ class Relay:
             answer.raise_for_status()
             return await answer.content.read(1 << 20)
 
-    async def tell(
+    async def post(
         self, path: str, body: dict[str, Any], endpoint: Endpoint, seconds: float
     ) -> bytes:
         """Return what the engine answers to a POST, at most 1 MiB of it.

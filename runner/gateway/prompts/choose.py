@@ -160,6 +160,11 @@ def _begun(prompt: Prompt, blocks: int) -> int:
     return back
 
 
+def answer_room(answer_tokens: int, cells: int) -> int:
+    """Return the tokens to keep free for an answer, of so many that all slots have together."""
+    return min(answer_tokens or cells, int(cells * ANSWER_SHARE))
+
+
 def choose(
     holdings: Sequence[Holding],
     wanted: Wanted,
@@ -194,7 +199,7 @@ def _ways(
     saves: bool,
 ) -> Iterator[Placement]:
     asked = wanted.characters * rates.character_tokens
-    answer = min(wanted.answer_tokens or cells, int(cells * ANSWER_SHARE))
+    answer = answer_room(wanted.answer_tokens, cells)
     for at in holdings:
         if at.busy:
             continue

@@ -64,9 +64,9 @@ class EngineSlots:
 
     async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         with self._relay.traffic.waits():
-            answer = json.loads(await self._relay.tell(path, body, self._endpoint, ANSWERS_S))
+            answer = json.loads(await self._relay.post(path, body, self._endpoint, ANSWERS_S))
         if not isinstance(answer, dict):
-            raise ValueError("the engine's answer is no object")  # noqa: TRY004 - what was read
+            raise ValueError("the engine's answer has no fields")  # noqa: TRY004 - what was read
         return answer
 
 

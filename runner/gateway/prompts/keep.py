@@ -20,6 +20,7 @@ from runner.gateway.prompts.choose import (
     Holding,
     Placement,
     Wanted,
+    answer_room,
     choose,
     continues,
     usable,
@@ -74,7 +75,7 @@ class KeptPrompts:
         self._relay = relay
         self._store = store
         self._timing = timing
-        self._measured = Measured(batch)
+        self._measured = Measured(batch, kept.token_bytes)
         # Choosing, saving and restoring are one step: nothing else changes the slots meanwhile.
         self._lock = asyncio.Lock()
         self._engine: object = None
@@ -180,10 +181,15 @@ class KeptPrompts:
         slot = slots.all[way.slot]
         taken = Taken(slots, slot, slot.holding(time.monotonic()), slot.task, prompt, match)
         slot.busy = True
-        slot.tokens = int(characters * rates.character_tokens) + call.answer_tokens
+        slot.tokens = int(characters * rates.character_tokens)
+        slot.tokens += answer_room(call.answer_tokens, slots.cells)
         entry.slot, entry.restored = slot.number, taken.before.tokens if match else 0
         if not call.takes_slot:
-            await self._steer(slots, ask, slot)
+            try:
+                await self._steer(slots, ask, slot)
+            except asyncio.CancelledError:
+                slot.busy, slot.tokens = False, taken.before.tokens
+                raise
         return taken
 
     def _saves(self) -> bool:
@@ -208,8 +214,8 @@ class KeptPrompts:
         for number in way.save:
             await self._save(slots.all[number], ask)
         for number in way.empty:
+            slots.all[number].empty()  # first: who asks may hang up while the engine does it
             await ask.empty(number)
-            slots.all[number].empty()
         match = next((each for each in matches if each.saved is way.restore), None)
         if match is None or prompt is None or self._store is None:
             return None
@@ -217,15 +223,14 @@ class KeptPrompts:
         if name is None:
             return None
         slot = slots.all[way.slot]
+        slot.empty()
         try:
             moved = await ask.restore(slot.number, name)
         except FAILS:
-            slot.empty()
             await asyncio.to_thread(self._store.used, match.saved, 0, 0.0)
             return None
         self._measured.moved(moved)
         whole = match.blocks >= match.saved.blocks
-        slot.empty()
         slot.tokens = moved.tokens
         slot.put(beginning(prompt, match.blocks), whole=whole)
         slot.stored = slot.prompt if whole else None

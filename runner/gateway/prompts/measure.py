@@ -24,11 +24,13 @@ _WEIGHT: Final = 0.3  # of the latest in what is usual
 class Measured:
     """Rates as they were measured. Each is that of the latest ones, above all.
 
-    `batch`: the engine's micro-batch in tokens.
+    `batch`: the engine's micro-batch in tokens. `token_bytes`: of a saved token by the plan, 0
+    where it is not known.
     """
 
-    def __init__(self, batch: int = 512) -> None:
+    def __init__(self, batch: int = 512, token_bytes: float = 0.0) -> None:
         self._batch = batch
+        self._planned = token_bytes
         self._read_tokens_s = 0.0
         self._bytes_s = 0.0
         self._token_bytes = 0.0
@@ -39,7 +41,8 @@ class Measured:
         saved = next(
             (each.saved for each in matches if each.saved.tokens and each.saved.read_s), None
         )
-        read, size, dense = FIRST_READ_TOKENS_S, FIRST_TOKEN_BYTES, FIRST_CHARACTER_TOKENS
+        read, dense = FIRST_READ_TOKENS_S, FIRST_CHARACTER_TOKENS
+        size = self._planned or FIRST_TOKEN_BYTES
         if saved is not None:
             read, size = saved.tokens / saved.read_s, saved.bytes / saved.tokens
             dense = saved.tokens / max(1, saved.characters)

@@ -1,5 +1,7 @@
 """Prompts as clients send them: their blocks, and how much two have in common."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,6 +57,15 @@ def test_a_line_that_is_new_leaves_most_later_blocks_alone(where: int) -> None:
     known = {block.digest for block in part("system", "system prompt", LONG).blocks}
     now = part("system", "system prompt", longer)
     assert sum(each.characters for each in now.blocks if each.digest in known) > 0.7 * len(LONG)
+
+
+def test_a_text_of_empty_lines_takes_no_longer_than_another() -> None:
+    took = []
+    for text in ("\n" * (1 << 20), LONG * ((1 << 20) // len(LONG))):
+        began = time.process_time()
+        part("user", "message 1", text)
+        took.append(time.process_time() - began)
+    assert took[0] < 5 * took[1] + 0.1
 
 
 def test_each_of_the_first_lines_is_a_block() -> None:

@@ -169,3 +169,17 @@ def test_a_share_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
         assert saved_prompts.bounds(None).budget_bytes == most * GIB
         assert saved_prompts.bounds(5 * GIB).budget_bytes == 5 * GIB
     assert saved_prompts.bounds(None).keep_free_bytes == saved_prompts.KEEP_FREE_BYTES
+
+
+def test_a_plan_says_which_engine_keeps_prompts_and_where(tiny: Path, home: Path) -> None:
+    from click.testing import CliRunner
+
+    from runner.cli.commands.plan import plan
+
+    words = ["--model", str(tiny / "tiny-step.gguf"), "--ctx", "4096"]
+    shown = CliRunner().invoke(plan, words, catch_exceptions=False).stdout
+    text = " ".join(shown.split())
+    assert "survive a restart: the engine embedded passes the self-test for it." in text
+    assert f"are kept in {home / 'cache' / 'kv'} (--kv-disk)." in text
+    away = CliRunner().invoke(plan, ["--machine", "dgx-spark"], catch_exceptions=False).stdout
+    assert "--kv-disk" not in away

@@ -248,3 +248,26 @@ async def test_an_engine_without_slots_is_left_to_itself(
     engines.answer = answer
     async with gateway(NEVER, kept=kept) as running:
         await ask(running, "a")
+
+
+async def test_who_hangs_up_before_it_is_passed_on_leaves_the_slot_to_others(
+    gateway: Open, engine: CachingEngine, engines: FakeEngines, kept: Kept
+) -> None:
+    touched, go_on = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: Any, asked: dict[str, Any]) -> web.StreamResponse:
+        if asked.get("prompt") == [[]]:
+            touched.set()
+            await go_on.wait()
+        return await engine.answer(request, asked)
+
+    engines.answer = answer
+    async with gateway(NEVER, kept=kept) as running:
+        await ask(running, "a")
+        hangs_up = asyncio.create_task(ask(running, "a", "b", "c", path=MESSAGES))
+        await touched.wait()
+        hangs_up.cancel()
+        await until(lambda: engines.dropped)
+        go_on.set()
+        await ask(running, "a", "b", "c")
+    assert engine.read == 3
