@@ -50,8 +50,8 @@ async def stream(
     server stop generating.
     """
     pairs, plain = Pairs(), Untagged(options.extra.get("tools", ()))
-    told = {CHAT_HEADER: chat} if chat and endpoint.owned else {}
-    async with contextlib.aclosing(_events(endpoint, messages, options, told)) as events:
+    named = {CHAT_HEADER: chat} if chat and endpoint.owned else {}
+    async with contextlib.aclosing(_events(endpoint, messages, options, named)) as events:
         async for event in events:
             if isinstance(event, Failed) and endpoint.api_key:  # servers repeat the key
                 event.error.why = event.error.why.replace(endpoint.api_key, "***")
@@ -61,7 +61,7 @@ async def stream(
 
 
 async def _events(
-    endpoint: Endpoint, messages: Sequence[Message], options: Options, told: Mapping[str, str]
+    endpoint: Endpoint, messages: Sequence[Message], options: Options, named: Mapping[str, str]
 ) -> AsyncGenerator[Event, None]:
     timeout = httpx2.Timeout(SILENCE_S, connect=CONNECT_S)
     if endpoint.longest_word and (refusal := too_long_a_word(messages, endpoint.longest_word)):
@@ -76,7 +76,7 @@ async def _events(
                     "POST",
                     f"{endpoint.api_url}/chat/completions",
                     json=body,
-                    headers={"Accept": "text/event-stream", **endpoint.headers(), **told},
+                    headers={"Accept": "text/event-stream", **endpoint.headers(), **named},
                 ) as response:
                     if response.status_code == 200:
                         async for event in _answer(response, arrived):

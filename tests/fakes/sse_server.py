@@ -90,6 +90,7 @@ class FakeServer(Loopback):
     def __init__(self, *scripts: Sequence[Step]) -> None:
         self.scripts = list(scripts)
         self.requests: list[dict[str, Any]] = []
+        self.sent: list[dict[str, str]] = []  # the headers of each request, in lower case
         self.authorised: list[str | None] = []  # the header of each request
         self.headers: dict[str, str] = {}  # of each answer, besides
         self.hung_up = threading.Event()  # the client closed a connection in mid-answer
@@ -97,6 +98,7 @@ class FakeServer(Loopback):
 
     def answer(self, to: BaseHTTPRequestHandler) -> None:
         self.authorised.append(to.headers["Authorization"])
+        self.sent.append({name.lower(): value for name, value in to.headers.items()})
         length = int(to.headers["Content-Length"])
         self.requests.append(json.loads(to.rfile.read(length)))
         script = self.scripts.pop(0) if self.scripts else DEFAULT
