@@ -20,6 +20,7 @@ from attacking.health import Watch, percentile
 from attacking.wire import Target
 
 MOST_S = 0.1  # of /health at the 99th percentile
+WATCHED_S = 2.0  # at least, for each attack
 SHOWN = 10
 
 
@@ -96,6 +97,8 @@ async def _attack(attack: Attack, kinds: Sequence[str]) -> list[_Sent]:
         try:
             async for shot in getattr(attack, kind)():
                 shots.append(shot)  # noqa: PERF401 - kept where the rest is not sent
+            # A short attack is watched for a while: it is judged by its times of /health, too.
+            await asyncio.sleep(max(0.0, began + WATCHED_S - time.monotonic()))
             ended = time.monotonic()
             shots.append(await attack.afterwards())
         except OSError as error:
