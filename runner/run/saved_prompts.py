@@ -65,7 +65,7 @@ def kept(ready: Ready, disk: int | None) -> Kept | None:
         restart="resume_restart" in able.holds,
         picture="resume_picture" in able.holds,
         draft_heads="resume_mtp" in able.holds or not config.mtp,
-        token_bytes=saved_bytes(prepared.plan.model_spec.geometry, config, config.context, 0)
+        token_bytes=saved_bytes(prepared.plan.model_spec.geometry, config, config.context, ())
         / config.context,
     )
     return found if found.on_disk or found.spare_slots else None
