@@ -17,6 +17,7 @@ FIRST_BYTES_S: Final = 500e6
 FIRST_TOKEN_BYTES: Final = 25.5 * 1024
 FIRST_CHARACTER_TOKENS: Final = 0.25
 LEAST_READ: Final = 64  # tokens of a prompt; below it the time is that of one batch
+LEAST_CHARACTERS: Final = 1024  # of a prompt; below it the template's own tokens count for much
 LEAST_MOVED: Final = 1 << 20  # bytes of a file; below it the time is that of opening it
 _WEIGHT: Final = 0.3  # of the latest in what is usual
 
@@ -58,7 +59,7 @@ class Measured:
         """Note an answer."""
         if not account.prompt_tokens:
             return
-        if prompt is not None and prompt.characters:
+        if prompt is not None and prompt.characters >= LEAST_CHARACTERS:
             dense = account.prompt_tokens / prompt.characters
             self._character_tokens = _usual(self._character_tokens, dense)
         read = account.prompt_tokens - (account.cached_tokens or 0)
