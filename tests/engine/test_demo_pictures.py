@@ -1,13 +1,16 @@
 """`--demo pictures` as a new user tries it: the real engine, the model that ships, no network."""
 
+import base64
 import json
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image, ImageDraw
 
+from runner.canary import meaning
 from runner.catalog import models_toml
 from tests.engine.conftest import Served, serve
 from tests.engine.test_chat_once import steprun
@@ -50,14 +53,67 @@ def served_demo(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield running
 
 
-def ask(served: Served, **body: Any) -> Any:
+def post(served: Served, path: str, body: dict[str, Any]) -> Any:
     request = urllib.request.Request(
-        f"{served.url}/v1/chat/completions",
-        json.dumps({"temperature": 0, **body}).encode(),
-        {"Content-Type": "application/json"},
+        f"{served.url}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
     with urllib.request.urlopen(request, timeout=60) as reply:
-        return json.load(reply)["choices"][0]["message"]
+        return json.load(reply)
+
+
+def ask(served: Served, **body: Any) -> Any:
+    reply = post(served, "/v1/chat/completions", {"temperature": 0, **body})
+    return reply["choices"][0]["message"]
+
+
+BOTH = "What do the two pictures show?"
+CIRCLE, CROSS = (
+    base64.b64encode(meaning.draw(meaning.SCENES[number]).data).decode() for number in (0, 3)
+)
+
+
+def openai(first: str, second: str) -> tuple[str, dict[str, Any]]:
+    urls = [{"url": f"data:image/png;base64,{data}"} for data in (first, second)]
+    content = [*({"type": "image_url", "image_url": url} for url in urls)]
+    content = [*content, {"type": "text", "text": BOTH}]
+    return "/v1/chat/completions", {"messages": [{"role": "user", "content": content}]}
+
+
+def anthropic(first: str, second: str) -> tuple[str, dict[str, Any]]:
+    sources = [
+        {"type": "base64", "media_type": "image/png", "data": data} for data in (first, second)
+    ]
+    content = [*({"type": "image", "source": source} for source in sources)]
+    content = [*content, {"type": "text", "text": BOTH}]
+    messages = [{"role": "user", "content": content}]
+    return "/v1/messages", {"messages": messages, "max_tokens": 200}
+
+
+def responses(first: str, second: str) -> tuple[str, dict[str, Any]]:
+    content = [
+        {"type": "input_image", "image_url": f"data:image/png;base64,{data}"}
+        for data in (first, second)
+    ]
+    content = [*content, {"type": "input_text", "text": BOTH}]
+    return "/v1/responses", {"input": [{"role": "user", "content": content}]}
+
+
+def ollama(first: str, second: str) -> tuple[str, dict[str, Any]]:
+    message = {"role": "user", "content": BOTH, "images": [first, second]}
+    return "/api/chat", {"messages": [message], "stream": False}
+
+
+@pytest.mark.parametrize("api", [openai, anthropic, responses, ollama])
+def test_pictures_reach_the_model_in_their_order(
+    served_demo: Served, api: Callable[[str, str], tuple[str, dict[str, Any]]]
+) -> None:
+    """By what the model says of them: a plain status would not show that they were swapped."""
+    for order in ((CIRCLE, CROSS), (CROSS, CIRCLE)):
+        path, body = api(*order)
+        reply = json.dumps(post(served_demo, path, {"model": "tiny-step", **body}))
+        said = reply[reply.rindex("First") :]
+        places = [said.index(word) for word in ("red circle", "black cross")]
+        assert (places[0] < places[1]) is (order == (CIRCLE, CROSS)), said
 
 
 def test_it_calls_tools_by_itself_and_uses_what_they_say(served_demo: Served) -> None:
