@@ -267,7 +267,7 @@ STEPS: Final = (
     Step("mtp", DRAFTING, with_heads, _DRAFT),
     Step("mtp_picture", BOTH, partial(with_heads, seeing=True), _SEE + _DRAFT),
     # What it means: only where the same with random weights passes.
-    Step("text", MEANING, meaning.text),
+    Step("text", replace(ONE, trained=True), meaning.text),
     Step("thinking", MEANING, meaning.thinking),
     Step("tools", MEANING, meaning.tools),
     Step("picture", MEANING, meaning.picture, _SEE),
