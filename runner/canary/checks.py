@@ -281,7 +281,7 @@ STEPS: Final = (
     Step("resume_mtp", DRAFTED, resuming.heads_before, _SAVE + _DRAFT),
     Step("resume_mtp", REDRAFTED, resuming.heads_after, _SAVE + _DRAFT),
     # What it means: only where the same with random weights passes.
-    Step("text", MEANING, meaning.text),
+    Step("text", replace(ONE, trained=True), meaning.text),
     Step("thinking", MEANING, meaning.thinking),
     Step("tools", MEANING, meaning.tools),
     Step("picture", MEANING, meaning.picture, _SEE),

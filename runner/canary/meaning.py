@@ -327,15 +327,15 @@ async def sureness(talk: Talk) -> None:
     apart: list[float] = []
     for crowd, doubts in zip(CROWDS, known, strict=True):
         reply = await talk.tokens([crowded(crowd)], COUNTED)
+        if min(reply.gaps, default=inf) == inf:
+            return  # an engine that does not say how likely its words are
         for ours, theirs, (token, gap) in zip(reply.tokens, reply.gaps, doubts, strict=False):
             if ours != token:
                 apart.append(gap)  # at least so far: the next best has overtaken it
                 break
             if gap < DOUBT and theirs < inf:
                 apart.append(theirs - gap)
-    if not apart:
-        return  # an engine that does not say how likely its words are
-    off = math.sqrt(sum(each * each for each in apart) / len(apart))
+    off = math.sqrt(sum(each * each for each in apart) / max(1, len(apart)))
     if off > MOST_OFF:
         raise Fault(
             f"How sure it is of its words is off by {off:.2f} nats on average; {MOST_OFF} are due "
