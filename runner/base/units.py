@@ -4,6 +4,7 @@ Memory and files are counted in binary units (GiB). Download pages count in deci
 a size that will be compared with such a page is written with both.
 """
 
+import re
 from typing import Final
 
 KIB: Final = 1 << 10
@@ -11,6 +12,7 @@ MIB: Final = 1 << 20
 GIB: Final = 1 << 30
 _GB: Final = 10**9
 _MB: Final = 10**6
+_SIZE: Final = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)\s*([KMGT])(i?)B?|(\d{1,18})", re.IGNORECASE)
 
 
 def size(count: int) -> str:
@@ -40,3 +42,18 @@ def duration(seconds: float) -> str:
     if seconds < 3 * 3600:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} days"
+
+
+def read_size(text: str) -> int | None:
+    """Return the bytes of a size as typed, such as `20GB`, `64 GiB` or `500M`; None for others.
+
+    With an `i` the unit is binary, without it decimal. A number alone is bytes.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        return None
+    if found[4]:
+        return int(found[4])
+    power = "KMGT".index(found[2].upper()) + 1
+    unit: int = (1024 if found[3] else 1000) ** power
+    return round(float(found[1]) * unit)

@@ -1,7 +1,8 @@
 """The canary, an engine's self-test: with a tiny model, everything that a chat will need.
 
 What is wrong with an engine shows in seconds here, and not after 105 GB are loaded. `checks` says
-what is asked, `questions` how, `rounds` starts the engines, `model` makes the tiny model.
+what is asked, `resuming` of that what is asked twice, `questions` how, `rounds` starts the engines,
+`model` makes the tiny model.
 """
 
 import asyncio

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final
 
 from runner.base.errors import SteprunError
-from runner.canary import model
+from runner.canary import model, resuming
 from runner.canary.questions import Fault, Talk, Tokens, picture
 from runner.chat.wire import EFFORTS, Message, Picture
 from runner.engine.installed.stamp import Kind
@@ -24,11 +24,16 @@ SLOT: Final = 600  # tokens of a prompt that is kept: more than a window, too
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """How an engine is started. `threads` 0: as many as the machine has cores."""
+    """How an engine is started. `threads` 0: as many as the machine has cores.
+
+    `spare`: with a second slot over the same cache. `again`: after one that was started like it.
+    """
 
     threads: int = 0
     projector: bool = False
     mtp: bool = False
+    spare: bool = False
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +248,10 @@ def _differ(first: Tokens, second: Tokens) -> str:
 
 ONE, TWO, SEEING = Start(threads=1), Start(threads=2), Start(projector=True)
 DRAFTING, BOTH = Start(mtp=True), Start(projector=True, mtp=True)
+RESUMING, RESUMED = (Start(projector=True, spare=True, again=again) for again in (False, True))
+DRAFTED, REDRAFTED = (Start(mtp=True, spare=True, again=again) for again in (False, True))
 _SEE, _DRAFT = ("--mmproj",), ("--spec-type", "--spec-draft-model")
+_SAVE, _SHARE = ("--slot-save-path",), ("--kv-unified",)
 # In the order in which they are asked; those with the same start share an engine.
 STEPS: Final = (
     Step("text", ONE, text),
@@ -256,8 +264,16 @@ STEPS: Final = (
     Step("thinking", SEEING, thinking),
     Step("tools", SEEING, tools),
     Step("long_prompt", SEEING, long_prompt),
-    Step("slots", SEEING, slots, ("--slot-save-path",)),
+    Step("slots", SEEING, slots, _SAVE),
     Step("long_word", SEEING, long_word),
+    Step("spare_slot", RESUMING, resuming.spare_slot, _SHARE),
+    Step("resume_turn", RESUMING, resuming.next_turn, _SAVE),
+    Step("resume_restart", RESUMING, resuming.before_restart, _SAVE),
+    Step("resume_picture", RESUMING, resuming.picture_before, _SAVE + _SEE),
+    Step("resume_restart", RESUMED, resuming.after_restart, _SAVE),
+    Step("resume_picture", RESUMED, resuming.picture_after, _SAVE + _SEE),
     Step("mtp", DRAFTING, with_heads, _DRAFT),
     Step("mtp_picture", BOTH, partial(with_heads, seeing=True), _SEE + _DRAFT),
+    Step("resume_mtp", DRAFTED, resuming.heads_before, _SAVE + _DRAFT),
+    Step("resume_mtp", REDRAFTED, resuming.heads_after, _SAVE + _DRAFT),
 )

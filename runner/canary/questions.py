@@ -50,7 +50,8 @@ class Tokens:
     """An answer token by token, and what it took.
 
     `gaps`: by how much each token led the next best, in nats; infinite where the engine does not
-    say. `prompt` counts its tokens, `cached` those that were taken from the cache.
+    say. `prompt` counts its tokens, `cached` those that were taken from the cache; `drafted` those
+    that draft heads guessed, `accepted` those that they guessed right.
     """
 
     tokens: tuple[str, ...]
@@ -58,6 +59,7 @@ class Tokens:
     prompt: int
     cached: int
     drafted: int
+    accepted: int = 0
 
     @property
     def text(self) -> str:
@@ -81,12 +83,13 @@ class Tokens:
 class Talk:
     """One engine that answers.
 
-    `seen`: its answers without draft heads, to a picture (True) or to texts, also before a restart.
+    `seen`: its answers to compare others with, also before a restart: those without draft heads, to
+    a picture (True) or to texts, and those to whole conversations, by name.
     """
 
     endpoint: Endpoint
     kind: Kind
-    seen: dict[bool, list[Tokens]] = field(default_factory=dict)
+    seen: dict[bool | str, list[Tokens]] = field(default_factory=dict)
 
     async def chat(self, text: str, max_tokens: int, **options: Any) -> Answer:
         """Ask as a chat does; `options` are those of `wire.Options`."""
@@ -161,6 +164,7 @@ def _tokens(reply: Mapping[str, Any]) -> Tokens:
                 )
             ),
             drafted=int(timings.get("draft_n", 0)),
+            accepted=int(timings.get("draft_n_accepted", 0)),
         )
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise Fault("Its answer is not a chat completion.") from error

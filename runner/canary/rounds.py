@@ -104,7 +104,7 @@ class _Round:
     safe: tuple[str, ...] = ()
     why: str = ""
     features: Features = field(default_factory=dict)
-    seen: dict[bool, list[Tokens]] = field(default_factory=dict)
+    seen: dict[bool | str, list[Tokens]] = field(default_factory=dict)
     silent: bool = False
 
     async def ask_all(self) -> None:
@@ -224,6 +224,7 @@ class _Round:
             load_mode=recipe.load_recipe(stamp.backend).run.load_mode,
             mtp_tokens=MTP_TOKENS if start.mtp else 0,
             alias="canary",
+            spare=int(start.spare and "--kv-unified" in stamp.flags),
         )
         files = replace(self.files, projector=self.files.projector if start.projector else None)
         spec = fitted(launch(files, settings, stamp.flags), stamp.values)

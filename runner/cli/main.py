@@ -24,6 +24,7 @@ COMMANDS = {
     "ps": ("ps:ps", "Show the servers that run: who is served, and how fast."),
     "stop": ("stop:stop", "End a server."),
     "logs": ("logs:logs", "Show or follow a server's requests."),
+    "kv": ("kv:kv", "List and delete saved prompts (KV caches on the disk)."),
     "key": ("key:key", "Make and revoke the API keys of `serve`."),
     "plan": ("plan:plan", "Show what would run on this machine, byte by byte, and why."),
     "machine": ("machine:machine", "Show what this computer is."),

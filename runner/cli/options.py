@@ -5,7 +5,9 @@ from typing import Any, TypeVar
 
 import click
 
+from runner.base.errors import UsageError
 from runner.base.shell import shell_line
+from runner.base.units import read_size
 from runner.plan.memory.kv_cache import KV_BLOCK_BYTES
 from runner.plan.request import PlanRequest, Profile
 from runner.run.request import ModelRequest
@@ -80,6 +82,30 @@ def model_options(command: F) -> F:
     return command
 
 
+def kv_disk_option(command: F) -> F:
+    """Add the option that bounds what is kept on the disk of prompts that were read."""
+    return click.option(
+        "--kv-disk",
+        metavar="SIZE|off",
+        callback=_disk_size,
+        help="Keep prompts that were read in up to SIZE on the disk (20GB, 64GiB), or not at all. "
+        "Default: a quarter of what is free, 64 GiB at most.",
+    )(command)
+
+
+def _disk_size(_: click.Context, __: click.Parameter, typed: str | None) -> int | None:
+    if typed is None:
+        return None
+    size = 0 if typed.strip().lower() == "off" else read_size(typed)
+    if size is None:
+        raise UsageError(
+            f"{typed!r} is not a size.",
+            why="A size is a number with a unit, or off.",
+            next="Such as: --kv-disk 20GB",
+        )
+    return size
+
+
 def take_request(options: dict[str, Any], *, demo: bool = False) -> ModelRequest:
     """Take the options of `model_options` out of a command's keyword arguments."""
     mtp: str | None = options.pop("mtp")
@@ -100,6 +126,7 @@ def take_request(options: dict[str, Any], *, demo: bool = False) -> ModelRequest
         projector=options.pop("projector"),
         mtp=mtp,
         engine=options.pop("engine") or "",
+        kv_disk=options.pop("kv_disk", None),
     )
 
 

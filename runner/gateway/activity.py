@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from runner.gateway.refusal import Api
+from runner.kv.prompt import Prompt
 
 Stage = Literal["arriving", "waiting", "reading", "writing", "ended"]
 HEAD_BYTES: Final = 2048  # Anthropic's first event, with the tokens of the prompt, has about 400
@@ -28,6 +29,11 @@ class Entry:
     `client`: the name of its key, else the program that it says it is. `path`: as in the table of
     routes, empty for any other. `generates`: it takes one of the engine's slots. `head` and `tail`:
     the first and the last bytes of the answer, which hold the engine's account of it.
+
+    `prompt`: what it asks to be read, None where that cannot be known. `slot`: the engine's that it
+    was given, None where the engine chooses. `restored`: tokens of the prompt that came from the
+    disk. `known`: the share of the prompt that an earlier one had, 0 to 1. `reread`: why it is read
+    again all the same, in words; empty where nothing is known to be in the way.
     """
 
     number: int
@@ -47,6 +53,11 @@ class Entry:
     sent_bytes: int = 0
     head: bytearray = field(default_factory=bytearray)
     tail: bytearray = field(default_factory=bytearray)
+    prompt: Prompt | None = None
+    slot: int | None = None
+    restored: int = 0
+    known: float = 0.0
+    reread: str = ""
 
     def wait(self) -> None:
         """Note that it waits for its turn."""

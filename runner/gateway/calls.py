@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -11,6 +11,10 @@ from runner.gateway.refusal import Refusal
 from runner.gateway.routes import Route
 
 IGNORED: Final = "x-steprun-ignored"  # names the fields of a request that had no effect
+# llama.cpp b11549 passes a few fields of Anthropic's Messages on, and `id_slot` is none of them.
+_WITHOUT_SLOT: Final = frozenset({"/v1/messages"})
+_ANSWERS: Final = ("n", "n_cmpl")
+_ANSWER_TOKENS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens", "n_predict")
 
 
 class Translator(Protocol):
@@ -57,7 +61,10 @@ class Asked:
 class EngineCall:
     """One request to the engine. `stream`: its answer comes piece by piece.
 
-    `headers`: what the answer to the client says beside the engine's own.
+    `headers`: what the answer to the client says beside the engine's own. Of one that generates:
+    `takes_slot`: it may name the slot that is to answer it; `reads_cache`: what is cached may be
+    used; `answers`: how many at once; `answer_tokens`: how many are written at most, 0 where it
+    does not say.
     """
 
     method: str
@@ -66,6 +73,20 @@ class EngineCall:
     stream: bool = False
     translate: Callable[[], Translator] | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    takes_slot: bool = True
+    reads_cache: bool = True
+    answers: int = 1
+    answer_tokens: int = 0
+
+    def at_slot(self, slot: int) -> "EngineCall":
+        """Return the same for one slot of the engine, where it can be named.
+
+        It is put at the end: of two fields of one name, the engine takes the last.
+        """
+        if not self.takes_slot:
+            return self
+        body = self.body.rstrip().removesuffix(b"}") + b',"id_slot":%d}' % slot
+        return replace(self, body=body)
 
 
 def call_of(asked: Asked) -> EngineCall:
@@ -76,7 +97,23 @@ def call_of(asked: Asked) -> EngineCall:
     body = _encode(asked.document) if asked.changed else asked.data
     ignored = ", ".join(dict.fromkeys(asked.ignored))
     headers = ((IGNORED, ignored.encode("ascii", "replace").decode()),) if ignored else ()
-    return EngineCall(asked.method, asked.path, body, asked.stream, asked.translate, headers)
+    document = asked.document
+    return EngineCall(
+        asked.method,
+        asked.path,
+        body,
+        asked.stream,
+        asked.translate,
+        headers,
+        takes_slot=asked.path not in _WITHOUT_SLOT,
+        reads_cache=document.get("cache_prompt") is not False,
+        answers=max(1, *(_whole(document.get(name)) for name in _ANSWERS)),
+        answer_tokens=max(_whole(document.get(name)) for name in _ANSWER_TOKENS),
+    )
+
+
+def _whole(value: Any) -> int:
+    return value if type(value) is int and 0 <= value < 1 << 31 else 0
 
 
 def _encode(document: dict[str, Any]) -> bytes:

@@ -2,12 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from runner.gateway.clients.listener import listening
 from runner.gateway.engine.keeper import Engine, Keeper
 from runner.gateway.engine.relay import Relay, stopping
 from runner.gateway.guard import guarding, rules_of, tls_of
+from runner.gateway.prompts.keep import keeping
 from runner.gateway.report import Report
 from runner.gateway.service import Service
 from runner.gateway.settings import Settings
@@ -41,7 +43,8 @@ async def run(
     relay = Relay(timing)
     try:
         async with Keeper(make, report, relay.traffic, timing=timing) as keeper:
-            service = Service(settings, rules, keeper, relay, timing)
+            prompts = await keeping(settings, keeper, relay, timing)
+            service = Service(settings, rules, keeper, relay, timing, prompts=prompts)
             async with (
                 Recorded(settings, service.observer) as recorded,
                 guarding(service, report.changed),
@@ -52,11 +55,14 @@ async def run(
                 try:
                     await _until(stop.asked, keeper)
                     await _drain(service, report, stop, settings.drain_s)
+                    await _keep(service, stop, timing.save_end_s)
                 finally:
                     service.refuse(stopping)
                     await relay.close()  # before the engine ends: each answer then says why
                     await _until_idle(service, timing.flush_s)
                     await service.pictures.close()
+                    if prompts is not None:
+                        await prompts.close()
                     await keeper.close(politely=not stop.at_once.is_set())
     finally:
         await relay.close()
@@ -81,12 +87,22 @@ async def _drain(service: Service, report: Report, stop: StopSignal, seconds: fl
     service.refuse(stopping)
     if answers := service.activity.answering():
         report.draining(answers, seconds)
-        idle = asyncio.create_task(_until_idle(service, seconds))
-        at_once = asyncio.create_task(stop.at_once.wait())
-        await asyncio.wait((idle, at_once), return_when=asyncio.FIRST_COMPLETED)
-        for task in (idle, at_once):
-            task.cancel()
-        await asyncio.gather(idle, at_once, return_exceptions=True)
+        await _unless(stop.at_once, _until_idle(service, seconds))
+
+
+async def _keep(service: Service, stop: StopSignal, seconds: float) -> None:
+    """Let the engine save the prompts that it has read, so long at most."""
+    if service.prompts is not None and service.keeper.state == "ready":
+        await _unless(stop.at_once, service.prompts.save_all(seconds))
+
+
+async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Do something until it is done, or an event ends it."""
+    tasks = (asyncio.create_task(work), asyncio.create_task(event.wait()))
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _until_idle(service: Service, seconds: float) -> None:

@@ -21,6 +21,8 @@ from runner.gateway.engine.turns import Turns
 from runner.gateway.own import models, page
 from runner.gateway.pictures import Pictures
 from runner.gateway.pictures.find import Place
+from runner.gateway.prompts.keep import KeptPrompts
+from runner.gateway.prompts.reading import prompt_of
 from runner.gateway.refusal import Api, Refusal, body_of
 from runner.gateway.routes import Route
 from runner.gateway.settings import Settings
@@ -39,12 +41,17 @@ class Service:
         keeper: Keeper,
         relay: Relay,
         timing: Timing = USUAL,
+        *,
+        prompts: KeptPrompts | None = None,
     ) -> None:
         self.settings = settings
         self.rules = rules
         self.keeper = keeper
         self.relay = relay
         self.timing = timing
+        self.prompts = prompts
+        if prompts is not None:
+            relay.place = prompts.placed
         self.intake = Intake()
         self.attempts = Attempts()
         self.pictures = Pictures(settings)
@@ -112,7 +119,7 @@ class Service:
     ) -> web.StreamResponse:
         if self._over is not None:
             raise self._over()
-        call = await self._call(request, route, room)
+        call = await self._call(request, route, room, entry)
         turns = self.turns if route.work == "generate" else self.side_turns
         entry.wait()
         entry.stream = call.stream
@@ -124,18 +131,22 @@ class Service:
             except Refusal as refusal:
                 return await reply.refuse(refusal)
 
-    async def _call(self, request: web.BaseRequest, route: Route, room: Room) -> EngineCall:
+    async def _call(
+        self, request: web.BaseRequest, route: Route, room: Room, entry: Entry
+    ) -> EngineCall:
         """Return what to ask the engine for a request."""
         if request.method != "POST":
             return EngineCall(request.method, route.engine_path)
         data = await self.intake.read(request, room)
-        terms = bodies.Terms(self.settings.parallel, self.settings.sees)
+        settings = self.settings
+        terms = bodies.Terms(settings.parallel, settings.sees, settings.keep_headers)
 
         def read() -> tuple[Asked, list[Place]]:
             asked = bodies.read(route, data, terms)
             places = self.pictures.find(asked)
             texts = [place.text for place in places]
-            bodies.refuse_long_words(asked, texts, self.settings.longest_word)
+            bodies.refuse_long_words(asked, texts, settings.longest_word)
+            entry.prompt = prompt_of(asked) if entry.generates else None
             return asked, places
 
         asked, places = await self.intake.parse(data, read)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from runner.engine.process.servers import Served
+from runner.kv.kept import Kept
 
 PictureUrls = Literal["public", "off", "all"]
 
@@ -19,8 +20,10 @@ class Settings:
     `arch`, `embedding` (its width) and `weights_bytes` describe the model, `on_gpu` where
     it runs. `key_file`: of the API keys, None where no key is needed. `picture_urls`: which
     pictures by address are downloaded. `drain_s`: how long a stop waits for the answers that have
-    begun. `certificate` and `certificate_key`: TLS. `allow_origins`, `allow_hosts`: beside those
-    of this machine. `served`: the same model, as other commands of steprun are told of it.
+    begun. `keep_headers`: what clients change in the beginning of every prompt is passed on.
+    `certificate` and `certificate_key`: TLS. `allow_origins`, `allow_hosts`: beside those of this
+    machine. `served`: the same model, as other commands of steprun are told of it. `kept`: how
+    prompts that were read are kept, None where the engine is left to itself.
     """
 
     host: str = "127.0.0.1"
@@ -39,8 +42,10 @@ class Settings:
     key_file: Path | None = None
     picture_urls: PictureUrls = "public"
     drain_s: float = 30.0
+    keep_headers: bool = False
     certificate: Path | None = None
     certificate_key: Path | None = None
     allow_origins: tuple[str, ...] = ()
     allow_hosts: tuple[str, ...] = ()
     served: Served = field(default_factory=Served)
+    kept: Kept | None = None

@@ -28,6 +28,10 @@ class Timing:
     next to no processor time. While a card reads a prompt, llama-server logs each batch, of 2,048
     tokens at most; 3 tokens a second, at which that would take so long, is a processor's speed
     only, and a processor's work is seen.
+
+    Keeping prompts. `save_idle_s`: without a request, and what the slots hold is saved; agents ask
+    again sooner. `save_end_s`: for saving it before a stop. `save_again_s`: after a save that the
+    engine did not do, before the next one.
     """
 
     patience_s: float = 600.0
@@ -42,6 +46,9 @@ class Timing:
     look_s: float = 2.0
     still_s: float = 20.0
     idle_s: float = 600.0
+    save_idle_s: float = 5.0
+    save_end_s: float = 20.0
+    save_again_s: float = 60.0
 
 
 USUAL: Final = Timing()

@@ -8,7 +8,7 @@ here only selects the cache, so a mistake costs time, never a wrong answer.
 Of people's words only hashes are kept.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import accumulate
@@ -16,9 +16,11 @@ from typing import Final
 
 HASH_BYTES: Final = 16  # two different prompts of one user never meet by chance
 # A part is cut into blocks at the ends of its lines, so that texts with the same beginning have the
-# same blocks. The first lines are blocks of their own: it is there that clients put what changes.
+# same blocks. The first lines of a prompt are blocks of their own: it is there that clients put
+# what changes.
 SINGLE_LINES: Final = 64
-BLOCK_CHARACTERS: Final = 1024  # about 250 tokens
+SINGLE_KINDS: Final = frozenset({"system", "text"})
+BLOCK_CHARACTERS: Final = 1024  # about 250 tokens; at most twice as many, where lines are long
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,9 @@ class Part:
     """What a client sends as one: its tools, a message, a picture.
 
     `kind`: `settings` (what the template puts in front, such as the reasoning effort), `tools`,
-    `system`, `user`, `assistant`, `tool`, `picture` or `text`. `name`: which one, for people, such
-    as `message 3` or `tool get_weather`. `blocks`: in order, never empty.
+    `system`, `user`, `assistant`, `thinking` (what was thought before a call of a tool), `tool`,
+    `picture` or `text`. `name`: which one, for people, such as `message 3` or `tool get_weather`.
+    `blocks`: in order, never empty.
     """
 
     kind: str
@@ -61,14 +64,22 @@ class Prompt:
             for block in part.blocks:
                 yield part, block
 
+    def steps(self) -> Iterator[bytes]:
+        """Yield what each block adds to the prompt: its text, and the role that begins with it."""
+        for part in self.parts:
+            begins = b"%b\0" % part.kind.encode()
+            for block in part.blocks:
+                yield begins + block.digest
+                begins = b""
+
     def chain(self) -> tuple[bytes, ...]:
         """Return, for each block, a hash of everything up to its end."""
-        steps = accumulate(
-            ((part.kind.encode() + b"\0" + block.digest) for part, block in self.blocks()),
+        hashes = accumulate(
+            self.steps(),
             lambda before, step: blake2b(before + step, digest_size=HASH_BYTES).digest(),
             initial=b"",
         )
-        return tuple(steps)[1:]
+        return tuple(hashes)[1:]
 
     @property
     def characters(self) -> int:
@@ -78,7 +89,7 @@ class Prompt:
 
 def part(kind: str, name: str, text: str) -> Part:
     """Return a part that is a text."""
-    return Part(kind, name, tuple(_blocks(text)))
+    return Part(kind, name, tuple(_blocks(text, SINGLE_LINES if kind in SINGLE_KINDS else 0)))
 
 
 def picture(name: str, data: bytes, characters: int) -> Part:
@@ -89,8 +100,8 @@ def picture(name: str, data: bytes, characters: int) -> Part:
 def common(before: Prompt, now: Prompt) -> int:
     """Return how many blocks at the beginning of two prompts are equal."""
     count = 0
-    for (one, first), (other, second) in zip(before.blocks(), now.blocks(), strict=False):
-        if one.kind != other.kind or first.digest != second.digest:
+    for one, other in zip(before.steps(), now.steps(), strict=False):
+        if one != other:
             break
         count += 1
     return count
@@ -102,23 +113,20 @@ def characters_of(prompt: Prompt, blocks: int) -> int:
     return sum(lengths[:blocks])
 
 
-def _blocks(text: str) -> Iterator[Block]:
-    for piece, line in _cut(text.splitlines(keepends=True) or [""]):
+def _blocks(text: str, single: int) -> Iterator[Block]:
+    """Yield the blocks of a text. `single`: so many lines at its beginning have one each."""
+    at, line, end = 0, 1, len(text)
+    while at < end or not at:
+        least = 0 if line <= single else BLOCK_CHARACTERS - 1
+        found = text.find("\n", at + least, at + 2 * BLOCK_CHARACTERS - 1)
+        if found >= 0:
+            after = found + 1
+        else:
+            after = min(end, at + BLOCK_CHARACTERS) if end - at > BLOCK_CHARACTERS else end
+        piece = text[at:after]
         yield Block(_digest(piece.encode("utf-8", "surrogatepass")), len(piece), line)
-
-
-def _cut(lines: Iterable[str]) -> Iterator[tuple[str, int]]:
-    """Yield pieces of a text, each with the number of its first line."""
-    held, first = "", 1
-    for number, line in enumerate(lines, 1):
-        first = first if held else number
-        held += line
-        if number <= SINGLE_LINES or len(held) >= BLOCK_CHARACTERS:
-            for at in range(0, max(1, len(held)), BLOCK_CHARACTERS):
-                yield held[at : at + BLOCK_CHARACTERS], first
-            held = ""
-    if held:
-        yield held, first
+        line += piece.count("\n")
+        at = after or 1
 
 
 def _digest(data: bytes) -> bytes:

@@ -11,17 +11,26 @@ from runner.base.errors import UsageError, find
 from runner.base.units import GIB, MIB
 from runner.catalog.model import Geometry
 from runner.plan.launch import RunDefaults
-from runner.plan.memory.kv_cache import Config, kv_full_bytes, kv_sliding_bytes
+from runner.plan.memory.kv_cache import (
+    CHECKPOINTS,
+    LEAST_CHECKPOINTS,
+    Config,
+    kv_full_bytes,
+    kv_sliding_bytes,
+)
 from runner.plan.model_spec import ModelSpec, Variant
 from runner.plan.request import PlanRequest
 
 # What is reduced first when memory is tight. Image input only on the user's request. A context is
 # therefore the longest that fits with a quantised cache; f16 is taken where it costs no context.
 # The micro-batch gives way to context, too, but beyond `_LONG` not below `GOOD_UBATCH`: it is long
-# prompts that a small one makes slow to prefill.
+# prompts that a small one makes slow to prefill. Nor do the checkpoints and the spare slot beyond
+# that: without them a conversation is read again where it need not be, and the longer it is, the
+# longer does that take.
 ORDER: Final = (
     "prompt cache",
     "checkpoints",
+    "spare slot",
     "micro-batch",
     "cache type",
     "context",
@@ -32,7 +41,7 @@ SHORTEST, LONGEST = 32_768, 262_144  # unless the model or the user says otherwi
 # Shorter than 32K is a choice only where the model itself or the user says so.
 SHORT: Final = (16_384, 8_192, 4_096)
 # Up to here f16 is taken wherever it fits. Beyond, reading twice the bytes for each token is worth
-# it only with memory to spare: the largest prompt cache (`EXTRAS`) must find room in what is left.
+# it only with memory to spare: the largest of the engine's prompt caches must find room in it.
 _LONG: Final = 65_536
 F16_SPARE_BYTES: Final = 8 * GIB
 # What a quant better than Q4_K_S gains (2 % of perplexity at most) is not worth a short context:
@@ -42,9 +51,11 @@ _BETTER_CONTEXT: Final = LONGEST // 2
 # A larger micro-batch makes prefill faster; StepFun's own tables are made with 1024.
 UBATCHES: Final = (2048, 1024, 512)
 GOOD_UBATCH: Final = 1024
-# How memory that is left over is used, in this order: a prompt cache saves the prefill of a
-# conversation after another one, more checkpoints after an edit. (checkpoints, cache_ram_mib)
-EXTRAS: Final = ((8, 8192), (8, 4096), (8, 2048), (8, 0))
+# How memory that is left over is used, in this order: (checkpoints, MiB of the engine's own prompt
+# cache). That cache saves the prefill of a conversation after another one, where prompts are not
+# kept on the disk; more checkpoints are worth it only up to here, as each is in every saved file.
+PROMPT_CACHES: Final = (8192, 4096, 2048)
+MORE_CHECKPOINTS: Final = 2 * CHECKPOINTS
 _CONVERSATIONS: Final = 4  # of full length; a prompt cache for more would only take memory
 
 
@@ -118,7 +129,21 @@ def configs(
     usual = (exact, ("q8_0", 0), ("f16", 0))
     for kv_type, room in ((request.kv_type, 0),) if request.kv_type else usual:
         for ubatch in ubatches(request, defaults, context):
-            yield replace(base, kv_type=kv_type, ubatch=ubatch), room
+            for spare, checkpoints in _returns(request, defaults, context):
+                config = replace(base, kv_type=kv_type, ubatch=ubatch)
+                yield replace(config, spare=spare, checkpoints=checkpoints), room
+
+
+def _returns(
+    request: PlanRequest, defaults: RunDefaults, context: int
+) -> Iterator[tuple[int, int]]:
+    """Yield what a conversation needs to be returned to: spare slots, and checkpoints of each."""
+    spare = int(defaults.spare_slot and defaults.shared_slots)
+    yield spare, CHECKPOINTS
+    if request.context is not None or context <= _LONG:
+        yield spare, LEAST_CHECKPOINTS
+        if spare:
+            yield 0, LEAST_CHECKPOINTS
 
 
 def least(

@@ -13,7 +13,8 @@ from runner.machine.facts import Backend, Machine, on_processor
 from runner.plan import explain
 from runner.plan.candidates import (
     ENOUGH_QUALITY,
-    EXTRAS,
+    MORE_CHECKPOINTS,
+    PROMPT_CACHES,
     SHORTEST,
     configs,
     contexts,
@@ -26,7 +27,7 @@ from runner.plan.explain import Choice
 from runner.plan.fixes import Fix, fixes, gains
 from runner.plan.launch import RunDefaults, Settings
 from runner.plan.memory.compute_buffers import batch
-from runner.plan.memory.kv_cache import CHECKPOINTS, MTP_TOKENS, Config
+from runner.plan.memory.kv_cache import LEAST_CHECKPOINTS, MTP_TOKENS, Config
 from runner.plan.memory.ledger import Item, LedgerEntry, merged, total
 from runner.plan.model_spec import ModelSpec, Variant
 from runner.plan.placement import WHOLE, Offload, Placement, is_split, place
@@ -235,15 +236,19 @@ class _Search:
         return None
 
     def with_extras(self, found: _Found, *, paged: bool) -> _Found:
-        """Spend up to half of the room that is left over on what saves reading prompts again."""
+        """Spend up to half of the room that is left over on what saves reading prompts again.
+
+        Beside the engine's own prompt cache a spare slot is of no use: the engine empties it with
+        each request for another one.
+        """
         if is_split(self.machine) and self.machine.available_bytes is None:
             return found  # they would lie in main memory, of which nothing is known
         keep = found.placement.held[-1].spare_bytes // 2
         most = most_cache_mib(self.model_spec.geometry, found.config)
-        for checkpoints, cache_ram_mib in () if paged else EXTRAS:
-            if cache_ram_mib > most:
-                continue
-            config = replace(found.config, checkpoints=checkpoints, cache_ram_mib=cache_ram_mib)
+        caches = [] if self.defaults.keeps_prompts else [c for c in PROMPT_CACHES if c <= most]
+        tried = [replace(found.config, spare=0, cache_ram_mib=mib) for mib in caches]
+        tried.append(replace(found.config, checkpoints=MORE_CHECKPOINTS))
+        for config in () if paged else tried:
             placement = self._place(found.variant, config, found.offload)
             if placement.fits and placement.held[-1].spare_bytes >= keep:
                 return replace(found, config=config, placement=placement)
@@ -260,7 +265,7 @@ class _Search:
         """Return the explanation of a candidate."""
 
         def missing(variant: Variant, config: Config) -> int:
-            bare = replace(config, checkpoints=CHECKPOINTS, cache_ram_mib=0)
+            bare = replace(config, checkpoints=LEAST_CHECKPOINTS, cache_ram_mib=0)
             return max(0, -self._place(variant, bare, found.offload).spare_bytes)
 
         return explain.Story(
@@ -337,7 +342,9 @@ def _settings(
         ubatch=config.ubatch,
         parallel=config.parallel,
         shared=config.shared,
+        spare=config.spare,
         checkpoints=config.checkpoints,
+        checkpoint_step=config.checkpoint_step,
         cache_ram_mib=config.cache_ram_mib,
         gpu_layers=0 if on_cpu else ALL_LAYERS,
         threads=machine.cores if on_cpu or placement.n_cpu_moe else 0,

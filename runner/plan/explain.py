@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from runner.base.units import size
 from runner.machine.facts import Backend, Machine, Platform
 from runner.plan.candidates import (
-    EXTRAS,
     F16_SPARE_BYTES,
+    PROMPT_CACHES,
     SHORTEST,
     STEP,
     UBATCHES,
@@ -17,7 +17,7 @@ from runner.plan.candidates import (
     variants,
 )
 from runner.plan.launch import RunDefaults
-from runner.plan.memory.kv_cache import Config
+from runner.plan.memory.kv_cache import CHECKPOINTS, Config
 from runner.plan.memory.ledger import LedgerEntry, total
 from runner.plan.model_spec import ModelSpec, Variant
 from runner.plan.placement import Placement, is_split
@@ -89,6 +89,11 @@ class Story:
                 f"The routed experts of the first {self.placement.n_cpu_moe} layers stay in "
                 "main memory: the cards have no room for them."
             )
+        if config.checkpoints < CHECKPOINTS and self.model_spec.geometry.sliding_window:
+            yield (
+                f"Memory is short: {config.checkpoints} checkpoints for each slot instead of "
+                f"{CHECKPOINTS}, so that after an edit more of a conversation is read again."
+            )
         if config.mtp and not config.projector and not self._off("picture"):
             yield "Profile fast: speculative decoding with draft heads, no image input."
         elif request.profile is Profile.TEXT and not config.mtp:
@@ -153,9 +158,9 @@ class Story:
         why = "one user; more slots share the context, or need a cache each"
         shared = ", sharing the context" if config.shared else ""
         yield _choice("slots", asked, f"{config.parallel}{shared}", why)
+        yield _choice("spare slot", None, "yes" if config.spare else "no", self._why_spare())
         yield from self._parts()
-        why = "snapshots of the sliding-window cache"
-        yield _choice("checkpoints", None, f"{config.checkpoints}", why)
+        yield _choice("checkpoints", None, f"{config.checkpoints}", self._why_checkpoints())
         cache = f"{config.cache_ram_mib:,} MiB" if config.cache_ram_mib else "none"
         yield _choice("prompt cache", None, cache, self._why_cache())
         if self.placement.n_cpu_moe:
@@ -304,10 +309,31 @@ class Story:
     def _why_cache(self) -> str:
         if self.config.cache_ram_mib:
             return "uses memory that is left over"
-        least = min(mib for _, mib in EXTRAS if mib)
+        if self.defaults.keeps_prompts:
+            return "prompts are kept on the disk instead"
+        least = min(PROMPT_CACHES)
         if most_cache_mib(self.model_spec.geometry, self.config) < least:
             return "conversations this short do not need one"
         return "no memory to spare for it"
+
+    def _why_spare(self) -> str:
+        if self.config.spare:
+            return "a side request, such as for a title, costs no conversation its cache"
+        if self.config.cache_ram_mib:
+            return "the prompt cache takes its place"
+        can = self.defaults.spare_slot and self.defaults.shared_slots
+        return "it would not fit" if can else "this engine's slots cannot share one cache"
+
+    def _why_checkpoints(self) -> str:
+        if self.config.checkpoints < CHECKPOINTS:
+            return (
+                f"{CHECKPOINTS} would not fit: after an edit a conversation is read again from its "
+                "first message"
+            )
+        return (
+            f"an edited conversation is read again from {self.config.checkpoint_step:,} tokens "
+            "before the edit at most"
+        )
 
     def _fullest(self) -> str:
         return min(self.placement.held, key=lambda part: part.spare_bytes).pool.name

@@ -57,8 +57,10 @@ class EngineFiles:
 class Settings:
     """The decisions of a plan that become flags or variables of an engine.
 
-    `context` is per slot, in tokens, or with `shared` of all slots together; `cache_ram_mib`
-    bounds the engine's prompt cache; `threads` is 0 where the accelerator does the work.
+    `context` is per slot, in tokens, or with `shared` of all slots together; `spare`: slots beside
+    `parallel` that share it, too. `checkpoint_step`: how far apart in tokens checkpoints lie, 0 for
+    the engine's own. `cache_ram_mib` bounds the engine's prompt cache; `threads` is 0 where the
+    accelerator does the work.
     `mtp_tokens`: draft length, 0 for none. `layers`: how many each of several cards takes.
     `n_cpu_moe`: of how many layers, from the first, the routed experts stay in main memory;
     `mmproj_on_cpu`: whether the projector does.
@@ -73,7 +75,9 @@ class Settings:
     ubatch: int = 512
     parallel: int = 1
     shared: bool = False
+    spare: int = 0
     checkpoints: int = 4
+    checkpoint_step: int = 0
     cache_ram_mib: int = 0
     gpu_layers: int = 99
     threads: int = 0
@@ -96,8 +100,10 @@ class RunDefaults:
 
     `load_mode`: how the engine reads the weights. `ubatch`: the largest micro-batch worth having.
     `costs`: what it spends beyond the model's own bytes. `cards`: how its driver selects
-    cards, None where only the engine's own names for them do. `shared_slots`: whether slots can
-    share one cache (`--kv-unified`).
+    cards, None where only the engine's own names for them do. Of the engine: `shared_slots`:
+    whether slots can share one cache (`--kv-unified`); `spare_slot`: whether one more is worth
+    having, as it is kept for whoever chooses it; `keeps_prompts`: whether prompts that were read
+    are kept on the disk.
     """
 
     load_mode: str = "mmap"
@@ -106,6 +112,8 @@ class RunDefaults:
     costs: Costs = field(default_factory=Costs)
     cards: Cards | None = None
     shared_slots: bool = True
+    spare_slot: bool = True
+    keeps_prompts: bool = True
 
 
 def launch(
@@ -116,13 +124,14 @@ def launch(
     `flags`: every flag that this engine knows. `total_bytes`: what it is expected to hold.
     """
     s = settings
+    slots, one_cache = s.parallel + s.spare, s.shared or s.spare > 0
     wanted: list[tuple[str, ...]] = [
         ("--model", str(files.weights)),
         ("--alias", s.alias),
-        ("--ctx-size", str(s.context * (1 if s.shared else s.parallel))),
-        ("--parallel", str(s.parallel)),
-        ("--kv-unified",) if s.shared else (),
-        ("--threads-http", str(s.parallel + HTTP_THREADS_BESIDE + 2)),
+        ("--ctx-size", str(s.context * (1 if one_cache else slots))),
+        ("--parallel", str(slots)),
+        ("--kv-unified",) if one_cache else (),
+        ("--threads-http", str(slots + HTTP_THREADS_BESIDE + 2)),
         ("--batch-size", str(s.batch)),
         ("--ubatch-size", str(s.ubatch)),
         ("--cache-type-k", s.kv_type),
@@ -133,6 +142,7 @@ def launch(
         ("--fit", "off"),
         # Both defaults (32 per slot, 8192 MiB) live in the same memory as the weights.
         ("--ctx-checkpoints", str(s.checkpoints)),
+        ("--checkpoint-min-step", str(s.checkpoint_step)) if s.checkpoint_step else (),
         ("--cache-ram", str(s.cache_ram_mib)),
         ("--jinja",),
         ("--reasoning-format", "deepseek"),

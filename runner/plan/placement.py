@@ -252,12 +252,12 @@ class _Shares:
         yield Item(LedgerEntry.MTP, apart, "the draft heads' token embedding")
         if self.offload.mmproj_on_cpu:
             yield from self.vision()
-        kept = self.config.checkpoints * self.config.parallel
+        kept = self.config.checkpoints * self.config.slots
         one = checkpoint_bytes(self.geometry, self.config)
         yield Item(
             LedgerEntry.CHECKPOINTS,
             one * kept,
-            f"up to {kept} snapshots of the sliding-window cache",
+            f"{kept} snapshots of the sliding-window cache",
         )
         cached = self.config.cache_ram_mib * MIB
         yield Item(LedgerEntry.PROMPT_CACHE, cached, "cached conversations to return to")

@@ -14,10 +14,11 @@ def to_json(plan: Plan, spec: LaunchSpec, speed: Speed | None = None) -> dict[st
 
     Beyond the contract: `context_shared` says whether `context` is that of all slots together, any
     one of which may take it up, or each slot has as much; `context_total` is all of it in tokens,
-    the `--ctx-size` of the launch line. `memories` is the ledger of each memory by itself, cards
-    first, main memory last; `layers` what each card takes; `experts_in_ram` the `--n-cpu-moe` of
-    the launch line; `choices` the rows of asked / planned / why; `speed` what to expect, null where
-    nothing is known; `warnings` the machine's.
+    the `--ctx-size` of the launch line. `spare_slots`: those of the engine beside `parallel`, over
+    the same cache: its `--parallel` counts both. `memories` is the ledger of each memory by itself,
+    cards first, main memory last; `layers` what each card takes; `experts_in_ram` the `--n-cpu-moe`
+    of the launch line; `choices` the rows of asked / planned / why; `speed` what to expect, null
+    where nothing is known; `warnings` the machine's.
     """
     machine, config = plan.machine, plan.config
     return {
@@ -39,6 +40,7 @@ def to_json(plan: Plan, spec: LaunchSpec, speed: Speed | None = None) -> dict[st
         "kv_type": config.kv_type,
         "ubatch": config.ubatch,
         "parallel": config.parallel,
+        "spare_slots": config.spare,
         "context_shared": config.shared,
         "context_total": config.context * config.streams,
         "limit_bytes": plan.limit_bytes,

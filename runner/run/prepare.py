@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 from runner.base.errors import Refused
 from runner.catalog import models_toml
 from runner.catalog.model import Model, ModelFile
 from runner.engine.builder import recipe
-from runner.engine.installed import pick, store
+from runner.engine.installed import pick, resuming, store
 from runner.engine.installed.flag_values import fitted
 from runner.engine.installed.stamp import Kind
 from runner.engine.installed.store import InstalledEngine
@@ -16,7 +17,7 @@ from runner.engine.process.flags import FLAGS
 from runner.machine.facts import Backend, Machine, Platform
 from runner.plan import weigh
 from runner.plan.choose import Plan, choose
-from runner.plan.launch import EngineFiles, LaunchSpec, launch
+from runner.plan.launch import EngineFiles, LaunchSpec, RunDefaults, launch
 from runner.plan.model_spec import ModelSpec
 from runner.plan.request import PlanRequest
 from runner.run import machine_view
@@ -108,7 +109,7 @@ def make_plan(
                 machine_view.for_engine(way, engine, to_start=to_run),
                 model_spec,
                 ask,
-                shared_slots=engine is None or "--kv-unified" in engine.stamp.flags,
+                partial(_with_slots, engine=engine, on_disk=request.kv_disk != 0),
             )
             for way, engine, ask in zip(ways, chosen, asks, strict=True)
         ]
@@ -119,12 +120,29 @@ def make_plan(
     if engine is not None and (fails := pick.fails_beyond(engine, plan.model_spec)):
         plan = replace(plan, warnings=(*plan.warnings, fails))
     lost = current if engine and not request.engine and current != engine.name else ""
+    off = "Prompts that were read are not kept on the disk (--kv-disk off)."
+    kept = off if request.kv_disk == 0 else resuming.in_words(engine, engines)
+    if kept and plan.fits:
+        plan = replace(plan, reasons=(*plan.reasons, kept))
     return Prepared(plan, ref, own_files, engine, lost)
 
 
 def _able(ask: PlanRequest, engine: InstalledEngine | None) -> PlanRequest:
     """Return the request without what an engine fails at."""
     return ask if engine is None else replace(ask, without=frozenset(engine.stamp.broken))
+
+
+def _with_slots(
+    defaults: RunDefaults, *, engine: InstalledEngine | None, on_disk: bool
+) -> RunDefaults:
+    """Return the defaults with what an engine can do with a prompt that it has read."""
+    able = resuming.resuming(engine)
+    return replace(
+        defaults,
+        shared_slots=engine is None or "--kv-unified" in engine.stamp.flags,
+        spare_slot=able.spare_slot,
+        keeps_prompts=able.keeps and on_disk,
+    )
 
 
 def choose_plan(machine: Machine, model_spec: ModelSpec, ask: PlanRequest) -> Plan:
@@ -148,17 +166,20 @@ def main_machine(machine: Machine) -> Machine:
 
 
 def _plan_on(
-    machine: Machine, model_spec: ModelSpec, ask: PlanRequest, *, shared_slots: bool = True
+    machine: Machine,
+    model_spec: ModelSpec,
+    ask: PlanRequest,
+    able: Callable[[RunDefaults], RunDefaults] = lambda defaults: defaults,
 ) -> Plan:
     """Plan with the recipe of the machine's backend.
 
-    `shared_slots`: whether the engine's slots can share one context. Where the cards are too small
-    to help at all, for the processor and main memory.
+    `able`: adds what the engine is able to. Where the cards are too small to help at all, for the
+    processor and main memory.
     """
 
     def on(machine: Machine) -> Plan:
         defaults = recipe.load_recipe(machine.backend).run
-        return choose(machine, model_spec, ask, replace(defaults, shared_slots=shared_slots))
+        return choose(machine, model_spec, ask, able(defaults))
 
     plan = on(machine)
     plain = None if plan.fits else machine_view.without_cards(machine)

@@ -10,7 +10,9 @@ class ModelRequest:
     """The options of a command as typed; `runner.run.model_ref` decides what the model is.
 
     `model`: a name of the catalog (empty for its first model), `demo`, a path or an address;
-    `projector` and `mtp`: paths or addresses. `engine`: its name, empty for the best.
+    `projector` and `mtp`: paths or addresses. `engine`: its name, empty for the best. `kv_disk`:
+    the bytes that prompts which were read may take on the disk, 0 for none, None for a share of
+    what is free.
     """
 
     model: str
@@ -18,3 +20,4 @@ class ModelRequest:
     projector: str | None = None
     mtp: str | None = None
     engine: str = ""
+    kv_disk: int | None = None

@@ -31,6 +31,8 @@ FAULTS = {
     *("wrong-call", "wrong-arguments", "forgetful", "wrong-cache", "no-slots"),
     *("slots-501", "wrong-slot", "wrong-heads", "idle-heads", "heads-500-picture"),
     *("stubborn", "one-call", "crash-projector", "crash-long-word"),
+    *("no-restart", "no-picture-restart", "no-heads-restart", "same-picture", "one-slot"),
+    *("no-turn", "wrong-restart", "wrong-drafts"),
 }
 KINDS = ("small", "quiet", "plain", "odd", "new")
 PICTURE = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]+)")
@@ -43,7 +45,10 @@ class Fake:
         assert faults <= FAULTS, faults - FAULTS
         self.faults, self.argv = faults, argv
         self.key = Path(self.option("--api-key-file")).read_text().strip()
-        self.held = self.saved = ""
+        self.slots = {0: "", 1: ""}
+        self.slot_asked = 0
+        self.saved = ""
+        self.restored = False
         self.asked = 0
         self.hangs = False
 
@@ -61,6 +66,7 @@ class Fake:
         self.hangs |= self.has("hang-text") or (self.has("hang-tools") and "tools" in body)
         if self.hangs:  # for good, whatever is asked next
             threading.Event().wait()
+        self.slot_asked = 0 if self.has("one-slot") else int(body.get("id_slot", 0))
         if path.startswith("/slots/"):
             return self.slot(path.rpartition("=")[2], body)
         self.asked += 1
@@ -82,6 +88,14 @@ class Fake:
         return 200, self.completion(body, pictures)
 
     @property
+    def held(self) -> str:
+        return self.slots[self.slot_asked]
+
+    @held.setter
+    def held(self, prompt: str) -> None:
+        self.slots[self.slot_asked] = prompt
+
+    @property
     def heads(self) -> bool:
         return "--spec-type" in self.argv
 
@@ -99,12 +113,16 @@ class Fake:
             if self.has("forgetful") or not body.get("cache_prompt", True)
             else common(self.held, prompt)
         )
+        same = 0 if self.has("no-turn") and self.restored and same < len(prompt) else same
+        if self.has("same-picture") and self.restored and pictures:
+            same = len(prompt) - 60
         cached = (words + cost) * same // len(prompt)
         seed = PICTURE.sub("", prompt) if self.has("blind") else prompt
         seed += str(self.asked) if self.has("moody") else ""
         seed += "heads" if self.has("wrong-heads") and self.heads else ""
         seed += "cache" if self.has("wrong-cache") and same == len(prompt) and words > 900 else ""
         seed += "slot" if self.has("wrong-slot") and self.held == self.saved != "" else ""
+        seed += "again" if self.has("wrong-restart") and self.restored else ""
         self.held = prompt
         tokens = [token(seed, n) for n in range(body["max_tokens"])]
         if self.has("garbage"):
@@ -133,7 +151,10 @@ class Fake:
                 "prompt_tokens": words + cost,
                 "prompt_tokens_details": {"cached_tokens": cached},
             },
-            "timings": {"draft_n": drafted},
+            "timings": {
+                "draft_n": drafted,
+                "draft_n_accepted": 0 if self.has("wrong-drafts") and self.restored else drafted,
+            },
         }
 
     def calls(self, body: dict[str, Any]) -> list[dict[str, Any]]:
@@ -150,9 +171,17 @@ class Fake:
             return (404 if self.has("no-slots") else 501), {"error": {"message": "no"}}
         assert Path(self.option("--slot-save-path")).is_dir()
         assert body["filename"] == Path(body["filename"]).name
+        file = Path(self.option("--slot-save-path")) / body["filename"]
         if action == "save":
             self.saved = self.held
-        self.held = self.saved if action == "restore" else ""
+            file.write_text(self.held)
+        lost = not self.saved and (
+            self.has("no-restart")
+            or (self.has("no-picture-restart") and "picture" in file.name)
+            or (self.has("no-heads-restart") and self.heads)
+        )
+        self.restored |= action == "restore" and (not self.saved or self.has("no-turn"))
+        self.held = file.read_text() if action == "restore" and not lost else ""
         return 200, {}
 
 

@@ -295,6 +295,17 @@ def list_sessions() -> Iterator[str]:
     return (name for name in newest_first if Session(name).resumable())
 
 
+def is_deleted(session_id: str) -> bool:
+    """Return whether a chat of this ID is not on the disk any more. Other names are never."""
+    session = Session(session_id)
+    if not _ID.fullmatch(session_id):
+        return False
+    try:
+        return not (session.path.is_file() or session.draft_path.is_file())
+    except OSError:
+        return False  # a disk that fails deletes nothing
+
+
 def find_session(session_id: str = "") -> str:
     """Return the ID of a saved chat; of the last used one for `LATEST` and for no ID.
 

@@ -16,7 +16,7 @@ from runner.base.shell import as_typed
 from runner.chat.host import ChatSetup, Remote
 from runner.chat.wire import EFFORTS, Options
 from runner.cli.lazy import examples
-from runner.cli.options import model_options, take_request
+from runner.cli.options import kv_disk_option, model_options, take_request
 from runner.cli.render.wrap import say
 from runner.cli.stdin import read_prompt
 from runner.net.endpoint import Endpoint, server_address
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 )
 @click.option("--demo", is_flag=True, help="Use a small demo model (93 MB, runs anywhere).")
 @model_options
+@kv_disk_option
 @click.option("--effort", type=click.Choice(EFFORTS), help="Reasoning effort.")
 @click.option(
     "--max-tokens",

@@ -14,7 +14,7 @@ import click
 from runner.base.errors import Exit, UsageError
 from runner.base.shell import shell_line
 from runner.cli.lazy import examples
-from runner.cli.options import model_options, take_request, typed_again
+from runner.cli.options import kv_disk_option, model_options, take_request, typed_again
 from runner.cli.render.common import TransientLine
 from runner.cli.render.serving import ServeReport
 from runner.cli.render.wrap import say
@@ -121,6 +121,12 @@ def _origins(_: click.Context, __: click.Parameter, typed: tuple[str, ...]) -> t
     show_default=True,
     help="Download pictures that requests name by address: from public ones, none, or all.",
 )
+@kv_disk_option
+@click.option(
+    "--keep-headers",
+    is_flag=True,
+    help="Pass on what a client changes in each system prompt. Each is then read as a new one.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the launch line and exit.")
 def serve(
     *,
@@ -134,6 +140,7 @@ def serve(
     allow_origins: tuple[str, ...],
     drain: float,
     picture_urls: PictureUrls,
+    keep_headers: bool,
     dry_run: bool,
     **options: Any,
 ) -> int:
@@ -160,6 +167,7 @@ def serve(
         allow_origins=allow_origins,
         drain_s=drain,
         picture_urls=picture_urls,
+        keep_headers=keep_headers,
     )
     try:
         return _served(take_request(options, demo=demo), asked, again, dry_run=dry_run)
@@ -178,6 +186,7 @@ def _served(request: "ModelRequest", asked: Settings, again: "Again", *, dry_run
     from runner.cli.terminal import make_ready, must_fit
     from runner.engine.process.stack import longest_word
     from runner.net.listening import cannot_listen, check_listen
+    from runner.run import saved_prompts
     from runner.run.joining import served_of
     from runner.run.prepare import engine_notice, make_plan
 
@@ -191,13 +200,19 @@ def _served(request: "ModelRequest", asked: Settings, again: "Again", *, dry_run
     check_listen(settings.host, settings.port, again)
     ready = make_ready(prepared)
     say(engine_notice(prepared), err=True)
+    spec, kept = ready.spec, saved_prompts.kept(ready, request.kv_disk)
+    if kept is not None:
+        spec = saved_prompts.with_slots(spec, kept, prepared.engine)
+        if notice := saved_prompts.in_words(prepared, request.kv_disk):
+            say(notice, err=True)
     settings = replace(
         settings,
         served=served_of(ready, request),
-        longest_word=longest_word(passed=ready.spec.long_words),
+        longest_word=longest_word(passed=spec.long_words),
+        kept=kept,
     )
     try:
-        return asyncio.run(_serve(settings, prepared.engine.program, ready.spec))
+        return asyncio.run(_serve(settings, prepared.engine.program, spec))
     except OSError as error:
         if error.errno in _TAKEN:  # by another program, after the check
             raise cannot_listen(settings.host, settings.port, error, again) from error

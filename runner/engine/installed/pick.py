@@ -3,7 +3,7 @@
 from collections.abc import Container, Sequence
 from typing import Final
 
-from runner.engine.installed.stamp import FEATURES, Kind, Stamp
+from runner.engine.installed.stamp import FEATURES, RESUMING, Kind, Stamp
 from runner.engine.installed.store import InstalledEngine
 from runner.machine.facts import Backend, Machine, with_backend
 from runner.plan.model_spec import ModelSpec
@@ -18,7 +18,7 @@ USES: Final = {
     Backend.CPU: (),
 }
 # Features that a plan leaves out by itself; of the others it can only warn.
-PLANNED: Final = {"picture", "mtp", "mtp_picture"}
+PLANNED: Final = {"picture", "mtp", "mtp_picture", *RESUMING}
 
 # Two runs of one engine's self-test on a quiet machine differ by less.
 _ALIKE: Final = 1.1

@@ -30,9 +30,16 @@ FEATURES: Final = {
     "long_prompt": "long prompts",
     "long_word": "long words",
     "slots": "saved slots",
+    "spare_slot": "a spare slot",
+    "resume_turn": "saved prompts at a next turn",
+    "resume_restart": "saved prompts after a restart",
+    "resume_picture": "saved prompts with pictures",
     "mtp": "draft heads",
     "mtp_picture": "draft heads with pictures",
+    "resume_mtp": "saved prompts with draft heads",
 }
+# What decides how prompts that were read are kept; a stamp of before says nothing of them.
+RESUMING: Final = tuple(n for n in FEATURES if n == "spare_slot" or n.startswith("resume_"))
 
 
 class Kind(StrEnum):

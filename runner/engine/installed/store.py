@@ -108,17 +108,23 @@ def embedded() -> InstalledEngine:
     return InstalledEngine(plain, folder() / EMBEDDED)
 
 
+def as_tested(engine: InstalledEngine) -> bool:
+    """Whether an embedded engine is of a version that steprun was tested with."""
+    from packaging.specifiers import SpecifierSet  # noqa: PLC0415 - 10 ms, only to plan or start
+
+    found = engine.stamp.origin.version
+    return bool(found) and SpecifierSet(TESTED).contains(found, prereleases=True)
+
+
 def check_tested(engine: InstalledEngine) -> None:
     """Raise `Refused` for an embedded engine of another version than the tested ones.
 
     One that has passed its own canary is as good.
     """
-    from packaging.specifiers import SpecifierSet  # noqa: PLC0415 - 10 ms, only to start one
-
     found = engine.stamp.origin.version
     if engine.name != EMBEDDED or not found or engine.stamp.passed:
         return
-    if not SpecifierSet(TESTED).contains(found, prereleases=True):
+    if not as_tested(engine):
         raise Refused(
             f"The embedded engine, xllamacpp {found}, has not passed its self-test.",
             why=f"This steprun was tested with xllamacpp {TESTED}.",

@@ -67,7 +67,9 @@ FLAGS: Final = {
     "--no-mmproj-offload": Flag("mmproj_use_gpu", "unset"),
     "--fit": Flag("fit_params", "on-off"),
     "--ctx-checkpoints": Flag("n_ctx_checkpoints", "whole"),
+    "--checkpoint-min-step": Flag("checkpoint_min_step", "whole"),
     "--cache-ram": Flag("cache_ram_mib", "whole"),
+    "--slot-prompt-similarity": Flag("slot_prompt_similarity", "real"),
     "--slot-save-path": Flag("slot_save_path", "text"),
     "--jinja": Flag("use_jinja", "set"),
     "--reasoning-format": Flag(

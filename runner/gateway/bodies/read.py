@@ -11,6 +11,7 @@ from runner.gateway.bodies import chat, fields, messages, responses
 from runner.gateway.bodies.shapes import SHAPES
 from runner.gateway.bodies.wrong import check
 from runner.gateway.calls import Asked
+from runner.gateway.prompts import changing
 from runner.gateway.refusal import Refusal
 from runner.gateway.routes import Route
 
@@ -28,17 +29,22 @@ _COMPLETE: Final[dict[str, Callable[[Asked], None]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What one engine can do. `parallel`: the answers at once. `sees`: it has a vision encoder."""
+    """What one server can do, and shall.
+
+    `parallel`: the answers at once. `sees`: it has a vision encoder. `keep_headers`: what clients
+    change in the beginning of every prompt stays there.
+    """
 
     parallel: int = 1
     sees: bool = False
+    keep_headers: bool = False
 
 
 def read(route: Route, data: bytes, terms: Terms) -> Asked:
     """Return what a body asks. Raises Refusal (400) for a body that is malformed.
 
     The steps: leave out what only another service can use, check the shape, refuse or name what is
-    not honoured, and complete the rest for the engine.
+    not honoured, complete the rest for the engine, and leave out what changes in every prompt.
     """
     asked = Asked(route, data, _document(data), route.engine_path)
     if clear := _CLEAR.get(route.body):
@@ -51,6 +57,8 @@ def read(route: Route, data: bytes, terms: Terms) -> Asked:
         _one_prompt(asked, terms)
     if complete := _COMPLETE.get(route.body):
         complete(asked)
+    if not terms.keep_headers:
+        changing.leave_out(asked)
     return asked
 
 

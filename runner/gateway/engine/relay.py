@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, Final
 
 import aiohttp
@@ -34,6 +34,14 @@ _LOST: Final = "The engine stopped while it was answering. Send the request agai
 _STOPPING: Final = "The server is being stopped. Send the request again in a moment."
 _GONE: Final = (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError)
 
+Place = Callable[[EngineCall, Endpoint, Entry], AbstractAsyncContextManager[EngineCall]]
+
+
+@asynccontextmanager
+async def anywhere(call: EngineCall, _: Endpoint, __: Entry) -> AsyncIterator[EngineCall]:
+    """Leave a request to the engine as it is."""
+    yield call
+
 
 def stopping() -> Refusal:
     """Return the refusal of a server that stops."""
@@ -51,11 +59,13 @@ class EngineLost(Exception):  # noqa: N818 - what it means for the request is de
 class Relay:
     """The gateway's side of the engine's connections. Close it at the end.
 
-    `traffic` is kept up to date, for whoever watches the engine.
+    `traffic` is kept up to date, for whoever watches the engine. `place` prepares the engine for
+    each try of a request, and has the last word on what it is asked.
     """
 
     def __init__(self, timing: Timing = USUAL) -> None:
         self.traffic = Traffic()
+        self.place: Place = anywhere
         self._timing = timing
         self._stopping = False
         self._running: set[asyncio.Timeout] = set()
@@ -88,6 +98,20 @@ class Relay:
             answer.raise_for_status()
             return await answer.content.read(1 << 20)
 
+    async def tell(
+        self, path: str, body: dict[str, Any], endpoint: Endpoint, seconds: float
+    ) -> bytes:
+        """Return what the engine answers to a POST, at most 1 MiB of it.
+
+        Raises aiohttp.ClientError or TimeoutError where it does not answer with 200 in that time.
+        """
+        timeout = aiohttp.ClientTimeout(total=seconds)
+        url = endpoint.base_url + path
+        asking = self._http.post(url, json=body, headers=endpoint.headers(), timeout=timeout)
+        async with asking as answer:
+            answer.raise_for_status()
+            return await answer.content.read(1 << 20)
+
     async def props(self, keeper: Keeper) -> dict[str, Any]:
         """Return what the engine says of itself. Raises Refusal (502, 503) where it is away."""
         endpoint = await _endpoint(keeper, self._deadline())
@@ -98,7 +122,12 @@ class Relay:
         return found if isinstance(found, dict) else {}
 
     async def run(
-        self, request: web.BaseRequest, call: EngineCall, keeper: Keeper, reply: Reply, entry: Entry
+        self,
+        request: web.BaseRequest,
+        call: EngineCall,
+        keeper: Keeper,
+        reply: Reply,
+        entry: Entry,
     ) -> None:
         """Ask the engine, and send its answer; ask again where it ends before it has begun.
 
@@ -116,7 +145,12 @@ class Relay:
             raise stopping() from None
 
     async def _until_answered(
-        self, request: web.BaseRequest, call: EngineCall, keeper: Keeper, reply: Reply, entry: Entry
+        self,
+        request: web.BaseRequest,
+        call: EngineCall,
+        keeper: Keeper,
+        reply: Reply,
+        entry: Entry,
     ) -> None:
         # Named always, or aiohttp asks for gzip by itself; what is compressed cannot be translated.
         accepts = None if call.translate else request.headers.get("Accept-Encoding")
@@ -127,7 +161,10 @@ class Relay:
             if self._stopping:
                 raise stopping()  # its connections are closed
             try:
-                return await self._ask(call, endpoint, headers, reply, entry, suspect=tries > 0)
+                async with self.place(call, endpoint, entry) as placed:
+                    return await self._ask(
+                        placed, endpoint, headers, reply, entry, suspect=tries > 0
+                    )
             except EngineLost as lost:
                 tries += lost.asked
                 if reply.begun or tries >= TRIES:

@@ -122,7 +122,7 @@ def compute_mtp_bytes(geometry: Geometry, config: Config) -> int:
     row = F32 * _tokens(config)
     dense = 2 * g.embedding_length + 3 * g.feed_forward_length
     attention = 2 * g.embedding_length + 2 * 3 * g.embedding_length
-    logits = F32 * g.vocab_size * config.parallel
+    logits = F32 * g.vocab_size * config.slots
     return _mtp_inputs(g, config) + max(row * max(dense, attention), logits)
 
 
@@ -201,7 +201,7 @@ def overhead_bytes(
     g, heads = geometry, config.mtp
     # Logits for each output; candidates (12 bytes each), and all ids once more (4). The heads keep
     # logits, probabilities and candidates of their own.
-    words = F32 * outputs(config) + 12 * config.parallel + 4 + 16 * config.parallel * heads
+    words = F32 * outputs(config) + 12 * config.slots + 4 + 16 * config.slots * heads
     # The trunk's last states of a batch, for the heads.
     states = (F32 * g.embedding_length * batch(config) + HEADS_BYTES) * heads
     images = VISION_NODES * VISION_NODE_BYTES + 3 * _picture(vision) if config.projector else 0
@@ -249,7 +249,7 @@ def cells(geometry: Geometry, config: Config) -> int:
 
 def outputs(config: Config) -> int:
     """Return for how many tokens a graph gives logits: each slot's last, and its drafts."""
-    return config.parallel * (1 + MTP_TOKENS * config.mtp)
+    return config.slots * (1 + MTP_TOKENS * config.mtp)
 
 
 def _picture(vision: Vision) -> int:

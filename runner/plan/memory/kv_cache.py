@@ -11,7 +11,17 @@ from runner.catalog.model import Geometry, Layer
 # ggml block sizes: bytes per 32 elements.
 KV_BLOCK_BYTES: Final = {"f16": 64, "q8_0": 34}
 KV_ELEMENTS: Final = 32
-CHECKPOINTS: Final = 4  # enough for the edits of a conversation; llama-server's default is 32
+# How many snapshots of the sliding layers a slot keeps to go back to. The engine makes up to three
+# with each request: where the last message begins, and twice near the end of the prompt. When the
+# list is full it drops what lies closer to its predecessor than the step, and then the oldest,
+# which is the end of the system prompt (`create_checkpoint`, server-context.cpp). So four are the
+# least with which that one and those of the last message stay. With eight, five lie between: an
+# edit anywhere reads at most a fifth of the context again. (llama-server's default: 32.)
+CHECKPOINTS: Final = 8
+LEAST_CHECKPOINTS: Final = 4
+CHECKPOINTS_A_REQUEST: Final = 3
+# Closer together they would cut prefill into pieces smaller than its batches.
+LEAST_STEP: Final = 1024
 # Draft tokens at a time. Step has three chained heads; owners of a Spark reported the best speed
 # with two (the third guess is seldom right).
 MTP_TOKENS: Final = 2
@@ -23,7 +33,8 @@ class Config:
     """The decisions that cost memory.
 
     `context`: in tokens, of each slot; with `shared` of all of them together (`--kv-unified`), any
-    one of which may take it up.
+    one of which may take it up. `spare`: slots beside those, over the same cache
+    (`--kv-unified`), so that a request for something else costs no conversation its cache.
     """
 
     context: int
@@ -35,11 +46,31 @@ class Config:
     checkpoints: int = CHECKPOINTS
     cache_ram_mib: int = 0
     shared: bool = False
+    spare: int = 0
+
+    @property
+    def slots(self) -> int:
+        """How many conversations the engine holds."""
+        return self.parallel + self.spare
+
+    @property
+    def unified(self) -> bool:
+        """Whether all slots are in one cache."""
+        return self.shared or self.spare > 0
 
     @property
     def streams(self) -> int:
         """How many caches there are side by side: one for each slot, or one for all."""
-        return 1 if self.shared else self.parallel
+        return 1 if self.unified else self.parallel
+
+    @property
+    def checkpoint_step(self) -> int:
+        """How far apart checkpoints lie, in tokens, so that all of a full context stay.
+
+        With the least there are none between the first and those of the last message.
+        """
+        between = max(1, self.checkpoints - CHECKPOINTS_A_REQUEST)
+        return max(LEAST_STEP, -(-self.context // between))
 
 
 def pad(cells: int) -> int:
@@ -64,7 +95,7 @@ def sliding_cells(geometry: Geometry, config: Config) -> int:
     llama.cpp keeps the window and one micro-batch for each slot; of a cache that slots share, the
     window of each and one micro-batch (`llama_kv_cache_iswa`).
     """
-    windows = geometry.sliding_window * (config.parallel if config.shared else 1)
+    windows = geometry.sliding_window * (config.slots if config.unified else 1)
     cells = pad(min(pad(config.context), windows + config.ubatch))
     return cells * config.streams
 
@@ -81,7 +112,7 @@ def layer_state_bytes(layer: Layer, config: Config) -> int:
     With draft heads one more for each drafted token, to go back to where one is rejected
     (`n_rs_seq` of llama-memory-recurrent.cpp).
     """
-    return layer.state_bytes * config.parallel * (1 + MTP_TOKENS * config.mtp)
+    return layer.state_bytes * config.slots * (1 + MTP_TOKENS * config.mtp)
 
 
 def kv_state_bytes(geometry: Geometry, config: Config) -> int:

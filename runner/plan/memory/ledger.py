@@ -68,9 +68,10 @@ def ledger(
     full = sum(layer.full for layer in g.layers)
     sliding = sum(layer.sliding for layer in g.layers)
     states = sum(layer.state_bytes > 0 for layer in g.layers)
-    each = f" in each of {config.parallel} slots" if config.parallel > 1 else ""
-    slots = f", shared by {config.parallel} slots" if config.shared else each
-    kept = config.checkpoints * config.parallel
+    each = f" in each of {config.slots} slots" if config.slots > 1 else ""
+    slots = f", shared by {config.slots} slots" if config.unified else each
+    spare = f" ({config.spare} spare)" if config.spare else ""
+    kept = config.checkpoints * config.slots
     scratch = compute_bytes(g, config, costs) + staging_bytes(g, config, costs)
     if config.mtp:
         scratch += compute_mtp_bytes(g, config) + staging_mtp_bytes(g, config, costs)
@@ -101,7 +102,7 @@ def ledger(
             LedgerEntry.KV_SLIDING,
             kv_sliding_bytes(g, config),
             f"{sliding} sliding layers x {sliding_cells(g, config) // config.streams:,} cells"
-            f"{slots}, {config.kv_type}",
+            f"{slots}{spare}, {config.kv_type}",
         ),
         (
             LedgerEntry.KV_STATE,
@@ -111,8 +112,9 @@ def ledger(
         (
             LedgerEntry.CHECKPOINTS,
             checkpoint_bytes(g, config) * kept,
-            f"up to {kept} snapshots of the sliding-window cache, so that an edited conversation "
-            "is not prefilled again",
+            f"{config.checkpoints} snapshots of the sliding-window cache"
+            f"{each and f' for each of {config.slots} slots'}: what a next turn, an edit or the "
+            "same system prompt goes back to",
         ),
         (
             LedgerEntry.PROMPT_CACHE,

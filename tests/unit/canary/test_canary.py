@@ -23,6 +23,7 @@ FLAGS = frozenset(
     {
         *("--model", "--mmproj", "--threads", "--spec-type", "--spec-draft-model"),
         *("--slot-save-path", "--no-repack", "--port", "--host", "--api-key-file"),
+        *("--parallel", "--kv-unified"),
     }
 )
 SAFE = ("--no-repack",)
@@ -103,6 +104,14 @@ def test_a_healthy_engine_passes_everything(home: Path) -> None:
         ("wrong-heads", "mtp", "With draft heads the answer differs"),
         ("idle-heads", "mtp", "draft nothing"),
         ("heads-500-picture", "mtp_picture", "decode() failed"),
+        ("one-slot", "spare_slot", "After a request in another slot"),
+        ("no-turn", "resume_turn", "After a slot is restored"),
+        ("no-restart", "resume_restart", "After a restart"),
+        ("wrong-restart", "resume_restart", "After a restart the answer differs"),
+        ("no-picture-restart", "resume_picture", "With a picture, after a restart"),
+        ("same-picture", "resume_picture", "is taken for another one"),
+        ("no-heads-restart", "resume_mtp", "With draft heads, after a restart"),
+        ("wrong-drafts", "resume_mtp", "none of 3 drafts is accepted"),
         ("flood", "text", "floods its log"),
     ],
 )
@@ -128,6 +137,7 @@ def test_what_no_flag_offers_is_not_asked_for() -> None:
     flags = FLAGS - {"--spec-type", "--mmproj", "--slot-save-path"}
     features, _ = ask("none", flags)
     gone = ("picture", "two_pictures", "mtp", "mtp_picture", "slots")
+    gone += ("resume_turn", "resume_restart", "resume_picture", "resume_mtp")
     assert results(features) == ALL_PASS | dict.fromkeys(gone, "absent")
     assert features["mtp"].why == "It lacks --spec-type."
 
@@ -145,7 +155,7 @@ def test_one_fault_leaves_the_others_alone(home: Path) -> None:
 @posix
 def test_a_projector_that_does_not_load_leaves_the_rest(home: Path) -> None:
     features, _ = ask("crash-projector")
-    blind = dict.fromkeys(("picture", "two_pictures", "mtp_picture"), "fail")
+    blind = dict.fromkeys(("picture", "two_pictures", "mtp_picture", "resume_picture"), "fail")
     assert results(features) == ALL_PASS | blind
     assert nothing_runs(home)
 

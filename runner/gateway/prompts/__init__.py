@@ -1,0 +1,1 @@
+"""Prompts that the gateway passes on: what they consist of, and what of them was read before."""

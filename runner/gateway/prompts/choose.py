@@ -1,0 +1,273 @@
+"""Which slot of the engine a request gets, and what is saved, emptied and restored before. Pure.
+
+Every way to answer a request has a price in seconds: what is left to read, a file to restore, and
+what is lost of that which the slot holds. The cheapest way is taken. So a short side request goes
+where the least is lost, a next turn to the slot that holds its conversation, and a new session to
+the cache that has the most of its beginning.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from runner.kv.policy import worth_writing
+from runner.kv.prompt import Prompt, characters_of, common
+from runner.kv.saved import Match, Saved
+
+# What a conversation is worth falls by half in this time without a request: people come back after
+# minutes, agents after seconds. A judgement, not a measurement.
+FADES_S: Final = 600.0
+# Of a shared context, kept free for the answer where a request does not say how long it may be.
+ANSWER_SHARE: Final = 1 / 8
+# Tokens of a cache that is worth anything at all: half of the engine's usual micro-batch (512), and
+# reading fewer takes no less time. Titles and summaries are below it.
+LEAST_KEPT: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What this engine on this machine does.
+
+    `read_tokens_s`: prefill. `bytes_s`: saving and restoring. `token_bytes`: of a saved cache.
+    `character_tokens`: tokens for a character of a prompt.
+    """
+
+    read_tokens_s: float
+    bytes_s: float
+    token_bytes: float
+    character_tokens: float
+
+    def read_s(self, tokens: float) -> float:
+        """Return the seconds that reading takes."""
+        return max(0.0, tokens) / self.read_tokens_s
+
+    def move_s(self, size: float) -> float:
+        """Return the seconds that so many bytes take to or from the disk."""
+        return size / self.bytes_s
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What is known of one slot.
+
+    `tokens`: in its cache, by the engine's account; of a busy one, what it may come to. `prompt`:
+    what they begin with, None where that is not known. `whole`: all of the prompt is there.
+    `stored`: which share of the prompt a file has (0 to 1). `idle_s`: since its last answer.
+    """
+
+    slot: int
+    tokens: int = 0
+    prompt: Prompt | None = None
+    whole: bool = True
+    busy: bool = False
+    stored: float = 0.0
+    idle_s: float = 0.0
+
+    @property
+    def known(self) -> bool:
+        """Whether it holds something that can be found again."""
+        return self.prompt is not None and self.tokens > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a request needs.
+
+    `prompt`: None where it is not known. `characters`: of its text. `answer_tokens`: the most that
+    is written, 0 where it does not say. `answers`: at once; each further one takes a slot, too.
+    """
+
+    prompt: Prompt | None
+    characters: int
+    answer_tokens: int = 0
+    answers: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What to do for a request, in this order: save, empty, restore, ask.
+
+    `save` and `empty` name slots. `restore`: what to put into `slot`, None for what it holds.
+    `seconds`: what it costs, by the rates.
+    """
+
+    slot: int
+    seconds: float
+    save: tuple[int, ...] = ()
+    empty: tuple[int, ...] = ()
+    restore: Saved | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Loss:
+    """What giving up slots costs, and which of them are saved before."""
+
+    seconds: float = 0.0
+    save: tuple[int, ...] = ()
+    empty: tuple[int, ...] = field(default=())
+
+
+def usable(prompt: Prompt, blocks: int, *, whole: bool) -> int:
+    """Return the characters of a prompt that need not be read again.
+
+    `blocks`: how many at its beginning are cached; `whole`: all that is cached is in common. An
+    engine with a sliding window goes back only to where a message of the user begins, and to the
+    end of what it has read.
+    """
+    if whole:
+        return characters_of(prompt, blocks)
+    back = seen = length = 0
+    before = ""
+    for part in prompt.parts:
+        if part.kind in ("user", "picture") and before not in ("user", "picture"):
+            back = length
+        before = part.kind
+        for block in part.blocks:
+            if seen == blocks:
+                return back
+            seen += 1
+            length += block.characters
+    return back
+
+
+def choose(
+    holdings: Sequence[Holding],
+    wanted: Wanted,
+    matches: Sequence[Match],
+    rates: Rates,
+    *,
+    cells: int = 0,
+    saves: bool = True,
+) -> Placement | None:
+    """Return the cheapest way to answer a request; None where every slot is busy.
+
+    `matches`: saved caches with the same beginning. `cells`: tokens that all slots have together,
+    0 where each has its own. `saves`: files are written.
+    """
+    ways = _ways(holdings, wanted, matches, rates, cells, saves=saves)
+    # Of equal ways, the one that restores nothing, in the slot that was idle for the longest time.
+    idle = {each.slot: each.idle_s for each in holdings}
+    return min(
+        ways,
+        key=lambda way: (way.seconds, way.restore is not None, -idle[way.slot], way.slot),
+        default=None,
+    )
+
+
+def _ways(
+    holdings: Sequence[Holding],
+    wanted: Wanted,
+    matches: Sequence[Match],
+    rates: Rates,
+    cells: int,
+    *,
+    saves: bool,
+) -> Iterator[Placement]:
+    asked = wanted.characters * rates.character_tokens
+    answer = min(wanted.answer_tokens or cells, int(cells * ANSWER_SHARE))
+    for at in holdings:
+        if at.busy:
+            continue
+        others = [each for each in holdings if each is not at]
+        cached = min(_cached(at, wanted.prompt, rates), asked)
+        loss = _lost(at, rates, at.tokens - cached, saves=saves)
+        if wanted.prompt is not None and continues(at, wanted.prompt):
+            loss = _Loss()
+        room = _room(others, asked + answer, cells, rates, wanted.answers, saves=saves)
+        yield _way(at, loss, room, rates.read_s(asked - cached))
+        everything = _lost(at, rates, at.tokens, saves=saves)
+        for match in matches:
+            if wanted.prompt is None:
+                break
+            whole = match.blocks >= match.saved.blocks > 0
+            cached = usable(wanted.prompt, match.blocks, whole=whole) * rates.character_tokens
+            need = max(match.saved.tokens, asked + answer)
+            room = _room(others, need, cells, rates, wanted.answers, saves=saves)
+            seconds = rates.move_s(match.saved.bytes) + rates.read_s(asked - cached)
+            yield _way(at, everything, room, seconds, match.saved)
+
+
+def _way(
+    at: Holding, loss: _Loss, room: _Loss, seconds: float, restore: Saved | None = None
+) -> Placement:
+    return Placement(
+        at.slot,
+        loss.seconds + room.seconds + seconds,
+        save=loss.save + room.save,
+        empty=room.empty,
+        restore=restore,
+    )
+
+
+def continues(at: Holding, prompt: Prompt) -> bool:
+    """Return whether a prompt begins with all that a slot's prompt has."""
+    return at.prompt is not None and at.whole and _begins(at.prompt, prompt)
+
+
+def _begins(first: Prompt, prompt: Prompt) -> bool:
+    return common(first, prompt) == sum(len(part.blocks) for part in first.parts)
+
+
+def _cached(at: Holding, prompt: Prompt | None, rates: Rates) -> float:
+    """Return the tokens of a prompt that a slot holds and can go back to."""
+    if at.prompt is None or prompt is None:
+        return 0
+    if not at.whole and _begins(at.prompt, prompt):
+        return at.tokens  # it is read on from where it was left
+    if continues(at, prompt):
+        return min(at.tokens, at.prompt.characters * rates.character_tokens)
+    found = usable(prompt, common(at.prompt, prompt), whole=False) * rates.character_tokens
+    return min(at.tokens, found)
+
+
+def worth_saving(at: Holding, rates: Rates, lost: float | None = None) -> bool:
+    """Return whether what a slot holds is worth a file. `lost`: tokens that would go."""
+    if not (at.known and at.whole) or at.stored >= 1 or at.tokens < LEAST_KEPT:
+        return False
+    read_s = rates.read_s(at.tokens if lost is None else lost)
+    return worth_writing(read_s, int(at.tokens * rates.token_bytes), rates.bytes_s, at.stored)
+
+
+def _lost(at: Holding, rates: Rates, tokens: float, *, saves: bool) -> _Loss:
+    """Return what it costs that so many tokens of a slot go."""
+    if not at.known or tokens <= 0 or at.tokens < LEAST_KEPT:
+        return _Loss()
+    likely = 1 / (1 + at.idle_s / FADES_S)
+    move_s = rates.move_s(at.tokens * rates.token_bytes)
+    if saves and worth_saving(at, rates, tokens):
+        return _Loss(move_s + likely * move_s, save=(at.slot,))
+    back = at.stored * min(move_s, rates.read_s(tokens))
+    return _Loss(likely * (back + (1 - at.stored) * rates.read_s(tokens)))
+
+
+def _room(
+    others: Sequence[Holding],
+    need: float,
+    cells: int,
+    rates: Rates,
+    answers: int,
+    *,
+    saves: bool,
+) -> _Loss:
+    """Return what has to go from other slots, so that a request has room.
+
+    Those with the least to lose go first. Busy ones stay, also where it is too much with them.
+    """
+    total = need + sum(each.tokens for each in others)
+    losses = {
+        each.slot: _lost(each, rates, each.tokens, saves=saves)
+        for each in others
+        if not each.busy and each.tokens
+    }
+    tokens = {each.slot: each.tokens for each in others}
+    gone: list[int] = []
+    for slot in sorted(losses, key=lambda slot: (losses[slot].seconds, slot)):
+        if (not cells or total <= cells) and answers == 1:
+            break
+        total -= tokens[slot]
+        gone.append(slot)
+    return _Loss(
+        sum(losses[slot].seconds for slot in gone),
+        save=tuple(slot for slot in gone if losses[slot].save),
+        empty=tuple(gone),
+    )

@@ -1,0 +1,362 @@
+"""Keeps prompts that were read: chooses each request's slot, saves and restores around it.
+
+Nothing here fails a request. Where the engine does not do what it is asked for, the request goes to
+it all the same, and the prompt is read again.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from runner.gateway.activity import Entry
+from runner.gateway.calls import EngineCall
+from runner.gateway.engine.keeper import Keeper
+from runner.gateway.engine.relay import Relay
+from runner.gateway.prompts.choose import (
+    Holding,
+    Placement,
+    Wanted,
+    choose,
+    continues,
+    usable,
+    worth_saving,
+)
+from runner.gateway.prompts.engine_slots import FAILS, EngineSlots, Moved
+from runner.gateway.prompts.measure import Measured
+from runner.gateway.prompts.slots import Slot, Slots, beginning
+from runner.gateway.refusal import Refusal
+from runner.gateway.settings import Settings
+from runner.gateway.timing import USUAL, Timing
+from runner.gateway.watching.account import account_of
+from runner.kv.kept import Kept
+from runner.kv.prompt import Prompt
+from runner.kv.saved import Match, Pending, Saved
+from runner.kv.store import Store
+from runner.net.endpoint import Endpoint
+
+_LOOK_AGAIN_S: Final = 0.02  # until the engine has begun, or ended, what it was asked for
+_WAITS_S: Final = 600.0  # for that, at most: it is busy with one batch
+_HELD: Final = 0.5  # of a prompt's stored part; with less of it cached, a restore was in vain
+
+
+@dataclass(slots=True)
+class Taken:
+    """A slot that a request has got, and what it held before."""
+
+    slots: Slots
+    slot: Slot
+    before: Holding
+    task: int
+    prompt: Prompt | None
+    match: Match | None = None
+
+
+class KeptPrompts:
+    """The slots of the engine of this moment, and the store behind them. Close it at the end."""
+
+    def __init__(
+        self, kept: Kept, keeper: Keeper, relay: Relay, store: Store | None, timing: Timing = USUAL
+    ) -> None:
+        self._kept = kept
+        self._keeper = keeper
+        self._relay = relay
+        self._store = store
+        self._timing = timing
+        self._measured = Measured()
+        # Choosing, saving and restoring are one step: nothing else changes the slots meanwhile.
+        self._lock = asyncio.Lock()
+        self._engine: object = None
+        self._slots: Slots | None = None
+        self._steers = True
+        self._saves_from = 0.0
+        self._seeing: set[asyncio.Task[None]] = set()
+        self._finishing: set[asyncio.Task[None]] = set()
+        self._idle: asyncio.Task[None] | None = None
+        self._asked = 0  # how many requests are here
+
+    @asynccontextmanager
+    async def placed(
+        self, call: EngineCall, endpoint: Endpoint, entry: Entry
+    ) -> AsyncIterator[EngineCall]:
+        """Prepare a slot for a request and yield what goes to it; see then what the slot holds."""
+        if not entry.generates:
+            yield call
+            return
+        ask = EngineSlots(self._relay, endpoint)
+        taken: Taken | None = None
+        error: BaseException | None = None
+        self._asked += 1
+        try:
+            taken = await self._take(call, ask, entry)
+            yield call if taken is None else call.at_slot(taken.slot.number)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            self._asked -= 1
+            if taken is not None:
+                self._run(self._seeing, self._see(taken, ask, entry, error))
+
+    async def save_all(self, seconds: float) -> None:
+        """Save what is worth it, in that time at most: the engine is about to end."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await _ended(self._seeing)
+                await self._save_idle(at_once=True)
+                await _ended(self._finishing)
+
+    async def close(self) -> None:
+        """End what is under way."""
+        ending = [*self._seeing, *([self._idle] if self._idle else [])]
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
+        await _ended(self._finishing)
+        if self._store is not None:
+            await asyncio.to_thread(self._store.close)
+
+    # ------------------------------------------------------------------ before a request
+
+    async def _take(self, call: EngineCall, ask: EngineSlots, entry: Entry) -> Taken | None:
+        """Return the slot that a request gets; None where the engine is left to itself."""
+        await _ended(self._seeing)
+        async with self._lock:
+            try:
+                slots = await self._known(ask)
+                await self._until(slots, ask, cancelled=True)
+                return await self._place(slots, ask, call, entry)
+            except FAILS:
+                self._slots = None  # what the slots hold is not known any more
+                return None
+
+    async def _known(self, ask: EngineSlots) -> Slots:
+        if self._slots is None or self._engine is not self._keeper.engine:
+            self._engine = self._keeper.engine
+            self._slots = Slots(await ask.look(), shared=self._kept.spare_slots > 0)
+        return self._slots
+
+    async def _until(self, slots: Slots, ask: EngineSlots, *, cancelled: bool = False) -> None:
+        """Wait until the engine has let go of cancelled requests, or begun with an unseen one."""
+        deadline = time.monotonic() + _WAITS_S
+        while slots.cancelled() if cancelled else slots.unseen is not None:
+            slots.look(await ask.look())
+            if time.monotonic() > deadline:
+                return
+            await asyncio.sleep(_LOOK_AGAIN_S)
+
+    async def _place(
+        self, slots: Slots, ask: EngineSlots, call: EngineCall, entry: Entry
+    ) -> Taken | None:
+        prompt = entry.prompt if call.reads_cache else None
+        characters = prompt.characters if prompt is not None else len(call.body)
+        wanted = Wanted(prompt, characters, call.answer_tokens, call.answers)
+        matches = await self._matches(slots, prompt)
+        while True:
+            rates = self._measured.rates(matches)
+            holdings = slots.holdings()
+            if not (call.takes_slot or self._steers):
+                oldest = slots.oldest()
+                holdings = [replace(at, busy=at.slot != oldest) for at in holdings]
+            way = choose(holdings, wanted, matches, rates, cells=slots.cells, saves=self._saves())
+            if way is None:
+                return None
+            match = await self._prepare(slots, ask, way, matches, prompt)
+            if way.restore is None or match is not None:
+                break
+            matches = [each for each in matches if each.saved.id != way.restore.id]
+        slot = slots.all[way.slot]
+        taken = Taken(slots, slot, slot.holding(time.monotonic()), slot.task, prompt, match)
+        slot.busy = True
+        slot.tokens = int(characters * rates.character_tokens) + call.answer_tokens
+        entry.slot, entry.restored = slot.number, taken.before.tokens if match else 0
+        if not call.takes_slot:
+            await self._steer(slots, ask, slot)
+        return taken
+
+    def _saves(self) -> bool:
+        return self._store is not None and time.monotonic() >= self._saves_from
+
+    async def _matches(self, slots: Slots, prompt: Prompt | None) -> list[Match]:
+        if self._store is None or prompt is None:
+            return []
+        if self._finishing and not any(continues(at, prompt) for at in slots.holdings()):
+            await _ended(self._finishing)  # it may be what is asked for
+        return list(await asyncio.to_thread(self._store.find, prompt))
+
+    async def _prepare(
+        self,
+        slots: Slots,
+        ask: EngineSlots,
+        way: Placement,
+        matches: list[Match],
+        prompt: Prompt | None,
+    ) -> Match | None:
+        """Save, empty and restore; return what was restored."""
+        for number in way.save:
+            await self._save(slots.all[number], ask)
+        for number in way.empty:
+            await ask.empty(number)
+            slots.all[number].empty()
+        match = next((each for each in matches if each.saved is way.restore), None)
+        if match is None or prompt is None or self._store is None:
+            return None
+        name = await asyncio.to_thread(self._store.open, match.saved)
+        if name is None:
+            return None
+        slot = slots.all[way.slot]
+        try:
+            moved = await ask.restore(slot.number, name)
+        except FAILS:
+            slot.empty()
+            await asyncio.to_thread(self._store.used, match.saved, 0, 0.0)
+            return None
+        self._measured.moved(moved)
+        whole = match.blocks >= match.saved.blocks
+        slot.empty()
+        slot.tokens = moved.tokens
+        slot.put(beginning(prompt, match.blocks), whole=whole)
+        slot.stored = slot.prompt if whole else None
+        return match
+
+    async def _steer(self, slots: Slots, ask: EngineSlots, slot: Slot) -> None:
+        """Have the engine take a slot by itself: it takes the one that was idle for longest."""
+        try:
+            await self._until(slots, ask)
+            for other in slots.newer(slot):
+                await ask.touch(other.number)
+                slots.touch(other)
+        except FAILS:
+            self._steers = False
+        slots.unseen = slot
+
+    # ------------------------------------------------------------------ after a request
+
+    async def _see(
+        self, taken: Taken, ask: EngineSlots, entry: Entry, error: BaseException | None
+    ) -> None:
+        """See what a slot holds after a request; `error` is how it ended, None if in order."""
+        slots, slot = taken.slots, taken.slot
+        refused = isinstance(error, Refusal)
+        async with self._lock:
+            slots.touch(slot)
+            slots.unseen = None if slots.unseen is slot else slots.unseen
+            slot.busy = slot.adrift = error is not None and not refused
+            slot.tokens = taken.before.tokens if refused else 0
+            if not refused:
+                slot.put(taken.prompt, whole=error is None or entry.first_byte > 0)
+            try:
+                slots.look(await ask.look())
+            except FAILS:
+                if self._slots is slots:
+                    self._slots = None
+                return
+            if refused and slot.tokens != taken.before.tokens:
+                slot.forget()  # it had begun
+            if error is None and slot.task == taken.task:
+                slots.forget()  # it was answered in another slot
+        if error is None:
+            await self._count(taken, entry)
+        self._start_idle()
+
+    async def _count(self, taken: Taken, entry: Entry) -> None:
+        account = account_of(entry, time.time())
+        self._measured.answered(account, taken.prompt)
+        if taken.match is None or self._store is None or account.prompt_tokens is None:
+            return
+        rates, match = self._measured.rates(), taken.match
+        cached = account.cached_tokens or 0
+        whole = match.blocks >= match.saved.blocks
+        characters = usable(taken.prompt, match.blocks, whole=whole) if taken.prompt else 0
+        expected = _HELD * characters * rates.character_tokens
+        spared = rates.read_s(cached) - rates.move_s(match.saved.bytes)
+        held = cached if cached >= expected else 0
+        await asyncio.to_thread(self._store.used, match.saved, held, max(0.0, spared))
+
+    # ------------------------------------------------------------------ saving
+
+    async def _save(self, slot: Slot, ask: EngineSlots) -> None:
+        """Save a slot, where the store takes it. The file is finished beside what comes next."""
+        prompt, rates = slot.prompt, self._measured.rates()
+        if self._store is None or prompt is None or not self._may_be_saved(prompt):
+            return
+        size = int(slot.tokens * rates.token_bytes) + 1
+        pending = await asyncio.to_thread(self._store.begin, prompt, size)
+        if isinstance(pending, str):
+            return
+        try:
+            moved = await ask.save(slot.number, pending.name)
+        except FAILS:
+            self._saves_from = time.monotonic() + self._timing.save_again_s
+            await asyncio.to_thread(self._store.abandon, pending)
+            return
+        except asyncio.CancelledError:
+            self._run(self._finishing, asyncio.to_thread(self._store.abandon, pending))
+            raise
+        self._measured.moved(moved)
+        slot.stored = prompt
+        finish = self._finish(self._store, slot, prompt, pending, moved)
+        self._run(self._finishing, finish)
+
+    async def _finish(
+        self, store: Store, slot: Slot, prompt: Prompt, pending: Pending, moved: Moved
+    ) -> None:
+        read_s = self._measured.rates().read_s(moved.tokens)
+        saved = await asyncio.to_thread(store.finish, pending, moved.tokens, read_s, moved.bytes)
+        if not isinstance(saved, Saved) and slot.stored is prompt:
+            slot.stored = None
+
+    def _may_be_saved(self, prompt: Prompt) -> bool:
+        return self._kept.picture or not any(part.kind == "picture" for part in prompt.parts)
+
+    async def _save_idle(self, *, at_once: bool = False) -> None:
+        """Save what is worth it, one after the other, as long as nobody asks for anything."""
+        if not at_once:
+            await asyncio.sleep(self._timing.save_idle_s)
+        slots, engine = self._slots, self._keeper.engine
+        if slots is None or engine is None or engine is not self._engine:
+            return
+        ask = EngineSlots(self._relay, engine.endpoint)
+        with contextlib.suppress(*FAILS):
+            for slot in slots.all:
+                async with self._lock:
+                    if (self._asked and not at_once) or not self._saves():
+                        return
+                    await self._until(slots, ask, cancelled=True)
+                    worth = worth_saving(slot.holding(time.monotonic()), self._measured.rates())
+                    if worth and not slot.busy:
+                        await self._save(slot, ask)
+
+    def _start_idle(self) -> None:
+        """Begin to wait, anew; a save that is under way goes on, the engine does it already."""
+        if self._store is None or self._lock.locked() or self._asked:
+            return
+        if self._idle is not None:
+            self._idle.cancel()
+        self._idle = asyncio.create_task(self._save_idle(), name="save idle slots")
+
+    def _run(self, tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+
+async def keeping(
+    settings: Settings, keeper: Keeper, relay: Relay, timing: Timing
+) -> KeptPrompts | None:
+    """Return what keeps prompts for a gateway; None where its engine is left to itself."""
+    kept = settings.kept
+    if kept is None:
+        return None
+    store = None
+    if kept.on_disk and kept.restart:
+        store = await asyncio.to_thread(Store, kept.folder, kept.depends, kept.bounds)
+    return KeptPrompts(kept, keeper, relay, store, timing)
+
+
+async def _ended(tasks: set[asyncio.Task[None]]) -> None:
+    if tasks:
+        await asyncio.wait(set(tasks))

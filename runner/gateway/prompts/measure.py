@@ -1,0 +1,69 @@
+"""What this engine on this machine does, by its own account of what it did."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from runner.gateway.prompts.choose import Rates
+from runner.gateway.prompts.engine_slots import Moved
+from runner.gateway.watching.account import Account
+from runner.kv.prompt import Prompt
+from runner.kv.saved import Match
+
+# Until something was measured. A Spark reads 64K tokens in two minutes, the fastest of the machines
+# that this is for; Step's cache at q8_0 has 25.5 KiB a token; a SATA drive writes 500 MB a second;
+# English has four characters a token. Each makes saving look rather too dear than too cheap.
+FIRST_READ_TOKENS_S: Final = 546.0
+FIRST_BYTES_S: Final = 500e6
+FIRST_TOKEN_BYTES: Final = 25.5 * 1024
+FIRST_CHARACTER_TOKENS: Final = 0.25
+LEAST_READ: Final = 64  # tokens of a prompt; below it the time is that of one batch
+LEAST_MOVED: Final = 1 << 20  # bytes of a file; below it the time is that of opening it
+_WEIGHT: Final = 0.3  # of the latest in what is usual
+
+
+class Measured:
+    """Rates as they were measured. Each is that of the latest ones, above all."""
+
+    def __init__(self) -> None:
+        self._read_tokens_s = 0.0
+        self._bytes_s = 0.0
+        self._token_bytes = 0.0
+        self._character_tokens = 0.0
+
+    def rates(self, matches: Sequence[Match] = ()) -> Rates:
+        """Return the rates; what was not measured, from files of earlier runs where there are."""
+        saved = next(
+            (each.saved for each in matches if each.saved.tokens and each.saved.read_s), None
+        )
+        read, size, dense = FIRST_READ_TOKENS_S, FIRST_TOKEN_BYTES, FIRST_CHARACTER_TOKENS
+        if saved is not None:
+            read, size = saved.tokens / saved.read_s, saved.bytes / saved.tokens
+            dense = saved.tokens / max(1, saved.characters)
+        return Rates(
+            self._read_tokens_s or read,
+            self._bytes_s or FIRST_BYTES_S,
+            self._token_bytes or size,
+            self._character_tokens or dense,
+        )
+
+    def answered(self, account: Account, prompt: Prompt | None) -> None:
+        """Note an answer."""
+        if not account.prompt_tokens:
+            return
+        if prompt is not None and prompt.characters:
+            dense = account.prompt_tokens / prompt.characters
+            self._character_tokens = _usual(self._character_tokens, dense)
+        read = account.prompt_tokens - (account.cached_tokens or 0)
+        if read >= LEAST_READ and account.read_s:
+            self._read_tokens_s = _usual(self._read_tokens_s, read / account.read_s)
+
+    def moved(self, moved: Moved) -> None:
+        """Note a slot that was saved or restored."""
+        if moved.tokens and moved.bytes >= LEAST_MOVED:
+            self._token_bytes = moved.bytes / moved.tokens
+            if moved.seconds > 0:
+                self._bytes_s = _usual(self._bytes_s, moved.bytes / moved.seconds)
+
+
+def _usual(before: float, latest: float) -> float:
+    return before + _WEIGHT * (latest - before) if before else latest

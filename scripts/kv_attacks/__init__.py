@@ -1,0 +1,1 @@
+"""Attacks the store of saved prompts, and judges what it gives back and what it leaves behind."""
