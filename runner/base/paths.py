@@ -53,6 +53,11 @@ def state_dir() -> Path:
     return home / "state" if home else PlatformDirs("steprun", False).user_state_path
 
 
+def packaged(name: str) -> Path:
+    """Return a data file or folder that lies inside the package itself: `testbed/trained`."""
+    return _PACKAGE / name
+
+
 def shipped(name: str) -> Path:
     """Return a data file or folder that ships with steprun: `models.toml`, `builds`.
 

@@ -6,12 +6,12 @@ A check returns where all is well, and raises `Fault` (or `Absent`) with a line 
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
 from runner.base.errors import SteprunError
-from runner.canary import model, resuming
+from runner.canary import meaning, model, resuming
 from runner.canary.questions import Fault, Talk, Tokens, picture
 from runner.chat.wire import EFFORTS, Message, Picture
 from runner.engine.installed.stamp import Kind
@@ -26,10 +26,12 @@ SLOT: Final = 600  # tokens of a prompt that is kept: more than a window, too
 class Start:
     """How an engine is started. `threads` 0: as many as the machine has cores.
 
+    `trained`: with the model that ships, which means what it says, else with random weights.
     `spare`: with a second slot over the same cache. `again`: after one that was started like it.
     """
 
     threads: int = 0
+    trained: bool = False
     projector: bool = False
     mtp: bool = False
     spare: bool = False
@@ -250,6 +252,8 @@ ONE, TWO, SEEING = Start(threads=1), Start(threads=2), Start(projector=True)
 DRAFTING, BOTH = Start(mtp=True), Start(projector=True, mtp=True)
 RESUMING, RESUMED = (Start(projector=True, spare=True, again=again) for again in (False, True))
 DRAFTED, REDRAFTED = (Start(mtp=True, spare=True, again=again) for again in (False, True))
+MEANING = Start(projector=True, trained=True)
+GUESSING, SEEING_GUESSES = replace(DRAFTING, trained=True), replace(BOTH, trained=True)
 _SEE, _DRAFT = ("--mmproj",), ("--spec-type", "--spec-draft-model")
 _SAVE, _SHARE = ("--slot-save-path",), ("--kv-unified",)
 # In the order in which they are asked; those with the same start share an engine.
@@ -276,4 +280,13 @@ STEPS: Final = (
     Step("mtp_picture", BOTH, partial(with_heads, seeing=True), _SEE + _DRAFT),
     Step("resume_mtp", DRAFTED, resuming.heads_before, _SAVE + _DRAFT),
     Step("resume_mtp", REDRAFTED, resuming.heads_after, _SAVE + _DRAFT),
+    # What it means: only where the same with random weights passes.
+    Step("text", MEANING, meaning.text),
+    Step("thinking", MEANING, meaning.thinking),
+    Step("tools", MEANING, meaning.tools),
+    Step("picture", MEANING, meaning.picture, _SEE),
+    Step("picture", MEANING, meaning.sureness, _SEE),
+    Step("two_pictures", MEANING, meaning.two_pictures, _SEE),
+    Step("mtp", GUESSING, meaning.heads, _DRAFT),
+    Step("mtp_picture", SEEING_GUESSES, partial(meaning.heads, seeing=True), _SEE + _DRAFT),
 )

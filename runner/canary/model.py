@@ -1,7 +1,8 @@
 """The model that an engine is asked with: tiny Step, and what it can be relied on to say.
 
-It is made here the first time (a second, 25 MB) and kept in the cache. Nothing else in the canary
-knows which model it is.
+Its weights are random: it is made here the first time (a second, 25 MB) and kept in the cache. Its
+words are few, its matrices of a type and size in which faulty kernels show, and its prompts as long
+as they need be. What an engine makes of trained weights is asked in `meaning`.
 """
 
 import re

@@ -91,11 +91,12 @@ class Talk:
     kind: Kind
     seen: dict[bool | str, list[Tokens]] = field(default_factory=dict)
 
-    async def chat(self, text: str, max_tokens: int, **options: Any) -> Answer:
+    async def chat(self, text: str | Message, max_tokens: int, **options: Any) -> Answer:
         """Ask as a chat does; `options` are those of `wire.Options`."""
+        message = text if isinstance(text, Message) else Message("user", text)
         chosen = Options(temperature=0.0, max_tokens=max_tokens, **options)
         thinking, answer, calls = "", "", dict[int, ToolCall]()
-        async for event in client.stream(self.endpoint, [Message("user", text)], chosen):
+        async for event in client.stream(self.endpoint, [message], chosen):
             match event:
                 case Reasoning(piece):
                     thinking += piece

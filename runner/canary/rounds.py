@@ -17,7 +17,7 @@ from typing import Final
 
 from runner.base.errors import SteprunError
 from runner.base.text import clean
-from runner.canary import model
+from runner.canary import meaning, model
 from runner.canary.checks import STEPS, Start, Step
 from runner.canary.questions import Absent, Fault, Talk, Tokens
 from runner.chat.host import reason_of
@@ -70,12 +70,14 @@ async def ask_features(
     files = await asyncio.to_thread(model.files)
     known = {word for word in safe_flags if word.startswith("-")} <= engine.stamp.flags
     with tempfile.TemporaryDirectory(prefix="steprun-canary-") as folder:
-        plain = _Round(engine, files, Path(folder), limits, report)
+        plain = _Round(engine, files, meaning.files(), Path(folder), limits, report)
         plain.safe = safe_flags if known else ()
         try:
             await plain.ask_all()
         except _SafeFlagsHelp as helped:
-            safe = _Round(engine, files, Path(folder), limits, report, flags=safe_flags)
+            safe = _Round(
+                engine, files, meaning.files(), Path(folder), limits, report, flags=safe_flags
+            )
             safe.why = str(helped)
             await safe.ask_all()
             return safe.features, safe_flags
@@ -90,13 +92,15 @@ class _SafeFlagsHelp(Exception):  # noqa: N818 - good news
 class _Round:
     """All features, asked with the same flags.
 
-    `flags`: beyond those of the launch line. `safe`: what to try where it crashes. `why`: what to
+    `files`: of random weights, `trained`: of the model that ships. `flags`: beyond those of the
+    launch line. `safe`: what to try where it crashes. `why`: what to
     say of `threads`, once it passes. `seen`: the engine's answers, across starts. `silent`: it
     ended or hung over a text, with one thread, so that the rest would only take long.
     """
 
     engine: InstalledEngine
     files: EngineFiles
+    trained: EngineFiles
     folder: Path
     limits: Limits
     report: Callable[[str, Feature], None]
@@ -141,7 +145,8 @@ class _Round:
                 why = _line(error)
             took = time.monotonic() - began
             while left and not why:
-                if not await self._ask(left.popleft(), running):
+                step = left.popleft()
+                if not (self._is_settled(step) or await self._ask(step, running)):
                     return start
         if why:
             await self._try_safe(left[0], why)
@@ -226,7 +231,8 @@ class _Round:
             alias="canary",
             spare=int(start.spare and "--kv-unified" in stamp.flags),
         )
-        files = replace(self.files, projector=self.files.projector if start.projector else None)
+        files = self.trained if start.trained else self.files
+        files = replace(files, projector=files.projector if start.projector else None)
         spec = fitted(launch(files, settings, stamp.flags), stamp.values)
         # The embedded engine wants the separator, llama-server adds it where it is missing.
         slots = ("--slot-save-path", f"{self.folder}{os.sep}")

@@ -90,8 +90,8 @@ class ModelFile:
 
     `hf`: file `path` of `repo` at commit `revision`. `wheel`: member `path` of the Python package
     `repo` in version `revision`, whose archive has `archive_bytes` and `archive_sha256`. `file`:
-    the user's own, at `path`. `sha256` is None where nobody published one. `input_bytes`: of draft
-    heads, their own token embedding.
+    one that ships with steprun, at `path` on this disk. `sha256` is None where nobody published
+    one. `input_bytes`: of draft heads, their own token embedding.
     """
 
     role: Role
@@ -104,6 +104,11 @@ class ModelFile:
     archive_bytes: int = 0
     archive_sha256: str | None = None
     input_bytes: int = 0
+
+    @property
+    def ships(self) -> bool:
+        """Whether it is part of steprun's own package: never downloaded, never deleted."""
+        return self.source == "file"
 
     @property
     def name(self) -> str:
@@ -139,6 +144,8 @@ class Model:
     `mtp` is the draft heads' default file, `mtp_others` the same heads in other precisions.
     `gguf` is False where llama.cpp has nothing to load; `quants` is empty then.
     `home`: the hub repository of the model itself, whose card describes it.
+    `hint`: what to ask it, for a chat that begins. `picture`: the path of a picture to ask about,
+    empty where it has none.
     `sampling`: llama-server's sampling options for it, name and value, as its makers advise.
     """
 
@@ -154,7 +161,21 @@ class Model:
     licence: str = ""
     home: str = ""
     note: str = ""
+    hint: str = ""
+    picture: str = ""
     sampling: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def files(self) -> tuple[ModelFile, ...]:
+        """Every file of it, each once."""
+        extra = (self.projector, self.mtp, *self.mtp_others)
+        parts = (file for quant in self.quants for file in quant.files)
+        return tuple(dict.fromkeys((*parts, *(file for file in extra if file is not None))))
+
+    @property
+    def ships(self) -> bool:
+        """Whether all of it is part of steprun's own package."""
+        return bool(self.files) and all(file.ships for file in self.files)
 
     def quant(self, name: str) -> Quant:
         """Find a quant by its name, in any case; UsageError with the nearest names."""

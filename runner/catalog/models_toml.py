@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, field
 
-from runner.base.paths import shipped
+from runner.base.paths import packaged, shipped
 from runner.base.toml import Strict, broken, check_distinct, matching, read_toml
 from runner.catalog import overlay, shards
 from runner.catalog.model import (
@@ -17,6 +17,7 @@ from runner.catalog.model import (
     ModelFile,
     Quant,
     Role,
+    Source,
     WeightLayout,
 )
 
@@ -53,7 +54,10 @@ _Bytes = Annotated[int, Meta(ge=0)]
 
 
 class _Source(Strict, frozen=True):
-    """A `[source.NAME]`: where the files that name it come from, the hub or a Python package."""
+    """A `[source.NAME]`: where the files that name it come from.
+
+    The hub, a Python package, or a folder of this very package: they ship with steprun.
+    """
 
     repo: _Repo | None = None
     revision: Annotated[str, matching(shards.COMMIT)] | None = None
@@ -61,13 +65,21 @@ class _Source(Strict, frozen=True):
     version: _Name | None = None
     wheel_bytes: _Count | None = None
     wheel_sha256: _Sha256 | None = None
+    folder: Annotated[str, matching(shards.PATH)] | None = None
 
     def __post_init__(self) -> None:
         """Refuse keys that do not go together: ValueError."""
         keys = {key for key in self.__struct_fields__ if getattr(self, key) is not None}
         hub, wheel = {"repo", "revision"}, {"package", "version", "wheel_bytes", "wheel_sha256"}
-        if keys not in (hub, wheel):
-            raise ValueError(f"A source has all of {sorted(hub)} or all of {sorted(wheel)}")
+        if keys not in (hub, wheel, {"folder"}):
+            raise ValueError(
+                f"A source has all of {sorted(hub)}, all of {sorted(wheel)}, or `folder`"
+            )
+
+    @property
+    def kind(self) -> Source:
+        """How files of it are found."""
+        return "file" if self.folder else "wheel" if self.package else "hf"
 
 
 class _File(Strict, frozen=True):
@@ -78,10 +90,10 @@ class _File(Strict, frozen=True):
     def made(self, role: Role, source: _Source, input_bytes: int = 0) -> ModelFile:
         return ModelFile(
             role=role,
-            source="wheel" if source.package else "hf",
+            source=source.kind,
             repo=source.package or source.repo or "",
             revision=source.version or source.revision or "",
-            path=self.path,
+            path=str(packaged(source.folder) / self.path) if source.folder else self.path,
             bytes=self.bytes,
             sha256=self.sha256,
             archive_bytes=source.wheel_bytes or 0,
@@ -202,6 +214,8 @@ class _Model(Strict, frozen=True):
     licence: str = ""
     home: _Repo | None = None
     note: str = ""
+    hint: str = ""
+    picture: Annotated[str, matching(shards.PATH)] | None = None  # in this package
     sampling: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -236,6 +250,8 @@ class _Model(Strict, frozen=True):
             licence=self.licence,
             home=self.home or "",
             note=self.note,
+            hint=self.hint,
+            picture=str(packaged(self.picture)) if self.picture else "",
             sampling=tuple(self.sampling.items()),
         )
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, TypeVar
 
 from runner.base.errors import SteprunError
@@ -12,7 +12,7 @@ from runner.chat.conversation import Conversation
 from runner.chat.events import Event, Failed
 from runner.chat.host import ChatHost, reason_of
 from runner.chat.turn import Turn
-from runner.chat.wire import Message, Options
+from runner.chat.wire import Options
 
 T = TypeVar("T")
 
@@ -38,7 +38,8 @@ async def answer(
             asyncio.to_thread(conversation.save_question, turn, again=again)
         )
         if host is not None:
-            await _fill(turn, host, messages, options, on_event)
+            chat = conversation.session.id
+            await _fill(turn, host, stream(host.endpoint, messages, options, chat=chat), on_event)
     except BrokenPipeError:
         raise
     except Exception as error:
@@ -53,12 +54,11 @@ async def answer(
 async def _fill(
     turn: Turn,
     host: ChatHost,
-    messages: Sequence[Message],
-    options: Options,
+    answering: AsyncGenerator[Event, None],
     on_event: Callable[[Event], None],
 ) -> None:
-    """Stream the answer to `messages` into `turn`; `on_event` gets each event after that."""
-    async with contextlib.aclosing(stream(host.endpoint, messages, options)) as events:
+    """Stream the answer into `turn`; `on_event` gets each event after that."""
+    async with contextlib.aclosing(answering) as events:
         async for event in events:
             # Reported only when it is known what became of the engine: /retry must know it too.
             if isinstance(event, Failed):

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,14 +13,15 @@ from runner.base.errors import SteprunError
 from runner.base.text import clean, shown
 from runner.base.units import duration
 from runner.chat.dialect import Offer, offers_of
-from runner.chat.events import Event, Failed, Finished, Reasoning, Text
+from runner.chat.events import Event, Failed, Finished, Reasoning, Text, Usage
 from runner.chat.long_word import too_long_a_word
 from runner.chat.payloads import Payloads, TooLong
 from runner.chat.raw_output import Untagged
+from runner.chat.reading import with_headers
 from runner.chat.refusals import garbled, server_error
 from runner.chat.surrogates import Pairs
 from runner.chat.wire import Message, Options, parse_chunk, request_body, simpler_body
-from runner.net.endpoint import Endpoint
+from runner.net.endpoint import CHAT_HEADER, Endpoint
 from runner.net.headers import number
 from runner.net.http import NETWORK, async_client
 
@@ -40,15 +41,17 @@ NETWORK_FAILURES: Final = (
 
 
 async def stream(
-    endpoint: Endpoint, messages: Sequence[Message], options: Options
+    endpoint: Endpoint, messages: Sequence[Message], options: Options, *, chat: str = ""
 ) -> AsyncGenerator[Event, None]:
     """Yield events while the server answers; the last is Finished or Failed.
 
-    Closing the iterator (or cancelling the task) closes the connection, which makes the server
-    stop generating.
+    `chat`: the ID of the session; a gateway of ours is told, as what it keeps of a chat goes with
+    the chat. Closing the iterator (or cancelling the task) closes the connection, which makes the
+    server stop generating.
     """
     pairs, plain = Pairs(), Untagged(options.extra.get("tools", ()))
-    async with contextlib.aclosing(_events(endpoint, messages, options)) as events:
+    named = {CHAT_HEADER: chat} if chat and endpoint.owned else {}
+    async with contextlib.aclosing(_events(endpoint, messages, options, named)) as events:
         async for event in events:
             if isinstance(event, Failed) and endpoint.api_key:  # servers repeat the key
                 event.error.why = event.error.why.replace(endpoint.api_key, "***")
@@ -58,7 +61,7 @@ async def stream(
 
 
 async def _events(
-    endpoint: Endpoint, messages: Sequence[Message], options: Options
+    endpoint: Endpoint, messages: Sequence[Message], options: Options, named: Mapping[str, str]
 ) -> AsyncGenerator[Event, None]:
     timeout = httpx2.Timeout(SILENCE_S, connect=CONNECT_S)
     if endpoint.longest_word and (refusal := too_long_a_word(messages, endpoint.longest_word)):
@@ -73,7 +76,7 @@ async def _events(
                     "POST",
                     f"{endpoint.api_url}/chat/completions",
                     json=body,
-                    headers={"Accept": "text/event-stream", **endpoint.headers()},
+                    headers={"Accept": "text/event-stream", **endpoint.headers(), **named},
                 ) as response:
                     if response.status_code == 200:
                         async for event in _answer(response, arrived):
@@ -123,7 +126,7 @@ async def _answer(response: httpx2.Response, arrived: Arrived) -> AsyncGenerator
                 if isinstance(event, Finished):
                     arrived.finished = event  # usage follows it: yield it last
                     continue
-                yield event
+                yield with_headers(event, response.headers) if isinstance(event, Usage) else event
                 if isinstance(event, Failed):
                     return
             if not found_any:

@@ -54,7 +54,9 @@ class ToolCall:
 class Usage:
     """What an answer took. Rates in tokens per second, 0 where the server reports none.
 
-    `drafted`, `accepted`: tokens of speculative decoding (MTP).
+    `drafted`, `accepted`: tokens of speculative decoding (MTP). `restored_tokens`: of the cached
+    ones those from a disk; `reread`: why the prompt was read again; `read_tps`: the rate at which
+    the server reads long prompts. Only servers of steprun tell these three.
     """
 
     prompt_tokens: int = 0
@@ -64,6 +66,9 @@ class Usage:
     decode_tps: float = 0.0
     drafted: int = 0
     accepted: int = 0
+    restored_tokens: int = 0
+    reread: str = ""
+    read_tps: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

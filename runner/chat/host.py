@@ -17,19 +17,26 @@ DEATH_S = 1.0
 POLL_S = 0.05
 
 
-class ChatHost(Protocol):
-    """A server that is starting or running: an `EngineProcess`, `Remote`, or a `serve` joined."""
+class Mortal(Protocol):
+    """What answers at an endpoint, and may end: an engine, or a server."""
 
     endpoint: Endpoint
-
-    async def wait_ready(self, on_wait: Callable[[float], None]) -> None:
-        """Return when it answers; raise SteprunError where it never will."""
 
     def alive(self) -> bool:
         """Whether it still runs, as far as is known."""
 
     def verdict(self) -> SteprunError:
-        """Why it no longer runs."""
+        """Why it no longer runs. May wait for that: call it in a thread."""
+
+
+class ChatHost(Mortal, Protocol):
+    """A server that is starting or running: our own, `Remote`, or a `serve` joined."""
+
+    async def wait_ready(self, on_wait: Callable[[float], None]) -> None:
+        """Return when it answers; raise SteprunError where it never will."""
+
+    async def lost(self) -> None:
+        """Return when it has to be waited for again; never where nothing tells."""
 
 
 class Remote(AbstractAsyncContextManager["Remote"]):
@@ -48,6 +55,10 @@ class Remote(AbstractAsyncContextManager["Remote"]):
         on_wait(0.0)
         await properties(self.endpoint)
 
+    async def lost(self) -> None:
+        """Wait for ever: a request will show it."""
+        await asyncio.Event().wait()
+
     def alive(self) -> bool:
         """Assume that it is alive: a request will show it."""
         return True
@@ -57,7 +68,7 @@ class Remote(AbstractAsyncContextManager["Remote"]):
         return SteprunError(f"The server at {self.endpoint.base_url} no longer answers.")
 
 
-async def reason_of(host: ChatHost, error: SteprunError) -> SteprunError:
+async def reason_of(host: Mortal, error: SteprunError) -> SteprunError:
     """Return why an answer failed: the death of our own engine explains more than a lost line."""
     if not host.endpoint.owned or isinstance(error, Refused | UsageError):
         return error  # only a living engine can refuse
@@ -69,6 +80,20 @@ async def reason_of(host: ChatHost, error: SteprunError) -> SteprunError:
     return await asyncio.to_thread(host.verdict)
 
 
+async def follow(
+    host: ChatHost, on_wait: Callable[[float], None], on_ready: Callable[[], object]
+) -> None:
+    """Wait until a host answers, whenever it has to be waited for; raise why it never will.
+
+    `on_wait` hears the seconds waited so far, from 0 each time; `on_ready` when it answers.
+    """
+    while True:
+        await host.wait_ready(on_wait)
+        on_ready()
+        await host.lost()
+        on_wait(0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class ChatSetup:
     """Everything that a chat starts from.
@@ -76,7 +101,8 @@ class ChatSetup:
     `open_host` makes the host (entered once). `context` in tokens, 0 where unknown. `sees`:
     images can be sent; `blind_why` says why not. `prices`: image costs are those of Step. `own`:
     the host is an engine that this chat starts and stops.
-    `greeting`: what to show first (which model, why). `resume`: the ID of a session to resume.
+    `greeting`: what to show first (which model, why). `hint`: what to ask it.
+    `resume`: the ID of a session to resume.
     `words`: the options that name the model or the server, to be typed again with --resume.
     """
 
@@ -90,6 +116,7 @@ class ChatSetup:
     own: bool = True
     show_thinking: bool = False
     greeting: str = ""
+    hint: str = ""
     pictures: tuple[Path, ...] = ()
     resume: str = ""
     words: tuple[str, ...] = ()

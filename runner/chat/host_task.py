@@ -6,13 +6,15 @@ while it still stops the engine.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from runner.base.errors import SteprunError
 from runner.chat.events import Failed, Loading
-from runner.chat.host import ChatHost
+from runner.chat.host import ChatHost, follow
 
 _log = logging.getLogger(__name__)
 
@@ -65,16 +67,13 @@ class HostTask:
         await asyncio.shield(asyncio.wait([task]))
 
     def alive(self) -> bool:
-        """Whether the host is open and still runs."""
-        return self.host is not None and self.host.alive()
+        """Whether the host is open and answers."""
+        return self.host is not None and not self.loading and self.host.alive()
 
     async def _run(self) -> None:
         try:
             async with self._open_host() as host:
-                if await self._wait_ready(host):
-                    self.host, self.loading = host, False
-                    self._report(HostReady())
-                    await self._closing.wait()
+                await self._until_closing(follow(host, self._waited, partial(self._ready, host)))
         except SteprunError as error:
             self._report(Failed(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the chat continues and shows it
@@ -88,22 +87,26 @@ class HostTask:
         finally:
             self.host, self.loading = None, False
 
-    async def _wait_ready(self, host: ChatHost) -> bool:
-        """Wait until the host answers. Returns whether it does: not where it is closed first."""
-        ready = asyncio.create_task(host.wait_ready(self._waited))
+    async def _until_closing(self, following: Coroutine[Any, Any, None]) -> None:
+        """Follow the host until it is closed. Raises why it will not answer."""
+        task = asyncio.create_task(following)
         closing = asyncio.create_task(self._closing.wait())
         try:
-            await asyncio.wait((ready, closing), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((task, closing), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            ended = ready.done()
-            ready.cancel()
+            ended = task.done()
+            task.cancel()
             closing.cancel()
-            await asyncio.gather(ready, closing, return_exceptions=True)
+            await asyncio.gather(task, closing, return_exceptions=True)
         if ended:
-            ready.result()  # raises why it will not answer
-        return ended
+            task.result()
+
+    def _ready(self, host: ChatHost) -> None:
+        self.host, self.loading, self._reported_s = host, False, -1
+        self._report(HostReady())
 
     def _waited(self, seconds: float) -> None:
+        self.loading = True
         if int(seconds) != self._reported_s:  # reported twenty times a second, shown once
             self._reported_s = int(seconds)
             self._report(Loading(seconds))

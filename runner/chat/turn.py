@@ -18,6 +18,7 @@ from runner.chat.events import (
     Usage,
     WasReasoning,
 )
+from runner.chat.reading import reading_text
 from runner.chat.sessions.store import SessionEntry
 from runner.chat.wire import Message, Picture
 
@@ -157,6 +158,10 @@ class Turn:
             return 'Cut off at the token limit. Type "continue", or start with: --max-tokens N'
         missing = self.missing(context)
         return f"{missing.what} {missing.why} Ask again: /retry" if missing else ""
+
+    def reading(self) -> str:
+        """Return how the prompt of a finished answer was read, empty where that says nothing."""
+        return reading_text(self.usage) if self.usage and self.phase is TurnState.DONE else ""
 
     def missing(self, context: int = 0) -> SteprunError | None:
         """Return why a finished answer has no text; None where it has some. `context` in tokens."""

@@ -1,6 +1,9 @@
 """One question, one answer: `steprun chat -p`. The answer goes to stdout, all else to stderr."""
 
+import asyncio
 import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import click
 
@@ -19,7 +22,7 @@ from runner.chat.events import (
     Usage,
     WasReasoning,
 )
-from runner.chat.host import ChatSetup
+from runner.chat.host import ChatHost, ChatSetup, follow
 from runner.chat.images.load import load_picture
 from runner.chat.turn import Turn
 from runner.cli.render.common import TransientLine
@@ -39,13 +42,18 @@ async def ask_once(setup: ChatSetup, prompt: str) -> int:
         if setup.greeting:
             say(setup.greeting, err=True)
         with TransientLine() as status:
+
+            def shows(seconds: float) -> None:
+                status.show(f"loading {setup.title} ... {seconds:.0f} s")
+
             async with setup.open_host() as host:
-                await host.wait_ready(lambda s: status.show(f"loading {setup.title} ... {s:.0f} s"))
+                await host.wait_ready(shows)
                 turn = conversation.append(prompt, pictures)
                 unsure = not host.endpoint.owned and not sys.stdout.isatty()
                 printer = _Printer(status, show_thinking=setup.show_thinking, unsure=unsure)
                 try:
-                    await answer(conversation, turn, host, setup.options, on_event=printer.show)
+                    async with _following(host, shows):
+                        await answer(conversation, turn, host, setup.options, on_event=printer.show)
                 finally:
                     printer.end_line()
         if turn.error is not None:
@@ -58,6 +66,17 @@ async def ask_once(setup: ChatSetup, prompt: str) -> int:
             resume = as_typed(f"Resume with: {conversation.resume_command(setup.words)}")
             click.secho(resume, dim=True, err=True)
     return Exit.DONE
+
+
+@asynccontextmanager
+async def _following(host: ChatHost, on_wait: Callable[[float], None]) -> AsyncIterator[None]:
+    """Within the block, show when a host has to be waited for again; the answer says if in vain."""
+    task = asyncio.create_task(follow(host, on_wait, lambda: None))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 class _Printer:
@@ -157,9 +176,8 @@ def _print_end(turn: Turn, context: int) -> None:
     elif (missing := turn.missing(context)) is not None:
         raise missing
     if sys.stderr.isatty() and usage.decode_tps:
-        click.secho(
+        words = (
             f"{usage.completion_tokens} tokens at {usage.decode_tps:.1f} tokens/s; "
-            f"prompt: {usage.prompt_tokens} tokens",
-            dim=True,
-            err=True,
+            f"prompt: {usage.prompt_tokens} tokens"
         )
+        click.secho("\n".join(filter(None, (words, turn.reading()))), dim=True, err=True)

@@ -1,7 +1,7 @@
 """Options that several commands share, declared once, and the request they add up to."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -11,6 +11,9 @@ from runner.base.units import read_size
 from runner.plan.memory.kv_cache import KV_BLOCK_BYTES
 from runner.plan.request import PlanRequest, Profile
 from runner.run.request import ModelRequest
+
+# What `--demo` takes, and the model of the catalog that it stands for; the first is the default.
+DEMOS: Final = {"talk": "demo", "pictures": "tiny-step"}
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -106,8 +109,24 @@ def _disk_size(_: click.Context, __: click.Parameter, typed: str | None) -> int 
     return size
 
 
-def take_request(options: dict[str, Any], *, demo: bool = False) -> ModelRequest:
-    """Take the options of `model_options` out of a command's keyword arguments."""
+def demo_option(does: str) -> Callable[[F], F]:
+    """Return `--demo [talk|pictures]`; `does`: what the command does with the model."""
+    return click.option(
+        "--demo",
+        type=click.Choice(tuple(DEMOS)),
+        is_flag=False,
+        flag_value=next(iter(DEMOS)),
+        help=f"{does} a small model instead. talk (the default): SmolLM2, which talks freely; a "
+        "download of 93 MB. pictures: tiny Step, which comes with steprun; it sees shapes and "
+        "numbers, thinks and calls tools, in a world of its own.",
+    )
+
+
+def take_request(options: dict[str, Any], *, demo: str | None = None) -> ModelRequest:
+    """Take the options of `model_options` out of a command's keyword arguments.
+
+    `demo`: one of `DEMOS`, which is used whatever model was named.
+    """
     mtp: str | None = options.pop("mtp")
     ask = PlanRequest(
         quant=options.pop("quant"),
@@ -121,7 +140,7 @@ def take_request(options: dict[str, Any], *, demo: bool = False) -> ModelRequest
     )
     model = options.pop("model") or ""
     return ModelRequest(
-        model="demo" if demo else model,
+        model=DEMOS[demo] if demo else model,
         ask=ask,
         projector=options.pop("projector"),
         mtp=mtp,
@@ -139,7 +158,7 @@ def typed_again(context: click.Context, option: str, value: str) -> str:
         if source is not click.core.ParameterSource.COMMANDLINE or option in parameter.opts:
             continue
         flag = max(parameter.opts, key=len)
-        if given is True:
+        if given is True or given == getattr(parameter, "flag_value", None):
             words.append(flag)
         else:
             for each in given if isinstance(given, (tuple, list)) else (given,):

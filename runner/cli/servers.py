@@ -27,11 +27,13 @@ def port_of(place: str) -> int:
 def named(place: str, verb: str) -> ServerRecord | None:
     """Return the server at a place, or without one the only one; None where none runs at all.
 
-    `verb`: the command, for advice. Raises UsageError where several run and none is named, and
-    SteprunError where the one that is named does not run.
+    `verb`: the command, for advice. The engine of a chat is taken only by its name. Raises
+    UsageError where several run and none is named, and SteprunError where the one that is named
+    does not run.
     """
     found = servers.running()
     if not place:
+        found = [each for each in found if each.command == "serve"]
         if len(found) > 1:
             raise UsageError(
                 f"{len(found)} servers are running.",

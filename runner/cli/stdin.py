@@ -14,16 +14,17 @@ STDIN_BYTES = 16 << 20  # sixteen times what 262,144 tokens of context can hold 
 
 
 def read_prompt(given: str | None) -> str | None:
-    """Return the prompt, or None for the TUI. Text that is piped in is appended to that of -p.
+    """Return the prompt, or None for the TUI. Text that is piped in comes before that of -p.
 
-    Raises `UsageError` where it is longer than any context.
+    So the model reads a long document once, however many questions about it follow. Raises
+    `UsageError` where it is longer than any context.
     """
     if sys.stdin is None or sys.stdin.isatty():
         return given
     if given is None:
         return _decoded(sys.stdin.buffer.read(STDIN_BYTES + 1))
     piped = _decoded(_piped()).strip()
-    return f"{given}\n\n{piped}" if piped else given
+    return f"{piped}\n\n{given}" if piped else given
 
 
 def _piped() -> bytes:

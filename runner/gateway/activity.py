@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from runner.gateway.refusal import Api
 from runner.kv.prompt import Prompt
+from runner.net.endpoint import CHAT_HEADER
 
 Stage = Literal["arriving", "waiting", "reading", "writing", "ended"]
 HEAD_BYTES: Final = 2048  # Anthropic's first event, with the tokens of the prompt, has about 400
@@ -19,6 +20,7 @@ TAIL_BYTES: Final = 8192  # the engine's account at the end of an answer has abo
 CLIENT_GONE: Final = 499
 # A stream's pieces before the first token: an SSE comment, a ping, how far the prompt is read.
 _NO_TOKEN: Final = re.compile(rb'\A\s*:|\A\s*event: ping|"prompt_progress"|\A\s*\Z')
+_CHAT: Final = re.compile(r"[0-9a-f-]{1,40}")
 _PRODUCT: Final = re.compile(r"[A-Za-z0-9._+-]{1,32}")
 
 
@@ -33,7 +35,10 @@ class Entry:
     `prompt`: what it asks to be read, None where that cannot be known. `slot`: the engine's that it
     was given, None where the engine chooses. `restored`: tokens of the prompt that came from the
     disk. `known`: the share of the prompt that an earlier one had, 0 to 1. `reread`: why it is read
-    again all the same, in words; empty where nothing is known to be in the way.
+    again all the same, in words; empty where nothing is known to be in the way. `read_tps`: the
+    tokens per second at which this machine reads, 0 where that is not known. Who knows it from an
+    earlier run sets it before the request is passed on. `chat`: the ID of the chat that asks, empty
+    where none says so.
     """
 
     number: int
@@ -58,6 +63,8 @@ class Entry:
     restored: int = 0
     known: float = 0.0
     reread: str = ""
+    read_tps: float = 0.0
+    chat: str = ""
 
     def wait(self) -> None:
         """Note that it waits for its turn."""
@@ -110,6 +117,12 @@ class Activity:
             entry.stage, entry.ended = "ended", time.monotonic()
             del self.running[entry.number]
             self._on_end(entry)
+
+
+def chat_of(headers: Mapping[str, str]) -> str:
+    """Return the ID of the chat that asks, empty where none is named as chats are."""
+    named = headers.get(CHAT_HEADER, "")
+    return named if _CHAT.fullmatch(named) else ""
 
 
 def program_of(headers: Mapping[str, str]) -> str:

@@ -57,7 +57,7 @@ def _same(one: Served, other: Served) -> bool:
 
 
 class Joined(AbstractAsyncContextManager["Joined"]):
-    """A `steprun serve` of this machine that a chat uses: spoken to and watched, never stopped.
+    """A `steprun serve` or another chat, whose engine a chat uses: watched, never stopped.
 
     `words`: the options that name its model, to be typed again.
     """
@@ -101,14 +101,20 @@ class Joined(AbstractAsyncContextManager["Joined"]):
                 on_wait(time.monotonic() - began)
                 await asyncio.sleep(POLL_S)
 
+    async def lost(self) -> None:
+        """Wait for ever: its gateway lets requests wait while its engine is started again."""
+        await asyncio.Event().wait()
+
     def alive(self) -> bool:
         """Whether its process still runs."""
         return self._record.alive()
 
     def verdict(self) -> SteprunError:
         """Return the error of a server that has ended."""
+        of_a_chat = self._record.command != "serve"
+        again = "Resume this" if of_a_chat else "Start it again, or resume the"
         return SteprunError(
-            f"The server at {self._record.url} has ended.",
+            f"The {'chat' if of_a_chat else 'server'} at {self._record.url} has ended.",
             why="This chat had joined it and has no engine of its own.",
-            next=f"Start it again, or resume the chat with an engine of its own: {self._resume}",
+            next=f"{again} chat with an engine of its own: {self._resume}",
         )

@@ -1,12 +1,13 @@
 """What a client asked, and what the engine is asked for it: between `bodies` and `relay`."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 import msgspec
 
+from runner.gateway.aside import Aside, Buffer
 from runner.gateway.refusal import Refusal
 from runner.gateway.routes import Route
 
@@ -15,6 +16,9 @@ IGNORED: Final = "x-steprun-ignored"  # names the fields of a request that had n
 _WITHOUT_SLOT: Final = frozenset({"/v1/messages"})
 _ANSWERS: Final = ("n", "n_cmpl")
 _ANSWER_TOKENS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens", "n_predict")
+
+
+_END_BYTES: Final = 256  # a body ends with a brace, and some with white space behind it
 
 
 class Translator(Protocol):
@@ -36,20 +40,21 @@ class Translator(Protocol):
 class Asked:
     """One request whose body was read.
 
-    `document`: the body, as the engine's own API has it. `changed`: it is no longer what `data`
-    holds, so that it has to be written anew. `translate` makes the translator of a successful
-    answer, None where it passes through. `method` and `path`: the engine's. `ignored`: the fields
-    that have no effect here, to be named in the answer.
+    `document`: the body, as the engine's own API has it, without what is set `aside`. `changed`: it
+    is no longer what `data` holds, so that it has to be written anew. `translate` makes the
+    translator of a successful answer, None where it passes through. `method` and `path`: the
+    engine's. `ignored`: the fields that have no effect here, to be named in the answer.
     """
 
     route: Route
-    data: bytes
+    data: Buffer
     document: dict[str, Any]
     path: str
     method: str = "POST"
     changed: bool = False
     translate: Callable[[], Translator] | None = None
     ignored: list[str] = field(default_factory=list)
+    aside: Aside = field(default_factory=Aside)
 
     @property
     def stream(self) -> bool:
@@ -61,15 +66,15 @@ class Asked:
 class EngineCall:
     """One request to the engine. `stream`: its answer comes piece by piece.
 
-    `headers`: what the answer to the client says beside the engine's own. Of one that generates:
-    `takes_slot`: it may name the slot that is to answer it; `reads_cache`: what is cached may be
-    used; `answers`: how many at once; `answer_tokens`: how many are written at most, 0 where it
-    does not say.
+    `body`: in parts that follow each other. `headers`: what the answer to the client says beside
+    the engine's own. Of one that generates: `takes_slot`: it may name the slot that is to answer
+    it; `reads_cache`: what is cached may be used; `answers`: how many at once; `answer_tokens`: how
+    many are written at most, 0 where it does not say.
     """
 
     method: str
     path: str
-    body: bytes = b""
+    body: Sequence[Buffer] = ()
     stream: bool = False
     translate: Callable[[], Translator] | None = None
     headers: tuple[tuple[str, str], ...] = ()
@@ -85,8 +90,9 @@ class EngineCall:
         """
         if not self.takes_slot:
             return self
-        body = self.body.rstrip().removesuffix(b"}") + b',"id_slot":%d}' % slot
-        return replace(self, body=body)
+        *parts, last = [memoryview(each) for each in self.body]
+        open_object = last[: _last_brace(last)]
+        return replace(self, body=[*parts, open_object, b',"id_slot":%d}' % slot])
 
 
 def call_of(asked: Asked) -> EngineCall:
@@ -94,7 +100,7 @@ def call_of(asked: Asked) -> EngineCall:
 
     Raises Refusal (400) for a body that is too deep to be written again.
     """
-    body = _encode(asked.document) if asked.changed else asked.data
+    body = asked.aside.parts(_encode(asked.document)) if asked.changed else [asked.data]
     ignored = ", ".join(dict.fromkeys(asked.ignored))
     headers = ((IGNORED, ignored.encode("ascii", "replace").decode()),) if ignored else ()
     document = asked.document
@@ -110,6 +116,14 @@ def call_of(asked: Asked) -> EngineCall:
         answers=max(1, *(_whole(document.get(name)) for name in _ANSWERS)),
         answer_tokens=max(_whole(document.get(name)) for name in _ANSWER_TOKENS),
     )
+
+
+def _last_brace(text: memoryview) -> int:
+    """Return where the last brace of a JSON object is, mostly without a copy of all of it."""
+    for tail in (text[-_END_BYTES:], text):
+        if (at := bytes(tail).rfind(b"}")) >= 0:
+            return len(text) - len(tail) + at
+    return len(text)
 
 
 def _whole(value: Any) -> int:

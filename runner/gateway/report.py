@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from runner.base.errors import SteprunError
+
 
 class Report(Protocol):
     """Whoever tells the operator what happens."""
@@ -18,7 +20,7 @@ class Report(Protocol):
     def changed(self, news: str) -> None:
         """Say that a file that the gateway follows has changed."""
 
-    def restarting(self, why: str, seconds: float) -> None:
+    def restarting(self, why: SteprunError, seconds: float) -> None:
         """Say that the engine ended or hangs, why, and in how many seconds it is started again."""
 
     def draining(self, answers: int, seconds: float) -> None:

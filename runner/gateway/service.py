@@ -7,11 +7,11 @@ from functools import partial
 from aiohttp import web
 
 from runner.gateway import admission, bodies, ollama, routes
-from runner.gateway.activity import CLIENT_GONE, Entry, program_of
+from runner.gateway.activity import CLIENT_GONE, Entry, chat_of, program_of
 from runner.gateway.admission.attempts import Attempts
 from runner.gateway.calls import Asked, EngineCall, call_of
 from runner.gateway.clients.connection import ANSWER_HEADERS
-from runner.gateway.clients.intake import Intake, Room
+from runner.gateway.clients.intake import OWN_BYTES, Intake, Room
 from runner.gateway.clients.outbox import Held
 from runner.gateway.clients.reply import ClientGone, Reply
 from runner.gateway.clients.upgrade import refuse_websocket
@@ -68,6 +68,7 @@ class Service:
         api = routes.api_of(request.path, request.headers)
         with self.activity.request(program_of(request.headers), api, "") as entry:
             try:
+                entry.chat = chat_of(request.headers)
                 return await self._entered(request, entry)
             except Refusal as refusal:
                 entry.status = refusal.status
@@ -145,6 +146,9 @@ class Service:
             asked = bodies.read(route, data, terms)
             places = self.pictures.find(asked)
             texts = [place.text for place in places]
+            bodies.refuse_long_text(
+                asked.aside.size(place.text for place in places if not place.is_address)
+            )
             bodies.refuse_long_words(asked, texts, settings.longest_word)
             entry.prompt = prompt_of(asked) if entry.generates else None
             return asked, places
@@ -163,7 +167,7 @@ class Service:
         if route.api is not Api.OLLAMA:
             return await self.observer.answer(route.path)
         with self.intake.room() as room:
-            body = await self.intake.read(request, room)
+            body = await self.intake.read(request, room, OWN_BYTES)
         answer = await ollama.answer(
             route.path,
             body,

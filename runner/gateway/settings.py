@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from runner.engine.process.servers import Served
+from runner.engine.process.servers import Command, Served
 from runner.kv.kept import Kept
 
 PictureUrls = Literal["public", "off", "all"]
@@ -23,7 +23,8 @@ class Settings:
     begun. `keep_headers`: what clients change in the beginning of every prompt is passed on.
     `certificate` and `certificate_key`: TLS. `allow_origins`, `allow_hosts`: beside those of this
     machine. `served`: the same model, as other commands of steprun are told of it. `kept`: how
-    prompts that were read are kept, None where the engine is left to itself.
+    prompts that were read are kept, None where the engine is left to itself. `command`: what the
+    gateway belongs to.
     """
 
     host: str = "127.0.0.1"
@@ -49,3 +50,4 @@ class Settings:
     allow_hosts: tuple[str, ...] = ()
     served: Served = field(default_factory=Served)
     kept: Kept | None = None
+    command: Command = "serve"

@@ -10,7 +10,6 @@ import secrets
 import sqlite3
 import stat
 import threading
-from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import astuple
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, Final
 
 from filelock import FileLock
 
+from runner.kv import chains
 from runner.kv.files import ID, KEY
 from runner.kv.policy import Bounds, Candidate
 from runner.kv.saved import Saved
@@ -25,9 +25,11 @@ from runner.kv.saved import Saved
 VERSION: Final = 1
 BUSY_MS: Final = 5000  # another process holds it for milliseconds; this is for a disk that stalls
 # SQLite's result codes that say what is wrong with the file itself, not with the disk:
-# ERROR (a table or a column is missing), CORRUPT, SCHEMA, MISMATCH, FORMAT, NOTADB
-# (sqlite.org/rescode.html).
-_DAMAGED: Final = {1, 11, 17, 20, 24, 26}
+# ERROR (a table or a column is missing), CORRUPT, SCHEMA, CONSTRAINT (rows contradict each other),
+# MISMATCH, FORMAT, NOTADB (sqlite.org/rescode.html).
+_DAMAGED: Final = {1, 11, 17, 19, 20, 24, 26}
+
+LOOK_AT: Final = 32  # files that share as much, such as a system prompt
 
 _TABLES: Final = (
     """CREATE TABLE saved(
@@ -175,44 +177,47 @@ class KvIndex:
         """Return up to `most` files that begin as `hashes` do, and for how many blocks.
 
         The longest match first; of equal ones the smallest file, for it has the least after it.
-        A file has a row for each of its blocks, so that halving finds the last one it shares.
+        Where many begin so, the newest are looked at.
         """
         found: list[tuple[Saved, int]] = []
         numbers: list[int] = []
-        below = len(hashes)
+        depths = chains.depths(len(hashes))
         with self._lock:
-            while len(found) < most:
-                depth = self._depth(hashes[:below], numbers)
-                if depth == 0:
-                    break
-                left = most - len(found)
-                for number, saved in self._at(hashes[depth - 1], numbers, left, depends):
+            while len(found) < most and (count := self._shared(hashes, depths, numbers)):
+                depth, depths = depths[count - 1], depths[: count - 1]
+                for number, saved, further in self._at(hashes, depth, numbers, depends):
                     numbers.append(number)
-                    found.append((saved, depth))
-                below = depth - 1
-        return found
+                    found.append((saved, depth + further))
+        found.sort(key=lambda match: (-match[1], match[0].bytes, -match[0].used))
+        return found[:most]
 
-    def _depth(self, hashes: Sequence[int], without: Sequence[int]) -> int:
-        low, high = 0, len(hashes)
+    def _shared(self, hashes: Sequence[int], depths: Sequence[int], without: Sequence[int]) -> int:
+        """Return at how many of the depths a file is still the same, by halving."""
+        low, high = 0, len(depths)
         query = f"SELECT 1 FROM blocks WHERE hash = ? {_not_in(without)} LIMIT 1"  # noqa: S608
         execute = self._open_db().execute
         while low < high:
             middle = (low + high + 1) // 2
-            if execute(query, (hashes[middle - 1], *without)).fetchone():
+            if execute(query, (hashes[depths[middle - 1] - 1], *without)).fetchone():
                 low = middle
             else:
                 high = middle - 1
         return low
 
     def _at(
-        self, hash_: int, without: Sequence[int], most: int, depends: str
-    ) -> list[tuple[int, Saved]]:
+        self, hashes: Sequence[int], depth: int, without: Sequence[int], depends: str
+    ) -> Iterator[tuple[int, Saved, int]]:
+        """Yield files that are the same to a depth: number, row, and how many blocks further."""
         rows = self._all(
-            f"SELECT saved.number, {_COLUMNS} FROM blocks JOIN saved USING(number) WHERE hash = ? "  # noqa: S608
-            f"{_not_in(without)} AND depends = ? ORDER BY bytes, used DESC LIMIT ?",
-            (hash_, *without, depends, most),
+            f"SELECT number, substr(hashes, ?, ?), {_COLUMNS} FROM blocks JOIN chains USING(number) "  # noqa: S608, E501
+            f"JOIN saved USING(number) WHERE hash = ? {_not_in(without)} AND depends = ? "
+            "ORDER BY blocks.number DESC LIMIT ?",
+            (8 * depth + 1, 8 * chains.GAP, hashes[depth - 1], *without, depends, LOOK_AT),
         )
-        return [(row[0], _saved(row[1:])) for row in rows]
+        after = chains.packed(hashes[depth : depth + chains.GAP])
+        for number, theirs, *row in rows:
+            _must_be((theirs,), (bytes,))
+            yield number, _saved(row), chains.same(after, theirs)
 
     def one(self, file_id: str) -> tuple[Saved, bytes] | None:
         """Return a file's row and its SHA-256."""
@@ -279,9 +284,9 @@ class KvIndex:
                 f"VALUES({', '.join('?' * len(row))})",
                 row,
             ).lastrowid
-            db.execute("INSERT INTO chains VALUES(?, ?)", (number, array("q", hashes).tobytes()))
+            db.execute("INSERT INTO chains VALUES(?, ?)", (number, chains.packed(hashes)))
             # In order of the hashes: pages of the table are then written once.
-            pairs = ((each, number) for each in sorted(set(hashes)))
+            pairs = ((each, number) for each in sorted({*chains.sparse(hashes)}))
             db.executemany("INSERT OR IGNORE INTO blocks VALUES(?, ?)", pairs)
         return int(number or 0)
 
@@ -296,16 +301,24 @@ class KvIndex:
             "WHERE depends = ? AND number != ?",
             (depends, number),
         )
-        before = [row for row in rows if row[1] in mine]
-        line = {number, *(row[0] for row in before)}
+        before = [(row[0], row[2], _saved(row[3:])) for row in rows if row[1] in mine]
+        line = {number, *(each[0] for each in before)}
         return tuple(
-            _saved(row[3:])
-            for row in before
-            if not row[2]
-            and line.issuperset(
-                each for (each,) in self._all("SELECT number FROM blocks WHERE hash = ?", (row[1],))
-            )
+            saved
+            for _, shared, saved in before
+            if not shared and line.issuperset(self._beginning_with(hashes[: saved.blocks]))
         )
+
+    def _beginning_with(self, hashes: Sequence[int]) -> Iterator[int]:
+        """Yield the numbers of the files that begin so."""
+        depths = chains.depths(len(hashes))
+        if depths:
+            query = (
+                "SELECT number FROM blocks JOIN chains USING(number) WHERE hash = ? "
+                "AND substr(hashes, ?, 8) = ?"
+            )
+            at, last = hashes[depths[-1] - 1], chains.packed(hashes[-1:])
+            yield from (row[0] for row in self._all(query, (at, 8 * len(hashes) - 7, last)))
 
     def forget(self, ids: Iterable[str]) -> None:
         """Remove the rows of files."""
@@ -314,10 +327,9 @@ class KvIndex:
             for each in ids:
                 query = "SELECT number, hashes FROM saved LEFT JOIN chains USING(number) WHERE id=?"
                 for number, packed in db.execute(query, (each,)).fetchall():
-                    hashes = array("q")
-                    with contextlib.suppress(ValueError, TypeError):
-                        hashes.frombytes(packed)
-                    pairs = ((hash_, number) for hash_ in sorted(hashes))
+                    _must_be((packed,), (bytes,))
+                    hashes = chains.unpacked(packed)
+                    pairs = ((each, number) for each in sorted({*chains.sparse(hashes)}))
                     db.executemany("DELETE FROM blocks WHERE hash = ? AND number = ?", pairs)
                     db.execute("DELETE FROM chains WHERE number = ?", (number,))
                     db.execute("DELETE FROM saved WHERE number = ?", (number,))

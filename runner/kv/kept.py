@@ -13,7 +13,8 @@ class Kept:
 
     `folder`: of the store, which all engines share. `depends`: of this engine and its model.
     `bounds`: of the store; its budget is 0 where nothing is to be kept on the disk. `spare_slots`:
-    those that the engine has beside `Settings.parallel`, over the same cache.
+    those that the engine has beside `Settings.parallel`, over the same cache. `token_bytes`: of a
+    saved cache, by the plan; 0 where that is not known.
 
     What the self-test of the engine found to hold, with a saved slot: `next_turn` of the same
     conversation, after a `restart`, with a `picture`, and `draft_heads` (True where none are
@@ -28,6 +29,7 @@ class Kept:
     restart: bool = True
     picture: bool = True
     draft_heads: bool = True
+    token_bytes: float = 0.0
 
     @property
     def on_disk(self) -> bool:

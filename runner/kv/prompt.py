@@ -11,16 +11,19 @@ Of people's words only hashes are kept.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import accumulate
 from typing import Final
+from zlib import crc32
 
 HASH_BYTES: Final = 16  # two different prompts of one user never meet by chance
 # A part is cut into blocks at the ends of its lines, so that texts with the same beginning have the
-# same blocks. The first lines of a prompt are blocks of their own: it is there that clients put
-# what changes.
+# same blocks, and mostly also those with the same end. The first lines of a prompt are blocks of
+# their own: it is there that clients put what changes.
 SINGLE_LINES: Final = 64
 SINGLE_KINDS: Final = frozenset({"system", "text"})
-BLOCK_CHARACTERS: Final = 1024  # about 250 tokens; at most twice as many, where lines are long
+BLOCK_CHARACTERS: Final = 1024  # about 250 tokens; from half to twice as many
+_MOST: Final = 2 * BLOCK_CHARACTERS - 1
+_LINES: Final = 8  # of so many lines, one may end a block, on average
+_TRIED: Final = 32  # lines of one block: a text of empty lines takes no longer than another
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +77,11 @@ class Prompt:
 
     def chain(self) -> tuple[bytes, ...]:
         """Return, for each block, a hash of everything up to its end."""
-        hashes = accumulate(
-            self.steps(),
-            lambda before, step: blake2b(before + step, digest_size=HASH_BYTES).digest(),
-            initial=b"",
-        )
-        return tuple(hashes)[1:]
+        hashes, before = [], b""
+        for step in self.steps():
+            before = blake2b(before + step, digest_size=HASH_BYTES).digest()
+            hashes.append(before)
+        return tuple(hashes)
 
     @property
     def characters(self) -> int:
@@ -115,18 +117,37 @@ def characters_of(prompt: Prompt, blocks: int) -> int:
 
 def _blocks(text: str, single: int) -> Iterator[Block]:
     """Yield the blocks of a text. `single`: so many lines at its beginning have one each."""
-    at, line, end = 0, 1, len(text)
-    while at < end or not at:
-        least = 0 if line <= single else BLOCK_CHARACTERS - 1
-        found = text.find("\n", at + least, at + 2 * BLOCK_CHARACTERS - 1)
-        if found >= 0:
-            after = found + 1
-        else:
-            after = min(end, at + BLOCK_CHARACTERS) if end - at > BLOCK_CHARACTERS else end
+    at, line = 0, 1
+    while at < len(text) or not at:
+        after = _line_end(text, at) if line <= single else _block_end(text, at)
+        after = after or min(len(text), at + BLOCK_CHARACTERS)
         piece = text[at:after]
         yield Block(_digest(piece.encode("utf-8", "surrogatepass")), len(piece), line)
         line += piece.count("\n")
         at = after or 1
+
+
+def _line_end(text: str, at: int) -> int:
+    """Return the end of the line at a place, 0 where it is too long for a block."""
+    return text.find("\n", at, at + _MOST) + 1
+
+
+def _block_end(text: str, at: int) -> int:
+    """Return the end of a block at the end of one of its lines, 0 where they are too long.
+
+    Which line is seen from the line itself: so two texts with different beginnings have the same
+    blocks again, a few after that in which they differ.
+    """
+    start = at + BLOCK_CHARACTERS // 2
+    before, usual = text.rfind("\n", at, start) + 1 or at, 0
+    for _ in range(_TRIED):
+        if not (after := text.find("\n", max(before, start), at + _MOST) + 1):
+            return usual
+        if not crc32(text[before:after].encode("utf-8", "surrogatepass")) % _LINES:
+            return after
+        usual = usual or (after if after - at >= BLOCK_CHARACTERS else 0)
+        before = after
+    return usual or text.find("\n", max(before, at + BLOCK_CHARACTERS - 1), at + _MOST) + 1
 
 
 def _digest(data: bytes) -> bytes:

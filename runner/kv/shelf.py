@@ -22,7 +22,11 @@ from runner.kv.saved import Saved, Totals
 
 RETRY_S: Final = 60.0  # a store that is off is tried again: a disk may have been connected again
 _FULL: Final = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
-_PASSES: Final = {5, 13}  # BUSY: another process holds it; FULL (sqlite.org/rescode.html)
+# By SQLite's result codes BUSY and FULL (sqlite.org/rescode.html): what may be over the next time.
+_PASSING: Final = {
+    5: "Another process holds the index of saved prompts.",
+    13: "The disk that holds the saved prompts is full.",
+}
 
 T = TypeVar("T")
 
@@ -173,9 +177,9 @@ class Shelf:
             full = isinstance(cause, OSError) and cause.errno in _FULL
             self._fail(f"{error.what} {error.why}".strip(), lasts=not full)
         except sqlite3.Error as error:
-            passes = getattr(error, "sqlite_errorcode", 0) & 0xFF in _PASSES
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             why = f"The index of saved prompts in {self.folder} cannot be used: {error}."
-            self._fail(why, lasts=not passes)
+            self._fail(_PASSING.get(code, why), lasts=code not in _PASSING)
         except (Damaged, OSError) as error:
             reason = getattr(error, "strerror", "") or error
             self._fail(f"Saved prompts in {self.folder} cannot be used: {reason}.")

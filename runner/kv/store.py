@@ -11,9 +11,10 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from io import FileIO
+from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
@@ -23,13 +24,14 @@ from runner.kv import files, policy
 from runner.kv.depends import Depends
 from runner.kv.files import FileState
 from runner.kv.policy import Bounds
-from runner.kv.prompt import Prompt, characters_of
+from runner.kv.prompt import Prompt
 from runner.kv.saved import Match, Pending, Saved, hashes_of, is_shared, title_of
 from runner.kv.shelf import Shelf
 
 FAILURES: Final = 2  # a cache that an engine read in vain so often goes
 PIN_S: Final = 120.0  # a file that was opened is not evicted for so long: an engine reads it
 OWNER_CHARACTERS: Final = 100
+_YEAR_S: Final = 366.0 * 86400
 _COUNT: Final = 1 << 53  # what a number of an engine may be at most
 
 
@@ -78,7 +80,9 @@ class Store(Shelf):
         hashes = hashes_of(prompt, self._depends)
         nothing: list[tuple[Saved, int]] = []
         found = self._attempt(lambda: self._index.longest(hashes, most, self._depends), nothing)
-        return tuple(Match(saved, depth, characters_of(prompt, depth)) for saved, depth in found)
+        lengths = (block.characters for part in prompt.parts for block in part.blocks)
+        ends = tuple(accumulate(lengths)) if found else ()
+        return tuple(Match(saved, depth, ends[depth - 1]) for saved, depth in found)
 
     def open(self, saved: Saved) -> str | None:
         """Return the name of a file for the engine, if it is what was finished; else None.
@@ -135,7 +139,7 @@ class Store(Shelf):
                     db.execute(
                         "UPDATE saved SET restores = restores + 1, saved_s = saved_s + ?, "
                         "used = ?, worth = ?, failures = 0 WHERE id = ?",
-                        (max(0.0, saved_s), self._now(), worth, saved.id),
+                        (_seconds(saved_s), self._now(), worth, saved.id),
                     )
                     return
                 db.execute("UPDATE saved SET failures = failures + 1 WHERE id = ?", (saved.id,))
@@ -158,10 +162,13 @@ class Store(Shelf):
         with self._index.change():
             self._index.forget(ids)
         self._remove(gone)
+
+    def _remove(self, gone: Collection[Saved]) -> None:
+        super()._remove(gone)
         with self._small:
-            for each in ids:
-                self._pins.pop(each, None)
-                self._checked.pop(each, None)
+            for each in gone:
+                self._pins.pop(each.id, None)
+                self._checked.pop(each.id, None)
 
     # ------------------------------------------------------------------ writing
 
@@ -234,7 +241,10 @@ class Store(Shelf):
                 files.make_private(path, file)
                 before = files.state_of(file)
                 if before.bytes < 1 or written not in (None, before.bytes):
-                    return f"The engine says that it saved {written} bytes of {before.bytes}."
+                    return (
+                        f"The engine says that it saved {written:,} bytes, and the file has "
+                        f"{before.bytes:,}."
+                    )
                 if before.bytes > self.bounds.budget_bytes:
                     return policy.refused(self.bounds, before.bytes, 0)
                 os.fsync(file.fileno())
@@ -255,7 +265,7 @@ class Store(Shelf):
             bytes=after.bytes,
             made=now,
             used=now,
-            read_s=max(0.0, float(read_s)),
+            read_s=_seconds(read_s),
             restores=0,
             saved_s=0.0,
             title=pending.title,
@@ -372,6 +382,11 @@ class Store(Shelf):
 
     def _why_not(self) -> str:
         return self.off or self.fault
+
+
+def _seconds(value: float) -> float:
+    """Return seconds that are a number, whatever an engine says."""
+    return min(max(0.0, value), _YEAR_S)
 
 
 def _bytes_of(path: Path) -> int:

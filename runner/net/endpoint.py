@@ -16,6 +16,10 @@ _ENDINGS: Final = (
 )
 
 
+# With which a chat tells a gateway of ours its session's ID.
+CHAT_HEADER: Final = "x-steprun-chat"
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """An OpenAI-compatible server.

@@ -30,9 +30,9 @@ from runner.plan.request import PlanRequest
 ORDER: Final = (
     "prompt cache",
     "checkpoints",
-    "spare slot",
     "micro-batch",
     "cache type",
+    "spare slot",
     "context",
     "quant",
 )
@@ -127,23 +127,16 @@ def configs(
     )
     exact = ("f16", F16_SPARE_BYTES if context > _LONG else 0)
     usual = (exact, ("q8_0", 0), ("f16", 0))
-    for kv_type, room in ((request.kv_type, 0),) if request.kv_type else usual:
-        for ubatch in ubatches(request, defaults, context):
-            for spare, checkpoints in _returns(request, defaults, context):
-                config = replace(base, kv_type=kv_type, ubatch=ubatch)
-                yield replace(config, spare=spare, checkpoints=checkpoints), room
-
-
-def _returns(
-    request: PlanRequest, defaults: RunDefaults, context: int
-) -> Iterator[tuple[int, int]]:
-    """Yield what a conversation needs to be returned to: spare slots, and checkpoints of each."""
-    spare = int(defaults.spare_slot and defaults.shared_slots)
-    yield spare, CHECKPOINTS
-    if request.context is not None or context <= _LONG:
-        yield spare, LEAST_CHECKPOINTS
-        if spare:
-            yield 0, LEAST_CHECKPOINTS
+    types = ((request.kv_type, 0),) if request.kv_type else usual
+    tight = request.context is not None or context <= _LONG
+    can = defaults.spare_slot and defaults.shared_slots
+    yield from (
+        (replace(base, kv_type=kind, ubatch=ubatch, checkpoints=kept, spare=spare), room)
+        for spare in ((1, 0) if can and tight else (int(can),))
+        for kind, room in types
+        for ubatch in ubatches(request, defaults, context)
+        for kept in ((CHECKPOINTS, LEAST_CHECKPOINTS) if tight else (CHECKPOINTS,))
+    )
 
 
 def least(

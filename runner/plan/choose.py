@@ -27,7 +27,7 @@ from runner.plan.explain import Choice
 from runner.plan.fixes import Fix, fixes, gains
 from runner.plan.launch import RunDefaults, Settings
 from runner.plan.memory.compute_buffers import batch
-from runner.plan.memory.kv_cache import LEAST_CHECKPOINTS, MTP_TOKENS, Config
+from runner.plan.memory.kv_cache import CHECKPOINTS, MTP_TOKENS, Config
 from runner.plan.memory.ledger import Item, LedgerEntry, merged, total
 from runner.plan.model_spec import ModelSpec, Variant
 from runner.plan.placement import WHOLE, Offload, Placement, is_split, place
@@ -265,7 +265,8 @@ class _Search:
         """Return the explanation of a candidate."""
 
         def missing(variant: Variant, config: Config) -> int:
-            bare = replace(config, checkpoints=LEAST_CHECKPOINTS, cache_ram_mib=0)
+            kept = min(config.checkpoints, CHECKPOINTS)
+            bare = replace(config, checkpoints=kept, cache_ram_mib=0)
             return max(0, -self._place(variant, bare, found.offload).spare_bytes)
 
         return explain.Story(

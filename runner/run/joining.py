@@ -1,18 +1,21 @@
 """Whether a server that runs is the one that somebody asks for."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runner.engine.process.servers import Served
-from runner.plan.memory.kv_cache import Config
-from runner.run.download_missing import Ready
 from runner.run.model_ref import CatalogModel, model_ref
 from runner.run.request import ModelRequest
 
+if TYPE_CHECKING:  # a server that starts says so before it imports what makes a plan
+    from runner.plan.memory.kv_cache import Config
+    from runner.run.download_missing import Ready
 
-def served_of(ready: Ready, request: ModelRequest) -> Served:
+
+def served_of(ready: "Ready", request: ModelRequest) -> Served:
     """Return what a server serves, once all files are on this disk."""
     plan, config = ready.prepared.plan, ready.prepared.plan.config
-    source, extras = _files(request)
+    source, extras = asked_of(request)
     return Served(
         source=source,
         model=plan.model_spec.name,
@@ -41,7 +44,7 @@ def why_not(served: Served, request: ModelRequest, *, profile_typed: bool, pictu
     images are to be sent.
     """
     ask = request.ask
-    source, extras = _files(request)
+    source, extras = asked_of(request)
     reasons = (
         (source != served.source, f"it serves {served.title}"),
         (
@@ -67,7 +70,7 @@ def _differs(asked: str | None, has: str) -> bool:
     return bool(asked) and str(asked).lower() != has.lower()
 
 
-def _files(request: ModelRequest) -> tuple[str, tuple[str, ...]]:
+def asked_of(request: ModelRequest) -> tuple[str, tuple[str, ...]]:
     """Return which model a request names, and which files beside it, whoever asks and wherever."""
     ref = model_ref(request)
     if isinstance(ref, CatalogModel):
@@ -81,7 +84,7 @@ def _files(request: ModelRequest) -> tuple[str, tuple[str, ...]]:
     return weights, tuple(f"{role}={place}" for role, place in sorted(places.items()))
 
 
-def _more_bytes(ready: Ready, config: Config) -> int:
+def _more_bytes(ready: "Ready", config: "Config") -> int:
     """Return the size of the projector and the draft heads that are loaded."""
     files = ready.files
     used: tuple[tuple[bool, Path | None], ...] = (

@@ -40,7 +40,8 @@ class Prepared:
 
     `own_files`: the files of a model of the user's own, with those that were found beside it.
     `chosen`: None where the plan is for another machine, or for an engine yet to be made.
-    `lost`: the name of the engine in use, where it cannot be taken.
+    `lost`: the name of the engine in use, where it cannot be taken. `prompts`: whether those that
+    were read are kept on the disk, in a sentence.
     """
 
     plan: Plan
@@ -48,6 +49,7 @@ class Prepared:
     own_files: EngineFiles | None = None
     chosen: InstalledEngine | None = None
     lost: str = ""
+    prompts: str = ""
 
     @property
     def engine(self) -> InstalledEngine:
@@ -122,9 +124,10 @@ def make_plan(
     lost = current if engine and not request.engine and current != engine.name else ""
     off = "Prompts that were read are not kept on the disk (--kv-disk off)."
     kept = off if request.kv_disk == 0 else resuming.in_words(engine, engines)
-    if kept and plan.fits:
+    kept = kept if plan.fits else ""
+    if kept:
         plan = replace(plan, reasons=(*plan.reasons, kept))
-    return Prepared(plan, ref, own_files, engine, lost)
+    return Prepared(plan, ref, own_files, engine, lost, kept)
 
 
 def _able(ask: PlanRequest, engine: InstalledEngine | None) -> PlanRequest:

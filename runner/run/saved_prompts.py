@@ -23,6 +23,7 @@ from runner.kv.kept import Kept
 from runner.kv.policy import Bounds
 from runner.plan.choose import Plan
 from runner.plan.launch import LaunchSpec
+from runner.plan.memory.kv_cache import saved_bytes
 from runner.run.download_missing import Ready
 from runner.run.prepare import Prepared
 from runner.weights import verified
@@ -64,6 +65,8 @@ def kept(ready: Ready, disk: int | None) -> Kept | None:
         restart="resume_restart" in able.holds,
         picture="resume_picture" in able.holds,
         draft_heads="resume_mtp" in able.holds or not config.mtp,
+        token_bytes=saved_bytes(prepared.plan.model_spec.geometry, config, config.context, ())
+        / config.context,
     )
     return found if found.on_disk or found.spare_slots else None
 
@@ -100,7 +103,7 @@ def in_words(prepared: Prepared, disk: int | None) -> str:
     if not prepared.plan.fits or not resuming(prepared.engine).keeps:
         return ""
     if most := bounds(disk).budget_bytes:
-        return f"Prompts that were read are kept in {folder()}, up to {size(most)} (--kv-disk)."
+        return f"Up to {size(most)} of prompts that were read are kept in {folder()} (--kv-disk)."
     return "" if disk == 0 else f"Prompts are not kept: the disk of {folder()} is almost full."
 
 
@@ -118,8 +121,14 @@ def depends(ready: Ready) -> Depends:
         weights=" ".join(_file(part, known) for part in parts),
         projector=_file(files.projector, known) if plan.config.projector else "",
         draft_heads=_heads(plan, files.mtp, known),
-        kv_type=plan.config.kv_type,
+        kv_type=plan.config.kv_type + _streams(plan),
     )
+
+
+def _streams(plan: Plan) -> str:
+    """Return how many caches lie side by side; an engine takes no file of another number."""
+    streams = plan.config.streams
+    return f" in {streams} caches" if streams > 1 else ""
 
 
 def _heads(plan: Plan, path: Path | None, known: verified.Verdicts) -> str:

@@ -28,7 +28,7 @@ from runner.tui.view import ChatView
 
 FLUSH_S = 0.1  # drawing each token would cost the processor that the model computes on
 AUTOSAVE_S = 2.0
-HANGUP_S = 15.0  # an engine is stopped in 8
+HANGUP_S = 40.0  # what an engine has read is saved in 20, and the engine is stopped in 8
 
 _log = logging.getLogger(__name__)
 
@@ -349,10 +349,11 @@ class ChatTalk(ChatView):
     def _state(self) -> str:
         if self._leaving:
             return "stopping the engine" if self.setup.own else "leaving"
+        waits = self._live is None or self._live.phase is TurnState.PREFILL
+        if self.host_task.loading and waits:
+            return f"loading … {self._loaded_s:.0f} s"
         if self._live is not None:
             return turn_state(self._live)
-        if self.host_task.loading:
-            return f"loading … {self._loaded_s:.0f} s"
         if self._loading_pictures:
             return "loading image"
         if self.host_task.alive():
@@ -362,6 +363,8 @@ class ChatTalk(ChatView):
     @property
     def _retries(self) -> str:
         """What /retry does first where there is no host."""
+        if self.host_task.loading:
+            return "waits for the engine, which is started again,"
         return "starts the engine again" if self.setup.own else "looks for the server again"
 
 

@@ -170,7 +170,8 @@ class TurnView(Vertical):
         self._thought.display = bool(turn.reasoning.strip())
         if self._thought.display:
             self._thought.show(turn, opened=self._opened)
-        note = error_content(turn.error) if turn.error else Content(turn.note(self._room))
+        words = "\n".join(filter(None, (turn.note(self._room), turn.reading())))
+        note = error_content(turn.error) if turn.error else Content(words)
         self._note.display = bool(note)
         if note:
             self._note.set_class(turn.phase is TurnState.FAILED, "-failed")

@@ -148,4 +148,6 @@ def _greeting(setup: ChatSetup) -> Content:
         greeting += Content(f"\n{setup.greeting}")
     if not setup.sees and setup.blind_why:
         greeting += Content(f"\nText only: {setup.blind_why}")
+    if setup.hint and not setup.resume:
+        greeting += Content(f"\n{setup.hint}")
     return greeting

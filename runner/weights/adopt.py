@@ -99,6 +99,8 @@ def targets(models: Iterable[Model]) -> list[Target]:
     """Return all files of some models that can be verified."""
     made: list[Target] = []
     for model in models:
+        if model.ships:
+            continue
         for quant in model.quants:
             count = len(quant.files)
             made += [Target(model, f, quant.name, (n, count)) for n, f in enumerate(quant.files, 1)]
@@ -147,7 +149,9 @@ class _Classifier:
     def __init__(self, models: Sequence[Model], wanted: Sequence[Target]) -> None:
         self._wanted = wanted
         self._names = {target.file.name: target for target in wanted}
-        self._shapes = [(_trunk(m.geometry), m) for m in models if m.geometry and not m.demo]
+        self._shapes = [
+            (_trunk(m.geometry), m) for m in models if m.geometry and not (m.demo or m.ships)
+        ]
         self._unknown = 0
         self.gave_up = False
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from runner.base.disk import explained
 from runner.catalog import shards
-from runner.catalog.model import Model, ModelFile
+from runner.catalog.model import ModelFile
 from runner.hub.address import hub_name
 from runner.weights import cache_layout, published, verified
 from runner.weights.hub_files import local
@@ -30,8 +30,8 @@ class FileState(enum.StrEnum):
 class Kept:
     """A file of the catalog, as it is on this disk.
 
-    `bytes`: what it takes of the disk, 0 where it is a link to another program's file, which is
-    `target` then.
+    `bytes`: what removing it would free: 0 where it is a link to another program's file, which is
+    `target` then, and where it ships with steprun.
     """
 
     file: ModelFile
@@ -58,6 +58,8 @@ def _kept(file: ModelFile, model: str, known: verified.Verdicts) -> Kept:
         state = FileState.VERIFIED  # a wheel's file is only installed once verified
     elif verdict:
         state = FileState.DAMAGED
+    if file.ships:
+        return Kept(file, state, path, 0)
     if path == cache_layout.linked_path(file, model):
         return Kept(file, state, path, 0, path.resolve())
     return Kept(file, state, path, _size(path))
@@ -74,14 +76,14 @@ class Removal:
 def removals(files: Sequence[ModelFile], model: str) -> list[Removal]:
     """Return all that has to be removed so that nothing is left of some files.
 
-    Another program's files are not among it, and bytes that another snapshot links to stay.
+    Another program's files are not among it, nor what ships with steprun, and bytes that another
+    snapshot links to stay.
     """
     gone: list[Removal] = []
     blobs: dict[Path, ModelFile] = {}
-    for file in files:
+    for file in (file for file in files if not file.ships):
         gone += [replace(link, frees=0) for link in _present(cache_layout.linked_path(file, model))]
-        if file.source in {"wheel", "hf"}:
-            gone += _present(cache_layout.expected_path(file, model))
+        gone += _present(cache_layout.expected_path(file, model))
         if file.source == "hf" and file.sha256:
             gone += _present(cache_layout.part_path(file))
             blobs[cache_layout.blob_path(file)] = file
@@ -150,13 +152,6 @@ def remove(gone: Sequence[Removal]) -> int:
             each.path.unlink(missing_ok=True)
             verified.forget(each.path)  # afterwards: a removed link takes no verdict with it
     return sum(each.frees for each in gone)
-
-
-def all_files(model: Model) -> tuple[ModelFile, ...]:
-    """Return every file that the catalog has of a model, each once."""
-    extra = (model.projector, model.mtp, *model.mtp_others)
-    parts = (file for quant in model.quants for file in quant.files)
-    return tuple(dict.fromkeys((*parts, *(file for file in extra if file is not None))))
 
 
 def _size(path: Path) -> int:

@@ -146,6 +146,12 @@ class Attack:
             yield Shot(f"picture {url}", status, frozenset(range(400, 500)))
         server.close()
 
+    async def afterwards(self) -> Shot:
+        """Ask for an answer, as anybody may once an attack is over."""
+        right = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}
+        status = await self.target.send(self.target.post(right))
+        return Shot("a chat afterwards", status, frozenset({200}))
+
     async def _all(
         self,
         shots: Iterable[tuple[str, bytes, frozenset[int]]],

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 CHAT = "/v1/chat/completions"
+STATUS_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,20 @@ class Target:
             return 0
         words = line.split()
         return int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
+
+    async def restarts(self) -> int | None:
+        """Return how often the engine was started again; None where the gateway does not say."""
+        try:
+            async with asyncio.timeout(STATUS_S):
+                reader, writer = await asyncio.open_connection(*self.place)
+                try:
+                    writer.write(self.request("GET", "/steprun/status"))
+                    _, _, body = (await reader.read()).partition(b"\r\n\r\n")
+                finally:
+                    writer.close()
+            return int(json.loads(body)["restarts"])
+        except (OSError, ValueError, KeyError, TypeError):  # TimeoutError is an OSError
+            return None
 
 
 async def _write(writer: asyncio.StreamWriter, data: bytes) -> None:

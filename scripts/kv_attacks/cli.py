@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from kv_attacks import hostile, kills
+from kv_attacks import disks, hostile, kills
 from kv_attacks.contents import Wrong
 
 
@@ -29,6 +29,7 @@ def main(argv: list[str]) -> int:
         done = hostile.attack(folder / "hostile", options.files, random.Random(seed))  # noqa: S311
         print(f"{done.total()} hostile files of {len(done)} kinds, {_seconds(began)}: ", end="")
         print("nothing wrong was given, each start was clean", flush=True)
+        print(f"disks: {', '.join(disks.attack(folder / 'disk'))}", flush=True)
         began = time.monotonic()
         killed, steps = kills.attack(folder / "kills", options.kills, random.Random(seed))  # noqa: S311
         print(f"{options.kills} kills of 2 processes, {steps} steps, {_seconds(began)}: ", end="")

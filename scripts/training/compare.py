@@ -171,7 +171,11 @@ def lay_out(model: Model, pixels: npt.NDArray[np.uint8]) -> tuple[list[int], Ten
     """
     names = ("<im_start>", "<im_end>", "<patch_start>", "<patch_end>", "<patch_newline>")
     start, end, crop_start, crop_end, newline = (model.words.id(name) for name in names)
-    picture, patch, side = torch.from_numpy(pixels), model.shape.vision.patch, pixels.shape[0]
+    picture, patch, side = (
+        torch.from_numpy(pixels.copy()),
+        model.shape.vision.patch,
+        pixels.shape[0],
+    )
     tokens, parts = [], []
     if side > model.shape.vision.image:
         for top in range(0, side, vision.CROP):

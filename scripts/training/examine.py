@@ -20,6 +20,7 @@ import httpx2
 from runner.engine.process.flags import FLAGS
 from runner.engine.process.supervisor import EngineProcess
 from runner.plan.launch import EngineFiles, Settings, launch
+from training import drafting
 from training.engine import PROGRAM
 from training.world import evaluation, painting, template
 from training.world.evaluation import Question
@@ -66,10 +67,11 @@ _TAGS = ("<think>", "</think>", "<tool_call>", "</tool_call>", "<|im_end|>")
 
 
 class Examiner:
-    """Asks one server."""
+    """Asks one server; `log`: the path of the engine's log."""
 
-    def __init__(self, base_url: str, headers: dict[str, str]) -> None:
+    def __init__(self, base_url: str, headers: dict[str, str], log: Path = Path()) -> None:
         """Connect to a server that is ready."""
+        self.log = log
         self._http = httpx2.AsyncClient(
             base_url=base_url, headers=headers, timeout=600, trust_env=False
         )
@@ -171,15 +173,20 @@ SUBJECTS = {
     "zooming": zooming,
     "thinking": thinking,
 }
+DRAFTING = "drafting"
+"""The subject that takes an engine of its own: what the MTP heads guess."""
 
 
 @asynccontextmanager
-async def examined(files: EngineFiles, program: Sequence[str] = PROGRAM) -> AsyncIterator[Examiner]:
-    """Run an engine on one thread with an F16 cache, and ask it."""
-    settings = Settings(CONTEXT, "f16", threads=1, repack=False)
+async def examined(
+    files: EngineFiles, program: Sequence[str] = PROGRAM, *, drafts: int = 0
+) -> AsyncIterator[Examiner]:
+    """Run an engine on one thread with an F16 cache; `drafts`: tokens drafted a step."""
+    settings = Settings(CONTEXT, "f16", threads=1, repack=False, mtp_tokens=drafts)
     async with EngineProcess(program, launch(files, settings, frozenset(FLAGS))) as process:
         await process.wait_ready()
-        examiner = Examiner(process.endpoint.base_url, process.endpoint.headers())
+        endpoint = process.endpoint
+        examiner = Examiner(endpoint.base_url, endpoint.headers(), process.log_path)
         try:
             yield examiner
         finally:
@@ -192,12 +199,16 @@ async def examine(
     subjects: Sequence[str] = tuple(SUBJECTS),
     number: int = 200,
     program: Sequence[str] = PROGRAM,
-) -> AsyncIterator[Score]:
-    """Yield the scores of some files, subject by subject."""
+) -> AsyncIterator[Score | drafting.Drafts]:
+    """Yield the scores of some files, subject by subject; `DRAFTING` is one more, asked last."""
     async with examined(EngineFiles(weights, projector), program) as examiner:
         for subject in subjects:
-            for score in await SUBJECTS[subject](examiner, number):
-                yield score
+            if subject != DRAFTING:
+                for score in await SUBJECTS[subject](examiner, number):
+                    yield score
+    if DRAFTING in subjects:
+        files = EngineFiles(weights, projector, drafting.beside(weights))
+        yield await drafting.drafting(files, number, program)
 
 
 def _score(name: str, rights: Sequence[bool]) -> Score:

@@ -37,7 +37,8 @@ class Case:
         """Say it in one line of a table."""
         c = self.config
         extra = "".join(("+see" * c.projector, "+mtp" * c.mtp))
-        what = f"{c.context:>7} {c.kv_type:4} {c.ubatch:>4} x{c.parallel} {extra:8}"
+        slots = f"x{c.parallel}{f'+{c.spare}' * (c.spare > 0)}"
+        what = f"{c.context:>7} {c.kv_type:4} {c.ubatch:>4} {slots:4} {extra:8}"
         return f"{self.model.name:5} {what}"
 
     def items(self, costs: Costs) -> dict[LedgerEntry, int]:
@@ -66,6 +67,8 @@ class Case:
             kv_type=c.kv_type,
             ubatch=c.ubatch,
             parallel=c.parallel,
+            shared=c.shared,
+            spare=c.spare,
             checkpoints=c.checkpoints,
             cache_ram_mib=c.cache_ram_mib,
             gpu_layers=0,

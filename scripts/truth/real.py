@@ -19,13 +19,14 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from runner.engine.installed.store import embedded
 from runner.engine.process.guard import __file__ as GUARD  # noqa: N812
 from runner.engine.process.supervisor import free_port
 from truth.grid import Case
 
-READY_S = 300.0
+READY_S = 900.0  # the full-size twin took 43 s on a quiet machine, over 300 on a busy one
 ANSWER_S = 900.0
 POLL_S = 0.25
 PERTURB = "165"  # any byte but 0
@@ -68,8 +69,8 @@ def load(case: Case, prompt_tokens: int, argv: tuple[str, ...] = ()) -> Seen:
                 assert guard.stdout is not None  # noqa: S101 - asked for above
                 pid = int(guard.stdout.readline().split()[1])
                 with _watching(pid) as peak:
-                    _wait(f"http://127.0.0.1:{port}", guard, log)
-                    _fill(f"http://127.0.0.1:{port}", case.config.parallel, prompt_tokens)
+                    wait_ready(f"http://127.0.0.1:{port}", guard, log)
+                    _fill(f"http://127.0.0.1:{port}", case.config.slots, prompt_tokens)
                     peak.look()
                 held = peak.anonymous + peak.libraries
             finally:
@@ -92,7 +93,8 @@ def load(case: Case, prompt_tokens: int, argv: tuple[str, ...] = ()) -> Seen:
     )
 
 
-def _wait(url: str, guard: subprocess.Popen[str], log: Path) -> None:
+def wait_ready(url: str, guard: subprocess.Popen[Any], log: Path) -> None:
+    """Return when the engine answers; RuntimeError with the end of its log where it does not."""
     deadline = time.monotonic() + READY_S
     while time.monotonic() < deadline and guard.poll() is None:
         with contextlib.suppress(OSError):

@@ -64,7 +64,7 @@ def prompt_tokens(case: Case) -> int:
     The twin computes a token a second here: a short one must do.
     """
     config = case.config
-    return 8 if case.model.name == "twin" else config.ubatch // config.parallel + 8
+    return 8 if case.model.name == "twin" else config.ubatch // config.slots + 8
 
 
 def reserved_bytes(geometry: Geometry, config: Config) -> int:

@@ -66,7 +66,7 @@ def test_a_question_on_stdin(demo_here: Path) -> None:
     assert ran.stdout.strip()
 
 
-def test_piped_text_comes_after_the_prompt(demo_here: Path) -> None:
+def test_piped_text_is_sent_with_the_prompt(demo_here: Path) -> None:
     """The piped text alone passes the context: it was sent, not dropped."""
     ran = steprun(
         *("chat", "--demo", "--ctx", "256", "--max-tokens", "4", "-p", "Summarise:"),

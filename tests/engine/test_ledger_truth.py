@@ -53,6 +53,8 @@ def test_the_account_of_the_full_size_model(twin: Path) -> None:
         Config(32_768, "f16", 512, 1, checkpoints=0),
         Config(32_768, "q8_0", 512, 4, projector=True, checkpoints=0),
         Config(131_072, "q8_0", 2048, 1, projector=True, mtp=True, checkpoints=0),
+        Config(32_768, "q8_0", 512, 1, checkpoints=0, spare=1),
+        Config(32_768, "f16", 512, 2, mtp=True, checkpoints=0, shared=True, spare=1),
     ],
 )
 def test_tiny_step_loaded(tiny: Path, config: Config) -> None:
@@ -76,6 +78,22 @@ def assert_true_to_life(case: grid.Case) -> None:
     assert errors.largest["caches, not exact"] == 0, row
     assert -0.1 <= errors.largest["compute buffers"] <= 1, row
     assert abs(errors.largest["whole process"]) <= max(2, 100 * 8 * 2**20 / seen.held), row
+
+
+@pytest.mark.parametrize("mtp", [False, True])
+def test_the_account_with_a_spare_slot(tiny: Path, twin: Path, mtp: bool) -> None:
+    errors = table.Errors()
+    for model in (grid.tiny(tiny), grid.twin(twin)):
+        for slots in (1, 3):
+            config = Config(
+                65_536, "q8_0", 512, slots, mtp=mtp, checkpoints=0, shared=slots > 1, spare=1
+            )
+            case = grid.Case(model, config)
+            account = memory_probe.probe_memory(embedded().program, case.argv())
+            row = table.oracle_row(case, account, COSTS, errors)
+            assert "NOT" not in row, row
+            assert "no account" not in row, row
+    assert_close(errors)
 
 
 @pytest.mark.parametrize("kv_type", ["f16", "q8_0"])

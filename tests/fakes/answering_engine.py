@@ -54,6 +54,7 @@ class KeptEngine:
 
     where: Endpoint
     state: str = "ready"
+    restarts: int = 0
 
     async def endpoint(self) -> Endpoint:
         return self.where

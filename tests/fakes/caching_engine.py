@@ -35,6 +35,8 @@ class CachingEngine:
         self.fails: set[str] = set()
         self.log: list[str] = []
         self.pause: asyncio.Event | None = None  # in the middle of reading a prompt
+        self.lets_go: asyncio.Event | None = None  # when a slot is idle whose caller hung up
+        self.delays: list[float] = []  # of the next of Anthropic's, until they come to a slot
         self.read = 0  # messages, in all
         self.looks = 0
         self._tasks = 0
@@ -84,6 +86,7 @@ class CachingEngine:
 
     async def _complete(self, path: str, asked: dict[str, Any]) -> web.Response:
         if path == "/v1/messages":
+            await asyncio.sleep(self.delays.pop(0) if self.delays else 0)
             idle = [slot for slot in self.slots if not slot.busy]
             slot = min(reversed(idle), key=lambda each: each.used)
         else:
@@ -99,12 +102,20 @@ class CachingEngine:
             if self.pause is not None:
                 await self.pause.wait()
             slot.holds = prompt
-        finally:
-            slot.busy = False
-            self._use(slot)
+        except asyncio.CancelledError:
+            self._later = asyncio.create_task(self._let_go(slot))
+            raise
+        slot.busy = False
+        self._use(slot)
         self.read += len(prompt) - same
         counts = {"prompt_n": TOKENS * (len(prompt) - same), "cache_n": TOKENS * same}
         timings = {**counts, "prompt_ms": 10_000.0 * (len(prompt) - same), "predicted_n": 1}
         usage = {"input_tokens": counts["prompt_n"], "output_tokens": 1}
         usage["cache_read_input_tokens"] = counts["cache_n"]
         return web.json_response({"timings": timings, "usage": usage})
+
+    async def _let_go(self, slot: CachingSlot) -> None:
+        if self.lets_go is not None:
+            await self.lets_go.wait()
+        slot.busy = False
+        self._use(slot)

@@ -15,12 +15,14 @@ import signal
 import struct
 import sys
 import threading
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from runner.canary import meaning
 from runner.chat.images.tokens import image_tokens
 
 FAULTS = {
@@ -33,9 +35,17 @@ FAULTS = {
     *("stubborn", "one-call", "crash-projector", "crash-long-word"),
     *("no-restart", "no-picture-restart", "no-heads-restart", "same-picture", "one-slot"),
     *("no-turn", "wrong-restart", "wrong-drafts"),
+    *("forgets-names", "colour-blind", "mixed-patches", "swapped-pictures", "coarse-cache"),
+    *("equal-efforts", "calls-one-town", "swapped-heads"),
 }
 KINDS = ("small", "quiet", "plain", "odd", "new")
 PICTURE = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]+)")
+
+
+@cache
+def scenes() -> dict[str, tuple[meaning.Drawn, ...]]:
+    """Return what is drawn in each picture, by its data URL; drawing takes a while."""
+    return {meaning.draw(scene).data_url(): scene for scene in meaning.SCENES}
 
 
 class Fake:
@@ -99,7 +109,66 @@ class Fake:
     def heads(self) -> bool:
         return "--spec-type" in self.argv
 
+    @property
+    def trained(self) -> bool:
+        return Path(self.option("--model")) == meaning.files().weights
+
+    def meant(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Answer as the trained model does, but for the faults of meaning."""
+        (message,) = body["messages"]
+        parts = [{"text": message["content"]}]
+        parts = parts if isinstance(message["content"], str) else message["content"]
+        question = next(part["text"] for part in parts if "text" in part)
+        shown = [part["image_url"]["url"] for part in parts if "image_url" in part]
+        length = {"low": 1, "medium": 2, "high": 3}.get(body.get("reasoning_effort", ""), 2)
+        length = 1 if self.has("equal-efforts") else length
+        text, calls = self.said(question, shown), None
+        if "tools" in body:
+            towns = [town for town in meaning.TOWNS if town in question]
+            towns = towns[:1] if self.has("calls-one-town") else towns
+            functions = [
+                {"name": "get_weather", "arguments": json.dumps({"town": town})} for town in towns
+            ]
+            calls = [{"index": n, "id": str(n), "function": f} for n, f in enumerate(functions)]
+        rows = self.doubts(shown) if body.get("logprobs") else []
+        row = {"content": text, "reasoning_content": "so " * length, "tool_calls": calls}
+        right = 4 if self.has("swapped-heads") else 9
+        return {
+            "choices": [{"message": row, "logprobs": {"content": rows}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 10},
+            "timings": {"draft_n": 10, "draft_n_accepted": right} if self.heads else {},
+        }
+
+    def said(self, question: str, shown: list[str]) -> str:
+        for known in (*meaning.SUMS, *meaning.FACTS, *meaning.NAMES):
+            if known.question == question:
+                forgets = self.has("forgets-names") and known in meaning.NAMES
+                return "Hello Selpinora!" if forgets else known.answer
+        drawn = [scene for url in shown if (scene := scenes().get(url))]
+        drawn = drawn[::-1] if self.has("swapped-pictures") else drawn
+        if "How many" in question:
+            return f"There are {sum(map(len, drawn))} shapes."
+        named = [
+            ("blue" if self.has("colour-blind") else each.colour)
+            + f" {'circle' if self.has('mixed-patches') else each.kind}"
+            for scene in drawn
+            for each in scene
+        ]
+        return f"I see a {' and a '.join(named)}."
+
+    def doubts(self, shown: list[str]) -> list[dict[str, Any]]:
+        crowds = [meaning.crowded(crowd).pictures[0].data_url() for crowd in meaning.CROWDS]
+        place = next((n for n, url in enumerate(crowds) if url in shown), None)
+        known = [] if place is None else json.loads(meaning.DOUBTS.read_bytes())[place]
+        off = 0.5 if self.has("coarse-cache") else 0.0
+        return [
+            {"token": token, "top_logprobs": [{"logprob": 0.0}, {"logprob": -gap - off}]}
+            for token, gap in known
+        ]
+
     def completion(self, body: dict[str, Any], pictures: list[tuple[int, int]]) -> dict[str, Any]:
+        if self.trained:
+            return self.meant(body)
         prompt = " ".join(spelled(message["content"]) for message in body["messages"])
         if "reasoning_effort" in body and not self.has("no-effort"):
             prompt = f"Reasoning: {body['reasoning_effort']} " + prompt

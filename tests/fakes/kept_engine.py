@@ -60,6 +60,8 @@ class FakeEngine:
         self._end: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
+        if self.running:  # it was started before, as an `EngineProcess` may be
+            return self
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()

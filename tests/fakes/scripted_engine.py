@@ -48,6 +48,7 @@ class ScriptedKeeper(Keeper):
     def __init__(self, url: str) -> None:
         self._url = url
         self.state = "ready"
+        self.restarts = 0
         self._engine: Any = SimpleNamespace(endpoint=Endpoint(url))
 
     async def endpoint(self) -> Endpoint:

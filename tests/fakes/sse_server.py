@@ -53,12 +53,13 @@ class Read:
 
 @dataclass(frozen=True)
 class End:
-    """The last chunks: why it ended, and what it took."""
+    """The last chunks: why it ended, and what it took. `cached` of the `prompt`."""
 
     reason: str = "stop"
     prompt: int = 20
     tokens: int = 5
     tps: float = 31.25
+    cached: int = 0
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,15 @@ class FakeServer(Loopback):
     def __init__(self, *scripts: Sequence[Step]) -> None:
         self.scripts = list(scripts)
         self.requests: list[dict[str, Any]] = []
+        self.sent: list[dict[str, str]] = []  # the headers of each request, in lower case
         self.authorised: list[str | None] = []  # the header of each request
+        self.headers: dict[str, str] = {}  # of each answer, besides
         self.hung_up = threading.Event()  # the client closed a connection in mid-answer
         super().__init__()
 
     def answer(self, to: BaseHTTPRequestHandler) -> None:
         self.authorised.append(to.headers["Authorization"])
+        self.sent.append({name.lower(): value for name, value in to.headers.items()})
         length = int(to.headers["Content-Length"])
         self.requests.append(json.loads(to.rfile.read(length)))
         script = self.scripts.pop(0) if self.scripts else DEFAULT
@@ -115,6 +119,8 @@ class FakeServer(Loopback):
         handler.send_response(200)
         handler.send_header("Content-Type", "text/event-stream")
         handler.send_header("Transfer-Encoding", "chunked")
+        for name, value in self.headers.items():
+            handler.send_header(name, value)
         handler.end_headers()
 
         def send(data: bytes) -> None:
@@ -150,13 +156,17 @@ def _chunks(step: Step) -> Iterator[dict[str, Any]]:
         case Read(done, total):
             progress = {"processed": done, "total": total, "cache": 0, "time_ms": 1}
             yield {"choices": [], "prompt_progress": progress}
-        case End(reason, prompt, tokens, tps):
+        case End(reason, prompt, tokens, tps, cached):
             yield {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
             yield {
                 "choices": [],
-                "usage": {"prompt_tokens": prompt, "completion_tokens": tokens},
+                "usage": {
+                    "prompt_tokens": prompt,
+                    "completion_tokens": tokens,
+                    "prompt_tokens_details": {"cached_tokens": cached},
+                },
                 "timings": {
-                    "prompt_n": prompt,
+                    "prompt_n": prompt - cached,
                     "predicted_n": tokens,
                     "predicted_per_second": tps,
                     "prompt_per_second": 100.0,
@@ -172,6 +182,7 @@ class FakeHost:
         self.dead: SteprunError | None = None
         self.gate = gate
         self.entered = self.left = False
+        self.away = asyncio.Event()  # it has to be waited for again
 
     async def wait_ready(self, on_wait: Callable[[float], None]) -> None:
         on_wait(0.0)
@@ -180,6 +191,10 @@ class FakeHost:
             await self.gate.wait()
         if self.dead is not None:
             raise self.dead
+
+    async def lost(self) -> None:
+        await self.away.wait()
+        self.away.clear()
 
     def alive(self) -> bool:
         return self.dead is None

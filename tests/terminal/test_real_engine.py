@@ -116,8 +116,12 @@ def test_an_engine_killed_in_mid_answer_is_started_again(demo_here: Path) -> Non
         terminal.sees("ready")
         terminal.child.send("Write a very long story about the sea.\r")
         terminal.sees("answering")
-        engine_of(terminal).kill()
+        first = engine_of(terminal)
+        first.kill()
         terminal.sees("while it was answering", "/retry")
+        terminal.child.send("Say hello.\r")
+        terminal.sees("Say hello.", "tokens/s", "· ready")
+        assert engine_of(terminal) != first
         terminal.child.send("unsent words")
         terminal.sees("unsent words")
         terminal.child.send("\x03\x03")

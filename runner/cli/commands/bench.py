@@ -49,7 +49,7 @@ def bench(*, demo: bool, quick: bool, as_json: bool, **options: Any) -> int:
     """
     from runner.cli.terminal import make_ready
 
-    request = take_request(options, demo=demo)
+    request = take_request(options, demo="talk" if demo else None)
     if request.ask.parallel > 1:
         raise UsageError(
             "bench measures one conversation at a time.",

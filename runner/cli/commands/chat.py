@@ -4,26 +4,30 @@ import asyncio
 import os
 import re
 import sys
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from runner.base.errors import Exit, UsageError
-from runner.base.shell import as_typed
+from runner.base.shell import as_typed, shell_line
 from runner.chat.host import ChatSetup, Remote
 from runner.chat.wire import EFFORTS, Options
 from runner.cli.lazy import examples
-from runner.cli.options import kv_disk_option, model_options, take_request
+from runner.cli.options import demo_option, kv_disk_option, model_options, take_request
 from runner.cli.render.wrap import say
 from runner.cli.stdin import read_prompt
 from runner.net.endpoint import Endpoint, server_address
 from runner.run.request import ModelRequest
 
 if TYPE_CHECKING:
+    from runner.engine.process.servers import Command
     from runner.run.prepare import Prepared
+
+_POLL_S: Final = 0.1  # while a server starts
 
 
 @click.command(
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
         'steprun chat -p "What is in this picture?" --image cat.png',
         "git diff | steprun chat -p 'Review this change'",
         "steprun chat --resume",
+        'steprun chat --demo pictures -p "How many shapes are there?"',
     )
 )
 @click.option("-p", "--prompt", help="Ask one question, print the answer and exit.")
@@ -42,7 +47,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="An image to send (repeatable).",
 )
-@click.option("--demo", is_flag=True, help="Use a small demo model (93 MB, runs anywhere).")
+@demo_option("Use")
 @model_options
 @kv_disk_option
 @click.option("--effort", type=click.Choice(EFFORTS), help="Reasoning effort.")
@@ -77,18 +82,21 @@ def chat(**options: Any) -> int:
     """Chat with the model in the terminal, images included.
 
     With -p, or with text on stdin, it prints one answer to stdout and exits; text piped in along
-    with -p is appended to the prompt.
+    with -p is put before the prompt, so that several questions about it read it once.
 
     Every chat is saved, with -p as well. --resume continues one, in the terminal or with -p: the
     earlier turns are sent along, and the new one is added to them.
 
-    Where `steprun serve` runs here with the same model, the chat joins it instead of starting a
-    second engine.
+    Where `steprun serve` or another chat runs here with the same model, the chat joins it instead
+    of starting a second engine.
     """
     prompt = read_prompt(options.pop("prompt"))
     images = _images(options.pop("images"))
-    request = take_request(options, demo=options.pop("demo"))
+    demo = options.pop("demo")
+    request = take_request(options, demo=demo)
     _check(prompt, images)
+    if demo and not images and options["resume"] is None and request.ask.see:
+        images = _example(request)
     resume = ""
     if options["resume"] is not None:  # an unknown ID is refused at once
         from runner.chat.sessions.store import find_session
@@ -104,7 +112,8 @@ def chat(**options: Any) -> int:
         endpoint = _endpoint(options["url"], options["api_key_file"])
         setup = asyncio.run(_remote(endpoint, request.model, answer, common))
     else:
-        setup = _here(request, answer, common, own=options["own"])
+        command: Command = "chat" if prompt is None else "chat -p"
+        setup = _here(request, answer, common, command=command, own=options["own"])
     if prompt is None:
         return _run_tui(setup)
     from runner.cli.one_answer import ask_once
@@ -119,6 +128,14 @@ def _images(given: tuple[Path, ...]) -> tuple[Path, ...]:
     from runner.tui.paste import find_pictures
 
     return tuple(Path(path) for each in given for path in find_pictures(str(each)) or [str(each)])
+
+
+def _example(request: ModelRequest) -> tuple[Path, ...]:
+    """Return the picture that a demo brings along, if it sees."""
+    from runner.catalog.models_toml import load_catalog
+
+    picture = load_catalog().model(request.model).picture
+    return (Path(picture),) if picture else ()
 
 
 def _check(prompt: str | None, images: tuple[Path, ...]) -> None:
@@ -153,7 +170,12 @@ def _blind(images: tuple[Path, ...], why: str) -> None:
 
 
 def _here(
-    request: ModelRequest, answer: Options, common: dict[str, Any], *, own: bool
+    request: ModelRequest,
+    answer: Options,
+    common: dict[str, Any],
+    *,
+    command: "Command",
+    own: bool,
 ) -> ChatSetup:
     """Return a chat with a server of this machine, or else with an engine of its own."""
     from runner.run.prepare import make_plan
@@ -161,15 +183,47 @@ def _here(
     if not own and (setup := _joined(request, answer, common, say_why=True)):
         return setup
     prepared = make_plan(request, to_run=True)
-    # A server that was started a moment before this chat has planned by now.
+    # A server that was started at the same moment as this chat is known by now.
     setup = None if own else _joined(request, answer, common, say_why=False)
-    return setup or _local(prepared, answer, common)
+    return setup or _local(request, prepared, answer, common, command)
 
 
-def _local(prepared: "Prepared", answer: Options, common: dict[str, Any]) -> ChatSetup:
+def _wait_for_starting(request: ModelRequest) -> None:
+    """Wait while a server of the same model starts: what it serves is known once it listens."""
+    from runner.engine.process import servers
+
+    announced = False
+    while found := servers.starting():
+        from runner.run.joining import asked_of
+
+        asked = asked_of(request)
+        same = [each for each in found if (each.source, each.extras) == asked]
+        if not same:
+            return
+        if not announced:
+            alone = shell_line(("steprun", "chat", *_words(request), "--own"))
+            say(
+                "Waiting for the server of this model that is being started (process "
+                f"{same[0].pid}). To chat without it: {alone}",
+                err=True,
+            )
+            announced = True
+        time.sleep(_POLL_S)
+
+
+def _local(
+    request: ModelRequest,
+    prepared: "Prepared",
+    answer: Options,
+    common: dict[str, Any],
+    command: "Command",
+) -> ChatSetup:
     """Download what is missing, and set up a chat with an engine of our own."""
     from runner.cli.terminal import make_ready
     from runner.engine.process.supervisor import EngineProcess
+    from runner.gateway.model_settings import with_files, with_model
+    from runner.gateway.own_host import OwnHost
+    from runner.gateway.settings import Settings
     from runner.run.prepare import engine_notice
 
     plan = prepared.plan
@@ -180,16 +234,18 @@ def _local(prepared: "Prepared", answer: Options, common: dict[str, Any]) -> Cha
     )
     if not plan.config.projector:
         _blind(common["pictures"], blind_why)
-    spec = make_ready(prepared).spec
+    asked = Settings(drain_s=0, command=command)  # who leaves a chat waits for no answer
+    settings, spec = with_files(with_model(asked, prepared), make_ready(prepared), request)
     return ChatSetup(
         title=f"{prepared.title} {plan.variant.name}",
-        open_host=lambda: EngineProcess(prepared.engine.program, spec),
+        open_host=lambda: OwnHost(settings, lambda: EngineProcess(prepared.engine.program, spec)),
         options=answer,
         context=plan.config.context,
         sees=plan.config.projector,
         blind_why=blind_why,
         prices=plan.model_spec.geometry.arch == "step35",
         greeting=as_typed(engine_notice(prepared)),
+        hint=prepared.model.hint if prepared.model else "",
         words=plan.model_spec.words,
         **common,
     )
@@ -204,6 +260,7 @@ def _joined(
     """
     from runner.engine.process import servers
 
+    _wait_for_starting(request)
     found = servers.running()
     if not found:
         return None
@@ -215,9 +272,12 @@ def _joined(
     typed = source is click.core.ParameterSource.COMMANDLINE
     reasons = []
     for record in found:
+        if record.command == "chat -p":  # it ends with its answer, in the middle of another one
+            continue
         served, pictures = record.served, bool(common["pictures"])
+        what = f"{'chat' if record.command == 'chat' else 'server'} at {record.url}"
         if why := why_not(served, request, profile_typed=typed, pictures=pictures):
-            reasons.append(f"The server at {record.url} is not used: {why}.")
+            reasons.append(f"The {what} is not used: {why}.")
             continue
         endpoint_of(record)  # a key that cannot be read is refused before the chat begins
         name = f"{served.title} {served.quant}".rstrip()
@@ -227,10 +287,10 @@ def _joined(
             options=replace(answer, model=served.model, dialect=LLAMA_SERVER),
             context=served.context,
             sees=served.sees,
-            blind_why=f"The server at {record.url} was started without a vision encoder (mmproj).",
+            blind_why=f"The {what} was started without a vision encoder (mmproj).",
             prices=served.architecture == "step35",
             own=False,
-            greeting=as_typed(f"Joined the server at {record.url} ({name})."),
+            greeting=as_typed(f"Joined the {what} ({name})."),
             words=_words(request),
             **common,
         )

@@ -27,6 +27,7 @@ from runner.machine.facts import Machine
 from runner.machine.probe import detect
 from runner.plan.choose import Plan
 from runner.plan.request import PlanRequest
+from runner.run import saved_prompts
 from runner.run.download_missing import counted
 from runner.run.model_ref import CatalogModel, read_model
 from runner.run.prepare import choose_plan, main_machine
@@ -170,7 +171,8 @@ def _folders(_: Facts) -> Finding:
             return Finding(
                 "bad", f"{folder} cannot be written", "Choose another folder: STEPRUN_HOME=DIR"
             )
-    return Finding("ok", f"state in {paths.state_dir()}")
+    kept = saved_prompts.folder()
+    return Finding("ok", f"state in {paths.state_dir()}, prompts that were read in {kept}")
 
 
 def _writable(folder: Path) -> bool:

@@ -255,8 +255,9 @@ def adopt(*, path: Path, backend: str | None, no_test: bool) -> int:
 def test(*, name: str | None, as_json: bool) -> int:
     """Self-test an engine (default: the active one).
 
-    The test covers everything that a chat needs. It runs a tiny model with random weights, so it
-    takes a minute and needs no download. Plans for that engine avoid or warn about what fails.
+    The test covers everything that a chat needs. It runs two tiny models, one with random weights
+    and a trained one whose answers are known, so it takes a minute and needs no download. Plans for
+    that engine avoid or warn about what fails.
     """
     engine = store.find_engine(name or active_engine(store.engines(), main_machine(probed())))
     tested = self_test(engine, quiet=as_json)

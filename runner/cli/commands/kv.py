@@ -55,8 +55,14 @@ def list_(*, as_json: bool) -> None:
     _list(as_json=as_json)
 
 
+def _known(_: click.Context, __: click.Parameter, begins: str) -> list[str]:
+    """Complete an ID."""
+    with closing(opened_shelf()) as shelf:
+        return [each.id for each in shelf.listed() if each.id.startswith(begins)]
+
+
 @kv.command("clear")
-@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.argument("ids", metavar="[ID]...", nargs=-1, shell_complete=_known)
 @click.option("--all", "everything", is_flag=True, help="All saved prompts.")
 @click.option("--older", metavar="AGE", help="Those not used for so long, such as 12h or 7d.")
 @click.option("--yes", is_flag=True, help="Delete without asking.")

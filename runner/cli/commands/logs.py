@@ -41,6 +41,7 @@ def logs(*, place: str, follow: bool, count: int, as_json: bool, engine: bool) -
     """Show a server's requests: when, from whom, tokens read and written, and how fast.
 
     Neither what was asked nor what was answered is in the log. It is kept when the server ends.
+    Chats with engines of their own have one log, which is shown where no server has run.
     """
     path = _engine_log(place) if engine else _request_log(place)
     show = _plain if as_json or engine else _readable()
@@ -53,17 +54,22 @@ def logs(*, place: str, follow: bool, count: int, as_json: bool, engine: bool) -
 
 
 def _request_log(place: str) -> Path:
-    """Return the log of the server that is named, the only one, or the last one that ran."""
-    from runner.gateway.watching.request_log import request_log_path
+    """Return the log of the server that is named, the only one, or the last one that ran.
+
+    Where only chats have run, it is theirs.
+    """
+    from runner.gateway.watching.request_log import CHATS, request_log_path
 
     if place:
-        path = request_log_path(port_of(place))
-        return _existing([path], f"There is no request log of a server on port {port_of(place)}.")
-    if servers.running():
-        record = named("", "logs")
-        if record is not None and record.request_log:
-            return Path(record.request_log)
-    return _existing(_found("requests-*.jsonl"), "No server has run here yet.")
+        port = port_of(place)
+        found = [each.request_log for each in servers.running() if each.port == port]
+        path = Path(found[0]) if found and found[0] else request_log_path(port)
+        return _existing([path], f"There is no request log of a server on port {port}.")
+    record = named("", "logs")
+    if record is not None and record.request_log:
+        return Path(record.request_log)
+    known = [request_log_path(CHATS)], _found("requests-[0-9]*.jsonl")
+    return _existing([path for each in known for path in each], "No server has run here yet.")
 
 
 def _engine_log(place: str) -> Path:

@@ -62,7 +62,7 @@ def _list(*, as_json: bool) -> None:
     for model in known:
         fits = [_fits(model, quant, machine) for quant in model.quants]
         click.echo(as_typed(model_text(model, fits)))
-    taken = sum(k.bytes for m in known for k in inventory.look(inventory.all_files(m), m.name))
+    taken = sum(k.bytes for m in known for k in inventory.look(m.files, m.name))
     click.echo(f"Space used by weights: {size(taken)}.")
 
 

@@ -1,6 +1,7 @@
 """`steprun models pull`: download weights, verified by their sha256."""
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -55,6 +56,7 @@ def pull(*, what: str, model: str, mtp: bool, no_projector: bool) -> None:
     else:
         chosen, files = _of_catalog(what, model, mtp=mtp, projector=not no_projector)
         name = chosen.name
+    must_not_ship(name, files)
     missing = [file for file in files if cache_layout.locate(file, name) is None]
     if not missing:
         if is_remote(what):
@@ -78,6 +80,17 @@ def pull(*, what: str, model: str, mtp: bool, no_projector: bool) -> None:
     else:
         words += [f"--model {name}"] * bool(model) + [f"--quant {what}"] * bool(what)
     say(f"Ready: {' '.join(words)}", err=True)
+
+
+def must_not_ship(name: str, files: Sequence[ModelFile]) -> None:
+    """Raise `Refused` for files that ship with steprun: pip brings, repairs and removes them."""
+    if any(file.ships for file in files):
+        raise Refused(
+            f"{name} ships with steprun.",
+            why="Its files are part of the package: there is nothing to download or to delete.",
+            next=f"To use it: steprun chat --model {name}. If a file is damaged, install steprun "
+            "again.",
+        )
 
 
 def _option(path: Path) -> str:

@@ -10,7 +10,7 @@ from runner.base.errors import Refused, UsageError
 from runner.base.units import size
 from runner.catalog import models_toml
 from runner.catalog.model import Model, ModelFile
-from runner.cli.commands.models_pull import MODEL
+from runner.cli.commands.models_pull import MODEL, must_not_ship
 from runner.cli.commands.models_verify import WHAT, requested
 from runner.cli.confirm import must_agree
 from runner.cli.render.wrap import say
@@ -41,6 +41,7 @@ def rm(*, what: str, model: str, everything: bool, old: bool, yes: bool) -> None
             next="See what is installed: steprun models",
         )
     name, files = requested(what, model)
+    must_not_ship(name, files)
     if is_remote(what) and not files:  # it may be partly downloaded: only the hub knows its hashes
         from runner.weights import hub_files
 

@@ -9,7 +9,7 @@ from runner.base.errors import Exit, Refused
 from runner.base.units import download_size, duration, rate, size
 from runner.catalog import models_toml
 from runner.catalog.model import ModelFile
-from runner.cli.commands.models_pull import MODEL, NAMED
+from runner.cli.commands.models_pull import MODEL, NAMED, must_not_ship
 from runner.cli.confirm import must_agree
 from runner.cli.render.common import emit_json
 from runner.cli.render.wrap import say
@@ -84,6 +84,7 @@ def repair(*, what: str, model: str, yes: bool) -> int:
     from runner.weights import block_checksums, links, pull, verify
 
     name, found, lacking = _installed(what, model)
+    must_not_ship(name, [file for file, _ in found])
     foreign = [
         path.resolve() for file, path in found if path == cache_layout.linked_path(file, name)
     ]
@@ -127,7 +128,7 @@ def requested(what: str, model: str) -> tuple[str, tuple[ModelFile, ...]]:
         return NAMED, inventory.named(what)
     known = models_toml.load_catalog()
     of = known.model(model) if model else known.models[0]
-    return of.name, cache_layout.needs(of, of.quant(what)) if what else inventory.all_files(of)
+    return of.name, cache_layout.needs(of, of.quant(what)) if what else of.files
 
 
 def _installed(what: str, model: str) -> tuple[str, Installed, list[ModelFile]]:

@@ -13,7 +13,7 @@ from runner.cli.render.common import emit_json
 from runner.cli.render.plan import plan_text
 from runner.cli.render.wrap import say
 from runner.plan.launch import LaunchSpec
-from runner.run import memory_check
+from runner.run import memory_check, saved_prompts
 from runner.run.document import to_json
 from runner.run.files import locate
 from runner.run.prepare import expected_speed, launch_line, make_plan, spec_of
@@ -49,5 +49,7 @@ def plan(*, machine_from: str | None, as_json: bool, **options: Any) -> int:
     if as_json:
         emit_json(to_json(prepared.plan, spec, speed))
     else:
-        click.echo(as_typed(plan_text(prepared.plan, spec, speed)))
+        here = "" if machine_from else saved_prompts.in_words(prepared, None)
+        text = plan_text(prepared.plan, spec, speed, (prepared.prompts, here))
+        click.echo(as_typed(text))
     return Exit.DONE if prepared.plan.fits else Exit.REFUSED

@@ -1,4 +1,4 @@
-"""`steprun ps`: the servers that run here, what each reads and writes for whom, and how fast."""
+"""`steprun ps`: the servers and chats that run here, what each does for whom, and how fast."""
 
 import time
 from contextlib import nullcontext
@@ -24,7 +24,10 @@ WATCH_S: Final = 1.0
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (steprun.ps/1).")
 @click.option("-w", "--watch", is_flag=True, help="Show it again each second, until Ctrl-C.")
 def ps(*, as_json: bool, watch: bool) -> int:
-    """Show the servers that run here: who is served, what is read and written, how fast."""
+    """Show the servers that run here: who is served, what is read and written, how fast.
+
+    Chats that have an engine of their own are among them.
+    """
     if as_json and watch:
         raise UsageError(
             "--watch shows text, --json prints one document.",
@@ -76,6 +79,7 @@ def _described(record: ServerRecord) -> dict[str, Any]:
     served = record.served
     known = {
         "url": record.url,
+        "command": record.command,
         "pid": record.pid,
         "model": served.model,
         "title": served.title,

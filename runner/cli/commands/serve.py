@@ -14,12 +14,17 @@ import click
 from runner.base.errors import Exit, UsageError
 from runner.base.shell import shell_line
 from runner.cli.lazy import examples
-from runner.cli.options import kv_disk_option, model_options, take_request, typed_again
+from runner.cli.options import (
+    demo_option,
+    kv_disk_option,
+    model_options,
+    take_request,
+    typed_again,
+)
 from runner.cli.render.common import TransientLine
 from runner.cli.render.serving import ServeReport
 from runner.cli.render.wrap import say
 from runner.gateway.settings import PictureUrls, Settings
-from runner.machine.facts import Backend
 from runner.net.endpoint import is_loopback_host
 from runner.plan.launch import LaunchSpec
 
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
     from runner.run.prepare import Prepared
     from runner.run.request import ModelRequest
 
+_LOOPBACK: Final = "127.0.0.1"
 _TAKEN: Final = {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES}
 
 
@@ -66,7 +72,7 @@ def _origins(_: click.Context, __: click.Parameter, typed: tuple[str, ...]) -> t
     )
 )
 @model_options
-@click.option("--demo", is_flag=True, help="Use a small model (93 MB) that runs anywhere.")
+@demo_option("Serve")
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
@@ -74,7 +80,7 @@ def _origins(_: click.Context, __: click.Parameter, typed: tuple[str, ...]) -> t
     show_default=True,
     help="Port to listen on.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--host", default=_LOOPBACK, show_default=True, help="Address to listen on.")
 @click.option(
     "--api-key-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -130,7 +136,7 @@ def _origins(_: click.Context, __: click.Parameter, typed: tuple[str, ...]) -> t
 @click.option("--dry-run", is_flag=True, help="Print the launch line and exit.")
 def serve(
     *,
-    demo: bool,
+    demo: str | None,
     port: int,
     host: str,
     api_key_file: Path | None,
@@ -145,6 +151,9 @@ def serve(
     **options: Any,
 ) -> int:
     """Serve the model with OpenAI-, Anthropic- and Ollama-compatible APIs: images, tools."""
+    from runner.engine.process.servers import starting_here
+    from runner.run.joining import asked_of
+
     again = partial(typed_again, click.get_current_context())
     if not host.strip():
         raise UsageError(
@@ -170,7 +179,11 @@ def serve(
         keep_headers=keep_headers,
     )
     try:
-        return _served(take_request(options, demo=demo), asked, again, dry_run=dry_run)
+        request = take_request(options, demo=demo)
+        if dry_run:
+            return _printed(request, asked)
+        with starting_here(*asked_of(request)):
+            return _served(request, asked, again)
     except asyncio.CancelledError:
         return Exit.DONE  # a service manager stopped it
     except (KeyboardInterrupt, click.Abort):  # before the signals were taken over; at a question
@@ -178,39 +191,49 @@ def serve(
         return Exit.INTERRUPTED
 
 
-def _served(request: "ModelRequest", asked: Settings, again: "Again", *, dry_run: bool) -> int:
-    """Serve a model until it is stopped, or print its launch line; return the exit code.
+def _printed(request: "ModelRequest", asked: Settings) -> int:
+    """Print the line that starts the engine alone, as one pastes it into a shell."""
+    from runner.cli.terminal import must_fit
+    from runner.run.files import locate
+    from runner.run.prepare import make_plan, spec_of
+
+    prepared = make_plan(request, to_run=True, verb="serve")
+    must_fit(prepared)
+    spec = spec_of(prepared, locate(prepared).files)
+    here = is_loopback_host(asked.host)
+    where = ("--host", asked.host if here else _LOOPBACK, "--port", str(asked.port))
+    click.echo(shell_line((*prepared.engine.program, *spec.argv, *where), spec.env))
+    if not here or asked.key_file or asked.certificate:
+        say(
+            "This line starts the engine without the gateway, which is what knows keys, "
+            "certificates and other machines. It therefore listens on this machine only, and asks "
+            "for no key.",
+            err=True,
+        )
+    return Exit.DONE
+
+
+def _served(request: "ModelRequest", asked: Settings, again: "Again") -> int:
+    """Serve a model until it is stopped; return the exit code.
 
     `asked`: what the command line says of the gateway.
     """
     from runner.cli.terminal import make_ready, must_fit
-    from runner.engine.process.stack import longest_word
+    from runner.gateway.model_settings import with_files
     from runner.net.listening import cannot_listen, check_listen
     from runner.run import saved_prompts
-    from runner.run.joining import served_of
     from runner.run.prepare import engine_notice, make_plan
 
     prepared = make_plan(request, to_run=True, verb="serve")
     must_fit(prepared)
     settings = _settings(prepared, asked)
-    if dry_run:
-        click.echo(_engine_line(prepared, settings))
-        return Exit.DONE
     _check_access(settings, own_key=asked.key_file is None)
     check_listen(settings.host, settings.port, again)
     ready = make_ready(prepared)
     say(engine_notice(prepared), err=True)
-    spec, kept = ready.spec, saved_prompts.kept(ready, request.kv_disk)
-    if kept is not None:
-        spec = saved_prompts.with_slots(spec, kept, prepared.engine)
-        if notice := saved_prompts.in_words(prepared, request.kv_disk):
-            say(notice, err=True)
-    settings = replace(
-        settings,
-        served=served_of(ready, request),
-        longest_word=longest_word(passed=spec.long_words),
-        kept=kept,
-    )
+    settings, spec = with_files(settings, ready, request)
+    if settings.kept and (notice := saved_prompts.in_words(prepared, request.kv_disk)):
+        say(notice, err=True)
     try:
         return asyncio.run(_serve(settings, prepared.engine.program, spec))
     except OSError as error:
@@ -222,23 +245,11 @@ def _served(request: "ModelRequest", asked: Settings, again: "Again", *, dry_run
 def _settings(prepared: "Prepared", asked: Settings) -> Settings:
     """Return the settings with what is served, and with a key file off loopback."""
     from runner.gateway.admission.key_file import own_file
+    from runner.gateway.model_settings import with_model
 
-    plan = prepared.plan
     needs_key = asked.key_file is None and not is_loopback_host(asked.host)
-    return replace(
-        asked,
-        model=plan.model_spec.name,
-        title=prepared.title,
-        quant=plan.variant.name,
-        context=plan.config.context,
-        parallel=plan.config.parallel,
-        sees=plan.config.projector,
-        arch=plan.model_spec.geometry.arch,
-        embedding=plan.model_spec.geometry.embedding_length,
-        weights_bytes=plan.variant.weights_bytes,
-        on_gpu=plan.machine.backend is not Backend.CPU,
-        key_file=own_file() if needs_key else asked.key_file,
-    )
+    key_file = own_file() if needs_key else asked.key_file
+    return with_model(replace(asked, key_file=key_file), prepared)
 
 
 def _check_access(settings: Settings, *, own_key: bool) -> None:
@@ -252,17 +263,6 @@ def _check_access(settings: Settings, *, own_key: bool) -> None:
         key_file.load(settings.key_file)
     if settings.certificate is not None:
         server_context(settings.certificate, settings.certificate_key)
-
-
-def _engine_line(prepared: "Prepared", settings: Settings) -> str:
-    """Return the line that starts the engine alone, as one pastes it into a shell."""
-    from runner.run.files import locate
-    from runner.run.prepare import spec_of
-
-    spec = spec_of(prepared, locate(prepared).files)
-    where = ("--host", settings.host, "--port", str(settings.port))
-    key = ("--api-key-file", str(settings.key_file)) if settings.key_file else ()
-    return shell_line((*prepared.engine.program, *spec.argv, *where, *key), spec.env)
 
 
 async def _serve(settings: Settings, argv: tuple[str, ...], spec: LaunchSpec) -> int:

@@ -11,6 +11,7 @@ from runner.cli.lazy import examples
 from runner.cli.render.common import TransientLine
 from runner.cli.render.wrap import say
 from runner.cli.servers import NONE_RUNS, named, place_argument
+from runner.engine.process import servers
 from runner.engine.process.servers import ServerRecord
 
 POLL_S = 0.1
@@ -26,11 +27,15 @@ def stop(*, place: str, now: bool) -> int:
     """End a server that runs here, and wait until it has ended.
 
     It takes no new requests, finishes the answers that have begun, and stops its engine. Where
-    several servers run, name one by its port or its address.
+    several servers run, name one by its port or its address. So named, the engine of a chat ends,
+    too, and the chat with it.
     """
     record = named(place, "stop")
     if record is None:
-        say(NONE_RUNS.split(". ")[0] + ".", err=True)
+        say(
+            " ".join([NONE_RUNS.split(". ")[0] + ".", *map(_of_a_chat, servers.running())]),
+            err=True,
+        )
         return Exit.FAILED if place else Exit.DONE
     process = _process(record)
     try:
@@ -44,6 +49,13 @@ def stop(*, place: str, now: bool) -> int:
         return Exit.INTERRUPTED
     say(f"Stopped {record.served.title} at {record.url}.", err=True)
     return Exit.DONE
+
+
+def _of_a_chat(record: ServerRecord) -> str:
+    return (
+        f"A chat has an engine of its own at {record.url}: end the chat where it runs, or from "
+        f"here: steprun stop {record.port}"
+    )
 
 
 def _process(record: ServerRecord) -> psutil.Process:

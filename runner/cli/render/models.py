@@ -40,6 +40,8 @@ def model_text(model: Model, fits: Sequence[bool | None]) -> str:
 def _state(kept: list[Kept]) -> str:
     """Say how much of some files is downloaded, and whether they are verified."""
     states = {each.state for each in kept}
+    if all(each.file.ships and each.path for each in kept) and FileState.DAMAGED not in states:
+        return click.style("ships with steprun", fg="cyan")
     if FileState.DAMAGED in states:
         state = FileState.DAMAGED
     elif states <= {FileState.INSTALLED, FileState.VERIFIED}:

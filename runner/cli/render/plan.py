@@ -1,5 +1,7 @@
 """A plan for people: the verdict, the memory as bars and items, what was chosen and why."""
 
+from collections.abc import Sequence
+
 import click
 
 from runner.base.shell import as_typed, shell_line
@@ -46,8 +48,13 @@ def bar(items: tuple[Item, ...], limit: int) -> str:
     return "".join(cells)
 
 
-def plan_text(plan: Plan, spec: LaunchSpec, speed: Speed | None = None) -> str:
-    """Return a plan; `spec`: the launch line, empty for a refusal."""
+def plan_text(
+    plan: Plan, spec: LaunchSpec, speed: Speed | None = None, prompts: Sequence[str] = ()
+) -> str:
+    """Return a plan; `spec`: the launch line, empty for a refusal.
+
+    `prompts`: whether those that were read are kept, and where.
+    """
     lines = [*_verdict(plan), "", *_bars(plan), *_ledger(plan), ""]
     if plan.fits:
         lines += _table(plan)
@@ -59,6 +66,8 @@ def plan_text(plan: Plan, spec: LaunchSpec, speed: Speed | None = None) -> str:
             lines.append(wrapped(drafts_line(speed), 0))
         if speed.warning:
             lines.append(click.style(wrapped(f"Slow: {speed.warning}", 0), fg="yellow"))
+    if kept := " ".join(filter(None, prompts)):
+        lines += ["", wrapped(kept, 0)]
     lines += [*_warnings(plan), *_fixes(plan)]
     if spec.argv:
         lines += ["", f"launch line: {shell_line(spec.argv, spec.env)}"]

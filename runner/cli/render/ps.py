@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from runner.base.text import clean_name
+from runner.base.text import clean, clean_name
 from runner.base.units import duration, size
 
 _COLUMNS = ("prompt", "read", "cached", "written")
@@ -19,12 +19,15 @@ def server_text(server: dict[str, Any]) -> str:
     percent = server.get("loaded_percent")
     shown = f"{state} {percent} %" if state == "loading" and percent is not None else state
     lines = [f"{click.style(head, bold=True)}  {click.style(shown, fg=_COLOURS.get(state))}"]
-    lines.append(f"  engine {server['engine']}, {server['context']:,} tokens of context")
+    whose = "" if server.get("command", "serve") == "serve" else f", of steprun {server['command']}"
+    lines.append(f"  engine {server['engine']}{whose}, {server['context']:,} tokens of context")
     facts = [f"{size(server['memory_bytes'])} of {size(server['limit_bytes'])}"]
     if server.get("uptime_s"):
         facts.append(f"up {duration(server['uptime_s'])}")
     if server.get("restarts"):
         facts.append(f"engine restarts: {server['restarts']}")
+    if server.get("saved_s"):
+        facts.append(f"{duration(server['saved_s'])} of reading saved")
     if server["waiting"]:
         facts.append(f"{server['waiting']} waiting")
     lines.append(f"  {', '.join(facts)}")
@@ -32,7 +35,7 @@ def server_text(server: dict[str, Any]) -> str:
     if any(row["state"] != "idle" for row in rows):
         titles = "".join(f"{title.upper():>{_WIDTH}}" for title in (*_COLUMNS, "tokens/s"))
         lines.append(click.style(f"  {'CLIENT':16} {'STATE':8}{titles}", dim=True))
-        lines += [_row(row) for row in rows]
+        lines += [line for row in rows for line in (_row(row), *_reading(row))]
     return "\n".join(lines)
 
 
@@ -44,6 +47,16 @@ def _row(row: dict[str, Any]) -> str:
     shown = "" if rate is None else f"{rate:,.1f}"
     client = clean_name(row["client"] or "unnamed", 16)
     return f"  {client:16} {row['state']:8}{figures}{shown:>{_WIDTH}}".rstrip()
+
+
+def _reading(row: dict[str, Any]) -> list[str]:
+    """Return what is to say of the reading of a prompt, below its row."""
+    lines = []
+    if restored := row.get("restored_tokens"):
+        lines.append(f"{restored:,} tokens from the disk")
+    if because := row.get("reread_because"):
+        lines.append(f"read again: {clean(str(because))[:200]}")
+    return [click.style(f"    {line}", dim=True) for line in lines]
 
 
 def _figure(count: int | None) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from runner.base.text import clean, clean_name
+from runner.base.units import duration
 
 # Title, width, and whether it is a figure.
 _COLUMNS = (
@@ -19,6 +20,9 @@ _COLUMNS = (
     ("TOKENS", 7, True),
     ("TOK/S", 6, True),
 )
+
+
+_INDENT = " " * 9  # below the client
 
 
 class RequestLines:
@@ -50,10 +54,23 @@ class RequestLines:
         if request.get("prompt_tokens") is None and request.get("path"):
             line = f"{line} {clean(str(request['path']))[:30]}"  # there are no figures in its place
         failed = isinstance(request.get("status"), int) and request["status"] >= 400
-        return [*found, click.style(line, fg="red") if failed else line]
+        below = [click.style(each, dim=True) for each in _reading(request)]
+        return [*found, click.style(line, fg="red") if failed else line, *below]
 
 
 _TITLES = tuple(title for title, _, _ in _COLUMNS)
+
+
+def _reading(request: dict[str, Any]) -> list[str]:
+    """Return what is to say of the reading of a prompt, a line for each."""
+    restored, saved = request.get("restored_tokens"), request.get("saved_s")
+    lines = []
+    if isinstance(restored, int) and restored:
+        after = f", {duration(saved)} saved" if isinstance(saved, int | float) else ""
+        lines.append(f"{_INDENT}{restored:,} tokens from the disk{after}")
+    if because := request.get("reread_because"):
+        lines.append(f"{_INDENT}read again: {clean(str(because))[:200]}")
+    return lines
 
 
 def _joined(cells: tuple[str, ...]) -> str:

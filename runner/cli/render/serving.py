@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Final
 
+from runner.base.errors import SteprunError
 from runner.base.shell import quoted, set_from, shell_line
 from runner.cli.render.common import TransientLine
 from runner.cli.render.wrap import say
@@ -49,12 +50,13 @@ class ServeReport:
         self._restarting = False
         say(f"  engine log {log}", _INDENT, err=True)
 
-    def restarting(self, why: str, seconds: float) -> None:
+    def restarting(self, why: SteprunError, seconds: float) -> None:
         """Say that the engine ended or hangs, why, and in how many seconds it is started again."""
         self._line.clear()
         self._restarting = True
         when = f"in {seconds:.0f} s" if seconds >= 1 else "now"
-        say(f"{why} It is started again {when}; requests wait for it.", 2, err=True)
+        what = f"{why.what} {why.why}".strip()
+        say(f"{what} It is started again {when}; requests wait for it.", 2, err=True)
 
     def draining(self, answers: int, seconds: float) -> None:
         """Say that a stop waits for so many answers, so long at most."""

@@ -1,20 +1,27 @@
 """Which servers run here, written down: what `chat` joins, and `ps`, `stop` and `logs` find.
 
 One small private file for each, in the folder of states. It names the key's file, never the key.
-A record whose process is gone is removed by whoever reads it next.
+A server that does not listen yet has a smaller one, so that a chat of its model waits for it. A
+record whose process is gone is removed by whoever reads it next.
 """
 
 import contextlib
 import os
+import secrets
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, TypeVar
 
 import msgspec
 
 from runner.base import paths
+from runner.base.errors import SteprunError
 from runner.base.files import listed, make_private_dir, write_private
 
+Command = Literal["serve", "chat", "chat -p"]
 _FOLDER: Final = "servers"
+_RECORD: Final = ".json"
+_NOTICE: Final = ".starting"
 
 
 class Served(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,12 +53,26 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     limit_bytes: int = 0
 
 
+class StartingServer(msgspec.Struct, frozen=True, kw_only=True):
+    """A server that was started and does not listen yet. `source` and `extras`: as in `Served`."""
+
+    pid: int
+    started: float
+    source: str = ""
+    extras: tuple[str, ...] = ()
+
+    def alive(self) -> bool:
+        """Whether its process still runs."""
+        return _runs(self.pid, self.started)
+
+
 class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One running server: its process, with the start time that identifies it, and where it is.
 
     `url`: as this machine reaches it. `since`: when it began to listen, as `time.time`.
     `key_file`: the file with its API key, empty where none is needed. `certificate`: of TLS.
-    `request_log`: the file of the requests.
+    `request_log`: the file of the requests. `command`: what it belongs to; the engine of a `chat`
+    or of a `chat -p` ends with that.
     """
 
     pid: int
@@ -61,6 +82,7 @@ class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
     key_file: str = ""
     certificate: str = ""
     request_log: str = ""
+    command: Command = "serve"
     served: Served = Served()
 
     @property
@@ -70,9 +92,10 @@ class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     def alive(self) -> bool:
         """Whether its process still runs."""
-        from runner.engine.process.records import same_process  # noqa: PLC0415 - brings psutil
+        return _runs(self.pid, self.started)
 
-        return same_process(self.pid, self.started)
+
+R = TypeVar("R", ServerRecord, StartingServer)
 
 
 def folder() -> Path:
@@ -81,10 +104,44 @@ def folder() -> Path:
 
 
 def write_server(record: ServerRecord) -> Path:
-    """Write a record down; return its file. Raises what `write_private` raises."""
-    path = make_private_dir(folder()) / f"{record.pid}-{record.port}.json"
+    """Write a record down, in place of the notice; return its file.
+
+    Raises what `write_private` raises.
+    """
+    path = make_private_dir(folder()) / f"{record.pid}-{record.port}{_RECORD}"
     write_private(path, msgspec.json.encode(record))
+    _remove(_notice(record.pid))
     return path
+
+
+@contextlib.contextmanager
+def starting_here(source: str, extras: tuple[str, ...]) -> Iterator[None]:
+    """Let others know that a server starts in this process, until it listens or the block ends.
+
+    Where nothing can be written, they only do not know.
+    """
+    path = _notice(os.getpid())
+    mine = StartingServer(pid=os.getpid(), started=_started_at(), source=source, extras=extras)
+    with contextlib.suppress(SteprunError):
+        write_private(path, msgspec.json.encode(mine))
+    try:
+        yield
+    finally:
+        _remove(path)
+
+
+@contextlib.contextmanager
+def own_key(name: str, key: str) -> Iterator[Path]:
+    """Keep a key of this process in a private file within the block; yields the file.
+
+    `name`: whose key it is. Raises what `write_private` raises.
+    """
+    path = make_private_dir(folder()) / f"{os.getpid()}-{secrets.token_hex(3)}.key"
+    write_private(path, f"{name} {key}\n")
+    try:
+        yield path
+    finally:
+        _remove(path)
 
 
 def own_record(
@@ -95,39 +152,72 @@ def own_record(
     key_file: Path | None = None,
     certificate: Path | None = None,
     request_log: Path | None = None,
+    command: Command = "serve",
 ) -> ServerRecord:
     """Return the record of a server in this process."""
-    import psutil  # noqa: PLC0415 - 10 ms, and `serve --help` needs none
-
     return ServerRecord(
         pid=os.getpid(),
-        started=psutil.Process().create_time(),
+        started=_started_at(),
         url=url,
         since=since,
         key_file=str(key_file.absolute()) if key_file else "",
         certificate=str(certificate.absolute()) if certificate else "",
         request_log=str(request_log) if request_log else "",
+        command=command,
         served=served,
     )
 
 
 def running() -> list[ServerRecord]:
     """Return the servers that run, the oldest first; records of those that ended are removed."""
+    return sorted(_alive(_RECORD, ServerRecord), key=lambda record: (record.since, record.port))
+
+
+def starting() -> list[StartingServer]:
+    """Return the servers that do not listen yet; notices of those that ended are removed."""
+    return _alive(_NOTICE, StartingServer)
+
+
+def _alive(suffix: str, kind: type[R]) -> list[R]:
     found = []
     for path in listed(folder()):
-        if path.suffix != ".json":
+        if path.suffix != suffix:
             continue
-        record = _read(path)
+        record = _read(path, kind)
         if record is not None and record.alive():
             found.append(record)
         else:
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
-    return sorted(found, key=lambda record: (record.since, record.port))
+            _remove(path, record)
+    return found
 
 
-def _read(path: Path) -> ServerRecord | None:
+def _read(path: Path, kind: type[R]) -> R | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=ServerRecord)
+        return msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, ValueError):  # msgspec's errors are ValueErrors
         return None
+
+
+def _notice(pid: int) -> Path:
+    return folder() / f"{pid}{_NOTICE}"
+
+
+def _remove(path: Path, record: ServerRecord | StartingServer | None = None) -> None:
+    """Forget a server, and its key where that was made for it alone."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+        key = Path(record.key_file) if isinstance(record, ServerRecord) else path
+        if key.parent == path.parent:
+            key.unlink(missing_ok=True)
+
+
+def _started_at() -> float:
+    import psutil  # noqa: PLC0415 - 10 ms, and `serve --help` needs none
+
+    return psutil.Process().create_time()
+
+
+def _runs(pid: int, started: float) -> bool:
+    from runner.engine.process.records import same_process  # noqa: PLC0415 - brings psutil
+
+    return same_process(pid, started)

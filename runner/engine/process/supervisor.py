@@ -99,7 +99,9 @@ class EngineProcess:
         self.endpoint = Endpoint("")
 
     async def __aenter__(self) -> Self:
-        """Start the process; `wait_ready` then waits for the model."""
+        """Start the process, unless it was started before; `wait_ready` waits for the model."""
+        if self._running is not None:
+            return self
         # In a thread: another start may be ahead, and a gateway answers `/health` meanwhile.
         start = asyncio.ensure_future(asyncio.to_thread(self._start))
         try:
@@ -134,7 +136,8 @@ class EngineProcess:
         memory = psutil.virtual_memory().total
         if held and held + own > memory:
             owners = {other.owner for other in others}
-            server = next((each for each in servers.running() if each.pid in owners), None)
+            found = (each for each in servers.running() if each.command == "serve")
+            server = next((each for each in found if each.pid in owners), None)
             raise Refused(
                 f"Another steprun engine is already running and holds {size(held)}.",
                 why=f"Together with this one ({size(own)}) it would need more than "

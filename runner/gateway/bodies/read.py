@@ -1,5 +1,6 @@
 """From the bytes of a body to what is asked."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -7,7 +8,9 @@ from typing import Any, Final
 import msgspec
 
 from runner.gateway import ollama
+from runner.gateway.aside import Aside, Buffer
 from runner.gateway.bodies import chat, fields, messages, responses
+from runner.gateway.bodies.long_words import refuse_long_text
 from runner.gateway.bodies.shapes import SHAPES
 from runner.gateway.bodies.wrong import check
 from runner.gateway.calls import Asked
@@ -15,6 +18,7 @@ from runner.gateway.prompts import changing
 from runner.gateway.refusal import Refusal
 from runner.gateway.routes import Route
 
+_BYTE: Final = re.compile(r" \(byte \d+\)")
 _CLEAR: Final[dict[str, Callable[[Asked], None]]] = {
     "responses": responses.clear,
     "messages": messages.clear,
@@ -40,13 +44,15 @@ class Terms:
     keep_headers: bool = False
 
 
-def read(route: Route, data: bytes, terms: Terms) -> Asked:
+def read(route: Route, data: Buffer, terms: Terms) -> Asked:
     """Return what a body asks. Raises Refusal (400) for a body that is malformed.
 
     The steps: leave out what only another service can use, check the shape, refuse or name what is
     not honoured, complete the rest for the engine, and leave out what changes in every prompt.
     """
-    asked = Asked(route, data, _document(data), route.engine_path)
+    aside = Aside(data)
+    refuse_long_text(len(aside.rest))
+    asked = Asked(route, data, _document(aside), route.engine_path, aside=aside)
     if clear := _CLEAR.get(route.body):
         clear(asked)
     if shape := SHAPES.get(route.body):
@@ -90,11 +96,13 @@ def _one_prompt(asked: Asked, terms: Terms) -> None:
     )
 
 
-def _document(data: bytes) -> dict[str, Any]:
+def _document(aside: Aside) -> dict[str, Any]:
     try:
-        found = msgspec.json.decode(data)
+        found = msgspec.json.decode(aside.rest)
     except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
-        raise Refusal(400, f"The body is not JSON: {error}.") from error
+        # Where it is wrong, it says of the rest only.
+        what = _BYTE.sub("", str(error)) if aside else str(error)
+        raise Refusal(400, f"The body is not JSON: {what}.") from error
     if not isinstance(found, dict):
         raise Refusal(400, "The body must be a JSON object.")
     return found

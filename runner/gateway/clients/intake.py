@@ -8,9 +8,11 @@ from typing import Final, TypeVar
 from aiohttp import web
 from aiohttp.http import HttpVersion11
 
+from runner.gateway.aside import Buffer
 from runner.gateway.refusal import Refusal
 
 BODY_BYTES: Final = 64 << 20  # a request with twenty pictures has less
+OWN_BYTES: Final = 1 << 20  # of one that the gateway answers itself: it names a model
 # Of all requests that are being read, wait or are answered: what a few large ones need.
 HELD_BYTES: Final = 256 << 20
 # A body may take 20 s, and a second more for every 500 bytes: as Apache's mod_reqtimeout has it.
@@ -47,40 +49,41 @@ class Intake:
             raise Refusal(503, "Too many large requests are being sent at once.", retry_after_s=5)
         self._free -= size
 
-    async def parse(self, data: bytes, parser: Callable[[], T]) -> T:
+    async def parse(self, data: Buffer, parser: Callable[[], T]) -> T:
         """Return what `parser` makes of a body; a large one is parsed beside the loop."""
         if len(data) < _LARGE:
             return parser()
         async with self._parsing:
             return await asyncio.to_thread(parser)
 
-    async def read(self, request: web.BaseRequest, room: "Room") -> bytes:
-        """Return a request's body. Raises Refusal (408, 413, 417, 503)."""
-        if (request.content_length or 0) > BODY_BYTES:
-            raise _too_large()
+    async def read(
+        self, request: web.BaseRequest, room: "Room", most: int = BODY_BYTES
+    ) -> bytearray:
+        """Return a request's body of `most` bytes or less. Raises Refusal (408, 413, 417, 503)."""
+        if (request.content_length or 0) > most:
+            raise _too_large(most)
         await _continue(request)
-        pieces: list[bytes] = []
-        size = values = 0
+        data = bytearray()  # grows in place: pieces would have to be joined, all at once
+        values = 0
         loop = asyncio.get_running_loop()
         began = loop.time()
         while True:
             try:
-                async with asyncio.timeout_at(began + self._grace_s + size / SLOWEST_BYTES_S):
+                async with asyncio.timeout_at(began + self._grace_s + len(data) / SLOWEST_BYTES_S):
                     piece = await request.content.readany()
             except TimeoutError:
                 raise Refusal(408, "The body of the request did not arrive in time.") from None
             except (web.RequestPayloadError, asyncio.IncompleteReadError):
                 raise Refusal(400, "The body of the request is incomplete or damaged.") from None
             if not piece:
-                return b"".join(pieces)
-            size += len(piece)
-            if size > BODY_BYTES:
-                raise _too_large()
+                return data
+            if len(data) + len(piece) > most:
+                raise _too_large(most)
             room.take(len(piece))
             values += piece.count(b",") + piece.count(b"[") + piece.count(b"{")
             if values > VALUES:
                 raise Refusal(413, f"The request has more than {VALUES:,} values in its JSON.")
-            pieces.append(piece)
+            data += piece
 
 
 class Room:
@@ -96,8 +99,8 @@ class Room:
         self.held += size
 
 
-def _too_large() -> Refusal:
-    return Refusal(413, f"The request is larger than {BODY_BYTES >> 20} MiB.")
+def _too_large(most: int) -> Refusal:
+    return Refusal(413, f"The request is larger than {most >> 20} MiB.")
 
 
 async def _continue(request: web.BaseRequest) -> None:

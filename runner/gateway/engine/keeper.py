@@ -168,7 +168,7 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
                 if ready_at and time.monotonic() - ready_at >= self._timing.well_s:
                     pause = self._timing.first_s
                 self.restarts += 1
-                self._report.restarting(f"{error.what} {error.why}".strip(), pause)
+                self._report.restarting(error, pause)
                 await asyncio.sleep(pause)
                 pause = min(self._timing.longest_s, 2 * pause)
         finally:

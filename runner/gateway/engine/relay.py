@@ -3,10 +3,9 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, nullcontext
 from typing import Any, Final
 
-import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 
@@ -15,6 +14,8 @@ from runner.gateway.calls import EngineCall
 from runner.gateway.clients.reply import Reply
 from runner.gateway.engine.faults import refusal_of
 from runner.gateway.engine.keeper import Keeper, Traffic
+from runner.gateway.engine.line import EngineAnswer, EngineLine, EngineLost
+from runner.gateway.prompts.headers import headers_of
 from runner.gateway.refusal import Refusal
 from runner.gateway.timing import USUAL, Timing
 from runner.net.endpoint import Endpoint
@@ -26,13 +27,11 @@ _HOP: Final = frozenset(
 _CORS: Final = "access-control-"
 # A request that the engine has died of must not kill it again and again.
 TRIES: Final = 2
-# llama-server closes a connection that is idle for 5 s; one that is used again just then is lost.
-_KEEP_S: Final = 2.0
+_OWN_BYTES: Final = 1 << 20
 _EVENT_BYTES: Final = 1 << 20  # a longer event is passed on in parts
 PROPS_S: Final = 10.0  # it answers at once, or is busy with a long batch
 _LOST: Final = "The engine stopped while it was answering. Send the request again."
 _STOPPING: Final = "The server is being stopped. Send the request again in a moment."
-_GONE: Final = (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError)
 
 Place = Callable[[EngineCall, Endpoint, Entry], AbstractAsyncContextManager[EngineCall]]
 
@@ -48,76 +47,65 @@ def stopping() -> Refusal:
     return Refusal(503, _STOPPING, retry_after_s=30)
 
 
-class EngineLost(Exception):  # noqa: N818 - what it means for the request is decided above
-    """The engine closed the connection, or never took it. `asked`: it has had the request."""
-
-    def __init__(self, *, asked: bool) -> None:
-        super().__init__()
-        self.asked = asked
-
-
 class Relay:
-    """The gateway's side of the engine's connections. Close it at the end.
+    """Asks the engine for everybody. Close it at the end.
 
     `traffic` is kept up to date, for whoever watches the engine. `place` prepares the engine for
-    each try of a request, and has the last word on what it is asked.
+    each try of a request, and has the last word on what it is asked; `begins` hears of each try
+    that is about to be passed on.
     """
 
     def __init__(self, timing: Timing = USUAL) -> None:
         self.traffic = Traffic()
         self.place: Place = anywhere
+        self.begins: Callable[[Entry], None] = lambda _: None
         self._timing = timing
         self._stopping = False
         self._running: set[asyncio.Timeout] = set()
         # Who was aboard when an engine died is asked again alone, until the engine has begun with
         # the answer: so one request that kills it takes nobody else along a second time.
         self._suspects = asyncio.Lock()
-        self._http = aiohttp.ClientSession(
-            auto_decompress=False,
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_S),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
-            trust_env=False,
-        )
 
     async def close(self) -> None:
-        """Close every connection: answers under way end with a refusal."""
+        """Ask no more: answers under way end with a refusal."""
         self._stopping = True
         for running in self._running:
             running.reschedule(0.0)  # long ago
         await asyncio.sleep(0)
-        await self._http.close()
 
     async def ask(self, path: str, endpoint: Endpoint, seconds: float) -> bytes:
-        """Return what the engine answers to a GET, at most 1 MiB of it.
+        """Return what the engine answers to a GET of the gateway's own, less than 1 MiB.
 
-        Raises aiohttp.ClientError or TimeoutError where it does not answer with 200 in that time.
+        Raises EngineLost or TimeoutError where it does not answer with 200 in that time.
         """
-        timeout = aiohttp.ClientTimeout(total=seconds)
-        url = endpoint.base_url + path
-        async with self._http.get(url, headers=endpoint.headers(), timeout=timeout) as answer:
-            answer.raise_for_status()
-            return await answer.content.read(1 << 20)
+        return await self._own("GET", path, b"", endpoint, seconds)
 
-    async def tell(
+    async def post(
         self, path: str, body: dict[str, Any], endpoint: Endpoint, seconds: float
     ) -> bytes:
-        """Return what the engine answers to a POST, at most 1 MiB of it.
+        """Return what it answers to a POST of the gateway's own; as `ask` otherwise."""
+        return await self._own("POST", path, json.dumps(body).encode(), endpoint, seconds)
 
-        Raises aiohttp.ClientError or TimeoutError where it does not answer with 200 in that time.
-        """
-        timeout = aiohttp.ClientTimeout(total=seconds)
-        url = endpoint.base_url + path
-        asking = self._http.post(url, json=body, headers=endpoint.headers(), timeout=timeout)
-        async with asking as answer:
-            answer.raise_for_status()
-            return await answer.content.read(1 << 20)
+    async def _own(
+        self, method: str, path: str, body: bytes, endpoint: Endpoint, seconds: float
+    ) -> bytes:
+        headers = {"Content-Type": "application/json"}
+        async with asyncio.timeout(seconds):
+            with closing(EngineLine(endpoint)) as line:
+                answer = await line.ask(method, path, [body], headers)
+                data = b""
+                while answer.status == 200 and len(data) < _OWN_BYTES:
+                    if not (piece := await answer.read()):
+                        return data
+                    data += piece
+        raise EngineLost(asked=True)
 
     async def props(self, keeper: Keeper) -> dict[str, Any]:
         """Return what the engine says of itself. Raises Refusal (502, 503) where it is away."""
         endpoint = await _endpoint(keeper, self._deadline())
         try:
             found = json.loads(await self.ask("/props", endpoint, PROPS_S))
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        except (EngineLost, TimeoutError, ValueError) as error:
             raise Refusal(502, "The engine does not say what it is.", retry_after_s=1) from error
         return found if isinstance(found, dict) else {}
 
@@ -152,14 +140,14 @@ class Relay:
         reply: Reply,
         entry: Entry,
     ) -> None:
-        # Named always, or aiohttp asks for gzip by itself; what is compressed cannot be translated.
+        # What is compressed cannot be translated.
         accepts = None if call.translate else request.headers.get("Accept-Encoding")
         headers = {"Content-Type": "application/json", "Accept-Encoding": accepts or "identity"}
         tries, deadline = 0, self._deadline()
         while True:
             endpoint = await _endpoint(keeper, deadline)
             if self._stopping:
-                raise stopping()  # its connections are closed
+                raise stopping()
             try:
                 async with self.place(call, endpoint, entry) as placed:
                     return await self._ask(
@@ -186,31 +174,23 @@ class Relay:
         *,
         suspect: bool,
     ) -> None:
-        asking = self._http.request(
-            call.method,
-            endpoint.base_url + call.path,
-            data=call.body or None,
-            headers={**headers, **endpoint.headers()},
-        )
-        try:
+        with closing(EngineLine(endpoint)) as line:
             async with self._suspects if suspect else nullcontext():
+                self.begins(entry)
                 entry.begin()
                 with self.traffic.waits():
-                    answer = await asking
-        except _GONE as error:
-            raise EngineLost(asked=not isinstance(error, aiohttp.ClientConnectorError)) from error
-        async with answer:
+                    answer = await line.ask(call.method, call.path, call.body, headers)
             if call.stream and answer.status == 200:
                 await self._stream(answer, call, reply, entry)
                 return
             body = b"".join([data async for data in self._pieces(answer, entry)])
-        await _complete(answer, body, call, reply)
+        await _complete(answer, body, call, reply, entry)
 
     async def _stream(
-        self, answer: aiohttp.ClientResponse, call: EngineCall, reply: Reply, entry: Entry
+        self, answer: EngineAnswer, call: EngineCall, reply: Reply, entry: Entry
     ) -> None:
         translator = call.translate() if call.translate else None
-        kept = _kept(answer, call)
+        kept = _kept(answer, call, entry)
         if translator:
             kept["Content-Type"] = translator.content_type
         await reply.begin(answer.status, kept)
@@ -219,13 +199,10 @@ class Relay:
             await reply.write(translator.feed(data) if translator else whole.feed(data))
         await reply.write(translator.close() if translator else whole.rest())
 
-    async def _pieces(self, answer: aiohttp.ClientResponse, entry: Entry) -> AsyncIterator[bytes]:
+    async def _pieces(self, answer: EngineAnswer, entry: Entry) -> AsyncIterator[bytes]:
         while True:
-            try:
-                with self.traffic.waits():
-                    data = await answer.content.readany()
-            except _GONE as error:
-                raise EngineLost(asked=True) from error
+            with self.traffic.waits():
+                data = await answer.read()
             if not data:
                 return
             self.traffic.heard += len(data)
@@ -268,12 +245,12 @@ class WholeEvents:
 
 
 async def _complete(
-    answer: aiohttp.ClientResponse, body: bytes, call: EngineCall, reply: Reply
+    answer: EngineAnswer, body: bytes, call: EngineCall, reply: Reply, entry: Entry
 ) -> None:
     """Send an answer that has come in one piece: so an engine that dies leaves no half of it."""
     if answer.status >= 400:
         raise refusal_of(answer.status, body)
-    kept = _kept(answer, call)
+    kept = _kept(answer, call, entry)
     if call.translate and answer.status == 200:
         translator = call.translate()
         kept["Content-Type"] = translator.content_type
@@ -281,7 +258,7 @@ async def _complete(
     await reply.whole(answer.status, kept, body)
 
 
-def _kept(answer: aiohttp.ClientResponse, call: EngineCall) -> CIMultiDict[str]:
+def _kept(answer: EngineAnswer, call: EngineCall, entry: Entry) -> CIMultiDict[str]:
     """Return the headers of an answer, and those that the gateway adds."""
     kept = CIMultiDict(
         (name, value)
@@ -289,4 +266,5 @@ def _kept(answer: aiohttp.ClientResponse, call: EngineCall) -> CIMultiDict[str]:
         if name.lower() not in _HOP and not name.lower().startswith(_CORS)
     )
     kept.extend(call.headers)
+    kept.extend(headers_of(entry))
     return kept

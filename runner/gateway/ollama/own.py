@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
+from runner.gateway.aside import Buffer
 from runner.gateway.ollama.described import running, shown, tags
 from runner.gateway.refusal import Refusal
 from runner.gateway.settings import Settings
@@ -36,7 +37,7 @@ def greets(path: str, headers: Mapping[str, str]) -> bool:
 
 
 async def answer(
-    path: str, body: bytes, settings: Settings, started: float, *, ready: bool, props: Props
+    path: str, body: Buffer, settings: Settings, started: float, *, ready: bool, props: Props
 ) -> bytes:
     """Return the JSON that answers a request.
 
@@ -60,7 +61,7 @@ async def answer(
             raise Refusal(501, _NOT_OFFERED[path])
 
 
-def _name(body: bytes) -> str:
+def _name(body: Buffer) -> str:
     try:
         asked = msgspec.json.decode(body, type=_Named)
     except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors

@@ -5,10 +5,12 @@ import os
 import subprocess
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from runner.chat.images.converting import HEAD, frame
+from runner.chat.images.converting import HEAD
+from runner.gateway.aside import Buffer
 from runner.gateway.refusal import Refusal
 
 MODULE: Final = "runner.chat.images.converting"
@@ -17,7 +19,9 @@ IDLE_S: Final = 120.0  # its process takes some 40 MB, and 0.2 s to start
 RESULT_BYTES: Final = 128 << 20  # 9 megapixels, the most there are, as a PNG that does not pack
 _DIED: Final = "The picture cannot be decoded: it is damaged, or takes too much memory."
 _SLOW: Final = f"The picture takes longer than {CONVERT_S:.0f} s to decode. Make it smaller first."
+Result = tuple[bytes, bytes | bytearray]  # its letter and its data
 _BUFFER: Final = 1 << 20
+_PIECE: Final = 256 << 10  # bytes that are sent or taken at once
 
 
 class Converter:
@@ -30,8 +34,10 @@ class Converter:
         self._ending: set[asyncio.Task[None]] = set()
         self.started = 0  # processes, so far
 
-    async def convert(self, letter: bytes, source: bytes) -> tuple[bytes, bytes]:
+    async def convert(self, letter: bytes, source: Sequence[Buffer]) -> Result:
         """Return a result (`runner.chat.images.converting`). One call at a time.
+
+        `source`: in its parts.
 
         Raises Refusal (400) where the process does not survive it.
         """
@@ -66,16 +72,26 @@ class Converter:
             task.add_done_callback(self._ending.discard)
         self._process = None
 
-    async def _ask(self, letter: bytes, source: bytes) -> tuple[bytes, bytes]:
+    async def _ask(self, letter: bytes, source: Sequence[Buffer]) -> Result:
         process = await self._running()
         if process.stdin is None or process.stdout is None:
             raise AssertionError
-        process.stdin.write(frame(letter, source))
-        await process.stdin.drain()
+        process.stdin.write(HEAD.pack(letter, sum(map(len, source))))
+        for part in source:
+            view = memoryview(part)
+            for at in range(0, len(view), _PIECE):
+                process.stdin.write(view[at : at + _PIECE])
+                await process.stdin.drain()
         kind, length = HEAD.unpack(await process.stdout.readexactly(HEAD.size))
         if length > RESULT_BYTES:
             raise EOFError
-        return kind, await process.stdout.readexactly(length)
+        result = bytearray()  # in pieces, so that nothing large is copied at once
+        while len(result) < length:
+            piece = await process.stdout.read(min(_PIECE, length - len(result)))
+            if not piece:
+                raise EOFError
+            result += piece
+        return kind, result
 
     async def _running(self) -> Process:
         if self._process is None or self._process.returncode is not None:

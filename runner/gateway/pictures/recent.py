@@ -5,6 +5,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Final
 
+from runner.gateway.aside import Buffer
+
 RECENT_BYTES: Final = 64 << 20
 _ENTRY_BYTES: Final = 512  # a key and what holds it, about
 
@@ -17,10 +19,10 @@ class Recent:
     ) -> None:
         self._limit = limit
         self._clock = clock
-        self._kept: OrderedDict[Hashable, tuple[bytes, float]] = OrderedDict()
+        self._kept: OrderedDict[Hashable, tuple[Buffer, float]] = OrderedDict()
         self._bytes = 0
 
-    def get(self, key: Hashable) -> bytes | None:
+    def get(self, key: Hashable) -> Buffer | None:
         """Return what is kept under a key, None where nothing is or its time is over."""
         if key not in self._kept:
             return None
@@ -31,7 +33,7 @@ class Recent:
         self._kept.move_to_end(key)
         return value
 
-    def put(self, key: Hashable, value: bytes, life_s: float = float("inf")) -> None:
+    def put(self, key: Hashable, value: Buffer, life_s: float = float("inf")) -> None:
         """Keep a value for so long at most; what was used least lately makes room."""
         if key in self._kept:
             self._drop(key)

@@ -2,13 +2,12 @@
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-import msgspec
-
 from runner.chat.images.tokens import OVERVIEW_TOKENS
+from runner.gateway.aside import Buffer
 from runner.gateway.calls import Asked
 from runner.gateway.pictures.converter import Converter
 from runner.gateway.pictures.fetch import Fetcher, reach_of
@@ -52,26 +51,26 @@ class Pictures:
     async def settle(self, asked: Asked, places: list[Place]) -> None:
         """Replace the pictures of a request by PNG or JPEG in base64, where they are not yet.
 
-        A body in which nothing had to be changed keeps its very bytes. In a changed one, pictures
-        are `msgspec.Raw` from now on. Raises Refusal (400) for a picture that cannot be used, and
-        says which and why; 503 where too many wait.
+        A body in which nothing had to be changed keeps its very bytes. Raises Refusal (400) for a
+        picture that cannot be used, and says which and why; 503 where too many wait.
         """
         if not places:
             return
-        self._check(places)
+        self._check(asked, places)
         if self._waiting >= WAITING:
             raise Refusal(503, _FULL, retry_after_s=5)
         self._waiting += 1
         try:
             downloaded = await self._download(each for each in places if each.is_address)
-            urls = [await self._settled(each, downloaded) for each in places]
+            urls = [await self._settled(asked, each, downloaded) for each in places]
         finally:
             self._waiting -= 1
-        if asked.changed or any(urls):
-            asked.data = await asyncio.to_thread(_written, asked, places, urls)
-            asked.changed = False
+        for place, url in zip(places, urls, strict=True):
+            if url:
+                place.put(url, asked.aside)
+                asked.changed = True
 
-    def _check(self, places: list[Place]) -> None:
+    def _check(self, asked: Asked, places: list[Place]) -> None:
         if not self._settings.sees:
             raise Refusal(400, _BLIND, param=places[0].path)
         most = self._settings.context // OVERVIEW_TOKENS
@@ -81,11 +80,11 @@ class Pictures:
         for each in places:
             if each.is_address:
                 with _named(each):
-                    self._fetcher.check(each.text)
+                    self._fetcher.check(asked.aside.whole(each.text))
 
-    async def _download(self, places: Iterable[Place]) -> dict[str, bytes]:
+    async def _download(self, places: Iterable[Place]) -> dict[str, Buffer]:
         """Return the data URLs of pictures by address, by it."""
-        found: dict[str, bytes] = {}
+        found: dict[str, Buffer] = {}
         missing: dict[str, Place] = {}
         for each in places:
             if (kept := self._recent.get(("url", each.text))) is not None:
@@ -107,24 +106,23 @@ class Pictures:
             raise errors.exceptions[0] from None
         return found | {text: task.result() for text, task in tasks.items()}
 
-    async def _downloaded(self, place: Place) -> bytes:
+    async def _downloaded(self, place: Place) -> Buffer:
         with _named(place):
             async with self._downloads:
                 data = await self._fetcher.download(place.text)
-                url = await self._converted(b"b", data)
+                url = await self._converted(b"b", [data])
         self._recent.put(("url", place.text), url, URL_LIFE_S)
         return url
 
-    async def _settled(self, place: Place, downloaded: dict[str, bytes]) -> bytes:
+    async def _settled(self, asked: Asked, place: Place, downloaded: dict[str, Buffer]) -> Buffer:
         """Return the data URL to put in a place, empty where it may stay as it is."""
         if place.is_address:
             return downloaded[place.text]
-        source = await asyncio.to_thread(place.url)
         with _named(place):
-            return await self._converted(b"u", source)
+            return await self._converted(b"u", place.url(asked.aside))
 
-    async def _converted(self, letter: bytes, source: bytes) -> bytes:
-        key = (letter, await asyncio.to_thread(lambda: hashlib.sha256(source).digest()))
+    async def _converted(self, letter: bytes, source: Sequence[Buffer]) -> Buffer:
+        key = (letter, await asyncio.to_thread(_digest, source))
         if (kept := self._recent.get(key)) is not None:
             return kept
         async with self._turn:
@@ -149,8 +147,8 @@ def _named(place: Place) -> Iterator[None]:
         raise
 
 
-def _written(asked: Asked, places: list[Place], urls: list[bytes]) -> bytes:
-    """Return the body with other pictures in it."""
-    for place, url in zip(places, urls, strict=True):
-        place.put(url or place.url())
-    return msgspec.json.encode(asked.document)
+def _digest(parts: Sequence[Buffer]) -> bytes:
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part)
+    return found.digest()

@@ -8,6 +8,7 @@ the cache that has the most of its beginning.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
 from runner.kv.policy import worth_writing
@@ -22,6 +23,9 @@ ANSWER_SHARE: Final = 1 / 8
 # Tokens of a cache that is worth anything at all: half of the engine's usual micro-batch (512), and
 # reading fewer takes no less time. Titles and summaries are below it.
 LEAST_KEPT: Final = 256
+# The engine keeps a checkpoint so many tokens, and a micro-batch, before the end of a prompt
+# (llama.cpp b11549, server-context.cpp).
+BEFORE_END: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +33,21 @@ class Rates:
     """What this engine on this machine does.
 
     `read_tokens_s`: prefill. `bytes_s`: saving and restoring. `token_bytes`: of a saved cache.
-    `character_tokens`: tokens for a character of a prompt.
+    `character_tokens`: tokens for a character of a prompt. `batch`: tokens read at once.
     """
 
     read_tokens_s: float
     bytes_s: float
     token_bytes: float
     character_tokens: float
+    batch: int = 512
+
+    def near_end(self, characters: float) -> float:
+        """Return where, in a prompt of so many characters, the engine can go back to by its end.
+
+        So a prompt can be asked again with another short question at its end.
+        """
+        return max(0.0, characters - (self.batch + BEFORE_END) / self.character_tokens)
 
     def read_s(self, tokens: float) -> float:
         """Return the seconds that reading takes."""
@@ -107,15 +119,33 @@ class _Loss:
     empty: tuple[int, ...] = field(default=())
 
 
-def usable(prompt: Prompt, blocks: int, *, whole: bool) -> int:
+def usable(prompt: Prompt, blocks: int, *, whole: bool, near_end: float = inf) -> float:
     """Return the characters of a prompt that need not be read again.
 
     `blocks`: how many at its beginning are cached; `whole`: all that is cached is in common. An
-    engine with a sliding window goes back only to where a message of the user begins, and to the
-    end of what it has read.
+    engine with a sliding window goes back only to where a message of the user begins, to the end of
+    what it has read, and to a place before that: `near_end`, in characters of the prompt. That is
+    never within a picture.
     """
     if whole:
         return characters_of(prompt, blocks)
+    begun = _begun(prompt, blocks)
+    if _seen(prompt) <= near_end <= characters_of(prompt, blocks):
+        return max(near_end, begun)
+    return begun
+
+
+def _seen(prompt: Prompt) -> int:
+    """Return where the last picture ends, 0 where there is none."""
+    end = length = 0
+    for part in prompt.parts:
+        length += part.characters
+        end = length if part.kind == "picture" else end
+    return end
+
+
+def _begun(prompt: Prompt, blocks: int) -> int:
+    """Return where the last message of the user begins that so many blocks reach."""
     back = seen = length = 0
     before = ""
     for part in prompt.parts:
@@ -128,6 +158,11 @@ def usable(prompt: Prompt, blocks: int, *, whole: bool) -> int:
             seen += 1
             length += block.characters
     return back
+
+
+def answer_room(answer_tokens: int, cells: int) -> int:
+    """Return the tokens to keep free for an answer, of so many that all slots have together."""
+    return min(answer_tokens or cells, int(cells * ANSWER_SHARE))
 
 
 def choose(
@@ -164,7 +199,7 @@ def _ways(
     saves: bool,
 ) -> Iterator[Placement]:
     asked = wanted.characters * rates.character_tokens
-    answer = min(wanted.answer_tokens or cells, int(cells * ANSWER_SHARE))
+    answer = answer_room(wanted.answer_tokens, cells)
     for at in holdings:
         if at.busy:
             continue
@@ -180,7 +215,9 @@ def _ways(
             if wanted.prompt is None:
                 break
             whole = match.blocks >= match.saved.blocks > 0
-            cached = usable(wanted.prompt, match.blocks, whole=whole) * rates.character_tokens
+            end = rates.near_end(match.saved.characters)
+            cached = usable(wanted.prompt, match.blocks, whole=whole, near_end=end)
+            cached *= rates.character_tokens
             need = max(match.saved.tokens, asked + answer)
             room = _room(others, need, cells, rates, wanted.answers, saves=saves)
             seconds = rates.move_s(match.saved.bytes) + rates.read_s(asked - cached)
@@ -216,8 +253,9 @@ def _cached(at: Holding, prompt: Prompt | None, rates: Rates) -> float:
         return at.tokens  # it is read on from where it was left
     if continues(at, prompt):
         return min(at.tokens, at.prompt.characters * rates.character_tokens)
-    found = usable(prompt, common(at.prompt, prompt), whole=False) * rates.character_tokens
-    return min(at.tokens, found)
+    end = rates.near_end(at.prompt.characters)
+    found = usable(prompt, common(at.prompt, prompt), whole=False, near_end=end)
+    return min(at.tokens, found * rates.character_tokens)
 
 
 def worth_saving(at: Holding, rates: Rates, lost: float | None = None) -> bool:

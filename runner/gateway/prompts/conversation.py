@@ -14,9 +14,10 @@ import msgspec
 
 @dataclass(frozen=True, slots=True)
 class ShownPicture:
-    """A picture as it was sent: base64, or where it is."""
+    """A picture as it was sent: base64, or where it is. `digest`: of all of it."""
 
     text: str
+    digest: bytes = b""
 
 
 @dataclass(slots=True)

@@ -4,8 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-import aiohttp
-
+from runner.gateway.engine.line import EngineLost
 from runner.gateway.engine.relay import Relay
 from runner.net.endpoint import Endpoint
 
@@ -16,7 +15,7 @@ ANSWERS_S: Final = 600.0
 # before its cache is looked at ("empty prompt - releasing slot"): it was used last from then on.
 _NOTHING: Final = {"prompt": [[]], "n_predict": 0}
 # What may go wrong: the engine is away, refuses, or says what nobody expects.
-FAILS: Final = (aiohttp.ClientError, TimeoutError, ValueError, OSError)
+FAILS: Final = (EngineLost, TimeoutError, ValueError, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +63,9 @@ class EngineSlots:
 
     async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         with self._relay.traffic.waits():
-            answer = json.loads(await self._relay.tell(path, body, self._endpoint, ANSWERS_S))
+            answer = json.loads(await self._relay.post(path, body, self._endpoint, ANSWERS_S))
         if not isinstance(answer, dict):
-            raise ValueError("the engine's answer is no object")  # noqa: TRY004 - what was read
+            raise ValueError("the engine's answer has no fields")  # noqa: TRY004 - what was read
         return answer
 
 

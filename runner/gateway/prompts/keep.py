@@ -20,6 +20,7 @@ from runner.gateway.prompts.choose import (
     Holding,
     Placement,
     Wanted,
+    answer_room,
     choose,
     continues,
     usable,
@@ -39,7 +40,8 @@ from runner.kv.store import Store
 from runner.net.endpoint import Endpoint
 
 _LOOK_AGAIN_S: Final = 0.02  # until the engine has begun, or ended, what it was asked for
-_WAITS_S: Final = 600.0  # for that, at most: it is busy with one batch
+_ENDS_S: Final = 600.0  # at most until it has let go of one: it is busy with one batch
+_BEGINS_S: Final = 10.0  # at most until it has begun: a prompt is cut into tokens before
 _HELD: Final = 0.5  # of a prompt's stored part; with less of it cached, a restore was in vain
 
 
@@ -59,14 +61,21 @@ class KeptPrompts:
     """The slots of the engine of this moment, and the store behind them. Close it at the end."""
 
     def __init__(
-        self, kept: Kept, keeper: Keeper, relay: Relay, store: Store | None, timing: Timing = USUAL
+        self,
+        kept: Kept,
+        keeper: Keeper,
+        relay: Relay,
+        store: Store | None,
+        timing: Timing = USUAL,
+        *,
+        batch: int = 512,
     ) -> None:
         self._kept = kept
         self._keeper = keeper
         self._relay = relay
         self._store = store
         self._timing = timing
-        self._measured = Measured()
+        self._measured = Measured(batch, kept.token_bytes)
         # Choosing, saving and restoring are one step: nothing else changes the slots meanwhile.
         self._lock = asyncio.Lock()
         self._engine: object = None
@@ -99,6 +108,7 @@ class KeptPrompts:
         finally:
             self._asked -= 1
             if taken is not None:
+                taken.slots.ended(taken.slot)
                 self._run(self._seeing, self._see(taken, ask, entry, error))
 
     async def save_all(self, seconds: float) -> None:
@@ -141,7 +151,7 @@ class KeptPrompts:
 
     async def _until(self, slots: Slots, ask: EngineSlots, *, cancelled: bool = False) -> None:
         """Wait until the engine has let go of cancelled requests, or begun with an unseen one."""
-        deadline = time.monotonic() + _WAITS_S
+        deadline = time.monotonic() + (_ENDS_S if cancelled else _BEGINS_S)
         while slots.cancelled() if cancelled else slots.unseen is not None:
             slots.look(await ask.look())
             if time.monotonic() > deadline:
@@ -152,7 +162,7 @@ class KeptPrompts:
         self, slots: Slots, ask: EngineSlots, call: EngineCall, entry: Entry
     ) -> Taken | None:
         prompt = entry.prompt if call.reads_cache else None
-        characters = prompt.characters if prompt is not None else len(call.body)
+        characters = prompt.characters if prompt is not None else sum(map(len, call.body))
         wanted = Wanted(prompt, characters, call.answer_tokens, call.answers)
         matches = await self._matches(slots, prompt)
         while True:
@@ -171,10 +181,15 @@ class KeptPrompts:
         slot = slots.all[way.slot]
         taken = Taken(slots, slot, slot.holding(time.monotonic()), slot.task, prompt, match)
         slot.busy = True
-        slot.tokens = int(characters * rates.character_tokens) + call.answer_tokens
+        slot.tokens = int(characters * rates.character_tokens)
+        slot.tokens += answer_room(call.answer_tokens, slots.cells)
         entry.slot, entry.restored = slot.number, taken.before.tokens if match else 0
         if not call.takes_slot:
-            await self._steer(slots, ask, slot)
+            try:
+                await self._steer(slots, ask, slot)
+            except asyncio.CancelledError:
+                slot.busy, slot.tokens = False, taken.before.tokens
+                raise
         return taken
 
     def _saves(self) -> bool:
@@ -199,8 +214,8 @@ class KeptPrompts:
         for number in way.save:
             await self._save(slots.all[number], ask)
         for number in way.empty:
+            slots.all[number].empty()  # first: who asks may hang up while the engine does it
             await ask.empty(number)
-            slots.all[number].empty()
         match = next((each for each in matches if each.saved is way.restore), None)
         if match is None or prompt is None or self._store is None:
             return None
@@ -208,15 +223,14 @@ class KeptPrompts:
         if name is None:
             return None
         slot = slots.all[way.slot]
+        slot.empty()
         try:
             moved = await ask.restore(slot.number, name)
         except FAILS:
-            slot.empty()
             await asyncio.to_thread(self._store.used, match.saved, 0, 0.0)
             return None
         self._measured.moved(moved)
         whole = match.blocks >= match.saved.blocks
-        slot.empty()
         slot.tokens = moved.tokens
         slot.put(beginning(prompt, match.blocks), whole=whole)
         slot.stored = slot.prompt if whole else None
@@ -243,11 +257,11 @@ class KeptPrompts:
         refused = isinstance(error, Refusal)
         async with self._lock:
             slots.touch(slot)
-            slots.unseen = None if slots.unseen is slot else slots.unseen
             slot.busy = slot.adrift = error is not None and not refused
             slot.tokens = taken.before.tokens if refused else 0
             if not refused:
                 slot.put(taken.prompt, whole=error is None or entry.first_byte > 0)
+                slot.chat = entry.chat
             try:
                 slots.look(await ask.look())
             except FAILS:
@@ -270,7 +284,10 @@ class KeptPrompts:
         rates, match = self._measured.rates(), taken.match
         cached = account.cached_tokens or 0
         whole = match.blocks >= match.saved.blocks
-        characters = usable(taken.prompt, match.blocks, whole=whole) if taken.prompt else 0
+        end = rates.near_end(match.saved.characters)
+        characters = (
+            usable(taken.prompt, match.blocks, whole=whole, near_end=end) if taken.prompt else 0
+        )
         expected = _HELD * characters * rates.character_tokens
         spared = rates.read_s(cached) - rates.move_s(match.saved.bytes)
         held = cached if cached >= expected else 0
@@ -284,7 +301,7 @@ class KeptPrompts:
         if self._store is None or prompt is None or not self._may_be_saved(prompt):
             return
         size = int(slot.tokens * rates.token_bytes) + 1
-        pending = await asyncio.to_thread(self._store.begin, prompt, size)
+        pending = await asyncio.to_thread(self._store.begin, prompt, size, slot.chat)
         if isinstance(pending, str):
             return
         try:
@@ -354,7 +371,8 @@ async def keeping(
     store = None
     if kept.on_disk and kept.restart:
         store = await asyncio.to_thread(Store, kept.folder, kept.depends, kept.bounds)
-    return KeptPrompts(kept, keeper, relay, store, timing)
+    batch = settings.served.ubatch or 512
+    return KeptPrompts(kept, keeper, relay, store, timing, batch=batch)
 
 
 async def _ended(tasks: set[asyncio.Task[None]]) -> None:

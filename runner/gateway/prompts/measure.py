@@ -17,14 +17,21 @@ FIRST_BYTES_S: Final = 500e6
 FIRST_TOKEN_BYTES: Final = 25.5 * 1024
 FIRST_CHARACTER_TOKENS: Final = 0.25
 LEAST_READ: Final = 64  # tokens of a prompt; below it the time is that of one batch
+LEAST_CHARACTERS: Final = 1024  # of a prompt; below it the template's own tokens count for much
 LEAST_MOVED: Final = 1 << 20  # bytes of a file; below it the time is that of opening it
 _WEIGHT: Final = 0.3  # of the latest in what is usual
 
 
 class Measured:
-    """Rates as they were measured. Each is that of the latest ones, above all."""
+    """Rates as they were measured. Each is that of the latest ones, above all.
 
-    def __init__(self) -> None:
+    `batch`: the engine's micro-batch in tokens. `token_bytes`: of a saved token by the plan, 0
+    where it is not known.
+    """
+
+    def __init__(self, batch: int = 512, token_bytes: float = 0.0) -> None:
+        self._batch = batch
+        self._planned = token_bytes
         self._read_tokens_s = 0.0
         self._bytes_s = 0.0
         self._token_bytes = 0.0
@@ -35,7 +42,8 @@ class Measured:
         saved = next(
             (each.saved for each in matches if each.saved.tokens and each.saved.read_s), None
         )
-        read, size, dense = FIRST_READ_TOKENS_S, FIRST_TOKEN_BYTES, FIRST_CHARACTER_TOKENS
+        read, dense = FIRST_READ_TOKENS_S, FIRST_CHARACTER_TOKENS
+        size = self._planned or FIRST_TOKEN_BYTES
         if saved is not None:
             read, size = saved.tokens / saved.read_s, saved.bytes / saved.tokens
             dense = saved.tokens / max(1, saved.characters)
@@ -44,13 +52,14 @@ class Measured:
             self._bytes_s or FIRST_BYTES_S,
             self._token_bytes or size,
             self._character_tokens or dense,
+            self._batch,
         )
 
     def answered(self, account: Account, prompt: Prompt | None) -> None:
         """Note an answer."""
         if not account.prompt_tokens:
             return
-        if prompt is not None and prompt.characters:
+        if prompt is not None and prompt.characters >= LEAST_CHARACTERS:
             dense = account.prompt_tokens / prompt.characters
             self._character_tokens = _usual(self._character_tokens, dense)
         read = account.prompt_tokens - (account.cached_tokens or 0)

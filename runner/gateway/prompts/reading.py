@@ -12,11 +12,13 @@ import re
 import struct
 from binascii import Error, a2b_base64
 from collections.abc import Callable, Iterator
+from hashlib import blake2b
 from typing import Any, Final
 
 import msgspec
 
 from runner.chat.images.tokens import OVERVIEW_TOKENS, image_tokens
+from runner.gateway.aside import Aside
 from runner.gateway.calls import Asked
 from runner.gateway.prompts.conversation import (
     Dialogue,
@@ -26,9 +28,13 @@ from runner.gateway.prompts.conversation import (
     from_messages,
     from_responses,
 )
-from runner.kv.prompt import Part, Prompt, part, picture
+from runner.kv.prompt import HASH_BYTES, Part, Prompt, part, picture
 
 TOKEN_CHARACTERS: Final = 4  # about, in English and in code
+# What has more is longer than the longest context of 262,144 tokens, or no conversation: it is not
+# worth the time.
+MOST_CHARACTERS: Final = 4 << 20
+MOST_PARTS: Final = 4096
 _NAME: Final = re.compile(r"[\w.:/-]{1,64}", re.ASCII)  # one that can be shown to people
 _PNG: Final = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 _PNG_HEAD: Final = 32  # characters of base64 that hold a PNG's width and height
@@ -44,21 +50,58 @@ _READERS: Final[dict[str, Callable[[dict[str, Any]], Dialogue]]] = {
 def prompt_of(asked: Asked) -> Prompt | None:
     """Return the prompt of a request whose body was accepted.
 
-    None where there is none, where it is more than one, or where it cannot be known, as for
-    /infill. Call it before pictures are replaced in the document.
+    None where there is none, where it is more than one or too long, or where it cannot be known, as
+    for /infill. Call it before pictures are replaced in the document.
     """
-    if asked.method != "POST":
+    turns = asked.document.get("messages") or asked.document.get("input") or ()
+    if asked.method != "POST" or (isinstance(turns, list) and len(turns) > MOST_PARTS):
         return None
     try:
         if read := _READERS.get(asked.path):
-            found = tuple(_parts(read(asked.document)))
-        elif asked.path in ("/v1/completions", "/completion"):
-            found = tuple(_plain(asked.document["prompt"]))
-        else:
+            return _bounded(_parts(_whole(read(asked.document), asked.aside)))
+        if asked.path in ("/v1/completions", "/completion"):
+            return _bounded(_plain(asked.document["prompt"], asked.aside))
+    except (TooLongToKeep, RecursionError):  # the latter: too many objects inside each other
+        pass
+    return None
+
+
+class TooLongToKeep(Exception):  # noqa: N818 - nothing is wrong with it
+    """A prompt is longer than any context."""
+
+
+def _bounded(parts: Iterator[Part]) -> Prompt | None:
+    found: list[Part] = []
+    characters = 0
+    for each in parts:
+        found.append(each)
+        characters += 0 if each.kind == "picture" else each.characters
+        if characters > MOST_CHARACTERS or len(found) > MOST_PARTS:
             return None
-    except RecursionError:  # too many objects inside each other: the engine refuses it
-        return None
-    return Prompt(found) if found else None
+    return Prompt(tuple(found)) if found else None
+
+
+def _text(kind: str, name: str, text: str) -> Part:
+    if len(text) > MOST_CHARACTERS:
+        raise TooLongToKeep
+    return part(kind, name, text)
+
+
+def _whole(dialogue: Dialogue, aside: Aside) -> Dialogue:
+    """Return a conversation with what was set aside of its body."""
+    for message in dialogue.messages:
+        message.content = [
+            aside.whole(each) if isinstance(each, str) else _hashed(each, aside)
+            for each in message.content
+        ]
+    return dialogue
+
+
+def _hashed(shown: ShownPicture, aside: Aside) -> ShownPicture:
+    digest = blake2b(digest_size=HASH_BYTES)
+    for piece in aside.parts(shown.text.encode("utf-8", "surrogatepass")):
+        digest.update(piece)
+    return ShownPicture(shown.text, digest.digest())
 
 
 def _parts(dialogue: Dialogue) -> Iterator[Part]:
@@ -71,7 +114,7 @@ def _parts(dialogue: Dialogue) -> Iterator[Part]:
         functions = dialogue.tools
     for name, value in sorted(settings.items()):
         shown = _NAMES.get(name) or f"chat_template_kwargs.{_shown(name, 'another')}"
-        yield part("settings", shown, f"{name}: {_written(value)}")
+        yield _text("settings", shown, f"{name}: {_written(value)}")
     if messages and messages[0].role == "system":
         yield from _content("system", "system prompt", messages[0].content)
         messages = messages[1:]
@@ -86,7 +129,7 @@ def _tool(function: dict[str, Any], number: int) -> Part:
     name, about = function.get("name"), function.get("description")
     parameters = _written(function.get("parameters") or _NO_PARAMETERS)
     text = f"{name}\n{about or ''}\n{parameters}"
-    return part("tools", _shown(name, f"number {number}"), text)
+    return _text("tools", _shown(name, f"number {number}"), text)
 
 
 def _last_question(messages: list[Spoken]) -> int:
@@ -112,7 +155,7 @@ def _message(message: Spoken, name: str, *, thinks: bool) -> Iterator[Part]:
         thinking = text.split("</think>")[0].rstrip("\n").split("<think>")[-1].lstrip("\n")
         content = [text.split("</think>")[-1].lstrip("\n")]
     if thinks:
-        yield part("thinking", name, thinking)
+        yield _text("thinking", name, thinking)
     calls = "".join(_call(called, given) for called, given in message.calls)
     yield from _content("assistant", name, [*content, calls] if calls else content, join="")
 
@@ -140,11 +183,11 @@ def _content(
             texts.append(each)
             continue
         if texts:
-            yield part(kind, name, join.join(texts))
+            yield _text(kind, name, join.join(texts))
         texts, pictures = [], pictures + 1
         yield _picture(each, f"picture {pictures} in {name}" if count > 1 else f"picture in {name}")
     if texts or not count:
-        yield part(kind, name, join.join(texts))
+        yield _text(kind, name, join.join(texts))
 
 
 def _picture(shown: ShownPicture, name: str) -> Part:
@@ -157,11 +200,10 @@ def _picture(shown: ShownPicture, name: str) -> Part:
         width, height = struct.unpack_from(">II", head, len(_PNG))
         if 0 < width < 1 << 16 and 0 < height < 1 << 16:
             tokens = image_tokens(width, height)
-    data = shown.text.encode("utf-8", "surrogatepass")
-    return picture(name, data, tokens * TOKEN_CHARACTERS)
+    return picture(name, shown.digest, tokens * TOKEN_CHARACTERS)
 
 
-def _plain(prompt: Any) -> Iterator[Part]:
+def _plain(prompt: Any, aside: Aside) -> Iterator[Part]:
     """Yield the prompt of a completion: a text, tokens, or a text with pictures beside it."""
     if isinstance(prompt, list) and len(prompt) == 1 and not isinstance(prompt[0], int | float):
         prompt = prompt[0]
@@ -169,12 +211,12 @@ def _plain(prompt: Any) -> Iterator[Part]:
         pictures = prompt.get("multimodal_data")
         for number, each in enumerate(pictures if isinstance(pictures, list) else (), 1):
             if isinstance(each, str):
-                yield _picture(ShownPicture(each), f"picture {number} in prompt")
+                yield _picture(_hashed(ShownPicture(each), aside), f"picture {number} in prompt")
         prompt = prompt.get("prompt_string", prompt.get("prompt"))
     if isinstance(prompt, str):
-        yield part("text", "prompt", prompt)
+        yield _text("text", "prompt", aside.whole(prompt))
     elif isinstance(prompt, list) and all(isinstance(each, int) for each in prompt):
-        yield part("text", "prompt", ",".join(map(str, prompt)))
+        yield _text("text", "prompt", ",".join(map(str, prompt)))
 
 
 def _shown(name: Any, other: str) -> str:

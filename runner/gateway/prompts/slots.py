@@ -18,7 +18,7 @@ class Slot:
 
     `task`: the engine's number of its last one. `touched`: when it was used last, as a number that
     grows; 0 before. `adrift`: it is busy with what nobody waits for any more. `stored`: what a file
-    has of its prompt.
+    has of its prompt. `chat`: the ID of the chat that it is of.
     """
 
     number: int
@@ -28,6 +28,7 @@ class Slot:
     busy: bool = False
     adrift: bool = False
     stored: Prompt | None = None
+    chat: str = ""
     used: float = 0.0
     touched: int = 0
     task: int = -1
@@ -89,6 +90,11 @@ class Slots:
         """Return the idle slots that the engine has to use once, so that `slot` is its oldest."""
         idle = [each for each in self.all if not each.busy and each is not slot]
         return [each for each in idle if each.touched <= slot.touched or not each.touched]
+
+    def ended(self, slot: Slot) -> None:
+        """Note that the engine is done with a request, whichever slot it took."""
+        if self.unseen is slot:
+            self.unseen = None
 
     def oldest(self) -> int:
         """Return the idle slot that the engine takes by itself: of equal ones, the last."""

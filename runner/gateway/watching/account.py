@@ -11,7 +11,9 @@ from typing import Any, Final
 import msgspec
 
 from runner.gateway.activity import Entry
+from runner.gateway.prompts.earlier import LEAST_SHARE, LEAST_TOKENS
 
+GONE: Final = "it was no longer in the cache"
 _DECODER: Final = json.JSONDecoder()
 
 
@@ -20,10 +22,11 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
     `time`: of its arrival, ISO 8601 in UTC. `status`: of HTTP; 499 where the client went away.
     `prompt_tokens`: all of them, of which `cached_tokens` were in the engine's cache and
-    `restored_tokens` came from a disk. `waited_s`: for its turn. `read_s`: until the prompt was
+    `restored_tokens` came from a disk; `saved_s`: what reading the cached ones would have taken, by
+    the rate measured here. `waited_s`: for its turn. `read_s`: until the prompt was
     read. `first_token_s`: from its arrival to the first token of a stream. `tokens`: written, of
-    which `accepted` of `drafted` came from draft heads. `reread_because`: why a prompt whose
-    beginning had been read was read again.
+    which `accepted` of `drafted` came from draft heads. `reread_because`: why much of a prompt was
+    read again that an earlier one had had.
     """
 
     time: str
@@ -43,6 +46,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     drafted: int | None = None
     accepted: int | None = None
     reread_because: str | None = None
+    saved_s: float | None = None
 
 
 def account_of(entry: Entry, now: float) -> Account:
@@ -83,13 +87,28 @@ def _figures(entry: Entry) -> dict[str, Any]:
     return {
         "prompt_tokens": prompt,
         "cached_tokens": cached,
-        "restored_tokens": None if prompt is None else 0,  # no prompt is kept on a disk yet
+        "restored_tokens": None if prompt is None else min(entry.restored, cached or 0),
+        "reread_because": _reread(entry, prompt, cached),
         "read_s": _read_s(entry, timings),
         "tokens": tokens,
         "tokens_per_s": _rate(entry, timings, tokens),
         "drafted": _count(timings, "draft_n") or 0 if timings else None,
         "accepted": _count(timings, "draft_n_accepted") or 0 if timings else None,
     }
+
+
+def _reread(entry: Entry, prompt: int | None, cached: int | None) -> str | None:
+    """Return why much of a prompt was read again, None where it was not.
+
+    What an earlier prompt had and the cache had not was read again. It is worth a word where it is
+    a good part of the prompt: all of them have some tokens that are read each time.
+    """
+    if prompt is None or cached is None:
+        return None
+    again = entry.known * prompt - cached
+    if again < max(LEAST_TOKENS, LEAST_SHARE * prompt):
+        return None
+    return entry.reread or GONE
 
 
 def _prompt(usage: dict[str, Any]) -> tuple[int | None, int | None]:

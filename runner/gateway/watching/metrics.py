@@ -46,6 +46,8 @@ class Metrics:
     def __init__(self) -> None:
         self._requests: Counter[tuple[str, int]] = Counter()
         self._tokens: Counter[str] = Counter()
+        self._rereads = 0
+        self.saved_s = 0.0
         self._seconds = {"first_token": Histogram(), "wait": Histogram(), "request": Histogram()}
 
     def note(self, account: Account) -> None:
@@ -53,6 +55,9 @@ class Metrics:
         self._requests[account.api, account.status] += 1
         self._tokens["prompt"] += account.prompt_tokens or 0
         self._tokens["cached"] += account.cached_tokens or 0
+        self._tokens["restored"] += account.restored_tokens or 0
+        self._rereads += account.reread_because is not None
+        self.saved_s += account.saved_s or 0.0
         self._tokens["generated"] += account.tokens or 0
         self._tokens["drafted"] += account.drafted or 0
         self._tokens["accepted"] += account.accepted or 0
@@ -74,6 +79,11 @@ class Metrics:
         for kind, about in _TOKENS.items():
             name = f"{kind}_tokens_total"
             out += _metric(name, "counter", about, [f"steprun_{name} {self._tokens[kind]}"])
+        for name, about, value in (
+            ("rereads_total", "Prompts of which much was read again.", self._rereads),
+            ("saved_seconds_total", "Seconds of reading that the cache saved.", self.saved_s),
+        ):
+            out += _metric(name, "counter", about, [f"steprun_{name} {value:g}"])
         for kind, about in _SECONDS.items():
             name = f"{kind}_seconds"
             rows = self._seconds[kind].lines(f"steprun_{name}")
@@ -89,6 +99,7 @@ class Metrics:
 _TOKENS: Final = {
     "prompt": "Tokens of prompts, those from the cache included.",
     "cached": "Tokens of prompts that were in the cache.",
+    "restored": "Tokens of prompts that were restored from the disk.",
     "generated": "Tokens that were generated.",
     "drafted": "Tokens that draft heads proposed.",
     "accepted": "Tokens that draft heads proposed and the model accepted.",

@@ -8,14 +8,17 @@ from typing import Final
 
 import msgspec
 from aiohttp import web
+from msgspec.structs import replace
 
 from runner.gateway.activity import Activity, Entry
 from runner.gateway.engine.keeper import Keeper
 from runner.gateway.engine.relay import Relay
+from runner.gateway.prompts.earlier import Earlier
 from runner.gateway.settings import Settings
 from runner.gateway.watching import metrics
 from runner.gateway.watching.account import account_of
 from runner.gateway.watching.metrics import Metrics
+from runner.gateway.watching.read_rate import ReadRate
 from runner.gateway.watching.request_log import RequestLog
 from runner.gateway.watching.status import Status
 
@@ -30,14 +33,27 @@ class Observer:
         self._keeper = keeper
         self._settings = settings
         self._metrics = Metrics()
+        self.rate = ReadRate()
         self.activity = Activity(self._ended)
         self.status = Status(settings, keeper, relay, self.activity)
         self.log: RequestLog | None = None
+        self._earlier = Earlier()
+        relay.begins = self._begins
+
+    def _begins(self, entry: Entry) -> None:
+        entry.read_tps = self.rate.tps or entry.read_tps
+        self._earlier.judge(entry, self._keeper.restarts)
 
     def _ended(self, entry: Entry) -> None:
         if entry.quiet:
             return
         account = account_of(entry, time.time())
+        if account.prompt_tokens is not None and account.cached_tokens is not None:
+            read = account.prompt_tokens - account.cached_tokens
+            self.rate.note(read, account.read_s or 0.0)
+        tps = self.rate.tps or entry.read_tps
+        if account.cached_tokens is not None and tps:
+            account = replace(account, saved_s=round(account.cached_tokens / tps, 3))
         self._metrics.note(account)
         if self.log is not None:
             self.log.write(account)
@@ -45,7 +61,8 @@ class Observer:
     async def answer(self, path: str) -> web.Response:
         """Answer one of the gateway's own routes."""
         if path == STATUS_PATH:
-            return _json(await self.status.document())
+            document = await self.status.document()
+            return _json({**document, "saved_s": round(self._metrics.saved_s, 1)})
         if path == METRICS_PATH:
             text = self._metrics.text(self._now(), self.status.state())
             headers = {"Content-Type": metrics.CONTENT_TYPE}

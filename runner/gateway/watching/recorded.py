@@ -10,7 +10,7 @@ from runner.base.errors import SteprunError
 from runner.engine.process import servers
 from runner.gateway.settings import Settings
 from runner.gateway.watching.observer import Observer
-from runner.gateway.watching.request_log import RequestLog, request_log_path
+from runner.gateway.watching.request_log import CHATS, RequestLog, request_log_path
 
 
 class Recorded(contextlib.AbstractAsyncContextManager["Recorded"]):
@@ -29,7 +29,7 @@ class Recorded(contextlib.AbstractAsyncContextManager["Recorded"]):
     def listening(self, port: int) -> None:
         """Write the record, and begin to log. Without a record, it only cannot be found."""
         settings = self._settings
-        path = request_log_path(port)
+        path = request_log_path(port if settings.command == "serve" else CHATS)
         self._log = self._observer.log = RequestLog(path)
         record = servers.own_record(
             url_here(settings, port),
@@ -38,6 +38,7 @@ class Recorded(contextlib.AbstractAsyncContextManager["Recorded"]):
             key_file=settings.key_file,
             certificate=settings.certificate,
             request_log=path,
+            command=settings.command,
         )
         with contextlib.suppress(SteprunError):
             self._path = servers.write_server(record)

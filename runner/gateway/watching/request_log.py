@@ -18,13 +18,17 @@ from runner.base.files import make_private_dir
 from runner.gateway.watching.account import Account
 
 LOG_BYTES: Final = 4 << 20  # about 12,000 requests; a full one moves to FILE.1, which is replaced
+CHATS: Final = "chat"
 _WAITING: Final = 10_000  # lines that a hung disk may hold up; what comes then is lost
 _log = logging.getLogger(__name__)
 
 
-def request_log_path(port: int) -> Path:
-    """Return the log of the server at a port. It continues when that server is started again."""
-    return paths.state_dir() / "logs" / f"requests-{port}.jsonl"
+def request_log_path(name: int | str) -> Path:
+    """Return the log of the server at a port. It continues when that server is started again.
+
+    The engines of all chats, each at a port of its own, have one log: `CHATS`.
+    """
+    return paths.state_dir() / "logs" / f"requests-{name}.jsonl"
 
 
 class RequestLog:

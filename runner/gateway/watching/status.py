@@ -6,13 +6,13 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
-import aiohttp
 import msgspec
 import psutil
 
 from runner.engine.process.log import LogReader
 from runner.gateway.activity import Activity, Entry
 from runner.gateway.engine.keeper import Keeper
+from runner.gateway.engine.line import EngineLost
 from runner.gateway.engine.relay import Relay
 from runner.gateway.settings import Settings
 from runner.gateway.watching.account import last_object
@@ -143,7 +143,9 @@ class Status:
         await self._look()
         entries = self._served_now()
         pairs = matched(entries, self._seen.slots)
-        slots = [self._slot(entry, pairs.get(entry.number)) for entry in entries]
+        slots = [
+            _with_reading(self._slot(entry, pairs.get(entry.number)), entry) for entry in entries
+        ]
         idle = max(0, settings.parallel - len(slots)) if self._keeper.state == "ready" else 0
         return {
             "model": settings.model,
@@ -238,7 +240,7 @@ class Status:
             reply = await self._relay.ask("/slots", engine.endpoint, ASK_S)
             slots = msgspec.json.decode(reply, type=tuple[Slot, ...])
             await asyncio.to_thread(self._read_log)
-        except (aiohttp.ClientError, TimeoutError, ValueError):
+        except (EngineLost, TimeoutError, ValueError):
             return  # it hangs or restarts: what is known without it is shown
         busy = sorted((slot for slot in slots if slot.is_processing), key=lambda s: s.id_task)
         now = time.monotonic()
@@ -310,9 +312,19 @@ def _rate(count: int, seconds: float) -> float | None:
 
 
 def _slot_row(client: str, state: str, **known: float | None) -> dict[str, Any]:
-    row: dict[str, Any] = {"client": client, "state": state, "restored_tokens": None}
+    row: dict[str, Any] = {"client": client, "state": state}
+    row |= {"restored_tokens": None, "saved_s": None, "reread_because": None}
     names = ("prompt_tokens", "read_tokens", "cached_tokens", "written_tokens", "tokens_per_s")
     row.update({name: known.get(name) for name in names})
-    if row["cached_tokens"] is not None:
-        row["restored_tokens"] = 0  # no prompt is kept on a disk yet
+    return row
+
+
+def _with_reading(row: dict[str, Any], entry: Entry) -> dict[str, Any]:
+    """Add to a request's row what is known of the reading of its prompt."""
+    cached = row["cached_tokens"]
+    row["reread_because"] = entry.reread or None
+    if cached is not None:
+        row["restored_tokens"] = entry.restored
+        if entry.read_tps:
+            row["saved_s"] = round(cached / entry.read_tps, 3)
     return row

@@ -258,8 +258,12 @@ def _picture(vision: Vision) -> int:
 
 
 def _tokens(config: Config) -> int:
-    """Return the tokens of a micro-batch; a context may be shorter."""
-    return min(config.ubatch, full_cells(config))
+    """Return the tokens of a micro-batch; a context may be shorter.
+
+    As many for each slot: llama.cpp rounds up (`llama_context::graph_reserve`).
+    """
+    tokens = min(config.ubatch, full_cells(config))
+    return -(-tokens // config.slots) * config.slots
 
 
 def _masks(g: Geometry, config: Config) -> tuple[int, int]:

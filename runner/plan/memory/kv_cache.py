@@ -3,6 +3,7 @@
 All sizes in bytes. Every formula is checked in the tests against the engine's own log.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -148,9 +149,28 @@ def checkpoint_bytes(geometry: Geometry, config: Config) -> int:
     tiny Step: 1.506 MiB f16, 0.803 q8_0, 3.012 f16 with draft heads (xllamacpp 11549). A recurrent
     state is kept whole.
     """
-    window = min(geometry.sliding_window, sliding_cells(geometry, config) // config.streams)
+    return _window_bytes(geometry, config, sliding_cells(geometry, config) // config.streams)
+
+
+def _window_bytes(geometry: Geometry, config: Config, tokens: int) -> int:
+    """Return what the sliding caches hold after so many tokens, recurrent states included."""
+    window = min(geometry.sliding_window, tokens)
     trunk = sum(layer_bytes(x, config.kv_type) for x in geometry.layers if x.sliding)
     heads = sum(layer_bytes(x, "f16") for x in geometry.mtp_layers if x.sliding) * config.mtp
     kept = [per_token for per_token in (trunk, heads) if per_token]
     state = sum(layer.state_bytes for layer in geometry.layers)
     return window * (sum(kept) + 12 * len(kept)) + state
+
+
+def saved_bytes(geometry: Geometry, config: Config, tokens: int, checkpoints: Sequence[int]) -> int:
+    """Return what a saved slot is on the disk: its cache, its checkpoints, and its tokens.
+
+    `checkpoints`: after how many tokens each was made. Of a full layer every token's keys and
+    values, of a sliding one those of the window. Beside them, 12 bytes for each cell and 4 for the
+    number of each token; a file has up to 8 KiB more (sizes and types, for each layer). Draft heads
+    add only what checkpoints hold of them.
+    """
+    full = sum(layer_bytes(x, config.kv_type) for x in geometry.layers if not x.sliding)
+    sliding = _window_bytes(geometry, replace(config, mtp=False), tokens)
+    kept = sum(_window_bytes(geometry, config, at) for at in checkpoints)
+    return tokens * (full + 12 + 4) + sliding + kept

@@ -2,7 +2,7 @@
 
 import pytest
 
-from runner.base.units import GIB, KIB, MIB, download_size, duration, rate, size
+from runner.base.units import GIB, KIB, MIB, download_size, duration, rate, read_size, size
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,24 @@ def test_a_duration_grows_its_unit(seconds, text):
 def test_a_slow_network_is_not_0():
     assert rate(40_000) == "39 KiB/s"
     assert rate(12.2 * MIB) == "12 MiB/s"
+
+
+@pytest.mark.parametrize(
+    ("typed", "count"),
+    [
+        ("20GB", 20 * 10**9),
+        ("64 GiB", 64 << 30),
+        (" 1.5g ", 1_500_000_000),
+        ("500M", 500_000_000),
+        ("2tib", 2 << 40),
+        ("1024", 1024),
+        ("", None),
+        ("GB", None),
+        ("-1GB", None),
+        ("1e9", None),
+        ("1234567GB", None),
+        ("20 GB more", None),
+    ],
+)
+def test_a_size_is_read_as_it_is_typed(typed: str, count: int | None) -> None:
+    assert read_size(typed) == count

@@ -113,6 +113,16 @@ def test_a_healthy_engine_passes_everything(home: Path) -> None:
         ("no-heads-restart", "resume_mtp", "With draft heads, after a restart"),
         ("wrong-drafts", "resume_mtp", "none of 3 drafts is accepted"),
         ("flood", "text", "floods its log"),
+        ("forgets-names", "text", "3 of 10 answers are wrong: to 'Repeat this name: Soninta.'"),
+        ("equal-efforts", "thinking", "characters are 2 at low, 2 at medium, 2 at high"),
+        ("calls-one-town", "tools", "Asked 'What is the weather in Solinta and Sanalen?'"),
+        ("colour-blind", "picture", "names 2 colours and 8 kinds rightly"),
+        ("colour-blind", "picture", "Its colours are mixed up"),
+        ("mixed-patches", "picture", "Its parts are in a wrong order"),
+        ("coarse-cache", "picture", "a cache of 4 bits does that"),
+        ("swapped-pictures", "two_pictures", "swapped, mixed up, or one is missing"),
+        ("swapped-heads", "mtp", "Of 50 tokens that trained draft heads guess, 20 are right"),
+        ("swapped-heads", "mtp_picture", "Of 10 tokens that trained draft heads guess, 4 are"),
     ],
 )
 def test_a_fault_is_found(
@@ -136,8 +146,8 @@ def test_what_is_not_there_is_absent(monkeypatch: pytest.MonkeyPatch, fault: str
 def test_what_no_flag_offers_is_not_asked_for() -> None:
     flags = FLAGS - {"--spec-type", "--mmproj", "--slot-save-path"}
     features, _ = ask("none", flags)
-    gone = ("picture", "two_pictures", "mtp", "mtp_picture", "slots")
-    gone += ("resume_turn", "resume_restart", "resume_picture", "resume_mtp")
+    seen = ("picture", "two_pictures", "mtp", "mtp_picture")
+    gone = (*seen, "slots", *(name for name in FEATURES if name.startswith("resume_")))
     assert results(features) == ALL_PASS | dict.fromkeys(gone, "absent")
     assert features["mtp"].why == "It lacks --spec-type."
 

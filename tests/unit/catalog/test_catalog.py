@@ -136,6 +136,7 @@ def test_the_other_models():
     layer = demo.geometry.layers[0]
     assert (len(demo.geometry.layers), layer.kv_heads, layer.key_length) == (30, 3, 64)
     assert books.models[0].name == STEP
+    assert [model.name for model in books.models if model.ships] == ["tiny-step"]
 
 
 def test_names_are_found_in_any_case_and_near_ones_named(step):
@@ -207,6 +208,18 @@ def test_a_minimal_catalog_is_read(tmp_path):
     assert model.geometry
     assert not any(layer.sliding for layer in model.geometry.layers)
     assert model.licence == model.note == ""
+
+
+def test_a_source_may_be_a_folder_of_the_package(tmp_path):
+    old = 'repo = "a/b"\nrevision = "0123456789012345678901234567890123456789"'
+    model = read(tmp_path, MINIMAL.replace(old, 'folder = "testbed/x"')).demo
+    first = model.quants[0].files[0]
+    assert (first.source, first.ships, model.ships) == ("file", True, True)
+    assert first.path.endswith(str(Path("runner", "testbed", "x", "Q", "m-00001-of-00002.gguf")))
+    with pytest.raises(BadFile, match="damaged"):
+        read(tmp_path, MINIMAL.replace(old, f'folder = "x"\n{old}'))
+    with pytest.raises(BadFile, match="damaged"):
+        read(tmp_path, MINIMAL.replace(old, 'folder = "../x"'))
 
 
 @pytest.mark.parametrize(
@@ -312,14 +325,11 @@ def test_double_names_and_ranks_are_refused(tmp_path):
 
 def test_every_file_of_the_catalog_is_pinned():
     text = shipped("models.toml").read_text(encoding="utf-8")
-    assert len(tomllib.loads(text)["source"]) == 3
+    assert len(tomllib.loads(text)["source"]) == 4
     for model in models_toml.load_catalog().models:
-        files = [file for quant in model.quants for file in quant.files]
-        files += [file for file in (model.projector, model.mtp, *model.mtp_others) if file]
-        for file in files:
+        for file in model.files:
             assert file.sha256
-            assert file.revision
-            assert file.repo
+            assert file.ships or (file.revision and file.repo)
 
 
 def test_the_demo_has_a_short_name() -> None:

@@ -47,6 +47,13 @@ def test_asking_again_starts_from_nothing():
     assert (turn.answer, turn.reasoning, turn.usage, turn.finish) == ("", "", None, "")
 
 
+def test_how_the_prompt_was_read_is_said_of_a_finished_answer():
+    turn = done("q", "a", finish="stop", usage=Usage(6251, 6208, 10, read_tps=500.0))
+    assert turn.reading() == "Read 43 of 6,251 tokens, 6,208 from the cache: 12 s saved."
+    turn.phase = TurnState.STOPPED
+    assert turn.reading() == ""
+
+
 @pytest.mark.parametrize(
     ("turn", "context", "words"),
     [

@@ -117,6 +117,24 @@ def test_serve_dry_run_prints_a_launch_line_and_starts_nothing(home: Path) -> No
     assert words[:4] == [sys.executable, "-P", "-m", "runner.engine.process.embedded"]
     assert words[words.index("--port") + 1] == "8123"
     assert not home.exists()
+    assert ran.stderr == ""
+
+
+def test_the_launch_line_of_the_engine_alone_is_for_this_machine_only(
+    home: Path, tmp_path: Path
+) -> None:
+    """The engine cannot read names in a key file: it would take `laptop KEY` for the key."""
+    keys = tmp_path / "keys"
+    keys.write_text("laptop 0123456789abcdef-key\n")
+    keys.chmod(0o600)
+    for more in (("--host", "192.0.2.7"), ("--api-key-file", str(keys))):
+        ran = steprun("serve", "--demo", "--dry-run", *more)
+        assert ran.returncode == 0, ran.stderr
+        words = ran.stdout.split()
+        assert words[words.index("--host") + 1] == "127.0.0.1"
+        assert "--api-key-file" not in words
+        assert "without the gateway" in ran.stderr
+        assert not home.exists()
 
 
 def test_output_may_be_cut_short() -> None:

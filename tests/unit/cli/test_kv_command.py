@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 from runner.base.errors import Refused, UsageError
@@ -17,6 +18,7 @@ from runner.kv.prompt import Prompt
 from runner.kv.saved import Saved, Totals
 from runner.kv.shelf import shelf_dir
 from runner.kv.store import Store
+from tests.unit.docs.test_reference import DOCUMENTS, paths_of
 from tests.unit.kv.stores import DEPENDS, FILE, WIDE, conversation, save
 
 
@@ -66,6 +68,10 @@ def test_the_document(store: Store) -> None:
     assert document["schema"] == "steprun.kv/1"
     assert document["total_bytes"] == document["written_today_bytes"] == FILE
     assert document["budget_bytes"] == WIDE.budget_bytes
+    assert {path.replace("[]", "") for path in paths_of(document)} == {
+        "schema",
+        *(name.replace("[]", "") for name in DOCUMENTS["steprun.kv/1"]),
+    }
     (only,) = document["saved"]
     assert (only["id"], only["chat"]) == (saved.id, "20260101-120000-00000000")
 
@@ -119,3 +125,10 @@ def test_a_store_that_is_off_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_saved_prompt_without_a_conversation_is_listed(store: Store) -> None:
     save(store, Prompt(conversation().parts))
     assert "system prompt" in run().stdout
+
+
+def test_ids_are_completed(store: Store) -> None:
+    saved = save(store, conversation("Hello"))
+    complete = ShellComplete(steprun, {}, "steprun", "_STEPRUN_COMPLETE")
+    (item,) = complete.get_completions(["kv", "clear"], saved.id[:3])
+    assert item.value == saved.id

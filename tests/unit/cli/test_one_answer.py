@@ -61,6 +61,15 @@ async def test_an_answer_is_data_and_a_session(capsys):
     conversation.close()
 
 
+async def test_a_person_reads_what_was_restored_and_what_that_saved(capsys, monkeypatch):
+    at_a_terminal(monkeypatch)
+    with FakeServer([Say("Fine."), End(prompt=6251, cached=6208)]) as server:
+        server.headers = {"x-steprun-restored": "6200", "x-steprun-read-rate": "500"}
+        await ask(server, "hi")
+    err = capsys.readouterr().err
+    assert "Read 43 of 6,251 tokens, 6,208 from the disk: 12 s saved." in err
+
+
 async def test_a_person_reads_how_to_resume(capsys, monkeypatch):
     at_a_terminal(monkeypatch)
     with FakeServer() as server:

@@ -26,7 +26,7 @@ from runner.cli.commands import chat as chat_module
 from runner.cli.main import steprun
 from runner.cli.render.ps import server_text
 from runner.cli.render.requests import RequestLines
-from runner.engine.process.servers import Served, ServerRecord, own_record, write_server
+from runner.engine.process.servers import Command, Served, ServerRecord, own_record, write_server
 from tests.conftest import INTERRUPTIBLE
 
 SERVED = Served(
@@ -50,11 +50,13 @@ STATUS = {
             "read_tokens": 12288,
             "cached_tokens": 43210,
             "restored_tokens": 0,
+            "reread_because": "tools changed: look was added",
             "written_tokens": 0,
             "tokens_per_s": 210.04,
         }
     ],
     "waiting": 2,
+    "saved_s": 42.3,
 }
 
 
@@ -95,14 +97,16 @@ def started() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     children = []
 
     def start(
-        port: int, code: str = "import time; print(flush=True); time.sleep(60)"
+        port: int,
+        code: str = "import time; print(flush=True); time.sleep(60)",
+        command: Command = "serve",
     ) -> subprocess.Popen[bytes]:
         child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
         children.append(child)
         assert child.stdout is not None
         child.stdout.readline()
         began = psutil.Process(child.pid).create_time()
-        mine = own_record(f"http://127.0.0.1:{port}", 1.0, SERVED)
+        mine = own_record(f"http://127.0.0.1:{port}", 1.0, SERVED, command=command)
         write_server(msgspec.structs.replace(mine, pid=child.pid, started=began))
         return child
 
@@ -128,6 +132,8 @@ def test_ps_asks_with_the_key_of_the_record(answering: ServerRecord) -> None:
     assert (server["state"], server["waiting"], server["context"]) == ("busy", 2, 8192)
     assert server["slots"] == STATUS["slots"]
     text = run("ps").stdout
+    assert "42 s of reading saved" in text
+    assert "    read again: tools changed: look was added\n" in text
     assert re.search(r"claude-cli +reading +64,000 +12,288 +43,210 +0 +210\.0", text)
     assert "2 waiting" in text
     assert max(map(len, text.splitlines())) <= 80
@@ -148,6 +154,8 @@ def test_a_wide_row_still_fits_80_columns() -> None:
         "state": "writing",
         **{f"{name}_tokens": 262_144 for name in ("prompt", "read", "cached", "written")},
         "tokens_per_s": 12345.6,
+        "restored_tokens": 262_144,
+        "reread_because": "tools changed: a, b, c and 2 more were added",
     }
     server = {
         "url": "http://127.0.0.1:65535",
@@ -263,6 +271,15 @@ def test_logs_of_the_last_server_that_ran(request_log: Path) -> None:
     assert re.fullmatch(r"\d\d:\d\d:03 client-3 +anthropic +401 /v1/messages", shown[4])
     assert max(map(len, shown)) <= 80
     assert run("logs", "8123", "--json").stdout.splitlines()[0] == line(0).strip()
+
+
+def test_logs_say_what_was_restored_and_why_it_was_read_again(request_log: Path) -> None:
+    with request_log.open("a") as file:
+        file.write(line(4, restored_tokens=43_000, saved_s=86.4, reread_because=None))
+        file.write(line(5, restored_tokens=0, reread_because="tools changed: look was added"))
+    shown = run("logs", "-n", "2").stdout.splitlines()
+    assert shown[3].strip() == "43,000 tokens from the disk, 86 s saved"
+    assert shown[5].strip() == "read again: tools changed: look was added"
 
 
 def test_logs_of_no_server(home: Path) -> None:
@@ -434,6 +451,91 @@ def test_a_server_that_begins_to_listen_while_the_chat_plans_is_joined(
     assert own == "an engine of its own"
 
 
+STARTING = """
+import sys, time
+from runner.engine.process.servers import Served, own_record, starting_here, write_server
+with starting_here(sys.argv[1], ()):
+    print(flush=True)
+    if sys.stdin.readline() == "listen\\n":
+        write_server(own_record("http://127.0.0.1:8123", 0.0, Served(source=sys.argv[1])))
+        print(flush=True)
+        time.sleep(60)
+"""
+
+
+class StartingChild:
+    """A server that was started: it listens or ends while a chat sleeps for the first time."""
+
+    def __init__(self, source: str, then: str) -> None:
+        self._then = then
+        self.slept = 0
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", STARTING, source],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.process.stdout.readline()
+
+    def sleep(self, _: float) -> None:
+        self.slept += 1
+        if self.slept == 1:
+            assert self.process.stdin is not None
+            assert self.process.stdout is not None
+            self.process.stdin.write(f"{self._then}\n")
+            self.process.stdin.flush()
+            self.process.stdout.readline()
+
+
+@pytest.fixture
+def starting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., StartingChild]]:
+    """Start a server that does not listen before a chat waits for it."""
+    children = []
+
+    def start(source: str, then: str = "listen") -> StartingChild:
+        child = StartingChild(source, then)
+        children.append(child)
+        monkeypatch.setattr("time.sleep", child.sleep)
+        return child
+
+    yield start
+    for child in children:
+        child.process.kill()
+        child.process.communicate()
+
+
+@pytest.mark.parametrize("then", ["listen", "end"])
+def test_a_chat_waits_for_a_server_of_its_model_that_is_being_started(
+    home: Path, setups: list[Any], starting: Callable[..., StartingChild], then: str
+) -> None:
+    child = starting("smollm2-135m", then)
+    ran = run("chat", "--demo", "-p", "Hi")
+    assert child.slept >= 1
+    assert f"being started (process {child.process.pid})" in ran.stderr
+    assert "steprun chat --demo --own" in ran.stderr
+    if then == "listen":
+        assert "Joined the server at http://127.0.0.1:8123" in setups[0].greeting
+    else:
+        assert setups == ["an engine of its own"]
+
+
+@pytest.mark.parametrize(
+    ("source", "words"), [("step-3.7-flash", ()), ("smollm2-135m", ("--own",))]
+)
+def test_a_chat_waits_for_no_other_server(
+    home: Path,
+    setups: list[Any],
+    starting: Callable[..., StartingChild],
+    source: str,
+    words: tuple[str, ...],
+) -> None:
+    child = starting(source)
+    run("chat", "--demo", "-p", "Hi", *words)
+    assert setups == ["an engine of its own"]
+    assert child.slept == 0
+
+
 async def test_a_server_that_was_started_again_is_joined_again_with_its_new_key(
     home: Path, tmp_path: Path, setups: list[Any]
 ) -> None:
@@ -478,3 +580,60 @@ def test_a_plan_that_does_not_fit_names_the_server_that_holds_the_memory(
         must_fit(refused)
     said = f"SmolLM2 Q4_K_M runs at {answering.url} and holds 1.00 GiB."
     assert said in capsys.readouterr().err
+
+
+# --- the engine of a chat
+
+
+def of_a_chat(command: Command, **more: Any) -> None:
+    write_server(own_record("http://127.0.0.1:8123", 0.0, SERVED, command=command, **more))
+
+
+def test_ps_says_that_an_engine_is_a_chat_s(home: Path) -> None:
+    of_a_chat("chat -p")
+    assert "engine embedded, of steprun chat -p, 8,192 tokens" in run("ps").stdout
+    (found,) = json.loads(run("ps", "--json").stdout)["servers"]
+    assert found["command"] == "chat -p"
+
+
+def test_a_chat_is_ended_only_by_its_name(
+    started: Callable[..., subprocess.Popen[bytes]],
+) -> None:
+    child = started(8123, command="chat")
+    ran = run("stop")
+    assert ran.return_value == 0
+    assert "No server is running." in ran.stderr
+    assert "steprun stop 8123" in " ".join(ran.stderr.split())
+    assert child.poll() is None
+    server = started(8124)
+    assert run("stop").return_value == 0
+    assert server.wait(5) is not None
+    assert child.poll() is None
+    assert run("stop", "8123").return_value == 0
+    assert child.wait(5) is not None
+
+
+def test_logs_of_a_chat_by_its_port_and_where_no_server_ran(home: Path) -> None:
+    path = paths.state_dir() / "logs" / "requests-chat.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text(line(1, client="chat"))
+    of_a_chat("chat", request_log=path)
+    assert run("logs", "8123", "--json").stdout == line(1, client="chat")
+    assert run("logs", "--json").stdout == line(1, client="chat")
+    path.with_name("requests-8080.jsonl").write_text(line(2))
+    assert run("logs", "--json").stdout == line(2)
+
+
+@pytest.mark.parametrize(("command", "joins"), [("chat", True), ("chat -p", False)])
+def test_a_chat_joins_another_one_but_no_single_answer(
+    home: Path, setups: list[Any], command: Command, joins: bool
+) -> None:
+    of_a_chat(command)
+    ran = run("chat", "--demo", "-p", "Hi")
+    (setup,) = setups
+    if joins:
+        assert "Joined the chat at http://127.0.0.1:8123" in setup.greeting
+        why = setup.open_host().verdict()
+        assert why.next.startswith("Resume this chat with an engine of its own: steprun chat")
+    else:
+        assert (setup, ran.stderr) == ("an engine of its own", "")

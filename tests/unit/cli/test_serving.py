@@ -11,7 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from runner.base.errors import Exit, Refused
+from runner.base.errors import Exit, Refused, SteprunError
 from runner.base.shell import set_from
 from runner.cli.main import _from_os
 from runner.cli.main import steprun as steprun_group
@@ -40,6 +40,7 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = SimpleNamespace(long_words=True)
     made = SimpleNamespace(title="Tiny", engine=SimpleNamespace(program=()), spec=spec, plan=plan)
     monkeypatch.setattr("runner.run.joining.served_of", lambda *_: Served())
+    monkeypatch.setattr("runner.run.saved_prompts.kept", lambda *_: None)
     monkeypatch.setattr("runner.run.prepare.make_plan", lambda *_, **__: made)
     monkeypatch.setattr("runner.run.prepare.engine_notice", lambda _: "Engine: any.")
     monkeypatch.setattr("runner.cli.terminal.must_fit", lambda _: None)
@@ -97,7 +98,7 @@ def test_a_restart_and_a_stop_are_told(capsys: pytest.CaptureFixture[str]) -> No
     report = ServeReport(TINY, TransientLine())
     report.listening(8080)
     capsys.readouterr()
-    report.restarting("The engine stopped while it was answering (SIGKILL).", 2.0)
+    report.restarting(SteprunError("The engine stopped while it was answering (SIGKILL)."), 2.0)
     report.ready("/var/log/second.log")
     report.ready("/var/log/third.log")
     report.draining(1, 30.0)

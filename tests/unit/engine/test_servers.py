@@ -66,6 +66,39 @@ def test_a_process_that_nobody_waited_for_has_ended() -> None:
     child.communicate()
 
 
+def test_a_server_that_starts_is_known_until_it_listens() -> None:
+    with servers.starting_here("step", ("mtp=/x",)):
+        (found,) = servers.starting()
+        assert (found.pid, found.source, found.extras) == (os.getpid(), "step", ("mtp=/x",))
+        assert running() == []
+        record = own_record(URL, 1.0, Served(source="step"))
+        path = write_server(record)
+        assert servers.starting() == []
+        assert running() == [record]
+    path.unlink()
+    with pytest.raises(ValueError, match="refused"), servers.starting_here("step", ()):
+        raise ValueError("refused")
+    assert list(servers.folder().iterdir()) == []
+
+
+def test_notices_of_processes_that_ended_are_swept() -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    with servers.starting_here("step", ()):
+        (mine,) = servers.starting()
+        other = servers.folder() / f"{ended.pid}.starting"
+        other.write_bytes(msgspec.json.encode(msgspec.structs.replace(mine, pid=ended.pid)))
+        assert servers.starting() == [mine]
+        assert not other.exists()
+
+
+def test_a_server_starts_where_no_notice_can_be_written(home: Path) -> None:
+    home.parent.mkdir(parents=True, exist_ok=True)
+    home.write_text("a file where the folder should be")
+    with servers.starting_here("step", ()):
+        assert servers.starting() == []
+
+
 def test_the_oldest_comes_first() -> None:
     for port, since in ((8002, 2.0), (8001, 1.0)):
         write_server(own_record(f"http://127.0.0.1:{port}", since, Served()))

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from runner.base.errors import SteprunError
 from runner.gateway.run import StopSignal, run
 from runner.gateway.settings import Settings
 from runner.gateway.timing import Timing
@@ -47,8 +48,8 @@ class Told:
     def ready(self, log: str) -> None:
         self.words.append("ready")
 
-    def restarting(self, why: str, seconds: float) -> None:
-        self.words.append(f"restarting: {why}")
+    def restarting(self, why: SteprunError, seconds: float) -> None:
+        self.words.append(f"restarting: {why.what} {why.why}")
 
     def draining(self, answers: int, seconds: float) -> None:
         self.words.append(f"draining {answers}")

@@ -12,7 +12,7 @@ from runner.gateway.calls import EngineCall
 from runner.gateway.clients.outbox import Held
 from runner.gateway.clients.reply import ClientGone, Reply
 from runner.gateway.refusal import Api, Refusal
-from runner.gateway.watching.account import Account, account_of, last_object
+from runner.gateway.watching.account import GONE, Account, account_of, last_object
 
 TIMINGS = {
     "cache_n": 22,
@@ -217,3 +217,29 @@ async def test_a_client_that_hangs_up_once_it_has_all_is_served() -> None:
                 reply._response = cast("Any", Gone())
                 await (reply.end() if ends else reply.refuse(Refusal(503, "It stops.")))
     assert [each.status for each in over] == [200, CLIENT_GONE]
+
+
+READ_AGAIN = {"cache_n": 10, "prompt_n": 5990, "prompt_ms": 12_000.0, "predicted_n": 3}
+KEPT = {"cache_n": 5900, "prompt_n": 100, "prompt_ms": 900.0, "predicted_n": 3}
+
+
+@pytest.mark.parametrize(
+    ("timings", "known", "reread", "because"),
+    [
+        (READ_AGAIN, 0.0, "", None),  # all of it is new
+        (READ_AGAIN, 0.1, "", None),  # a small part was known
+        (READ_AGAIN, 0.9, "", GONE),
+        (READ_AGAIN, 0.9, "tools changed: a was added", "tools changed: a was added"),
+        (KEPT, 1.0, "tools changed: a was added", None),  # the cache had it all the same
+    ],
+)
+def test_a_re_reading_is_one_only_where_the_engine_did_read(
+    timings: dict[str, Any], known: float, reread: str, because: str | None
+) -> None:
+    entry = Entry(1, "", Api.OPENAI, "/v1/chat/completions", 10.0)
+    entry.generates, entry.status, entry.began, entry.ended = True, 200, 10.0, 12.0
+    entry.known, entry.reread, entry.restored = known, reread, 5000
+    entry.passes(json.dumps({"timings": timings}).encode())
+    account = account_of(entry, 1_000_000_000.0)
+    assert account.reread_because == because
+    assert account.restored_tokens == min(5000, timings["cache_n"])

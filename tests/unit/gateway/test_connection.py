@@ -228,6 +228,31 @@ async def test_networks_have_a_share(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (await gateway.ask("GET", "/health"))[0] == 200
 
 
+async def test_the_client_that_is_silent_for_longest_makes_room_for_one_of_another_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No network has more than its share, and all of them together have all there is."""
+    accepted: list[str] = []
+
+    def network_of(_: str) -> str:
+        accepted.append(f"203.0.113.{len(accepted)}")
+        return accepted[-1]
+
+    monkeypatch.setattr(listener, "_connections", lambda: 8)
+    monkeypatch.setattr(connection, "network_of", network_of)
+    async with guarded() as gateway, AsyncExitStack() as slow:
+        readers = []
+        for number in range(8):
+            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+            slow.callback(writer.close)
+            readers.append(reader)
+            while len(accepted) <= number:  # the next one is younger
+                await asyncio.sleep(0.01)
+        assert (await gateway.ask("GET", "/health"))[0] == 200
+        assert await asyncio.wait_for(readers[0].read(), 10) == b""
+        assert not any(reader.at_eof() for reader in readers[1:])
+
+
 def test_refusals_of_the_intake_are_refusals() -> None:
     takes = Intake(held_bytes=1)
     with takes.room() as room, pytest.raises(Refusal):

@@ -21,7 +21,7 @@ def asked(path: str, **body: Any) -> Asked:
 def sent(path: str, **body: Any) -> dict[str, Any]:
     call = call_of(asked(path, **body))
     assert call.path == "/v1/chat/completions"
-    document = json.loads(call.body)
+    document = json.loads(b"".join(call.body))
     assert isinstance(document, dict)
     return document
 
@@ -128,7 +128,7 @@ def test_generate_is_a_chat_of_one_message() -> None:
 
 def test_a_raw_prompt_goes_to_completions_as_it_is() -> None:
     call = call_of(asked("generate", prompt="<think>", raw=True, format="json"))
-    document = json.loads(call.body)
+    document = json.loads(b"".join(call.body))
     assert call.path == "/v1/completions"
     assert document["prompt"] == "<think>"
     assert document["json_schema"] == {"type": "object"}
@@ -138,7 +138,7 @@ def test_a_raw_prompt_goes_to_completions_as_it_is() -> None:
 def test_nothing_to_say_loads_the_model(body: dict[str, Any]) -> None:
     for path in ("chat", "generate"):
         call = call_of(asked(path, model="m", **body))
-        assert (call.method, call.path, call.body) == ("GET", "/health", b"")
+        assert (call.method, call.path, *call.body) == ("GET", "/health", b"")
 
 
 @pytest.mark.parametrize(

@@ -6,16 +6,17 @@ import io
 import json
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
 from PIL import Image
 
 from runner.chat.images.converting import convert
+from runner.gateway.aside import Buffer
 from runner.gateway.calls import Asked, call_of
 from runner.gateway.pictures import settle as settling
-from runner.gateway.pictures.converter import Converter
+from runner.gateway.pictures.converter import Converter, Result
 from runner.gateway.pictures.find import find
 from runner.gateway.pictures.recent import Recent
 from runner.gateway.pictures.settle import Pictures
@@ -71,9 +72,9 @@ def asked_of(document: dict[str, Any], path: str = "/v1/chat/completions") -> As
 class Here(Converter):
     """Converts in this process, which takes no time to start."""
 
-    async def convert(self, letter: bytes, source: bytes) -> tuple[bytes, bytes]:
+    async def convert(self, letter: bytes, source: Sequence[Buffer]) -> Result:
         self.started += 1
-        return convert(letter, source)
+        return convert(letter, b"".join(source))
 
 
 def pictures_of(settings: Settings) -> Pictures:
@@ -98,7 +99,7 @@ async def settled(pictures: Pictures, document: dict[str, Any]) -> tuple[bytes, 
     """What the engine is sent: its bytes, and what they say."""
     asked = asked_of(document)
     await pictures.settle(asked, pictures.find(asked))
-    body = call_of(asked).body
+    body = b"".join(call_of(asked).body)
     return body, json.loads(body)
 
 
@@ -390,7 +391,7 @@ async def test_a_decoder_that_dies_takes_only_its_picture(program: str, words: s
     converter = Converter((sys.executable, "-S", "-c", program))
     for _ in range(2):
         with pytest.raises(Refusal, match=words) as caught:
-            await converter.convert(b"u", b"x" * 1_000_000)
+            await converter.convert(b"u", [b"x" * 1_000_000])
         assert caught.value.status == 400
     assert converter.started == 2
     await converter.close()
@@ -400,20 +401,20 @@ async def test_a_decoder_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("runner.gateway.pictures.converter.CONVERT_S", 0.5)
     converter = Converter((sys.executable, "-S", "-c", HANGS))
     with pytest.raises(Refusal, match="takes longer"):
-        await converter.convert(b"u", b"x")
+        await converter.convert(b"u", [b"x"])
     await converter.close()
 
 
 async def test_after_a_cancelled_request_the_next_gets_its_own_picture(
     converter: Converter,
 ) -> None:
-    first = asyncio.create_task(converter.convert(b"b", painted("WEBP", (900, 900))))
+    first = asyncio.create_task(converter.convert(b"b", [painted("WEBP", (900, 900))]))
     while not converter.started:
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.05)
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
-    kind, url = await converter.convert(b"b", PNG)
+    kind, url = await converter.convert(b"b", [PNG])
     assert (kind, url.decode()) == (b"+", data_url("PNG", PNG))
 
 
@@ -421,11 +422,11 @@ async def test_its_process_ends_when_there_is_nothing_to_do(
     converter: Converter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runner.gateway.pictures.converter.IDLE_S", 0.05)
-    await converter.convert(b"b", PNG)
+    await converter.convert(b"b", [PNG])
     process = converter._process
     assert process is not None
     await process.wait()
-    await converter.convert(b"b", PNG)
+    await converter.convert(b"b", [PNG])
     assert converter.started == 2
 
 
@@ -437,7 +438,7 @@ async def test_what_claims_less_than_it_unpacks_to_is_stopped_by_the_limit() -> 
     at = data.find(b"ispe") + 8
     data[at : at + 8] = (64).to_bytes(4, "big") * 2
     converter = Converter((sys.executable, "-c", PEAK))
-    _, told = await converter.convert(b"b", bytes(data))
+    _, told = await converter.convert(b"b", [bytes(data)])
     peak = int(told.rpartition(b" ")[2])
     assert peak < 1200 << 10, "KiB: DATA_BYTES and the interpreter"
     await converter.close()

@@ -135,6 +135,7 @@ async def test_status_shows_what_is_read_and_written_and_for_whom(tmp_path: Path
         assert (row["client"], row["state"]) == ("openai-python", "reading")
         assert (row["prompt_tokens"], row["read_tokens"], row["cached_tokens"]) == (2000, 500, 12)
         assert row["restored_tokens"] == 0
+        assert (row["saved_s"], row["reread_because"]) == (None, None)
         assert row["tokens_per_s"] > 0
         await read(http, "/steprun/status")
         assert engine.asked == 1, "asked at most twice a second"
@@ -226,6 +227,45 @@ async def test_metrics_can_be_read_by_prometheus() -> None:
         for kind in ("first_token", "wait", "request")
         for part in ("sum", "count")
     }
+
+
+TEXT = "".join(f"Line {number} of a long system prompt.\n" for number in range(200))
+COLD = {"cache_n": 0, "prompt_n": 2000, "prompt_ms": 4000.0, "predicted_n": 3}
+WARM = {"cache_n": 1950, "prompt_n": 50, "prompt_ms": 100.0, "predicted_n": 3}
+
+
+def whole(timings: dict[str, float]) -> bytes:
+    return json.dumps({"choices": [], "timings": timings}).encode()
+
+
+async def test_what_the_cache_saved_and_why_it_did_not_is_said_everywhere() -> None:
+    async def ask(system: str) -> dict[str, str]:
+        messages = [{"role": "system", "content": system}, {"role": "user", "content": "Hi"}]
+        async with http.post("/v1/chat/completions", json={"messages": messages}) as reply:
+            await reply.read()
+            return {k: v for k, v in reply.headers.items() if k.startswith("x-steprun")}
+
+    async with (
+        listening_engine(answers=[whole(COLD)], content_type="application/json") as engine,
+        gateway(engine) as (http, log),
+    ):
+        assert await ask(TEXT) == {}
+        engine.answers = [whole(WARM)]
+        assert await ask(TEXT) == {"x-steprun-read-rate": "500.0"}
+        engine.answers = [whole(COLD)]
+        why = "the system prompt changed at its first line"
+        assert await ask(f"Today\n{TEXT}") == {
+            "x-steprun-read-rate": "500.0",
+            "x-steprun-reread": why,
+        }
+        status = await read(http, "/steprun/status")
+        async with http.get("/metrics") as reply:
+            metrics = (await reply.text()).splitlines()
+    assert [account.saved_s for account in log] == [0, 3.9, 0]
+    assert [account.reread_because for account in log] == [None, None, why]
+    assert status["saved_s"] == 3.9
+    assert {"steprun_rereads_total 1", "steprun_saved_seconds_total 3.9"} <= set(metrics)
+    assert "steprun_restored_tokens_total 0" in metrics
 
 
 def test_slots_and_requests_are_matched_in_the_order_they_began() -> None:

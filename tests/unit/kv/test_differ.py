@@ -50,7 +50,7 @@ LINES = "".join(f"line {number} of some length, to fill a block or two\n" for nu
          "the system prompt changed at its end"),
         ((part("system", "system prompt", LINES),),
          (part("system", "system prompt", LINES.replace("line 400", "row 400")),),
-         "the system prompt changed after line 394"),
+         "the system prompt changed after line 397"),
         ((SYSTEM, user(1)), (user(1),), "the system prompt was left out"),
         ((user(1),), (SYSTEM, user(1)), "the system prompt was added"),
         ((SYSTEM, user(1)), (SYSTEM, LOOK, user(1)), "tools changed: get_weather was added"),

@@ -1,5 +1,7 @@
 """Prompts as clients send them: their blocks, and how much two have in common."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,6 +50,24 @@ def test_a_later_line_leaves_earlier_blocks_alone() -> None:
     assert common(before, now) >= len(before.parts[0].blocks) - 1
 
 
+@pytest.mark.parametrize("where", [0, 70, 500])
+def test_a_line_that_is_new_leaves_most_later_blocks_alone(where: int) -> None:
+    lines = LONG.splitlines(keepends=True)
+    longer = "".join([*lines[:where], "a line that is new\n", *lines[where:]])
+    known = {block.digest for block in part("system", "system prompt", LONG).blocks}
+    now = part("system", "system prompt", longer)
+    assert sum(each.characters for each in now.blocks if each.digest in known) > 0.7 * len(LONG)
+
+
+def test_a_text_of_empty_lines_takes_no_longer_than_another() -> None:
+    took = []
+    for text in ("\n" * (1 << 20), LONG * ((1 << 20) // len(LONG))):
+        began = time.process_time()
+        part("user", "message 1", text)
+        took.append(time.process_time() - began)
+    assert took[0] < 5 * took[1] + 0.1
+
+
 def test_each_of_the_first_lines_is_a_block() -> None:
     blocks = part("system", "system prompt", LONG).blocks
     assert [block.line for block in blocks[:SINGLE_LINES]] == list(range(1, SINGLE_LINES + 1))
@@ -55,6 +75,14 @@ def test_each_of_the_first_lines_is_a_block() -> None:
 
 def test_the_same_text_of_another_role_is_another_part() -> None:
     assert common(prompt(part("user", "1", "a")), prompt(part("assistant", "1", "a"))) == 0
+
+
+def test_where_a_message_ends_is_part_of_the_prompt() -> None:
+    one = prompt(part("system", "1", "a\nb"))
+    two = prompt(part("system", "1", "a\n"), part("system", "2", "b"))
+    assert [len(each.chain()) for each in (one, two)] == [2, 2]
+    assert common(one, two) == 1
+    assert one.chain()[1] != two.chain()[1]
 
 
 def test_the_name_of_a_part_is_for_people_only() -> None:

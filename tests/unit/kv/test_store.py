@@ -6,6 +6,7 @@ import stat
 from dataclasses import replace
 from io import FileIO
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -165,7 +166,7 @@ def test_what_the_engine_says_and_what_it_wrote_must_agree(store: Store) -> None
     assert isinstance(pending, Pending)
     write(store, pending, b"half")
     why = store.finish(pending, 10, 1.0, written=FILE)
-    assert why == f"The engine says that it saved {FILE} bytes of 4."
+    assert why == "The engine says that it saved 1,000 bytes, and the file has 4."
     assert files_of(store) == set()
     assert store.totals().written_today == 0 + len(b"half")
 
@@ -185,6 +186,16 @@ def test_abandoned_files_leave_nothing(store: Store) -> None:
     store.abandon(pending)
     assert files_of(store) == set()
     assert store.totals().written_today == 300
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1.0, 1e300])
+def test_seconds_that_are_none_do_no_harm(store: Store, seconds: float) -> None:
+    saved = save(store, HELLO, read_s=seconds)
+    store.used(saved, 1, seconds)
+    (only,) = store.listed()
+    assert 0 <= only.read_s <= 366 * 86400
+    assert 0 <= only.saved_s <= 366 * 86400
+    assert not store.off
 
 
 # ------------------------------------------------------------------ conversations
@@ -508,6 +519,21 @@ def test_an_index_that_is_wrong_is_begun_again(tmp_path: Path, damage: object) -
     assert store.open(saved)
 
 
+@pytest.mark.parametrize("statement", ["DELETE FROM clock", "UPDATE clock SET worth = 'noon'"])
+def test_damage_that_is_met_late_costs_one_save(tmp_path: Path, statement: str) -> None:
+    store = new_store(tmp_path)
+    save(store, HELLO)
+    with sqlite3.connect(store.folder / "index.sqlite") as db:
+        db.execute(statement)
+    db.close()
+    pending = store.begin(OTHER, FILE)
+    assert isinstance(pending, Pending)
+    write(store, pending, b"x" * FILE)
+    assert isinstance(store.finish(pending, 1, 1.0), str)
+    assert (store.listed(), files_of(store), store.off) == ((), set(), "")
+    assert store.open(save(store, OTHER))
+
+
 def test_an_index_that_another_process_replaced_is_opened_again(tmp_path: Path) -> None:
     store, other = new_store(tmp_path), new_store(tmp_path)
     save(store, HELLO)
@@ -535,6 +561,41 @@ def test_two_stores_share_one_folder(tmp_path: Path) -> None:
     two.drop(saved)
     assert one.open(saved) is None
     assert one.find(HELLO) == ()
+
+
+def test_threads_and_processes_use_it_at_once(tmp_path: Path) -> None:
+    """Two stores stand for two processes: each has an index of its own on the same file."""
+    stores = [new_store(tmp_path, replace(WIDE, budget_bytes=6 * FILE)) for _ in range(2)]
+    wrong: list[object] = []
+
+    def work(number: int) -> None:
+        store = stores[number % 2]
+        try:
+            for turn in range(12):
+                pending = store.begin(conversation(f"{number} {turn}"), FILE)
+                if isinstance(pending, Pending):
+                    write(store, pending, b"x" * FILE)
+                    finished = store.finish(pending, 1, 1.0, FILE)
+                    if isinstance(finished, Saved) and store.open(finished):
+                        store.used(finished, 1, 1.0)
+                elif not pending:
+                    wrong.append("refused without a word")
+                store.find(conversation(f"{number} {turn}", "more"))
+                if turn % 5 == 4:
+                    store.clear(unused_s=0.0)
+        except BaseException as error:  # noqa: BLE001 - of a thread, pytest would not see it
+            wrong.append(error)
+
+    threads = [Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert [each.off for each in stores] == ["", ""]
+    listed = stores[0].listed()
+    assert files_of(stores[0]) == {f"{each.id}.kv" for each in listed}
+    assert sum(each.bytes for each in listed) <= 6 * FILE
 
 
 def test_a_file_where_the_folder_belongs_is_said(tmp_path: Path) -> None:

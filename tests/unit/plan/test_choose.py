@@ -28,9 +28,10 @@ from runner.plan.candidates import F16_SPARE_BYTES, GOOD_UBATCH
 from runner.plan.candidates import STEP as TOKENS
 from runner.plan.choose import Plan, choose
 from runner.plan.launch import EngineFiles, LaunchSpec, RunDefaults, Settings, launch
-from runner.plan.memory.kv_cache import CHECKPOINTS
+from runner.plan.memory.kv_cache import CHECKPOINTS, LEAST_CHECKPOINTS
 from runner.plan.memory.ledger import LedgerEntry
 from runner.plan.model_spec import ModelSpec, from_model
+from runner.plan.placement import place
 from runner.plan.request import PlanRequest, Profile
 from runner.run.document import to_json
 
@@ -66,16 +67,16 @@ def plan(limit_gib: float, **request: object) -> Plan:
     ("name", "fits", "quant", "context", "kv_type"),
     [
         ("cpu-24", False, "IQ3_XXS", 32_768, "q8_0"),
-        ("dgx-spark", True, "IQ4_XS", 106_496, "q8_0"),
-        ("dgx-spark-desktop", True, "UD-IQ4_XS", 180_224, "q8_0"),
-        ("m4-max-128", True, "IQ4_XS", 81_920, "q8_0"),
+        ("dgx-spark", True, "IQ4_XS", 98_304, "q8_0"),
+        ("dgx-spark-desktop", True, "UD-IQ4_XS", 172_032, "q8_0"),
+        ("m4-max-128", True, "IQ4_XS", 73_728, "q8_0"),
         ("m2-ultra-192", True, "UD-Q5_K_M", 262_144, "q8_0"),
         ("m3-ultra-512", True, "Q8_0", 262_144, "f16"),
         ("4x5090", True, "Q4_K_S", 163_840, "q8_0"),
         ("4x48", True, "UD-Q6_K", 262_144, "q8_0"),
-        ("strix-halo-linux", True, "Q4_K_S", 229_376, "q8_0"),
-        ("strix-halo-linux-112", True, "Q4_K_S", 73_728, "q8_0"),
-        ("strix-halo-windows", True, "IQ4_XS", 212_992, "q8_0"),
+        ("strix-halo-linux", True, "Q4_K_S", 212_992, "q8_0"),
+        ("strix-halo-linux-112", True, "Q4_K_S", 65_536, "q8_0"),
+        ("strix-halo-windows", True, "IQ4_XS", 196_608, "q8_0"),
     ],
 )
 def test_what_each_machine_gets(
@@ -140,7 +141,7 @@ def test_fixes_are_listed_by_what_they_cost() -> None:
     small = replace(STEP, projector_bytes=2 * GIB)
     refused = choose(advised, small, PlanRequest(quant="IQ4_XS"), DEFAULTS)
     assert commands(refused) == [
-        "steprun chat --model step-3.7-flash --quant IQ3_XXS --ctx 163840",
+        "steprun chat --model step-3.7-flash --quant IQ3_XXS --ctx 147456",
         "steprun chat --model step-3.7-flash --quant IQ4_XS --allow-paging",
         "set",
         "drop",
@@ -383,25 +384,75 @@ def test_the_next_rung_misses_by_what_it_says() -> None:
     found = detect(capture.Replay(presets.load_preset("m4-max-128")))
     defaults = recipe.load_recipe(found.backend).run
     why = {c.what: c.why for c in choose(found, STEP, PlanRequest(), defaults).choices}
-    assert "(--ctx 90112 fits with 512, which prefills more slowly)" in why["context"]
+    given = "a micro-batch of 512, 4 checkpoints"
+    assert f"(--ctx 90112 fits with {given}:" in why["context"]
+    longer = choose(found, STEP, PlanRequest(quant="IQ4_XS", context=90_112), defaults).config
+    assert (longer.ubatch, longer.checkpoints, longer.spare) == (512, 4, 1)
     wanted = PlanRequest(quant="IQ4_XS", ubatch=1024)
     why = {c.what: c.why for c in choose(found, STEP, wanted, defaults).choices}
-    longer = choose(found, STEP, replace(wanted, context=90_112), defaults)
-    missing = -longer.placement.spare_bytes
-    assert not longer.fits
-    assert why["context"] == f"90,112 would need {size(missing)} more"
+    assert "(--ctx 81920 fits with 4 checkpoints:" in why["context"]
+    tight = plan(106, quant="IQ4_XS")
+    least = replace(tight.config, context=73_728, ubatch=1024, spare=1, checkpoints=CHECKPOINTS)
+    more = place(machine(106), STEP, tight.variant, least, DEFAULTS)
+    why = {c.what: c.why for c in tight.choices}
+    assert why["context"] == f"73,728 would need {size(-more.spare_bytes)} more"
 
 
 def test_what_is_left_over_is_spent_on_conversations() -> None:
-    roomy = plan(200, quant="Q4_K_S")
-    assert roomy.config.checkpoints > 4
+    """Beside the disk on checkpoints; where nothing is kept there, on the engine's own cache."""
+
+    def without(gib: float, **request: object) -> Plan:
+        asked = PlanRequest(**request)  # type: ignore[arg-type]
+        return choose(machine(gib), STEP, asked, replace(DEFAULTS, keeps_prompts=False))
+
+    kept = plan(200, quant="Q4_K_S").config
+    assert (kept.checkpoints, kept.spare, kept.cache_ram_mib) == (2 * CHECKPOINTS, 1, 0)
+    roomy = without(200, quant="Q4_K_S")
     assert roomy.config.cache_ram_mib > 0
+    assert roomy.config.spare == 0, "the engine would empty it with every request"
     assert roomy.placement.spare_bytes > 0
-    tight = plan(106, quant="IQ4_XS", context=32_768)
-    assert (tight.config.checkpoints, tight.config.cache_ram_mib) == (CHECKPOINTS, 0)
-    between = plan(115, quant="IQ4_XS", context=32_768)
+    between = without(114, quant="IQ4_XS", context=32_768)
     assert between.config.cache_ram_mib == 2048
     assert between.placement.spare_bytes > 2 * GIB, "more would fit, but half of the room stays"
+    tight = without(106, quant="IQ4_XS", context=32_768).config
+    assert (tight.spare, tight.cache_ram_mib) == (1, 0), "no room: it is the longest way in memory"
+
+
+def test_what_conversations_go_back_to_is_a_right() -> None:
+    """Beyond 64K the context gives way to it; below, it to the context, and that is said."""
+    for gib in range(100, 125):
+        config = plan(gib, quant="IQ4_XS").config
+        if config.context > 65_536:
+            assert (config.spare, config.checkpoints >= CHECKPOINTS) == (1, True), gib
+    before = None
+    for mib in range(105 * 1024, 110 * 1024, 32):
+        found = plan(mib / 1024, quant="IQ4_XS", context=65_536, kv_type="q8_0", ubatch=512)
+        if not found.fits:
+            continue
+        now = (found.config.spare, found.config.checkpoints)
+        assert before is None or now >= before
+        before = before or now
+        short = any(f"{found.config.checkpoints} checkpoints" in why for why in found.reasons)
+        assert short is (found.config.checkpoints < CHECKPOINTS)
+    assert before == (0, LEAST_CHECKPOINTS)
+    assert now == (1, 2 * CHECKPOINTS)
+
+
+def test_the_spare_slot_is_the_engines_alone() -> None:
+    one, three = plan(130), plan(130, parallel=3)
+    for found, users in ((one, 1), (three, 3)):
+        argv = launch(EngineFiles(Path("a")), found.settings, frozenset(FLAGS)).argv
+        assert argv[argv.index("--parallel") + 1] == str(users + 1)
+        assert "--kv-unified" in argv
+        document = to_json(found, LaunchSpec(argv))
+        assert (document["parallel"], document["spare_slots"]) == (users, 1)
+        assert document["context_shared"] is (users > 1)
+        assert argv[argv.index("--ctx-size") + 1] == str(document["context"])
+        kept = {row["item"]: row["why"] for row in document["ledger"]}
+        assert f"{users + 1} slots (1 spare)" in kept["kv_sliding"]
+    cannot = (replace(DEFAULTS, shared_slots=False), replace(DEFAULTS, spare_slot=False))
+    for defaults in cannot:
+        assert choose(machine(130), STEP, PlanRequest(), defaults).config.spare == 0
 
 
 def test_a_carve_out_is_free_though_the_system_does_not_count_it() -> None:
@@ -441,13 +492,14 @@ def test_no_longer_context_fits(gib: float, profile: Profile, backend: Backend, 
     if not found.fits:
         return
     c = found.config
-    same = replace(asked, quant=found.variant.name, kv_type=c.kv_type, ubatch=c.ubatch)
+    name = found.variant.name
     for context in range(c.context + TOKENS, 262_144 + 1, TOKENS):
         if context <= 65_536:
-            free = PlanRequest(quant=same.quant, profile=profile, parallel=slots, context=context)
+            free = PlanRequest(quant=name, profile=profile, parallel=slots, context=context)
             assert not choose(on, STEP, free, defaults).fits
-        if c.ubatch >= min(GOOD_UBATCH, defaults.ubatch):
-            assert not choose(on, STEP, replace(same, context=context), defaults).fits
+        elif c.ubatch >= min(GOOD_UBATCH, defaults.ubatch):
+            longer = replace(c, context=context, spare=1, checkpoints=CHECKPOINTS)
+            assert not place(on, STEP, found.variant, longer, defaults).fits
 
 
 @settings(max_examples=15, deadline=None)
@@ -469,7 +521,8 @@ def test_no_longer_context_fits_beside_cards(cards: int, each: float, ram: float
         same = PlanRequest(quant=found.variant.name, kv_type=c.kv_type, ubatch=c.ubatch)
         for context in range(c.context + TOKENS, 262_144 + 1, TOKENS):
             longer = choose(on, STEP, replace(same, context=context), defaults)
-            assert not longer.fits or longer.placement.n_cpu_moe, "not whole on the cards"
+            less = (longer.config.spare, longer.config.checkpoints) < (1, CHECKPOINTS)
+            assert not longer.fits or longer.placement.n_cpu_moe or less, "not whole on the cards"
 
 
 @settings(max_examples=30, deadline=None)

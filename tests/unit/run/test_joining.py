@@ -1,5 +1,7 @@
 """Whether a server is the one that somebody asks for."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,3 +93,13 @@ def replace_served(**changes: object) -> Served:
     import msgspec
 
     return msgspec.structs.replace(STEP, **changes)
+
+
+def test_a_server_can_say_that_it_starts_before_it_imports_what_makes_a_plan() -> None:
+    """A chat that is begun at the same moment has imported all of it before it looks."""
+    code = (
+        "import sys, runner.run.joining as joining\n"
+        "print(joining.asked_of, 'runner.run.prepare' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.endswith(" False\n")

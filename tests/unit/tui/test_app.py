@@ -480,6 +480,21 @@ async def test_a_long_paste_is_sent_whole_and_shown_in_part():
         assert len(c.server.requests[0]["messages"][0]["content"]) == 21_999
 
 
+async def test_below_an_answer_stands_how_its_prompt_was_read():
+    first: list[Step] = [Say("One."), End()]
+    async with chat(first, [Say("Two."), End(prompt=2000, cached=1000)]) as talk:
+        await talk.type("first")
+        await talk.sees("One.")
+        await talk.ready()
+        assert "Read " not in talk.screen()
+        why = "the picture in message 1 was replaced"
+        talk.server.headers = {"x-steprun-reread": why, "x-steprun-read-rate": "100"}
+        await talk.type("second")
+        await talk.sees(
+            "Read 1,000 of 2,000 tokens, 1,000 from the cache: 10 s saved.", f"Read again: {why}."
+        )
+
+
 async def test_unsent_text_is_kept_and_restored(tmp_path):
     path = picture(tmp_path)
     async with chat() as c:

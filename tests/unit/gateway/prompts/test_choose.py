@@ -12,7 +12,7 @@ from runner.gateway.prompts.choose import (
     usable,
     worth_saving,
 )
-from runner.kv.prompt import Prompt, common, part
+from runner.kv.prompt import Prompt, common, part, picture
 from runner.kv.saved import Match, Saved
 
 # A Strix Halo and a common drive: 100 tokens a second read, 1 GB a second moved.
@@ -192,3 +192,26 @@ def test_a_warm_slot_is_no_dearer_than_a_file(prompt: Prompt) -> None:
         [held(0, prompt), Holding(1)], wanted(prompt), [stored("x", prompt, prompt)], RATES
     )
     assert (way.slot, way.restore) == (0, None)
+
+
+def test_another_short_question_about_a_document_restores_it() -> None:
+    """The engine can go back to a micro-batch before the end of what it has read."""
+    document = lines("fact", LONG)
+    first, second = (
+        said(("user", document + question)) for question in ("And why?", "Since when?")
+    )
+    long = said(("user", document + lines("more", LONG)))
+    one, other = stored("one", first, second), stored("one", long, second)
+    assert chosen([Holding(0)], wanted(second), [one], RATES).restore is one.saved
+    assert chosen([Holding(0)], wanted(second), [other], RATES).restore is None
+    end = RATES.near_end(first.characters)
+    assert usable(second, common(first, second), whole=False, near_end=end) == end
+    assert LONG - 3000 < end < LONG
+    assert usable(second, common(long, second), whole=False, near_end=RATES.near_end(2 * LONG)) == 0
+    # It keeps no place within a picture, or right behind one.
+    shown, again = (
+        Prompt((picture("picture 1", b"PNG", LONG), *said(("user", question)).parts))
+        for question in ("And why?", "Since when?")
+    )
+    match = stored("shown", shown, again)
+    assert chosen([Holding(0)], wanted(again), [match], RATES).restore is None

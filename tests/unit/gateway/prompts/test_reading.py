@@ -16,7 +16,12 @@ from runner.chat.images.tokens import image_tokens
 from runner.gateway import bodies, routes
 from runner.gateway.calls import Asked
 from runner.gateway.pictures.find import find
-from runner.gateway.prompts.reading import TOKEN_CHARACTERS, prompt_of
+from runner.gateway.prompts.reading import (
+    MOST_CHARACTERS,
+    MOST_PARTS,
+    TOKEN_CHARACTERS,
+    prompt_of,
+)
 from runner.gateway.refusal import Refusal
 from runner.kv.differ import why
 from runner.kv.prompt import Prompt, characters_of, common
@@ -53,6 +58,21 @@ def same(one: Prompt, other: Prompt) -> bool:
 
 def chat(*messages: Any, **more: Any) -> Prompt:
     return prompt(CHAT, {"messages": [*messages], **more})
+
+
+@pytest.mark.parametrize("before", ["", "x" * 5000])
+def test_a_picture_that_is_set_aside_is_the_same_picture(before: str) -> None:
+    def ask(picture: bytes) -> Prompt:
+        url = "data:image/png;base64," + base64.b64encode(picture).decode()
+        content = [
+            {"type": "text", "text": before},
+            {"type": "image_url", "image_url": {"url": url}},
+        ]
+        return chat({"role": "user", "content": content})
+
+    large = bytes(range(256)) * 100  # more than what is parsed with its body
+    assert ask(large).parts[-1].blocks == ask(large).parts[-1].blocks
+    assert ask(large).parts[-1].blocks != ask(large[:-1] + b"?").parts[-1].blocks
 
 
 def test_a_conversation_has_the_same_parts_in_every_api() -> None:
@@ -403,6 +423,26 @@ def test_a_body_that_is_too_deep_has_no_prompt() -> None:
         deep = {"a": deep}
     found.document["chat_template_kwargs"] = {"deep": deep}
     assert prompt_of(found) is None
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [{"role": "user", "content": "a" * (MOST_CHARACTERS + 1)}],
+        [{"role": "user", "content": "a" * 2048}] * (MOST_CHARACTERS // 2048 + 1),
+        [{"role": "user", "content": "a"}] * (MOST_PARTS + 1),
+    ],
+    ids=["a text", "texts", "messages"],
+)
+def test_a_prompt_that_no_context_holds_is_not_read(messages: list[Any]) -> None:
+    assert prompt_of(asked(CHAT, {"messages": messages})) is None
+
+
+def test_half_characters_are_read_like_others() -> None:
+    broken = "a\ud800"
+    found = asked(CHAT, {"messages": [HI]})
+    found.document = {"messages": [{"role": "user", "content": broken}], "tools": []}
+    assert prompt_of(found) is not None
 
 
 def test_a_prompt_of_60_000_tokens_is_read_at_once() -> None:

@@ -1,0 +1,54 @@
+"""How a prompt was read, in words: what was read, what was not, and why not. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+from runner.base.text import clean_name
+from runner.base.units import duration
+from runner.chat.events import Usage
+from runner.chat.untrusted import number
+from runner.net import headers as net_headers
+
+# What a server of steprun says before an answer begins; others have no such headers.
+RESTORED: Final = "x-steprun-restored"  # tokens of the prompt that are restored from the disk
+REREAD: Final = "x-steprun-reread"  # why a prompt that an earlier one had is read again
+RATE: Final = "x-steprun-read-rate"  # tokens per second at which this machine reads prompts
+_WORDS: Final = 200  # characters of a reason
+_LEAST: Final = 256  # tokens; fewer do not fill a batch, and their rate says little
+
+
+def with_headers(usage: Usage, headers: Mapping[str, str]) -> Usage:
+    """Return what an answer took with what its headers say of the reading. They are not trusted."""
+    try:
+        rate = number(float(headers.get(RATE, "0")))
+    except ValueError:
+        rate = 0.0
+    return replace(
+        usage,
+        restored_tokens=net_headers.number(headers, RESTORED) or 0,
+        reread=clean_name(why, _WORDS) if (why := headers.get(REREAD, "").strip()) else "",
+        read_tps=rate,
+    )
+
+
+def reading_text(usage: Usage) -> str:
+    """Return how the prompt of an answer was read, a line for each thing to say.
+
+    Such as: `Read 43 of 6,251 tokens, 6,208 from the disk: 12 s saved.`
+    """
+    read = max(0, usage.prompt_tokens - usage.cached_tokens)
+    parts = []
+    if usage.cached_tokens:
+        restored = min(usage.restored_tokens, usage.cached_tokens)
+        where = "from the disk" if restored else "from the cache"
+        rate = usage.read_tps or (usage.prefill_tps if read >= _LEAST else 0)
+        seconds = usage.cached_tokens / rate if rate else 0
+        saved = f": {duration(seconds)} saved" if seconds >= 1 else ""
+        parts.append(
+            f"Read {read:,} of {usage.prompt_tokens:,} tokens, "
+            f"{usage.cached_tokens:,} {where}{saved}."
+        )
+    if usage.reread and read >= _LEAST:
+        parts.append(f"Read again: {usage.reread}.")
+    return "\n".join(parts)
