@@ -1,0 +1,1 @@
+"""Measures what kept KV caches save, through steprun itself."""
