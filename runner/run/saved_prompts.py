@@ -7,7 +7,7 @@ from dataclasses import replace
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from runner.base import paths
 from runner.base.disk import existing
@@ -24,9 +24,11 @@ from runner.kv.policy import Bounds
 from runner.plan.choose import Plan
 from runner.plan.launch import LaunchSpec
 from runner.plan.memory.kv_cache import saved_bytes
-from runner.run.download_missing import Ready
 from runner.run.prepare import Prepared
 from runner.weights import verified
+
+if TYPE_CHECKING:
+    from runner.run.download_missing import Ready  # it brings the hub
 
 # Of what is free; less by what is kept already, so that it comes to a fifth in the end.
 SHARE: Final = 4
@@ -48,7 +50,7 @@ def folder() -> Path:
     return paths.cache_dir() / "kv"
 
 
-def kept(ready: Ready, disk: int | None) -> Kept | None:
+def kept(ready: "Ready", disk: int | None) -> Kept | None:
     """Return how a run keeps prompts; None where its engine is best left to itself.
 
     `disk`: the bytes that they may take, 0 for none, None for a share of what is free.
@@ -110,7 +112,7 @@ def in_words(prepared: Prepared, disk: int | None) -> str:
 # --- what a saved prompt fits
 
 
-def depends(ready: Ready) -> Depends:
+def depends(ready: "Ready") -> Depends:
     """Return everything that a saved prompt of this run depends on; no large file is read."""
     plan, files = ready.prepared.plan, ready.files
     known = verified.recall_all()

@@ -317,7 +317,7 @@ def test_programs_that_hold_memory_are_to_be_stopped() -> None:
 
 def test_a_raise_after_which_the_same_fits_is_not_offered() -> None:
     mac_128 = mac(128)
-    assert not plan(mac_128, context=32_768, kv_type="f16", quant="IQ4_XS").fixes
+    assert not plan(mac_128, context=32_768, kv_type="q8_0", quant="IQ4_XS").fixes
     assert plan(mac_128, quant="Q4_K_S").fixes
 
 
