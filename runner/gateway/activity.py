@@ -21,6 +21,12 @@ CLIENT_GONE: Final = 499
 # A stream's pieces before the first token: an SSE comment, a ping, how far the prompt is read.
 _NO_TOKEN: Final = re.compile(rb'\A\s*:|\A\s*event: ping|"prompt_progress"|\A\s*\Z')
 _CHAT: Final = re.compile(r"[0-9a-f-]{1,40}")
+# The last event of a stream, by API: whoever hangs up behind it has the whole answer. A line feed
+# cannot be within the JSON of another event.
+_LAST: Final = (
+    b"\ndata: [DONE]",
+    *(b"\nevent: message_stop", b"\nevent: response.completed", b"\nevent: response.incomplete"),
+)
 _PRODUCT: Final = re.compile(r"[A-Za-z0-9._+-]{1,32}")
 
 
@@ -76,7 +82,7 @@ class Entry:
 
     def hung_up(self) -> None:
         """Note that the client has gone."""
-        if not self.complete:
+        if not (self.complete or any(last in self.tail for last in _LAST)):
             self.status = CLIENT_GONE
 
     def passes(self, data: bytes) -> None:

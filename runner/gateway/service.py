@@ -74,7 +74,7 @@ class Service:
                 entry.status = refusal.status
                 return _refused(api, refusal)
             except (ClientGone, ConnectionError):  # the latter while its request is taken in
-                entry.status = CLIENT_GONE
+                entry.hung_up()
                 return web.Response(status=CLIENT_GONE)  # nobody reads it
 
     def refuse(self, refusal: Callable[[], Refusal]) -> None:

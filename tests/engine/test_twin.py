@@ -80,4 +80,5 @@ def test_the_full_size_model_is_served_with_all_its_parts(twin: Path, tmp_path: 
     # What is not mapped from the disk; less than planned, as untouched pages take nothing.
     planned_private = sum(told.values()) - told["weights"] - heads - told["reserve"]
     assert private <= planned_private
-    assert private >= 0.85 * planned_private
+    # A checkpoint is made when a prompt needs it.
+    assert private >= 0.85 * (planned_private - told["checkpoints"])

@@ -234,7 +234,8 @@ def _local(
     )
     if not plan.config.projector:
         _blind(common["pictures"], blind_why)
-    asked = Settings(drain_s=0, command=command)  # who leaves a chat waits for no answer
+    # Who leaves a chat hangs up before, so that this is for the last bytes of a whole answer only.
+    asked = Settings(drain_s=1, command=command)
     settings, spec = with_files(with_model(asked, prepared), make_ready(prepared), request)
     return ChatSetup(
         title=f"{prepared.title} {plan.variant.name}",

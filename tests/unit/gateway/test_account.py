@@ -243,3 +243,23 @@ def test_a_re_reading_is_one_only_where_the_engine_did_read(
     account = account_of(entry, 1_000_000_000.0)
     assert account.reread_because == because
     assert account.restored_tokens == min(5000, timings["cache_n"])
+
+
+@pytest.mark.parametrize(
+    ("last", "status"),
+    [
+        ('data: {"choices": []}\n\ndata: [DONE]\n\n', 200),
+        ('event: message_stop\ndata: {"type": "message_stop"}\n\n', 200),
+        ('event: response.completed\ndata: {"type": "response.completed"}\n\n', 200),
+        ('data: {"choices": [{"delta": {"content": "\\ndata: [DONE]"}}]}\n\n', CLIENT_GONE),
+    ],
+)
+def test_who_hangs_up_behind_the_last_event_has_the_whole_answer(last: str, status: int) -> None:
+    over: list[Entry] = []
+    activity = Activity(over.append)
+    with suppress(ConnectionError), activity.request("a", Api.OPENAI, "/v1/chat") as entry:
+        entry.status = 200
+        entry.passes(b'data: {"choices": []}\n\n')
+        entry.passes(last.encode())
+        raise ConnectionError
+    assert [each.status for each in over] == [status]
