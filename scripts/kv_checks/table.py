@@ -10,7 +10,6 @@ import base64
 import io
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -95,9 +94,20 @@ def cases(characters: int, *, sees: bool) -> list[Case]:
     return found
 
 
-def measure(home: Path, case: Case, arguments: Sequence[str]) -> tuple[Answer, Answer]:
+def homes(place: Path, engines: Path | None) -> tuple[Path, Path]:
+    """Return two new homes, with the engines of another one where it is named."""
+    both = place / "kept", place / "cold"
+    if engines is not None:
+        for home in both:
+            (home / "cache").mkdir(parents=True)
+            (home / "cache" / "engines").symlink_to(engines)
+    return both
+
+
+def measure(place: Path, case: Case, args: argparse.Namespace) -> tuple[Answer, Answer]:
     """Return the second request's answer, with the kept cache and cold."""
-    server = Server(home / "kept", arguments)
+    arguments, (kept_home, cold_home) = _arguments(args), homes(place, args.engines)
+    server = Server(kept_home, arguments)
     try:
         ask(server.served, _ask(case.first))
         if case.between is not None:
@@ -107,7 +117,7 @@ def measure(home: Path, case: Case, arguments: Sequence[str]) -> tuple[Answer, A
         kept = ask(server.served, _ask(case.second))
     finally:
         server.close()
-    server = Server(home / "cold", [*arguments, "--kv-disk", "off"])
+    server = Server(cold_home, [*arguments, "--kv-disk", "off"])
     try:
         ask(server.served, _ask([user("Hello")]))  # the first answer of an engine is slower
         cold = ask(server.served, _ask(case.second))
@@ -121,6 +131,11 @@ def _ask(messages: Messages) -> Ask:
     return Ask("table", "/v1/chat/completions", body)
 
 
+def _arguments(args: argparse.Namespace) -> list[str]:
+    projector = ["--projector", args.projector] if args.projector else []
+    return ["--model", args.model, "--ctx", str(args.ctx), *projector, *args.more]
+
+
 def main() -> int:
     """Measure all cases and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -128,16 +143,16 @@ def main() -> int:
     parser.add_argument("--projector", help="its projector: cases with pictures")
     parser.add_argument("--prompt-tokens", type=int, default=6500)
     parser.add_argument("--ctx", type=int, default=16_384)
+    parser.add_argument("--engines", type=Path, help="a folder of engines, for --engine")
     parser.add_argument("--only", help="cases whose name holds this")
     parser.add_argument("more", nargs="*", help="further options of `steprun serve`, after --")
     args = parser.parse_args()
     serving.end_in_order()
-    arguments = ["--model", args.model, "--ctx", str(args.ctx), *args.more]
-    if args.projector:
-        arguments += ["--projector", args.projector]
     well = True
     with tempfile.TemporaryDirectory(prefix="kv_table") as name:
-        server = Server(Path(name) / "count", [*arguments, "--kv-disk", "off"])
+        server = Server(
+            homes(Path(name) / "count", args.engines)[1], [*_arguments(args), "--kv-disk", "off"]
+        )
         try:
             characters = characters_of(server.served, args.prompt_tokens)
         finally:
@@ -146,7 +161,7 @@ def main() -> int:
         for number, case in enumerate(cases(characters, sees=bool(args.projector))):
             if args.only and args.only not in case.what:
                 continue
-            kept, cold = measure(Path(name) / str(number), case, arguments)
+            kept, cold = measure(Path(name) / str(number), case, args)
             ratio = kept.first_s / max(cold.first_s, 1e-9)
             same = "same answer" if kept.text == cold.text else "ANOTHER ANSWER"
             because = f"  ({kept.because})" if kept.because else ""

@@ -129,8 +129,8 @@ def self_test(engine: InstalledEngine, *, quiet: bool = False) -> InstalledEngin
 
     def report(feature: str, found: Feature) -> None:
         mark, colour = MARKS[found.result]
-        head = f"  {feature:13}{click.style(mark, fg=colour)}  {found.seconds_s:5.1f} s  "
-        click.echo(wrapped(head + found.why, 28).rstrip(), err=True)
+        head = f"  {feature:16}{click.style(mark, fg=colour)}  {found.seconds_s:5.1f} s  "
+        click.echo(wrapped(head + found.why, 31).rstrip(), err=True)
 
     features, safe_flags = canary.run(engine, safe, report)
     ordered = {name: features[name] for name in FEATURES if name in features}
