@@ -138,7 +138,7 @@ def _language(asked: argparse.Namespace, sizes: Shape) -> LanguageStage:
     path = _scaled(asked.folder, sizes)
     encoder = vision.VisionEncoder(sizes.vision, export.read(path))
     # By the encoder's content: a later one must not be trained with an earlier one's tokens.
-    name = f"tokens-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}-{asked.cached}.npy"
+    name = f"tokens-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}-{asked.cached}"
     seen = world_texts.cached(encoder, world_texts.SEEN[: asked.cached], asked.folder / name)
     unseen = world_texts.cached(encoder, world_texts.UNSEEN[:16])
     texts = world_texts.texts(world_texts.SEEING, seen, unseen)
@@ -213,5 +213,5 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--minutes", type=float, default=minutes, help="planned, in all runs")
         command.add_argument("--this-run", type=float, metavar="MINUTES", help="end this run early")
         command.add_argument("--seed", type=int, default=1)
-        command.add_argument("--cached", type=int, default=500, help="pictures of each kind")
+        command.add_argument("--cached", type=int, default=3000, help="pictures of each kind")
     return parser

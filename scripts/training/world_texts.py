@@ -62,20 +62,38 @@ def texts(
     )
 
 
+CHUNK = 512
+"""Scenes a file of kept tokens, about a minute's: no more is lost where the encoding is stopped."""
+
+
 def cached(encoder: VisionEncoder, numbers: Sequence[int], kept: Path | None = None) -> Features:
     """Encode the scenes of these seeds that rows of all kinds show, 0.1 to 0.3 s each.
 
-    `kept`: a file to keep them in, and to take them from if it is there.
+    `kept`: a folder to keep them in as they are made, and to take from it what is there.
     """
     pools = {kind: topics.pool(kind, numbers) for kind in ("picture", "pair", "zoom")}
     scenes = [scene for pool in pools.values() for scene in pool]
-    if kept is not None and kept.exists():
-        tokens = np.load(kept)
-    else:
-        tokens = np.stack([_encoded(encoder, scene) for scene in scenes]).astype(np.float16)
-        if kept is not None:
-            np.save(kept, tokens)
-    return Features(pools, dict(zip(scenes, tokens.astype(np.float32), strict=True)))
+    chunks = [scenes[at : at + CHUNK] for at in range(0, len(scenes), CHUNK)]
+    paths = [kept / f"{number:04d}.npy" if kept else None for number in range(len(chunks))]
+    made = [_chunk(encoder, *each) for each in zip(chunks, paths, strict=True)]
+    tokens = np.concatenate(made).astype(np.float32)
+    return Features(pools, dict(zip(scenes, tokens, strict=True)))
+
+
+def _chunk(
+    encoder: VisionEncoder, scenes: Sequence[Any], path: Path | None
+) -> npt.NDArray[np.float16]:
+    if path is not None and path.exists():
+        found: npt.NDArray[np.float16] = np.load(path)
+        return found
+    tokens = np.stack([_encoded(encoder, scene) for scene in scenes]).astype(np.float16)
+    if path is not None:
+        path.parent.mkdir(exist_ok=True)
+        half = path.with_suffix(".half")
+        with half.open("wb") as file:
+            np.save(file, tokens)
+        half.replace(path)
+    return tokens
 
 
 def unit_variance(weights: Weights, features: Features) -> Weights:

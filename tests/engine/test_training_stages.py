@@ -212,7 +212,9 @@ def test_padding_and_pictures_of_a_batch() -> None:
     assert not batch.rows.pictures[:2].any()
 
 
-def test_the_made_up_world_feeds_every_stage(tmp_path: Path) -> None:
+def test_the_made_up_world_feeds_every_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("training.world", reason="the made-up world is not in this checkout")
     import torch
 
@@ -226,9 +228,20 @@ def test_the_made_up_world_feeds_every_stage(tmp_path: Path) -> None:
 
     weights = initial.starting(shape.SMALL.vision_table(), 1)
     encoder = VisionEncoder(shape.SMALL.vision, weights)
-    kept = tmp_path / "tokens.npy"
+    kept = tmp_path / "tokens"
+    monkeypatch.setattr(world_texts, "CHUNK", 4)
     features = world_texts.cached(encoder, range(2), kept)
-    again = world_texts.cached(encoder, range(2), kept)
+    (kept / "0001.npy").unlink()
+    encode, encoded = world_texts._encoded, []
+
+    def counted(*each: Any) -> Any:
+        encoded.append(each)
+        return encode(*each)
+
+    with monkeypatch.context() as patch:  # what is there is not encoded again
+        patch.setattr(world_texts, "_encoded", counted)
+        again = world_texts.cached(encoder, range(2), kept)
+    assert len(encoded) == 4 < len(features.tokens)
     assert all((again.tokens[scene] == part).all() for scene, part in features.tokens.items())
     scaled = world_texts.unit_variance(weights, features)
     varied = world_texts.cached(VisionEncoder(shape.SMALL.vision, scaled), range(2))
