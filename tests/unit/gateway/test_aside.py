@@ -45,7 +45,9 @@ def outcome(path: str, data: bytes, longest: int) -> Any:
         bodies.refuse_long_words(asked, [place.text for place in places], longest)
         call = call_of(asked)
     except Refusal as refusal:
-        return refusal.status, re.sub(r" \(byte \d+\)", "", refusal.message), refusal.param
+        # What is wrong with its JSON may be found at another place first.
+        message = re.sub(r"(The body is not JSON).*", r"\1", refusal.message)
+        return refusal.status, message, refusal.param
     pictures = [(b"".join(place.url(asked.aside)), place.path) for place in places]
     return call.method, call.path, b"".join(call.body), call.headers, pictures
 
