@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -51,13 +50,15 @@ class Saved:
 def save_and_restore(case: Case, tokens: int, folder: Path) -> Saved:
     """Read so many tokens, save, start the engine again, restore, and ask the same once more."""
     prompt = [100 + i % 100 for i in range(tokens)]
-    with _running(case, folder) as (url, log):
+    log = folder / "engine.log"
+    with _running(case, folder, log) as url:
         first = _post(f"{url}/completion", {"prompt": prompt, "n_predict": 1, "id_slot": 0})
         kept = _post(f"{url}/slots/0?action=save", {"filename": NAME})
-        text = log.read_text("utf-8", "replace")
+    # Not before its end: the guard copies the engine's lines, so an answer may overtake them.
+    text = log.read_text("utf-8", "replace")
     size = (folder / NAME).stat().st_size
     write_rate, read_rate = _disk(folder, size)
-    with _running(case, folder) as (url, _):
+    with _running(case, folder, log) as url:
         back = _post(f"{url}/slots/0?action=restore", {"filename": NAME})
         again = _post(f"{url}/completion", {"prompt": prompt, "n_predict": 1, "id_slot": 0})
     return Saved(
@@ -75,26 +76,24 @@ def save_and_restore(case: Case, tokens: int, folder: Path) -> Saved:
 
 
 @contextmanager
-def _running(case: Case, folder: Path) -> Iterator[tuple[str, Path]]:
+def _running(case: Case, folder: Path, log: Path) -> Iterator[str]:
     port = free_port("127.0.0.1")
     # Warming up would read all of 105 GB once more.
     saving = ("--slot-save-path", f"{folder}{os.sep}", "--no-warmup")
     words = [*embedded().program, *case.argv(), *saving]
     url = f"http://127.0.0.1:{port}"
-    with tempfile.TemporaryDirectory(prefix="steprun-truth-") as made:
-        log = Path(made) / "log"
-        line = [sys.executable, "-I", "-S", GUARD, "--log", str(log), "--", *words]
-        guard = subprocess.Popen(
-            [*line, "--port", str(port)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
-        )
-        with guard:
-            try:
-                wait_ready(url, guard, log)
-                yield url, log
-            finally:
-                assert guard.stdin is not None  # noqa: S101 - asked for above
-                guard.stdin.close()
-                guard.wait()
+    line = [sys.executable, "-I", "-S", GUARD, "--log", str(log), "--", *words]
+    guard = subprocess.Popen(
+        [*line, "--port", str(port)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    with guard:
+        try:
+            wait_ready(url, guard, log)
+            yield url
+        finally:
+            assert guard.stdin is not None  # noqa: S101 - asked for above
+            guard.stdin.close()
+            guard.wait()
 
 
 def _post(url: str, body: dict[str, Any]) -> dict[str, Any]:
