@@ -8,6 +8,7 @@ deciding words (`text.mark`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -93,15 +94,28 @@ def plural(kind: str) -> str:
     return f"{kind}es" if kind == "cross" else f"{kind}s"
 
 
-def listing(things: tuple[Thing, ...]) -> str:
+def name_by_kind(thing: Thing) -> str:
+    """Name a shape by its kind first: "circle red".
+
+    So a list is written of which the colour of a kind is asked. A small model goes on from a word
+    as the text went on from it before: after "circle" comes "red". With the colour first it would
+    have to find the kind and look back, which it learned for 5 of 12 pictures.
+    """
+    return f"{mark('shape', thing.kind)} {mark('colour', thing.colour)}"
+
+
+Naming: TypeAlias = Callable[[Thing], str]
+
+
+def listing(things: tuple[Thing, ...], naming: Naming = name) -> str:
     """List shapes in reading order: "1 red circle, 2 blue star."."""
-    return ", ".join(f"{place} {name(thing)}" for place, thing in enumerate(things, 1)) + "."
+    return ", ".join(f"{place} {naming(thing)}" for place, thing in enumerate(things, 1)) + "."
 
 
-def placed_listing(things: tuple[Thing, ...]) -> str:
+def placed_listing(things: tuple[Thing, ...], naming: Naming = name) -> str:
     """List shapes with their places: "1 red circle at the top left. 2 ..."."""
     return " ".join(
-        f"{place} {name(thing)} {at(thing.place)}." for place, thing in enumerate(things, 1)
+        f"{place} {naming(thing)} {at(thing.place)}." for place, thing in enumerate(things, 1)
     )
 
 
@@ -130,14 +144,16 @@ def _finish(
     answer: str,
     expected: tuple[str, ...],
     so: str | None = None,
+    naming: Naming = name,
 ) -> Exchange:
     """Think about the shapes of a picture as the effort says, then answer.
 
     `low` is all that is thought at low effort; `so` concludes a longer thought, by default `low`.
     """
     conclusion = f" So: {low if so is None else so}" if so != "" else ""
-    high = f"The question is: {question} I go through the picture. {placed_listing(scene.shapes)}"
-    thinking = by_effort(effort, low, listing(scene.shapes) + conclusion, high + conclusion)
+    placed = placed_listing(scene.shapes, naming)
+    high = f"The question is: {question} I go through the picture. {placed}"
+    thinking = by_effort(effort, low, listing(scene.shapes, naming) + conclusion, high + conclusion)
     return Exchange(kind, question, (Step(thinking, answer),), (scene,), expected=expected)
 
 
@@ -191,8 +207,17 @@ def _colour_of(dice: random.Random, scene: Scene, effort: Effort) -> Exchange:
     thing = dice.choice([one for one in scene.shapes if _is_only(one, scene.shapes, "kind")])
     answer = f"The {thing.kind} is {mark('colour', thing.colour)}."
     question = f"What colour is the {thing.kind}?"
-    low, expected = f"{name(thing)}.", (thing.colour,)
-    return _finish("colour", scene, question, effort, low=low, answer=answer, expected=expected)
+    low, expected = f"{name_by_kind(thing)}.", (thing.colour,)
+    return _finish(
+        "colour",
+        scene,
+        question,
+        effort,
+        low=low,
+        answer=answer,
+        expected=expected,
+        naming=name_by_kind,
+    )
 
 
 def _shape_of(dice: random.Random, scene: Scene, effort: Effort) -> Exchange:
@@ -244,23 +269,30 @@ def _reading(dice: random.Random, scene: Scene, effort: Effort) -> Exchange:
 
 
 def about_pair(dice: random.Random, pictures: tuple[Scene, Scene], effort: Effort) -> Exchange:
-    """Ask about two pictures, as `pictures.pair` makes them: what differs, or what each shows."""
+    """Ask about two pictures, as `pictures.pair` makes them: what differs, or what each shows.
+
+    The thinking compares shape with shape and ends at the first that differs, so that the
+    conclusion is what was said last; of two lists after each other it was found in 7 of 12.
+    """
     first, second = pictures
-    old, new = next(
-        (a, b)
-        for a, b in zip(first.shapes, second.shapes, strict=True)
-        if (a.kind, a.colour) != (b.kind, b.colour)
+    pairs = list(zip(first.shapes, second.shapes, strict=True))
+    place = next(
+        place for place, (a, b) in enumerate(pairs) if (a.kind, a.colour) != (b.kind, b.colour)
     )
-    both = f"First: {listing(first.shapes)} Second: {listing(second.shapes)}"
-    placed = f"First picture: {placed_listing(first.shapes)}"
-    placed = f"{placed} Second picture: {placed_listing(second.shapes)}"
+    old, new = pairs[place]
+    compared = list(enumerate(pairs[: place + 1], 1))
+    both = " ".join(f"{number} {name(a)}, {name(b)}." for number, (a, b) in compared)
+    placed = " ".join(
+        f"{number} {name(a)} {at(a.place)}, then {name(b)} {at(b.place)}."
+        for number, (a, b) in compared
+    )
     if len(first.shapes) == 1 and dice.random() < 0.5:
         kind, question = "two pictures", "What do the two pictures show?"
     else:
         kind, question = "difference", dice.choice(("What is different?", "What has changed?"))
     answer = f"First there is {with_article(old)}, then {with_article(new)}."
     low = f"{name(old)}, then {name(new)}."
-    high = f"The question is: {question} {placed} So: {low}"
+    high = f"The question is: {question} I compare the pictures. {placed} So: {low}"
     thinking = by_effort(effort, low, f"{both} So: {low}", high)
     said = (f"{old.colour} {old.kind}", f"{new.colour} {new.kind}")
     return Exchange(kind, question, (Step(thinking, answer),), pictures, expected=said)
