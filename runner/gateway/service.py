@@ -58,7 +58,9 @@ class Service:
         self.held = Held()
         self.turns = Turns(settings.parallel)
         self.side_turns = Turns(HTTP_THREADS_BESIDE)
-        self.observer = Observer(settings, keeper, relay)
+        self.observer = Observer(
+            settings, keeper, relay, prompts.reading if prompts is not None else None
+        )
         self.activity = self.observer.activity
         self._over: Callable[[], Refusal] | None = None
         self.started = time.time()

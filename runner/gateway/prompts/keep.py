@@ -33,6 +33,7 @@ from runner.gateway.refusal import Refusal
 from runner.gateway.settings import Settings
 from runner.gateway.timing import USUAL, Timing
 from runner.gateway.watching.account import account_of
+from runner.gateway.watching.read_rate import ReadRate
 from runner.kv.kept import Kept
 from runner.kv.prompt import Prompt
 from runner.kv.saved import Match, Pending, Saved
@@ -75,7 +76,8 @@ class KeptPrompts:
         self._relay = relay
         self._store = store
         self._timing = timing
-        self._measured = Measured(batch, kept.token_bytes)
+        self.reading = ReadRate()  # whoever sees the requests notes how fast they are read
+        self._measured = Measured(self.reading, batch, kept.token_bytes)
         # Choosing, saving and restoring are one step: nothing else changes the slots meanwhile.
         self._lock = asyncio.Lock()
         self._engine: object = None
