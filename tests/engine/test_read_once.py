@@ -158,3 +158,29 @@ def test_after_a_restart_nothing_is_read_again(
         assert talk.chat(third, cache_prompt=False) == restored
         talk.chat(then([SYSTEM, shown(90, lines("seen", 3))], "And what is this?"))
         assert talk.cached < 500  # of another picture, nothing beyond the system prompt
+
+
+@pytest.mark.parametrize("what", ["a picture", "a document"])
+def test_another_question_about_the_same_reads_the_question_only(
+    tiny: Path, tmp_path_factory: pytest.TempPathFactory, what: str
+) -> None:
+    home = tmp_path_factory.mktemp("home")
+    line = ["--model", str(tiny / "tiny-step-trunk.gguf"), "--ctx", "16384", "--kv-disk", "1GB"]
+
+    def about(question: str) -> Messages:
+        if what == "a document":
+            return [{"role": "user", "content": f"{lines('fact', 150)}\n{question}"}]
+        parts = shown(200, "")["content"][1:]
+        return [{"role": "user", "content": [*parts, {"type": "text", "text": question}]}]
+
+    with serve(home, *line) as served:
+        talk = Talk(served)
+        talk.chat(about("What is it about?"))
+        talk.chat(about("Who made it?"))
+        assert talk.read < LITTLE
+    with serve(home, *line) as served:
+        talk = Talk(served)
+        for question in ("When was it made?", "And where?"):
+            restored = talk.chat(about(question))
+            assert talk.read < LITTLE
+        assert talk.chat(about(question), cache_prompt=False) == restored
