@@ -99,7 +99,7 @@ def body_of(document: dict[str, Any], aside: Aside) -> list[Buffer]:
     """
     content = _before(document)
     if content is None:
-        raise ValueError("nothing of it is read ahead")
+        raise ValueError("no question is seen")
     if _shows(content[-1]):
         content = [*content, _BEHIND_PICTURE]
     messages = document["messages"]

@@ -68,7 +68,6 @@ class KeptPrompts:
         self._engine: object = None
         self._slots: Slots | None = None
         self._steers = True
-        self._reads_ahead = True
         self._saves_from = 0.0
         self._seeing: set[asyncio.Task[None]] = set()
         self._finishing: set[asyncio.Task[None]] = set()
@@ -239,7 +238,7 @@ class KeptPrompts:
         """Have what is before a question read first, so that the engine can go back there."""
         ahead, slot, rates = call.ahead, taken.slot, self._measured.rates()
         entry.ahead, entry.ahead_s = 0, 0.0
-        if ahead is None or taken.wanted.ahead is None or not self._reads_ahead:
+        if ahead is None or taken.wanted.ahead is None:
             return
         # Where it can go back there, the engine does so by itself, and only once: what it goes back
         # to is a bare window, which is too short by one token for the next time.
@@ -247,12 +246,10 @@ class KeptPrompts:
             return
         if ahead.is_worth(ahead.prompt.characters * rates.character_tokens, taken.read_s):
             entry.begin()
-            try:
+            # What it refuses here, such as a prompt that is too long, it refuses again in a moment.
+            with contextlib.suppress(ValueError):
                 body = with_slot(ahead.write(), slot.number)
                 entry.ahead, entry.ahead_s = await ask.read(call.path, body)
-            except ValueError:
-                self._reads_ahead = False
-            else:
                 taken.ahead = ahead.prompt
 
     # ------------------------------------------------------------------ after a request
