@@ -228,3 +228,22 @@ def test_another_short_question_about_a_document_restores_it() -> None:
     asked = replace(wanted(replaced), ahead=Prompt(replaced.parts[:1]))
     other = replace(ahead, blocks=common(shown, replaced))
     assert chosen([Holding(0)], asked, [other], RATES).restore is None
+
+
+@pytest.mark.parametrize(("idle_s", "slot"), [(60.0, 1), (3600.0, 0)])
+def test_a_long_conversation_that_was_left_goes_before_a_short_one_that_goes_on(
+    idle_s: float, slot: int
+) -> None:
+    left = replace(held(0, A), idle_s=idle_s)
+    short = held(1, said(("user", lines("short", LONG // 2))))
+    assert chosen([left, short], wanted(OTHER), [], RATES, saves=False).slot == slot
+
+
+@pytest.mark.parametrize(("answer", "save"), [(0, (0,)), (100, ())])
+def test_of_a_shared_context_an_answer_of_unknown_length_has_its_share(
+    answer: int, save: tuple[int, ...]
+) -> None:
+    holding = held(0, A)
+    cells = holding.tokens + round(TITLE.characters / 4) + 1000
+    way = chosen([holding, Holding(1)], wanted(TITLE, answer_tokens=answer), [], RATES, cells=cells)
+    assert way.save == save

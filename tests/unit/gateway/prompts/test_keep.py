@@ -11,7 +11,7 @@ from aiohttp import web
 from runner.kv.depends import Depends
 from runner.kv.kept import Kept
 from runner.kv.policy import Bounds
-from tests.fakes.caching_engine import CachingEngine
+from tests.fakes.caching_engine import CachingEngine, CachingSlot
 from tests.fakes.kept_engine import FakeEngines
 from tests.unit.gateway.conftest import FAST, Open, Running
 
@@ -354,3 +354,32 @@ async def test_an_engine_that_dies_of_reading_ahead_is_not_asked_for_ever(
         content = [picture, {"type": "text", "text": "Well?"}]
         status, _ = await running.text(CHAT, messages=[{"role": "user", "content": content}])
     assert (status, len(killed)) == (502, 2)
+
+
+async def test_a_disk_that_refuses_a_save_is_left_alone_for_a_while(
+    gateway: Open, engine: CachingEngine, kept: Kept
+) -> None:
+    for again_s, saves in ((600.0, 1), (0.0, 3)):
+        engine.slots, engine.fails, engine.log = [CachingSlot()], {"save"}, []
+        async with gateway(replace(NEVER, save_again_s=again_s), kept=kept) as running:
+            for word in ("a", "x", "b", "y"):
+                await ask(running, word)
+            assert engine.log.count("save 0") == saves
+
+
+async def test_a_stop_waits_for_a_save_no_longer_than_it_may(
+    gateway: Open, engine: CachingEngine, engines: FakeEngines, kept: Kept
+) -> None:
+    hangs: list[str] = []
+
+    async def answer(request: Any, asked: dict[str, Any]) -> web.StreamResponse:
+        if request.query.get("action") == "save":
+            hangs.append(request.path)
+            await asyncio.Event().wait()
+        return await engine.answer(request, asked)
+
+    engines.answer = answer
+    async with gateway(replace(NEVER, save_end_s=0.05), kept=kept) as running, asyncio.timeout(10):
+        await ask(running, "a")
+        await stop(running)
+    assert len(hangs) == 1
