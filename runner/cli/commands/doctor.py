@@ -22,6 +22,7 @@ from runner.cli.lazy import examples
 from runner.cli.render.common import emit_json
 from runner.cli.render.wrap import say, wrapped
 from runner.engine.installed import describe, pick, store
+from runner.kv.files import found_files
 from runner.machine.captures import capture
 from runner.machine.facts import Machine
 from runner.machine.probe import detect
@@ -171,8 +172,21 @@ def _folders(_: Facts) -> Finding:
             return Finding(
                 "bad", f"{folder} cannot be written", "Choose another folder: STEPRUN_HOME=DIR"
             )
-    kept = saved_prompts.folder()
-    return Finding("ok", f"state in {paths.state_dir()}, prompts that were read in {kept}")
+    return Finding("ok", f"state in {paths.state_dir()}")
+
+
+def _saved_prompts(_: Facts) -> Finding:
+    folder = saved_prompts.folder()
+    held = sum(path.lstat().st_size for _, _, path in found_files(folder))
+    free = shutil.disk_usage(existing(folder)).free
+    found = f"{size(held)} of saved prompts in {folder}, {size(free)} free on its disk"
+    if most := saved_prompts.bounds(None).budget_bytes:
+        return Finding("ok", f"{found}; they may take {size(most)} unless --kv-disk says otherwise")
+    return Finding(
+        "warn",
+        f"{found}: too little to save prompts, so they are read again after a restart",
+        "Free space on this disk, or choose another folder: STEPRUN_HOME=DIR",
+    )
 
 
 def _writable(folder: Path) -> bool:
@@ -238,4 +252,7 @@ def _terminal(_: Facts) -> Finding:
     return Finding("ok", f"{columns} x {lines}, TERM={term}")
 
 
-CHECKS = (_python, _machine, _plan, _weights, _folders, _disk, _embedded, _engine, _terminal)
+CHECKS = (
+    *(_python, _machine, _plan, _weights, _folders, _saved_prompts),
+    *(_disk, _embedded, _engine, _terminal),
+)

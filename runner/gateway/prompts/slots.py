@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from runner.gateway.prompts.choose import Holding
+from runner.gateway.prompts.ahead import reaches
+from runner.gateway.prompts.choose import Holding, Wanted
 from runner.kv.prompt import Part, Prompt, common
+from runner.kv.saved import Match
 
 _COUNT: Final = 1 << 40  # no engine has so many tokens
 
@@ -18,7 +20,8 @@ class Slot:
 
     `task`: the engine's number of its last one. `touched`: when it was used last, as a number that
     grows; 0 before. `adrift`: it is busy with what nobody waits for any more. `stored`: what a file
-    has of its prompt. `chat`: the ID of the chat that it is of.
+    has of its prompt. `chat`: the ID of the chat that it is of. `ahead`: beginnings of
+    its prompt that were read ahead of the rest, so that the engine can go back there.
     """
 
     number: int
@@ -29,13 +32,14 @@ class Slot:
     adrift: bool = False
     stored: Prompt | None = None
     chat: str = ""
+    ahead: tuple[Prompt, ...] = ()
     used: float = 0.0
     touched: int = 0
     task: int = -1
 
     def forget(self) -> None:
         """Believe nothing of what it holds."""
-        self.prompt, self.stored, self.whole = None, None, True
+        self.prompt, self.stored, self.ahead, self.whole = None, None, (), True
 
     def empty(self) -> None:
         """Believe that it holds nothing."""
@@ -46,6 +50,9 @@ class Slot:
         """Believe that it holds a prompt, and what was written after it."""
         if self.stored is not None and (prompt is None or not _begins(self.stored, prompt)):
             self.stored = None
+        self.ahead = tuple(
+            each for each in self.ahead if prompt and reaches(each, common(each, prompt))
+        )
         self.prompt, self.whole = prompt, whole
 
     def holding(self, now: float) -> Holding:
@@ -61,6 +68,7 @@ class Slot:
             self.busy,
             min(1.0, stored),
             max(0.0, now - self.used),
+            tuple(each.characters for each in self.ahead),
         )
 
 
@@ -128,6 +136,23 @@ class Slots:
                 slot.tokens = tokens
                 if not tokens:  # the engine itself made room
                     slot.forget()
+
+
+@dataclass(slots=True)
+class Taken:
+    """A slot that a request has got, and what it held before.
+
+    `read_s`: what reading the rest of the prompt takes. `ahead`: what was read before the rest.
+    """
+
+    slots: Slots
+    slot: Slot
+    before: Holding
+    task: int
+    wanted: Wanted
+    read_s: float
+    match: Match | None = None
+    ahead: Prompt | None = None
 
 
 def beginning(prompt: Prompt, blocks: int) -> Prompt:

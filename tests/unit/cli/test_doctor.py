@@ -1,6 +1,7 @@
 """`steprun doctor`: its advice must work."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from runner.cli import doctor_report
 from runner.cli.commands import doctor
 from runner.machine.captures.capture import Capture
-from runner.run import machine_view
+from runner.run import machine_view, saved_prompts
 
 
 def facts(machine: str) -> doctor.Facts:
@@ -89,3 +90,19 @@ def test_a_check_that_the_system_refuses_is_a_finding() -> None:
     assert found.state == "bad"
     assert "/root/x" in found.found
     assert "STEPRUN_HOME" in found.fix
+
+
+def test_saved_prompts_are_counted_and_a_full_disk_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = facts("m4-max-128")
+    folder = tmp_path / "kv"
+    (folder / ("a" * 32)).mkdir(parents=True)
+    (folder / ("a" * 32) / f"{'b' * 16}.kv").write_bytes(bytes(3 << 20))
+    monkeypatch.setattr(saved_prompts, "folder", lambda: folder)
+    for free, state in ((1 << 40, "ok"), (1 << 30, "warn")):
+        usage = shutil.disk_usage(tmp_path)._replace(free=free)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, usage=usage: usage)
+        found = doctor._saved_prompts(machine)
+        assert found.state == state
+        assert found.found.startswith(f"3 MiB of saved prompts in {folder}, ")

@@ -11,7 +11,7 @@ from aiohttp import web
 from runner.kv.depends import Depends
 from runner.kv.kept import Kept
 from runner.kv.policy import Bounds
-from tests.fakes.caching_engine import CachingEngine
+from tests.fakes.caching_engine import CachingEngine, CachingSlot
 from tests.fakes.kept_engine import FakeEngines
 from tests.unit.gateway.conftest import FAST, Open, Running
 
@@ -271,3 +271,115 @@ async def test_who_hangs_up_before_it_is_passed_on_leaves_the_slot_to_others(
         go_on.set()
         await ask(running, "a", "b", "c")
     assert engine.read == 3
+
+
+# As large as the smallest picture of the demo; what is in it does not matter here.
+GIF = {"url": "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"}
+
+
+async def shown(running: Running, question: str) -> str:
+    picture = {"type": "image_url", "image_url": GIF}
+    content = [picture, {"type": "text", "text": question}]
+    status, text = await running.text(CHAT, messages=[{"role": "user", "content": content}])
+    assert status == 200, text
+    return text
+
+
+def asked(engine: CachingEngine) -> list[str]:
+    """Return what an engine was asked to read or to answer, and what it restored."""
+    verbs = [line.split()[0] for line in engine.log]
+    return [verb for verb in verbs if verb in {"read", "ask", "restore"}]
+
+
+async def test_a_picture_is_read_once_for_all_questions_about_it(
+    gateway: Open, engine: CachingEngine, kept: Kept
+) -> None:
+    engine.slots = engine.slots[:1]
+    bare = replace(kept, bounds=Bounds(0, 0, 0))
+    async with gateway(NEVER, kept=bare, sees=True) as running:
+        for question in ("Which colour?", "Is it round?", "Why?"):
+            await shown(running, question)
+    assert asked(engine) == ["read", "ask", "ask", "ask"]
+    assert engine.read == 2 + 3  # what is read ahead ends with a word or two
+
+
+async def test_what_was_read_ahead_is_not_read_ahead_again_once_restored(
+    gateway: Open, engine: CachingEngine, kept: Kept
+) -> None:
+    """The engine goes back there by itself, and once only."""
+    async with gateway(NEVER, kept=kept, sees=True) as running:
+        await shown(running, "Which colour?")
+        await stop(running)
+    engine.died()
+    engine.log.clear()
+    async with gateway(NEVER, kept=kept, sees=True) as running:
+        await shown(running, "Where was it?")
+    assert asked(engine) == ["restore", "ask"]
+
+
+async def test_an_engine_that_does_not_read_ahead_answers_all_the_same(
+    gateway: Open, engine: CachingEngine, kept: Kept
+) -> None:
+    engine.slots, engine.fails = engine.slots[:1], {"read"}
+    async with gateway(NEVER, kept=kept, sees=True) as running:
+        for question in ("Which colour?", "Is it round?"):
+            await shown(running, question)
+    assert asked(engine) == ["read", "ask"] * 2
+
+
+async def test_what_is_read_ahead_is_not_said_to_have_been_cached(
+    gateway: Open, engine: CachingEngine, kept: Kept
+) -> None:
+    async with gateway(NEVER, kept=kept, sees=True) as running:
+        messages = [{"role": "user", "content": f"{'word ' * 1000}\n\nWhat is it about?"}]
+        async with running.post(CHAT, messages=messages) as reply:
+            assert reply.headers["x-steprun-ahead"] == "1000"
+            await reply.read()
+
+
+async def test_an_engine_that_dies_of_reading_ahead_is_not_asked_for_ever(
+    gateway: Open, engine: CachingEngine, engines: FakeEngines, kept: Kept
+) -> None:
+    killed: list[str] = []
+
+    async def answer(request: Any, asked: dict[str, Any]) -> web.StreamResponse:
+        if asked.get("n_predict") == 0 and asked.get("messages"):
+            killed.append(request.path)
+            await engines.made[-1].die()
+        return await engine.answer(request, asked)
+
+    engines.answer = answer
+    async with gateway(NEVER, kept=kept, sees=True) as running:
+        picture = {"type": "image_url", "image_url": GIF}
+        content = [picture, {"type": "text", "text": "Well?"}]
+        status, _ = await running.text(CHAT, messages=[{"role": "user", "content": content}])
+    assert (status, len(killed)) == (502, 2)
+
+
+async def test_a_disk_that_refuses_a_save_is_left_alone_for_a_while(
+    gateway: Open, engine: CachingEngine, kept: Kept
+) -> None:
+    for again_s, saves in ((600.0, 1), (0.0, 3)):
+        engine.slots, engine.fails, engine.log = [CachingSlot()], {"save"}, []
+        async with gateway(replace(NEVER, save_again_s=again_s), kept=kept) as running:
+            for word in ("a", "x", "b", "y"):
+                await ask(running, word)
+            assert engine.log.count("save 0") == saves
+
+
+async def test_a_stop_waits_for_a_save_no_longer_than_it_may(
+    gateway: Open, engine: CachingEngine, engines: FakeEngines, kept: Kept
+) -> None:
+    hangs: list[str] = []
+
+    async def answer(request: Any, asked: dict[str, Any]) -> web.StreamResponse:
+        if request.query.get("action") == "save":
+            hangs.append(request.path)
+            await asyncio.Event().wait()
+        return await engine.answer(request, asked)
+
+    engines.answer = answer
+    async with gateway(replace(NEVER, save_end_s=0.05), kept=kept) as running, asyncio.timeout(10):
+        await ask(running, "a")
+        await stop(running)
+    assert len(hangs) == 1
