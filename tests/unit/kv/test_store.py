@@ -657,3 +657,34 @@ def test_a_full_disk_refuses_and_does_not_turn_the_store_off(
     assert files_of(store) == {f"{saved.id}.kv"}
     assert not store.off
     assert store.open(saved)
+
+
+def test_a_store_remembers_the_latest_checks_only(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.kv.store.CHECKED", 2)
+    first, *others = (save(store, conversation(str(number))) for number in range(4))
+    read: list[FileIO] = []
+    monkeypatch.setattr(
+        files, "digest", lambda file, real=files.digest: read.append(file) or real(file)
+    )
+    assert store.open(others[-1])
+    assert not read
+    assert store.open(first)
+    assert store.open(first)
+    assert len(read) == 1
+
+
+def test_what_files_are_worth_is_asked_where_one_has_to_go_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = new_store(tmp_path, replace(WIDE, budget_bytes=3 * FILE))
+    asked: list[int] = []
+    kept = store._index.kept
+    monkeypatch.setattr(store._index, "kept", lambda: asked.append(1) or kept())
+    for number in range(3):
+        save(store, conversation(str(number)))
+    assert not asked
+    save(store, conversation("one more"))
+    assert asked
+    assert len(store.listed()) == 3
