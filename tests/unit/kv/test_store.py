@@ -11,7 +11,7 @@ from threading import Thread
 import pytest
 
 from runner.kv import files
-from runner.kv.policy import Bounds
+from runner.kv.policy import Bounds, Candidate
 from runner.kv.prompt import Part, Prompt, part
 from runner.kv.saved import Pending, Saved
 from runner.kv.shelf import Shelf
@@ -665,9 +665,13 @@ def test_a_store_remembers_the_latest_checks_only(
     monkeypatch.setattr("runner.kv.store.CHECKED", 2)
     first, *others = (save(store, conversation(str(number))) for number in range(4))
     read: list[FileIO] = []
-    monkeypatch.setattr(
-        files, "digest", lambda file, real=files.digest: read.append(file) or real(file)
-    )
+    digest = files.digest
+
+    def noted(file: FileIO) -> bytes:
+        read.append(file)
+        return digest(file)
+
+    monkeypatch.setattr(files, "digest", noted)
     assert store.open(others[-1])
     assert not read
     assert store.open(first)
@@ -681,7 +685,12 @@ def test_what_files_are_worth_is_asked_where_one_has_to_go_only(
     store = new_store(tmp_path, replace(WIDE, budget_bytes=3 * FILE))
     asked: list[int] = []
     kept = store._index.kept
-    monkeypatch.setattr(store._index, "kept", lambda: asked.append(1) or kept())
+
+    def noted() -> list[Candidate]:
+        asked.append(1)
+        return kept()
+
+    monkeypatch.setattr(store._index, "kept", noted)
     for number in range(3):
         save(store, conversation(str(number)))
     assert not asked
