@@ -31,9 +31,7 @@ from runner.kv.shelf import Shelf
 FAILURES: Final = 2  # a cache that an engine read in vain so often goes
 PIN_S: Final = 120.0  # a file that was opened is not evicted for so long: an engine reads it
 OWNER_CHARACTERS: Final = 100
-# Files that are known to be whole, those checked last: each takes 0.3 KiB of memory, and one that
-# is forgotten is only read once more before it is used again.
-CHECKED: Final = 512
+CHECKED: Final = 512  # files known to be whole, of 0.3 KiB each; others are read once more
 _YEAR_S: Final = 366.0 * 86400
 _COUNT: Final = 1 << 53  # what a number of an engine may be at most
 
@@ -120,15 +118,8 @@ class Store(Shelf):
                 return
         if files.digest(file) != sha256 or files.state_of(file) != before:
             raise files.NotWhole("Its content is another.")
-        self._note(saved, before)
-
-    def _note(self, saved: Saved, state: FileState) -> None:
-        """Remember that a file in this state is whole."""
         with self._small:
-            self._checked.pop(saved.id, None)
-            self._checked[saved.id] = state
-            while len(self._checked) > CHECKED:
-                del self._checked[next(iter(self._checked))]
+            self._checked[saved.id] = before
 
     def used(self, saved: Saved, tokens: int, saved_s: float) -> None:
         """Count a restore that held for `tokens`, and the seconds of prefill that it saved.
@@ -287,7 +278,8 @@ class Store(Shelf):
             return "The KV cache was changed while it was being saved."
         kept = self._enter(pending, saved, sha256)
         if isinstance(kept, Saved):
-            self._note(saved, after)
+            with self._small:
+                self._checked[saved.id] = after
         return kept
 
     def _enter(self, pending: Pending, saved: Saved, sha256: bytes) -> Saved | str:
@@ -370,6 +362,8 @@ class Store(Shelf):
         with self._small:
             self._pins = {each: until for each, until in self._pins.items() if until > clock}
             pinned = {*self._pins, without}
+            while len(self._checked) > CHECKED:
+                del self._checked[next(iter(self._checked))]
         must = max(over, short)
         if must <= 0:  # mostly; the worth of thousands of files would fill memory for nothing
             return ()

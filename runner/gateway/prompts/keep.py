@@ -32,7 +32,7 @@ from runner.gateway.prompts.slots import Slot, Slots, Taken, beginning
 from runner.gateway.refusal import Refusal
 from runner.gateway.settings import Settings
 from runner.gateway.timing import USUAL, Timing
-from runner.gateway.watching.account import Account, account_of
+from runner.gateway.watching.account import account_of
 from runner.kv.kept import Kept
 from runner.kv.prompt import Prompt
 from runner.kv.saved import Match, Pending, Saved
@@ -98,9 +98,8 @@ class KeptPrompts:
             self._asked -= 1
             if taken is not None:
                 taken.slots.ended(taken.slot)
-                account = account_of(entry, time.time())
-                sure = error is None and taken.answered(account, entry.chat)
-                work = self._see(taken, ask, entry, account, error, sure=sure)
+                sure = error is None and taken.answered(account_of(entry, time.time()), entry.chat)
+                work = self._see(taken, ask, entry, error, sure=sure)
                 self._run(self._seen if sure else self._seeing, work)
 
     async def save_all(self, seconds: float) -> None:
@@ -252,7 +251,6 @@ class KeptPrompts:
         taken: Taken,
         ask: EngineSlots,
         entry: Entry,
-        account: Account,
         error: BaseException | None,
         *,
         sure: bool,
@@ -264,7 +262,7 @@ class KeptPrompts:
         if not sure and not await self._look_after(taken, ask, entry, error):
             return
         if error is None:
-            await self._count(taken, account)
+            await self._count(taken, entry)
         self._start_idle()
 
     async def _look_after(
@@ -290,7 +288,8 @@ class KeptPrompts:
                 slots.forget()  # it was answered in another slot
         return True
 
-    async def _count(self, taken: Taken, account: Account) -> None:
+    async def _count(self, taken: Taken, entry: Entry) -> None:
+        account = account_of(entry, time.time())
         self._measured.answered(account, taken.prompt)
         if taken.match is None or self._store is None or account.prompt_tokens is None:
             return
