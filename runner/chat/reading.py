@@ -12,6 +12,8 @@ from runner.net import headers as net_headers
 
 # What a server of steprun says before an answer begins; others have no such headers.
 RESTORED: Final = "x-steprun-restored"  # tokens of the prompt that are restored from the disk
+# Tokens that were read for this answer, but ahead of the rest: the engine counts them as cached.
+AHEAD: Final = "x-steprun-ahead"
 REREAD: Final = "x-steprun-reread"  # why a prompt that an earlier one had is read again
 RATE: Final = "x-steprun-read-rate"  # tokens per second at which this machine reads prompts
 _WORDS: Final = 200  # characters of a reason
@@ -26,6 +28,7 @@ def with_headers(usage: Usage, headers: Mapping[str, str]) -> Usage:
         rate = 0.0
     return replace(
         usage,
+        cached_tokens=max(0, usage.cached_tokens - (net_headers.number(headers, AHEAD) or 0)),
         restored_tokens=net_headers.number(headers, RESTORED) or 0,
         reread=clean_name(why, _WORDS) if (why := headers.get(REREAD, "").strip()) else "",
         read_tps=rate,

@@ -44,7 +44,8 @@ class Entry:
     again all the same, in words; empty where nothing is known to be in the way. `read_tps`: the
     tokens per second at which this machine reads, 0 where that is not known. Who knows it from an
     earlier run sets it before the request is passed on. `chat`: the ID of the chat that asks, empty
-    where none says so.
+    where none says so. `ahead`: tokens of the prompt that were read before the rest of it, in
+    `ahead_s` seconds: to the engine they are cached then.
     """
 
     number: int
@@ -71,6 +72,8 @@ class Entry:
     reread: str = ""
     read_tps: float = 0.0
     chat: str = ""
+    ahead: int = 0
+    ahead_s: float = 0.0
 
     def wait(self) -> None:
         """Note that it waits for its turn."""

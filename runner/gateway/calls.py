@@ -3,13 +3,17 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final, Protocol
 
 import msgspec
 
 from runner.gateway.aside import Aside, Buffer
+from runner.gateway.prompts import ahead
+from runner.gateway.prompts.ahead import Ahead
 from runner.gateway.refusal import Refusal
 from runner.gateway.routes import Route
+from runner.kv.prompt import Prompt
 
 IGNORED: Final = "x-steprun-ignored"  # names the fields of a request that had no effect
 # llama.cpp b11549 passes a few fields of Anthropic's Messages on, and `id_slot` is none of them.
@@ -43,7 +47,8 @@ class Asked:
     `document`: the body, as the engine's own API has it, without what is set `aside`. `changed`: it
     is no longer what `data` holds, so that it has to be written anew. `translate` makes the
     translator of a successful answer, None where it passes through. `method` and `path`: the
-    engine's. `ignored`: the fields that have no effect here, to be named in the answer.
+    engine's. `ignored`: the fields that have no effect here, to be named in the answer. `ahead`:
+    the beginning of its prompt that others may have, too.
     """
 
     route: Route
@@ -55,6 +60,7 @@ class Asked:
     translate: Callable[[], Translator] | None = None
     ignored: list[str] = field(default_factory=list)
     aside: Aside = field(default_factory=Aside)
+    ahead: Prompt | None = None
 
     @property
     def stream(self) -> bool:
@@ -69,7 +75,7 @@ class EngineCall:
     `body`: in parts that follow each other. `headers`: what the answer to the client says beside
     the engine's own. Of one that generates: `takes_slot`: it may name the slot that is to answer
     it; `reads_cache`: what is cached may be used; `answers`: how many at once; `answer_tokens`: how
-    many are written at most, 0 where it does not say.
+    many are written at most, 0 where it does not say; `ahead`: what may be read before the rest.
     """
 
     method: str
@@ -82,6 +88,7 @@ class EngineCall:
     reads_cache: bool = True
     answers: int = 1
     answer_tokens: int = 0
+    ahead: Ahead | None = None
 
     def at_slot(self, slot: int) -> "EngineCall":
         """Return the same for one slot of the engine, where it can be named.
@@ -90,9 +97,13 @@ class EngineCall:
         """
         if not self.takes_slot:
             return self
-        *parts, last = [memoryview(each) for each in self.body]
-        open_object = last[: _last_brace(last)]
-        return replace(self, body=[*parts, open_object, b',"id_slot":%d}' % slot])
+        return replace(self, body=with_slot(self.body, slot))
+
+
+def with_slot(body: Sequence[Buffer], slot: int) -> list[Buffer]:
+    """Return a body of the engine's API with the slot that is to answer it."""
+    *parts, last = [memoryview(each) for each in body]
+    return [*parts, last[: _last_brace(last)], b',"id_slot":%d}' % slot]
 
 
 def call_of(asked: Asked) -> EngineCall:
@@ -103,7 +114,11 @@ def call_of(asked: Asked) -> EngineCall:
     body = asked.aside.parts(_encode(asked.document)) if asked.changed else [asked.data]
     ignored = ", ".join(dict.fromkeys(asked.ignored))
     headers = ((IGNORED, ignored.encode("ascii", "replace").decode()),) if ignored else ()
-    document = asked.document
+    document, beginning = asked.document, None
+    if asked.ahead is not None:
+        write = partial(ahead.body_of, document, asked.aside)
+        seen = asked.stream and document.get("return_progress") is True
+        beginning = Ahead(asked.ahead, write, seen)
     return EngineCall(
         asked.method,
         asked.path,
@@ -115,6 +130,7 @@ def call_of(asked: Asked) -> EngineCall:
         reads_cache=document.get("cache_prompt") is not False,
         answers=max(1, *(_whole(document.get(name)) for name in _ANSWERS)),
         answer_tokens=max(_whole(document.get(name)) for name in _ANSWER_TOKENS),
+        ahead=beginning,
     )
 
 

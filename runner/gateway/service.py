@@ -21,6 +21,7 @@ from runner.gateway.engine.turns import Turns
 from runner.gateway.own import models, page
 from runner.gateway.pictures import Pictures
 from runner.gateway.pictures.find import Place
+from runner.gateway.prompts.ahead import beginning_of
 from runner.gateway.prompts.keep import KeptPrompts
 from runner.gateway.prompts.reading import prompt_of
 from runner.gateway.refusal import Api, Refusal, body_of
@@ -58,7 +59,9 @@ class Service:
         self.held = Held()
         self.turns = Turns(settings.parallel)
         self.side_turns = Turns(HTTP_THREADS_BESIDE)
-        self.observer = Observer(settings, keeper, relay)
+        self.observer = Observer(
+            settings, keeper, relay, prompts.reading if prompts is not None else None
+        )
         self.activity = self.observer.activity
         self._over: Callable[[], Refusal] | None = None
         self.started = time.time()
@@ -151,6 +154,7 @@ class Service:
             )
             bodies.refuse_long_words(asked, texts, settings.longest_word)
             entry.prompt = prompt_of(asked) if entry.generates else None
+            asked.ahead = beginning_of(asked.path, asked.document, asked.aside, entry.prompt)
             return asked, places
 
         asked, places = await self.intake.parse(data, read)

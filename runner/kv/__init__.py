@@ -7,6 +7,7 @@
 - `saved`: what the store hands out. Pure.
 - `store`: caches of one engine and model: found, written, opened, and in bounds.
 - `shelf`: all of them: listed and cleared, whichever engine they are for.
+- `opened`: which of its files this process has opened, and found whole.
 - `index`, `files`: its two sides on the disk. Both may be damaged, or somebody else's.
 - `kept`: all that a gateway is told of it.
 """

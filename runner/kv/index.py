@@ -22,7 +22,7 @@ from runner.kv.files import ID, KEY
 from runner.kv.policy import Bounds, Candidate
 from runner.kv.saved import Saved
 
-VERSION: Final = 1
+VERSION: Final = 2
 BUSY_MS: Final = 5000  # another process holds it for milliseconds; this is for a disk that stalls
 # SQLite's result codes that say what is wrong with the file itself, not with the disk:
 # ERROR (a table or a column is missing), CORRUPT, SCHEMA, CONSTRAINT (rows contradict each other),
@@ -38,6 +38,7 @@ _TABLES: Final = (
     tokens INTEGER NOT NULL, characters INTEGER NOT NULL, bytes INTEGER NOT NULL,
     made REAL NOT NULL, used REAL NOT NULL, read_s REAL NOT NULL, restores INTEGER NOT NULL,
     saved_s REAL NOT NULL, title TEXT NOT NULL, blocks INTEGER NOT NULL, owner TEXT NOT NULL,
+    ahead INTEGER NOT NULL,
     sha256 BLOB NOT NULL, last INTEGER NOT NULL, shared INTEGER NOT NULL, worth REAL NOT NULL,
     failures INTEGER NOT NULL)""",
     "CREATE TABLE chains(number INTEGER PRIMARY KEY, hashes BLOB NOT NULL)",
@@ -56,9 +57,9 @@ _MAKE: Final = (
 )
 _COLUMNS: Final = (
     "id, tokens, characters, bytes, made, used, read_s, restores, saved_s, title, blocks, depends, "
-    "owner"
+    "owner, ahead"
 )
-_TYPES: Final = (str, int, int, int, float, float, float, int, float, str, int, str, str)
+_TYPES: Final = (str, int, int, int, float, float, float, int, float, str, int, str, str, int)
 
 
 class Damaged(Exception):  # noqa: N818 - not a fault of the program

@@ -16,7 +16,8 @@ class Saved:
     `read_s`: seconds of prefill that it stands for; `restores`, `saved_s`: how often it was used,
     earlier turns of its conversation included, and what that saved; `title`: what kind of prompt,
     never its text; `blocks`: of its prompt; `depends`: the key of what it depends on; `owner`: the
-    chat that it is of, empty if none.
+    chat that it is of, empty if none; `ahead`: the characters of a beginning to which an engine can
+    go back, 0 where there is none but those that each prompt has.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Saved:
     blocks: int = 0
     depends: str = ""
     owner: str = ""
+    ahead: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class Pending:
     title: str
     shared: bool
     owner: str
+    ahead: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ import contextlib
 import os
 import secrets
 import shutil
-import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -22,16 +21,14 @@ from runner.base import disk
 from runner.base.units import size
 from runner.kv import files, policy
 from runner.kv.depends import Depends
-from runner.kv.files import FileState
+from runner.kv.opened import Opened
 from runner.kv.policy import Bounds
 from runner.kv.prompt import Prompt
 from runner.kv.saved import Match, Pending, Saved, hashes_of, is_shared, title_of
 from runner.kv.shelf import Shelf
 
 FAILURES: Final = 2  # a cache that an engine read in vain so often goes
-PIN_S: Final = 120.0  # a file that was opened is not evicted for so long: an engine reads it
 OWNER_CHARACTERS: Final = 100
-CHECKED: Final = 512  # files known to be whole, of 0.3 KiB each; others are read once more
 _YEAR_S: Final = 366.0 * 86400
 _COUNT: Final = 1 << 53  # what a number of an engine may be at most
 
@@ -52,11 +49,9 @@ class Store(Shelf):
     ) -> None:
         self.bounds = bounds
         self._depends = depends.key()
-        self._pins: dict[str, float] = {}
-        self._checked: dict[str, FileState] = {}
+        self._opened = Opened()
         self._writing: dict[str, Pending] = {}
         self._left: dict[str, Pending] = {}
-        self._small = threading.Lock()
         super().__init__(folder, now)
         self._attempt(self._shrink, None)
 
@@ -97,8 +92,7 @@ class Store(Shelf):
         found = self._index.one(saved.id)
         if found is None or found[0].depends != self._depends:
             return None
-        with self._small:
-            self._pins[saved.id] = time.monotonic() + PIN_S
+        self._opened.pin(saved.id)
         name = files.saved_name(saved.id)
         try:
             self._key_folder(self._depends)  # a link to another key's is no place for this one
@@ -113,13 +107,11 @@ class Store(Shelf):
         before = files.state_of(file)
         if before.bytes != saved.bytes:
             raise files.NotWhole("Its length is another.")
-        with self._small:
-            if self._checked.get(saved.id) == before:
-                return
+        if self._opened.is_whole(saved.id, before):
+            return
         if files.digest(file) != sha256 or files.state_of(file) != before:
             raise files.NotWhole("Its content is another.")
-        with self._small:
-            self._checked[saved.id] = before
+        self._opened.found_whole(saved.id, before)
 
     def used(self, saved: Saved, tokens: int, saved_s: float) -> None:
         """Count a restore that held for `tokens`, and the seconds of prefill that it saved.
@@ -150,8 +142,7 @@ class Store(Shelf):
             if failed >= FAILURES:
                 self._drop(saved.id)
 
-        with self._small:
-            self._pins.pop(saved.id, None)
+        self._opened.unpin(saved.id)
         self._attempt(work, None)
 
     def drop(self, saved: Saved) -> None:
@@ -166,18 +157,22 @@ class Store(Shelf):
 
     def _remove(self, gone: Collection[Saved]) -> None:
         super()._remove(gone)
-        with self._small:
-            for each in gone:
-                self._pins.pop(each.id, None)
-                self._checked.pop(each.id, None)
+        for each in gone:
+            self._opened.forget(each.id)
 
     # ------------------------------------------------------------------ writing
 
-    def begin(self, prompt: Prompt, bytes: int, owner: str = "") -> Pending | str:  # noqa: A002 - a size
+    def begin(
+        self,
+        prompt: Prompt,
+        bytes: int,  # noqa: A002 - a size
+        owner: str = "",
+        ahead: int = 0,
+    ) -> Pending | str:
         """Make room for a cache of about so many bytes, which the engine is about to write.
 
         Returns what to hand to `finish` or `abandon`, or why it is not saved, in sentences.
-        `owner`: the chat that it is of; with it, it is removed.
+        `owner`: the chat that it is of; with it, it is removed. `ahead`: see `Saved`.
         """
         hashes = hashes_of(prompt, self._depends)
         if not hashes:
@@ -192,6 +187,7 @@ class Store(Shelf):
             title=title_of(prompt),
             shared=is_shared(prompt),
             owner=owner[:OWNER_CHARACTERS],
+            ahead=ahead,
         )
         began = self._attempt(lambda: self._begin(pending), None)
         return self._why_not() if began is None else began
@@ -273,13 +269,13 @@ class Store(Shelf):
             blocks=len(pending.hashes),
             depends=self._depends,
             owner=pending.owner,
+            ahead=pending.ahead,
         )
         if before != replace(after, changed_ns=before.changed_ns):
             return "The KV cache was changed while it was being saved."
         kept = self._enter(pending, saved, sha256)
         if isinstance(kept, Saved):
-            with self._small:
-                self._checked[saved.id] = after
+            self._opened.found_whole(saved.id, after)
         return kept
 
     def _enter(self, pending: Pending, saved: Saved, sha256: bytes) -> Saved | str:
@@ -358,12 +354,7 @@ class Store(Shelf):
         free = shutil.disk_usage(self.folder).free
         over = held + pending + need - self.bounds.budget_bytes
         short = self.bounds.keep_free_bytes + pending + need - free
-        clock = time.monotonic()
-        with self._small:
-            self._pins = {each: until for each, until in self._pins.items() if until > clock}
-            pinned = {*self._pins, without}
-            while len(self._checked) > CHECKED:
-                del self._checked[next(iter(self._checked))]
+        pinned = {*self._opened.pinned(), without}
         must = max(over, short)
         if must <= 0:  # mostly; the worth of thousands of files would fill memory for nothing
             return ()

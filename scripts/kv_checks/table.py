@@ -89,6 +89,14 @@ def cases(characters: int, *, sees: bool) -> list[Case]:
             follow = [*start, said, user("Which colour was it?")]
             found.append(Case(what, start, follow))
             found.append(Case(f"{what}, restart", start, follow, restart=True))
+        for what, start in (("the same picture", one), ("the same two pictures", two)):
+            asked, other_question = (
+                [user([*start[0]["content"], {"type": "text", "text": text}])]
+                for text in ("Which colour is it?", "Is it round?")
+            )
+            for restart in (False, True):
+                name = f"{what}, another question{', restart' if restart else ''}"
+                found.append(Case(name, asked, other_question, restart=restart))
         swapped = [user([{"type": "text", "text": document}, blue]), said, user("Which colour?")]
         found.append(Case("the picture replaced, restart", one, swapped, restart=True))
     return found

@@ -4,6 +4,7 @@ import base64
 import struct
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +159,83 @@ def test_after_a_restart_nothing_is_read_again(
         assert talk.chat(third, cache_prompt=False) == restored
         talk.chat(then([SYSTEM, shown(90, lines("seen", 3))], "And what is this?"))
         assert talk.cached < 500  # of another picture, nothing beyond the system prompt
+
+
+@pytest.mark.parametrize("what", ["a picture", "a document"])
+def test_another_question_about_the_same_reads_the_question_only(
+    tiny: Path, tmp_path_factory: pytest.TempPathFactory, what: str
+) -> None:
+    home = tmp_path_factory.mktemp("home")
+    line = ["--model", str(tiny / "tiny-step-trunk.gguf"), "--ctx", "16384", "--kv-disk", "1GB"]
+
+    def about(question: str) -> Messages:
+        if what == "a document":
+            return [{"role": "user", "content": f"{lines('fact', 150)}\n{question}"}]
+        parts = shown(200, "")["content"][1:]
+        return [{"role": "user", "content": [*parts, {"type": "text", "text": question}]}]
+
+    with serve(home, *line) as served:
+        talk = Talk(served)
+        talk.chat(about("What is it about?"))
+        talk.chat(about("Who made it?"))
+        assert talk.read < LITTLE
+    with serve(home, *line) as served:
+        talk = Talk(served)
+        for question in ("When was it made?", "And where?"):
+            restored = talk.chat(about(question))
+            assert talk.read < LITTLE
+        assert talk.chat(about(question), cache_prompt=False) == restored
+
+
+@pytest.mark.parametrize("slots", [2, 3])
+def test_conversations_at_once_lose_no_cache_that_fits(
+    tiny: Path, tmp_path_factory: pytest.TempPathFactory, slots: int
+) -> None:
+    home, model = tmp_path_factory.mktemp("home"), str(tiny / "tiny-step-trunk.gguf")
+    line = ["--model", model, "--ctx", "16384", "--parallel", str(slots), "--kv-disk", "off"]
+    with serve(home, *line) as served, ThreadPoolExecutor(slots) as threads:
+        talks = [Talk(served) for _ in range(slots)]
+        turns = [asked(f"part {number}") for number in range(slots)]
+        for talk, turn in zip(talks, turns, strict=True):
+            talk.chat(turn)
+        for number in range(3):
+            turns = [then(turn, f"And {number}?") for turn in turns]
+            if number == 1:  # one after the other, in another API
+                for talk, turn in zip(talks, turns, strict=True):
+                    talk.messages(turn)
+            else:
+                list(threads.map(Talk.chat, talks, turns))
+            assert [talk.read for talk in talks if talk.read >= LITTLE] == []
+            Talk(served).chat([{"role": "user", "content": f"A title for {number}"}])
+
+
+def test_a_context_that_overflows_is_refused_and_costs_no_cache(
+    tiny: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    home, model = tmp_path_factory.mktemp("home"), str(tiny / "tiny-step-trunk.gguf")
+    line = ["--model", model, "--ctx", "2048", "--kv-disk", "1GB"]
+    with serve(home, *line) as served:
+        talk = Talk(served)
+        turn = asked("kept")
+        talk.chat(turn)
+        turn = then(turn, "And then?")
+        too_long = then(turn, lines("more", 200))
+        for messages in (too_long, then(turn, f"{lines('more', 200)}\nWhat is it?")):
+            reply = httpx2.post(
+                f"{served.url}/v1/chat/completions", json={"messages": messages}, timeout=120
+            )
+            assert reply.status_code == 400
+            assert reply.json()["error"]["code"] == "context_length_exceeded"
+        talk.chat(turn)
+        assert talk.read < LITTLE
+        # An answer that fills what is left ends there, and the conversation goes on from its cache.
+        body = {"messages": turn, "ignore_eos": True}
+        answer = talk._post("/v1/chat/completions", body)
+        assert answer["choices"][0]["finish_reason"] == "length"
+        assert answer["usage"]["total_tokens"] == 2048
+        talk.chat(then(turn, "Go on."))
+        assert talk.read < LITTLE
+    with serve(home, *line) as served:
+        talk = Talk(served)
+        talk.chat(then(turn, "Go on."))
+        assert talk.read < LITTLE

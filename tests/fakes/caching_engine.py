@@ -2,7 +2,8 @@
 
 It answers as llama-server does (b11549): `id_slot` is honoured everywhere but in Anthropic's
 Messages, which get the idle slot that was used the longest time ago. A prompt is the list of its
-messages; a slot goes back to wherever two are the same. `log` is what it was asked, in order.
+messages, or of their parts; a slot goes back to wherever two are the same. `log` is what it was
+asked, in order: `read 0` where it was to write nothing.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-TOKENS = 1000  # that each message has
+TOKENS = 1000  # that each message has, and each part of one
 
 
 @dataclass
@@ -91,8 +92,13 @@ class CachingEngine:
             slot = min(reversed(idle), key=lambda each: each.used)
         else:
             slot = self.slots[asked["id_slot"]]
-        self.log.append(f"ask {self.slots.index(slot)}")
-        prompt = [str(message["content"]) for message in asked["messages"]]
+        what = "ask" if asked.get("n_predict", 1) else "read"
+        self.log.append(f"{what} {self.slots.index(slot)}")
+        if what in self.fails:
+            return web.json_response({"error": {"message": "no"}}, status=400)
+        prompt: list[str] = []
+        for content in (message["content"] for message in asked["messages"]):
+            prompt += map(str, content if isinstance(content, list) else [content])
         same = 0
         while same < min(len(prompt), len(slot.holds)) and prompt[same] == slot.holds[same]:
             same += 1

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, nullcontext
 from typing import Any, Final
 
@@ -10,6 +10,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from runner.gateway.activity import Entry
+from runner.gateway.aside import Buffer
 from runner.gateway.calls import EngineCall
 from runner.gateway.clients.reply import Reply
 from runner.gateway.engine.faults import refusal_of
@@ -88,18 +89,19 @@ class Relay:
         """Return what it answers to a POST of the gateway's own; as `ask` otherwise."""
         return await self._own("POST", path, json.dumps(body).encode(), endpoint, seconds)
 
+    async def send(self, path: str, body: Sequence[Buffer], endpoint: Endpoint) -> bytes | None:
+        """Return what it answers to a POST that takes as long as a client's.
+
+        None where that is no answer with 200, or longer than 1 MiB. Raises EngineLost.
+        """
+        return await _answer("POST", path, body, endpoint)
+
     async def _own(
         self, method: str, path: str, body: bytes, endpoint: Endpoint, seconds: float
     ) -> bytes:
-        headers = {"Content-Type": "application/json"}
         async with asyncio.timeout(seconds):
-            with closing(EngineLine(endpoint)) as line:
-                answer = await line.ask(method, path, [body], headers)
-                data = b""
-                while answer.status == 200 and len(data) < _OWN_BYTES:
-                    if not (piece := await answer.read()):
-                        return data
-                    data += piece
+            if (data := await _answer(method, path, [body], endpoint)) is not None:
+                return data
         raise EngineLost(asked=True)
 
     async def props(self, keeper: Keeper) -> dict[str, Any]:
@@ -212,6 +214,20 @@ class Relay:
             self.traffic.heard += len(data)
             entry.passes(data)
             yield data
+
+
+async def _answer(
+    method: str, path: str, body: Sequence[Buffer], endpoint: Endpoint
+) -> bytes | None:
+    """Return an answer with 200 to what the gateway itself asks."""
+    with closing(EngineLine(endpoint)) as line:
+        answer = await line.ask(method, path, body, {"Content-Type": "application/json"})
+        data = b""
+        while answer.status == 200 and len(data) < _OWN_BYTES:
+            if not (piece := await answer.read()):
+                return data
+            data += piece
+    return None
 
 
 async def _endpoint(keeper: Keeper, deadline: float) -> Endpoint:

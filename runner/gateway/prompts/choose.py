@@ -6,11 +6,12 @@ where the least is lost, a next turn to the slot that holds its conversation, an
 the cache that has the most of its beginning.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
+from runner.gateway.prompts.ahead import reaches
 from runner.kv.policy import worth_writing
 from runner.kv.prompt import Prompt, characters_of, common
 from runner.kv.saved import Match, Saved
@@ -65,6 +66,7 @@ class Holding:
     `tokens`: in its cache, by the engine's account; of a busy one, what it may come to. `prompt`:
     what they begin with, None where that is not known. `whole`: all of the prompt is there.
     `stored`: which share of the prompt a file has (0 to 1). `idle_s`: since its last answer.
+    `ahead`: the characters of beginnings that were read ahead of the rest.
     """
 
     slot: int
@@ -74,6 +76,7 @@ class Holding:
     busy: bool = False
     stored: float = 0.0
     idle_s: float = 0.0
+    ahead: tuple[int, ...] = ()
 
     @property
     def known(self) -> bool:
@@ -87,12 +90,24 @@ class Wanted:
 
     `prompt`: None where it is not known. `characters`: of its text. `answer_tokens`: the most that
     is written, 0 where it does not say. `answers`: at once; each further one takes a slot, too.
+    `ahead`: the beginning that other prompts may have.
     """
 
     prompt: Prompt | None
     characters: int
     answer_tokens: int = 0
     answers: int = 1
+    ahead: Prompt | None = None
+
+    def goes_back(self, blocks: int, ahead: Collection[int]) -> float:
+        """Return the characters to the end of its beginning, where a cache can go back there.
+
+        `blocks`: that the cache has in common. `ahead`: of what beginnings it has the ends.
+        """
+        begins = self.ahead
+        if begins is None or begins.characters not in ahead or not reaches(begins, blocks):
+            return 0.0
+        return begins.characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +115,7 @@ class Placement:
     """What to do for a request, in this order: save, empty, restore, ask.
 
     `save` and `empty` name slots. `restore`: what to put into `slot`, None for what it holds.
-    `seconds`: what it costs, by the rates.
+    `seconds`: what it costs, by the rates; `read_s` of them are for what is left to read.
     """
 
     slot: int
@@ -108,6 +123,7 @@ class Placement:
     save: tuple[int, ...] = ()
     empty: tuple[int, ...] = ()
     restore: Saved | None = None
+    read_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,20 +135,22 @@ class _Loss:
     empty: tuple[int, ...] = field(default=())
 
 
-def usable(prompt: Prompt, blocks: int, *, whole: bool, near_end: float = inf) -> float:
+def usable(
+    prompt: Prompt, blocks: int, *, whole: bool, near_end: float = inf, ahead: float = 0.0
+) -> float:
     """Return the characters of a prompt that need not be read again.
 
     `blocks`: how many at its beginning are cached; `whole`: all that is cached is in common. An
     engine with a sliding window goes back only to where a message of the user begins, to the end of
-    what it has read, and to a place before that: `near_end`, in characters of the prompt. That is
-    never within a picture.
+    what was read `ahead`, to the end of what it has read, and to a place before that: `near_end`,
+    in characters of the prompt. That is never within a picture.
     """
     if whole:
         return characters_of(prompt, blocks)
-    begun = _begun(prompt, blocks)
+    back = max(_begun(prompt, blocks), ahead)
     if _seen(prompt) <= near_end <= characters_of(prompt, blocks):
-        return max(near_end, begun)
-    return begun
+        return max(near_end, back)
+    return back
 
 
 def _seen(prompt: Prompt) -> int:
@@ -158,6 +176,17 @@ def _begun(prompt: Prompt, blocks: int) -> int:
             seen += 1
             length += block.characters
     return back
+
+
+def restorable(wanted: Wanted, match: Match, rates: Rates) -> float:
+    """Return the tokens of a prompt that need not be read again once a file is restored."""
+    if wanted.prompt is None:
+        return 0.0
+    whole = match.blocks >= match.saved.blocks > 0
+    end = rates.near_end(match.saved.characters)
+    ahead = wanted.goes_back(match.blocks, (match.saved.ahead,))
+    found = usable(wanted.prompt, match.blocks, whole=whole, near_end=end, ahead=ahead)
+    return found * rates.character_tokens
 
 
 def answer_room(answer_tokens: int, cells: int) -> int:
@@ -204,7 +233,7 @@ def _ways(
         if at.busy:
             continue
         others = [each for each in holdings if each is not at]
-        cached = min(_cached(at, wanted.prompt, rates), asked)
+        cached = min(_cached(at, wanted, rates), asked)
         loss = _lost(at, rates, at.tokens - cached, saves=saves)
         if wanted.prompt is not None and continues(at, wanted.prompt):
             loss = _Loss()
@@ -214,25 +243,30 @@ def _ways(
         for match in matches:
             if wanted.prompt is None:
                 break
-            whole = match.blocks >= match.saved.blocks > 0
-            end = rates.near_end(match.saved.characters)
-            cached = usable(wanted.prompt, match.blocks, whole=whole, near_end=end)
-            cached *= rates.character_tokens
+            cached = restorable(wanted, match, rates)
             need = max(match.saved.tokens, asked + answer)
             room = _room(others, need, cells, rates, wanted.answers, saves=saves)
-            seconds = rates.move_s(match.saved.bytes) + rates.read_s(asked - cached)
-            yield _way(at, everything, room, seconds, match.saved)
+            read_s = rates.read_s(asked - cached)
+            move_s = rates.move_s(match.saved.bytes)
+            yield _way(at, everything, room, read_s, restore=match.saved, move_s=move_s)
 
 
 def _way(
-    at: Holding, loss: _Loss, room: _Loss, seconds: float, restore: Saved | None = None
+    at: Holding,
+    loss: _Loss,
+    room: _Loss,
+    read_s: float,
+    *,
+    restore: Saved | None = None,
+    move_s: float = 0.0,
 ) -> Placement:
     return Placement(
         at.slot,
-        loss.seconds + room.seconds + seconds,
+        loss.seconds + room.seconds + read_s + move_s,
         save=loss.save + room.save,
         empty=room.empty,
         restore=restore,
+        read_s=read_s,
     )
 
 
@@ -245,7 +279,7 @@ def may_be_spared(holdings: Sequence[Holding], wanted: Wanted, rates: Rates) -> 
     """Return whether a saved cache could spare a request anything that is worth it."""
     if wanted.prompt is None or any(part.kind == "picture" for part in wanted.prompt.parts):
         return wanted.prompt is not None  # to see takes longer than a picture's tokens say
-    cached = (_cached(each, wanted.prompt, rates) for each in holdings if not each.busy)
+    cached = (_cached(each, wanted, rates) for each in holdings if not each.busy)
     asked = wanted.characters * rates.character_tokens
     return asked - max(cached, default=0) >= LEAST_KEPT
 
@@ -254,8 +288,9 @@ def _begins(first: Prompt, prompt: Prompt) -> bool:
     return common(first, prompt) == sum(len(part.blocks) for part in first.parts)
 
 
-def _cached(at: Holding, prompt: Prompt | None, rates: Rates) -> float:
+def _cached(at: Holding, wanted: Wanted, rates: Rates) -> float:
     """Return the tokens of a prompt that a slot holds and can go back to."""
+    prompt = wanted.prompt
     if at.prompt is None or prompt is None:
         return 0
     if not at.whole and _begins(at.prompt, prompt):
@@ -263,7 +298,9 @@ def _cached(at: Holding, prompt: Prompt | None, rates: Rates) -> float:
     if continues(at, prompt):
         return min(at.tokens, at.prompt.characters * rates.character_tokens)
     end = rates.near_end(at.prompt.characters)
-    found = usable(prompt, common(at.prompt, prompt), whole=False, near_end=end)
+    blocks = common(at.prompt, prompt)
+    ahead = wanted.goes_back(blocks, at.ahead)
+    found = usable(prompt, blocks, whole=False, near_end=end, ahead=ahead)
     return min(at.tokens, found * rates.character_tokens)
 
 

@@ -1,6 +1,6 @@
 """What an answer's headers say of how its prompt is read, before the answer begins. Pure."""
 
-from runner.chat.reading import RATE, REREAD, RESTORED
+from runner.chat.reading import AHEAD, RATE, REREAD, RESTORED
 from runner.gateway.activity import Entry
 
 
@@ -8,6 +8,7 @@ def headers_of(entry: Entry) -> tuple[tuple[str, str], ...]:
     """Return the headers that say how a request's prompt is read; none where nothing is to say."""
     found = (
         (RESTORED, str(entry.restored or "")),
+        (AHEAD, str(entry.ahead or "")),
         (REREAD, entry.reread.encode("ascii", "replace").decode()),
         (RATE, f"{entry.read_tps:.1f}" if entry.read_tps else ""),
     )

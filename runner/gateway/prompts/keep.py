@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from runner.gateway.activity import Entry
-from runner.gateway.calls import EngineCall
+from runner.gateway.calls import EngineCall, with_slot
 from runner.gateway.engine.keeper import Keeper
 from runner.gateway.engine.relay import Relay
 from runner.gateway.prompts.choose import (
@@ -23,25 +23,22 @@ from runner.gateway.prompts.choose import (
     choose,
     continues,
     may_be_spared,
-    usable,
+    restorable,
     worth_saving,
 )
 from runner.gateway.prompts.engine_slots import FAILS, EngineSlots, Moved
 from runner.gateway.prompts.measure import Measured
 from runner.gateway.prompts.slots import Slot, Slots, Taken, beginning
 from runner.gateway.refusal import Refusal
-from runner.gateway.settings import Settings
 from runner.gateway.timing import USUAL, Timing
 from runner.gateway.watching.account import account_of
+from runner.gateway.watching.read_rate import ReadRate
 from runner.kv.kept import Kept
 from runner.kv.prompt import Prompt
 from runner.kv.saved import Match, Pending, Saved
 from runner.kv.store import Store
 from runner.net.endpoint import Endpoint
 
-_LOOK_AGAIN_S: Final = 0.02  # until the engine has begun, or ended, what it was asked for
-_ENDS_S: Final = 600.0  # at most until it has let go of one: it is busy with one batch
-_BEGINS_S: Final = 10.0  # at most until it has begun: a prompt is cut into tokens before
 _HELD: Final = 0.5  # of a prompt's stored part; with less of it cached, a restore was in vain
 
 
@@ -63,7 +60,8 @@ class KeptPrompts:
         self._relay = relay
         self._store = store
         self._timing = timing
-        self._measured = Measured(batch, kept.token_bytes)
+        self.reading = ReadRate()  # whoever sees the requests notes how fast they are read
+        self._measured = Measured(self.reading, batch, kept.token_bytes)
         # Choosing, saving and restoring are one step: nothing else changes the slots meanwhile.
         self._lock = asyncio.Lock()
         self._engine: object = None
@@ -90,7 +88,10 @@ class KeptPrompts:
         self._asked += 1
         try:
             taken = await self._take(call, ask, entry)
-            yield call if taken is None else call.at_slot(taken.slot.number)
+            if taken is not None:
+                await self._read_ahead(taken, call, ask, entry)
+                call = call.at_slot(taken.slot.number)
+            yield call
         except BaseException as raised:
             error = raised
             raise
@@ -130,7 +131,7 @@ class KeptPrompts:
                 slots = await self._known(ask)
                 if slots.due(exactly=not call.takes_slot):
                     slots.look(await ask.look())
-                await self._until(slots, ask, cancelled=True)
+                await ask.settle(slots, cancelled=True)
                 return await self._place(slots, ask, call, entry)
             except FAILS:
                 self._slots = None  # what the slots hold is not known any more
@@ -142,21 +143,13 @@ class KeptPrompts:
             self._slots = Slots(await ask.look(), shared=self._kept.spare_slots > 0)
         return self._slots
 
-    async def _until(self, slots: Slots, ask: EngineSlots, *, cancelled: bool = False) -> None:
-        """Wait until the engine has let go of cancelled requests, or begun with an unseen one."""
-        deadline = time.monotonic() + (_ENDS_S if cancelled else _BEGINS_S)
-        while slots.cancelled() if cancelled else slots.unseen is not None:
-            slots.look(await ask.look())
-            if time.monotonic() > deadline:
-                return
-            await asyncio.sleep(_LOOK_AGAIN_S)
-
     async def _place(
         self, slots: Slots, ask: EngineSlots, call: EngineCall, entry: Entry
     ) -> Taken | None:
         prompt = entry.prompt if call.reads_cache else None
         characters = prompt.characters if prompt is not None else sum(map(len, call.body))
-        wanted = Wanted(prompt, characters, call.answer_tokens, call.answers)
+        begins = call.ahead.prompt if call.ahead is not None and prompt is not None else None
+        wanted = Wanted(prompt, characters, call.answer_tokens, call.answers, begins)
         matches: list[Match] = []
         if may_be_spared(slots.holdings(), wanted, self._measured.rates()):
             matches = await self._matches(slots, prompt)
@@ -169,14 +162,14 @@ class KeptPrompts:
             way = choose(holdings, wanted, matches, rates, cells=slots.cells, saves=self._saves())
             if way is None:
                 return None
-            match = await self._prepare(slots, ask, way, matches, prompt)
+            match = await self._prepare(slots, ask, way, matches, wanted)
             if way.restore is None or match is not None:
                 break
             matches = [each for each in matches if each.saved.id != way.restore.id]
         slot = slots.all[way.slot]
         own = call.takes_slot and call.answers == 1
         before = slot.holding(time.monotonic())
-        taken = Taken(slots, slot, before, slot.task, own, prompt, match)
+        taken = Taken(slots, slot, before, slot.task, own, wanted, way.read_s, match)
         slot.busy = True
         slot.tokens = int(characters * rates.character_tokens)
         slot.tokens += answer_room(call.answer_tokens, slots.cells)
@@ -205,7 +198,7 @@ class KeptPrompts:
         ask: EngineSlots,
         way: Placement,
         matches: list[Match],
-        prompt: Prompt | None,
+        wanted: Wanted,
     ) -> Match | None:
         """Save, empty and restore; return what was restored."""
         for number in way.save:
@@ -214,7 +207,7 @@ class KeptPrompts:
             slots.all[number].empty()  # first: who asks may hang up while the engine does it
             await ask.empty(number)
         match = next((each for each in matches if each.saved is way.restore), None)
-        if match is None or prompt is None or self._store is None:
+        if match is None or wanted.prompt is None or self._store is None:
             return None
         name = await asyncio.to_thread(self._store.open, match.saved)
         if name is None:
@@ -229,20 +222,42 @@ class KeptPrompts:
         self._measured.moved(moved)
         whole = match.blocks >= match.saved.blocks
         slot.tokens = moved.tokens
-        slot.put(beginning(prompt, match.blocks), whole=whole)
+        slot.put(beginning(wanted.prompt, match.blocks), whole=whole)
         slot.stored = slot.prompt if whole else None
+        if wanted.ahead is not None and wanted.goes_back(match.blocks, (match.saved.ahead,)):
+            slot.ahead = (wanted.ahead,)
         return match
 
     async def _steer(self, slots: Slots, ask: EngineSlots, slot: Slot) -> None:
         """Have the engine take a slot by itself: it takes the one that was idle for longest."""
         try:
-            await self._until(slots, ask)
+            await ask.settle(slots)
             for other in slots.newer(slot):
                 await ask.touch(other.number)
                 slots.touch(other)
         except FAILS:
             self._steers = False
         slots.unseen = slot
+
+    async def _read_ahead(
+        self, taken: Taken, call: EngineCall, ask: EngineSlots, entry: Entry
+    ) -> None:
+        """Have what is before a question read first, so that the engine can go back there."""
+        ahead, slot, rates = call.ahead, taken.slot, self._measured.rates()
+        entry.ahead, entry.ahead_s = 0, 0.0
+        if ahead is None or taken.wanted.ahead is None:
+            return
+        # Where it can go back there, the engine does so by itself, and only once: what it goes back
+        # to is a bare window, which is too short by one token for the next time.
+        if ahead.prompt in slot.ahead:
+            return
+        if ahead.is_worth(ahead.prompt.characters * rates.character_tokens, taken.read_s):
+            entry.begin()
+            # What it refuses here, such as a prompt that is too long, it refuses again in a moment.
+            with contextlib.suppress(ValueError):
+                body = with_slot(ahead.write(), slot.number)
+                entry.ahead, entry.ahead_s = await ask.read(call.path, body)
+                taken.ahead = ahead.prompt
 
     # ------------------------------------------------------------------ after a request
 
@@ -290,17 +305,12 @@ class KeptPrompts:
 
     async def _count(self, taken: Taken, entry: Entry) -> None:
         account = account_of(entry, time.time())
-        self._measured.answered(account, taken.prompt)
+        self._measured.answered(account, taken.wanted.prompt)
         if taken.match is None or self._store is None or account.prompt_tokens is None:
             return
         rates, match = self._measured.rates(), taken.match
         cached = account.cached_tokens or 0
-        whole = match.blocks >= match.saved.blocks
-        end = rates.near_end(match.saved.characters)
-        characters = (
-            usable(taken.prompt, match.blocks, whole=whole, near_end=end) if taken.prompt else 0
-        )
-        expected = _HELD * characters * rates.character_tokens
+        expected = _HELD * restorable(taken.wanted, match, rates)
         spared = rates.read_s(cached) - rates.move_s(match.saved.bytes)
         held = cached if cached >= expected else 0
         await asyncio.to_thread(self._store.used, match.saved, held, max(0.0, spared))
@@ -313,7 +323,13 @@ class KeptPrompts:
         if self._store is None or prompt is None or not self._may_be_saved(prompt):
             return
         size = int(slot.tokens * rates.token_bytes) + 1
-        pending = await asyncio.to_thread(self._store.begin, prompt, size, slot.chat)
+        pending = await asyncio.to_thread(
+            self._store.begin,
+            prompt,
+            size,
+            slot.chat,
+            max((0, *(p.characters for p in slot.ahead))),
+        )
         if isinstance(pending, str):
             return
         try:
@@ -357,7 +373,7 @@ class KeptPrompts:
                 async with self._lock:
                     if (self._asked and not at_once) or not self._saves():
                         return
-                    await self._until(slots, ask, cancelled=True)
+                    await ask.settle(slots, cancelled=True)
                     worth = worth_saving(slot.holding(time.monotonic()), self._measured.rates())
                     if worth and not slot.busy:
                         await self._save(slot, ask)
@@ -374,20 +390,6 @@ class KeptPrompts:
         task = asyncio.create_task(work)
         tasks.add(task)
         task.add_done_callback(tasks.discard)
-
-
-async def keeping(
-    settings: Settings, keeper: Keeper, relay: Relay, timing: Timing
-) -> KeptPrompts | None:
-    """Return what keeps prompts for a gateway; None where its engine is left to itself."""
-    kept = settings.kept
-    if kept is None:
-        return None
-    store = None
-    if kept.on_disk and kept.restart:
-        store = await asyncio.to_thread(Store, kept.folder, kept.depends, kept.bounds)
-    batch = settings.served.ubatch or 512
-    return KeptPrompts(kept, keeper, relay, store, timing, batch=batch)
 
 
 async def _ended(tasks: set[asyncio.Task[None]]) -> None:

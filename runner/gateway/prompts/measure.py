@@ -6,6 +6,7 @@ from typing import Final
 from runner.gateway.prompts.choose import Rates
 from runner.gateway.prompts.engine_slots import Moved
 from runner.gateway.watching.account import Account
+from runner.gateway.watching.read_rate import ReadRate
 from runner.kv.prompt import Prompt
 from runner.kv.saved import Match
 
@@ -16,7 +17,6 @@ FIRST_READ_TOKENS_S: Final = 546.0
 FIRST_BYTES_S: Final = 500e6
 FIRST_TOKEN_BYTES: Final = 25.5 * 1024
 FIRST_CHARACTER_TOKENS: Final = 0.25
-LEAST_READ: Final = 64  # tokens of a prompt; below it the time is that of one batch
 LEAST_CHARACTERS: Final = 1024  # of a prompt; below it the template's own tokens count for much
 LEAST_MOVED: Final = 1 << 20  # bytes of a file; below it the time is that of opening it
 _WEIGHT: Final = 0.3  # of the latest in what is usual
@@ -25,14 +25,14 @@ _WEIGHT: Final = 0.3  # of the latest in what is usual
 class Measured:
     """Rates as they were measured. Each is that of the latest ones, above all.
 
-    `batch`: the engine's micro-batch in tokens. `token_bytes`: of a saved token by the plan, 0
-    where it is not known.
+    `reading`: what is measured of all requests. `batch`: the engine's micro-batch in tokens.
+    `token_bytes`: of a saved token by the plan, 0 where it is not known.
     """
 
-    def __init__(self, batch: int = 512, token_bytes: float = 0.0) -> None:
+    def __init__(self, reading: ReadRate, batch: int = 512, token_bytes: float = 0.0) -> None:
+        self._reading = reading
         self._batch = batch
         self._planned = token_bytes
-        self._read_tokens_s = 0.0
         self._bytes_s = 0.0
         self._token_bytes = 0.0
         self._character_tokens = 0.0
@@ -48,7 +48,7 @@ class Measured:
             read, size = saved.tokens / saved.read_s, saved.bytes / saved.tokens
             dense = saved.tokens / max(1, saved.characters)
         return Rates(
-            self._read_tokens_s or read,
+            self._reading.tps or read,
             self._bytes_s or FIRST_BYTES_S,
             self._token_bytes or size,
             self._character_tokens or dense,
@@ -56,15 +56,10 @@ class Measured:
         )
 
     def answered(self, account: Account, prompt: Prompt | None) -> None:
-        """Note an answer."""
-        if not account.prompt_tokens:
-            return
-        if prompt is not None and prompt.characters >= LEAST_CHARACTERS:
+        """Note how many tokens the text of a prompt has."""
+        if account.prompt_tokens and prompt is not None and prompt.characters >= LEAST_CHARACTERS:
             dense = account.prompt_tokens / prompt.characters
             self._character_tokens = _usual(self._character_tokens, dense)
-        read = account.prompt_tokens - (account.cached_tokens or 0)
-        if read >= LEAST_READ and account.read_s:
-            self._read_tokens_s = _usual(self._read_tokens_s, read / account.read_s)
 
     def moved(self, moved: Moved) -> None:
         """Note a slot that was saved or restored."""

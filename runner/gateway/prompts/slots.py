@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from runner.gateway.prompts.choose import Holding
+from runner.gateway.prompts.ahead import reaches
+from runner.gateway.prompts.choose import Holding, Wanted
 from runner.gateway.watching.account import Account
 from runner.kv.prompt import Part, Prompt, common
 from runner.kv.saved import Match
 
+AHEAD: Final = 8  # beginnings that are known of a slot: there are about as many checkpoints
 _COUNT: Final = 1 << 40  # no engine has so many tokens
 # What the engine drops by itself, where its context is full, is seen so late at most.
 LOOK_S: Final = 10.0
@@ -23,7 +25,8 @@ class Slot:
     `tokens`: by the engine's account. `least`: of these, as many as its prompt has, 0 where that is
     not known. `task`: the engine's number of its last one. `touched`: when it was used last, as a
     number that grows; 0 before. `adrift`: it is busy with what nobody waits for any more. `stored`:
-    what a file has of its prompt. `chat`: the ID of the chat that it is of.
+    what a file has of its prompt. `chat`: the ID of the chat that it is of. `ahead`:
+    beginnings of its prompt that were read ahead of the rest, so that the engine can go back there.
     """
 
     number: int
@@ -35,13 +38,14 @@ class Slot:
     adrift: bool = False
     stored: Prompt | None = None
     chat: str = ""
+    ahead: tuple[Prompt, ...] = ()
     used: float = 0.0
     touched: int = 0
     task: int = -1
 
     def forget(self) -> None:
         """Believe nothing of what it holds."""
-        self.prompt, self.stored, self.whole = None, None, True
+        self.prompt, self.stored, self.ahead, self.whole = None, None, (), True
 
     def empty(self) -> None:
         """Believe that it holds nothing."""
@@ -52,6 +56,9 @@ class Slot:
         """Believe that it holds a prompt, and what was written after it."""
         if self.stored is not None and (prompt is None or not _begins(self.stored, prompt)):
             self.stored = None
+        self.ahead = tuple(
+            each for each in self.ahead if prompt and reaches(each, common(each, prompt))
+        )
         self.prompt, self.whole, self.least = prompt, whole, 0
 
     def holding(self, now: float) -> Holding:
@@ -67,6 +74,7 @@ class Slot:
             self.busy,
             min(1.0, stored),
             max(0.0, now - self.used),
+            tuple(each.characters for each in self.ahead),
         )
 
 
@@ -151,7 +159,8 @@ class Taken:
     """A slot that a request has got, and what it held before.
 
     `task`: the engine's number of the slot's last one then. `own`: the engine answers in that slot,
-    and in no other one. `match`: what was restored into it.
+    and in no other one. `read_s`: what reading the rest of the prompt takes. `match`: what was
+    restored into it. `ahead`: what was read before the rest.
     """
 
     slots: Slots
@@ -159,8 +168,10 @@ class Taken:
     before: Holding
     task: int
     own: bool
-    prompt: Prompt | None
+    wanted: Wanted
+    read_s: float
     match: Match | None = None
+    ahead: Prompt | None = None
 
     def answered(self, account: Account, chat: str) -> bool:
         """Note what the slot holds by the account of an answer; return whether that says it."""
@@ -177,7 +188,9 @@ class Taken:
         self.slots.touch(self.slot)
         self.slot.busy = self.slot.adrift = adrift
         self.slot.tokens = 0
-        self.slot.put(self.prompt, whole=whole)
+        self.slot.put(self.wanted.prompt, whole=whole)
+        if self.ahead is not None:
+            self.slot.ahead = (*self.slot.ahead, self.ahead)[-AHEAD:]
         self.slot.chat = chat
 
     def refused(self) -> None:

@@ -61,7 +61,7 @@ def account_of(entry: Entry, now: float) -> Account:
         "total_s": _rounded(entry.ended - entry.arrived),
     }
     if entry.began:
-        common["waited_s"] = _rounded(entry.began - entry.arrived)
+        common["waited_s"] = _rounded(entry.began - entry.arrived - entry.ahead_s)
     if not (entry.generates and entry.began and entry.status in {200, 499}):
         return Account(**common)
     if entry.stream and entry.first_byte:
@@ -82,6 +82,8 @@ def _figures(entry: Entry) -> dict[str, Any]:
         prompt, cached = _prompt(usage)
         if prompt is None:
             prompt, cached = _prompt(began)
+    if cached is not None:
+        cached = max(0, cached - entry.ahead)
     tokens = _first(timings, "predicted_n", other=_first(usage, "completion_tokens"))
     tokens = tokens if tokens is not None else _first(usage, "output_tokens")
     return {
@@ -126,7 +128,7 @@ def _prompt(usage: dict[str, Any]) -> tuple[int | None, int | None]:
 
 def _read_s(entry: Entry, timings: dict[str, Any]) -> float | None:
     if isinstance(ms := timings.get("prompt_ms"), int | float):
-        return _rounded(ms / 1000)
+        return _rounded(ms / 1000 + entry.ahead_s)
     if entry.stream and entry.first_byte:
         return _rounded(entry.first_byte - entry.began)
     return None

@@ -27,13 +27,18 @@ METRICS_PATH: Final = "/metrics"
 
 
 class Observer:
-    """What is known of one gateway. `log`: where each request is written down, once it is there."""
+    """What is known of one gateway. `log`: where each request is written down, once it is there.
 
-    def __init__(self, settings: Settings, keeper: Keeper, relay: Relay) -> None:
+    `rate`: where it notes how fast prompts are read.
+    """
+
+    def __init__(
+        self, settings: Settings, keeper: Keeper, relay: Relay, rate: ReadRate | None = None
+    ) -> None:
         self._keeper = keeper
         self._settings = settings
         self._metrics = Metrics()
-        self.rate = ReadRate()
+        self.rate = rate or ReadRate()
         self.activity = Activity(self._ended)
         self.status = Status(settings, keeper, relay, self.activity)
         self.log: RequestLog | None = None

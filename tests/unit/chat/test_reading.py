@@ -32,6 +32,12 @@ def test_what_was_read_and_what_was_not(usage: Usage, words: str) -> None:
     assert reading_text(usage) == words
 
 
+def test_what_was_read_ahead_for_this_answer_was_not_cached() -> None:
+    usage = with_headers(replace(CACHED, read_tps=0.0), {"x-steprun-ahead": "6200"})
+    assert (usage.prompt_tokens, usage.cached_tokens) == (6251, 8)
+    assert with_headers(CACHED, {"x-steprun-ahead": "9999"}).cached_tokens == 0
+
+
 def test_headers_are_not_trusted() -> None:
     headers = {
         "x-steprun-restored": "12x",

@@ -43,11 +43,16 @@ def event(document: dict[str, Any], name: str = "") -> bytes:
 
 
 def ended(
-    pieces: list[bytes], *, stream: bool = True, status: int = 200, at: float = 12.0
+    pieces: list[bytes],
+    *,
+    stream: bool = True,
+    status: int = 200,
+    ahead: tuple[int, float] = (0, 0),
 ) -> Account:
     entry = Entry(1, "claude-cli", Api.OPENAI, "/v1/chat/completions", 10.0)
     entry.generates, entry.stream, entry.status = True, stream, status
     entry.began = 10.25
+    entry.ahead, entry.ahead_s = ahead
     for piece in pieces:
         entry.passes(piece)
     if entry.first_byte:
@@ -98,6 +103,13 @@ def test_without_timings_the_usage_of_each_api_tells(pieces: list[bytes], stream
     assert account.tokens_per_s == (12.0 if stream else None)  # 12 tokens after the first in 1 s
     assert account.read_s == (0.75 if stream else None)
     assert account.drafted is None
+
+
+def test_what_was_read_ahead_of_the_rest_was_read() -> None:
+    account = ended(OPENAI_STREAM, ahead=(20, 0.2))
+    assert (account.prompt_tokens, account.cached_tokens) == (27, 2)
+    assert (account.read_s, account.waited_s) == (0.2095, 0.05)
+    assert ended(OPENAI_STREAM, ahead=(24, 0.2)).cached_tokens == 0
 
 
 def test_drafts_are_counted() -> None:

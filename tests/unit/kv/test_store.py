@@ -662,7 +662,7 @@ def test_a_full_disk_refuses_and_does_not_turn_the_store_off(
 def test_a_store_remembers_the_latest_checks_only(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runner.kv.store.CHECKED", 2)
+    monkeypatch.setattr("runner.kv.opened.CHECKED", 2)
     first, *others = (save(store, conversation(str(number))) for number in range(4))
     read: list[FileIO] = []
     digest = files.digest

@@ -1,5 +1,7 @@
 """Which slot a request gets: the cheapest way, whatever the slots hold and the disk offers."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, strategies
 
@@ -43,7 +45,7 @@ def held(slot: int, prompt: Prompt, **more: object) -> Holding:
 
 
 def wanted(prompt: Prompt, **more: int) -> Wanted:
-    return Wanted(prompt, prompt.characters, **more)
+    return Wanted(prompt, prompt.characters, **more)  # type: ignore[arg-type]
 
 
 def stored(name: str, prompt: Prompt, asked: Prompt) -> Match:
@@ -209,13 +211,24 @@ def test_another_short_question_about_a_document_restores_it() -> None:
     assert usable(second, common(first, second), whole=False, near_end=end) == end
     assert LONG - 3000 < end < LONG
     assert usable(second, common(long, second), whole=False, near_end=RATES.near_end(2 * LONG)) == 0
-    # It keeps no place within a picture, or right behind one.
+    # It keeps no place within a picture, and one right behind it only where that was read ahead.
     shown, again = (
         Prompt((picture("picture 1", b"PNG", LONG), *said(("user", question)).parts))
         for question in ("And why?", "Since when?")
     )
     match = stored("shown", shown, again)
     assert chosen([Holding(0)], wanted(again), [match], RATES).restore is None
+    start = Prompt(again.parts[:1])
+    asked = replace(wanted(again), ahead=start)
+    ahead = replace(match, saved=replace(match.saved, ahead=start.characters))
+    assert chosen([Holding(0)], asked, [match], RATES).restore is None
+    assert chosen([Holding(0)], asked, [ahead], RATES).restore is ahead.saved
+    holding = replace(held(1, shown), ahead=(start.characters,))
+    assert chosen([Holding(0), holding], asked, [], RATES).slot == 1
+    replaced = Prompt((picture("picture 1", b"GIF", LONG), *again.parts[1:]))
+    asked = replace(wanted(replaced), ahead=Prompt(replaced.parts[:1]))
+    other = replace(ahead, blocks=common(shown, replaced))
+    assert chosen([Holding(0)], asked, [other], RATES).restore is None
 
 
 def test_the_disk_is_asked_for_long_prompts_and_for_pictures_only() -> None:

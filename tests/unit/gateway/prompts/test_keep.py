@@ -10,6 +10,7 @@ from aiohttp import web
 from msgspec.structs import replace as replace_fields
 
 from runner.gateway.activity import Entry
+from runner.gateway.prompts.choose import Wanted
 from runner.gateway.prompts.slots import Slots, Taken
 from runner.gateway.refusal import Api
 from runner.gateway.watching.account import account_of
@@ -302,7 +303,8 @@ def test_what_the_engine_dropped_is_seen_after_a_while(monkeypatch: pytest.Monke
     slots = Slots(seen(0), shared=False)
     (slot,) = slots.all
     account = account_of(Entry(1, "", Api.OPENAI, "", 0.0), 0.0)
-    taken = Taken(slots, slot, slot.holding(0.0), 1, True, Prompt((part("user", "m", "Hi"),)))
+    wanted = Wanted(Prompt((part("user", "m", "Hi"),)), 2)
+    taken = Taken(slots, slot, slot.holding(0.0), 1, True, wanted, 0.0)
     assert not taken.answered(account, "")  # it does not say how long the prompt was
     assert taken.answered(replace_fields(account, prompt_tokens=40, tokens=9), "")
     assert (slot.tokens, slots.due(exactly=True), slots.due(exactly=False)) == (49, True, False)
@@ -333,3 +335,86 @@ async def test_the_disk_is_not_asked_for_what_is_read_as_fast(
         messages.append({"role": "user", "content": "c"})
         assert (await running.text(messages=messages, max_tokens=9))[0] == 200
         assert len(asked) == 1
+
+
+# As large as the smallest picture of the demo; what is in it does not matter here.
+GIF = {"url": "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"}
+
+
+async def shown(running: Running, question: str) -> str:
+    picture = {"type": "image_url", "image_url": GIF}
+    content = [picture, {"type": "text", "text": question}]
+    status, text = await running.text(CHAT, messages=[{"role": "user", "content": content}])
+    assert status == 200, text
+    return text
+
+
+def asked(engine: CachingEngine) -> list[str]:
+    """Return what an engine was asked to read or to answer, and what it restored."""
+    verbs = [line.split()[0] for line in engine.log]
+    return [verb for verb in verbs if verb in {"read", "ask", "restore"}]
+
+
+async def test_a_picture_is_read_once_for_all_questions_about_it(
+    gateway: Open, engine: CachingEngine, kept: Kept
+) -> None:
+    engine.slots = engine.slots[:1]
+    bare = replace(kept, bounds=Bounds(0, 0, 0))
+    async with gateway(NEVER, kept=bare, sees=True) as running:
+        for question in ("Which colour?", "Is it round?", "Why?"):
+            await shown(running, question)
+    assert asked(engine) == ["read", "ask", "ask", "ask"]
+    assert engine.read == 2 + 3  # what is read ahead ends with a word or two
+
+
+async def test_what_was_read_ahead_is_not_read_ahead_again_once_restored(
+    gateway: Open, engine: CachingEngine, kept: Kept
+) -> None:
+    """The engine goes back there by itself, and once only."""
+    async with gateway(NEVER, kept=kept, sees=True) as running:
+        await shown(running, "Which colour?")
+        await stop(running)
+    engine.died()
+    engine.log.clear()
+    async with gateway(NEVER, kept=kept, sees=True) as running:
+        await shown(running, "Where was it?")
+    assert asked(engine) == ["restore", "ask"]
+
+
+async def test_an_engine_that_does_not_read_ahead_answers_all_the_same(
+    gateway: Open, engine: CachingEngine, kept: Kept
+) -> None:
+    engine.slots, engine.fails = engine.slots[:1], {"read"}
+    async with gateway(NEVER, kept=kept, sees=True) as running:
+        for question in ("Which colour?", "Is it round?"):
+            await shown(running, question)
+    assert asked(engine) == ["read", "ask"] * 2
+
+
+async def test_what_is_read_ahead_is_not_said_to_have_been_cached(
+    gateway: Open, engine: CachingEngine, kept: Kept
+) -> None:
+    async with gateway(NEVER, kept=kept, sees=True) as running:
+        messages = [{"role": "user", "content": f"{'word ' * 1000}\n\nWhat is it about?"}]
+        async with running.post(CHAT, messages=messages) as reply:
+            assert reply.headers["x-steprun-ahead"] == "1000"
+            await reply.read()
+
+
+async def test_an_engine_that_dies_of_reading_ahead_is_not_asked_for_ever(
+    gateway: Open, engine: CachingEngine, engines: FakeEngines, kept: Kept
+) -> None:
+    killed: list[str] = []
+
+    async def answer(request: Any, asked: dict[str, Any]) -> web.StreamResponse:
+        if asked.get("n_predict") == 0 and asked.get("messages"):
+            killed.append(request.path)
+            await engines.made[-1].die()
+        return await engine.answer(request, asked)
+
+    engines.answer = answer
+    async with gateway(NEVER, kept=kept, sees=True) as running:
+        picture = {"type": "image_url", "image_url": GIF}
+        content = [picture, {"type": "text", "text": "Well?"}]
+        status, _ = await running.text(CHAT, messages=[{"role": "user", "content": content}])
+    assert (status, len(killed)) == (502, 2)
