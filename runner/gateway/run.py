@@ -9,7 +9,7 @@ from runner.gateway.clients.listener import listening
 from runner.gateway.engine.keeper import Engine, Keeper
 from runner.gateway.engine.relay import Relay, stopping
 from runner.gateway.guard import guarding, rules_of, tls_of
-from runner.gateway.prompts.keep import keeping
+from runner.gateway.prompts.keeping import keeping
 from runner.gateway.report import Report
 from runner.gateway.service import Service
 from runner.gateway.settings import Settings

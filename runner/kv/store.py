@@ -355,8 +355,10 @@ class Store(Shelf):
         over = held + pending + need - self.bounds.budget_bytes
         short = self.bounds.keep_free_bytes + pending + need - free
         pinned = {*self._opened.pinned(), without}
-        kept = [each for each in self._index.kept() if each.id not in pinned]
         must = max(over, short)
+        if must <= 0:  # mostly; the worth of thousands of files would fill memory for nothing
+            return ()
+        kept = [each for each in self._index.kept() if each.id not in pinned]
         if all_at_most:
             must = min(must, sum(each.bytes for each in kept))
         ids = policy.leaving(kept, must)

@@ -26,6 +26,12 @@ class ClientGone(Exception):  # noqa: N818 - nobody's fault
     """The client has hung up."""
 
 
+class _Together(web.StreamResponse):
+    """An answer whose head is sent with the first piece: its client is woken once for both."""
+
+    _send_headers_immediately = False
+
+
 class Reply:
     """Answers one request. Use as an async context manager: leaving ends the pings.
 
@@ -74,7 +80,7 @@ class Reply:
         await self._outbox.close()
 
     async def begin(self, status: int, headers: Mapping[str, str]) -> None:
-        """Send the head, unless a ping has done so. Raises ClientGone."""
+        """Send the head, with the first piece, unless a ping has done so. Raises ClientGone."""
         await self._head(status, headers)
 
     async def write(self, data: bytes) -> None:
@@ -113,7 +119,7 @@ class Reply:
         self, status: int, headers: Mapping[str, str], length: int | None = None
     ) -> None:
         if self._response is None:
-            self._response = web.StreamResponse(status=status, headers=headers)
+            self._response = _Together(status=status, headers=headers)
             self._response.content_length = length
             self._entry.status = status
             with _gone():

@@ -15,7 +15,7 @@ from runner.gateway.calls import EngineCall
 from runner.gateway.clients.reply import Reply
 from runner.gateway.engine.faults import refusal_of
 from runner.gateway.engine.keeper import Keeper, Traffic
-from runner.gateway.engine.line import EngineAnswer, EngineLine, EngineLost
+from runner.gateway.engine.line import EngineAnswer, EngineLine, EngineLost, SpareLines
 from runner.gateway.prompts.headers import headers_of
 from runner.gateway.refusal import Refusal
 from runner.gateway.timing import USUAL, Timing
@@ -63,6 +63,7 @@ class Relay:
         self._timing = timing
         self._stopping = False
         self._running: set[asyncio.Timeout] = set()
+        self._spare = SpareLines()
         # Who was aboard when an engine died is asked again alone, until the engine has begun with
         # the answer: so one request that kills it takes nobody else along a second time.
         self._suspects = asyncio.Lock()
@@ -70,6 +71,7 @@ class Relay:
     async def close(self) -> None:
         """Ask no more: answers under way end with a refusal."""
         self._stopping = True
+        self._spare.close()
         for running in self._running:
             running.reschedule(0.0)  # long ago
         await asyncio.sleep(0)
@@ -176,7 +178,7 @@ class Relay:
         *,
         suspect: bool,
     ) -> None:
-        with closing(EngineLine(endpoint)) as line:
+        with closing(EngineLine(endpoint, self._spare)) as line:
             async with self._suspects if suspect else nullcontext():
                 self.begins(entry)
                 entry.begin()
@@ -184,8 +186,10 @@ class Relay:
                     answer = await line.ask(call.method, call.path, call.body, headers)
             if call.stream and answer.status == 200:
                 await self._stream(answer, call, reply, entry)
+                self._spare.open(endpoint)
                 return
             body = b"".join([data async for data in self._pieces(answer, entry)])
+        self._spare.open(endpoint)
         await _complete(answer, body, call, reply, entry)
 
     async def _stream(

@@ -275,6 +275,15 @@ def continues(at: Holding, prompt: Prompt) -> bool:
     return at.prompt is not None and at.whole and _begins(at.prompt, prompt)
 
 
+def may_be_spared(holdings: Sequence[Holding], wanted: Wanted, rates: Rates) -> bool:
+    """Return whether a saved cache could spare a request anything that is worth it."""
+    if wanted.prompt is None or any(part.kind == "picture" for part in wanted.prompt.parts):
+        return wanted.prompt is not None  # to see takes longer than a picture's tokens say
+    cached = (_cached(each, wanted, rates) for each in holdings if not each.busy)
+    asked = wanted.characters * rates.character_tokens
+    return asked - max(cached, default=0) >= LEAST_KEPT
+
+
 def _begins(first: Prompt, prompt: Prompt) -> bool:
     return common(first, prompt) == sum(len(part.blocks) for part in first.parts)
 

@@ -22,6 +22,7 @@ from runner.gateway.prompts.choose import (
     answer_room,
     choose,
     continues,
+    may_be_spared,
     restorable,
     worth_saving,
 )
@@ -29,7 +30,6 @@ from runner.gateway.prompts.engine_slots import FAILS, EngineSlots, Moved
 from runner.gateway.prompts.measure import Measured
 from runner.gateway.prompts.slots import Slot, Slots, Taken, beginning
 from runner.gateway.refusal import Refusal
-from runner.gateway.settings import Settings
 from runner.gateway.timing import USUAL, Timing
 from runner.gateway.watching.account import account_of
 from runner.gateway.watching.read_rate import ReadRate
@@ -39,7 +39,6 @@ from runner.kv.saved import Match, Pending, Saved
 from runner.kv.store import Store
 from runner.net.endpoint import Endpoint
 
-_AHEAD: Final = 8  # beginnings that are known of a slot: there are about as many checkpoints
 _HELD: Final = 0.5  # of a prompt's stored part; with less of it cached, a restore was in vain
 
 
@@ -69,7 +68,8 @@ class KeptPrompts:
         self._slots: Slots | None = None
         self._steers = True
         self._saves_from = 0.0
-        self._seeing: set[asyncio.Task[None]] = set()
+        self._seeing: set[asyncio.Task[None]] = set()  # the next request waits for it
+        self._seen: set[asyncio.Task[None]] = set()  # no request does
         self._finishing: set[asyncio.Task[None]] = set()
         self._idle: asyncio.Task[None] | None = None
         self._asked = 0  # how many requests are here
@@ -99,19 +99,21 @@ class KeptPrompts:
             self._asked -= 1
             if taken is not None:
                 taken.slots.ended(taken.slot)
-                self._run(self._seeing, self._see(taken, ask, entry, error))
+                sure = error is None and taken.answered(account_of(entry, time.time()), entry.chat)
+                work = self._see(taken, ask, entry, error, sure=sure)
+                self._run(self._seen if sure else self._seeing, work)
 
     async def save_all(self, seconds: float) -> None:
         """Save what is worth it, in that time at most: the engine is about to end."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await _ended(self._seeing)
+                await _ended(self._seeing | self._seen)
                 await self._save_idle(at_once=True)
                 await _ended(self._finishing)
 
     async def close(self) -> None:
         """End what is under way."""
-        ending = [*self._seeing, *([self._idle] if self._idle else [])]
+        ending = [*self._seeing, *self._seen, *([self._idle] if self._idle else [])]
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
@@ -127,6 +129,8 @@ class KeptPrompts:
         async with self._lock:
             try:
                 slots = await self._known(ask)
+                if slots.due(exactly=not call.takes_slot):
+                    slots.look(await ask.look())
                 await ask.settle(slots, cancelled=True)
                 return await self._place(slots, ask, call, entry)
             except FAILS:
@@ -146,7 +150,9 @@ class KeptPrompts:
         characters = prompt.characters if prompt is not None else sum(map(len, call.body))
         begins = call.ahead.prompt if call.ahead is not None and prompt is not None else None
         wanted = Wanted(prompt, characters, call.answer_tokens, call.answers, begins)
-        matches = await self._matches(slots, prompt)
+        matches: list[Match] = []
+        if may_be_spared(slots.holdings(), wanted, self._measured.rates()):
+            matches = await self._matches(slots, prompt)
         while True:
             rates = self._measured.rates(matches)
             holdings = slots.holdings()
@@ -161,8 +167,9 @@ class KeptPrompts:
                 break
             matches = [each for each in matches if each.saved.id != way.restore.id]
         slot = slots.all[way.slot]
+        own = call.takes_slot and call.answers == 1
         before = slot.holding(time.monotonic())
-        taken = Taken(slots, slot, before, slot.task, wanted, way.read_s, match)
+        taken = Taken(slots, slot, before, slot.task, own, wanted, way.read_s, match)
         slot.busy = True
         slot.tokens = int(characters * rates.character_tokens)
         slot.tokens += answer_room(call.answer_tokens, slots.cells)
@@ -255,33 +262,46 @@ class KeptPrompts:
     # ------------------------------------------------------------------ after a request
 
     async def _see(
-        self, taken: Taken, ask: EngineSlots, entry: Entry, error: BaseException | None
+        self,
+        taken: Taken,
+        ask: EngineSlots,
+        entry: Entry,
+        error: BaseException | None,
+        *,
+        sure: bool,
     ) -> None:
-        """See what a slot holds after a request; `error` is how it ended, None if in order."""
-        slots, slot = taken.slots, taken.slot
-        refused = isinstance(error, Refusal)
+        """See what a slot holds after a request; `error` is how it ended, None if in order.
+
+        `sure`: the account of the answer says it, so that the engine need not be asked.
+        """
+        if not sure and not await self._look_after(taken, ask, entry, error):
+            return
+        if error is None:
+            await self._count(taken, entry)
+        self._start_idle()
+
+    async def _look_after(
+        self, taken: Taken, ask: EngineSlots, entry: Entry, error: BaseException | None
+    ) -> bool:
+        """Ask the engine what a slot holds after a request; return whether it says so."""
+        slots, refused = taken.slots, isinstance(error, Refusal)
         async with self._lock:
-            slots.touch(slot)
-            slot.busy = slot.adrift = error is not None and not refused
-            slot.tokens = taken.before.tokens if refused else 0
-            if not refused:
-                slot.put(taken.wanted.prompt, whole=error is None or entry.first_byte > 0)
-                if taken.ahead is not None:
-                    slot.ahead = (*slot.ahead, taken.ahead)[-_AHEAD:]
-                slot.chat = entry.chat
+            if refused:
+                taken.refused()
+            else:
+                begun = error is None or entry.first_byte > 0
+                taken.ended(entry.chat, whole=begun, adrift=error is not None)
             try:
                 slots.look(await ask.look())
             except FAILS:
                 if self._slots is slots:
                     self._slots = None
-                return
-            if refused and slot.tokens != taken.before.tokens:
-                slot.forget()  # it had begun
-            if error is None and slot.task == taken.task:
+                return False
+            if refused and taken.slot.tokens != taken.before.tokens:
+                taken.slot.forget()  # it had begun
+            if error is None and taken.slot.task == taken.task:
                 slots.forget()  # it was answered in another slot
-        if error is None:
-            await self._count(taken, entry)
-        self._start_idle()
+        return True
 
     async def _count(self, taken: Taken, entry: Entry) -> None:
         account = account_of(entry, time.time())
@@ -346,6 +366,9 @@ class KeptPrompts:
             return
         ask = EngineSlots(self._relay, engine.endpoint)
         with contextlib.suppress(*FAILS):
+            async with self._lock:
+                if slots.due(exactly=True):
+                    slots.look(await ask.look())
             for slot in slots.all:
                 async with self._lock:
                     if (self._asked and not at_once) or not self._saves():
@@ -367,20 +390,6 @@ class KeptPrompts:
         task = asyncio.create_task(work)
         tasks.add(task)
         task.add_done_callback(tasks.discard)
-
-
-async def keeping(
-    settings: Settings, keeper: Keeper, relay: Relay, timing: Timing
-) -> KeptPrompts | None:
-    """Return what keeps prompts for a gateway; None where its engine is left to itself."""
-    kept = settings.kept
-    if kept is None:
-        return None
-    store = None
-    if kept.on_disk and kept.restart:
-        store = await asyncio.to_thread(Store, kept.folder, kept.depends, kept.bounds)
-    batch = settings.served.ubatch or 512
-    return KeptPrompts(kept, keeper, relay, store, timing, batch=batch)
 
 
 async def _ended(tasks: set[asyncio.Task[None]]) -> None:

@@ -19,6 +19,9 @@ from runner.gateway.watching.account import Account
 
 LOG_BYTES: Final = 4 << 20  # about 12,000 requests; a full one moves to FILE.1, which is replaced
 CHATS: Final = "chat"
+# Between two writings: to wake the thread takes the loop 2 ms where all cores are busy, so under
+# load it happens twice a second, and not at every request.
+REST_S: Final = 0.5
 _WAITING: Final = 10_000  # lines that a hung disk may hold up; what comes then is lost
 _log = logging.getLogger(__name__)
 
@@ -38,6 +41,7 @@ class RequestLog:
         self.path = path
         self._limit = limit
         self._lines: queue.Queue[bytes | None] = queue.Queue(_WAITING)
+        self._ends = threading.Event()
         self._thread = threading.Thread(target=self._write_all, name="request-log", daemon=True)
         self._thread.start()
 
@@ -50,6 +54,7 @@ class RequestLog:
 
     def close(self, seconds: float = 2.0) -> None:
         """Write what is waiting, for so long at most, and end."""
+        self._ends.set()
         try:
             self._lines.put(None, timeout=seconds)
         except queue.Full:
@@ -64,6 +69,8 @@ class RequestLog:
                 file.write(line)
             except Exception as error:  # noqa: BLE001 - a full disk must not stop the server
                 _log.warning("The request log cannot be written: %s", error)
+            if self._lines.empty():
+                self._ends.wait(REST_S)
         if file is not None:
             file.close()
 

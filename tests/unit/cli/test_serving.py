@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 from collections.abc import Coroutine
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 
 from runner.base.errors import Exit, Refused, SteprunError
 from runner.base.shell import set_from
+from runner.cli.commands.serve import _serve
 from runner.cli.main import _from_os
 from runner.cli.main import steprun as steprun_group
 from runner.cli.options import typed_again
@@ -21,6 +23,7 @@ from runner.cli.render.serving import ServeReport
 from runner.engine.process.servers import Served
 from runner.gateway.settings import Settings
 from runner.net import listening
+from runner.plan.launch import LaunchSpec
 
 EVERY = "0.0.0.0"  # noqa: S104 - nothing listens on it
 TINY = Settings(port=8080, model="step-3.7-flash", title="Step-3.7-Flash", context=65536)
@@ -183,3 +186,19 @@ def test_a_port_that_was_taken_after_the_check_is_refused_like_any_other(
 def test_a_full_disk_is_no_matter_of_rights(number: int) -> None:
     error = _from_os(OSError(number, "No space left on device", "/x/start.lock"))
     assert error.next.startswith("Free some space")
+
+
+def test_what_is_there_at_the_start_is_never_looked_through_for_garbage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    frozen: list[int] = []
+
+    async def run(*_: object) -> None:
+        frozen.append(gc.get_freeze_count())
+
+    monkeypatch.setattr("runner.gateway.run.run", run)
+    try:
+        assert asyncio.run(_serve(TINY, (), LaunchSpec(()))) == Exit.DONE
+    finally:
+        gc.unfreeze()
+    assert frozen[0] > 10_000

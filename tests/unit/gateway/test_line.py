@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, closing
 
 import pytest
 
-from runner.gateway.engine.line import EngineAnswer, EngineLine, EngineLost
+from runner.gateway.engine.line import SPARES, EngineAnswer, EngineLine, EngineLost, SpareLines
 from runner.net.endpoint import Endpoint
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -126,3 +126,65 @@ async def test_hanging_up_reaches_the_engine_in_the_middle_of_an_answer() -> Non
             answer = await line.ask("GET", "/props")
             assert await answer.read() == b"hi"
         await asyncio.wait_for(gone.wait(), 10)
+
+
+class Counting:
+    """Answers, and counts the connections that were opened and that are open."""
+
+    def __init__(self) -> None:
+        self.opened = self.open = 0
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.opened += 1
+        self.open += 1
+        if await reader.read(1 << 16):
+            writer.write(FINE)
+        self.open -= 1
+
+
+async def _until(happened: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not happened():
+            await asyncio.sleep(0.001)
+
+
+async def test_a_question_takes_the_connection_that_is_open_already() -> None:
+    seen = Counting()
+    async with engine(seen) as place:
+        with closing(SpareLines()) as spare:
+            spare.open(place)
+            await _until(lambda: len(spare) == 1)
+            for opened in (1, 2):  # the second finds none
+                with closing(EngineLine(place, spare)) as line:
+                    assert await _whole(await line.ask("GET", "/props")) == b"fine"
+                assert seen.opened == opened
+
+
+async def test_what_the_engine_has_closed_or_another_engine_opened_is_not_taken() -> None:
+    async def closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        pass
+
+    async with engine(closes) as before, engine(Counting()) as now:
+        with closing(SpareLines()) as spare:
+            spare.open(before)
+            await _until(lambda: len(spare) == 1)
+            await asyncio.sleep(0.05)
+            assert spare.take(before) is None
+            spare.open(now)
+            await _until(lambda: len(spare) == 1)
+            assert spare.take(before) is None
+            assert spare.take(now) is None, "it is closed by then"
+
+
+async def test_spare_connections_are_few_and_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = Counting()
+    monkeypatch.setattr("runner.gateway.engine.line.SPARE_S", 0.2)
+    async with engine(seen) as place:
+        with closing(SpareLines()) as spare:
+            for _ in range(3 * SPARES):
+                spare.open(place)
+            await _until(lambda: len(spare) == SPARES)
+            await _until(lambda: not (spare or seen.open))
+        spare.open(place)
+        await asyncio.sleep(0.05)
+        assert seen.opened == SPARES

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,21 @@ def test_a_full_disk_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixt
     log.write(account(1))
     log.close()
     assert "cannot be written" in caplog.text
+
+
+def test_the_thread_is_not_woken_for_each_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.gateway.watching.request_log.REST_S", 600.0)
+    path = tmp_path / "requests.jsonl"
+    log = RequestLog(path)
+    log.write(account(0))
+    deadline = time.monotonic() + 10
+    while not (path.exists() and path.read_bytes()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    for number in (1, 2):
+        log.write(account(number))
+    time.sleep(0.05)
+    assert len(path.read_text().splitlines()) == 1
+    log.close()
+    assert len(path.read_text().splitlines()) == 3

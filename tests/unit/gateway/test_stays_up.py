@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from aiohttp.http import StreamWriter
 
 from runner.base.errors import BadFile, SteprunError
 from runner.gateway.engine.keeper import Keeper, Traffic
@@ -337,3 +338,26 @@ async def test_a_request_that_kills_the_engine_takes_nobody_along_twice(
         answers = await asyncio.gather(*(running.text(user=name) for name in names))
     assert [status for status, _ in answers] == [200, 502, 200]
     assert len(engines.made) == 3
+
+
+async def test_the_head_of_a_stream_is_sent_with_its_first_event(
+    gateway: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[bytes] = []
+    write, write_all = StreamWriter._write, StreamWriter._writelines
+
+    def noted(writer: StreamWriter, data: bytes) -> None:
+        sent.append(bytes(data))
+        write(writer, data)
+
+    def noted_all(writer: StreamWriter, data: tuple[bytes, ...]) -> None:
+        sent.append(b"".join(data))
+        write_all(writer, data)
+
+    async with gateway() as running:
+        await ready(running)
+        monkeypatch.setattr(StreamWriter, "_write", noted)
+        monkeypatch.setattr(StreamWriter, "_writelines", noted_all)
+        assert (await running.text(stream=True))[0] == 200
+    heads = [each for each in sent if each.startswith(b"HTTP/1.1 200")]  # the fake engine's, too
+    assert any(b"fine" in each for each in heads)

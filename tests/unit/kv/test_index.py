@@ -1,5 +1,8 @@
 """The index: the longest match is found among many, whatever the lengths."""
 
+import sqlite3
+import tracemalloc
+from contextlib import closing
 from hashlib import blake2b
 from pathlib import Path
 
@@ -8,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runner.kv import chains
-from runner.kv.index import LOOK_AT, KvIndex
+from runner.kv.index import _COLUMNS, LOOK_AT, PAGES_KIB, KvIndex, _row
 from runner.kv.saved import Saved
 
 KEY = "0" * 32
@@ -87,3 +90,43 @@ def test_what_is_forgotten_leaves_no_row(index: KvIndex) -> None:
 def test_a_chain_is_packed_and_unpacked(hashes: list[int]) -> None:
     assert chains.unpacked(chains.packed(hashes)) == tuple(hashes)
     assert chains.same(chains.packed(hashes), chains.packed([*hashes, 1])) == len(hashes)
+
+
+def test_what_a_new_file_makes_superfluous_is_found_without_all_rows_in_memory(
+    index: KvIndex,
+) -> None:
+    def peak(count: int) -> int:
+        with index.change() as db:
+            db.execute("DELETE FROM saved")
+            for number in range(count):
+                row = (*_row(saved(number, 1)), b"0" * 32, number, False, 0.0, 0)
+                db.execute(
+                    f"INSERT INTO saved({_COLUMNS}, sha256, last, shared, worth, failures) "
+                    f"VALUES({', '.join('?' * len(row))})",
+                    row,
+                )
+        tracemalloc.start()
+        try:
+            assert index.covered(-1, chain([1]), KEY) == ()
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(1)  # what is made once
+    assert peak(2000) < peak(20) + 20_000
+
+
+def test_sqlite_keeps_a_bounded_part_of_the_file_in_memory(tmp_path: Path) -> None:
+    kept: list[int] = []
+
+    class Watched(KvIndex):
+        def _connect(self) -> None:
+            super()._connect()
+            kept.extend(self._open_db().execute("PRAGMA cache_size").fetchone())
+
+    with closing(Watched(tmp_path / "index.sqlite")) as watched:
+        watched.open()
+    assert kept == [-PAGES_KIB]  # negative: in KiB
+    with closing(sqlite3.connect(tmp_path / "index.sqlite")) as other:
+        (usual,) = other.execute("PRAGMA cache_size").fetchone()
+    assert usual != -PAGES_KIB

@@ -11,7 +11,7 @@ from threading import Thread
 import pytest
 
 from runner.kv import files
-from runner.kv.policy import Bounds
+from runner.kv.policy import Bounds, Candidate
 from runner.kv.prompt import Part, Prompt, part
 from runner.kv.saved import Pending, Saved
 from runner.kv.shelf import Shelf
@@ -657,3 +657,43 @@ def test_a_full_disk_refuses_and_does_not_turn_the_store_off(
     assert files_of(store) == {f"{saved.id}.kv"}
     assert not store.off
     assert store.open(saved)
+
+
+def test_a_store_remembers_the_latest_checks_only(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.kv.opened.CHECKED", 2)
+    first, *others = (save(store, conversation(str(number))) for number in range(4))
+    read: list[FileIO] = []
+    digest = files.digest
+
+    def noted(file: FileIO) -> bytes:
+        read.append(file)
+        return digest(file)
+
+    monkeypatch.setattr(files, "digest", noted)
+    assert store.open(others[-1])
+    assert not read
+    assert store.open(first)
+    assert store.open(first)
+    assert len(read) == 1
+
+
+def test_what_files_are_worth_is_asked_where_one_has_to_go_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = new_store(tmp_path, replace(WIDE, budget_bytes=3 * FILE))
+    asked: list[int] = []
+    kept = store._index.kept
+
+    def noted() -> list[Candidate]:
+        asked.append(1)
+        return kept()
+
+    monkeypatch.setattr(store._index, "kept", noted)
+    for number in range(3):
+        save(store, conversation(str(number)))
+    assert not asked
+    save(store, conversation("one more"))
+    assert asked
+    assert len(store.listed()) == 3

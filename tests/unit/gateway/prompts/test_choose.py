@@ -11,10 +11,11 @@ from runner.gateway.prompts.choose import (
     Rates,
     Wanted,
     choose,
+    may_be_spared,
     usable,
     worth_saving,
 )
-from runner.kv.prompt import Prompt, common, part, picture
+from runner.kv.prompt import Part, Prompt, common, part, picture
 from runner.kv.saved import Match, Saved
 
 # A Strix Halo and a common drive: 100 tokens a second read, 1 GB a second moved.
@@ -247,3 +248,19 @@ def test_of_a_shared_context_an_answer_of_unknown_length_has_its_share(
     cells = holding.tokens + round(TITLE.characters / 4) + 1000
     way = chosen([holding, Holding(1)], wanted(TITLE, answer_tokens=answer), [], RATES, cells=cells)
     assert way.save == save
+
+
+def test_the_disk_is_asked_for_long_prompts_and_for_pictures_only() -> None:
+    def may(*parts: Part, held: Prompt | None = None) -> bool:
+        prompt = Prompt(parts)
+        at = Holding(0, 500 if held else 0, held)
+        return may_be_spared([at], Wanted(prompt, prompt.characters), RATES)
+
+    long = part("user", "m", "word " * 400)
+    assert may(long)
+    assert not may(part("user", "m", "Hi"))
+    assert may(part("user", "m", "Hi"), picture("p", b"data", 4 * 169))
+    more = part("assistant", "m", "Yes."), part("user", "m", "Why?")
+    assert may(long, *more)
+    assert not may(long, *more, held=Prompt((long,)))
+    assert not may_be_spared([Holding(0)], Wanted(None, 100_000), RATES)

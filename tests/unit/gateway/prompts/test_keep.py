@@ -7,10 +7,18 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from msgspec.structs import replace as replace_fields
 
+from runner.gateway.activity import Entry
+from runner.gateway.prompts.choose import Wanted
+from runner.gateway.prompts.slots import Slots, Taken
+from runner.gateway.refusal import Api
+from runner.gateway.watching.account import account_of
 from runner.kv.depends import Depends
 from runner.kv.kept import Kept
 from runner.kv.policy import Bounds
+from runner.kv.prompt import Prompt, part
+from runner.kv.store import Store
 from tests.fakes.caching_engine import CachingEngine, CachingSlot
 from tests.fakes.kept_engine import FakeEngines
 from tests.unit.gateway.conftest import FAST, Open, Running
@@ -271,6 +279,62 @@ async def test_who_hangs_up_before_it_is_passed_on_leaves_the_slot_to_others(
         go_on.set()
         await ask(running, "a", "b", "c")
     assert engine.read == 3
+
+
+async def test_where_answers_say_what_slots_hold_the_engine_is_not_asked(
+    gateway: Open, engine: CachingEngine, kept: Kept
+) -> None:
+    async with gateway(NEVER, kept=kept) as running:
+        await ask(running, "a")
+        looks = engine.looks
+        await ask(running, "a", "b", "c")
+        await ask(running, "x")
+        await ask(running, "a", "b", "c", "d", "e")
+        assert engine.looks == looks
+        await ask(running, "x", "y", "z", path=MESSAGES)  # which slot it gets has to be seen
+        assert engine.looks > looks
+    assert engine.read == 5 + 3
+
+
+def test_what_the_engine_dropped_is_seen_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    def seen(tokens: int) -> list[dict[str, Any]]:
+        return [{"id_task": 1, "is_processing": False, "n_prompt_tokens": tokens}]
+
+    slots = Slots(seen(0), shared=False)
+    (slot,) = slots.all
+    account = account_of(Entry(1, "", Api.OPENAI, "", 0.0), 0.0)
+    wanted = Wanted(Prompt((part("user", "m", "Hi"),)), 2)
+    taken = Taken(slots, slot, slot.holding(0.0), 1, True, wanted, 0.0)
+    assert not taken.answered(account, "")  # it does not say how long the prompt was
+    assert taken.answered(replace_fields(account, prompt_tokens=40, tokens=9), "")
+    assert (slot.tokens, slots.due(exactly=True), slots.due(exactly=False)) == (49, True, False)
+    monkeypatch.setattr("runner.gateway.prompts.slots.LOOK_S", 0.0)
+    assert slots.due(exactly=False)
+    slots.look(seen(48))  # the last token of an answer is not read again
+    assert (slot.tokens, slot.whole, slots.due(exactly=True)) == (48, True, False)
+    slots.look(seen(0))
+    assert slot.prompt is None
+
+
+async def test_the_disk_is_not_asked_for_what_is_read_as_fast(
+    gateway: Open, engine: CachingEngine, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def find(_: Store, prompt: Any) -> tuple[Any, ...]:
+        asked.append(prompt)
+        return ()
+
+    monkeypatch.setattr(Store, "find", find)
+    async with gateway(NEVER, kept=kept) as running:
+        await title(running)
+        assert not asked
+        await ask(running, "a")
+        assert len(asked) == 1
+        messages = [*talk("a"), {"role": "assistant", "content": "b"}]
+        messages.append({"role": "user", "content": "c"})
+        assert (await running.text(messages=messages, max_tokens=9))[0] == 200
+        assert len(asked) == 1
 
 
 # As large as the smallest picture of the demo; what is in it does not matter here.
