@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +26,7 @@ from runner.tui.status import ChatStatus, turn_state
 from runner.tui.view import ChatView
 
 FLUSH_S = 0.1  # drawing each token would cost the processor that the model computes on
-AUTOSAVE_S = 2.0
+AUTOSAVE_S = 0.4  # after a key, however many follow: with the write, it is on the disk in a second
 HANGUP_S = 40.0  # what an engine has read is saved in 20, and the engine is stopped in 8
 
 _log = logging.getLogger(__name__)
@@ -92,6 +91,7 @@ class ChatTalk(ChatView):
         if (draft := self.conversation.draft) is not None:
             self.composer.give_back(draft.text, draft.pictures)
         self.host_task.start()
+        self._save_soon()  # what the end of the program before this one left behind
         self._show_warnings()
         self.show_status()
 
@@ -120,8 +120,9 @@ class ChatTalk(ChatView):
         self._leaving = True
         try:
             self.keep_unsent()
+            await self._write_due()
             await self.stop_answer()
-            await self._close()
+            await self.on_unmount()
         finally:
             os._exit(Exit.INTERRUPTED)
 
@@ -136,12 +137,13 @@ class ChatTalk(ChatView):
         self._leaving = True
         self.show_status()
         self.keep_unsent()
+        await self._write_due()
         await self.stop_answer()
         await self.host_task.stop()
         self.exit(return_code=code)
 
     def keep_unsent(self) -> None:
-        """Save what is typed and what waits to be sent, as a draft."""
+        """Take in what is typed and what waits to be sent; the next flush writes it as a draft."""
         texts, pictures = [self.composer.text], [*self.composer.pictures]
         if self._queued is not None and not self._queued_again:
             texts.insert(0, self._queued.text)
@@ -150,15 +152,26 @@ class ChatTalk(ChatView):
 
     def unsent_changed(self) -> None:
         """Save the draft soon: even a killed chat loses no more than a moment's typing."""
-        if self._autosave is not None:
-            self._autosave.stop()
-        self._autosave = self.set_timer(AUTOSAVE_S, self.keep_unsent)
+        # The timer runs from the first key: one that each key started again would fire in a pause.
+        if self._autosave is None:
+            self._autosave = self.set_timer(AUTOSAVE_S, self._autosaved)
+
+    def _autosaved(self) -> None:
+        self._autosave = None
+        self.keep_unsent()
+        self._save_soon()
+
+    def _save_soon(self) -> None:
+        self.run_worker(self._write_due(), group="saving", exit_on_error=False)
+
+    async def _write_due(self) -> None:
+        """Write what is due in a thread, and show why that cannot be."""
+        await asyncio.to_thread(self.conversation.flush)
+        if self.is_running and not self._leaving:
+            self._show_warnings()
 
     async def on_unmount(self) -> None:
-        """Stop the engine and release the session, however the chat ended."""
-        await self._close()
-
-    async def _close(self) -> None:
+        """Stop the engine and release the session, however the chat ended; safe to call twice."""
         await self.host_task.stop()
         self.conversation.close()
 
@@ -167,12 +180,13 @@ class ChatTalk(ChatView):
         try:
             await super().run_async(*args, **kwargs)
         finally:
-            await self._close()
+            await self.on_unmount()
 
     def _handle_exception(self, error: Exception) -> None:
         """Save the unsent text when steprun itself fails, and report it as any other error."""
         with contextlib.suppress(Exception):
             self.keep_unsent()
+            self.conversation.flush()
         super()._handle_exception(error)
         # The trace shows the user's words to whoever looks on: it belongs in a file.
         self._exit_renderables.clear()
@@ -186,13 +200,8 @@ class ChatTalk(ChatView):
 
     @property
     def farewell(self) -> tuple[str, ...]:
-        """What to print after the chat: where the unsent text is, how to resume."""
-        conversation, lines = self.conversation, []
-        if conversation.draft_path is not None:
-            lines.append(f"Your unsent text is saved in {conversation.draft_path}")
-        if conversation.saved:
-            lines.append(f"Resume with: {conversation.resume_command(self.setup.words)}")
-        return tuple(lines)
+        """What to print after the chat."""
+        return self.conversation.farewell(self.setup.words)
 
     # --- the engine --------------------------------------------------------------------------
 
@@ -208,7 +217,7 @@ class ChatTalk(ChatView):
                 self._show_warnings()
                 if (turn := self._queued) is not None:
                     self._queued = None
-                    self._begin(turn, again=self._queued_again)
+                    self._begin(turn)
             case Failed(error):
                 await self._not_loaded(error)
         self.show_status()
@@ -219,8 +228,8 @@ class ChatTalk(ChatView):
         self.failure = error
         turn, self._queued = self._queued, None
         if turn is not None and self._queued_again:
-            turn.apply(Failed(error), time.monotonic())
-            await self._sync(turn)
+            self.conversation.withdraw(turn)
+            await self._show_instead(turn)
         elif turn is not None:
             await self._take_back(turn)
         self.problem(error, after=f"/retry {self._retries}; your text is kept")
@@ -239,31 +248,40 @@ class ChatTalk(ChatView):
         return self._live is not None or self._queued is not None
 
     async def ask(self, turn: Turn, *, again: bool = False) -> None:
-        """Ask now, or as soon as there is an engine."""
+        """Ask now, or as soon as there is an engine; `again`: for another answer beside the first.
+
+        The first answer stands until the other one has ended, and is kept after that.
+        """
         self.transcript.notice(None)
+        if again:
+            before, turn = turn, self.conversation.regenerate(turn)
+            await self._show_instead(before)
         if self.host_task.alive():
-            self._begin(turn, again=again)
+            self._begin(turn)
         else:
-            turn.phase, turn.error = TurnState.QUEUED, None
             self._queued, self._queued_again = turn, again
             await self._sync(turn)
             if not self.host_task.loading:
                 await self.host_task.restart()
         self.show_status()
 
-    def _begin(self, turn: Turn, *, again: bool) -> None:
+    async def _show_instead(self, turn: Turn) -> None:
+        """Show the last turn in place of one that was last before."""
+        if not self._leaving and self.is_running:
+            await self.transcript.drop(turn)
+            await self.transcript.added()
+
+    def _begin(self, turn: Turn) -> None:
         turn.begin()
         self._live = turn
         if self._ticker is not None:
             self._ticker.resume()
-        self.run_worker(
-            self._answer(turn, again=again), group="generate", exclusive=True, exit_on_error=False
-        )
+        self.run_worker(self._answer(turn), group="generate", exclusive=True, exit_on_error=False)
 
-    async def _answer(self, turn: Turn, *, again: bool) -> None:
+    async def _answer(self, turn: Turn) -> None:
         """Ask and receive the answer. Touches no widget: the ticker shows how far it is."""
         try:
-            await answer(self.conversation, turn, self.host_task.host, self.options, again=again)
+            await answer(self.conversation, turn, self.host_task.host, self.options)
         except Exception:  # noqa: BLE001 - whatever it is, the turn shows it and the chat continues
             _log.exception("The answer failed")
         finally:
@@ -287,10 +305,16 @@ class ChatTalk(ChatView):
             self._live = None
             if self._ticker is not None:
                 self._ticker.pause()
-        await self._sync(turn)
-        if turn.error is not None and not self.host_task.alive() and not self._leaving:
-            self.failure = turn.error
-            self.problem(after=f"/retry {self._retries} and asks again")
+        stands = turn in self.conversation.turns
+        await (self._sync(turn) if stands else self._show_instead(turn))
+        if turn.error is not None and not self._leaving:
+            after = "The earlier answer stands; /retry asks again."
+            dead = not self.host_task.alive()
+            if dead:
+                self.failure = turn.error
+                after = f"/retry {self._retries} and asks again"
+            if dead or not stands:
+                self.problem(*([] if stands else [turn.error]), after=after)
         self._show_warnings()
         self.show_status()
 
@@ -300,6 +324,7 @@ class ChatTalk(ChatView):
     async def _ticked(self) -> None:
         if self._live is not None:
             await self._sync(self._live)
+        self._show_warnings()
         self.show_status()
 
     async def _sync(self, turn: Turn) -> None:
@@ -326,10 +351,10 @@ class ChatTalk(ChatView):
         self.hint(f"Thinking is {'shown' if self._thinking == 'open' else 'hidden'}.")
 
     def _show_warnings(self) -> None:
-        warnings = self.conversation.warnings
-        if warnings:
-            self.problem(*(SteprunError(text) for text in warnings))
-            warnings.clear()
+        told = list(self.conversation.warnings)
+        if told:
+            self.problem(*(SteprunError(text) for text in told))
+            del self.conversation.warnings[: len(told)]  # a thread may have added one
 
     def show_status(self) -> None:
         """Update the status line."""
