@@ -14,7 +14,7 @@ from runner.chat.host import ChatHost, reason_of
 from runner.chat.turn import Turn
 from runner.chat.wire import Options
 
-SAVE_S: Final = 0.5  # "no word is lost that arrived more than a second before", disk included
+SAVE_S: Final = 0.4  # "no word is lost that arrived more than a second before", disk included
 
 
 async def answer(

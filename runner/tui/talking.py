@@ -3,9 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import os
-import signal
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,12 +19,12 @@ from runner.chat.events import Failed, Loading
 from runner.chat.host import ChatSetup
 from runner.chat.host_task import HostEvent, HostReady, HostTask
 from runner.chat.turn import Turn, TurnState
+from runner.tui.end_signals import catch_signals, leave
 from runner.tui.status import ChatStatus, turn_state
 from runner.tui.view import ChatView
 
 FLUSH_S = 0.1  # drawing each token would cost the processor that the model computes on
-AUTOSAVE_S = 0.4  # after a key, however many follow: with the write, it is on the disk in a second
-HANGUP_S = 40.0  # what an engine has read is saved in 20, and the engine is stopped in 8
+AUTOSAVE_S = 0.25  # after a key, however many follow: with the write, it is on the disk in a second
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +79,8 @@ class ChatTalk(ChatView):
 
     async def on_mount(self) -> None:
         """Show the conversation so far, and begin to load the engine."""
-        self._catch_signals()
+        if not self.is_headless:  # end in order when the terminal closes or the system asks
+            catch_signals(self._terminated, self._hung_up)
         self._ticker = self.set_interval(
             FLUSH_S, lambda: self.post_message(self.Tick()), pause=True
         )
@@ -95,36 +93,19 @@ class ChatTalk(ChatView):
         self._show_warnings()
         self.show_status()
 
-    def _catch_signals(self) -> None:
-        """End in order when the terminal closes or the system asks."""
-        if self.is_headless or threading.current_thread() is not threading.main_thread():
-            return
-        for name in ("SIGTERM", "SIGHUP"):
-            # Windows has neither, nor signals in its event loop.
-            with contextlib.suppress(AttributeError, NotImplementedError, ValueError):
-                asyncio.get_running_loop().add_signal_handler(
-                    getattr(signal, name), self._signalled, name
-                )
+    def _terminated(self) -> None:
+        self.run_worker(self.quit_with(Exit.INTERRUPTED), group="quit", exit_on_error=False)
 
-    def _signalled(self, name: str) -> None:
-        if name == "SIGHUP":
-            # The terminal is gone. Textual would wait for ever to write to it, so it does not end
-            # the run: once all is saved and the engine is stopped, the process exits.
-            self._begin_batch()
-            _exit_later(HANGUP_S)
-            self.run_worker(self._hang_up(), group="quit", exit_on_error=False)
-        else:
-            self.run_worker(self.quit_with(Exit.INTERRUPTED), group="quit", exit_on_error=False)
+    def _hung_up(self) -> None:
+        self._begin_batch()  # nothing is drawn any more
+        self.run_worker(leave(self._save_all()), group="quit", exit_on_error=False)
 
-    async def _hang_up(self) -> None:
+    async def _save_all(self) -> None:
         self._leaving = True
-        try:
-            self.keep_unsent()
-            await self._write_due()
-            await self.stop_answer()
-            await self.on_unmount()
-        finally:
-            os._exit(Exit.INTERRUPTED)
+        self.keep_unsent()
+        await self._write_due()
+        await self.stop_answer()
+        await self.on_unmount()
 
     async def action_quit(self) -> None:
         """Leave the chat: unsent text is saved, the engine is stopped."""
@@ -391,10 +372,3 @@ class ChatTalk(ChatView):
         if self.host_task.loading:
             return "waits for the engine, which is started again,"
         return "starts the engine again" if self.setup.own else "looks for the server again"
-
-
-def _exit_later(seconds: float) -> None:
-    """End the process after a while, even if its event loop is stuck."""
-    timer = threading.Timer(seconds, os._exit, (int(Exit.INTERRUPTED),))
-    timer.daemon = True
-    timer.start()

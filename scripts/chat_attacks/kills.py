@@ -19,6 +19,7 @@ from runner.chat.sessions.store import find_session
 _ROOT = Path(__file__).resolve().parents[2]
 _PROGRAM = _ROOT / "tests/fakes/chat_program.py"
 START_S = 120.0
+IDLE_S = 0.7  # before the next question is sent: the chat has seen the end of the answer
 PER_CHAT = 5  # kills, then another chat begins
 
 
@@ -54,7 +55,7 @@ def missing(
     return [(killed_at - at, word) for at, word in said if word not in kept]
 
 
-def look(home: Path) -> Kept:
+def look() -> Kept:
     """Open the newest chat as the next program would, and let go of it."""
     conversation = Conversation("Fake 1B", find_session())
     try:
@@ -71,6 +72,14 @@ def look(home: Path) -> Kept:
         conversation.session.release()  # nothing is written: the next program finds what this did
 
 
+@dataclass(frozen=True)
+class Until:
+    """How a chat is run: `words` that follow its address, and `seconds` at most."""
+
+    words: Sequence[str]
+    seconds: float
+
+
 class Typist:
     """Types numbered words into a running chat, and sends some of them off."""
 
@@ -81,7 +90,7 @@ class Typist:
 
     def step(self, child: "pexpect.spawn[bytes]", engine: WordEngine, idle_s: float) -> None:
         """Type a word, or send what was typed where nothing is answered."""
-        if not engine.step and idle_s > 1.0 and self._dice.random() < 0.3:
+        if not engine.step and idle_s > IDLE_S and self._dice.random() < 0.5:
             child.send("\r")
             return
         self._count += 1
@@ -91,7 +100,7 @@ class Typist:
 
 
 def attack(
-    folder: Path, count: int, dice: random.Random, most_s: float, *, only_s: float = 8.0
+    folder: Path, count: int, dice: random.Random, most_s: float, *, only_s: float = 10.0
 ) -> Report:
     """Kill a chat so many times; say what was lost that was older than `most_s` seconds."""
     report = Report()
@@ -104,9 +113,10 @@ def attack(
         with WordEngine(random.Random(dice.random())) as engine:  # noqa: S311 - chance
             resume = [] if number % PER_CHAT == 0 else ["latest"]
             began = len(typist.said)
-            state, killed_at = _until_killed(home, engine, typist, dice, resume, only_s)
+            until = Until(resume, only_s)
+            state, killed_at = _until_killed(home, engine, typist, dice, until)
         report.killed[state] += 1
-        kept = look(home) if typist.said else Kept(frozenset(), 0, ())
+        kept = look() if typist.said else Kept(frozenset(), 0, ())
         report.typed += len(typist.said) - began
         report.received += len(engine.sent)
         gone = missing([*typist.said[began:], *engine.sent], kept.words, killed_at)
@@ -124,25 +134,20 @@ def attack(
 
 
 def _until_killed(
-    home: Path,
-    engine: WordEngine,
-    typist: Typist,
-    dice: random.Random,
-    resume: Sequence[str],
-    only_s: float,
+    home: Path, engine: WordEngine, typist: Typist, dice: random.Random, until: Until
 ) -> tuple[str, float]:
     """Run the chat for a while; return what it was doing when it was killed, and when."""
     home.mkdir(parents=True, exist_ok=True)
     child: pexpect.spawn[bytes] = pexpect.spawn(
         sys.executable,
-        [str(_PROGRAM), engine.url, str(home / "left"), *resume],
+        [str(_PROGRAM), engine.url, str(home / "left"), *until.words],
         dimensions=(24, 80),
         env={**os.environ, "PYTHONPATH": str(_ROOT), "TERM": "xterm-256color"},
     )
     try:
         child.expect_exact(b"ready", timeout=START_S)
-        end = time.monotonic() + dice.uniform(0.2, only_s)
-        cut_at = dice.uniform(0, 2 * only_s) + time.monotonic()
+        end = time.monotonic() + dice.uniform(0.2, until.seconds)
+        cut_at = dice.uniform(0, 2 * until.seconds) + time.monotonic()
         idle_since = time.monotonic()
         while (now := time.monotonic()) < end:
             if engine.step:

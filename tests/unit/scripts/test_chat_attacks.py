@@ -31,7 +31,7 @@ def test_a_look_finds_the_words_of_the_draft_and_of_each_version(tmp_path, monke
         turn = chat.regenerate(turn)
     chat.keep_draft("d1", ())
     chat.close()
-    kept = look(tmp_path)
+    kept = look()
     assert kept.words == {"q1", "q2", "ra1", "a1", "ra2", "a2", "d1"}
     assert kept.warnings == ()
 
