@@ -24,6 +24,7 @@ from runner.tui.status import ChatStatus, turn_state
 from runner.tui.view import ChatView
 
 FLUSH_S = 0.1  # drawing each token would cost the processor that the model computes on
+AGAIN_S = 1.0  # after a disk that was full
 AUTOSAVE_S = 0.25  # after a key, however many follow: with the write, it is on the disk in a second
 
 _log = logging.getLogger(__name__)
@@ -134,8 +135,11 @@ class ChatTalk(ChatView):
     def unsent_changed(self) -> None:
         """Save the draft soon: even a killed chat loses no more than a moment's typing."""
         # The timer runs from the first key: one that each key started again would fire in a pause.
+        self._save_in(AUTOSAVE_S)
+
+    def _save_in(self, seconds: float) -> None:
         if self._autosave is None:
-            self._autosave = self.set_timer(AUTOSAVE_S, self._autosaved)
+            self._autosave = self.set_timer(seconds, self._autosaved)
 
     def _autosaved(self) -> None:
         self._autosave = None
@@ -146,10 +150,12 @@ class ChatTalk(ChatView):
         self.run_worker(self._write_due(), group="saving", exit_on_error=False)
 
     async def _write_due(self) -> None:
-        """Write what is due in a thread, and show why that cannot be."""
-        await asyncio.to_thread(self.conversation.flush)
+        """Write what is due in a thread; show why that cannot be, and try again."""
+        written = await asyncio.to_thread(self.conversation.flush)
         if self.is_running and not self._leaving:
             self._show_warnings()
+            if not written:
+                self._save_in(AGAIN_S)
 
     async def on_unmount(self) -> None:
         """Stop the engine and release the session, however the chat ended; safe to call twice."""
@@ -282,6 +288,7 @@ class ChatTalk(ChatView):
     @on(Ended)
     async def _ended(self, message: Ended) -> None:
         turn = message.turn
+        self.unsent_changed()  # what could not be saved with the answer is, once there is room
         if self._live is turn:
             self._live = None
             if self._ticker is not None:
@@ -332,10 +339,10 @@ class ChatTalk(ChatView):
         self.hint(f"Thinking is {'shown' if self._thinking == 'open' else 'hidden'}.")
 
     def _show_warnings(self) -> None:
-        told = list(self.conversation.warnings)
-        if told:
-            self.problem(*(SteprunError(text) for text in told))
-            del self.conversation.warnings[: len(told)]  # a thread may have added one
+        warnings = list(self.conversation.warnings)
+        if warnings:
+            self.problem(*(SteprunError(text) for text in warnings))
+            del self.conversation.warnings[: len(warnings)]  # a thread may have added one
 
     def show_status(self) -> None:
         """Update the status line."""

@@ -144,8 +144,9 @@ class Session:
     def add(self, entry: SessionEntry) -> None:
         """Append what follows the current branch's last entry, and wait until it is on the disk."""
         parents = self.tree.ancestors(self.tree.current)
-        said = entry.message
-        steps = entry.steps or tuple([] if entry.asks else steps_of(said.reasoning, said.text))
+        message = entry.message
+        made = [] if entry.asks else steps_of(message.reasoning, message.text)
+        steps = entry.steps or tuple(made)
         entry = replace(entry, id=entry.id or new_id(), parents=parents, steps=steps)
         self.write(entry)
         self.tree.add(entry)

@@ -1,13 +1,12 @@
 """The index of titles: what a list of chats says, and how few files it opens for that."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from runner.chat.sessions import index, store
-from runner.chat.sessions.entries import SessionEntry
+from runner.chat.sessions import index
+from runner.chat.sessions.entries import SCHEMA, SessionEntry
 from runner.chat.sessions.index import ChatTitle, index_path, list_chats, note_chat, title_of
 from runner.chat.sessions.store import Session, find_session, sessions_dir
 from runner.chat.wire import Message, Picture
@@ -20,7 +19,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The IDs of the chats whose files are opened, in order."""
     names: list[str] = []
     read, kind = Session.read, Session.format
@@ -117,7 +116,7 @@ def test_a_title_is_the_users_name_or_the_first_words_or_pictures():
 def test_the_last_chat_of_thousands_is_found_without_opening_the_others(opened):
     folder = sessions_dir()
     folder.mkdir(parents=True)
-    header = f'{{"schema": "{store.SCHEMA}"}}\n'
+    header = f'{{"schema": "{SCHEMA}"}}\n'
     for number in range(2000):
         (folder / f"20260101-000000-{number:08x}.jsonl").write_text(header)
     newest = "20260101-000000-000003e8"

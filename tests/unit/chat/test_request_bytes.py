@@ -6,7 +6,6 @@ import threading
 
 import pytest
 
-from runner.chat import request_bytes
 from runner.chat.client import stream
 from runner.chat.events import Finished
 from runner.chat.request_bytes import SLICE, RequestBytes
@@ -50,7 +49,7 @@ async def test_pictures_become_text_in_another_thread_and_in_slices(monkeypatch)
         seen.append((threading.current_thread() is threading.main_thread(), len(data)))
         return encode(data)
 
-    monkeypatch.setattr(request_bytes.base64, "b64encode", watched)
+    monkeypatch.setattr(base64, "b64encode", watched)
     with FakeServer() as server:
         events = [event async for event in stream(Endpoint(server.url), MESSAGES, Options())]
     assert events[-1] == Finished("stop")

@@ -2,16 +2,17 @@
 
 import errno
 import os
+from collections.abc import Sequence
 
 import pytest
 
 from runner.base.errors import SteprunError
 from runner.chat.conversation import Conversation
 from runner.chat.turn import TurnState
-from tests.fakes.sse_server import Die, End, Gate, Refuse, Say, Think
+from tests.fakes.sse_server import Die, End, Gate, Refuse, Say, Step, Think
 from tests.unit.tui.test_app import chat, picture
 
-FINE = [Say("A good answer."), End()]
+FINE: Sequence[Step] = (Say("A good answer."), End())
 
 
 @pytest.fixture(autouse=True)
@@ -123,7 +124,7 @@ async def test_a_disk_that_has_room_again_gets_all_of_it(monkeypatch):
             await c.type("hi")
             await c.sees("A good answer.", "No space left on device")
             await c.ready()
-        await c.type("more", "space")
+            await c.type("more", "space")
         await c.sees("This chat is being saved again")
     again = Conversation("Fake 1B", c.app.conversation.session.id)
     assert [(turn.text, turn.answer) for turn in again.turns] == [("hi", "A good answer.")]
