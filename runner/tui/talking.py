@@ -21,6 +21,7 @@ from runner.chat.host_task import HostEvent, HostReady, HostTask
 from runner.chat.turn import Turn, TurnState
 from runner.tui.end_signals import catch_signals, leave
 from runner.tui.status import ChatStatus, turn_state
+from runner.tui.turnview import TurnView
 from runner.tui.view import ChatView
 
 FLUSH_S = 0.1  # drawing each token would cost the processor that the model computes on
@@ -216,7 +217,7 @@ class ChatTalk(ChatView):
         turn, self._queued = self._queued, None
         if turn is not None and self._queued_again:
             self.conversation.withdraw(turn)
-            await self._show_instead(turn)
+            await self.show_branch(turn)
         elif turn is not None:
             await self._take_back(turn)
         self.problem(error, after=f"/retry {self._retries}; your text is kept")
@@ -224,7 +225,7 @@ class ChatTalk(ChatView):
     async def _take_back(self, turn: Turn) -> None:
         """Put a question that was not sent back into the composer."""
         self.conversation.withdraw(turn)
-        await self.transcript.drop(turn)
+        await self.show_branch(turn)
         self.composer.give_back(turn.text, turn.pictures)
 
     # --- asking ------------------------------------------------------------------------------
@@ -242,7 +243,7 @@ class ChatTalk(ChatView):
         self.transcript.notice(None)
         if again:
             before, turn = turn, self.conversation.regenerate(turn)
-            await self._show_instead(before)
+            await self.show_branch(before)
         if self.host_task.alive():
             self._begin(turn)
         else:
@@ -252,10 +253,17 @@ class ChatTalk(ChatView):
                 await self.host_task.restart()
         self.show_status()
 
-    async def _show_instead(self, turn: Turn) -> None:
-        """Show the last turn in place of one that was last before."""
-        if not self._leaving and self.is_running:
-            await self.transcript.drop(turn)
+    async def show_branch(self, gone: Turn) -> None:
+        """Show the current branch, in which a turn that was last on the screen has no place."""
+        if self._leaving or not self.is_running:
+            return
+        turns = self.conversation.turns
+        *others, last = [view.turn for view in self.transcript.query(TurnView)] or [None]
+        if last is not gone or others not in (_end(turns, others), _end(turns[:-1], others)):
+            await self.transcript.show_turns(turns, opened=self._opened())
+            return
+        await self.transcript.drop(gone)
+        if turns and turns[-1] not in others:
             await self.transcript.added()
 
     def _begin(self, turn: Turn) -> None:
@@ -294,7 +302,7 @@ class ChatTalk(ChatView):
             if self._ticker is not None:
                 self._ticker.pause()
         stands = turn in self.conversation.turns
-        await (self._sync(turn) if stands else self._show_instead(turn))
+        await (self._sync(turn) if stands else self.show_branch(turn))
         if turn.error is not None and not self._leaving:
             after = "The earlier answer stands; /retry asks again."
             dead = not self.host_task.alive()
@@ -379,3 +387,7 @@ class ChatTalk(ChatView):
         if self.host_task.loading:
             return "waits for the engine, which is started again,"
         return "starts the engine again" if self.setup.own else "looks for the server again"
+
+
+def _end(turns: list[Turn], as_long_as: list[Turn]) -> list[Turn]:
+    return turns[max(0, len(turns) - len(as_long_as)) :]

@@ -139,7 +139,7 @@ def _lines(titles: list[ChatTitle]) -> bytes:
 def _append(titles: list[ChatTitle]) -> None:
     if not titles:
         return
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
     with contextlib.suppress(OSError, SteprunError):
         make_private_dir(sessions_dir())
         # One write: several chats append to the file at once.

@@ -249,7 +249,7 @@ class Session:
         if (made := version(header)) > FORMAT:
             raise self._newer(made)
         self.tree, unreadable = read_tree(lines[1:], self._load if pictures else lambda _: ())
-        if not made and (header or not (self.tree.entries or _cut_header(lines))):
+        if not made and ("schema" in header or not (self.tree.entries or _cut_header(lines))):
             found = repr(text_of(header, "schema")[:40]) if header else "not a header"
             raise self._bad(
                 "is not a chat that this steprun can read",

@@ -296,3 +296,28 @@ def test_what_a_full_disk_took_in_part_is_taken_back(monkeypatch):
             session.add(SessionEntry(Message("user", "next")))
     assert "Free some space" in error.value.next
     assert session.path.read_bytes() == before
+
+
+def test_a_file_that_is_cut_at_any_byte_opens():
+    session = talked()
+    whole = session.path.read_bytes()
+    for length in range(len(whole) + 1):
+        session.path.write_bytes(whole[:length])
+        again = Session.load(session.id)
+        texts = [entry.message.text for entry in again.entries]
+        assert texts == ["What is this?", "Red."][: len(texts)]
+
+
+SPOILT = (b"", b"\0", b"{}", b"[]", b'{"x": 1}', b"\xff" * 9, b"[" * 9999)
+
+
+@pytest.mark.parametrize("kind", range(len(SPOILT)))
+def test_a_file_that_is_spoilt_in_any_line_opens(kind):
+    for place in range(3):
+        session = talked()
+        lines = session.path.read_bytes().split(b"\n")
+        lines[place] = SPOILT[kind]
+        session.path.write_bytes(b"\n".join(lines))
+        again = Session.load(session.id)
+        assert len(again.entries) == (1 if place else 2)
+        assert len(again.warnings) == bool(SPOILT[kind] or not place)

@@ -140,3 +140,38 @@ async def test_a_picture_is_stored_as_soon_as_it_is_attached(tmp_path):
         folder = c.app.conversation.session.path.parent / "pictures"
         await c.until(lambda: folder.is_dir() and list(folder.glob("*.png")))
         await c.until(lambda: c.app.conversation.draft_path is not None)
+
+
+async def test_an_edited_question_and_a_switch_show_the_branch_that_stands():
+    async with chat(*([[Say(f"Answer {n}."), End()] for n in range(4)])) as c:
+        for n in range(3):
+            await c.type(f"question {n}")
+            await c.sees(f"Answer {n}.")
+            await c.ready()
+        talk, chats = c.app, c.app.conversation
+        second = chats.turns[1]
+        edited = chats.edit(second, "edited", ())
+        await talk.show_branch(chats.turns[-1])
+        await talk.ask(edited)
+        await c.sees("question 0", "edited", "Answer 3.")
+        await c.ready()
+        assert "question 2" not in c.screen()
+        assert chats.siblings(edited) == (2, 2)
+        last = chats.turns[-1]
+        chats.switch(edited, -1)
+        await talk.show_branch(last)
+        await c.sees("question 0", "question 1", "question 2")
+        assert "edited" not in c.screen()
+
+
+async def test_an_earlier_turn_is_asked_again_and_taken_back_where_it_was_not_sent():
+    async with chat(FINE, FINE, fails=None) as c:
+        for text in ("first", "second"):
+            await c.type(text)
+            await c.until(lambda text=text: c.app.conversation.turns and c.turn.text == text)
+            await c.ready()
+        turns = list(c.app.conversation.turns)
+        c.hosts.opened[0].dead = c.hosts.dies_loading = SteprunError("The engine was killed.")
+        await c.app.ask(turns[0], again=True)
+        await c.sees("The engine was killed.", "first", "second")
+        assert c.app.conversation.turns == turns
