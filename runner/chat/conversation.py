@@ -56,7 +56,7 @@ class Conversation:
             session.release()
             raise
         self.draft = session.draft() if resume else None
-        self._draft = self._written = self.draft or NOTHING
+        self._typed = self._written = self.draft or NOTHING
         self.turns: list[Turn] = []
         self._recover()
         self.turns += to_turns(session.tree, self._turn)
@@ -69,7 +69,7 @@ class Conversation:
         self._instead: tuple[Turn, list[Turn]] | None = None
         self._part: tuple[str, tuple[str, ...], list[TurnStep]] | None = None
         self._part_lines: PartLines | None = None
-        self._draft = self._written = NOTHING
+        self._typed = self._written = NOTHING
 
     def _recover(self) -> None:
         """Put the part of an answer that the end of the program cut off into its place."""
@@ -87,10 +87,7 @@ class Conversation:
     @property
     def draft_path(self) -> Path | None:
         """The file of what is typed and not sent, where it is saved."""
-        written = self._written is not NOTHING and bool(
-            self._written.text.strip() or self._written.pictures
-        )
-        return self.session.draft_path if written else None
+        return self.session.draft_path if self._written != NOTHING else None
 
     def history(self) -> Sequence[str]:
         """Return the user's messages, the newest last."""
@@ -164,8 +161,9 @@ class Conversation:
         if turn.asked_id in tree.entries:
             tree.go_to(turn.asked_id)
         else:
-            turn.asked_id = new_id()
-            self._add(question_of(turn, parents))
+            question = replace(question_of(turn, parents), id=new_id())
+            self._add(question)
+            turn.asked_id = question.id  # until then it counts as typed
         turn.answer_id = new_id()
         return to_messages(self.turns)
 
@@ -264,9 +262,16 @@ class Conversation:
 
     def keep_draft(self, text: str, pictures: Sequence[Picture]) -> None:
         """Take in what is typed and not sent; `flush` writes it."""
-        draft = Draft(text, tuple(pictures)) if text.strip() or pictures else NOTHING
-        if draft != self._draft:
-            self._draft = draft
+        self._typed = Draft(text, tuple(pictures)) if text.strip() or pictures else NOTHING
+
+    def _unsaved(self) -> Draft:
+        """Return what is typed, and each question before it that its file does not have yet."""
+        last = self.turns[-1] if self.turns else None
+        waits = [last] if last is not None and not _end(last) else []
+        due = [each.message for each in [*self._due] if isinstance(each, SessionEntry)]
+        parts = [*(each for each in due if each.role == "user"), *waits, self._typed]
+        text = "\n".join(part.text for part in parts if part.text)
+        return Draft(text, tuple(picture for part in parts for picture in part.pictures))
 
     def flush(self) -> bool:
         """Write all that is not on the disk yet; return whether it is now. Blocks, in any thread.
@@ -274,7 +279,7 @@ class Conversation:
         A warning says why it is not.
         """
         with self._disk:
-            due = bool(self._due) or self._draft is not self._written
+            due = bool(self._due) or self._unsaved() != self._written
             written = self._attempt(self._write)
             if written and due and self.trouble is not None:
                 self.trouble = None
@@ -286,9 +291,7 @@ class Conversation:
         try:
             self._write_due()
         finally:
-            draft = self._draft
-            # A question that is not on the disk yet may be there as the draft that it was.
-            if draft is not self._written and not (self._due and draft is NOTHING):
+            if (draft := self._unsaved()) != self._written:
                 self._write_draft(draft)
 
     def _write_due(self) -> None:
@@ -317,7 +320,7 @@ class Conversation:
             lines.wrote(steps)
 
     def _write_draft(self, draft: Draft) -> None:
-        if draft is NOTHING:
+        if draft == NOTHING:
             self.session.drop_draft()
         else:
             self.session.save_draft(draft.text, draft.pictures)

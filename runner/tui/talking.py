@@ -126,12 +126,8 @@ class ChatTalk(ChatView):
         self.exit(return_code=code)
 
     def keep_unsent(self) -> None:
-        """Take in what is typed and what waits to be sent; the next flush writes it as a draft."""
-        texts, pictures = [self.composer.text], [*self.composer.pictures]
-        if self._queued is not None and not self._queued_again:
-            texts.insert(0, self._queued.text)
-            pictures[:0] = self._queued.pictures
-        self.conversation.keep_draft("\n".join(text for text in texts if text), pictures)
+        """Take in what is typed; the next flush writes it, with what waits to be sent."""
+        self.conversation.keep_draft(self.composer.text, self.composer.pictures)
 
     def unsent_changed(self) -> None:
         """Save the draft soon: even a killed chat loses no more than a moment's typing."""

@@ -229,6 +229,21 @@ def test_a_draft_is_kept_and_goes_only_after_the_question_is_saved(home):
     assert [turn.text for turn in again.turns] == ["half a thought"]
 
 
+def test_a_question_that_waits_for_the_engine_is_in_the_draft_before_what_is_typed(home):
+    conversation = Conversation("x")
+    talked(conversation, "a")
+    turn = conversation.append("b", ())
+    conversation.keep_draft("", ())
+    conversation.flush()
+    assert killed(conversation).draft == Draft("b")
+    conversation.keep_draft("c", ())
+    conversation.flush()
+    assert killed(conversation).draft == Draft("b\nc")
+    conversation.asked(turn)
+    conversation.flush()
+    assert killed(conversation).draft == Draft("c")
+
+
 # --- a full disk --------------------------------------------------------------------------------
 
 
