@@ -266,10 +266,11 @@ class Conversation:
 
     def _unsaved(self) -> Draft:
         """Return what is typed, and each question before it that its file does not have yet."""
-        last = self.turns[-1] if self.turns else None
-        waits = [last] if last is not None and not _end(last) else []
-        due = [each.message for each in [*self._due] if isinstance(each, SessionEntry)]
-        parts = [*(each for each in due if each.role == "user"), *waits, self._typed]
+        due = [each.message for each in list(self._due) if isinstance(each, SessionEntry)]
+        parts = [Draft(each.text, each.pictures) for each in due if each.role == "user"]
+        if self.turns and not _end(waits := self.turns[-1]):
+            parts.append(Draft(waits.text, waits.pictures))
+        parts.append(self._typed)
         text = "\n".join(part.text for part in parts if part.text)
         return Draft(text, tuple(picture for part in parts for picture in part.pictures))
 

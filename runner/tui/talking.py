@@ -254,8 +254,9 @@ class ChatTalk(ChatView):
         if self._leaving or not self.is_running:
             return
         turns = self.conversation.turns
-        *others, last = [view.turn for view in self.transcript.query(TurnView)] or [None]
-        if last is not gone or others not in (_end(turns, others), _end(turns[:-1], others)):
+        shown = [view.turn for view in self.transcript.query(TurnView)]
+        others = shown[:-1]
+        if shown[-1:] != [gone] or others not in (_end(turns, others), _end(turns[:-1], others)):
             await self.transcript.show_turns(turns, opened=self._opened())
             return
         await self.transcript.drop(gone)

@@ -143,7 +143,8 @@ async def test_a_picture_is_stored_as_soon_as_it_is_attached(tmp_path):
 
 
 async def test_an_edited_question_and_a_switch_show_the_branch_that_stands():
-    async with chat(*([[Say(f"Answer {n}."), End()] for n in range(4)])) as c:
+    scripts: list[list[Step]] = [[Say(f"Answer {n}."), End()] for n in range(4)]
+    async with chat(*scripts) as c:
         for n in range(3):
             await c.type(f"question {n}")
             await c.sees(f"Answer {n}.")
@@ -165,10 +166,10 @@ async def test_an_edited_question_and_a_switch_show_the_branch_that_stands():
 
 
 async def test_an_earlier_turn_is_asked_again_and_taken_back_where_it_was_not_sent():
-    async with chat(FINE, FINE, fails=None) as c:
+    async with chat(FINE, FINE) as c:
         for text in ("first", "second"):
             await c.type(text)
-            await c.until(lambda text=text: c.app.conversation.turns and c.turn.text == text)
+            await c.sees(text)
             await c.ready()
         turns = list(c.app.conversation.turns)
         c.hosts.opened[0].dead = c.hosts.dies_loading = SteprunError("The engine was killed.")
