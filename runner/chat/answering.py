@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Callable
+from typing import Final
 
 from runner.base.errors import SteprunError
 from runner.chat.client import stream
@@ -14,7 +14,7 @@ from runner.chat.host import ChatHost, reason_of
 from runner.chat.turn import Turn
 from runner.chat.wire import Options
 
-T = TypeVar("T")
+SAVE_S: Final = 0.4  # "no word is lost that arrived more than a second before", disk included
 
 
 async def answer(
@@ -23,20 +23,20 @@ async def answer(
     host: ChatHost | None,
     options: Options,
     *,
-    again: bool = False,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> None:
     """Ask the conversation's last turn and save the answer, or as much of it as arrived.
 
-    The question is saved before it is sent; where `host` is None (it has closed), that is all. A
-    server's error, or the death of our engine behind it, ends up in `turn.error`. Cancelling, or
-    a reader of the output that has gone, closes the connection and leaves the turn stopped. Any
-    other exception, `on_event`'s included, marks the turn as failed and is raised.
+    The question is saved before it is sent, and the answer while it grows; where `host` is None (it
+    has closed), that is all. A server's error, or the death of our engine behind it, ends up in
+    `turn.error`. Cancelling, or a reader of the output that has gone, closes the connection and
+    leaves the turn stopped. Any other exception, `on_event`'s included, marks the turn as failed
+    and is raised.
     """
+    messages = conversation.asked(turn)
+    growing = asyncio.create_task(_save_often(conversation, turn))
     try:
-        messages = await _to_the_end(
-            asyncio.to_thread(conversation.save_question, turn, again=again)
-        )
+        await _saved(conversation)
         if host is not None:
             chat = conversation.session.id
             await _fill(turn, host, stream(host.endpoint, messages, options, chat=chat), on_event)
@@ -47,8 +47,29 @@ async def answer(
         turn.apply(Failed(bug), time.monotonic())
         raise
     finally:
+        growing.cancel()
         turn.stop()  # unless it is over
-        conversation.save_answer(turn)
+        conversation.ended(turn)
+        await _saved(conversation)
+
+
+async def _save_often(conversation: Conversation, turn: Turn) -> None:
+    """Save what of an answer has arrived, so that the end of the program costs a moment of it."""
+    while True:
+        await asyncio.sleep(SAVE_S)
+        if turn.steps:
+            conversation.growing(turn)
+            await asyncio.to_thread(conversation.flush)
+
+
+async def _saved(conversation: Conversation) -> None:
+    """Write what is due, in a thread; a cancelled waiter still waits until it is done."""
+    task = asyncio.ensure_future(asyncio.to_thread(conversation.flush))
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 async def _fill(
@@ -65,13 +86,3 @@ async def _fill(
                 event = Failed(await reason_of(host, event.error))  # noqa: PLW2901 - the same event
             turn.apply(event, time.monotonic())
             on_event(event)
-
-
-async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:
-    """Wait for work in a thread; a cancelled waiter still waits until it is done."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise

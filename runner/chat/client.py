@@ -19,6 +19,7 @@ from runner.chat.payloads import Payloads, TooLong
 from runner.chat.raw_output import Untagged
 from runner.chat.reading import with_headers
 from runner.chat.refusals import garbled, server_error
+from runner.chat.request_bytes import RequestBytes
 from runner.chat.surrogates import Pairs
 from runner.chat.wire import Message, Options, parse_chunk, request_body, simpler_body
 from runner.net.endpoint import CHAT_HEADER, Endpoint
@@ -67,16 +68,19 @@ async def _events(
     if endpoint.longest_word and (refusal := too_long_a_word(messages, endpoint.longest_word)):
         yield Failed(refusal)
         return
-    body = request_body(messages, options)
+    pictures = RequestBytes()
+    body = request_body(messages, options, pictures.url)
     arrived = Arrived()
     try:
         async with async_client(timeout, endpoint) as http:
             while True:
+                size, content = await pictures.encoded(body)
+                sent = {"Content-Type": "application/json", "Content-Length": str(size)}
                 async with http.stream(
                     "POST",
                     f"{endpoint.api_url}/chat/completions",
-                    json=body,
-                    headers={"Accept": "text/event-stream", **endpoint.headers(), **named},
+                    content=content,
+                    headers={"Accept": "text/event-stream", **sent, **endpoint.headers(), **named},
                 ) as response:
                     if response.status_code == 200:
                         async for event in _answer(response, arrived):

@@ -1,18 +1,33 @@
-"""A conversation: its turns, and the session file they are saved in. No widgets, no network.
+"""The one place that a chat's state lives in: its turns, the current branch, the draft, troubles.
 
-A conversation that cannot be saved continues unsaved: `warnings` says why, once.
+Whatever changes, changes in memory at once and is due for the disk; `flush` writes what is due, in
+a thread, in an order that loses nothing: a question before the draft that it was, an answer before
+the part of it that was kept while it grew. What cannot be written stays due, and `warnings` says
+why, once; so a disk that was full for a moment costs nothing. No widgets, no network.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from runner.base.errors import SteprunError
-from runner.base.shell import shell_line
-from runner.chat.sessions.store import Draft, InUse, Session, SessionEntry, find_session
-from runner.chat.turn import Turn, to_entry, to_messages, to_turns
+from runner.base.shell import as_typed, shell_line
+from runner.chat.sessions.branch import answer_of, lost_in, question_of, to_turn, to_turns
+from runner.chat.sessions.entries import Draft, SessionEntry
+from runner.chat.sessions.index import note_chat
+from runner.chat.sessions.parts import PartLines
+from runner.chat.sessions.store import InUse, Session, find_session, new_id, skipped
+from runner.chat.sessions.tree import current_record, name_record
+from runner.chat.steps import TurnStep
+from runner.chat.turn import Turn, TurnState, to_messages
 from runner.chat.wire import Message, Picture
 
 HISTORY = 200
+NOTHING = Draft("")
 
 
 class Conversation:
@@ -25,75 +40,63 @@ class Conversation:
         """
         self._title = title
         self.warnings: list[str] = []
-        self._warned: set[str] = set()
-        self.session = Session(find_session(resume)) if resume else Session.create(title)
-        self._question_saved = False
+        self.trouble: SteprunError | None = None  # why something could not be written at last
+        self._told: set[str] = set()
+        self._disk = threading.Lock()  # one writes at a time; whoever changes things never waits
+        newer: list[str] = []
+        session = Session(find_session(resume, newer)) if resume else Session.create(title)
+        self._begin(session)
+        if newer:
+            self.warnings.append(f"{skipped(newer)} Update steprun to resume it.")
         # Claimed before it is read: the chat that still has it may be saving its last turn.
-        self._save(self.session.claim)
+        self._attempt(session.claim)
         try:
-            self.session.read()
+            session.read()
         except SteprunError:
-            self.close()
+            session.release()
             raise
-        self.turns: list[Turn] = to_turns(self.session.entries)
-        self.draft: Draft | None = self.session.draft() if resume else None
-        self.draft_path: Path | None = None
-        self.warnings += self.session.warnings
+        self.draft = session.draft() if resume else None
+        self._typed = self._written = self.draft or NOTHING
+        self.turns: list[Turn] = []
+        self._recover()
+        self.turns += to_turns(session.tree, self._turn)
+        self.warnings += [*session.warnings, *filter(None, [lost_in(self.turns)])]
+
+    def _begin(self, session: Session) -> None:
+        self.session = session
+        self._due: deque[SessionEntry | Mapping[str, Any]] = deque()
+        self._made: dict[tuple[str, str], Turn] = {}
+        self._instead: tuple[Turn, list[Turn]] | None = None
+        self._part: tuple[str, tuple[str, ...], list[TurnStep]] | None = None
+        self._part_lines: PartLines | None = None
+        self._typed = self._written = NOTHING
+
+    def _recover(self) -> None:
+        """Put the part of an answer that the end of the program cut off into its place."""
+        cut = self.session.part()
+        if cut is not None and self.session.tree.add(cut):
+            self._due.append(cut)
+
+    # --- what stands -------------------------------------------------------------------------
 
     @property
     def saved(self) -> bool:
         """Whether there is something to resume."""
-        return bool(self.session.entries) or self.draft_path is not None
+        return self.session.path.is_file() or self.draft_path is not None
+
+    @property
+    def draft_path(self) -> Path | None:
+        """The file of what is typed and not sent, where it is saved."""
+        return self.session.draft_path if self._written != NOTHING else None
 
     def history(self) -> Sequence[str]:
         """Return the user's messages, the newest last."""
-        return [turn.text for turn in self.turns if turn.text][-HISTORY:]
-
-    def append(self, text: str, pictures: tuple[Picture, ...]) -> Turn:
-        """Add a question, which is not sent yet."""
-        turn = Turn(text, pictures)
-        self.turns.append(turn)
-        return turn
-
-    def withdraw(self, turn: Turn) -> None:
-        """Take a question back that was not sent."""
-        if self.turns and self.turns[-1] is turn:
-            self.turns.pop()
-
-    def save_question(self, turn: Turn, *, again: bool) -> list[Message]:
-        """Save the question, which is about to be sent; return the messages to send. Blocks."""
-        self._question_saved = False
-        if again:
-            self._question_saved = self._save(self.session.retry)
-        else:
-            entry = SessionEntry(Message("user", turn.text, turn.pictures))
-            self._question_saved = self._save(lambda: self.session.add(entry))
-        return to_messages(self.turns)
-
-    def save_answer(self, turn: Turn) -> None:
-        """Save the answer, or the part that arrived; not without its question."""
-        if self._question_saved:
-            self._save(lambda: self.session.add(to_entry(turn)))
-
-    def keep_draft(self, text: str, pictures: Sequence[Picture]) -> None:
-        """Save what is typed and not sent; delete the draft where that is nothing."""
-        self.draft_path = None
-        if not text.strip() and not pictures:
-            self.session.drop_draft()
-        elif self._save(lambda: self.session.save_draft(text, pictures)):
-            self.draft_path = self.session.draft_path
-
-    def start_new(self) -> None:
-        """Begin another conversation; the old one stays on the disk."""
-        self.session.release()
-        self.session = Session.create(self._title)
-        self._save(self.session.claim)
-        self.turns.clear()
+        return [turn.text for turn in self.turns if turn.text and not turn.broken][-HISTORY:]
 
     def retriable(self) -> Turn | None:
         """Return the turn that can be asked again, None where there is none."""
         last = self.turns[-1] if self.turns else None
-        return last if last is not None and last.phase.over else None
+        return last if last is not None and last.phase.over and not last.broken else None
 
     def last_answer(self) -> str:
         """Return the text of the newest answer, empty where there is none."""
@@ -107,11 +110,224 @@ class Conversation:
         """Return the command that resumes this; `words`: the options that name the model."""
         return f"{shell_line(('steprun', 'chat', *words))} --resume {self.session.id}"
 
-    def close(self) -> None:
-        """Let other chats into this session."""
-        self.session.release()
+    def farewell(self, words: Sequence[str]) -> tuple[str, ...]:
+        """Return what to print after the chat: where the unsent text is, how to resume."""
+        lines = []
+        if self.draft_path is not None:
+            lines.append(f"Your unsent text is saved in {self.draft_path}")
+        if self.trouble is not None:
+            lines.append(f"This chat is not saved whole. {as_typed(str(self.trouble))}")
+        if self.saved:
+            lines.append(f"Resume with: {self.resume_command(words)}")
+        return tuple(lines)
 
-    def _save(self, save: Callable[[], object]) -> bool:
+    # --- questions and answers ---------------------------------------------------------------
+
+    def append(self, text: str, pictures: tuple[Picture, ...]) -> Turn:
+        """Add a question, which is not sent yet."""
+        turn = Turn(text, pictures)
+        self.turns.append(turn)
+        return turn
+
+    def regenerate(self, turn: Turn) -> Turn:
+        """Return a turn with the same question, for another answer; it takes the turn's place."""
+        again = Turn(turn.text, turn.pictures)
+        again.asked_id = turn.asked_id
+        return self._put(again, turn)
+
+    def edit(self, turn: Turn, text: str, pictures: tuple[Picture, ...]) -> Turn:
+        """Return a turn with another question in place of `turn`, and of what followed that."""
+        return self._put(Turn(text, pictures), turn)
+
+    def _put(self, turn: Turn, instead_of: Turn) -> Turn:
+        at = self.turns.index(instead_of)
+        self._instead = (turn, self.turns[at:])
+        self.turns[at:] = [turn]
+        return turn
+
+    def withdraw(self, turn: Turn) -> None:
+        """Take a question back that was not sent; what stood in its place stands again."""
+        if self.turns and self.turns[-1] is turn:
+            replaced = self._instead is not None and self._instead[0] is turn
+            self.turns[-1:] = self._instead[1] if self._instead is not None and replaced else []
+            self._instead = None
+
+    def asked(self, turn: Turn) -> list[Message]:
+        """Take in that the last turn's question is about to be sent; return the messages to send.
+
+        `flush` writes the question.
+        """
+        tree, parents = self.session.tree, self._parents(turn)
+        if turn.asked_id in tree.entries:
+            tree.go_to(turn.asked_id)
+        else:
+            question = replace(question_of(turn, parents), id=new_id())
+            self._add(question)
+            turn.asked_id = question.id  # until then it counts as typed
+        turn.answer_id = new_id()
+        return to_messages(self.turns)
+
+    def growing(self, turn: Turn) -> None:
+        """Take in what of the answer has arrived; `flush` writes it."""
+        self._part = (turn.answer_id, self._after(turn), [replace(each) for each in turn.steps])
+
+    def ended(self, turn: Turn) -> Turn:
+        """Take in that the answer has ended; return the turn that stands in its place now.
+
+        That is an earlier one where this one was asked again and is worth less: a retry that
+        failed takes no answer away. What arrived of it is kept beside that one.
+        """
+        self._part = None
+        instead, self._instead = self._instead, None
+        before = instead[1] if instead is not None and instead[0] is turn else []
+        better = bool(before) and _worth(before[0]) > _worth(turn)
+        if turn.steps or not better:
+            self._add(answer_of(turn, self._after(turn)))
+            self._made[turn.asked_id, turn.answer_id] = turn
+        if not better:
+            return turn
+        self.turns[self.turns.index(turn) :] = before
+        if (end := _end(before[-1])) in self.session.tree.entries:
+            self.session.tree.go_to(end)
+            self._due += [current_record(end)] if turn.steps else []
+        return before[0]
+
+    def _parents(self, turn: Turn) -> tuple[str, ...]:
+        """Return the IDs of what the question of a turn of the current branch follows."""
+        at = self.turns.index(turn)
+        above = self.turns[at - 1] if at else None
+        return self.session.tree.ancestors(_end(above)) if above is not None else ()
+
+    def _after(self, turn: Turn) -> tuple[str, ...]:
+        return self.session.tree.ancestors(turn.asked_id)
+
+    def _add(self, entry: SessionEntry) -> None:
+        if self.session.tree.add(entry):
+            self._due.append(entry)
+
+    # --- branches ----------------------------------------------------------------------------
+
+    def siblings(self, turn: Turn) -> tuple[int, int]:
+        """Return which version of this turn it is, from 1, and how many there are."""
+        versions = self._versions(turn)
+        return versions.index(_key(turn)) + 1, len(versions)
+
+    def switch(self, turn: Turn, step: int) -> Turn:
+        """Go `step` versions on, or back, as far as there are; return the turn that stands then.
+
+        What followed that version stands again, too. Not while a turn is answered.
+        """
+        versions = self._versions(turn)
+        at = versions.index(_key(turn))
+        target = versions[max(0, min(len(versions) - 1, at + step))]
+        tree, place = self.session.tree, self.turns.index(turn)
+        end = tree.newest_below(target[1] or target[0])
+        if target == _key(turn) or end not in tree.entries:
+            return turn
+        tree.go_to(end)
+        self.turns[place:] = to_turns(tree, self._turn)[place:]
+        self._due.append(current_record(end))
+        return self.turns[place]
+
+    def _versions(self, turn: Turn) -> list[tuple[str, str]]:
+        """Return the question and the answer of each version of a turn, by ID."""
+        tree = self.session.tree
+        above = tree.above(turn.asked_id or turn.answer_id) if _end(turn) else self._above(turn)
+        found: list[tuple[str, str]] = []
+        for entry_id in tree.below(above):
+            if not tree.entries[entry_id].asks:
+                found.append(("", entry_id))  # its question is lost
+                continue
+            answers = [each for each in tree.below(entry_id) if not tree.entries[each].asks]
+            found += [(entry_id, each) for each in answers] or [(entry_id, "")]
+        return found if _key(turn) in found else [*found, _key(turn)]
+
+    def _above(self, turn: Turn) -> str:
+        parents = self._parents(turn)
+        return parents[0] if parents else ""
+
+    def _turn(self, question: SessionEntry | None, answer: SessionEntry | None) -> Turn:
+        """Return the turn of two entries, the same one each time: it may be on the screen."""
+        key = (question.id if question else "", answer.id if answer else "")
+        if key not in self._made:
+            self._made[key] = to_turn(question, answer)
+        return self._made[key]
+
+    # --- the disk ----------------------------------------------------------------------------
+
+    def rename(self, name: str) -> None:
+        """Give the chat a name of the user's."""
+        self.session.tree.name = name
+        self._due.append(name_record(name))
+
+    def keep_draft(self, text: str, pictures: Sequence[Picture]) -> None:
+        """Take in what is typed and not sent; `flush` writes it."""
+        self._typed = Draft(text, tuple(pictures)) if text.strip() or pictures else NOTHING
+
+    def _unsaved(self) -> Draft:
+        """Return what is typed, and each question before it that its file does not have yet."""
+        due = [each.message for each in list(self._due) if isinstance(each, SessionEntry)]
+        parts = [Draft(each.text, each.pictures) for each in due if each.role == "user"]
+        if self.turns and not _end(waits := self.turns[-1]):
+            parts.append(Draft(waits.text, waits.pictures))
+        parts.append(self._typed)
+        text = "\n".join(part.text for part in parts if part.text)
+        return Draft(text, tuple(picture for part in parts for picture in part.pictures))
+
+    def flush(self) -> bool:
+        """Write all that is not on the disk yet; return whether it is now. Blocks, in any thread.
+
+        A warning says why it is not.
+        """
+        with self._disk:
+            due = bool(self._due) or self._unsaved() != self._written
+            written = self._attempt(self._write)
+            if written and due and self.trouble is not None:
+                self.trouble = None
+                self._told.clear()
+                self.warnings.append("This chat is being saved again; nothing is lost.")
+            return written
+
+    def _write(self) -> None:
+        try:
+            self._write_due()
+        finally:
+            if (draft := self._unsaved()) != self._written:
+                self._write_draft(draft)
+
+    def _write_due(self) -> None:
+        answered = False
+        while self._due:
+            due = self._due[0]
+            if isinstance(due, SessionEntry):
+                self.session.write(due)
+                answered = answered or not due.asks
+            else:
+                self.session.append(due)
+            self._due.popleft()
+        if answered:
+            self._part_lines = None
+            self.session.drop_part()
+            note_chat(self.session)
+        if (part := self._part) is not None:
+            self._write_part(*part)
+
+    def _write_part(self, answer_id: str, parents: tuple[str, ...], steps: list[TurnStep]) -> None:
+        if self._part_lines is None or self._part_lines.answer_id != answer_id:
+            self._part_lines = PartLines(answer_id, parents)
+        lines = self._part_lines
+        if data := lines.more(steps, self.session.pictures.keep):
+            self.session.append_part(data, begin=not lines.begun)
+            lines.wrote(steps)
+
+    def _write_draft(self, draft: Draft) -> None:
+        if draft == NOTHING:
+            self.session.drop_draft()
+        else:
+            self.session.save_draft(draft.text, draft.pictures)
+        self._written = draft
+
+    def _attempt(self, save: Callable[[], object]) -> bool:
         """Return whether `save` could save; a warning says why not."""
         try:
             save()
@@ -119,8 +335,39 @@ class Conversation:
             raise  # continuing would mix two chats in one file
         except SteprunError as error:
             text = f"This chat is not being saved. {error}"
-            if text not in self._warned:
-                self._warned.add(text)
+            self.trouble = error
+            if text not in self._told:
+                self._told.add(text)
                 self.warnings.append(text)
             return False
         return True
+
+    def start_new(self) -> None:
+        """Begin another conversation; the old one stays on the disk."""
+        with self._disk:
+            self._attempt(self._write)
+            self.session.release()
+            self._begin(Session.create(self._title))
+            self._attempt(self.session.claim)
+        self.turns.clear()
+
+    def close(self) -> None:
+        """Write what is due, and let other chats into this session; safe to call twice."""
+        with contextlib.suppress(SteprunError):
+            self.flush()
+        self.session.release()
+
+
+def _key(turn: Turn) -> tuple[str, str]:
+    return turn.asked_id, turn.answer_id
+
+
+def _end(turn: Turn) -> str:
+    """Return the ID of the last of a turn's entries."""
+    return turn.answer_id or turn.asked_id
+
+
+def _worth(turn: Turn) -> tuple[bool, bool, bool]:
+    """Return what decides which of two answers to a question stands; the greater one does."""
+    fine = turn.answered and turn.phase is not TurnState.FAILED
+    return fine, turn.answered, bool(turn.steps) or turn.phase is TurnState.FAILED

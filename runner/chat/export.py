@@ -26,7 +26,7 @@ def picture_labels(pictures: Sequence[Picture], *, prices: bool) -> list[str]:
 def to_markdown(turns: Sequence[Turn], title: str) -> str:
     """Return the conversation as a document: `title`, the model's name, heads its answers.
 
-    Reasoning is folded away in `<details>`; a turn that was stopped or failed says so.
+    Reasoning is folded away in `<details>`; a turn that was stopped, cut off or failed says so.
     """
     parts = [f"# {title}"]
     for turn in turns:
@@ -43,6 +43,8 @@ def to_markdown(turns: Sequence[Turn], title: str) -> str:
             parts.append(turn.answer.strip())
         if turn.phase is TurnState.STOPPED:
             parts.append("*(stopped)*")
+        elif turn.phase is TurnState.CUT:
+            parts.append("*(cut off)*")
         elif turn.phase is TurnState.FAILED:
             parts.append(f"*(failed: {turn.error or turn.failed})*")
     return "\n\n".join(parts) + "\n"

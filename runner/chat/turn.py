@@ -1,8 +1,8 @@
 """A turn: what an event changes in it, which parts are sent and saved. No widgets. Pure."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from enum import Enum, auto
+from itertools import takewhile
 
 from runner.base.errors import SteprunError
 from runner.base.text import clean, clean_name
@@ -19,7 +19,7 @@ from runner.chat.events import (
     WasReasoning,
 )
 from runner.chat.reading import reading_text
-from runner.chat.sessions.store import SessionEntry
+from runner.chat.steps import StepKind, TurnStep, seconds, steps_of, tokens, words
 from runner.chat.wire import Message, Picture
 
 
@@ -33,41 +33,89 @@ class TurnState(Enum):
     DONE = auto()
     STOPPED = auto()
     FAILED = auto()
+    CUT = auto()  # the program ended before the answer did
 
     @property
     def over(self) -> bool:
         """Whether nothing more will arrive."""
-        return self in (TurnState.DONE, TurnState.STOPPED, TurnState.FAILED)
+        return self in (TurnState.DONE, TurnState.STOPPED, TurnState.FAILED, TurnState.CUT)
 
 
-@dataclass(slots=True, eq=False)
+_SAID = (StepKind.THINKING, StepKind.TEXT)
+
+
 class Turn:
-    """A question and its answer so far. `error` is that of a `Failed` event."""
+    """A question and its answer so far, as steps in order. `error` is that of a `Failed` event.
 
-    text: str
-    pictures: tuple[Picture, ...] = ()
-    phase: TurnState = TurnState.QUEUED
-    reasoning: str = ""
-    answer: str = ""
-    finish: str = ""
-    usage: Usage | None = None
-    error: SteprunError | None = None
-    failed: str = ""  # the text of an error from an earlier run
-    prefilled: int = 0  # prompt tokens processed so far, of
-    prompt_tokens: int = 0
-    thought_tokens: int = 0
-    answer_tokens: int = 0
-    began_at: float = 0.0  # of the first token, by a monotonic clock
-    thought_s: float = 0.0
-    latest_at: float = 0.0
+    `asked_id`, `answer_id`: where the session has them, empty before. `broken`: a part of it is
+    lost, so it is shown and not sent. `prefilled` of `prompt_tokens` are processed so far;
+    `began_at`, of the first token, and `latest_at` are seconds of a monotonic clock.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        pictures: tuple[Picture, ...] = (),
+        phase: TurnState = TurnState.QUEUED,
+        *,
+        reasoning: str = "",
+        answer: str = "",
+        steps: Iterable[TurnStep] = (),
+        finish: str = "",
+        usage: Usage | None = None,
+        error: SteprunError | None = None,
+        failed: str = "",
+        prefilled: int = 0,
+        prompt_tokens: int = 0,
+    ) -> None:
+        """Make a turn; `reasoning` and `answer` are steps of which only the words are known."""
+        self.text = text
+        self.pictures = pictures
+        self.phase = phase
+        self.steps = [*steps, *steps_of(reasoning, answer)]
+        self.finish = finish
+        self.usage = usage
+        self.error = error
+        self.failed = failed  # the text of an error from an earlier run
+        self.prefilled = prefilled
+        self.prompt_tokens = prompt_tokens
+        self.began_at = self.latest_at = 0.0
+        self.asked_id = self.answer_id = ""
+        self.broken = False
+
+    @property
+    def reasoning(self) -> str:
+        """All that it thought."""
+        return words(self.steps, StepKind.THINKING)
+
+    @property
+    def answer(self) -> str:
+        """All that it answered."""
+        return words(self.steps, StepKind.TEXT)
+
+    @property
+    def thought_tokens(self) -> int:
+        """How many tokens it thought."""
+        return tokens(self.steps, StepKind.THINKING)
+
+    @property
+    def answer_tokens(self) -> int:
+        """How many tokens it answered."""
+        return tokens(self.steps, StepKind.TEXT)
+
+    @property
+    def thought_s(self) -> float:
+        """How many seconds it thought."""
+        return seconds(self.steps, StepKind.THINKING)
 
     def begin(self) -> None:
         """Reset the answer: the question is about to be sent (again)."""
         self.phase = TurnState.PREFILL
-        self.reasoning = self.answer = self.finish = self.failed = ""
+        self.steps = []
+        self.finish = self.failed = ""
         self.usage = self.error = None
-        self.prefilled = self.prompt_tokens = self.thought_tokens = self.answer_tokens = 0
-        self.began_at = self.thought_s = self.latest_at = 0.0
+        self.prefilled = self.prompt_tokens = 0
+        self.began_at = self.latest_at = 0.0
 
     def apply(self, event: Event, now: float) -> None:
         """Apply an event that happened at `now` (seconds of a monotonic clock)."""
@@ -75,23 +123,18 @@ class Turn:
             case PromptProgress(done, total):
                 self.prefilled, self.prompt_tokens = done, total
             case Reasoning(text):
-                self._token(now)
                 self.phase = TurnState.THINKING
-                self.reasoning += clean(text)
-                self.thought_tokens += 1
-                self.thought_s = now - self.began_at
+                self._add(StepKind.THINKING, clean(text), now)
             case Text(text):
-                self._token(now)
                 # Models begin their answer with the blank lines that the template left.
-                self.answer += clean(text) if self.answer else clean(text).lstrip("\n")
-                self.answer_tokens += 1
-                if self.answer.strip():
+                text = clean(text) if self.answer else clean(text).lstrip("\n")
+                if self._add(StepKind.TEXT, text, now).text.strip():
                     self.phase = TurnState.ANSWERING
             case WasReasoning():
                 self.phase = TurnState.THINKING
-                self.reasoning, self.answer = self.reasoning + self.answer, ""
-                self.thought_tokens += self.answer_tokens
-                self.answer_tokens, self.thought_s = 0, now - self.began_at
+                self._was_reasoning(now)
+            case ToolCall():
+                self._call(event, now)
             case Usage():
                 self.usage = event
             case Finished(reason):
@@ -100,12 +143,55 @@ class Turn:
             case Failed(error):
                 self.error = error
                 self.phase = TurnState.FAILED
-            case Loading() | ToolCall():
-                pass  # the host reports loading; this chat offers no tools
+            case Loading():
+                pass  # the host reports it
 
-    def _token(self, now: float) -> None:
+    def _add(self, kind: StepKind, text: str, now: float) -> TurnStep:
+        """Add a token to the last step, or to a new one where that is of another kind."""
+        step = self.steps[-1] if self.steps else None
+        if step is None or step.kind is not kind:
+            step = TurnStep(kind, began_at=now)
+            self.steps.append(step)
+        self._token(step, now)
+        step.text += text
+        return step
+
+    def _call(self, piece: ToolCall, now: float) -> None:
+        """Add a piece of a call: pieces of one call have its index, and others come between."""
+        now_open = takewhile(lambda step: step.kind is StepKind.CALL, reversed(self.steps))
+        same = (
+            step for step in now_open if step.index == piece.index and piece.id in ("", step.call)
+        )
+        step = next(same, None)
+        if step is None:
+            step = TurnStep(StepKind.CALL, began_at=now, index=piece.index)
+            self.steps.append(step)
+        self._token(step, now)
+        step.call = step.call or clean(piece.id)
+        step.name += clean(piece.name)
+        step.text += clean(piece.arguments)
+
+    def _was_reasoning(self, now: float) -> None:
+        """Make one step of thinking of all that was thought and answered so far."""
+        thought = TurnStep(
+            StepKind.THINKING,
+            "".join(step.text for step in self.steps if step.kind in _SAID),
+            now - self.began_at,
+            self.thought_tokens + self.answer_tokens,
+            began_at=self.began_at,
+        )
+        self.steps = [thought, *(step for step in self.steps if step.kind not in _SAID)]
+
+    def _token(self, step: TurnStep, now: float) -> None:
         self.began_at = self.began_at or now
         self.latest_at = now
+        step.tokens += 1
+        step.seconds = now - step.began_at
+
+    @property
+    def calls(self) -> list[TurnStep]:
+        """The tool calls that it made."""
+        return [step for step in self.steps if step.kind is StepKind.CALL]
 
     def stop(self) -> None:
         """Mark it as ended by the user; what arrived stays."""
@@ -122,8 +208,8 @@ class Turn:
         if self.usage is not None and self.usage.decode_tps:
             return self.usage.decode_tps
         # A chunk is a token, near enough.
-        tokens = self.thought_tokens + self.answer_tokens
-        return _rate(tokens, self.latest_at - self.began_at)
+        counted = sum(step.tokens for step in self.steps)
+        return _rate(counted, self.latest_at - self.began_at)
 
     def thought_rate(self) -> float:
         """Return the tokens per second of the thinking."""
@@ -145,6 +231,8 @@ class Turn:
             return "stopped"
         if self.phase is TurnState.FAILED:
             return self.failed
+        if self.phase is TurnState.CUT:
+            return "Cut off: the program ended before the answer did. Ask again: /retry"
         if self.phase is not TurnState.DONE:
             return ""
         if self.finish == "length" and context and self.context_used() >= context - 1:
@@ -173,7 +261,8 @@ class Turn:
         if self.finish == "content_filter":
             why, after = "The server's content filter withheld it.", "Ask in other words."
         elif self.finish == "tool_calls":
-            why = "It called a tool, and this chat offers none."
+            names = ", ".join(clean_name(call.name) for call in self.calls if call.name)
+            why = f"It called {names or 'a tool'}, and this chat offers no tools."
             after = "Ask it to answer without tools."
         elif self.reasoning.strip():
             why = f"It ended after {wrote or self.thought_tokens:,} tokens, all of them reasoning."
@@ -196,13 +285,15 @@ def _rate(tokens: int, seconds: float) -> float:
 def to_messages(turns: Sequence[Turn]) -> list[Message]:
     """Return the conversation as it is sent.
 
-    A question that failed is left out: it may be what the server cannot take. One that was
-    stopped before its answer is joined with the next: templates want the roles to alternate.
+    A question that failed is left out: it may be what the server cannot take. So is a turn of
+    which a part is lost: the rest alone would be a history that never was. One that was stopped
+    before its answer is joined with the next: templates want the roles to alternate.
     """
     messages: list[Message] = []
     for turn in turns:
         last = turn is turns[-1]
-        if turn.phase is TurnState.FAILED and not turn.answered and not last:
+        failed = turn.phase is TurnState.FAILED and not turn.answered
+        if (failed or turn.broken) and not last:
             continue
         question = Message("user", turn.text, turn.pictures)
         if messages and messages[-1].role == "user":
@@ -213,34 +304,3 @@ def to_messages(turns: Sequence[Turn]) -> list[Message]:
         if turn.answered and not last:
             messages.append(Message("assistant", turn.answer))
     return messages
-
-
-def to_turns(entries: Sequence[SessionEntry]) -> list[Turn]:
-    """Return the turns of a saved session, whose text is not trusted."""
-    turns: list[Turn] = []
-    for entry in entries:
-        message = entry.message
-        if message.role == "user":
-            turns.append(Turn(clean(message.text), message.pictures, TurnState.STOPPED))
-        elif turns and not turns[-1].finish:  # an answer whose question was lost is left out
-            turn = turns[-1]
-            turn.answer, turn.reasoning = clean(message.text), clean(message.reasoning)
-            turn.finish, turn.failed = clean_name(entry.finish or "stop"), clean(entry.failed)
-            turn.usage = entry.usage
-            turn.phase = TurnState.DONE
-            if entry.failed:
-                turn.phase = TurnState.FAILED
-            elif entry.stopped:
-                turn.phase = TurnState.STOPPED
-    return turns
-
-
-def to_entry(turn: Turn) -> SessionEntry:
-    """Return a turn's answer as it is saved."""
-    return SessionEntry(
-        Message("assistant", turn.answer, reasoning=turn.reasoning),
-        stopped=turn.phase is TurnState.STOPPED,
-        failed=str(turn.error) if turn.error else turn.failed,
-        finish=turn.finish,
-        usage=turn.usage,
-    )

@@ -7,7 +7,7 @@ to which server, `dialect` knows.
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -74,10 +74,12 @@ class Options:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-def request_body(messages: Sequence[Message], options: Options) -> dict[str, Any]:
-    """Return the body of a streamed chat completion."""
+def request_body(
+    messages: Sequence[Message], options: Options, url: Callable[[Picture], str] = Picture.data_url
+) -> dict[str, Any]:
+    """Return the body of a streamed chat completion; `url` is what stands for a picture."""
     body: dict[str, Any] = {
-        "messages": [_message(message) for message in messages],
+        "messages": [_message(message, url) for message in messages],
         "stream": True,
         "stream_options": {"include_usage": True},
     }
@@ -116,12 +118,11 @@ def simpler_body(body: Mapping[str, Any], status: int, reply: Any) -> dict[str, 
 _OPTIONAL: Final = ("stream_options", "return_progress", "chat_template_kwargs")
 
 
-def _message(message: Message) -> dict[str, Any]:
+def _message(message: Message, url: Callable[[Picture], str]) -> dict[str, Any]:
     if not message.pictures:
         return {"role": message.role, "content": message.text}
     parts: list[dict[str, Any]] = [
-        {"type": "image_url", "image_url": {"url": picture.data_url()}}
-        for picture in message.pictures
+        {"type": "image_url", "image_url": {"url": url(picture)}} for picture in message.pictures
     ]
     if message.text:
         parts.append({"type": "text", "text": message.text})

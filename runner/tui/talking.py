@@ -3,10 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import os
-import signal
-import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,12 +19,14 @@ from runner.chat.events import Failed, Loading
 from runner.chat.host import ChatSetup
 from runner.chat.host_task import HostEvent, HostReady, HostTask
 from runner.chat.turn import Turn, TurnState
+from runner.tui.end_signals import catch_signals, leave
 from runner.tui.status import ChatStatus, turn_state
+from runner.tui.turnview import TurnView
 from runner.tui.view import ChatView
 
 FLUSH_S = 0.1  # drawing each token would cost the processor that the model computes on
-AUTOSAVE_S = 2.0
-HANGUP_S = 40.0  # what an engine has read is saved in 20, and the engine is stopped in 8
+AGAIN_S = 1.0  # after a disk that was full
+AUTOSAVE_S = 0.25  # after a key, however many follow: with the write, it is on the disk in a second
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +81,8 @@ class ChatTalk(ChatView):
 
     async def on_mount(self) -> None:
         """Show the conversation so far, and begin to load the engine."""
-        self._catch_signals()
+        if not self.is_headless:  # end in order when the terminal closes or the system asks
+            catch_signals(self._terminated, self._hung_up)
         self._ticker = self.set_interval(
             FLUSH_S, lambda: self.post_message(self.Tick()), pause=True
         )
@@ -92,38 +91,23 @@ class ChatTalk(ChatView):
         if (draft := self.conversation.draft) is not None:
             self.composer.give_back(draft.text, draft.pictures)
         self.host_task.start()
+        self._save_soon()  # what the end of the program before this one left behind
         self._show_warnings()
         self.show_status()
 
-    def _catch_signals(self) -> None:
-        """End in order when the terminal closes or the system asks."""
-        if self.is_headless or threading.current_thread() is not threading.main_thread():
-            return
-        for name in ("SIGTERM", "SIGHUP"):
-            # Windows has neither, nor signals in its event loop.
-            with contextlib.suppress(AttributeError, NotImplementedError, ValueError):
-                asyncio.get_running_loop().add_signal_handler(
-                    getattr(signal, name), self._signalled, name
-                )
+    def _terminated(self) -> None:
+        self.run_worker(self.quit_with(Exit.INTERRUPTED), group="quit", exit_on_error=False)
 
-    def _signalled(self, name: str) -> None:
-        if name == "SIGHUP":
-            # The terminal is gone. Textual would wait for ever to write to it, so it does not end
-            # the run: once all is saved and the engine is stopped, the process exits.
-            self._begin_batch()
-            _exit_later(HANGUP_S)
-            self.run_worker(self._hang_up(), group="quit", exit_on_error=False)
-        else:
-            self.run_worker(self.quit_with(Exit.INTERRUPTED), group="quit", exit_on_error=False)
+    def _hung_up(self) -> None:
+        self._begin_batch()  # nothing is drawn any more
+        self.run_worker(leave(self._save_all()), group="quit", exit_on_error=False)
 
-    async def _hang_up(self) -> None:
+    async def _save_all(self) -> None:
         self._leaving = True
-        try:
-            self.keep_unsent()
-            await self.stop_answer()
-            await self._close()
-        finally:
-            os._exit(Exit.INTERRUPTED)
+        self.keep_unsent()
+        await self._write_due()
+        await self.stop_answer()
+        await self.on_unmount()
 
     async def action_quit(self) -> None:
         """Leave the chat: unsent text is saved, the engine is stopped."""
@@ -136,29 +120,42 @@ class ChatTalk(ChatView):
         self._leaving = True
         self.show_status()
         self.keep_unsent()
+        await self._write_due()
         await self.stop_answer()
         await self.host_task.stop()
         self.exit(return_code=code)
 
     def keep_unsent(self) -> None:
-        """Save what is typed and what waits to be sent, as a draft."""
-        texts, pictures = [self.composer.text], [*self.composer.pictures]
-        if self._queued is not None and not self._queued_again:
-            texts.insert(0, self._queued.text)
-            pictures[:0] = self._queued.pictures
-        self.conversation.keep_draft("\n".join(text for text in texts if text), pictures)
+        """Take in what is typed; the next flush writes it, with what waits to be sent."""
+        self.conversation.keep_draft(self.composer.text, self.composer.pictures)
 
     def unsent_changed(self) -> None:
         """Save the draft soon: even a killed chat loses no more than a moment's typing."""
-        if self._autosave is not None:
-            self._autosave.stop()
-        self._autosave = self.set_timer(AUTOSAVE_S, self.keep_unsent)
+        # The timer runs from the first key: one that each key started again would fire in a pause.
+        self._save_in(AUTOSAVE_S)
+
+    def _save_in(self, seconds: float) -> None:
+        if self._autosave is None:
+            self._autosave = self.set_timer(seconds, self._autosaved)
+
+    def _autosaved(self) -> None:
+        self._autosave = None
+        self.keep_unsent()
+        self._save_soon()
+
+    def _save_soon(self) -> None:
+        self.run_worker(self._write_due(), group="saving", exit_on_error=False)
+
+    async def _write_due(self) -> None:
+        """Write what is due in a thread; show why that cannot be, and try again."""
+        written = await asyncio.to_thread(self.conversation.flush)
+        if self.is_running and not self._leaving:
+            self._show_warnings()
+            if not written:
+                self._save_in(AGAIN_S)
 
     async def on_unmount(self) -> None:
-        """Stop the engine and release the session, however the chat ended."""
-        await self._close()
-
-    async def _close(self) -> None:
+        """Stop the engine and release the session, however the chat ended; safe to call twice."""
         await self.host_task.stop()
         self.conversation.close()
 
@@ -167,12 +164,13 @@ class ChatTalk(ChatView):
         try:
             await super().run_async(*args, **kwargs)
         finally:
-            await self._close()
+            await self.on_unmount()
 
     def _handle_exception(self, error: Exception) -> None:
         """Save the unsent text when steprun itself fails, and report it as any other error."""
         with contextlib.suppress(Exception):
             self.keep_unsent()
+            self.conversation.flush()
         super()._handle_exception(error)
         # The trace shows the user's words to whoever looks on: it belongs in a file.
         self._exit_renderables.clear()
@@ -186,13 +184,8 @@ class ChatTalk(ChatView):
 
     @property
     def farewell(self) -> tuple[str, ...]:
-        """What to print after the chat: where the unsent text is, how to resume."""
-        conversation, lines = self.conversation, []
-        if conversation.draft_path is not None:
-            lines.append(f"Your unsent text is saved in {conversation.draft_path}")
-        if conversation.saved:
-            lines.append(f"Resume with: {conversation.resume_command(self.setup.words)}")
-        return tuple(lines)
+        """What to print after the chat."""
+        return self.conversation.farewell(self.setup.words)
 
     # --- the engine --------------------------------------------------------------------------
 
@@ -208,7 +201,7 @@ class ChatTalk(ChatView):
                 self._show_warnings()
                 if (turn := self._queued) is not None:
                     self._queued = None
-                    self._begin(turn, again=self._queued_again)
+                    self._begin(turn)
             case Failed(error):
                 await self._not_loaded(error)
         self.show_status()
@@ -219,8 +212,8 @@ class ChatTalk(ChatView):
         self.failure = error
         turn, self._queued = self._queued, None
         if turn is not None and self._queued_again:
-            turn.apply(Failed(error), time.monotonic())
-            await self._sync(turn)
+            self.conversation.withdraw(turn)
+            await self.show_branch(turn)
         elif turn is not None:
             await self._take_back(turn)
         self.problem(error, after=f"/retry {self._retries}; your text is kept")
@@ -228,7 +221,7 @@ class ChatTalk(ChatView):
     async def _take_back(self, turn: Turn) -> None:
         """Put a question that was not sent back into the composer."""
         self.conversation.withdraw(turn)
-        await self.transcript.drop(turn)
+        await self.show_branch(turn)
         self.composer.give_back(turn.text, turn.pictures)
 
     # --- asking ------------------------------------------------------------------------------
@@ -239,31 +232,48 @@ class ChatTalk(ChatView):
         return self._live is not None or self._queued is not None
 
     async def ask(self, turn: Turn, *, again: bool = False) -> None:
-        """Ask now, or as soon as there is an engine."""
+        """Ask now, or as soon as there is an engine; `again`: for another answer beside the first.
+
+        The first answer stands until the other one has ended, and is kept after that.
+        """
         self.transcript.notice(None)
+        if again:
+            before, turn = turn, self.conversation.regenerate(turn)
+            await self.show_branch(before)
         if self.host_task.alive():
-            self._begin(turn, again=again)
+            self._begin(turn)
         else:
-            turn.phase, turn.error = TurnState.QUEUED, None
             self._queued, self._queued_again = turn, again
             await self._sync(turn)
             if not self.host_task.loading:
                 await self.host_task.restart()
         self.show_status()
 
-    def _begin(self, turn: Turn, *, again: bool) -> None:
+    async def show_branch(self, gone: Turn) -> None:
+        """Show the current branch, in which a turn that was last on the screen has no place."""
+        if self._leaving or not self.is_running:
+            return
+        turns = self.conversation.turns
+        shown = [view.turn for view in self.transcript.query(TurnView)]
+        others = shown[:-1]
+        if shown[-1:] != [gone] or others not in (_end(turns, others), _end(turns[:-1], others)):
+            await self.transcript.show_turns(turns, opened=self._opened())
+            return
+        await self.transcript.drop(gone)
+        if turns and turns[-1] not in others:
+            await self.transcript.added()
+
+    def _begin(self, turn: Turn) -> None:
         turn.begin()
         self._live = turn
         if self._ticker is not None:
             self._ticker.resume()
-        self.run_worker(
-            self._answer(turn, again=again), group="generate", exclusive=True, exit_on_error=False
-        )
+        self.run_worker(self._answer(turn), group="generate", exclusive=True, exit_on_error=False)
 
-    async def _answer(self, turn: Turn, *, again: bool) -> None:
+    async def _answer(self, turn: Turn) -> None:
         """Ask and receive the answer. Touches no widget: the ticker shows how far it is."""
         try:
-            await answer(self.conversation, turn, self.host_task.host, self.options, again=again)
+            await answer(self.conversation, turn, self.host_task.host, self.options)
         except Exception:  # noqa: BLE001 - whatever it is, the turn shows it and the chat continues
             _log.exception("The answer failed")
         finally:
@@ -283,14 +293,21 @@ class ChatTalk(ChatView):
     @on(Ended)
     async def _ended(self, message: Ended) -> None:
         turn = message.turn
+        self.unsent_changed()  # what could not be saved with the answer is, once there is room
         if self._live is turn:
             self._live = None
             if self._ticker is not None:
                 self._ticker.pause()
-        await self._sync(turn)
-        if turn.error is not None and not self.host_task.alive() and not self._leaving:
-            self.failure = turn.error
-            self.problem(after=f"/retry {self._retries} and asks again")
+        stands = turn in self.conversation.turns
+        await (self._sync(turn) if stands else self.show_branch(turn))
+        if turn.error is not None and not self._leaving:
+            after = "The earlier answer stands; /retry asks again."
+            dead = not self.host_task.alive()
+            if dead:
+                self.failure = turn.error
+                after = f"/retry {self._retries} and asks again"
+            if dead or not stands:
+                self.problem(*([] if stands else [turn.error]), after=after)
         self._show_warnings()
         self.show_status()
 
@@ -300,6 +317,7 @@ class ChatTalk(ChatView):
     async def _ticked(self) -> None:
         if self._live is not None:
             await self._sync(self._live)
+        self._show_warnings()
         self.show_status()
 
     async def _sync(self, turn: Turn) -> None:
@@ -326,10 +344,10 @@ class ChatTalk(ChatView):
         self.hint(f"Thinking is {'shown' if self._thinking == 'open' else 'hidden'}.")
 
     def _show_warnings(self) -> None:
-        warnings = self.conversation.warnings
+        warnings = list(self.conversation.warnings)
         if warnings:
             self.problem(*(SteprunError(text) for text in warnings))
-            warnings.clear()
+            del self.conversation.warnings[: len(warnings)]  # a thread may have added one
 
     def show_status(self) -> None:
         """Update the status line."""
@@ -368,8 +386,5 @@ class ChatTalk(ChatView):
         return "starts the engine again" if self.setup.own else "looks for the server again"
 
 
-def _exit_later(seconds: float) -> None:
-    """End the process after a while, even if its event loop is stuck."""
-    timer = threading.Timer(seconds, os._exit, (int(Exit.INTERRUPTED),))
-    timer.daemon = True
-    timer.start()
+def _end(turns: list[Turn], as_long_as: list[Turn]) -> list[Turn]:
+    return turns[max(0, len(turns) - len(as_long_as)) :]

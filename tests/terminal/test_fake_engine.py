@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from runner.chat.export import TIMES
-from runner.chat.sessions.store import Draft, Session
+from runner.chat.sessions.entries import Draft
+from runner.chat.sessions.store import Session
 from tests.fakes.sse_server import FakeServer, Gate, Say
 
 pytest.importorskip("pexpect")

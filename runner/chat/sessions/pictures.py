@@ -12,12 +12,44 @@ from typing import Any
 from runner.base.errors import SteprunError
 from runner.base.files import write_private
 from runner.chat.images.load import picture_from_bytes
+from runner.chat.untrusted import mapping
 from runner.chat.wire import Picture
 
 PICTURE_BYTES = 64 << 20
 NAME_CHARS = 255
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_REFERENCE = ("sha256", "mime", "name")
 _SUFFIX = {"image/png": "png", "image/jpeg": "jpg"}
+
+
+class PictureShelf:
+    """The images of one chat: each is hashed and written once, and decoded once. Blocks."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        # By the picture itself, which is kept alive here: no other can get its number.
+        self._kept: dict[int, tuple[Picture, Mapping[str, Any]]] = {}
+        self._loaded: dict[tuple[str, ...], Picture] = {}
+
+    def keep(self, picture: Picture) -> Mapping[str, Any]:
+        """Store a picture, unless it is; return how a message refers to it."""
+        if id(picture) not in self._kept:
+            self._kept[id(picture)] = (picture, keep(self._folder, picture))
+        return self._kept[id(picture)][1]
+
+    def load(self, references: object) -> tuple[tuple[Picture, ...], list[str]]:
+        """Return the pictures that a record refers to, and the names of those that are lost."""
+        pictures, lost = [], []
+        for reference in map(mapping, references if isinstance(references, list) else ()):
+            known = tuple(str(reference.get(key) or "") for key in _REFERENCE)
+            picture = self._loaded.get(known) or stored(self._folder, reference)
+            if picture is None:
+                lost.append(known[2][:NAME_CHARS])
+                continue
+            self._loaded[known] = picture
+            self._kept[id(picture)] = (picture, dict(zip(_REFERENCE, known, strict=True)))
+            pictures.append(picture)
+        return tuple(pictures), lost
 
 
 def keep(folder: Path, picture: Picture) -> dict[str, Any]:
@@ -31,7 +63,7 @@ def keep(folder: Path, picture: Picture) -> dict[str, Any]:
 
 def stored(folder: Path, reference: Mapping[str, Any]) -> Picture | None:
     """Return a picture that a message refers to, None where it is missing or has changed."""
-    sha256, mime, name = (str(reference.get(key) or "") for key in ("sha256", "mime", "name"))
+    sha256, mime, name = (str(reference.get(key) or "") for key in _REFERENCE)
     if not _SHA256.fullmatch(sha256) or mime not in _SUFFIX:
         return None
     path = _path(folder, sha256, mime)

@@ -1,8 +1,10 @@
-"""Chats on disk: one JSON line a message, written before it can be lost.
+"""Chats on disk: one JSON line a question or answer, written before it can be lost.
 
 A session is `sessions/ID.jsonl` in the data folder; its images are stored beside it, named by their
-content, so that an image sent twice is kept once. A file is not trusted when it is loaded: it may
-be cut short by a crash, edited by hand, or made by somebody else.
+content, so that an image sent twice is kept once. While an answer grows it is in `ID.part.jsonl`,
+and what is typed in `ID.draft.json`. A file is not trusted when it is loaded: it may be cut short
+by a crash, edited by hand, or made by somebody else. `entries` says what the lines hold; a chat
+that an earlier version began is continued in its own file.
 """
 
 import contextlib
@@ -11,7 +13,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -21,41 +23,29 @@ from filelock import FileLock, Timeout
 from runner.base import paths
 from runner.base.errors import BadFile, Refused
 from runner.base.files import cannot_write, make_private_dir, write_private
-from runner.chat.events import Usage
-from runner.chat.sessions.pictures import NAME_CHARS, keep, stored
-from runner.chat.untrusted import integer, mapping, number
-from runner.chat.wire import Message, Picture
+from runner.chat.sessions.entries import (
+    SCHEMA,
+    Draft,
+    SessionEntry,
+    line,
+    record_of,
+    text_of,
+    to_record,
+    version,
+)
+from runner.chat.sessions.parts import read_part
+from runner.chat.sessions.pictures import PictureShelf
+from runner.chat.sessions.tree import ChatTree, read_tree
+from runner.chat.steps import steps_of
+from runner.chat.wire import Picture
 
-SCHEMA = "steprun.session/1"
 DRAFT_SCHEMA = "steprun.draft/1"
+FORMAT = version({"schema": SCHEMA})
 FILE_BYTES = 64 << 20  # a chat of 256K tokens is about 1 MB: more is not one of ours
 HEAD_BYTES = 64 << 10  # more than any first line has
 LATEST = "latest"  # not an ID: what a bare --resume means
 # Earlier versions gave four hexadecimal digits: too few for scripts that ask in parallel.
 _ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}(?:[0-9a-f]{4})?")
-
-
-@dataclass(frozen=True, slots=True)
-class SessionEntry:
-    """One message as it was saved.
-
-    `stopped`: the user ended the answer; `failed`: the text of the error that did; `finish`: why
-    the model ended it.
-    """
-
-    message: Message
-    stopped: bool = False
-    failed: str = ""
-    finish: str = ""
-    usage: Usage | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """What was typed and not sent."""
-
-    text: str
-    pictures: tuple[Picture, ...] = ()
 
 
 class InUse(Refused):
@@ -67,6 +57,11 @@ def sessions_dir() -> Path:
     return paths.data_dir() / "sessions"
 
 
+def new_id() -> str:
+    """Return an ID for a question or an answer."""
+    return secrets.token_hex(6)
+
+
 @dataclass(slots=True)
 class Session:
     """One chat. Nothing is written before there is something to keep."""
@@ -74,8 +69,9 @@ class Session:
     id: str
     title: str = ""
     created: str = ""
-    entries: list[SessionEntry] = field(default_factory=list)
+    tree: ChatTree = field(default_factory=ChatTree)
     warnings: list[str] = field(default_factory=list)
+    pictures: PictureShelf = field(default_factory=lambda: PictureShelf(sessions_dir()))
     _lock: FileLock | None = None
 
     @classmethod
@@ -109,6 +105,16 @@ class Session:
         """The file of what was typed and not sent."""
         return sessions_dir() / f"{self.id}.draft.json"
 
+    @property
+    def part_path(self) -> Path:
+        """The file of an answer that is still growing."""
+        return sessions_dir() / f"{self.id}.part.jsonl"
+
+    @property
+    def entries(self) -> list[SessionEntry]:
+        """The questions and answers of the current branch."""
+        return self.tree.branch()
+
     def claim(self) -> None:
         """Keep other chats out of this session. Raises `InUse` where one is in it."""
         make_private_dir(sessions_dir())
@@ -136,25 +142,48 @@ class Session:
             self._lock = None
 
     def add(self, entry: SessionEntry) -> None:
-        """Append a message and wait until it is on the disk. Pictures go first."""
+        """Append what follows the current branch's last entry, and wait until it is on the disk."""
+        parents = self.tree.ancestors(self.tree.current)
         message = entry.message
-        record: dict[str, Any] = {"role": message.role, "text": message.text, "at": _now()}
-        if message.pictures:
-            record["pictures"] = [keep(sessions_dir(), picture) for picture in message.pictures]
-        if message.reasoning:
-            record["reasoning"] = message.reasoning
-        marks = {"stopped": entry.stopped, "failed": entry.failed, "finish": entry.finish}
-        record |= {name: value for name, value in marks.items() if value}
-        if entry.usage is not None:
-            record["usage"] = asdict(entry.usage)
-        self._append(record)
-        self.entries.append(entry)
+        made = [] if entry.asks else steps_of(message.reasoning, message.text)
+        steps = entry.steps or tuple(made)
+        entry = replace(entry, id=entry.id or new_id(), parents=parents, steps=steps)
+        self.write(entry)
+        self.tree.add(entry)
 
-    def retry(self) -> None:
-        """Take the last answer back, so that another can take its place."""
-        if self.entries and self.entries[-1].message.role == "assistant":
-            self._append({"retry": True, "at": _now()})
-            self.entries.pop()
+    def write(self, entry: SessionEntry) -> None:
+        """Append a question or an answer and wait until it is on the disk. Pictures go first."""
+        self.append(to_record(entry, _now(), self.pictures.keep))
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Append a record and wait until it is on the disk. Raises `Refused`."""
+        header = {"schema": SCHEMA, "id": self.id, "created": self.created, "title": self.title}
+        _append(self.path, line(record), line(header))
+
+    def append_part(self, data: bytes, *, begin: bool) -> None:
+        """Append lines of a growing answer and wait until they are on the disk."""
+        if begin:
+            self.drop_part()
+        _append(self.part_path, data)
+
+    def drop_part(self) -> None:
+        """Delete the growing answer: it is whole, and saved."""
+        with contextlib.suppress(OSError):
+            self.part_path.unlink(missing_ok=True)
+
+    def part(self) -> SessionEntry | None:
+        """Return an answer that the end of a program cut off, if it was not saved otherwise."""
+        with contextlib.suppress(OSError):
+            if self.part_path.stat().st_size <= FILE_BYTES:
+                lines = self.part_path.read_bytes().split(b"\n")
+                found = read_part(lines, self._load)
+                if found is not None and found.id not in self.tree.entries:
+                    return (
+                        found
+                        if found.parents[:1] and found.parents[0] in self.tree.entries
+                        else None
+                    )
+        return None
 
     def save_draft(self, text: str, pictures: Sequence[Picture] = ()) -> None:
         """Keep what was typed and not sent."""
@@ -162,20 +191,24 @@ class Session:
             "schema": DRAFT_SCHEMA,
             "title": self.title,
             "text": text,
-            "pictures": [keep(sessions_dir(), picture) for picture in pictures],
+            "pictures": [self.pictures.keep(picture) for picture in pictures],
         }
         write_private(self.draft_path, json.dumps(draft) + "\n")
 
     def draft(self) -> Draft | None:
         """Return what was typed and not sent, if anything."""
         record = self._draft_record()
-        draft = Draft(_text(record, "text"), self._pictures(record))
+        draft = Draft(text_of(record, "text"), self._load(record.get("pictures")))
         return draft if draft.text or draft.pictures else None
+
+    def draft_text(self) -> str:
+        """Return the text that was typed and not sent."""
+        return text_of(self._draft_record(), "text")
 
     def _draft_record(self) -> dict[str, Any]:
         with contextlib.suppress(OSError):
             if self.draft_path.stat().st_size <= FILE_BYTES:
-                record = _record(self.draft_path.read_bytes())
+                record = record_of(self.draft_path.read_bytes())
                 return record if record.get("schema") == DRAFT_SCHEMA else {}
         return {}
 
@@ -184,43 +217,26 @@ class Session:
         with contextlib.suppress(OSError):
             self.draft_path.unlink(missing_ok=True)
 
-    def resumable(self) -> bool:
-        """Whether its file is a chat, or a draft where nothing was sent yet."""
+    def format(self) -> int:
+        """Return the format of its file, or of what this version would write where it is a draft.
+
+        0 where it is neither.
+        """
         try:
             with self.path.open("rb") as file:
-                return _record(file.readline(HEAD_BYTES)).get("schema") == SCHEMA
+                header = record_of(file.readline(HEAD_BYTES))
+                damaged = not header and bool(record_of(file.readline(FILE_BYTES)))
+                return FORMAT if damaged else version(header)
         except FileNotFoundError:
-            return bool(self._draft_record())
+            return FORMAT if self._draft_record() else 0
         except OSError:
-            return False
+            return 0
 
-    def _append(self, record: Mapping[str, Any]) -> None:
-        make_private_dir(self.path.parent)
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
-        try:
-            with os.fdopen(os.open(self.path, flags, 0o600), "r+b") as file:
-                size = file.seek(0, os.SEEK_END)
-                header = {"schema": SCHEMA, "id": self.id, "created": self.created}
-                header["title"] = self.title
-                data = _line(record) if size else _line(header) + _line(record)
-                if size + len(data) > FILE_BYTES:
-                    raise Refused(
-                        "The chat has grown too long to be saved.",
-                        why=f"{self.path} may hold at most {FILE_BYTES >> 20} MiB.",
-                        next="Start a new chat: /new",
-                    )
-                if size:
-                    # A crash can leave half a line behind: it must not swallow this one.
-                    file.seek(-1, os.SEEK_END)
-                    data = data if file.read(1) == b"\n" else b"\n" + data
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
+    def read(self, *, pictures: bool = True) -> None:
+        """Read the entries from the file, if there is one; `pictures`: theirs, too.
 
-    def read(self) -> None:
-        """Read the entries from the file, if there is one. Raises `BadFile`."""
+        Raises `BadFile`.
+        """
         if not self.path.is_file():
             return
         try:
@@ -229,70 +245,109 @@ class Session:
             lines = self.path.read_bytes().split(b"\n")
         except OSError as error:
             raise self._bad("cannot be read", f"{error.strerror or error}.") from error
-        header = _record(lines[0])
-        if header.get("schema") != SCHEMA:
-            found = repr(_text(header, "schema")[:40]) if header else "not a header"
+        header = record_of(lines[0])
+        if (made := version(header)) > FORMAT:
+            raise self._newer(made)
+        self.tree, unreadable = read_tree(lines[1:], self._load if pictures else lambda _: ())
+        if not made and ("schema" in header or not (self.tree.entries or _cut_header(lines))):
+            found = repr(text_of(header, "schema")[:40]) if header else "not a header"
             raise self._bad(
                 "is not a chat that this steprun can read",
                 f"Its first line is {found}, where {SCHEMA!r} was expected.",
             )
-        self.title, self.created = _text(header, "title"), _text(header, "created")
-        for place, line in enumerate(lines[1:], 2):
-            if not line.strip():
-                continue
-            record = _record(line)
-            if record.get("retry") is True:
-                if self.entries and self.entries[-1].message.role == "assistant":
-                    self.entries.pop()
-            elif (entry := self._entry(record)) is not None:
-                self.entries.append(entry)
-            else:
-                cut = " (cut short)" if place == len(lines) else ""
-                self.warnings.append(f"Line {place} of the chat cannot be read{cut}; left out.")
+        self.title, self.created = text_of(header, "title"), text_of(header, "created")
+        for place in [*([] if made else [1]), *unreadable]:
+            cut = " (cut short)" if place == len(lines) else ""
+            self.warnings.append(f"Line {place} of the chat cannot be read{cut}; left out.")
+
+    def _newer(self, made: int) -> BadFile:
+        return BadFile(
+            f"The chat {self.id} was made by a newer version of steprun.",
+            why=f"It has format {made}; this version reads formats up to {FORMAT}.",
+            next="Update steprun, then resume the chat.",
+        )
 
     def _bad(self, what: str, why: str) -> BadFile:
         return BadFile(f"{self.path} {what}.", why=why, next="Start a new chat: steprun chat")
 
-    def _entry(self, record: Mapping[str, Any]) -> SessionEntry | None:
-        role = record.get("role")
-        if role not in ("user", "assistant") or not isinstance(record.get("text"), str):
-            return None
-        return SessionEntry(
-            Message(
-                role, record["text"], self._pictures(record), reasoning=_text(record, "reasoning")
-            ),
-            stopped=record.get("stopped") is True,
-            failed=_text(record, "failed"),
-            finish=_text(record, "finish"),
-            usage=_usage(record.get("usage")),
-        )
-
-    def _pictures(self, record: Mapping[str, Any]) -> tuple[Picture, ...]:
-        references = record.get("pictures")
-        pictures: list[Picture] = []
-        for reference in references if isinstance(references, list) else ():
-            if (picture := stored(sessions_dir(), mapping(reference))) is not None:
-                pictures.append(picture)
-            else:
-                name = _text(mapping(reference), "name")[:NAME_CHARS]
-                self.warnings.append(f"Image {name!r} is missing or has changed; left out.")
-        return tuple(pictures)
+    def _load(self, references: object) -> tuple[Picture, ...]:
+        pictures, lost = self.pictures.load(references)
+        warnings = (f"Image {name!r} is missing or has changed; left out." for name in lost)
+        self.warnings += [text for text in warnings if text not in self.warnings]
+        return pictures
 
 
-def list_sessions() -> Iterator[str]:
+def _append(path: Path, data: bytes, header: bytes = b"") -> None:
+    """Append lines to a file, `header` first where it is new, and wait until they are on the disk.
+
+    What a full disk took only a part of is taken back. Raises `Refused`.
+    """
+    make_private_dir(path.parent)
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+    try:
+        with os.fdopen(os.open(path, flags, 0o600), "r+b", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            data = data if size else header + data
+            if size + len(data) > FILE_BYTES:
+                raise Refused(
+                    "The chat has grown too long to be saved.",
+                    why=f"{path} may hold at most {FILE_BYTES >> 20} MiB.",
+                    next="Start a new chat: /new",
+                )
+            if size:
+                # A crash can leave half a line behind: it must not swallow this one.
+                file.seek(-1, os.SEEK_END)
+                data = data if file.read(1) == b"\n" else b"\n" + data
+            try:
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[file.write(rest) or 0 :]
+                os.fsync(file.fileno())
+            except OSError:
+                with contextlib.suppress(OSError):
+                    file.truncate(size)
+                raise
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def _cut_header(lines: Sequence[bytes]) -> bool:
+    """Whether a file holds no more than the beginning of a header, or nothing."""
+    begin = b'{"schema": "steprun.session/'
+    return len(lines) == 1 and (lines[0].startswith(begin) or begin.startswith(lines[0]))
+
+
+def list_sessions(newer: list[str] | None = None) -> Iterator[str]:
     """Yield the IDs of the saved chats, also of those that are only a draft, last used first.
 
-    A file is opened only when its ID is due: scripts can leave thousands of chats.
+    A file is opened only when its ID is due: scripts can leave thousands of chats. `newer` takes
+    the IDs of those that are left out as a newer version of steprun made them.
     """
-    used: dict[str, float] = {}
+    for name in by_last_use():
+        made = Session(name).format()
+        if made > FORMAT and newer is not None:
+            newer.append(name)
+        if 0 < made <= FORMAT:
+            yield name
+
+
+def by_last_use() -> dict[str, tuple[float, int]]:
+    """Return when each chat was used last, in seconds since the epoch, and its bytes.
+
+    The last used one is first. No file is opened.
+    """
+    used: dict[str, tuple[float, int]] = {}
     with contextlib.suppress(OSError), os.scandir(sessions_dir()) as files:
         for file in files:
             name, _, kind = file.name.partition(".")
             if kind in ("jsonl", "draft.json") and _ID.fullmatch(name):
-                used[name] = max(used.get(name, 0.0), file.stat().st_mtime)
+                with contextlib.suppress(OSError):  # deleted meanwhile
+                    stat, before = file.stat(), used.get(name, (0.0, 0))
+                    size = stat.st_size if kind == "jsonl" else before[1]
+                    used[name] = max(before[0], stat.st_mtime), size
     # An ID begins with the time: of two used at once, the younger one is first.
-    newest_first = sorted(used, key=lambda name: (used[name], name), reverse=True)
-    return (name for name in newest_first if Session(name).resumable())
+    newest_first = sorted(used, key=lambda name: (used[name][0], name), reverse=True)
+    return {name: used[name] for name in newest_first}
 
 
 def is_deleted(session_id: str) -> bool:
@@ -306,18 +361,19 @@ def is_deleted(session_id: str) -> bool:
         return False  # a disk that fails deletes nothing
 
 
-def find_session(session_id: str = "") -> str:
+def find_session(session_id: str = "", newer: list[str] | None = None) -> str:
     """Return the ID of a saved chat; of the last used one for `LATEST` and for no ID.
 
-    Raises `Refused` where there is none.
+    `newer`: as for `list_sessions`. Raises `Refused` where there is none.
     """
     if session_id in ("", LATEST):
-        newest = next(list_sessions(), None)
+        newer = [] if newer is None else newer
+        newest = next(list_sessions(newer), None)
         if newest is None:
             raise Refused(
                 "No saved chat to resume.",
-                why=f"{sessions_dir()} holds none.",
-                next="Start one: steprun chat",
+                why=skipped(newer) if newer else f"{sessions_dir()} holds none.",
+                next="Update steprun." if newer else "Start one: steprun chat",
             )
         return newest
     # The ID becomes a file name: nothing but an ID may pass.
@@ -331,35 +387,10 @@ def find_session(session_id: str = "") -> str:
     return session_id
 
 
-def _line(record: Mapping[str, Any]) -> bytes:
-    # ASCII only: a lone surrogate in a model's answer must not fail the write.
-    return json.dumps(record).encode("ascii") + b"\n"
-
-
-def _record(line: bytes) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return record if isinstance(record, dict) else {}
-
-
-def _text(record: Mapping[str, Any], name: str) -> str:
-    value = record.get(name)
-    return value if isinstance(value, str) else ""
-
-
-def _usage(value: object) -> Usage | None:
-    figures = mapping(value)
-    if not figures:
-        return None
-    return Usage(
-        prompt_tokens=integer(figures.get("prompt_tokens")),
-        cached_tokens=integer(figures.get("cached_tokens")),
-        completion_tokens=integer(figures.get("completion_tokens")),
-        prefill_tps=number(figures.get("prefill_tps")),
-        decode_tps=number(figures.get("decode_tps")),
-    )
+def skipped(newer: Sequence[str]) -> str:
+    """Return in words that these chats are left out."""
+    which = f"The chat {newer[0]} was" if len(newer) == 1 else f"{len(newer):,} chats were"
+    return f"{which} made by a newer version of steprun, and skipped."
 
 
 def _now() -> str:

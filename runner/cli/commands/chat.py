@@ -97,11 +97,11 @@ def chat(**options: Any) -> int:
     _check(prompt, images)
     if demo and not images and options["resume"] is None and request.ask.see:
         images = _example(request)
-    resume = ""
-    if options["resume"] is not None:  # an unknown ID is refused at once
+    resume: str = options["resume"] or ""
+    if resume:  # an unknown ID is refused at once
         from runner.chat.sessions.store import find_session
 
-        resume = find_session(options["resume"])
+        find_session(resume)
     answer = Options(
         effort=options["effort"],
         max_tokens=options["max_tokens"],

@@ -11,9 +11,18 @@ def test_the_export_is_markdown():
     turns = [
         Turn("hi", (PICTURE,), TurnState.STOPPED, reasoning="hm", answer="**part**"),
         Turn("oh", phase=TurnState.FAILED, failed="It broke."),
+        Turn("well", phase=TurnState.CUT, answer="Pa"),
     ]
     text = to_markdown(turns, "Step")
-    for piece in ("# Step", "[Image #1] cat.png", "**part**", "hm", "(stopped)", "It broke."):
+    for piece in (
+        "# Step",
+        "[Image #1] cat.png",
+        "**part**",
+        "hm",
+        "(stopped)",
+        "(cut off)",
+        "It broke.",
+    ):
         assert piece in text
 
 

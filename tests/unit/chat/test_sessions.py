@@ -1,6 +1,8 @@
+import errno
 import io
 import json
 import os
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -9,7 +11,8 @@ from runner.base import paths
 from runner.base.errors import BadFile, Refused
 from runner.chat.events import Usage
 from runner.chat.images.load import picture_from_bytes
-from runner.chat.sessions.store import InUse, Session, SessionEntry, list_sessions, sessions_dir
+from runner.chat.sessions.entries import SessionEntry
+from runner.chat.sessions.store import InUse, Session, list_sessions, sessions_dir
 from runner.chat.wire import Message, Picture
 
 
@@ -126,15 +129,6 @@ def test_odd_values_are_not_believed():
     assert entry.stopped is False
 
 
-def test_a_retry_takes_the_answer_back():
-    session = talked()
-    session.retry()
-    session.retry()  # a question is not taken back
-    session.add(SessionEntry(Message("assistant", "Blue.")))
-    texts = [entry.message.text for entry in Session.load(session.id).entries]
-    assert texts == ["What is this?", "Blue."]
-
-
 def test_half_a_character_does_not_fail_the_write():
     session = talked()
     session.add(SessionEntry(Message("assistant", "\ud83d")))
@@ -157,6 +151,10 @@ def test_no_session_at_all_is_refused():
 def test_another_schema_is_not_read():
     session = talked()
     session.path.write_text('{"schema": "steprun.session/9"}\n')
+    with pytest.raises(BadFile, match="made by a newer version") as error:
+        Session.load(session.id)
+    assert "Update steprun" in error.value.next
+    session.path.write_text('{"schema": "other/1"}\n')
     with pytest.raises(BadFile, match="not a chat that this steprun can read"):
         Session.load(session.id)
 
@@ -200,8 +198,14 @@ def test_what_cannot_be_resumed_is_not_the_newest():
     other.save_draft("x")
     other.draft_path.write_text('{"schema": "steprun.draft/9", "text": "x"}')
     (sessions_dir() / "stray.draft.json").write_text("{}")
-    assert list(list_sessions()) == [good.id]
+    newer: list[str] = []
+    assert list(list_sessions(newer)) == [good.id]
+    assert newer == [bad.id]
     assert Session.load("latest").id == good.id
+    good.path.unlink()
+    with pytest.raises(Refused, match="No saved chat") as error:
+        Session.load("latest")
+    assert str(error.value).endswith("newer version of steprun, and skipped. Update steprun.")
 
 
 def test_a_draft_is_loaded_with_its_pictures():
@@ -237,3 +241,83 @@ def test_a_folder_that_cannot_be_written_is_refused(home):
     (home / "data").write_text("a file in the way")
     with pytest.raises(Refused, match="cannot be written"):
         talked()
+
+
+FIRST = Path(__file__).parents[2] / "data" / "sessions"
+
+
+@pytest.mark.parametrize("path", sorted(FIRST.glob("*.jsonl")), ids=lambda path: path.stem)
+def test_a_chat_of_format_1_is_continued_in_its_own_file(path):
+    """The files are as version 0.1.0 wrote them: a finished chat, and one that it asked again."""
+    sessions_dir().mkdir(parents=True)
+    before = path.read_bytes()
+    (sessions_dir() / path.name).write_bytes(before)
+    session = Session.load(path.stem)
+    assert not session.warnings
+    texts = [entry.message.text for entry in session.entries]
+    session.add(SessionEntry(Message("user", "And in format 2?")))
+    session.add(SessionEntry(Message("assistant", "Here.")))
+    again = Session.load(path.stem)
+    assert not again.warnings
+    assert [entry.message.text for entry in again.entries] == [*texts, "And in format 2?", "Here."]
+    assert session.path.read_bytes().startswith(before)
+
+
+def test_a_spoilt_first_line_loses_nothing_but_itself():
+    session = talked()
+    lines = session.path.read_bytes().split(b"\n")
+    session.path.write_bytes(b"\n".join([b"\0spoilt", *lines[1:]]))
+    again = Session.load()
+    assert len(again.entries) == 2
+    assert "Line 1 of the chat cannot be read" in again.warnings[0]
+
+
+@pytest.mark.parametrize("length", [0, 1, 30, 60, 100])
+def test_a_file_that_is_cut_in_its_first_line_opens_empty(length):
+    session = talked()
+    with session.path.open("r+b") as file:
+        file.truncate(length)
+    again = Session.load(session.id)
+    assert again.entries == []
+    again.add(SessionEntry(Message("user", "next")))
+    assert [entry.message.text for entry in Session.load(session.id).entries] == ["next"]
+
+
+def test_what_a_full_disk_took_in_part_is_taken_back(monkeypatch):
+    session = talked()
+    before = session.path.read_bytes()
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("runner.chat.sessions.store.os.fsync", full)
+        with pytest.raises(Refused, match="cannot be written") as error:
+            session.add(SessionEntry(Message("user", "next")))
+    assert "Free some space" in error.value.next
+    assert session.path.read_bytes() == before
+
+
+def test_a_file_that_is_cut_at_any_byte_opens():
+    session = talked()
+    whole = session.path.read_bytes()
+    for length in range(len(whole) + 1):
+        session.path.write_bytes(whole[:length])
+        again = Session.load(session.id)
+        texts = [entry.message.text for entry in again.entries]
+        assert texts == ["What is this?", "Red."][: len(texts)]
+
+
+SPOILT = (b"", b"\0", b"{}", b"[]", b'{"x": 1}', b"\xff" * 9, b"[" * 9999)
+
+
+@pytest.mark.parametrize("kind", range(len(SPOILT)))
+def test_a_file_that_is_spoilt_in_any_line_opens(kind):
+    for place in range(3):
+        session = talked()
+        lines = session.path.read_bytes().split(b"\n")
+        lines[place] = SPOILT[kind]
+        session.path.write_bytes(b"\n".join(lines))
+        again = Session.load(session.id)
+        assert len(again.entries) == (1 if place else 2)
+        assert len(again.warnings) == bool(SPOILT[kind] or not place)

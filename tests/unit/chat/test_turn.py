@@ -2,10 +2,18 @@
 
 import pytest
 
-from runner.base.errors import SteprunError
-from runner.chat.events import Event, Finished, PromptProgress, Reasoning, Text, Usage, WasReasoning
-from runner.chat.sessions.store import SessionEntry
-from runner.chat.turn import Turn, TurnState, to_entry, to_messages, to_turns
+from runner.chat.events import (
+    Event,
+    Finished,
+    PromptProgress,
+    Reasoning,
+    Text,
+    ToolCall,
+    Usage,
+    WasReasoning,
+)
+from runner.chat.steps import StepKind
+from runner.chat.turn import Turn, TurnState, to_messages
 from runner.chat.wire import Message, Picture
 
 PICTURE = Picture("cat.png", "image/png", b"", 1024, 768, 504)
@@ -62,6 +70,7 @@ def test_how_the_prompt_was_read_is_said_of_a_finished_answer():
         (done("q", "a", finish="length", usage=Usage(90, 0, 10)), 100, "/new"),
         (done("q", "", finish="stop"), 0, "/retry"),
         (Turn("q", phase=TurnState.STOPPED), 0, "stopped"),
+        (Turn("q", phase=TurnState.CUT), 0, "the program ended before the answer did"),
         (Turn("q"), 0, "Esc"),
     ],
 )
@@ -83,30 +92,6 @@ def test_only_what_was_answered_or_stopped_is_sent():
     assert to_messages([failed]) == [Message("user", "poison")]
 
 
-def test_a_saved_turn_is_loaded():
-    turn = Turn("hi", (PICTURE,), TurnState.STOPPED, reasoning="hm", answer="part")
-    failed = Turn("oh", phase=TurnState.FAILED, error=SteprunError("It broke.", why="So."))
-    entries = [
-        SessionEntry(Message("user", "hi", (PICTURE,))),
-        to_entry(turn),
-        SessionEntry(Message("user", "oh")),
-        to_entry(failed),
-        SessionEntry(Message("user", "\x1b[31mred")),
-    ]
-    first, second, third = to_turns(entries)
-    assert (first.answer, first.reasoning, first.phase) == ("part", "hm", TurnState.STOPPED)
-    assert first.pictures == (PICTURE,)
-    assert (second.phase, second.note()) == (TurnState.FAILED, "It broke. So.")
-    assert third.text == "[31mred"
-    assert to_turns([to_entry(turn)]) == []
-
-
-def test_an_answer_whose_question_was_lost_is_left_out():
-    messages = [Message("user", "a"), Message("assistant", "one"), Message("assistant", "two")]
-    turns = to_turns([SessionEntry(message) for message in messages])
-    assert [(turn.text, turn.answer) for turn in turns] == [("a", "one")]
-
-
 def test_what_was_taken_for_the_answer_may_turn_out_to_be_thinking() -> None:
     turn = Turn("2+2?")
     turn.begin()
@@ -124,3 +109,38 @@ def test_a_length_without_figures_names_none():
     missing = turn.missing()
     assert missing is not None
     assert missing.why.startswith("The prompt may be longer")
+
+
+def test_a_turn_is_steps_in_the_order_in_which_they_happened() -> None:
+    turn = Turn("What is in it?")
+    turn.begin()
+    happened: list[Event] = [
+        *(Reasoning("I loo"), Reasoning("k."), Text("Let me see."), ToolCall(0, "c1", "zoom", "{")),
+        *(ToolCall(1, "c2", "mark", "{}"), ToolCall(0, "", "", '"x":1}'), Text("A cat.")),
+    ]
+    for at, event in enumerate(happened):
+        turn.apply(event, 10.0 + at)
+    found = [(step.kind, step.text, step.tokens, step.seconds) for step in turn.steps]
+    assert found == [
+        (StepKind.THINKING, "I look.", 2, 1.0),
+        (StepKind.TEXT, "Let me see.", 1, 0.0),
+        (StepKind.CALL, '{"x":1}', 2, 2.0),
+        (StepKind.CALL, "{}", 1, 0.0),
+        (StepKind.TEXT, "A cat.", 1, 0.0),
+    ]
+    assert [(call.name, call.call) for call in turn.calls] == [("zoom", "c1"), ("mark", "c2")]
+    assert (turn.reasoning, turn.answer) == ("I look.", "Let me see.\n\nA cat.")
+
+
+def test_a_call_is_named_where_an_answer_ends_in_it() -> None:
+    turn = Turn("hi")
+    turn.begin()
+    turn.apply(ToolCall(0, "c1", "get_weather", "{}"), 1.0)
+    turn.apply(Finished("tool_calls"), 2.0)
+    assert "It called get_weather, and this chat offers no tools." in turn.note()
+
+
+def test_a_turn_of_which_a_part_is_lost_is_not_sent() -> None:
+    broken = done("", "an answer to who knows what")
+    broken.broken = True
+    assert to_messages([broken, Turn("next")]) == [Message("user", "next")]

@@ -9,7 +9,8 @@ from click.testing import CliRunner, Result
 
 from runner.base.errors import Refused, UsageError
 from runner.base.units import GIB
-from runner.chat.sessions.store import Session, SessionEntry
+from runner.chat.sessions.entries import SessionEntry
+from runner.chat.sessions.store import Session
 from runner.chat.wire import Message
 from runner.cli.main import steprun
 from runner.cli.render.saved_prompts import saved_text

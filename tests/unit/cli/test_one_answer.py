@@ -8,7 +8,8 @@ import pytest
 from runner.base.errors import Exit, Refused, SteprunError
 from runner.chat.conversation import Conversation
 from runner.chat.host import ChatSetup
-from runner.chat.sessions.store import Session, SessionEntry, list_sessions
+from runner.chat.sessions.entries import SessionEntry
+from runner.chat.sessions.store import Session, list_sessions
 from runner.chat.turn import TurnState
 from runner.chat.wire import Message, Options
 from runner.cli.main import steprun

@@ -20,7 +20,8 @@ from runner.base.errors import Exit, Refused, SteprunError
 from runner.chat.events import Finished, Text
 from runner.chat.export import TIMES
 from runner.chat.host import ChatSetup
-from runner.chat.sessions.store import Session, SessionEntry
+from runner.chat.sessions.entries import SessionEntry
+from runner.chat.sessions.store import Session
 from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Message, Options
 from runner.tui.app import ChatApp
@@ -120,18 +121,11 @@ def picture(folder: Path, name: str = "cat.png") -> Path:
 def loaded(size: int) -> str:
     """Make a session of `size` turns; return its id."""
     session = Session.create("Fake 1B")
+    lines: list[dict[str, str]] = []
     for number in range(size):
-        session.entries.append(SessionEntry(Message("user", f"question {number}")))
-        session.entries.append(
-            SessionEntry(
-                Message("assistant", f"answer **{number}**", reasoning=f"thought {number}")
-            )
-        )
-    entries, session.entries = session.entries, []
-    lines = [{"role": e.message.role, "text": e.message.text} for e in entries]
-    for line, entry in zip(lines, entries, strict=True):
-        if entry.message.reasoning:
-            line["reasoning"] = entry.message.reasoning
+        lines.append({"role": "user", "text": f"question {number}"})
+        thought = {"reasoning": f"thought {number}"}
+        lines.append({"role": "assistant", "text": f"answer **{number}**", **thought})
     session.add(SessionEntry(Message("user", "question -1")))
     with session.path.open("a") as file:
         file.writelines(f"{json.dumps(line)}\n" for line in lines)

@@ -1,0 +1,59 @@
+"""The steps of an answer, in the order in which they happened. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from runner.chat.wire import Picture
+
+
+class StepKind(StrEnum):
+    """What a step is; the values are those of the session format."""
+
+    THINKING = "thinking"
+    TEXT = "text"
+    CALL = "call"
+    RESULT = "result"
+
+
+@dataclass(slots=True)
+class TurnStep:
+    """One step: a piece of thinking or of the answer, a tool call, or what a tool returned.
+
+    `text`: the words; of a call its arguments, a JSON text as the model wrote it. `seconds` from
+    the first token to the last, `tokens` as they were counted. `name` of the tool and `call`, the
+    ID that joins a call with its result. `pictures` of a result. `began_at`: seconds of a
+    monotonic clock; `index`: which call of an answer it is. Neither is saved.
+    """
+
+    kind: StepKind
+    text: str = ""
+    seconds: float = 0.0
+    tokens: int = 0
+    name: str = ""
+    call: str = ""
+    pictures: tuple[Picture, ...] = ()
+    began_at: float = field(default=0.0, compare=False)
+    index: int = field(default=0, compare=False)
+
+
+def steps_of(reasoning: str, answer: str) -> list[TurnStep]:
+    """Return the steps of an answer of which only the words are known."""
+    kinds = ((StepKind.THINKING, reasoning), (StepKind.TEXT, answer))
+    return [TurnStep(kind, text) for kind, text in kinds if text]
+
+
+def words(steps: Iterable[TurnStep], kind: StepKind) -> str:
+    """Return the text of all steps of a kind, a blank line between two of them."""
+    texts = [step.text for step in steps if step.kind is kind and step.text]
+    return texts[0] if len(texts) == 1 else "\n\n".join(texts)
+
+
+def tokens(steps: Iterable[TurnStep], kind: StepKind) -> int:
+    """Return how many tokens the steps of a kind have."""
+    return sum(step.tokens for step in steps if step.kind is kind)
+
+
+def seconds(steps: Iterable[TurnStep], kind: StepKind) -> float:
+    """Return how many seconds the steps of a kind took."""
+    return sum(step.seconds for step in steps if step.kind is kind)
