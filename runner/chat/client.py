@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from runner.chat.raw_output import Untagged
 from runner.chat.reading import with_headers
 from runner.chat.refusals import garbled, server_error
 from runner.chat.surrogates import Pairs
+from runner.chat.untrusted import mapping
 from runner.chat.wire import Message, Options, parse_chunk, request_body, simpler_body
 from runner.net.endpoint import CHAT_HEADER, Endpoint
 from runner.net.headers import number
@@ -30,6 +32,7 @@ from runner.net.http import NETWORK, async_client
 SILENCE_S = 3600.0
 CONNECT_S = 10.0
 REPLY_S = 20.0  # for a list of models, whole
+WAIT_POLL_S = 0.25
 EVENT_BYTES = 4 << 20
 ANSWER_BYTES = 256 << 20  # 262,144 tokens in events of 252 bytes each (llama-server's) are 63 MiB
 ANSWER_CHARACTERS = 16 << 20  # 262,144 tokens are about a million characters
@@ -176,10 +179,36 @@ def _refusal(endpoint: Endpoint, response: httpx2.Response, reply: Any) -> Stepr
     return error
 
 
+class Busy(SteprunError):  # noqa: N818 - it passes
+    """A server takes connections, and does not answer yet."""
+
+
+async def wait_for(
+    endpoint: Endpoint, on_wait: Callable[[float], None]
+) -> tuple[dict[str, Any], list[Offer]]:
+    """Ask a server what it is, as `identify` does, for as long as it is busy.
+
+    `on_wait` hears the seconds waited so far, several times a second.
+    """
+    began = time.monotonic()
+    while True:
+        asking = asyncio.create_task(identify(endpoint))
+        try:
+            while not asking.done():
+                on_wait(time.monotonic() - began)
+                await asyncio.wait([asking], timeout=WAIT_POLL_S)
+            return asking.result()
+        except Busy:
+            await asyncio.sleep(WAIT_POLL_S)  # one that says at once that it loads its model
+        finally:
+            asking.cancel()
+
+
 async def identify(endpoint: Endpoint) -> tuple[dict[str, Any], list[Offer]]:
     """Ask a server once what it is: llama-server's `/props`, and the models that it offers.
 
-    Raises SteprunError where no server answers at all, or not without a key.
+    Raises SteprunError where no server answers at all, or not without a key; `Busy` where it takes
+    connections and does not answer, or has not loaded its model.
     """
     props = await properties(endpoint)
     return props, offers_of(await _get(endpoint, f"{endpoint.api_url}/models"))
@@ -207,9 +236,20 @@ async def _get(endpoint: Endpoint, url: str) -> Any:
         raise _lost(endpoint, httpx2.ReadTimeout("")) from error
     except NETWORK_FAILURES as error:
         raise _lost(endpoint, error) from error
+    if response.status_code == 503 and _is_loading(reply):
+        raise Busy(
+            f"The server at {endpoint.base_url} does not answer.",
+            why="It is still loading its model.",
+            next="Wait until it has, then try again.",
+        )
     if response.status_code in {401, 403} and "/props" not in url:
         raise _refusal(endpoint, response, reply)
     return reply if response.status_code == 200 else {}
+
+
+def _is_loading(reply: Any) -> bool:
+    """Tell whether a 503 is llama-server's while it loads its model (`unavailable_error`)."""
+    return mapping(mapping(reply).get("error")).get("type") == "unavailable_error"
 
 
 async def _json(response: httpx2.Response) -> Any:
@@ -238,7 +278,7 @@ def _lost(endpoint: Endpoint, error: Exception, *, begun: bool = False) -> Stepr
             "The proxy does not connect to the server.", why=f"{_cause(error)}.", next=f"{NETWORK}."
         )
     if isinstance(error, httpx2.ReadTimeout) and not begun:
-        return SteprunError(
+        return Busy(
             f"The server at {endpoint.base_url} does not answer.",
             why="It takes connections, and sent nothing within the time limit; it may be busy.",
             next="Wait until it is free, then try again.",

@@ -49,6 +49,12 @@ class Conversation:
         """Return the user's messages, the newest last."""
         return [turn.text for turn in self.turns if turn.text][-HISTORY:]
 
+    def call_model(self, title: str) -> None:
+        """Take over the model's name, which was not known when the chat began."""
+        self._title = title
+        if not self.session.entries:
+            self.session.title = title
+
     def append(self, text: str, pictures: tuple[Picture, ...]) -> Turn:
         """Add a question, which is not sent yet."""
         turn = Turn(text, pictures)

@@ -146,6 +146,16 @@ class Composer(Vertical):
         self._show_chips()
         return True
 
+    def know(self, *, prices: bool) -> None:
+        """Take over what was not known of the model when the chat began."""
+        self._prices = prices
+        self._show_chips()
+
+    def detach_all(self) -> None:
+        """Take all pictures off."""
+        self.pictures.clear()
+        self._show_chips()
+
     def detach(self, number: int = 0) -> bool:
         """Take picture `number` off (1 is the first, 0 means the last). False: there is none."""
         if not self.pictures or not 0 <= number <= len(self.pictures):

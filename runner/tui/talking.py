@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from runner.chat.answering import answer
 from runner.chat.conversation import Conversation
 from runner.chat.events import Failed, Loading
 from runner.chat.host import ChatSetup
-from runner.chat.host_task import HostEvent, HostReady, HostTask
+from runner.chat.host_task import HostEvent, HostKnown, HostReady, HostTask
 from runner.chat.turn import Turn, TurnState
 from runner.tui.status import ChatStatus, turn_state
 from runner.tui.view import ChatView
@@ -64,7 +64,7 @@ class ChatTalk(ChatView):
         self.options = setup.options
         self.conversation = Conversation(setup.title, setup.resume)
         self.host_task = HostTask(
-            setup.open_host, lambda event: self.post_message(self.HostChanged(event))
+            setup.open_host, lambda event: self.post_message(self.HostChanged(event)), setup.find
         )
         self.failure: SteprunError | None = None
         self._loaded_s = 0.0
@@ -201,6 +201,8 @@ class ChatTalk(ChatView):
         match message.event:
             case Loading(waited_s):
                 self._loaded_s = waited_s
+            case HostKnown(setup):
+                self._known(setup)
             case HostReady():
                 if self.failure is not None:  # other troubles stay to be read
                     self.failure = None
@@ -212,6 +214,16 @@ class ChatTalk(ChatView):
             case Failed(error):
                 await self._not_loaded(error)
         self.show_status()
+
+    def _known(self, setup: ChatSetup) -> None:
+        """Go on with what the host turned out to be; what the user has set since stays."""
+        self.know(setup)
+        found = setup.options
+        self.options = replace(self.options, model=found.model, dialect=found.dialect)
+        self.conversation.call_model(setup.title)
+        if not setup.sees and self.composer.pictures:
+            self.problem(self.blind())
+            self.composer.detach_all()
 
     async def _not_loaded(self, error: SteprunError) -> None:
         if self._leaving:
@@ -351,7 +363,8 @@ class ChatTalk(ChatView):
             return "stopping the engine" if self.setup.own else "leaving"
         waits = self._live is None or self._live.phase is TurnState.PREFILL
         if self.host_task.loading and waits:
-            return f"loading … {self._loaded_s:.0f} s"
+            what = "loading" if self.setup.own else "waiting for the server"
+            return f"{what} … {self._loaded_s:.0f} s"
         if self._live is not None:
             return turn_state(self._live)
         if self._loading_pictures:

@@ -121,6 +121,7 @@ class TurnView(Vertical):
         self._opened = opened
         self._prices = prices
         self._room = context
+        self._asked = Static(self._question(), classes="question")
         self._thought = Thought(classes="thought")
         self._note = Static(classes="note")
         self._prose = Prose(turn.answer if turn.phase.over else "", classes="answer")
@@ -131,12 +132,17 @@ class TurnView(Vertical):
 
     def compose(self) -> ComposeResult:
         """Mount the parts, and show those that the turn has."""
-        yield Static(self._question(), classes="question")
+        yield self._asked
         yield self._thought
         yield self._prose
         yield self._note
         self._prose.display = bool(self.turn.answer)
         self._show_thought_and_note()
+
+    def know(self, *, prices: bool, context: int) -> None:
+        """Take over what was not known of the model when this was mounted."""
+        self._prices, self._room = prices, context
+        self._asked.update(self._question())
 
     def _question(self) -> Content:
         chips = [

@@ -10,7 +10,7 @@ from textual.events import Resize
 from textual.timer import Timer
 from textual.widgets import Static
 
-from runner.base.errors import SteprunError
+from runner.base.errors import Refused, SteprunError
 from runner.chat.host import ChatSetup
 from runner.tui.composer import Composer
 from runner.tui.help import HelpScreen
@@ -106,6 +106,20 @@ class ChatView(App[None]):
             screen.set_class(width < TINY[0] or height < TINY[1], "-tiny")
         self.composer.prompt.placeholder = Content(
             "Message, or /help" if compact else "Message the model. /help lists the commands"
+        )
+
+    def know(self, setup: ChatSetup) -> None:
+        """Show what the host has turned out to be."""
+        self.setup = setup
+        self.transcript.know(_greeting(setup), prices=setup.prices, context=setup.context)
+        self.composer.know(prices=setup.prices)
+
+    def blind(self) -> SteprunError:
+        """Return why no image can be sent."""
+        return Refused(
+            "This chat cannot take images.",
+            why=self.setup.blind_why or "The model has no vision encoder.",
+            next="Continue with text.",
         )
 
     def hint(self, text: str) -> None:

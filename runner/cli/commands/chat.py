@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +15,7 @@ import click
 
 from runner.base.errors import Exit, UsageError
 from runner.base.shell import as_typed, shell_line
+from runner.base.text import clean_name
 from runner.chat.host import ChatSetup, Remote
 from runner.chat.wire import EFFORTS, Options
 from runner.cli.lazy import examples
@@ -24,6 +26,9 @@ from runner.net.endpoint import Endpoint, server_address
 from runner.run.request import ModelRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runner.chat.host import Find
     from runner.engine.process.servers import Command
     from runner.run.prepare import Prepared
 
@@ -110,7 +115,11 @@ def chat(**options: Any) -> int:
     common = {"pictures": images, "show_thinking": options["show_thinking"], "resume": resume}
     if options["url"] is not None:  # of an empty variable: not a chat with an engine of ours
         endpoint = _endpoint(options["url"], options["api_key_file"])
-        setup = asyncio.run(_remote(endpoint, request.model, answer, common))
+        find = partial(_remote, endpoint, request.model, answer, common)
+        if prompt is None:
+            setup = _not_asked_yet(endpoint, request.model, answer, common, find)
+        else:
+            setup = asyncio.run(find(None))
     else:
         command: Command = "chat" if prompt is None else "chat -p"
         setup = _here(request, answer, common, command=command, own=options["own"])
@@ -309,7 +318,6 @@ def _words(request: ModelRequest) -> tuple[str, ...]:
 
 
 def _endpoint(url: str, key_file: Path | None) -> Endpoint:
-    from runner.engine.process.supervisor import read_key
     from runner.net.keys import key_for
 
     found = server_address(url)
@@ -322,40 +330,67 @@ def _endpoint(url: str, key_file: Path | None) -> Endpoint:
     base, login = found
     key, note = key_for(base, os.environ)
     if key_file or login:
-        key = read_key(key_file) if key_file else ""
+        key = ""
+    if key_file:
+        from runner.engine.process.supervisor import read_key  # brings httpx2
+
+        key = read_key(key_file)
     return Endpoint(base, api_key=key, login=login, key_note=note)
 
 
-async def _remote(
-    endpoint: Endpoint, model: str, answer: Options, common: dict[str, Any]
+def _not_asked_yet(
+    endpoint: Endpoint, model: str, answer: Options, common: dict[str, Any], find: "Find"
 ) -> ChatSetup:
-    """Ask a server what it is, and set up a chat with it."""
-    from runner.chat.client import identify
-    from runner.chat.dialect import chosen, recognised
+    """Return the setup of a chat with a server of which nothing is known but its address."""
+    return ChatSetup(
+        title=f"{model or 'a model'} at {endpoint.base_url}",
+        open_host=lambda: Remote(endpoint),
+        options=answer,
+        sees=True,
+        prices=False,
+        own=False,
+        greeting=endpoint.warning,
+        words=("--url", endpoint.base_url, *(("--model", model) if model else ())),
+        find=find,
+        **common,
+    )
 
-    reported, offers = await identify(endpoint)
+
+async def _remote(
+    endpoint: Endpoint,
+    model: str,
+    answer: Options,
+    common: dict[str, Any],
+    on_wait: "Callable[[float], None] | None",
+) -> ChatSetup:
+    """Ask a server what it is, and set up a chat with it.
+
+    `on_wait`: hears for how long a busy server has been waited for; None: not for long.
+    """
+    client = await asyncio.to_thread(import_module, "runner.chat.client")  # the window stays alive
+    from runner.chat.dialect import chosen, is_step, recognised
+
+    ask = client.identify(endpoint) if on_wait is None else client.wait_for(endpoint, on_wait)
+    reported, offers = await ask
     asked, offer = model, chosen(offers, model)
     model = offer.name
     modalities = reported.get("modalities")
     # Only llama-server reports whether it sees; with others a request will show it.
     sees = bool(modalities.get("vision")) if isinstance(modalities, dict) else True
     blind_why = "The server reports no vision encoder (mmproj) for its model."
-    if not sees:
+    if not sees and on_wait is None:  # an open window says so itself
         _blind(common["pictures"], blind_why)
     defaults = reported.get("default_generation_settings")
     context = defaults.get("n_ctx") if isinstance(defaults, dict) else None
-    return ChatSetup(
-        title=f"{model or 'a model'} at {endpoint.base_url}",
-        open_host=lambda: Remote(endpoint),
+    find = partial(_remote, endpoint, asked, answer, common)
+    return replace(
+        _not_asked_yet(endpoint, asked, answer, common, find),
+        title=f"{clean_name(model) if model else 'a model'} at {endpoint.base_url}",
         options=replace(answer, model=model, dialect=recognised(reported, offers)),
         context=context if isinstance(context, int) else offer.context,
         sees=sees,
         blind_why=blind_why,
-        prices=False,
-        own=False,
-        greeting=endpoint.warning,
-        words=("--url", endpoint.base_url, *(("--model", asked) if asked else ())),
-        **common,
+        prices=is_step(model, reported),
     )
 
 
