@@ -13,12 +13,13 @@ import httpx2
 from runner.base.errors import SteprunError
 from runner.base.text import clean, shown
 from runner.base.units import duration
+from runner.chat.clock import AnswerClock
 from runner.chat.dialect import Offer, offers_of
 from runner.chat.events import Event, Failed, Finished, Reasoning, Text, Usage
 from runner.chat.long_word import too_long_a_word
 from runner.chat.payloads import Payloads, TooLong
 from runner.chat.raw_output import Untagged
-from runner.chat.reading import with_headers
+from runner.chat.reading import RESTORED, with_headers
 from runner.chat.refusals import garbled, server_error
 from runner.chat.surrogates import Pairs
 from runner.chat.untrusted import mapping
@@ -44,17 +45,24 @@ NETWORK_FAILURES: Final = (
 
 
 async def stream(
-    endpoint: Endpoint, messages: Sequence[Message], options: Options, *, chat: str = ""
+    endpoint: Endpoint,
+    messages: Sequence[Message],
+    options: Options,
+    *,
+    chat: str = "",
+    clock: AnswerClock | None = None,
 ) -> AsyncGenerator[Event, None]:
     """Yield events while the server answers; the last is Finished or Failed.
 
     `chat`: the ID of the session; a gateway of ours is told, as what it keeps of a chat goes with
-    the chat. Closing the iterator (or cancelling the task) closes the connection, which makes the
+    the chat. `clock` is told when the server takes the connection, and whenever it sends anything.
+    Closing the iterator (or cancelling the task) closes the connection, which makes the
     server stop generating.
     """
     pairs, plain = Pairs(), Untagged(options.extra.get("tools", ()))
     named = {CHAT_HEADER: chat} if chat and endpoint.owned else {}
-    async with contextlib.aclosing(_events(endpoint, messages, options, named)) as events:
+    clock = clock or AnswerClock()
+    async with contextlib.aclosing(_events(endpoint, messages, options, named, clock)) as events:
         async for event in events:
             if isinstance(event, Failed) and endpoint.api_key:  # servers repeat the key
                 event.error.why = event.error.why.replace(endpoint.api_key, "***")
@@ -64,7 +72,11 @@ async def stream(
 
 
 async def _events(
-    endpoint: Endpoint, messages: Sequence[Message], options: Options, named: Mapping[str, str]
+    endpoint: Endpoint,
+    messages: Sequence[Message],
+    options: Options,
+    named: Mapping[str, str],
+    clock: AnswerClock,
 ) -> AsyncGenerator[Event, None]:
     timeout = httpx2.Timeout(SILENCE_S, connect=CONNECT_S)
     if endpoint.longest_word and (refusal := too_long_a_word(messages, endpoint.longest_word)):
@@ -72,6 +84,11 @@ async def _events(
         return
     body = request_body(messages, options)
     arrived = Arrived()
+
+    async def trace(what: str, _: object) -> None:
+        if what.endswith("send_request_headers.started"):
+            clock.connected(time.monotonic())
+
     try:
         async with async_client(timeout, endpoint) as http:
             while True:
@@ -80,9 +97,12 @@ async def _events(
                     f"{endpoint.api_url}/chat/completions",
                     json=body,
                     headers={"Accept": "text/event-stream", **endpoint.headers(), **named},
+                    extensions={"trace": trace},
                 ) as response:
                     if response.status_code == 200:
-                        async for event in _answer(response, arrived):
+                        clock.heard(time.monotonic())
+                        clock.restored = number(response.headers, RESTORED) or 0
+                        async for event in _answer(response, arrived, clock):
                             yield event
                         return
                     reply = await _json(response)
@@ -110,11 +130,13 @@ class Arrived:
     odd: str = ""
 
 
-async def _answer(response: httpx2.Response, arrived: Arrived) -> AsyncGenerator[Event, None]:
+async def _answer(
+    response: httpx2.Response, arrived: Arrived, clock: AnswerClock
+) -> AsyncGenerator[Event, None]:
     """Yield the events of an answer's body; the last is Finished or Failed."""
     payloads = Payloads(EVENT_BYTES)
     done = False
-    async with contextlib.aclosing(_texts(response, payloads)) as found:
+    async with contextlib.aclosing(_texts(response, payloads, clock)) as found:
         async for text in found:
             if text.strip() == "[DONE]":
                 done = True
@@ -141,11 +163,14 @@ async def _answer(response: httpx2.Response, arrived: Arrived) -> AsyncGenerator
     yield arrived.finished or whole
 
 
-async def _texts(response: httpx2.Response, payloads: Payloads) -> AsyncGenerator[str, None]:
+async def _texts(
+    response: httpx2.Response, payloads: Payloads, clock: AnswerClock
+) -> AsyncGenerator[str, None]:
     """Yield the JSON texts of a body. Raises SteprunError where it is too long to be an answer."""
     taken = 0
     try:
         async for data in response.aiter_bytes():
+            clock.heard(time.monotonic())  # comments, too: they say that the server lives
             taken += len(data)
             if taken > ANSWER_BYTES:
                 raise garbled(f"more than {ANSWER_BYTES >> 20} MiB")
@@ -268,9 +293,11 @@ def _lost(endpoint: Endpoint, error: Exception, *, begun: bool = False) -> Stepr
     if isinstance(error, httpx2.ConnectError) and "SSL" in str(error):
         return _no_encryption(endpoint, _cause(error))
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.InvalidURL):
+        slow = isinstance(error, httpx2.ConnectTimeout)
+        failed = f"It took no connection within {CONNECT_S:.0f} s." if slow else "It refused."
         return SteprunError(
             f"No server answers at {endpoint.base_url}.",
-            why=f"{_cause(error)}." if str(error) else "The connection failed.",
+            why=f"{_cause(error)}." if str(error) else failed,
             next="Start one: steprun serve" if endpoint.local else f"{NETWORK}, and the address.",
         )
     if isinstance(error, httpx2.ProxyError | ImportError) or "SOCKS" in str(error):
@@ -282,6 +309,12 @@ def _lost(endpoint: Endpoint, error: Exception, *, begun: bool = False) -> Stepr
             f"The server at {endpoint.base_url} does not answer.",
             why="It takes connections, and sent nothing within the time limit; it may be busy.",
             next="Wait until it is free, then try again.",
+        )
+    if isinstance(error, httpx2.ReadTimeout):
+        return SteprunError(
+            f"The server at {endpoint.base_url} stopped sending in mid-answer.",
+            why=f"Nothing came for {duration(SILENCE_S)}, not even a sign of life.",
+            next="What arrived is kept; ask again.",
         )
     if (
         not begun

@@ -64,6 +64,10 @@ class Remote(AbstractAsyncContextManager["Remote"]):
         return SteprunError(f"The server at {self.endpoint.base_url} no longer answers.")
 
 
+class NeedsTerminal(SteprunError):  # noqa: N818 - no fault: it is done elsewhere
+    """What the host is cannot be found out in a window: a terminal has to ask, or show it."""
+
+
 async def reason_of(host: Mortal, error: SteprunError) -> SteprunError:
     """Return why an answer failed: the death of our own engine explains more than a lost line."""
     if not host.endpoint.owned or isinstance(error, Refused | UsageError):

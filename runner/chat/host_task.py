@@ -6,6 +6,7 @@ while it still stops the engine.
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -56,11 +57,13 @@ class HostTask:
         self._reported_s = -1
         self.host: ChatHost | None = None
         self.loading = False
+        self.loading_since = 0.0  # by the monotonic clock, in seconds
 
     def start(self) -> None:
         """Begin to open the host, unless it is open or opening."""
         if self._task is None or self._task.done():
             self.loading = True
+            self.loading_since = time.monotonic()
             self._reported_s = -1
             self._closing = asyncio.Event()
             self._task = asyncio.create_task(self._run(), name="host")
@@ -126,6 +129,7 @@ class HostTask:
 
     def _waited(self, seconds: float) -> None:
         self.loading = True
+        self.loading_since = time.monotonic() - seconds
         if int(seconds) != self._reported_s:  # reported twenty times a second, shown once
             self._reported_s = int(seconds)
             self._report(Loading(seconds))

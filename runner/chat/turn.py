@@ -72,7 +72,7 @@ class Turn:
     def apply(self, event: Event, now: float) -> None:
         """Apply an event that happened at `now` (seconds of a monotonic clock)."""
         match event:
-            case PromptProgress(done, total):
+            case PromptProgress(done, total):  # how fast, `AnswerClock` knows
                 self.prefilled, self.prompt_tokens = done, total
             case Reasoning(text):
                 self._token(now)

@@ -176,7 +176,8 @@ class TurnView(Vertical):
         self._thought.display = bool(turn.reasoning.strip())
         if self._thought.display:
             self._thought.show(turn, opened=self._opened)
-        words = "\n".join(filter(None, (turn.note(self._room), turn.reading())))
+        took = turn.reading() if self.app.size.height >= ROOMY else ""
+        words = "\n".join(filter(None, (turn.note(self._room), took)))
         note = error_content(turn.error) if turn.error else Content(words)
         self._note.display = bool(note)
         if note:

@@ -247,7 +247,7 @@ def test_the_last_chat_is_resumed_by_the_command(monkeypatch, capsys):
 
 def test_an_unknown_chat_is_refused_before_anything_is_planned(monkeypatch):
     monkeypatch.setattr("sys.stdin", None)
-    monkeypatch.setattr("runner.cli.commands.chat._local", None)  # planning would call it
+    monkeypatch.setattr("runner.cli.chat_here._local", None)  # planning would call it
     argv = ["chat", "--resume", "20260101-000000-0000", "-p", "hi"]
     with pytest.raises(Refused, match="No saved chat has the ID"):
         steprun.main(argv, standalone_mode=False)

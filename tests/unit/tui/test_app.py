@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from textual.selection import SELECT_ALL
 from textual.widgets import Markdown
 
 from runner.base.errors import Exit, Refused, SteprunError
+from runner.chat.dialect import OPENAI
 from runner.chat.events import Finished, Text
 from runner.chat.export import TIMES
 from runner.chat.host import ChatSetup
@@ -159,7 +161,7 @@ async def test_the_prompt_is_read_before_the_answer():
     gate = Gate()
     async with chat([Read(43, 100), gate, Say("x"), End()]) as c:
         await c.type("hi")
-        await c.sees("prefill 43 %")
+        await c.sees("prefill 43 of 100")
         gate.open()
         await c.ready()
 
@@ -300,7 +302,7 @@ async def test_an_answer_in_place_of_another_is_shown_whole(second):
 async def test_a_message_typed_while_loading_is_sent_when_ready():
     gate = asyncio.Event()
     async with chat([Say("At last."), End()], gate=gate) as c:
-        await c.sees("loading … 3 s")
+        await c.until(lambda: re.search(r"loading … ([3-9]|\d\d+) s", c.screen()))
         await c.type("patience")
         await c.sees("Waiting for the engine")
         assert not c.server.requests
@@ -763,3 +765,67 @@ async def test_a_session_in_use_is_refused():
             ChatApp(
                 c.app.setup.__class__("x", c.hosts, Options(), resume=c.app.conversation.session.id)
             )
+
+
+# --- what is learnt, and the time that it takes -------------------------------------------------
+
+
+async def test_the_window_is_there_before_it_is_known_what_the_server_is(tmp_path):
+    known = asyncio.Event()
+    picture_path = picture(tmp_path)
+    with FakeServer([Say("Fine."), End()]) as server:
+        hosts = FakeHosts(server.url)
+        options = Options(model="Step-3.7-Flash", dialect=OPENAI)
+
+        async def find(on_wait):
+            on_wait(0.0)
+            await known.wait()
+            return replace(setup, title="Step-3.7-Flash", context=4096, prices=True,
+                           options=options)  # fmt: skip
+
+        setup = ChatSetup("a model", hosts, Options(), sees=True, prices=False, own=False,
+                          pictures=(picture_path,), find=find)  # fmt: skip
+        app = ChatApp(setup)
+        async with app.run_test(size=(100, 30)) as pilot:
+            c = Chat(app, pilot, server, hosts)
+            await c.sees("a model", "waiting for the server …", "cat.png 1024×768")  # noqa: RUF001
+            assert "tokens" not in c.screen()
+            await c.type("hi")
+            await c.sees("Waiting for the engine")
+            assert not hosts.opened
+            await c.type("/effort low")
+            known.set()
+            await c.sees("Step-3.7-Flash", "Fine.", "ready")
+            assert "~" in c.screen()
+            assert "tokens)" in c.screen(), "the question's picture has its price now"
+            assert (app.options.model, app.options.effort) == ("Step-3.7-Flash", "low")
+            assert Session.load(app.conversation.session.id).title == "Step-3.7-Flash"
+
+
+async def test_a_server_that_turns_out_to_be_blind_gives_the_picture_back(tmp_path):
+    known = asyncio.Event()
+    with FakeServer() as server:
+        hosts = FakeHosts(server.url)
+
+        async def find(_):
+            await known.wait()
+            return replace(setup, sees=False, blind_why="It has no mmproj.")
+
+        setup = ChatSetup("a model", hosts, Options(), sees=True, own=False, find=find)
+        app = ChatApp(replace(setup, pictures=(picture(tmp_path),)))
+        async with app.run_test(size=(100, 30)) as pilot:
+            c = Chat(app, pilot, server, hosts)
+            await c.sees("cat.png")
+            known.set()
+            await c.sees("cannot take images", "It has no mmproj.")
+            assert not app.composer.pictures
+
+
+async def test_a_stall_is_told_and_so_is_what_an_answer_took(monkeypatch):
+    monkeypatch.setattr("runner.chat.clock.STALL_S", 0.0)
+    gate = Gate()
+    async with chat([Say("Well"), gate, Say("."), End()]) as c:
+        await c.type("hi")
+        await c.sees("answering · no token for")
+        gate.open()
+        await c.sees("First token after", "wrote 5 tokens at 31.2 tokens/s.", "ready")
