@@ -15,7 +15,7 @@ from runner.base.text import clean, shown
 from runner.base.units import duration
 from runner.chat.clock import AnswerClock
 from runner.chat.dialect import Offer, offers_of
-from runner.chat.events import Event, Failed, Finished, Reasoning, Text, Usage
+from runner.chat.events import Event, Failed, Finished, Reasoning, Text, ToolCall, Usage
 from runner.chat.long_word import too_long_a_word
 from runner.chat.payloads import Payloads, TooLong
 from runner.chat.raw_output import Untagged
@@ -144,10 +144,9 @@ async def _answer(
             found_any = False
             for event in parse_chunk(text):
                 arrived.begun = found_any = True
-                if isinstance(event, Text | Reasoning):
-                    arrived.characters += len(event.text)
-                    if arrived.characters > ANSWER_CHARACTERS:
-                        raise garbled(f"more than {ANSWER_CHARACTERS:,} characters")
+                arrived.characters += _characters(event)
+                if arrived.characters > ANSWER_CHARACTERS:
+                    raise garbled(f"more than {ANSWER_CHARACTERS:,} characters")
                 if isinstance(event, Finished):
                     arrived.finished = event  # usage follows it: yield it last
                     continue
@@ -161,6 +160,13 @@ async def _answer(
     # [DONE] says that this is all, although not why.
     whole = Finished() if done and arrived.begun else Failed(_cut(begun=arrived.begun))
     yield arrived.finished or whole
+
+
+def _characters(event: Event) -> int:
+    match event:
+        case Text(text) | Reasoning(text) | ToolCall(arguments=text):
+            return len(text)
+    return 0
 
 
 async def _texts(

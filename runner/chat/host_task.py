@@ -56,8 +56,8 @@ class HostTask:
         self._closing = asyncio.Event()
         self._reported_s = -1
         self.host: ChatHost | None = None
-        self.loading = False
-        self.loading_since = 0.0  # by the monotonic clock, in seconds
+        self.loading = True  # or about to be
+        self.loading_since = time.monotonic()
 
     def start(self) -> None:
         """Begin to open the host, unless it is open or opening."""

@@ -32,6 +32,14 @@ def with_headers(usage: Usage, headers: Mapping[str, str]) -> Usage:
     )
 
 
+def read_rate(usage: Usage | None) -> float:
+    """Return how many tokens of a prompt are read in a second, 0 where this says nothing."""
+    if usage is None:
+        return 0.0
+    read = usage.prompt_tokens - usage.cached_tokens
+    return usage.read_tps or (usage.prefill_tps if read >= _LEAST else 0.0)
+
+
 def reading_text(usage: Usage) -> str:
     """Return how an answer was read and written, a line for each thing to say.
 
@@ -43,7 +51,7 @@ def reading_text(usage: Usage) -> str:
     if usage.cached_tokens:
         restored = min(usage.restored_tokens, usage.cached_tokens)
         where = "from the disk" if restored else "from the cache"
-        rate = usage.read_tps or (usage.prefill_tps if read >= _LEAST else 0)
+        rate = read_rate(usage)
         seconds = usage.cached_tokens / rate if rate else 0
         saved = f": {duration(seconds)} saved" if seconds >= 1 else ""
         parts.append(

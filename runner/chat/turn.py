@@ -1,11 +1,13 @@
 """A turn: what an event changes in it, which parts are sent and saved. No widgets. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import Final
 
 from runner.base.errors import SteprunError
 from runner.base.text import clean, clean_name
+from runner.chat.calls import calls_text
 from runner.chat.events import (
     Event,
     Failed,
@@ -60,12 +62,14 @@ class Turn:
     began_at: float = 0.0  # of the first token, by a monotonic clock
     thought_s: float = 0.0
     latest_at: float = 0.0
+    called: dict[int, tuple[str, str]] = field(default_factory=dict)  # names and arguments of calls
 
     def begin(self) -> None:
         """Reset the answer: the question is about to be sent (again)."""
         self.phase = TurnState.PREFILL
         self.reasoning = self.answer = self.finish = self.failed = ""
         self.usage = self.error = None
+        self.called = {}
         self.prefilled = self.prompt_tokens = self.thought_tokens = self.answer_tokens = 0
         self.began_at = self.thought_s = self.latest_at = 0.0
 
@@ -100,8 +104,12 @@ class Turn:
             case Failed(error):
                 self.error = error
                 self.phase = TurnState.FAILED
-            case Loading() | ToolCall():
-                pass  # the host reports loading; this chat offers no tools
+            case ToolCall(index, _, name, arguments):
+                self._token(now)
+                before = self.called.get(index, ("", ""))
+                self.called[index] = (before[0] + name, (before[1] + arguments)[:_CALL_CHARACTERS])
+            case Loading():
+                pass  # the host reports it
 
     def _token(self, now: float) -> None:
         self.began_at = self.began_at or now
@@ -156,12 +164,17 @@ class Turn:
             )
         if self.finish == "length":
             return 'Cut off at the token limit. Type "continue", or start with: --max-tokens N'
+        if self.called:
+            return f"It called {self._calls()}. {_NO_TOOLS}"
         missing = self.missing(context)
         return f"{missing.what} {missing.why} Ask again: /retry" if missing else ""
 
     def reading(self) -> str:
         """Return how the prompt of a finished answer was read, empty where that says nothing."""
         return reading_text(self.usage) if self.usage and self.phase is TurnState.DONE else ""
+
+    def _calls(self) -> str:
+        return calls_text(list(self.called.values())) or "a tool"
 
     def missing(self, context: int = 0) -> SteprunError | None:
         """Return why a finished answer has no text; None where it has some. `context` in tokens."""
@@ -172,8 +185,8 @@ class Turn:
         why, after = f'The server ended it with "{clean_name(self.finish)}" and gave no reason.', ""
         if self.finish == "content_filter":
             why, after = "The server's content filter withheld it.", "Ask in other words."
-        elif self.finish == "tool_calls":
-            why = "It called a tool, and this chat offers none."
+        elif self.finish == "tool_calls" or self.called:
+            why = f"It called {self._calls()}, and this chat offers no tools."
             after = "Ask it to answer without tools."
         elif self.reasoning.strip():
             why = f"It ended after {wrote or self.thought_tokens:,} tokens, all of them reasoning."
@@ -186,6 +199,13 @@ class Turn:
         return SteprunError(
             "The model produced no answer.", why=why, next=after or "Ask again, or check its log."
         )
+
+
+_CALL_CHARACTERS: Final = 4096  # more of its arguments is not shown
+_NO_TOOLS: Final = (
+    "This chat offers no tools, so nothing was run. Ask it to answer without tools; if it calls "
+    "them again, the server adds them: turn them off there."
+)
 
 
 def _rate(tokens: int, seconds: float) -> float:

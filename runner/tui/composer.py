@@ -111,6 +111,7 @@ class Composer(Vertical):
     def __init__(self, *, prices: bool) -> None:
         super().__init__(id="composer")
         self._prices = prices
+        self._rate = 0.0
         self._chips = Static(id="chips")
         self.prompt = Prompt()
         self.pictures: list[Picture] = []
@@ -146,9 +147,13 @@ class Composer(Vertical):
         self._show_chips()
         return True
 
-    def know(self, *, prices: bool) -> None:
-        """Take over what was not known of the model when the chat began."""
-        self._prices = prices
+    def know(self, *, prices: bool | None = None, rate: float = 0) -> None:
+        """Take over what was not known when the chat began, 0 and None where it is not yet.
+
+        `prices`: images cost what they do with Step; `rate`: tokens that are read in a second.
+        """
+        self._prices = self._prices if prices is None else prices
+        self._rate = rate or self._rate
         self._show_chips()
 
     def detach_all(self) -> None:
@@ -186,6 +191,6 @@ class Composer(Vertical):
 
     def _show_chips(self) -> None:
         rows = CHIP_ROWS if self.app.size.height >= ROOMY else CHIP_ROWS_COMPACT
-        lines = chip_lines(self.pictures, rows, prices=self._prices)
+        lines = chip_lines(self.pictures, rows, prices=self._prices, rate=self._rate)
         self._chips.display = bool(lines)
         self._chips.update(Content("\n".join(lines)))

@@ -50,6 +50,8 @@ def turn_states(turn: Turn, clock: AnswerClock, now: float) -> tuple[str, ...]:
 
 def _prefill(clock: AnswerClock, now: float) -> tuple[str, ...]:
     waited = duration(clock.waited_s(now))
+    if clock.token_at:  # what it writes is neither thought nor answer
+        return ("calling a tool",)
     if clock.total:
         percent = f"prefill {clock.done * 100 // clock.total} %"
         tokens = f"prefill {clock.done:,} of {clock.total:,}"

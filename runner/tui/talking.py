@@ -23,6 +23,7 @@ from runner.chat.conversation import Conversation
 from runner.chat.events import Failed
 from runner.chat.host import ChatSetup, NeedsTerminal
 from runner.chat.host_task import HostEvent, HostKnown, HostReady, HostTask
+from runner.chat.reading import read_rate
 from runner.chat.turn import Turn, TurnState
 from runner.tui.status import ChatStatus, host_states, turn_states
 from runner.tui.view import ChatView
@@ -95,9 +96,11 @@ class ChatTalk(ChatView):
         await self.transcript.show_turns(self.conversation.turns, opened=self._opened())
         if (draft := self.conversation.draft) is not None:
             self.composer.give_back(draft.text, draft.pictures)
-        self.host_task.start()
         self._show_warnings()
         self.show_status()
+        # What takes time begins when the window is on the screen, and takes keys.
+        self.call_after_refresh(self.host_task.start)
+        self.call_after_refresh(self.preload)
 
     def _catch_signals(self) -> None:
         """End in order when the terminal closes or the system asks."""
@@ -223,9 +226,6 @@ class ChatTalk(ChatView):
         model, dialect = setup.options.model, setup.options.dialect
         self.options = replace(self.options, model=model, dialect=dialect)
         self.conversation.call_model(setup.title)
-        if not setup.sees and self.composer.pictures:
-            self.problem(self.blind())
-            self.composer.detach_all()
 
     async def _not_loaded(self, error: SteprunError) -> None:
         if self._leaving:
@@ -308,6 +308,7 @@ class ChatTalk(ChatView):
             if self._ticker is not None:
                 self._ticker.pause()
         await self._sync(turn)
+        self.composer.know(rate=read_rate(turn.usage))
         if turn.error is not None and not self.host_task.alive() and not self._leaving:
             self.failure = turn.error
             self.problem(after=f"/retry {self._retries} and asks again")

@@ -1,6 +1,8 @@
 """The chat's frame: transcript, composer, status line, and how they fit the terminal."""
 
+import gc
 from functools import partial
+from importlib import import_module
 from typing import ClassVar
 
 from textual.app import App, ComposeResult
@@ -108,11 +110,20 @@ class ChatView(App[None]):
             "Message, or /help" if compact else "Message the model. /help lists the commands"
         )
 
+    def preload(self) -> None:
+        """Import what the first answer needs, in a thread: the first frame did without."""
+        gc.enable()  # see `runner.cli.commands.chat`
+        rendering = partial(import_module, "runner.tui.render")
+        self.run_worker(rendering, thread=True, group="preload", exit_on_error=False)
+
     def know(self, setup: ChatSetup) -> None:
         """Show what the host has turned out to be."""
         self.setup = setup
         self.transcript.know(_greeting(setup), prices=setup.prices, context=setup.context)
         self.composer.know(prices=setup.prices)
+        if not setup.sees and self.composer.pictures:
+            self.problem(self.blind())
+            self.composer.detach_all()
 
     def blind(self) -> SteprunError:
         """Return why no image can be sent."""

@@ -44,6 +44,14 @@ class Think:
 
 
 @dataclass(frozen=True)
+class Call:
+    """A call of a tool, in two pieces."""
+
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True)
 class Read:
     """Prompt progress."""
 
@@ -78,7 +86,7 @@ class Silence:
     """The body ends here, without a reason and without [DONE]."""
 
 
-Step = Say | Think | Read | End | Refuse | Die | Silence | Gate
+Step = Say | Think | Call | Read | End | Refuse | Die | Silence | Gate
 DEFAULT: tuple[Step, ...] = (Read(10, 20), Say("Fine, "), Say("thank you."), End())
 
 
@@ -97,6 +105,7 @@ class FakeServer(Loopback):
         self.authorised: list[str | None] = []  # the header of each request
         self.headers: dict[str, str] = {}  # of each answer, besides
         self.pages: dict[str, Any] = {}
+        self.statuses: dict[str, int] = {}  # of those pages that are no 200
         self.free = threading.Event()
         self.free.set()
         self.hung_up = threading.Event()  # the client closed a connection in mid-answer
@@ -122,7 +131,7 @@ class FakeServer(Loopback):
             pass
         found = self.pages.get(to.path)
         body = json.dumps(found).encode()
-        to.send_response(404 if found is None else 200)
+        to.send_response(404 if found is None else self.statuses.get(to.path, 200))
         to.send_header("Content-Length", str(len(body)))
         to.end_headers()
         with contextlib.suppress(OSError):
@@ -165,7 +174,7 @@ class FakeServer(Loopback):
 
 
 def _chunks(step: Step) -> Iterator[dict[str, Any]]:
-    def delta(**fields: str) -> dict[str, Any]:
+    def delta(**fields: Any) -> dict[str, Any]:
         return {"choices": [{"index": 0, "delta": fields, "finish_reason": None}]}
 
     match step:
@@ -173,6 +182,10 @@ def _chunks(step: Step) -> Iterator[dict[str, Any]]:
             yield delta(content=text)
         case Think(text):
             yield delta(reasoning_content=text)
+        case Call(name, arguments):
+            for index, function in enumerate(({"name": name}, {"arguments": arguments})):
+                call = {"index": 0, "function": function, **({} if index else {"id": "c1"})}
+                yield delta(tool_calls=[call])
         case Read(done, total):
             progress = {"processed": done, "total": total, "cache": 0, "time_ms": 1}
             yield {"choices": [], "prompt_progress": progress}

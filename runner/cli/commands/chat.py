@@ -1,6 +1,7 @@
 """`steprun chat`: the TUI, or with `-p` (or text on stdin) one answer to stdout."""
 
 import asyncio
+import gc
 import os
 import sys
 from dataclasses import replace
@@ -175,12 +176,19 @@ def _run_tui(setup: ChatSetup, here: "Callable[[], ChatSetup] | None" = None) ->
     `here`: finds what the window has not found, where that takes a terminal: it asks, shows a
     download, or says at length why not.
     """
+    # Most of the way to the first frame are imports, whose objects stay: to look among them for
+    # garbage takes a tenth of that time. The chat turns it on again once it is painted.
+    gc.disable()
     from runner.tui.app import ChatApp
 
     app = ChatApp(setup)
     app.run()
     if app.needs_terminal and here is not None:
-        setup = here()
+        try:
+            setup = here()
+        except BaseException:
+            _say_farewell(app.farewell)
+            raise
         conversation, pictures = app.conversation, app.composer.pictures
         if conversation.saved:  # what was typed meanwhile is its draft
             setup = replace(setup, resume=conversation.session.id)
@@ -188,8 +196,12 @@ def _run_tui(setup: ChatSetup, here: "Callable[[], ChatSetup] | None" = None) ->
             setup = replace(setup, pictures=())
         app = ChatApp(setup)
         app.run()
-    for line in app.farewell:
-        say(line, err=True)
+    _say_farewell(app.farewell)
     if app.failure is not None:
         raise app.failure
     return app.return_code or Exit.DONE
+
+
+def _say_farewell(lines: tuple[str, ...]) -> None:
+    for line in lines:
+        say(line, err=True)

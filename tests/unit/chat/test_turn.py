@@ -3,7 +3,17 @@
 import pytest
 
 from runner.base.errors import SteprunError
-from runner.chat.events import Event, Finished, PromptProgress, Reasoning, Text, Usage, WasReasoning
+from runner.chat.calls import calls_text
+from runner.chat.events import (
+    Event,
+    Finished,
+    PromptProgress,
+    Reasoning,
+    Text,
+    ToolCall,
+    Usage,
+    WasReasoning,
+)
 from runner.chat.sessions.store import SessionEntry
 from runner.chat.turn import Turn, TurnState, to_entry, to_messages, to_turns
 from runner.chat.wire import Message, Picture
@@ -124,3 +134,30 @@ def test_a_length_without_figures_names_none():
     missing = turn.missing()
     assert missing is not None
     assert missing.why.startswith("The prompt may be longer")
+
+
+def test_calls_are_named_although_nothing_is_run():
+    turn = Turn("Weather?")
+    turn.begin()
+    pieces = [
+        ToolCall(0, "c1", "get_weather", '{"city": '),
+        ToolCall(0, arguments='"Paris"}'),
+        ToolCall(1, "c2", "\x1b[31mrm", "x" * 1000),
+    ]
+    happened: list[Event] = [*pieces, Finished("tool_calls")]
+    for at, event in enumerate(happened):
+        turn.apply(event, 10.0 + at)
+    note = turn.note()
+    assert note.startswith('It called get_weather({"city": "Paris"}) and [31mrm(xxx')
+    assert "offers no tools" in note
+    assert "/retry" not in note, "it would call them again"
+    assert len(note) < 600
+    missing = turn.missing()
+    assert missing is not None
+    assert "get_weather" in missing.why
+    assert missing.next == "Ask it to answer without tools."
+    turn.answer = "Let me look."
+    assert "get_weather" in turn.note(), "text before a call hides it no more than none"
+    turn.begin()
+    assert not turn.called
+    assert calls_text([("", "")] * 5) == "a tool(), a tool(), a tool() and 2 more"

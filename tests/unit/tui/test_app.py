@@ -30,6 +30,7 @@ from runner.tui.help import HelpScreen
 from runner.tui.transcript import More
 from runner.tui.turnview import Prose, Thought, TurnView
 from tests.fakes.sse_server import (
+    Call,
     Die,
     End,
     FakeHosts,
@@ -369,7 +370,7 @@ async def test_a_picture_becomes_a_chip_and_is_sent(tmp_path):
     path = picture(tmp_path, "my cat.png")
     async with chat() as c:
         await c.paste(str(path).replace(" ", "\\ "))
-        chip = f"[Image #1] my cat.png 1024{TIMES}768 (~504 tokens)"
+        chip = f"[Image #1] my cat.png 1024{TIMES}768 · 504 tokens"
         await c.sees(chip)
         await c.type("what is it?")
         await c.sees("what is it?", chip, "thank you")
@@ -796,8 +797,7 @@ async def test_the_window_is_there_before_it_is_known_what_the_server_is(tmp_pat
             await c.type("/effort low")
             known.set()
             await c.sees("Step-3.7-Flash", "Fine.", "ready")
-            assert "~" in c.screen()
-            assert "tokens)" in c.screen(), "the question's picture has its price now"
+            assert "768 · 504 tokens" in c.screen(), "the question's picture has its price now"
             assert (app.options.model, app.options.effort) == ("Step-3.7-Flash", "low")
             assert Session.load(app.conversation.session.id).title == "Step-3.7-Flash"
 
@@ -821,6 +821,13 @@ async def test_a_server_that_turns_out_to_be_blind_gives_the_picture_back(tmp_pa
             assert not app.composer.pictures
 
 
+async def test_a_call_is_named_and_not_called_an_empty_answer():
+    async with chat([Call("get_weather", '{"city": "Paris"}'), End("tool_calls")]) as c:
+        await c.type("Weather?")
+        await c.sees('It called get_weather({"city": "Paris"}).', "offers no tools", "ready")
+        assert "/retry" not in c.screen()
+
+
 async def test_a_stall_is_told_and_so_is_what_an_answer_took(monkeypatch):
     monkeypatch.setattr("runner.chat.clock.STALL_S", 0.0)
     gate = Gate()
@@ -829,3 +836,15 @@ async def test_a_stall_is_told_and_so_is_what_an_answer_took(monkeypatch):
         await c.sees("answering · no token for")
         gate.open()
         await c.sees("First token after", "wrote 5 tokens at 31.2 tokens/s.", "ready")
+
+
+async def test_a_picture_has_its_time_once_the_rate_of_reading_is_known(tmp_path):
+    async with chat([Say("Fine."), End(prompt=2000)]) as c:  # read at 100 tokens/s
+        path = str(picture(tmp_path))
+        await c.paste(path)
+        await c.sees(f"cat.png 1024{TIMES}768 · 504 tokens")
+        assert "~" not in c.screen()
+        await c.type("look")
+        await c.sees("Fine.", "ready")
+        await c.paste(path)
+        await c.sees(f"cat.png 1024{TIMES}768 · 504 tokens · ~5 s")
