@@ -83,6 +83,7 @@ async def _events(
         yield Failed(refusal)
         return
     body = request_body(messages, options)
+    clock.reports = options.dialect.progress
     arrived = Arrived()
 
     async def trace(what: str, _: object) -> None:

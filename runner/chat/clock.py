@@ -16,13 +16,15 @@ _LEAST_S: Final = 0.3  # of reading, before its rate is worth showing
 class AnswerClock:
     """When what happened of one answer. The client tells of the connection, `apply` of the rest.
 
-    `heard_at`: of the latest byte, signs of life included. `restored`: tokens of the prompt that
+    `heard_at`: of the latest byte, signs of life included. `reports`: the server tells how far it
+    has read, the first time when it begins. `restored`: tokens of the prompt that
     the server took from a disk. `done` of `total` prompt tokens are read, `cached` of them were.
     """
 
     asked_at: float = 0.0
     connected_at: float = 0.0
     heard_at: float = 0.0
+    reports: bool = False
     token_at: float = 0.0
     first_token_s: float = 0.0
     restored: int = 0
@@ -37,6 +39,11 @@ class AnswerClock:
     def ask(self, now: float) -> None:
         """Start anew: a question is about to be sent."""
         self.__init__(now)  # type: ignore[misc] # every field is of one answer
+
+    @property
+    def reading(self) -> bool:
+        """Whether it reads the prompt, and does not wait for its turn, as far as can be known."""
+        return bool(self.total or (self.heard_at and not self.reports))
 
     def connected(self, now: float) -> None:
         """Note that the server has taken the connection."""
@@ -87,7 +94,7 @@ class AnswerClock:
         if self.token_at:
             silent = now - self.token_at
             return silent if silent >= STALL_S else 0.0
-        if not self.progress_at or self.done >= self.total:
+        if not self.progress_at:
             return 0.0
         silent = now - self.progress_at
         return silent if silent >= STALL_S + 2 * self._gap_s and not self.left_s(now) else 0.0

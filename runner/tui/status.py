@@ -59,7 +59,8 @@ def _prefill(clock: AnswerClock, now: float) -> tuple[str, ...]:
         rate = f"{read:,.0f} tokens/s" if (read := clock.read_rate()) else ""
         ends = f"{duration(left)} left" if (left := clock.left_s(now)) >= 1 else ""
         if silent := clock.silent_s(now):
-            rate, ends = "", f"no progress for {duration(silent)}"
+            what = "progress" if clock.done < clock.total else "token"
+            rate, ends = "", f"no {what} for {duration(silent)}"
         forms = (
             (tokens, known if clock.cached else "", rate, ends),
             (tokens, rate, ends),
@@ -71,7 +72,7 @@ def _prefill(clock: AnswerClock, now: float) -> tuple[str, ...]:
         return tuple(dict.fromkeys(found))
     if not clock.connected_at:
         return (f"connecting … {waited}",)
-    if clock.heard_at:  # it has begun, and does not tell how far it is
+    if clock.reading:  # and it does not tell how far it is
         return (f"prefill … {waited}",)
     return _waiting(waited)
 

@@ -183,6 +183,7 @@ def _run_tui(setup: ChatSetup, here: "Callable[[], ChatSetup] | None" = None) ->
 
     app = ChatApp(setup)
     app.run()
+    gc.enable()
     if app.needs_terminal and here is not None:
         try:
             setup = here()

@@ -108,5 +108,7 @@ def test_a_strict_server_gets_what_it_takes() -> None:
         ("qwen3", {"model_path": 7, "model_alias": None}, False),
     ],
 )
-def test_whether_images_cost_what_they_do_with_step(model: str, props: dict[str, Any], step: bool) -> None:
+def test_whether_images_cost_what_they_do_with_step(
+    model: str, props: dict[str, Any], step: bool
+) -> None:
     assert is_step(model, props) is step

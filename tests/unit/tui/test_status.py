@@ -66,6 +66,8 @@ def test_each_kind_of_waiting_is_told_with_its_seconds():
     assert states(clock, 112) == ("waiting for the server … 12 s", "waiting … 12 s")
     clock.heard(113)
     assert states(clock, 400) == ("prefill … 5 min",)
+    clock.reports = True  # it would say so when it begins to read: what was heard is a sign of life
+    assert states(clock, 400)[0] == "waiting for the server … 5 min"
     clock.ask(500)
     assert states(clock, 501) == ("connecting … 1 s",), "nothing is left of the one before"
 
@@ -91,6 +93,15 @@ def test_reading_tells_tokens_rate_and_time_left():
     assert states(clock, 106)[2] == "prefill 5,184 of 6,208 · 1 s left"
     assert states(clock, 108)[2] == "prefill 5,184 of 6,208", "nothing left, and not late yet"
     assert states(clock, 120)[1] == "prefill 5,184 of 6,208 · no progress for 17 s"
+
+
+def test_a_prompt_that_is_read_and_not_answered_is_a_stall():
+    clock = AnswerClock()
+    clock.ask(100)
+    for at, done in enumerate((2000, 4000, 6000)):
+        clock.apply(PromptProgress(done, 6000), 101 + at)
+    assert states(clock, 105)[0] == "prefill 6,000 of 6,000 · 2,000 tokens/s"
+    assert states(clock, 115)[0] == "prefill 6,000 of 6,000 · no token for 12 s"
 
 
 def test_a_stall_in_mid_answer_shows_its_seconds():
