@@ -320,7 +320,7 @@ def _lost(endpoint: Endpoint, error: Exception, *, begun: bool = False) -> Stepr
     if isinstance(error, httpx2.ReadTimeout):
         return SteprunError(
             f"The server at {endpoint.base_url} stopped sending in mid-answer.",
-            why=f"Nothing came for {duration(SILENCE_S)}, not even a sign of life.",
+            why=f"Nothing arrived for {duration(SILENCE_S)}, not even a sign of life.",
             next="What arrived is kept; ask again.",
         )
     if (

@@ -53,20 +53,20 @@ def find(asked: AskedChat) -> ChatSetup:
     from runner.cli.terminal import make_ready
     from runner.run.prepare import make_plan
 
-    tell = partial(say, err=True)
-    _wait_for_starting(asked, tell)
-    if setup := _joined(asked, tell):
+    notify = partial(say, err=True)
+    _wait_for_starting(asked, notify)
+    if setup := _joined(asked, notify):
         return setup
     prepared = make_plan(asked.request, to_run=True)
     # A server that was started at the same moment as this chat is known by now.
-    _wait_for_starting(asked, tell)
+    _wait_for_starting(asked, notify)
     return _joined(asked) or _local(asked, prepared, make_ready)
 
 
-def _wait_for_starting(asked: AskedChat, tell: Callable[[str], object]) -> None:
+def _wait_for_starting(asked: AskedChat, notify: Callable[[str], object]) -> None:
     """Wait while a server of the same model starts: what it serves is known once it listens."""
     if words := _starting(asked):
-        tell(words)
+        notify(words)
     while _starting(asked):
         time.sleep(POLL_S)
 
@@ -127,11 +127,11 @@ def _plan(request: ModelRequest) -> "Prepared":
     return make_plan(request, to_run=True)
 
 
-def _ready_at_once(tell: Callable[[str], None], prepared: "Prepared") -> "Ready":
+def _ready_at_once(notify: Callable[[str], None], prepared: "Prepared") -> "Ready":
     """Return what to start where nothing is missing: nobody is asked, nothing is downloaded."""
     from runner.run.download_missing import Frontend, ensure_files
 
-    return ensure_files(prepared, Frontend(tell, _progress))
+    return ensure_files(prepared, Frontend(notify, _progress))
 
 
 def _progress() -> AbstractContextManager["OnProgress"]:
@@ -201,10 +201,10 @@ def _local(
     )
 
 
-def _joined(asked: AskedChat, tell: Callable[[str], object] = lambda _: None) -> ChatSetup | None:
+def _joined(asked: AskedChat, notify: Callable[[str], object] = lambda _: None) -> ChatSetup | None:
     """Return a chat with a server of this machine; None where none serves what is asked for.
 
-    `tell` hears why those that run are not used.
+    `notify` hears why those that run are not used.
     """
     from runner.engine.process import servers
 
@@ -240,7 +240,7 @@ def _joined(asked: AskedChat, tell: Callable[[str], object] = lambda _: None) ->
             **asked.common,
         )
     for reason in reasons:
-        tell(reason)
+        notify(reason)
     return None
 
 
