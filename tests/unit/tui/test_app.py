@@ -18,10 +18,11 @@ from textual.selection import SELECT_ALL
 from textual.widgets import Markdown
 
 from runner.base.errors import Exit, Refused, SteprunError
+from runner.chat.conversation import Conversation
 from runner.chat.dialect import OPENAI
 from runner.chat.events import Finished, Text
 from runner.chat.export import TIMES
-from runner.chat.host import ChatSetup
+from runner.chat.host import ChatSetup, NeedsTerminal
 from runner.chat.sessions.store import Session, SessionEntry
 from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Message, Options
@@ -848,3 +849,29 @@ async def test_a_picture_has_its_time_once_the_rate_of_reading_is_known(tmp_path
         await c.sees("Fine.", "ready")
         await c.paste(path)
         await c.sees(f"cat.png 1024{TIMES}768 · 504 tokens · ~5 s")
+
+
+async def test_what_takes_a_terminal_closes_the_window_and_keeps_what_was_typed():
+    known = asyncio.Event()
+
+    async def find(_):
+        await known.wait()
+        raise NeedsTerminal("A download is shown in the terminal.")
+
+    hosts = FakeHosts("http://x")
+    app = ChatApp(ChatSetup("a model", hosts, Options(), find=find))
+    with FakeServer() as server:
+        async with app.run_test(size=(100, 30)) as pilot:
+            c = Chat(app, pilot, server, hosts)
+            await c.sees("a model", "loading …")
+            await c.type("sent already")
+            await c.type("half a wo", "r")
+            known.set()
+            await c.until(lambda: app.needs_terminal and not app.is_running)
+    assert app.failure is None
+    assert app.return_code == 0
+    assert not hosts.opened
+    again = Conversation("Fake 1B", app.conversation.session.id)
+    assert again.draft is not None
+    assert again.draft.text == "sent already\nhalf a wor"
+    again.close()
