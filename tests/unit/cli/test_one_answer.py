@@ -70,6 +70,16 @@ async def test_a_person_reads_what_was_restored_and_what_that_saved(capsys, monk
     assert "Read 43 of 6,251 tokens, 6,208 from the disk: 12 s saved." in err
 
 
+async def test_a_person_reads_how_far_the_prompt_is_and_what_the_answer_took(capsys, monkeypatch):
+    at_a_terminal(monkeypatch)
+    with FakeServer([Read(0, 6208), Read(1024, 6208), Say("Fine."), End()]) as server:
+        await ask(server, "hi")
+    err = capsys.readouterr().err
+    assert "prefill 1,024 of 6,208" in err
+    assert "First token after" in err
+    assert "wrote 5 tokens at 31.2 tokens/s." in err
+
+
 async def test_a_person_reads_how_to_resume(capsys, monkeypatch):
     at_a_terminal(monkeypatch)
     with FakeServer() as server:
