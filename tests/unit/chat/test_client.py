@@ -85,8 +85,9 @@ async def test_the_clock_hears_of_the_connection_and_of_signs_of_life():
         assert clock.restored == 7
         heard = clock.heard_at
         token = asyncio.create_task(anext(answering))
-        while clock.heard_at == heard:  # the script sends comments while it waits
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(30):
+            while clock.heard_at == heard:  # the script sends comments while it waits
+                await asyncio.sleep(0.01)
         assert not token.done()
         gate.open()
         assert await token == Text("a")
