@@ -30,7 +30,7 @@ from runner.tui.view import ChatView
 
 FLUSH_S = 0.1  # drawing each token would cost the processor that the model computes on
 AUTOSAVE_S = 2.0
-CLOCK_S = 1.0  # seconds are shown while one waits, whether anything happens or not
+PAINT_S, CLOCK_S = 0.1, 1.0  # seconds are shown while one waits, whether anything happens or not
 HANGUP_S = 40.0  # what an engine has read is saved in 20, and the engine is stopped in 8
 
 _log = logging.getLogger(__name__)
@@ -98,9 +98,9 @@ class ChatTalk(ChatView):
             self.composer.give_back(draft.text, draft.pictures)
         self._show_warnings()
         self.show_status()
-        # What takes time begins when the window is on the screen, and takes keys.
-        self.call_after_refresh(self.host_task.start)
-        self.call_after_refresh(self.preload)
+        # The thread that writes the first frame must not wait for one that imports.
+        self.call_after_refresh(self.set_timer, PAINT_S, self.host_task.start)
+        self.set_timer(CLOCK_S, self.preload)
 
     def _catch_signals(self) -> None:
         """End in order when the terminal closes or the system asks."""
