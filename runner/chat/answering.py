@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
+from importlib import import_module
 from typing import Final
 
 from runner.base.errors import SteprunError
-from runner.chat.client import stream
+from runner.chat.clock import AnswerClock
 from runner.chat.conversation import Conversation
-from runner.chat.events import Event, Failed
+from runner.chat.events import Event, Failed, Usage
 from runner.chat.host import ChatHost, reason_of
 from runner.chat.turn import Turn
 from runner.chat.wire import Options
@@ -23,23 +25,29 @@ async def answer(
     host: ChatHost | None,
     options: Options,
     *,
+    clock: AnswerClock | None = None,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> None:
     """Ask the conversation's last turn and save the answer, or as much of it as arrived.
 
     The question is saved before it is sent, and the answer while it grows; where `host` is None (it
-    has closed), that is all. A server's error, or the death of our engine behind it, ends up in
-    `turn.error`. Cancelling, or a reader of the output that has gone, closes the connection and
-    leaves the turn stopped. Any other exception, `on_event`'s included, marks the turn as failed
-    and is raised.
+    has closed), that is all. `clock` is told when what happens. A server's error, or the death of
+    our engine behind it, ends up in `turn.error`. Cancelling, or a reader of the output that has
+    gone, closes the connection and leaves the turn stopped. Any other exception, `on_event`'s
+    included, marks the turn as failed and is raised.
     """
+    clock = clock or AnswerClock()
+    clock.ask(time.monotonic())
     messages = conversation.asked(turn)
     growing = asyncio.create_task(_save_often(conversation, turn))
     try:
         await _saved(conversation)
         if host is not None:
+            # With the HTTP library it takes long to import: not before the window is painted.
+            client = await asyncio.to_thread(import_module, "runner.chat.client")
             chat = conversation.session.id
-            await _fill(turn, host, stream(host.endpoint, messages, options, chat=chat), on_event)
+            events = client.stream(host.endpoint, messages, options, chat=chat, clock=clock)
+            await _fill(turn, host, events, clock, on_event)
     except BrokenPipeError:
         raise
     except Exception as error:
@@ -76,6 +84,7 @@ async def _fill(
     turn: Turn,
     host: ChatHost,
     answering: AsyncGenerator[Event, None],
+    clock: AnswerClock,
     on_event: Callable[[Event], None],
 ) -> None:
     """Stream the answer into `turn`; `on_event` gets each event after that."""
@@ -84,5 +93,9 @@ async def _fill(
             # Reported only when it is known what became of the engine: /retry must know it too.
             if isinstance(event, Failed):
                 event = Failed(await reason_of(host, event.error))  # noqa: PLW2901 - the same event
-            turn.apply(event, time.monotonic())
+            now = time.monotonic()
+            clock.apply(event, now)
+            if isinstance(event, Usage):
+                event = replace(event, first_token_s=clock.first_token_s)  # noqa: PLW2901 - the same
+            turn.apply(event, now)
             on_event(event)

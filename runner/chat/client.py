@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,15 +13,17 @@ import httpx2
 from runner.base.errors import SteprunError
 from runner.base.text import clean, shown
 from runner.base.units import duration
+from runner.chat.clock import AnswerClock
 from runner.chat.dialect import Offer, offers_of
-from runner.chat.events import Event, Failed, Finished, Reasoning, Text, Usage
+from runner.chat.events import Event, Failed, Finished, Reasoning, Text, ToolCall, Usage
 from runner.chat.long_word import too_long_a_word
 from runner.chat.payloads import Payloads, TooLong
 from runner.chat.raw_output import Untagged
-from runner.chat.reading import with_headers
+from runner.chat.reading import RESTORED, with_headers
 from runner.chat.refusals import garbled, server_error
 from runner.chat.request_bytes import RequestBytes
 from runner.chat.surrogates import Pairs
+from runner.chat.untrusted import mapping
 from runner.chat.wire import Message, Options, parse_chunk, request_body, simpler_body
 from runner.net.endpoint import CHAT_HEADER, Endpoint
 from runner.net.headers import number
@@ -31,6 +34,7 @@ from runner.net.http import NETWORK, async_client
 SILENCE_S = 3600.0
 CONNECT_S = 10.0
 REPLY_S = 20.0  # for a list of models, whole
+WAIT_POLL_S = 0.25
 EVENT_BYTES = 4 << 20
 ANSWER_BYTES = 256 << 20  # 262,144 tokens in events of 252 bytes each (llama-server's) are 63 MiB
 ANSWER_CHARACTERS = 16 << 20  # 262,144 tokens are about a million characters
@@ -42,17 +46,24 @@ NETWORK_FAILURES: Final = (
 
 
 async def stream(
-    endpoint: Endpoint, messages: Sequence[Message], options: Options, *, chat: str = ""
+    endpoint: Endpoint,
+    messages: Sequence[Message],
+    options: Options,
+    *,
+    chat: str = "",
+    clock: AnswerClock | None = None,
 ) -> AsyncGenerator[Event, None]:
     """Yield events while the server answers; the last is Finished or Failed.
 
     `chat`: the ID of the session; a gateway of ours is told, as what it keeps of a chat goes with
-    the chat. Closing the iterator (or cancelling the task) closes the connection, which makes the
+    the chat. `clock` is told when the server takes the connection, and whenever it sends anything.
+    Closing the iterator (or cancelling the task) closes the connection, which makes the
     server stop generating.
     """
     pairs, plain = Pairs(), Untagged(options.extra.get("tools", ()))
     named = {CHAT_HEADER: chat} if chat and endpoint.owned else {}
-    async with contextlib.aclosing(_events(endpoint, messages, options, named)) as events:
+    clock = clock or AnswerClock()
+    async with contextlib.aclosing(_events(endpoint, messages, options, named, clock)) as events:
         async for event in events:
             if isinstance(event, Failed) and endpoint.api_key:  # servers repeat the key
                 event.error.why = event.error.why.replace(endpoint.api_key, "***")
@@ -62,7 +73,11 @@ async def stream(
 
 
 async def _events(
-    endpoint: Endpoint, messages: Sequence[Message], options: Options, named: Mapping[str, str]
+    endpoint: Endpoint,
+    messages: Sequence[Message],
+    options: Options,
+    named: Mapping[str, str],
+    clock: AnswerClock,
 ) -> AsyncGenerator[Event, None]:
     timeout = httpx2.Timeout(SILENCE_S, connect=CONNECT_S)
     if endpoint.longest_word and (refusal := too_long_a_word(messages, endpoint.longest_word)):
@@ -70,7 +85,13 @@ async def _events(
         return
     pictures = RequestBytes()
     body = request_body(messages, options, pictures.url)
+    clock.reports = options.dialect.progress
     arrived = Arrived()
+
+    async def trace(what: str, _: object) -> None:
+        if what.endswith("send_request_headers.started"):
+            clock.connected(time.monotonic())
+
     try:
         async with async_client(timeout, endpoint) as http:
             while True:
@@ -81,9 +102,12 @@ async def _events(
                     f"{endpoint.api_url}/chat/completions",
                     content=content,
                     headers={"Accept": "text/event-stream", **sent, **endpoint.headers(), **named},
+                    extensions={"trace": trace},
                 ) as response:
                     if response.status_code == 200:
-                        async for event in _answer(response, arrived):
+                        clock.heard(time.monotonic())
+                        clock.restored = number(response.headers, RESTORED) or 0
+                        async for event in _answer(response, arrived, clock):
                             yield event
                         return
                     reply = await _json(response)
@@ -111,11 +135,13 @@ class Arrived:
     odd: str = ""
 
 
-async def _answer(response: httpx2.Response, arrived: Arrived) -> AsyncGenerator[Event, None]:
+async def _answer(
+    response: httpx2.Response, arrived: Arrived, clock: AnswerClock
+) -> AsyncGenerator[Event, None]:
     """Yield the events of an answer's body; the last is Finished or Failed."""
     payloads = Payloads(EVENT_BYTES)
     done = False
-    async with contextlib.aclosing(_texts(response, payloads)) as found:
+    async with contextlib.aclosing(_texts(response, payloads, clock)) as found:
         async for text in found:
             if text.strip() == "[DONE]":
                 done = True
@@ -123,10 +149,9 @@ async def _answer(response: httpx2.Response, arrived: Arrived) -> AsyncGenerator
             found_any = False
             for event in parse_chunk(text):
                 arrived.begun = found_any = True
-                if isinstance(event, Text | Reasoning):
-                    arrived.characters += len(event.text)
-                    if arrived.characters > ANSWER_CHARACTERS:
-                        raise garbled(f"more than {ANSWER_CHARACTERS:,} characters")
+                arrived.characters += _characters(event)
+                if arrived.characters > ANSWER_CHARACTERS:
+                    raise garbled(f"more than {ANSWER_CHARACTERS:,} characters")
                 if isinstance(event, Finished):
                     arrived.finished = event  # usage follows it: yield it last
                     continue
@@ -142,11 +167,21 @@ async def _answer(response: httpx2.Response, arrived: Arrived) -> AsyncGenerator
     yield arrived.finished or whole
 
 
-async def _texts(response: httpx2.Response, payloads: Payloads) -> AsyncGenerator[str, None]:
+def _characters(event: Event) -> int:
+    match event:
+        case Text(text) | Reasoning(text) | ToolCall(arguments=text):
+            return len(text)
+    return 0
+
+
+async def _texts(
+    response: httpx2.Response, payloads: Payloads, clock: AnswerClock
+) -> AsyncGenerator[str, None]:
     """Yield the JSON texts of a body. Raises SteprunError where it is too long to be an answer."""
     taken = 0
     try:
         async for data in response.aiter_bytes():
+            clock.heard(time.monotonic())  # comments, too: they say that the server lives
             taken += len(data)
             if taken > ANSWER_BYTES:
                 raise garbled(f"more than {ANSWER_BYTES >> 20} MiB")
@@ -180,10 +215,36 @@ def _refusal(endpoint: Endpoint, response: httpx2.Response, reply: Any) -> Stepr
     return error
 
 
+class Busy(SteprunError):  # noqa: N818 - it passes
+    """A server takes connections, and does not answer yet."""
+
+
+async def wait_for(
+    endpoint: Endpoint, on_wait: Callable[[float], None]
+) -> tuple[dict[str, Any], list[Offer]]:
+    """Ask a server what it is, as `identify` does, for as long as it is busy.
+
+    `on_wait` hears the seconds waited so far, several times a second.
+    """
+    began = time.monotonic()
+    while True:
+        asking = asyncio.create_task(identify(endpoint))
+        try:
+            while not asking.done():
+                on_wait(time.monotonic() - began)
+                await asyncio.wait([asking], timeout=WAIT_POLL_S)
+            return asking.result()
+        except Busy:
+            await asyncio.sleep(WAIT_POLL_S)  # one that says at once that it loads its model
+        finally:
+            asking.cancel()
+
+
 async def identify(endpoint: Endpoint) -> tuple[dict[str, Any], list[Offer]]:
     """Ask a server once what it is: llama-server's `/props`, and the models that it offers.
 
-    Raises SteprunError where no server answers at all, or not without a key.
+    Raises SteprunError where no server answers at all, or not without a key; `Busy` where it takes
+    connections and does not answer, or has not loaded its model.
     """
     props = await properties(endpoint)
     return props, offers_of(await _get(endpoint, f"{endpoint.api_url}/models"))
@@ -211,9 +272,20 @@ async def _get(endpoint: Endpoint, url: str) -> Any:
         raise _lost(endpoint, httpx2.ReadTimeout("")) from error
     except NETWORK_FAILURES as error:
         raise _lost(endpoint, error) from error
+    if response.status_code == 503 and _is_loading(reply):
+        raise Busy(
+            f"The server at {endpoint.base_url} does not answer.",
+            why="It is still loading its model.",
+            next="Wait until it has, then try again.",
+        )
     if response.status_code in {401, 403} and "/props" not in url:
         raise _refusal(endpoint, response, reply)
     return reply if response.status_code == 200 else {}
+
+
+def _is_loading(reply: Any) -> bool:
+    """Tell whether a 503 is llama-server's while it loads its model (`unavailable_error`)."""
+    return mapping(mapping(reply).get("error")).get("type") == "unavailable_error"
 
 
 async def _json(response: httpx2.Response) -> Any:
@@ -232,9 +304,11 @@ def _lost(endpoint: Endpoint, error: Exception, *, begun: bool = False) -> Stepr
     if isinstance(error, httpx2.ConnectError) and "SSL" in str(error):
         return _no_encryption(endpoint, _cause(error))
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.InvalidURL):
+        slow = isinstance(error, httpx2.ConnectTimeout)
+        failed = f"It took no connection within {CONNECT_S:.0f} s." if slow else "It refused."
         return SteprunError(
             f"No server answers at {endpoint.base_url}.",
-            why=f"{_cause(error)}." if str(error) else "The connection failed.",
+            why=f"{_cause(error)}." if str(error) else failed,
             next="Start one: steprun serve" if endpoint.local else f"{NETWORK}, and the address.",
         )
     if isinstance(error, httpx2.ProxyError | ImportError) or "SOCKS" in str(error):
@@ -242,10 +316,16 @@ def _lost(endpoint: Endpoint, error: Exception, *, begun: bool = False) -> Stepr
             "The proxy does not connect to the server.", why=f"{_cause(error)}.", next=f"{NETWORK}."
         )
     if isinstance(error, httpx2.ReadTimeout) and not begun:
-        return SteprunError(
+        return Busy(
             f"The server at {endpoint.base_url} does not answer.",
             why="It takes connections, and sent nothing within the time limit; it may be busy.",
             next="Wait until it is free, then try again.",
+        )
+    if isinstance(error, httpx2.ReadTimeout):
+        return SteprunError(
+            f"The server at {endpoint.base_url} stopped sending in mid-answer.",
+            why=f"Nothing arrived for {duration(SILENCE_S)}, not even a sign of life.",
+            next="What arrived is kept; ask again.",
         )
     if (
         not begun

@@ -93,6 +93,12 @@ class Conversation:
         """Return the user's messages, the newest last."""
         return [turn.text for turn in self.turns if turn.text and not turn.broken][-HISTORY:]
 
+    def call_model(self, title: str) -> None:
+        """Take over the model's name, which was not known when the chat began."""
+        self._title = title
+        if not self.session.entries:
+            self.session.title = title
+
     def retriable(self) -> Turn | None:
         """Return the turn that can be asked again, None where there is none."""
         last = self.turns[-1] if self.turns else None

@@ -64,6 +64,16 @@ def recognised(props: Mapping[str, Any], offers: Sequence[Offer]) -> Dialect:
     return next((dialect for name, dialect in _OWNERS.items() if name in owners), OPENAI)
 
 
+def is_step(model: str, props: Mapping[str, Any]) -> bool:
+    """Tell whether a model is Step 3.7, whose price of an image is known, by what a server says.
+
+    By the name that it offers, its alias, or the file of its weights.
+    """
+    path = str(props.get("model_path") or "").replace("\\", "/").rpartition("/")[2]
+    names = (model, str(props.get("model_alias") or ""), path)
+    return any(_THIS_STEP.search(name) for name in names)
+
+
 def offers_of(reply: object) -> list[Offer]:
     """Return the models in a list of models, however it is written; none where it is no list."""
     rows = reply

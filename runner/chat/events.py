@@ -14,11 +14,15 @@ class Loading:
 
 @dataclass(frozen=True, slots=True)
 class PromptProgress:
-    """Prefill: `done` of `total` prompt tokens processed, `cached` of them from the KV cache."""
+    """Prefill: `done` of `total` prompt tokens processed, `cached` of them from the KV cache.
+
+    `read_s`: the seconds that it has taken so far, 0 where the server does not tell.
+    """
 
     done: int
     total: int
     cached: int = 0
+    read_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,8 @@ class Usage:
 
     `drafted`, `accepted`: tokens of speculative decoding (MTP). `restored_tokens`: of the cached
     ones those from a disk; `reread`: why the prompt was read again; `read_tps`: the rate at which
-    the server reads long prompts. Only servers of steprun tell these three.
+    the server reads long prompts. Only servers of steprun tell these three. `first_token_s`: from
+    the question to the first token, by our clock.
     """
 
     prompt_tokens: int = 0
@@ -69,6 +74,7 @@ class Usage:
     restored_tokens: int = 0
     reread: str = ""
     read_tps: float = 0.0
+    first_token_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

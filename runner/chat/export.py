@@ -3,23 +3,30 @@
 from collections.abc import Sequence
 
 from runner.base.text import clean_name
+from runner.base.units import duration
 from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Picture
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
-def picture_label(number: int, picture: Picture, *, prices: bool) -> str:
-    """Return the line that stands for a picture; `prices`: with its tokens in a Step prompt."""
-    price = f" (~{picture.tokens:,} tokens)" if prices else ""
+def picture_label(number: int, picture: Picture, *, prices: bool, rate: float = 0) -> str:
+    """Return the line that stands for a picture; `prices`: with its tokens in a Step prompt.
+
+    `rate`: tokens of a prompt that are read in a second, for the time that it takes; 0: unknown.
+    """
+    price = f" · {picture.tokens:,} tokens" if prices else ""
+    if prices and rate:
+        price += f" · ~{duration(max(1, picture.tokens / rate))}"
     size = f"{picture.width}{TIMES}{picture.height}"
     return f"[Image #{number}] {clean_name(picture.name)} {size}{price}"
 
 
-def picture_labels(pictures: Sequence[Picture], *, prices: bool) -> list[str]:
+def picture_labels(pictures: Sequence[Picture], *, prices: bool, rate: float = 0) -> list[str]:
     """Return the lines that stand for a message's pictures."""
     return [
-        picture_label(number, picture, prices=prices) for number, picture in enumerate(pictures, 1)
+        picture_label(number, picture, prices=prices, rate=rate)
+        for number, picture in enumerate(pictures, 1)
     ]
 
 

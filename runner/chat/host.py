@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,11 +49,7 @@ class Remote(AbstractAsyncContextManager["Remote"]):
         """Nothing to stop."""
 
     async def wait_ready(self, on_wait: Callable[[float], None]) -> None:
-        """Check once that a server answers."""
-        from runner.chat.client import properties  # noqa: PLC0415 - `chat --help` needs no HTTP
-
-        on_wait(0.0)
-        await properties(self.endpoint)
+        """Wait for nothing: it was asked what it is, and has answered."""
 
     async def lost(self) -> None:
         """Wait for ever: a request will show it."""
@@ -66,6 +62,10 @@ class Remote(AbstractAsyncContextManager["Remote"]):
     def verdict(self) -> SteprunError:
         """Return the error of a server that no longer answers."""
         return SteprunError(f"The server at {self.endpoint.base_url} no longer answers.")
+
+
+class NeedsTerminal(SteprunError):  # noqa: N818 - no fault: it is done elsewhere
+    """What the host is cannot be found out in a window: a terminal has to ask, or show it."""
 
 
 async def reason_of(host: Mortal, error: SteprunError) -> SteprunError:
@@ -104,6 +104,8 @@ class ChatSetup:
     `greeting`: what to show first (which model, why). `hint`: what to ask it.
     `resume`: the ID of a session to resume.
     `words`: the options that name the model or the server, to be typed again with --resume.
+    `find`: where it is not known yet what the host is: finds out, each time that it is opened. It
+    hears the seconds that it has waited; the setup that it returns takes the place of this one.
     """
 
     title: str
@@ -120,3 +122,8 @@ class ChatSetup:
     pictures: tuple[Path, ...] = ()
     resume: str = ""
     words: tuple[str, ...] = ()
+    find: "Find | None" = None
+
+
+# Asks what the host of a chat is; hears for how long it has waited, in seconds.
+Find = Callable[[Callable[[float], None]], Awaitable[ChatSetup]]

@@ -6,15 +6,18 @@ while it still stops the engine.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 from runner.base.errors import SteprunError
 from runner.chat.events import Failed, Loading
-from runner.chat.host import ChatHost, follow
+from runner.chat.host import ChatHost, ChatSetup, Find, follow
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -24,29 +27,43 @@ class HostReady:
     """The host answers."""
 
 
-HostEvent = Loading | HostReady | Failed
+@dataclass(frozen=True, slots=True)
+class HostKnown:
+    """It is known what the host is: `setup` takes the place of what the chat started from."""
+
+    setup: ChatSetup
+
+
+HostEvent = Loading | HostKnown | HostReady | Failed
 
 
 class HostTask:
-    """Opens the host, reports each `HostEvent`, and closes the host again."""
+    """Opens the host, reports each `HostEvent`, and closes the host again.
+
+    `find`: asks first what the host is, each time that it is opened.
+    """
 
     def __init__(
         self,
         open_host: Callable[[], AbstractAsyncContextManager[ChatHost]],
         report: Callable[[HostEvent], object],
+        find: Find | None = None,
     ) -> None:
         self._open_host = open_host
         self._report = report
+        self._find = find
         self._task: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
         self._reported_s = -1
         self.host: ChatHost | None = None
-        self.loading = False
+        self.loading = True  # or about to be
+        self.loading_since = time.monotonic()
 
     def start(self) -> None:
         """Begin to open the host, unless it is open or opening."""
         if self._task is None or self._task.done():
             self.loading = True
+            self.loading_since = time.monotonic()
             self._reported_s = -1
             self._closing = asyncio.Event()
             self._task = asyncio.create_task(self._run(), name="host")
@@ -72,6 +89,12 @@ class HostTask:
 
     async def _run(self) -> None:
         try:
+            if self._find is not None:
+                found = await self._until_closing(self._find(self._waited))
+                if found is None:
+                    return
+                self._open_host, self._find = found.open_host, found.find
+                self._report(HostKnown(found))
             async with self._open_host() as host:
                 await self._until_closing(follow(host, self._waited, partial(self._ready, host)))
         except SteprunError as error:
@@ -87,9 +110,9 @@ class HostTask:
         finally:
             self.host, self.loading = None, False
 
-    async def _until_closing(self, following: Coroutine[Any, Any, None]) -> None:
-        """Follow the host until it is closed. Raises why it will not answer."""
-        task = asyncio.create_task(following)
+    async def _until_closing(self, work: Awaitable[T]) -> T | None:
+        """Return what comes of it, None where the host is closed before. Raises what it raises."""
+        task = asyncio.ensure_future(work)
         closing = asyncio.create_task(self._closing.wait())
         try:
             await asyncio.wait((task, closing), return_when=asyncio.FIRST_COMPLETED)
@@ -98,8 +121,7 @@ class HostTask:
             task.cancel()
             closing.cancel()
             await asyncio.gather(task, closing, return_exceptions=True)
-        if ended:
-            task.result()
+        return task.result() if ended else None
 
     def _ready(self, host: ChatHost) -> None:
         self.host, self.loading, self._reported_s = host, False, -1
@@ -107,6 +129,7 @@ class HostTask:
 
     def _waited(self, seconds: float) -> None:
         self.loading = True
+        self.loading_since = time.monotonic() - seconds
         if int(seconds) != self._reported_s:  # reported twenty times a second, shown once
             self._reported_s = int(seconds)
             self._report(Loading(seconds))

@@ -35,17 +35,26 @@ def with_headers(usage: Usage, headers: Mapping[str, str]) -> Usage:
     )
 
 
-def reading_text(usage: Usage) -> str:
-    """Return how the prompt of an answer was read, a line for each thing to say.
+def read_rate(usage: Usage | None) -> float:
+    """Return how many tokens of a prompt are read in a second, 0 where this says nothing."""
+    if usage is None:
+        return 0.0
+    read = usage.prompt_tokens - usage.cached_tokens
+    return usage.read_tps or (usage.prefill_tps if read >= _LEAST else 0.0)
 
-    Such as: `Read 43 of 6,251 tokens, 6,208 from the disk: 12 s saved.`
+
+def reading_text(usage: Usage) -> str:
+    """Return how an answer was read and written, a line for each thing to say.
+
+    Such as: `Read 43 of 6,251 tokens, 6,208 from the disk: 12 s saved.` and `First token after
+    0.4 s; wrote 312 tokens at 31.2 tokens/s; 45 of 63 drafts accepted.`
     """
     read = max(0, usage.prompt_tokens - usage.cached_tokens)
     parts = []
     if usage.cached_tokens:
         restored = min(usage.restored_tokens, usage.cached_tokens)
         where = "from the disk" if restored else "from the cache"
-        rate = usage.read_tps or (usage.prefill_tps if read >= _LEAST else 0)
+        rate = read_rate(usage)
         seconds = usage.cached_tokens / rate if rate else 0
         saved = f": {duration(seconds)} saved" if seconds >= 1 else ""
         parts.append(
@@ -54,4 +63,17 @@ def reading_text(usage: Usage) -> str:
         )
     if usage.reread and read >= _LEAST:
         parts.append(f"Read again: {usage.reread}.")
+    if usage.first_token_s:
+        parts.append(_written(usage))
     return "\n".join(parts)
+
+
+def _written(usage: Usage) -> str:
+    first = usage.first_token_s
+    parts = [f"First token after {f'{first:.1f} s' if first < 10 else duration(first)}"]
+    if usage.completion_tokens:
+        rate = f" at {usage.decode_tps:.1f} tokens/s" if usage.decode_tps else ""
+        parts.append(f"wrote {usage.completion_tokens:,} tokens{rate}")
+    if usage.drafted:
+        parts.append(f"{min(usage.accepted, usage.drafted):,} of {usage.drafted:,} drafts accepted")
+    return f"{'; '.join(parts)}."

@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 from itertools import takewhile
+from typing import Final
 
 from runner.base.errors import SteprunError
 from runner.base.text import clean, clean_name
+from runner.chat.calls import calls_text
 from runner.chat.events import (
     Event,
     Failed,
@@ -120,7 +122,7 @@ class Turn:
     def apply(self, event: Event, now: float) -> None:
         """Apply an event that happened at `now` (seconds of a monotonic clock)."""
         match event:
-            case PromptProgress(done, total):
+            case PromptProgress(done, total):  # how fast, `AnswerClock` knows
                 self.prefilled, self.prompt_tokens = done, total
             case Reasoning(text):
                 self.phase = TurnState.THINKING
@@ -244,12 +246,17 @@ class Turn:
             )
         if self.finish == "length":
             return 'Cut off at the token limit. Type "continue", or start with: --max-tokens N'
+        if self.calls:
+            return f"It called {self._calls()}. {_NO_TOOLS}"
         missing = self.missing(context)
         return f"{missing.what} {missing.why} Ask again: /retry" if missing else ""
 
     def reading(self) -> str:
         """Return how the prompt of a finished answer was read, empty where that says nothing."""
         return reading_text(self.usage) if self.usage and self.phase is TurnState.DONE else ""
+
+    def _calls(self) -> str:
+        return calls_text([(call.name, call.text) for call in self.calls]) or "a tool"
 
     def missing(self, context: int = 0) -> SteprunError | None:
         """Return why a finished answer has no text; None where it has some. `context` in tokens."""
@@ -260,9 +267,8 @@ class Turn:
         why, after = f'The server ended it with "{clean_name(self.finish)}" and gave no reason.', ""
         if self.finish == "content_filter":
             why, after = "The server's content filter withheld it.", "Ask in other words."
-        elif self.finish == "tool_calls":
-            names = ", ".join(clean_name(call.name) for call in self.calls if call.name)
-            why = f"It called {names or 'a tool'}, and this chat offers no tools."
+        elif self.finish == "tool_calls" or self.calls:
+            why = f"It called {self._calls()}, and this chat offers no tools."
             after = "Ask it to answer without tools."
         elif self.reasoning.strip():
             why = f"It ended after {wrote or self.thought_tokens:,} tokens, all of them reasoning."
@@ -275,6 +281,12 @@ class Turn:
         return SteprunError(
             "The model produced no answer.", why=why, next=after or "Ask again, or check its log."
         )
+
+
+_NO_TOOLS: Final = (
+    "This chat offers no tools, so nothing was run. Ask it to answer without tools; if it calls "
+    "them again, the server adds them: turn them off there."
+)
 
 
 def _rate(tokens: int, seconds: float) -> float:

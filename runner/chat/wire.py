@@ -155,6 +155,7 @@ def parse_chunk(data: str) -> Iterator[Event]:
             done=integer(progress.get("processed")),
             total=integer(progress.get("total")),
             cached=integer(progress.get("cache")),
+            read_s=number(progress.get("time_ms")) / 1000,
         )
     yield from _delta(delta or {"content": choice.get("text")})
     usage, timings = mapping(chunk.get("usage")), mapping(chunk.get("timings"))

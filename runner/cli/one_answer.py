@@ -2,8 +2,10 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import click
 
@@ -11,6 +13,7 @@ from runner.base.errors import Exit, SteprunError
 from runner.base.shell import as_typed
 from runner.base.text import clean
 from runner.chat.answering import answer
+from runner.chat.clock import AnswerClock
 from runner.chat.conversation import Conversation
 from runner.chat.events import (
     Event,
@@ -24,7 +27,7 @@ from runner.chat.events import (
 )
 from runner.chat.host import ChatHost, ChatSetup, follow
 from runner.chat.images.load import load_picture
-from runner.chat.turn import Turn
+from runner.chat.turn import Turn, TurnState
 from runner.cli.render.common import TransientLine
 from runner.cli.render.wrap import say
 
@@ -49,11 +52,22 @@ async def ask_once(setup: ChatSetup, prompt: str) -> int:
             async with setup.open_host() as host:
                 await host.wait_ready(shows)
                 turn = conversation.append(prompt, pictures)
+                turn.begin()
+                clock = AnswerClock()
                 unsure = not host.endpoint.owned and not sys.stdout.isatty()
                 printer = _Printer(status, show_thinking=setup.show_thinking, unsure=unsure)
+                tells = partial(_show_waiting, status, turn, clock)
+
+                def show(event: Event) -> None:
+                    printer.show(event)
+                    if isinstance(event, PromptProgress):
+                        tells()
+
                 try:
-                    async with _following(host, shows):
-                        await answer(conversation, turn, host, setup.options, on_event=printer.show)
+                    async with _following(host, shows), _each_second(tells):
+                        await answer(
+                            conversation, turn, host, setup.options, clock=clock, on_event=show
+                        )
                 finally:
                     printer.end_line()
         if turn.error is not None:
@@ -79,6 +93,31 @@ async def _following(host: ChatHost, on_wait: Callable[[float], None]) -> AsyncI
         await asyncio.gather(task, return_exceptions=True)
 
 
+@asynccontextmanager
+async def _each_second(do: Callable[[], None]) -> AsyncIterator[None]:
+    """Within the block, do something once a second."""
+
+    async def again() -> None:
+        while True:
+            await asyncio.sleep(1)
+            do()
+
+    task = asyncio.create_task(again())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _show_waiting(status: TransientLine, turn: Turn, clock: AnswerClock) -> None:
+    """Show what is waited for before the answer; later the answer itself is on the terminal."""
+    if turn.phase is TurnState.PREFILL:
+        from runner.tui.status import turn_states
+
+        status.show(turn_states(turn, clock, time.monotonic())[0])
+
+
 class _Printer:
     """Prints an answer while it arrives, and in the status line what the model is doing.
 
@@ -98,8 +137,6 @@ class _Printer:
 
     def show(self, event: Event) -> None:
         match event:
-            case PromptProgress(done, total) if total:
-                self._status.show(f"prefill: {done / total:.0%} of {total:,} tokens")
             case Text(text) if self._unsure:
                 self._held.append(text)
                 self._status.show(f"receiving ... {len(self._held)} tokens")
@@ -176,8 +213,5 @@ def _print_end(turn: Turn, context: int) -> None:
     elif (missing := turn.missing(context)) is not None:
         raise missing
     if sys.stderr.isatty() and usage.decode_tps:
-        words = (
-            f"{usage.completion_tokens} tokens at {usage.decode_tps:.1f} tokens/s; "
-            f"prompt: {usage.prompt_tokens} tokens"
-        )
+        words = f"Prompt: {usage.prompt_tokens:,} tokens."
         click.secho("\n".join(filter(None, (words, turn.reading()))), dim=True, err=True)

@@ -105,7 +105,7 @@ class ChatApp(ChatTalk):
             self._load(paths)
         else:
             if self._paths(message.text):
-                self.problem(self._blind())
+                self.problem(self.blind())
             self.composer.insert(message.text)
 
     def _paths(self, text: str) -> list[str]:
@@ -113,17 +113,10 @@ class ChatApp(ChatTalk):
 
     # --- pictures ----------------------------------------------------------------------------
 
-    def _blind(self) -> SteprunError:
-        return Refused(
-            "This chat cannot take images.",
-            why=self.setup.blind_why or "The model has no vision encoder.",
-            next="Continue with text.",
-        )
-
     def _load(self, paths: Sequence[str], *, typed: str = "") -> None:
         """Load images in a thread, or show why not."""
         if not self.setup.sees:
-            self.problem(self._blind())
+            self.problem(self.blind())
             if typed:
                 self.composer.give_back(typed, ())
             return

@@ -111,6 +111,7 @@ class Composer(Vertical):
     def __init__(self, *, prices: bool) -> None:
         super().__init__(id="composer")
         self._prices = prices
+        self._rate = 0.0
         self._chips = Static(id="chips")
         self.prompt = Prompt()
         self.pictures: list[Picture] = []
@@ -146,6 +147,20 @@ class Composer(Vertical):
         self._show_chips()
         return True
 
+    def know(self, *, prices: bool | None = None, rate: float = 0) -> None:
+        """Take over what was not known when the chat began, 0 and None where it is not yet.
+
+        `prices`: images cost what they do with Step; `rate`: tokens that are read in a second.
+        """
+        self._prices = self._prices if prices is None else prices
+        self._rate = rate or self._rate
+        self._show_chips()
+
+    def detach_all(self) -> None:
+        """Take all pictures off."""
+        self.pictures.clear()
+        self._show_chips()
+
     def detach(self, number: int = 0) -> bool:
         """Take picture `number` off (1 is the first, 0 means the last). False: there is none."""
         if not self.pictures or not 0 <= number <= len(self.pictures):
@@ -176,6 +191,6 @@ class Composer(Vertical):
 
     def _show_chips(self) -> None:
         rows = CHIP_ROWS if self.app.size.height >= ROOMY else CHIP_ROWS_COMPACT
-        lines = chip_lines(self.pictures, rows, prices=self._prices)
+        lines = chip_lines(self.pictures, rows, prices=self._prices, rate=self._rate)
         self._chips.display = bool(lines)
         self._chips.update(Content("\n".join(lines)))

@@ -30,9 +30,11 @@ def later(window: range, total: int) -> range:
     return range(max(window.start, stop - MOST), stop)
 
 
-def chip_lines(pictures: Sequence[Picture], rows: int, *, prices: bool) -> list[str]:
-    """Return the lines that stand for pictures, at most `rows`."""
-    lines = picture_labels(pictures, prices=prices)
+def chip_lines(
+    pictures: Sequence[Picture], rows: int, *, prices: bool, rate: float = 0
+) -> list[str]:
+    """Return the lines that stand for pictures, at most `rows`. `rate`: see `picture_label`."""
+    lines = picture_labels(pictures, prices=prices, rate=rate)
     if len(lines) > rows:
         lines[rows - 1 :] = [f"and {len(lines) - rows + 1} more"]
     return lines

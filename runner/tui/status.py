@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 
+from runner.base.units import duration
+from runner.chat.clock import AnswerClock
 from runner.chat.turn import Turn, TurnState
 
 GAP = 3
@@ -13,7 +15,8 @@ GAP = 3
 class ChatStatus:
     """What the status line shows. Figures that are 0 and words that are empty are left out.
 
-    `rate` in tokens per second, `used` and `context` in tokens.
+    `shorter`: the state in ever fewer words. `rate` in tokens per second, `used` and `context` in
+    tokens.
     """
 
     title: str
@@ -22,23 +25,66 @@ class ChatStatus:
     used: int = 0
     context: int = 0
     effort: str = ""
+    shorter: tuple[str, ...] = ()
 
 
-def turn_state(turn: Turn) -> str:
-    """Return what the model is doing, in a few words."""
+def turn_states(turn: Turn, clock: AnswerClock, now: float) -> tuple[str, ...]:
+    """Return what the model is doing, and the same in ever fewer words.
+
+    What is waited for is told with its seconds; a stall with those since anything came.
+    """
     match turn.phase:
         case TurnState.QUEUED:
-            return "waiting"
+            return ("waiting",)
         case TurnState.PREFILL:
-            if turn.prompt_tokens:
-                return f"prefill {min(100, turn.prefilled * 100 // turn.prompt_tokens)} %"
-            return "prefill"
-        case TurnState.THINKING:
-            return "thinking"
-        case TurnState.ANSWERING:
-            return "answering"
+            return _prefill(clock, now)
+        case TurnState.THINKING | TurnState.ANSWERING:
+            word = "thinking" if turn.phase is TurnState.THINKING else "answering"
+            if silent := clock.silent_s(now):
+                words = f"no token for {duration(silent)}"
+                return (f"{word} · {words}", words)
+            return (word,)
         case _:
-            return "ready"
+            return ("ready",)
+
+
+def _prefill(clock: AnswerClock, now: float) -> tuple[str, ...]:
+    waited = duration(clock.waited_s(now))
+    if clock.token_at:  # what it writes is neither thought nor answer
+        return ("calling a tool",)
+    if clock.total:
+        percent = f"prefill {clock.done * 100 // clock.total} %"
+        tokens = f"prefill {clock.done:,} of {clock.total:,}"
+        known = f"{clock.cached:,} {'from the disk' if clock.restored else 'cached'}"
+        rate = f"{read:,.0f} tokens/s" if (read := clock.read_rate()) else ""
+        ends = f"{duration(left)} left" if (left := clock.left_s(now)) >= 1 else ""
+        if silent := clock.silent_s(now):
+            what = "progress" if clock.done < clock.total else "token"
+            rate, ends = "", f"no {what} for {duration(silent)}"
+        forms = (
+            (tokens, known if clock.cached else "", rate, ends),
+            (tokens, rate, ends),
+            (tokens, ends),
+            (percent, ends),
+            (percent,),
+        )
+        found = (" · ".join(part for part in form if part) for form in forms)
+        return tuple(dict.fromkeys(found))
+    if not clock.connected_at:
+        return (f"connecting … {waited}",)
+    if clock.reading:  # and it does not tell how far it is
+        return (f"prefill … {waited}",)
+    return _waiting(waited)
+
+
+def host_states(seconds: float, *, own: bool) -> tuple[str, ...]:
+    """Return for how long the host is waited for, in ever fewer words. `own`: our own engine."""
+    waited = duration(seconds)
+    return (f"loading … {waited}",) if own else _waiting(waited)
+
+
+def _waiting(waited: str) -> tuple[str, ...]:
+    return (f"waiting for the server … {waited}", f"waiting … {waited}")
 
 
 def context_text(used: int, context: int, *, short: bool = False) -> str:
@@ -60,25 +106,25 @@ def rate_text(rate: float) -> str:
 def status_parts(status: ChatStatus, width: int) -> tuple[str, str, str]:
     """Return title, state and figures so that they fit `width` cells.
 
-    What matters least goes first: the effort, the long form of the context, the title.
+    What matters least goes first: the effort, the long form of the context, the title; then the
+    state is told in fewer words.
     """
     rate = rate_text(status.rate)
     long = context_text(status.used, status.context)
     short = context_text(status.used, status.context, short=True)
     effort = f"effort {status.effort}" if status.effort else ""
-    for title, figures in (
-        (status.title, (rate, long, effort)),
-        (status.title, (rate, long)),
-        (status.title, (rate, short)),
-        ("", (rate, long)),
-        ("", (rate, short)),
-        ("", (rate,)),
-        ("", ()),
+    alone = ((rate, short), (rate,), ())
+    for title, state, figures in (
+        (status.title, status.state, (rate, long, effort)),
+        (status.title, status.state, (rate, long)),
+        (status.title, status.state, (rate, short)),
+        ("", status.state, (rate, long)),
+        *(("", state, each) for state in (status.state, *status.shorter) for each in alone),
     ):
         right = " · ".join(figure for figure in figures if figure)
-        if _width(title, status.state, right) <= width:
-            return title, status.state, right
-    return "", status.state[:width], ""
+        if _width(title, state, right) <= width:
+            return title, state, right
+    return "", (status.state, *status.shorter)[-1][:width], ""
 
 
 def _width(title: str, state: str, right: str) -> int:

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,19 +15,22 @@ from textual.timer import Timer
 from runner.base.errors import Exit, SteprunError
 from runner.base.files import write_trace
 from runner.chat.answering import answer
+from runner.chat.clock import AnswerClock
 from runner.chat.conversation import Conversation
-from runner.chat.events import Failed, Loading
-from runner.chat.host import ChatSetup
-from runner.chat.host_task import HostEvent, HostReady, HostTask
+from runner.chat.events import Failed
+from runner.chat.host import ChatSetup, NeedsTerminal
+from runner.chat.host_task import HostEvent, HostKnown, HostReady, HostTask
+from runner.chat.reading import read_rate
 from runner.chat.turn import Turn, TurnState
 from runner.tui.end_signals import catch_signals, leave
-from runner.tui.status import ChatStatus, turn_state
+from runner.tui.status import ChatStatus, host_states, turn_states
 from runner.tui.turnview import TurnView
 from runner.tui.view import ChatView
 
 FLUSH_S = 0.1  # drawing each token would cost the processor that the model computes on
 AGAIN_S = 1.0  # after a disk that was full
 AUTOSAVE_S = 0.25  # after a key, however many follow: with the write, it is on the disk in a second
+PAINT_S, CLOCK_S = 0.1, 1.0  # seconds are shown while one waits, whether anything happens or not
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +39,7 @@ class ChatTalk(ChatView):
     """Talks to the engine and saves the conversation.
 
     After the run: `failure` is why there is no engine, `return_code` its exit code; `farewell`
-    says how to resume.
+    says how to resume. `needs_terminal`: it has closed for a terminal to find the engine.
     """
 
     @dataclass
@@ -62,10 +66,11 @@ class ChatTalk(ChatView):
         self.options = setup.options
         self.conversation = Conversation(setup.title, setup.resume)
         self.host_task = HostTask(
-            setup.open_host, lambda event: self.post_message(self.HostChanged(event))
+            setup.open_host, lambda event: self.post_message(self.HostChanged(event)), setup.find
         )
         self.failure: SteprunError | None = None
-        self._loaded_s = 0.0
+        self.needs_terminal = False
+        self.clock = AnswerClock()
         self._live: Turn | None = None
         self._queued: Turn | None = None
         self._queued_again = False
@@ -86,14 +91,17 @@ class ChatTalk(ChatView):
         self._ticker = self.set_interval(
             FLUSH_S, lambda: self.post_message(self.Tick()), pause=True
         )
+        self.set_interval(CLOCK_S, self.show_status)
         self.composer.prompt.sent_before = self.conversation.history
         await self.transcript.show_turns(self.conversation.turns, opened=self._opened())
         if (draft := self.conversation.draft) is not None:
             self.composer.give_back(draft.text, draft.pictures)
-        self.host_task.start()
         self._save_soon()  # what the end of the program before this one left behind
         self._show_warnings()
         self.show_status()
+        # The thread that writes the first frame must not wait for one that imports.
+        self.call_after_refresh(self.set_timer, PAINT_S, self.host_task.start)
+        self.set_timer(CLOCK_S, self.preload)
 
     def _terminated(self) -> None:
         self.run_worker(self.quit_with(Exit.INTERRUPTED), group="quit", exit_on_error=False)
@@ -192,8 +200,8 @@ class ChatTalk(ChatView):
     @on(HostChanged)
     async def _host_changed(self, message: HostChanged) -> None:
         match message.event:
-            case Loading(waited_s):
-                self._loaded_s = waited_s
+            case HostKnown(setup):
+                self._known(setup)
             case HostReady():
                 if self.failure is not None:  # other troubles stay to be read
                     self.failure = None
@@ -206,8 +214,19 @@ class ChatTalk(ChatView):
                 await self._not_loaded(error)
         self.show_status()
 
+    def _known(self, setup: ChatSetup) -> None:
+        """Go on with what the host turned out to be; what the user has set since stays."""
+        self.know(setup)
+        model, dialect = setup.options.model, setup.options.dialect
+        self.options = replace(self.options, model=model, dialect=dialect)
+        self.conversation.call_model(setup.title)
+
     async def _not_loaded(self, error: SteprunError) -> None:
         if self._leaving:
+            return
+        if isinstance(error, NeedsTerminal):
+            self.needs_terminal = True
+            await self.quit_with(Exit.DONE)
             return
         self.failure = error
         turn, self._queued = self._queued, None
@@ -265,6 +284,7 @@ class ChatTalk(ChatView):
 
     def _begin(self, turn: Turn) -> None:
         turn.begin()
+        self.clock.ask(time.monotonic())
         self._live = turn
         if self._ticker is not None:
             self._ticker.resume()
@@ -273,7 +293,8 @@ class ChatTalk(ChatView):
     async def _answer(self, turn: Turn) -> None:
         """Ask and receive the answer. Touches no widget: the ticker shows how far it is."""
         try:
-            await answer(self.conversation, turn, self.host_task.host, self.options)
+            host, clock = self.host_task.host, self.clock
+            await answer(self.conversation, turn, host, self.options, clock=clock)
         except Exception:  # noqa: BLE001 - whatever it is, the turn shows it and the chat continues
             _log.exception("The answer failed")
         finally:
@@ -300,6 +321,7 @@ class ChatTalk(ChatView):
                 self._ticker.pause()
         stands = turn in self.conversation.turns
         await (self._sync(turn) if stands else self.show_branch(turn))
+        self.composer.know(rate=read_rate(turn.usage))
         if turn.error is not None and not self._leaving:
             after = "The earlier answer stands; /retry asks again."
             dead = not self.host_task.alive()
@@ -353,30 +375,34 @@ class ChatTalk(ChatView):
         """Update the status line."""
         turns = self.conversation.turns
         newest = turns[-1] if turns else None
+        state, *shorter = self._states()
         self.status_line.show(
             ChatStatus(
                 self.setup.title,
-                self._state(),
+                state,
                 newest.rate() if newest is not None else 0.0,
                 self.conversation.context_used(),
                 self.setup.context,
                 self.options.effort or "",
+                tuple(shorter),
             )
         )
 
-    def _state(self) -> str:
+    def _states(self) -> tuple[str, ...]:
+        """Return what goes on, and the same in ever fewer words."""
+        now = time.monotonic()
         if self._leaving:
-            return "stopping the engine" if self.setup.own else "leaving"
+            return ("stopping the engine" if self.setup.own else "leaving",)
         waits = self._live is None or self._live.phase is TurnState.PREFILL
         if self.host_task.loading and waits:
-            return f"loading … {self._loaded_s:.0f} s"
+            return host_states(now - self.host_task.loading_since, own=self.setup.own)
         if self._live is not None:
-            return turn_state(self._live)
+            return turn_states(self._live, self.clock, now)
         if self._loading_pictures:
-            return "loading image"
+            return ("loading image",)
         if self.host_task.alive():
-            return "ready"
-        return "no engine" if self.setup.own else "no server"
+            return ("ready",)
+        return ("no engine" if self.setup.own else "no server",)
 
     @property
     def _retries(self) -> str:

@@ -66,6 +66,13 @@ class Transcript(VerticalScroll):
         self._notice.display = False
         yield self._body
 
+    def know(self, greeting: Content, *, prices: bool, context: int) -> None:
+        """Take over what was not known of the model when the chat began."""
+        self._prices, self._room = prices, context
+        self._greeting.update(greeting)
+        for view in self.query(TurnView):
+            view.know(prices=prices, context=context)
+
     def notice(self, content: Content | None) -> None:
         """Show a message under the last turn, or take it away."""
         self._notice.display = content is not None

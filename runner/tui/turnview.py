@@ -1,6 +1,7 @@
 """One turn on the screen: the question, the reasoning, the answer and the note below it."""
 
 import logging
+from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -10,8 +11,7 @@ from textual.geometry import Size
 from textual.message import Message
 from textual.selection import Selection
 from textual.widget import Widget
-from textual.widgets import Markdown, Static
-from textual.widgets.markdown import MarkdownStream
+from textual.widgets import Static
 
 from runner.base.errors import SteprunError
 from runner.base.shell import as_typed
@@ -19,8 +19,11 @@ from runner.chat.export import picture_labels
 from runner.chat.turn import Turn, TurnState
 from runner.tui.composer import ROOMY
 from runner.tui.fit import last_words
-from runner.tui.render import markdown_lines, settled
 from runner.tui.status import rate_text
+
+if TYPE_CHECKING:  # Markdown and its colours take long to import: not before there is an answer
+    from textual.widgets import Markdown
+    from textual.widgets.markdown import MarkdownStream
 
 # While it thinks, its last lines are enough to follow; the whole is laid out when it is opened.
 LIVE_THOUGHT_ROWS = 5
@@ -59,7 +62,11 @@ class Prose(Widget):
 
     def _at(self, width: int) -> list[Content]:
         if width != self._for_width:
-            self._lines = markdown_lines(self.source, width) if self.source else []
+            self._lines = []
+            if self.source:
+                from runner.tui.render import markdown_lines  # noqa: PLC0415 - see above
+
+                self._lines = markdown_lines(self.source, width)
             self._for_width = width
         return self._lines
 
@@ -121,6 +128,7 @@ class TurnView(Vertical):
         self._opened = opened
         self._prices = prices
         self._room = context
+        self._asked = Static(self._question(), classes="question")
         self._thought = Thought(classes="thought")
         self._note = Static(classes="note")
         self._prose = Prose(turn.answer if turn.phase.over else "", classes="answer")
@@ -131,12 +139,17 @@ class TurnView(Vertical):
 
     def compose(self) -> ComposeResult:
         """Mount the parts, and show those that the turn has."""
-        yield Static(self._question(), classes="question")
+        yield self._asked
         yield self._thought
         yield self._prose
         yield self._note
         self._prose.display = bool(self.turn.answer)
         self._show_thought_and_note()
+
+    def know(self, *, prices: bool, context: int) -> None:
+        """Take over what was not known of the model when this was mounted."""
+        self._prices, self._room = prices, context
+        self._asked.update(self._question())
 
     def _question(self) -> Content:
         chips = [
@@ -170,7 +183,8 @@ class TurnView(Vertical):
         self._thought.display = bool(turn.reasoning.strip())
         if self._thought.display:
             self._thought.show(turn, opened=self._opened)
-        words = "\n".join(filter(None, (turn.note(self._room), turn.reading())))
+        took = turn.reading() if self.app.size.height >= ROOMY else ""
+        words = "\n".join(filter(None, (turn.note(self._room), took)))
         note = error_content(turn.error) if turn.error else Content(words)
         self._note.display = bool(note)
         if note:
@@ -181,6 +195,10 @@ class TurnView(Vertical):
         text = self.turn.answer
         if len(text) == self._written:
             return
+        from textual.widgets import Markdown  # noqa: PLC0415 - see above
+
+        from runner.tui.render import settled  # noqa: PLC0415
+
         if self._live is None or self._stream is None:
             self._live = Markdown(classes="live", open_links=False)
             await self.mount(self._live, after=self._prose)

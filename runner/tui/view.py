@@ -1,6 +1,8 @@
 """The chat's frame: transcript, composer, status line, and how they fit the terminal."""
 
+import gc
 from functools import partial
+from importlib import import_module
 from typing import ClassVar
 
 from textual.app import App, ComposeResult
@@ -10,7 +12,7 @@ from textual.events import Resize
 from textual.timer import Timer
 from textual.widgets import Static
 
-from runner.base.errors import SteprunError
+from runner.base.errors import Refused, SteprunError
 from runner.chat.host import ChatSetup
 from runner.tui.composer import Composer
 from runner.tui.help import HelpScreen
@@ -106,6 +108,29 @@ class ChatView(App[None]):
             screen.set_class(width < TINY[0] or height < TINY[1], "-tiny")
         self.composer.prompt.placeholder = Content(
             "Message, or /help" if compact else "Message the model. /help lists the commands"
+        )
+
+    def preload(self) -> None:
+        """Import what the first answer needs, in a thread: the first frame did without."""
+        gc.enable()  # see `runner.cli.commands.chat`
+        rendering = partial(import_module, "runner.tui.render")
+        self.run_worker(rendering, thread=True, group="preload", exit_on_error=False)
+
+    def know(self, setup: ChatSetup) -> None:
+        """Show what the host has turned out to be."""
+        self.setup = setup
+        self.transcript.know(_greeting(setup), prices=setup.prices, context=setup.context)
+        self.composer.know(prices=setup.prices)
+        if not setup.sees and self.composer.pictures:
+            self.problem(self.blind())
+            self.composer.detach_all()
+
+    def blind(self) -> SteprunError:
+        """Return why no image can be sent."""
+        return Refused(
+            "This chat cannot take images.",
+            why=self.setup.blind_why or "The model has no vision encoder.",
+            next="Continue with text.",
         )
 
     def hint(self, text: str) -> None:

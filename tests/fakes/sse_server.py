@@ -44,6 +44,14 @@ class Think:
 
 
 @dataclass(frozen=True)
+class Call:
+    """A call of a tool, in two pieces."""
+
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True)
 class Read:
     """Prompt progress."""
 
@@ -78,14 +86,17 @@ class Silence:
     """The body ends here, without a reason and without [DONE]."""
 
 
-Step = Say | Think | Read | End | Refuse | Die | Silence | Gate
+Step = Say | Think | Call | Read | End | Refuse | Die | Silence | Gate
 DEFAULT: tuple[Step, ...] = (Read(10, 20), Say("Fine, "), Say("thank you."), End())
 
 
 class FakeServer(Loopback):
-    """Serves scripted answers on a free port of the loopback."""
+    """Serves scripted answers on a free port of the loopback.
 
-    method = "POST"
+    `pages`: what it answers to a GET, by path, once `free` is set (it is, unless a test clears it).
+    """
+
+    method = "GET POST"
 
     def __init__(self, *scripts: Sequence[Step]) -> None:
         self.scripts = list(scripts)
@@ -93,10 +104,17 @@ class FakeServer(Loopback):
         self.sent: list[dict[str, str]] = []  # the headers of each request, in lower case
         self.authorised: list[str | None] = []  # the header of each request
         self.headers: dict[str, str] = {}  # of each answer, besides
+        self.pages: dict[str, Any] = {}
+        self.statuses: dict[str, int] = {}  # of those pages that are no 200
+        self.free = threading.Event()
+        self.free.set()
         self.hung_up = threading.Event()  # the client closed a connection in mid-answer
         super().__init__()
 
     def answer(self, to: BaseHTTPRequestHandler) -> None:
+        if to.command == "GET":
+            self._show_page(to)
+            return
         self.authorised.append(to.headers["Authorization"])
         self.sent.append({name.lower(): value for name, value in to.headers.items()})
         length = int(to.headers["Content-Length"])
@@ -107,6 +125,17 @@ class FakeServer(Loopback):
             self._play(script, to)
         except OSError:
             self.hung_up.set()
+
+    def _show_page(self, to: BaseHTTPRequestHandler) -> None:
+        while not self.free.wait(0.02) and not self.over.is_set():
+            pass
+        found = self.pages.get(to.path)
+        body = json.dumps(found).encode()
+        to.send_response(404 if found is None else self.statuses.get(to.path, 200))
+        to.send_header("Content-Length", str(len(body)))
+        to.end_headers()
+        with contextlib.suppress(OSError):
+            to.wfile.write(body)
 
     def _play(self, script: Sequence[Step], handler: BaseHTTPRequestHandler) -> None:
         if script and isinstance(script[0], Refuse):
@@ -145,7 +174,7 @@ class FakeServer(Loopback):
 
 
 def _chunks(step: Step) -> Iterator[dict[str, Any]]:
-    def delta(**fields: str) -> dict[str, Any]:
+    def delta(**fields: Any) -> dict[str, Any]:
         return {"choices": [{"index": 0, "delta": fields, "finish_reason": None}]}
 
     match step:
@@ -153,6 +182,10 @@ def _chunks(step: Step) -> Iterator[dict[str, Any]]:
             yield delta(content=text)
         case Think(text):
             yield delta(reasoning_content=text)
+        case Call(name, arguments):
+            for index, function in enumerate(({"name": name}, {"arguments": arguments})):
+                call = {"index": 0, "function": function, **({} if index else {"id": "c1"})}
+                yield delta(tool_calls=[call])
         case Read(done, total):
             progress = {"processed": done, "total": total, "cache": 0, "time_ms": 1}
             yield {"choices": [], "prompt_progress": progress}

@@ -1,33 +1,29 @@
 """`steprun chat`: the TUI, or with `-p` (or text on stdin) one answer to stdout."""
 
 import asyncio
+import gc
 import os
-import re
 import sys
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from runner.base.errors import Exit, UsageError
-from runner.base.shell import as_typed, shell_line
-from runner.chat.host import ChatSetup, Remote
+from runner.chat.host import ChatSetup
 from runner.chat.wire import EFFORTS, Options
 from runner.cli.lazy import examples
 from runner.cli.options import demo_option, kv_disk_option, model_options, take_request
 from runner.cli.render.wrap import say
 from runner.cli.stdin import read_prompt
-from runner.net.endpoint import Endpoint, server_address
 from runner.run.request import ModelRequest
 
 if TYPE_CHECKING:
-    from runner.engine.process.servers import Command
-    from runner.run.prepare import Prepared
+    from collections.abc import Callable
 
-_POLL_S: Final = 0.1  # while a server starts
+    from runner.engine.process.servers import Command
 
 
 @click.command(
@@ -109,13 +105,27 @@ def chat(**options: Any) -> int:
     )
     common = {"pictures": images, "show_thinking": options["show_thinking"], "resume": resume}
     if options["url"] is not None:  # of an empty variable: not a chat with an engine of ours
-        endpoint = _endpoint(options["url"], options["api_key_file"])
-        setup = asyncio.run(_remote(endpoint, request.model, answer, common))
-    else:
-        command: Command = "chat" if prompt is None else "chat -p"
-        setup = _here(request, answer, common, command=command, own=options["own"])
-    if prompt is None:
-        return _run_tui(setup)
+        from runner.cli import remote_chat
+
+        endpoint = remote_chat.endpoint_of(options["url"], options["api_key_file"])
+        find = partial(remote_chat.ask_server, endpoint, request.model, answer, common)
+        if prompt is None:
+            return _run_tui(
+                remote_chat.not_asked_yet(endpoint, request.model, answer, common, find)
+            )
+        return _ask_once(asyncio.run(find(None)), prompt)
+    from runner.cli import chat_here
+
+    command: Command = "chat" if prompt is None else "chat -p"
+    source = click.get_current_context().get_parameter_source("profile")
+    typed = source is click.core.ParameterSource.COMMANDLINE
+    asked = chat_here.AskedChat(request, answer, common, command, options["own"], typed)
+    if prompt is not None:
+        return _ask_once(chat_here.find(asked), prompt)
+    return _run_tui(chat_here.not_found_yet(asked), partial(chat_here.find, asked))
+
+
+def _ask_once(setup: ChatSetup, prompt: str) -> int:
     from runner.cli.one_answer import ask_once
 
     return asyncio.run(ask_once(setup, prompt))
@@ -160,213 +170,39 @@ def _check(prompt: str | None, images: tuple[Path, ...]) -> None:
         )
 
 
-def _blind(images: tuple[Path, ...], why: str) -> None:
-    if images:
-        raise UsageError(
-            "This model cannot see images.",
-            why=why,
-            next="Leave --image out, or choose a model with a vision encoder: steprun models",
-        )
+def _run_tui(setup: ChatSetup, here: "Callable[[], ChatSetup] | None" = None) -> int:
+    """Run the chat; afterwards print, below it, why it ended and how to resume it.
 
-
-def _here(
-    request: ModelRequest,
-    answer: Options,
-    common: dict[str, Any],
-    *,
-    command: "Command",
-    own: bool,
-) -> ChatSetup:
-    """Return a chat with a server of this machine, or else with an engine of its own."""
-    from runner.run.prepare import make_plan
-
-    if not own and (setup := _joined(request, answer, common, say_why=True)):
-        return setup
-    prepared = make_plan(request, to_run=True)
-    # A server that was started at the same moment as this chat is known by now.
-    setup = None if own else _joined(request, answer, common, say_why=False)
-    return setup or _local(request, prepared, answer, common, command)
-
-
-def _wait_for_starting(request: ModelRequest) -> None:
-    """Wait while a server of the same model starts: what it serves is known once it listens."""
-    from runner.engine.process import servers
-
-    announced = False
-    while found := servers.starting():
-        from runner.run.joining import asked_of
-
-        asked = asked_of(request)
-        same = [each for each in found if (each.source, each.extras) == asked]
-        if not same:
-            return
-        if not announced:
-            alone = shell_line(("steprun", "chat", *_words(request), "--own"))
-            say(
-                "Waiting for the server of this model that is being started (process "
-                f"{same[0].pid}). To chat without it: {alone}",
-                err=True,
-            )
-            announced = True
-        time.sleep(_POLL_S)
-
-
-def _local(
-    request: ModelRequest,
-    prepared: "Prepared",
-    answer: Options,
-    common: dict[str, Any],
-    command: "Command",
-) -> ChatSetup:
-    """Download what is missing, and set up a chat with an engine of our own."""
-    from runner.cli.terminal import make_ready
-    from runner.engine.process.supervisor import EngineProcess
-    from runner.gateway.model_settings import with_files, with_model
-    from runner.gateway.own_host import OwnHost
-    from runner.gateway.settings import Settings
-    from runner.run.prepare import engine_notice
-
-    plan = prepared.plan
-    blind_why = (
-        "The profile is fast: speculative decoding (MTP), no images."
-        if plan.config.mtp
-        else f"{prepared.title} has no vision encoder (mmproj)."
-    )
-    if not plan.config.projector:
-        _blind(common["pictures"], blind_why)
-    # Who leaves a chat hangs up before, so that this is for the last bytes of a whole answer only.
-    asked = Settings(drain_s=1, command=command)
-    settings, spec = with_files(with_model(asked, prepared), make_ready(prepared), request)
-    return ChatSetup(
-        title=f"{prepared.title} {plan.variant.name}",
-        open_host=lambda: OwnHost(settings, lambda: EngineProcess(prepared.engine.program, spec)),
-        options=answer,
-        context=plan.config.context,
-        sees=plan.config.projector,
-        blind_why=blind_why,
-        prices=plan.model_spec.geometry.arch == "step35",
-        greeting=as_typed(engine_notice(prepared)),
-        hint=prepared.model.hint if prepared.model else "",
-        words=plan.model_spec.words,
-        **common,
-    )
-
-
-def _joined(
-    request: ModelRequest, answer: Options, common: dict[str, Any], *, say_why: bool
-) -> ChatSetup | None:
-    """Return a chat with a server of this machine; None where none serves what is asked for.
-
-    `say_why`: tell the user why those that run are not used.
+    `here`: finds what the window has not found, where that takes a terminal: it asks, shows a
+    download, or says at length why not.
     """
-    from runner.engine.process import servers
-
-    _wait_for_starting(request)
-    found = servers.running()
-    if not found:
-        return None
-    from runner.chat.dialect import LLAMA_SERVER
-    from runner.gateway.asking import Joined, endpoint_of
-    from runner.run.joining import why_not
-
-    source = click.get_current_context().get_parameter_source("profile")
-    typed = source is click.core.ParameterSource.COMMANDLINE
-    reasons = []
-    for record in found:
-        if record.command == "chat -p":  # it ends with its answer, in the middle of another one
-            continue
-        served, pictures = record.served, bool(common["pictures"])
-        what = f"{'chat' if record.command == 'chat' else 'server'} at {record.url}"
-        if why := why_not(served, request, profile_typed=typed, pictures=pictures):
-            reasons.append(f"The {what} is not used: {why}.")
-            continue
-        endpoint_of(record)  # a key that cannot be read is refused before the chat begins
-        name = f"{served.title} {served.quant}".rstrip()
-        return ChatSetup(
-            title=name,
-            open_host=partial(Joined, record, _words(request)),
-            options=replace(answer, model=served.model, dialect=LLAMA_SERVER),
-            context=served.context,
-            sees=served.sees,
-            blind_why=f"The {what} was started without a vision encoder (mmproj).",
-            prices=served.architecture == "step35",
-            own=False,
-            greeting=as_typed(f"Joined the {what} ({name})."),
-            words=_words(request),
-            **common,
-        )
-    for reason in reasons if say_why else ():
-        say(reason, err=True)
-    return None
-
-
-def _words(request: ModelRequest) -> tuple[str, ...]:
-    """Return the options that name a model, to be typed again."""
-    if request.model == "demo":
-        return ("--demo",)
-    named = (("--model", request.model), ("--projector", request.projector), ("--mtp", request.mtp))
-    return tuple(word for option, value in named if value for word in (option, value))
-
-
-def _endpoint(url: str, key_file: Path | None) -> Endpoint:
-    from runner.engine.process.supervisor import read_key
-    from runner.net.keys import key_for
-
-    found = server_address(url)
-    if found is None:
-        raise UsageError(
-            f"{re.sub(r'//[^/@]*@', '//***@', url)!r} is not the address of a server.",
-            why="An address is a scheme, a host and a port.",
-            next="Such as: --url http://127.0.0.1:8080",
-        )
-    base, login = found
-    key, note = key_for(base, os.environ)
-    if key_file or login:
-        key = read_key(key_file) if key_file else ""
-    return Endpoint(base, api_key=key, login=login, key_note=note)
-
-
-async def _remote(
-    endpoint: Endpoint, model: str, answer: Options, common: dict[str, Any]
-) -> ChatSetup:
-    """Ask a server what it is, and set up a chat with it."""
-    from runner.chat.client import identify
-    from runner.chat.dialect import chosen, recognised
-
-    reported, offers = await identify(endpoint)
-    asked, offer = model, chosen(offers, model)
-    model = offer.name
-    modalities = reported.get("modalities")
-    # Only llama-server reports whether it sees; with others a request will show it.
-    sees = bool(modalities.get("vision")) if isinstance(modalities, dict) else True
-    blind_why = "The server reports no vision encoder (mmproj) for its model."
-    if not sees:
-        _blind(common["pictures"], blind_why)
-    defaults = reported.get("default_generation_settings")
-    context = defaults.get("n_ctx") if isinstance(defaults, dict) else None
-    return ChatSetup(
-        title=f"{model or 'a model'} at {endpoint.base_url}",
-        open_host=lambda: Remote(endpoint),
-        options=replace(answer, model=model, dialect=recognised(reported, offers)),
-        context=context if isinstance(context, int) else offer.context,
-        sees=sees,
-        blind_why=blind_why,
-        prices=False,
-        own=False,
-        greeting=endpoint.warning,
-        words=("--url", endpoint.base_url, *(("--model", asked) if asked else ())),
-        **common,
-    )
-
-
-def _run_tui(setup: ChatSetup) -> int:
-    """Run the chat; afterwards print, below it, why it ended and how to resume it."""
+    # Most of the way to the first frame are imports, whose objects stay: to look among them for
+    # garbage takes a tenth of that time. The chat turns it on again once it is painted.
+    gc.disable()
     from runner.tui.app import ChatApp
 
     app = ChatApp(setup)
     app.run()
-    for line in app.farewell:
-        say(line, err=True)
+    gc.enable()
+    if app.needs_terminal and here is not None:
+        try:
+            setup = here()
+        except BaseException:
+            _say_farewell(app.farewell)
+            raise
+        conversation, pictures = app.conversation, app.composer.pictures
+        if conversation.saved:  # what was typed meanwhile is its draft
+            setup = replace(setup, resume=conversation.session.id)
+        if conversation.draft_path is not None and pictures:
+            setup = replace(setup, pictures=())
+        app = ChatApp(setup)
+        app.run()
+    _say_farewell(app.farewell)
     if app.failure is not None:
         raise app.failure
     return app.return_code or Exit.DONE
+
+
+def _say_farewell(lines: tuple[str, ...]) -> None:
+    for line in lines:
+        say(line, err=True)

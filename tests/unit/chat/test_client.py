@@ -1,10 +1,19 @@
 """One request over real HTTP: what the stream yields, however the connection ends."""
 
-from runner.chat.client import stream
+import asyncio
+import time
+
+import pytest
+
+from runner.base.errors import SteprunError
+from runner.chat import client
+from runner.chat.client import Busy, identify, stream, wait_for
+from runner.chat.clock import AnswerClock
+from runner.chat.dialect import Offer
 from runner.chat.events import Event, Failed, Finished, Text, Usage
 from runner.chat.wire import Message, Options
 from runner.net.endpoint import Endpoint
-from tests.fakes.sse_server import Die, End, FakeServer, Say, Silence, Step
+from tests.fakes.sse_server import Die, End, FakeServer, Gate, Read, Say, Silence, Step
 
 
 async def answer(*script: Step) -> list[Event]:
@@ -40,3 +49,66 @@ async def test_a_stream_that_ends_without_a_reason_is_a_failure():
     assert events == [Text("Yes")]
     assert isinstance(last, Failed)
     assert "ended before it was finished" in last.error.what
+
+
+async def test_a_busy_server_is_waited_for(monkeypatch):
+    monkeypatch.setattr(client, "REPLY_S", 0.1)
+    waited: list[float] = []
+    with FakeServer() as server:
+        server.pages = {"/v1/models": {"data": [{"id": "Step-3.7"}]}}
+        server.free.clear()
+
+        def on_wait(seconds: float) -> None:
+            waited.append(seconds)
+            if seconds > 0.5:  # longer than the patience of one request
+                server.free.set()
+
+        endpoint = Endpoint(server.url)
+        with pytest.raises(Busy, match="does not answer"):
+            await identify(endpoint)
+        monkeypatch.setattr(client, "WAIT_POLL_S", 0.01)
+        assert await wait_for(endpoint, on_wait) == ({}, [Offer("Step-3.7")])
+    assert len(waited) > 2
+    assert waited == sorted(waited)
+    with pytest.raises(SteprunError, match="No server answers"):  # it has ended: no use to wait
+        await wait_for(Endpoint(server.url), lambda _: None)
+
+
+async def test_the_clock_hears_of_the_connection_and_of_signs_of_life():
+    gate, clock = Gate(), AnswerClock()
+    clock.ask(time.monotonic())
+    with FakeServer([Read(1, 2), gate, Say("a"), End()]) as server:
+        server.headers = {"x-steprun-restored": "7"}
+        answering = stream(Endpoint(server.url), [Message("user", "hi")], Options(), clock=clock)
+        await anext(answering)
+        assert clock.asked_at < clock.connected_at <= clock.heard_at
+        assert clock.restored == 7
+        heard = clock.heard_at
+        token = asyncio.create_task(anext(answering))
+        async with asyncio.timeout(30):
+            while clock.heard_at == heard:  # the script sends comments while it waits
+                await asyncio.sleep(0.01)
+        assert not token.done()
+        gate.open()
+        assert await token == Text("a")
+        await answering.aclose()
+
+
+async def test_silence_in_mid_answer_is_not_called_a_broken_connection(monkeypatch):
+    monkeypatch.setattr(client, "SILENCE_S", 0.3)
+
+    class Mute(FakeServer):
+        def _play(self, script, handler):
+            handler.send_response(200)
+            handler.send_header("Content-Type", "text/event-stream")
+            handler.end_headers()
+            handler.wfile.write(b'data: {"choices": [{"delta": {"content": "A"}}]}\n\n')
+            handler.wfile.flush()
+            self.over.wait()
+
+    with Mute() as server:
+        messages = [Message("user", "hi")]
+        *events, last = [e async for e in stream(Endpoint(server.url), messages, Options())]
+    assert events == [Text("A")]
+    assert isinstance(last, Failed)
+    assert "stopped sending" in last.error.what

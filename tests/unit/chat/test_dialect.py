@@ -1,9 +1,11 @@
 """Which server it is, which model is asked for, and what may be sent to it."""
 
+from typing import Any
+
 import pytest
 
 from runner.base.errors import UsageError
-from runner.chat.dialect import LLAMA_SERVER, OPENAI, Offer, chosen, offers_of, recognised
+from runner.chat.dialect import LLAMA_SERVER, OPENAI, Offer, chosen, is_step, offers_of, recognised
 from runner.chat.wire import Message, Options, request_body, simpler_body
 
 OPENAI_FIELDS = {"messages", "stream", "stream_options", "model", "reasoning_effort", "max_tokens"}
@@ -93,3 +95,20 @@ def test_a_strict_server_gets_what_it_takes() -> None:
     assert (simpler.get("max_completion_tokens"), "max_tokens" in simpler) == (5, False)
     assert simpler_body(body, 400, {"error": {"message": "no"}}) is None
     assert simpler_body(body, 500, detail) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "props", "step"),
+    [
+        ("step-3.7-flash", {}, True),
+        ("stepfun-ai/Step-3.7-Flash-GGUF", {}, True),
+        ("", {"model_path": "/models/Step-3.7-Flash-IQ4_XS-00001-of-00003.gguf"}, True),
+        ("default", {"model_alias": "Step3p7"}, True),
+        ("step-3.5-flash", {"model_path": "/step-3.7/qwen.gguf"}, False),
+        ("qwen3", {"model_path": 7, "model_alias": None}, False),
+    ],
+)
+def test_whether_images_cost_what_they_do_with_step(
+    model: str, props: dict[str, Any], step: bool
+) -> None:
+    assert is_step(model, props) is step

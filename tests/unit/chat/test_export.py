@@ -28,5 +28,9 @@ def test_the_export_is_markdown():
 
 def test_a_label_shows_what_a_picture_costs():
     size = f"1024{TIMES}768"
-    assert picture_label(2, PICTURE, prices=True) == f"[Image #2] cat.png {size} (~504 tokens)"
+    priced = f"[Image #2] cat.png {size} · 504 tokens"
+    assert picture_label(2, PICTURE, prices=True) == priced
+    assert picture_label(2, PICTURE, prices=True, rate=250) == f"{priced} · ~2 s"
+    assert picture_label(2, PICTURE, prices=True, rate=9e9) == f"{priced} · ~1 s"
+    assert picture_label(2, PICTURE, prices=False, rate=250) == f"[Image #2] cat.png {size}"
     assert "tokens" not in picture_label(1, PICTURE, prices=False)

@@ -1,12 +1,15 @@
 """The task that opens and closes the engine."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
 from runner.base.errors import SteprunError
-from runner.chat.events import Failed
-from runner.chat.host_task import HostEvent, HostReady, HostTask
+from runner.chat.events import Failed, Loading
+from runner.chat.host import ChatSetup
+from runner.chat.host_task import HostEvent, HostKnown, HostReady, HostTask
+from runner.chat.wire import Options
 from tests.fakes.sse_server import FakeHost, FakeHosts
 
 
@@ -83,3 +86,32 @@ async def test_the_task_reports_any_failure():
     await task._task
     assert isinstance(events[-1], Failed)
     assert "no such thing" in str(events[-1].error)
+
+
+async def test_what_the_host_is_is_found_out_first_and_again_each_time():
+    hosts, waits = FakeHosts("http://x"), asyncio.Event()
+    asked: list[str] = []
+
+    async def find(on_wait: Callable[[float], None]) -> ChatSetup:
+        on_wait(2.0)
+        await waits.wait()
+        asked.append("again" if asked else "first")
+        return ChatSetup(asked[-1], hosts, Options(), find=find)
+
+    events: list[HostEvent] = []
+    task = HostTask(hosts, events.append, find)
+    task.start()
+    while not events:
+        await asyncio.sleep(0)
+    assert (events, hosts.opened, task.alive()) == ([Loading(2.0)], [], False)
+    await task.stop()  # while it is still being found out
+    assert not hosts.opened
+    waits.set()
+    for title in ("first", "again"):
+        events.clear()
+        await task.restart()
+        while not task.alive():
+            await asyncio.sleep(0)
+        known = [event.setup.title for event in events if isinstance(event, HostKnown)]
+        assert (known, isinstance(events[-1], HostReady)) == ([title], True)
+    await task.stop()

@@ -26,6 +26,9 @@ CACHED = Usage(prompt_tokens=6251, cached_tokens=6208, read_tps=500.0)
          "Read again: the picture in message 1 was replaced."),
         (replace(CACHED, read_tps=0, reread="it was only thought to be"),
          "Read 43 of 6,251 tokens, 6,208 from the cache."),
+        (Usage(first_token_s=0.42), "First token after 0.4 s."),
+        (Usage(completion_tokens=312, decode_tps=31.23, drafted=63, accepted=45, first_token_s=75),
+         "First token after 75 s; wrote 312 tokens at 31.2 tokens/s; 45 of 63 drafts accepted."),
     ],
 )  # fmt: skip
 def test_what_was_read_and_what_was_not(usage: Usage, words: str) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from runner.chat.calls import calls_text
 from runner.chat.events import (
     Event,
     Finished,
@@ -137,10 +138,38 @@ def test_a_call_is_named_where_an_answer_ends_in_it() -> None:
     turn.begin()
     turn.apply(ToolCall(0, "c1", "get_weather", "{}"), 1.0)
     turn.apply(Finished("tool_calls"), 2.0)
-    assert "It called get_weather, and this chat offers no tools." in turn.note()
+    assert turn.note().startswith("It called get_weather({}). This chat offers no tools")
 
 
 def test_a_turn_of_which_a_part_is_lost_is_not_sent() -> None:
     broken = done("", "an answer to who knows what")
     broken.broken = True
     assert to_messages([broken, Turn("next")]) == [Message("user", "next")]
+
+
+def test_calls_are_named_although_nothing_is_run():
+    turn = Turn("Weather?")
+    turn.begin()
+    pieces = [
+        ToolCall(0, "c1", "get_weather", '{"city": '),
+        ToolCall(0, arguments='"Paris"}'),
+        ToolCall(1, "c2", "\x1b[31mrm", "x" * 1000),
+    ]
+    happened: list[Event] = [*pieces, Finished("tool_calls")]
+    for at, event in enumerate(happened):
+        turn.apply(event, 10.0 + at)
+    note = turn.note()
+    assert note.startswith('It called get_weather({"city": "Paris"}) and [31mrm(xxx')
+    assert "offers no tools" in note
+    assert "/retry" not in note, "it would call them again"
+    assert len(note) < 600
+    missing = turn.missing()
+    assert missing is not None
+    assert "get_weather" in missing.why
+    assert missing.next == "Ask it to answer without tools."
+    turn.apply(Text("Let me look."), 20.0)
+    turn.apply(Finished("tool_calls"), 21.0)
+    assert "get_weather" in turn.note(), "text beside a call hides it no more than none"
+    turn.begin()
+    assert not turn.calls
+    assert calls_text([("", "")] * 5) == "a tool(), a tool(), a tool() and 2 more"

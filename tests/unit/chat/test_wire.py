@@ -47,7 +47,7 @@ def events(*chunks: str) -> list[object]:
 
 def test_llama_server_stream() -> None:
     assert events(*LLAMA) == [
-        PromptProgress(done=20, total=34, cached=2),
+        PromptProgress(done=20, total=34, cached=2, read_s=0.003),
         Reasoning("Hm"),
         Text("Red"),
         Finished("stop"),

@@ -9,10 +9,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 from runner.catalog import models_toml
+from runner.cli.chat_here import AskedChat
 from runner.cli.commands import chat as chatting
 from runner.cli.commands.chat import chat
 from runner.cli.options import DEMOS, demo_option, typed_again
-from runner.run.request import ModelRequest
 
 PICTURE = Path(models_toml.load_catalog().model("tiny-step").picture)
 
@@ -22,11 +22,11 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[Path, ...]
     """Note which model a chat would begin with, and which pictures."""
     seen: list[tuple[str, tuple[Path, ...]]] = []
 
-    def here(request: ModelRequest, _: Any, common: dict[str, Any], **__: Any) -> Any:
-        seen.append((request.model, common["pictures"]))
+    def find(asked: AskedChat) -> Any:
+        seen.append((asked.request.model, asked.common["pictures"]))
         raise click.exceptions.Exit(0)
 
-    monkeypatch.setattr(chatting, "_here", here)
+    monkeypatch.setattr("runner.cli.chat_here.find", find)
     monkeypatch.setattr(chatting, "read_prompt", lambda prompt: prompt)
     return seen
 

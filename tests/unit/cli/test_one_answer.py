@@ -71,6 +71,16 @@ async def test_a_person_reads_what_was_restored_and_what_that_saved(capsys, monk
     assert "Read 43 of 6,251 tokens, 6,208 from the disk: 12 s saved." in err
 
 
+async def test_a_person_reads_how_far_the_prompt_is_and_what_the_answer_took(capsys, monkeypatch):
+    at_a_terminal(monkeypatch)
+    with FakeServer([Read(0, 6208), Read(1024, 6208), Say("Fine."), End()]) as server:
+        await ask(server, "hi")
+    err = capsys.readouterr().err
+    assert "prefill 1,024 of 6,208" in err
+    assert "First token after" in err
+    assert "wrote 5 tokens at 31.2 tokens/s." in err
+
+
 async def test_a_person_reads_how_to_resume(capsys, monkeypatch):
     at_a_terminal(monkeypatch)
     with FakeServer() as server:
@@ -248,7 +258,7 @@ def test_the_last_chat_is_resumed_by_the_command(monkeypatch, capsys):
 
 def test_an_unknown_chat_is_refused_before_anything_is_planned(monkeypatch):
     monkeypatch.setattr("sys.stdin", None)
-    monkeypatch.setattr("runner.cli.commands.chat._local", None)  # planning would call it
+    monkeypatch.setattr("runner.cli.chat_here._local", None)  # planning would call it
     argv = ["chat", "--resume", "20260101-000000-0000", "-p", "hi"]
     with pytest.raises(Refused, match="No saved chat has the ID"):
         steprun.main(argv, standalone_mode=False)

@@ -373,7 +373,7 @@ def setups(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return "an engine of its own"
 
     monkeypatch.setattr("runner.cli.one_answer.ask_once", ask_once)
-    monkeypatch.setattr(chat_module, "_local", local)
+    monkeypatch.setattr("runner.cli.chat_here._local", local)
     monkeypatch.setattr("runner.run.prepare.make_plan", lambda *_, **__: None)
     monkeypatch.setattr(chat_module, "read_prompt", lambda given: given)
     return found

@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from textual.selection import SELECT_ALL
 from textual.widgets import Markdown
 
 from runner.base.errors import Exit, Refused, SteprunError
+from runner.chat.conversation import Conversation
+from runner.chat.dialect import OPENAI
 from runner.chat.events import Finished, Text
 from runner.chat.export import TIMES
-from runner.chat.host import ChatSetup
+from runner.chat.host import ChatSetup, NeedsTerminal
 from runner.chat.sessions.entries import SessionEntry
 from runner.chat.sessions.store import Session
 from runner.chat.turn import Turn, TurnState
@@ -29,6 +32,7 @@ from runner.tui.help import HelpScreen
 from runner.tui.transcript import More
 from runner.tui.turnview import Prose, Thought, TurnView
 from tests.fakes.sse_server import (
+    Call,
     Die,
     End,
     FakeHosts,
@@ -153,7 +157,7 @@ async def test_the_prompt_is_read_before_the_answer():
     gate = Gate()
     async with chat([Read(43, 100), gate, Say("x"), End()]) as c:
         await c.type("hi")
-        await c.sees("prefill 43 %")
+        await c.sees("prefill 43 of 100")
         gate.open()
         await c.ready()
 
@@ -294,7 +298,7 @@ async def test_an_answer_in_place_of_another_is_shown_whole(second):
 async def test_a_message_typed_while_loading_is_sent_when_ready():
     gate = asyncio.Event()
     async with chat([Say("At last."), End()], gate=gate) as c:
-        await c.sees("loading … 3 s")
+        await c.until(lambda: re.search(r"loading … ([3-9]|\d\d+) s", c.screen()))
         await c.type("patience")
         await c.sees("Waiting for the engine")
         assert not c.server.requests
@@ -361,7 +365,7 @@ async def test_a_picture_becomes_a_chip_and_is_sent(tmp_path):
     path = picture(tmp_path, "my cat.png")
     async with chat() as c:
         await c.paste(str(path).replace(" ", "\\ "))
-        chip = f"[Image #1] my cat.png 1024{TIMES}768 (~504 tokens)"
+        chip = f"[Image #1] my cat.png 1024{TIMES}768 · 504 tokens"
         await c.sees(chip)
         await c.type("what is it?")
         await c.sees("what is it?", chip, "thank you")
@@ -757,3 +761,111 @@ async def test_a_session_in_use_is_refused():
             ChatApp(
                 c.app.setup.__class__("x", c.hosts, Options(), resume=c.app.conversation.session.id)
             )
+
+
+# --- what is learnt, and the time that it takes -------------------------------------------------
+
+
+async def test_the_window_is_there_before_it_is_known_what_the_server_is(tmp_path):
+    known = asyncio.Event()
+    picture_path = picture(tmp_path)
+    with FakeServer([Say("Fine."), End()]) as server:
+        hosts = FakeHosts(server.url)
+        options = Options(model="Step-3.7-Flash", dialect=OPENAI)
+
+        async def find(on_wait):
+            on_wait(0.0)
+            await known.wait()
+            return replace(setup, title="Step-3.7-Flash", context=4096, prices=True,
+                           options=options)  # fmt: skip
+
+        setup = ChatSetup("a model", hosts, Options(), sees=True, prices=False, own=False,
+                          pictures=(picture_path,), find=find)  # fmt: skip
+        app = ChatApp(setup)
+        async with app.run_test(size=(100, 30)) as pilot:
+            c = Chat(app, pilot, server, hosts)
+            await c.sees("a model", "waiting for the server …", "cat.png 1024×768")  # noqa: RUF001
+            assert "tokens" not in c.screen()
+            await c.type("hi")
+            await c.sees("Waiting for the engine")
+            assert not hosts.opened
+            await c.type("/effort low")
+            known.set()
+            await c.sees("Step-3.7-Flash", "Fine.", "ready")
+            assert "768 · 504 tokens" in c.screen(), "the question's picture has its price now"
+            assert (app.options.model, app.options.effort) == ("Step-3.7-Flash", "low")
+            assert Session.load(app.conversation.session.id).title == "Step-3.7-Flash"
+
+
+async def test_a_server_that_turns_out_to_be_blind_gives_the_picture_back(tmp_path):
+    known = asyncio.Event()
+    with FakeServer() as server:
+        hosts = FakeHosts(server.url)
+
+        async def find(_):
+            await known.wait()
+            return replace(setup, sees=False, blind_why="It has no mmproj.")
+
+        setup = ChatSetup("a model", hosts, Options(), sees=True, own=False, find=find)
+        app = ChatApp(replace(setup, pictures=(picture(tmp_path),)))
+        async with app.run_test(size=(100, 30)) as pilot:
+            c = Chat(app, pilot, server, hosts)
+            await c.sees("cat.png")
+            known.set()
+            await c.sees("cannot take images", "It has no mmproj.")
+            assert not app.composer.pictures
+
+
+async def test_a_call_is_named_and_not_called_an_empty_answer():
+    async with chat([Call("get_weather", '{"city": "Paris"}'), End("tool_calls")]) as c:
+        await c.type("Weather?")
+        await c.sees('It called get_weather({"city": "Paris"}).', "offers no tools", "ready")
+        assert "/retry" not in c.screen()
+
+
+async def test_a_stall_is_told_and_so_is_what_an_answer_took(monkeypatch):
+    monkeypatch.setattr("runner.chat.clock.STALL_S", 0.0)
+    gate = Gate()
+    async with chat([Say("Well"), gate, Say("."), End()]) as c:
+        await c.type("hi")
+        await c.sees("answering · no token for")
+        gate.open()
+        await c.sees("First token after", "wrote 5 tokens at 31.2 tokens/s.", "ready")
+
+
+async def test_a_picture_has_its_time_once_the_rate_of_reading_is_known(tmp_path):
+    async with chat([Say("Fine."), End(prompt=2000)]) as c:  # read at 100 tokens/s
+        path = str(picture(tmp_path))
+        await c.paste(path)
+        await c.sees(f"cat.png 1024{TIMES}768 · 504 tokens")
+        assert "~" not in c.screen()
+        await c.type("look")
+        await c.sees("Fine.", "ready")
+        await c.paste(path)
+        await c.sees(f"cat.png 1024{TIMES}768 · 504 tokens · ~5 s")
+
+
+async def test_what_takes_a_terminal_closes_the_window_and_keeps_what_was_typed():
+    known = asyncio.Event()
+
+    async def find(_):
+        await known.wait()
+        raise NeedsTerminal("A download is shown in the terminal.")
+
+    hosts = FakeHosts("http://x")
+    app = ChatApp(ChatSetup("a model", hosts, Options(), find=find))
+    with FakeServer() as server:
+        async with app.run_test(size=(100, 30)) as pilot:
+            c = Chat(app, pilot, server, hosts)
+            await c.sees("a model", "loading …")
+            await c.type("sent already")
+            await c.type("half a wo", "r")
+            known.set()
+            await c.until(lambda: app.needs_terminal and not app.is_running)
+    assert app.failure is None
+    assert app.return_code == 0
+    assert not hosts.opened
+    again = Conversation("Fake 1B", app.conversation.session.id)
+    assert again.draft is not None
+    assert again.draft.text == "sent already\nhalf a wor"
+    again.close()
