@@ -1,7 +1,9 @@
-"""The help: commands and keys, from the tables that the chat itself uses."""
+"""The help: every action with its command and its keys, as the wings list them."""
 
+from collections.abc import Iterable
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
@@ -9,25 +11,24 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from runner.tui.slash_commands import COMMANDS, KEYS
+from runner.tui.actions import ActionGroup
 
-COLUMN = 24
-SIDE_BY_SIDE = 60  # cells; below, what a key does stands under it
+COLUMN = 32
+SIDE_BY_SIDE = 76  # cells; below, what an action does stands under its name
 
 
-def help_content(width: int) -> Content:
+def help_content(groups: Iterable[ActionGroup], width: int) -> Content:
     """Return commands and keys for a screen of `width` cells."""
     parts: list[Content] = []
-    for title, rows in (
-        ("Commands", [(command.usage, command.help) for command in COMMANDS]),
-        ("Keys", list(KEYS)),
-    ):
-        parts.append(Content.styled(title, "bold $primary"))
-        for name, text in rows:
-            if width >= SIDE_BY_SIDE:
-                head, rest = name.ljust(COLUMN), text
+    for group in groups:
+        parts.append(Content.styled(group.title, "bold $primary"))
+        for action in group.actions:
+            name = action.names
+            if width >= SIDE_BY_SIDE and cell_len(name) < COLUMN:
+                head, rest = name.ljust(COLUMN), action.does
             else:
-                head, rest = name, f"\n   {text}"
+                indent = COLUMN if width >= SIDE_BY_SIDE else 2
+                head, rest = name, f"\n{' ' * indent}{action.does}"
             parts.append(Content.assemble((head, "$text-accent"), rest))
         parts.append(Content(""))
     parts.append(Content("Drop or paste an image's path to attach it."))
@@ -42,7 +43,11 @@ class HelpScreen(ModalScreen[None]):
         Binding("escape,q,f1,enter", "dismiss", "Close", id="help.close"),
     ]
 
+    def __init__(self, groups: Iterable[ActionGroup]) -> None:
+        super().__init__()
+        self._groups = tuple(groups)
+
     def compose(self) -> ComposeResult:
         """Mount the text, which scrolls where the terminal is small."""
         with VerticalScroll(id="help"):
-            yield Static(help_content(self.app.size.width))
+            yield Static(help_content(self._groups, self.app.size.width))

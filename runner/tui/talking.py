@@ -71,7 +71,7 @@ class ChatTalk(ChatView):
         self._live: Turn | None = None
         self._queued: Turn | None = None
         self._queued_again = False
-        self._loading_pictures = 0
+        self.loading_pictures = 0
         self._thinking: Literal["auto", "open", "closed"] = (
             "open" if setup.show_thinking else "auto"
         )
@@ -225,6 +225,15 @@ class ChatTalk(ChatView):
             await self._take_back(turn)
         self.problem(error, after=f"/retry {self._retries}; your text is kept")
 
+    async def take_back_queued(self) -> bool:
+        """Put the question that waits for the engine back into the composer. False: none does."""
+        turn = self._queued
+        if turn is None or self._queued_again:
+            return False
+        self._queued = None
+        await self._take_back(turn)
+        return True
+
     async def _take_back(self, turn: Turn) -> None:
         """Put a question that was not sent back into the composer."""
         self.conversation.withdraw(turn)
@@ -354,7 +363,7 @@ class ChatTalk(ChatView):
             return f"loading … {self._loaded_s:.0f} s"
         if self._live is not None:
             return turn_state(self._live)
-        if self._loading_pictures:
+        if self.loading_pictures:
             return "loading image"
         if self.host_task.alive():
             return "ready"
