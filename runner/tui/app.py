@@ -1,9 +1,11 @@
 """The chat as the user drives it: its wings, and one registry of what they can do."""
 
+import asyncio
 from collections.abc import Awaitable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from inspect import isawaitable
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from textual import on
 from textual.app import SystemCommand
@@ -13,8 +15,11 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from runner.base.errors import UsageError
+from runner.chat.dialect import OPENAI
 from runner.chat.host import ChatSetup
 from runner.tui.actions import Action, ActionGroup, by_command
+from runner.tui.background import Background, ask_terminal
+from runner.tui.settings import SettingsFile, write_quietly
 from runner.tui.talking import ChatTalk
 from runner.tui.wings import GROUPS, WINGS
 from runner.tui.wings.wing import Wing
@@ -42,9 +47,17 @@ class ChatApp(ChatTalk):
     ]
     groups: ClassVar[tuple[ActionGroup, ...]] = GROUPS
     commands: ClassVar[Mapping[str, Action]] = by_command(GROUPS)
+    _cannot_remember = False
 
     def __init__(self, setup: ChatSetup) -> None:
-        super().__init__(setup)
+        self.settings = SettingsFile()
+        self.background = Background()
+        super().__init__(_as_remembered(setup, self.settings.now.effort))
+        if self.settings.now.thinking == "closed" and not setup.show_thinking:
+            self.thinking = "closed"
+        elif self.settings.now.thinking == "open":
+            self.thinking = "open"
+        self.conversation.warnings += filter(None, [self.settings.warning])
         self._wings: dict[type[Wing], Wing] = {kind: kind(self) for kind in WINGS}
         self._owners = {
             action.id: (action, wing) for wing in self._wings.values() for action in wing.actions
@@ -56,6 +69,22 @@ class ChatApp(ChatTalk):
         assert isinstance(wing, kind)  # noqa: S101 - it was made so
         return wing
 
+    def run(self, *args: Any, **kwargs: Any) -> None:
+        """Run the chat in this terminal. Blocks."""
+        self.background = ask_terminal()
+        super().run(*args, **kwargs)
+
+    def remember(self, **choices: str) -> None:
+        """Remember choices (fields of `ChatSettings`) for this run and the next ones."""
+        if self.settings.choose(**choices):
+            self.run_worker(self._write_settings(), group="settings", exit_on_error=False)
+
+    async def _write_settings(self) -> None:
+        error = await asyncio.to_thread(write_quietly, self.settings)
+        if error is not None and not self._cannot_remember:
+            self._cannot_remember = True
+            self.problem(error)
+
     def panels(self) -> Iterable[Widget]:
         """Return what the wings show above the composer."""
         for wing in self._wings.values():
@@ -63,6 +92,7 @@ class ChatApp(ChatTalk):
 
     async def on_mount(self) -> None:
         """Let the wings begin. The rest is `ChatTalk`'s."""
+        self.composer.insert(self.background.typed)
         for wing in self._wings.values():
             wing.started()
 
@@ -93,7 +123,7 @@ class ChatApp(ChatTalk):
             await _finished(action.run(wing, args))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Put the actions on the palette, and the choice of a theme."""
+        """Put the actions on the palette."""
         del screen
         for action, _ in self._owners.values():
             if action.run is not None:
@@ -101,7 +131,6 @@ class ChatApp(ChatTalk):
                 title = f"/{action.command}" if action.command else action.sentence
                 help_text = f"{action.sentence}{keys}" if action.command else action.keys_text
                 yield SystemCommand(title, help_text, partial(self._choose, action))
-        yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
 
     def _choose(self, action: Action) -> None:
         if action.needs_args:  # the user types the rest
@@ -109,6 +138,17 @@ class ChatApp(ChatTalk):
             self.composer.prompt.focus()
         else:
             self.call_later(self._run, action.id, "")
+
+
+def _as_remembered(setup: ChatSetup, effort: str) -> ChatSetup:
+    """Return the setup with the effort that was chosen earlier, where this start names none.
+
+    Not for a server that nobody knows: some refuse what they do not understand.
+    """
+    options = setup.options
+    if options.effort or not effort or options.dialect == OPENAI:
+        return setup
+    return replace(setup, options=replace(options, effort=effort))
 
 
 async def _finished(outcome: Awaitable[None] | None) -> None:

@@ -23,6 +23,7 @@ from runner.chat.events import Failed, Loading
 from runner.chat.host import ChatSetup
 from runner.chat.host_task import HostEvent, HostReady, HostTask
 from runner.chat.turn import Turn, TurnState
+from runner.chat.wire import Picture
 from runner.tui.status import ChatStatus, turn_state
 from runner.tui.view import ChatView
 
@@ -71,6 +72,7 @@ class ChatTalk(ChatView):
         self._live: Turn | None = None
         self._queued: Turn | None = None
         self._queued_again = False
+        self.waiting: list[tuple[str, tuple[Picture, ...]]] = []  # to be sent after the answer
         self.loading_pictures = 0
         self._thinking: Literal["auto", "open", "closed"] = (
             "open" if setup.show_thinking else "auto"
@@ -143,6 +145,8 @@ class ChatTalk(ChatView):
     def keep_unsent(self) -> None:
         """Save what is typed and what waits to be sent, as a draft."""
         texts, pictures = [self.composer.text], [*self.composer.pictures]
+        texts[:0] = [text for text, _ in self.waiting]
+        pictures[:0] = [picture for _, its in self.waiting for picture in its]
         if self._queued is not None and not self._queued_again:
             texts.insert(0, self._queued.text)
             pictures[:0] = self._queued.pictures
@@ -324,6 +328,15 @@ class ChatTalk(ChatView):
         if turn is not None and turn.phase is TurnState.THINKING:
             return self._thinking != "closed"
         return self._thinking == "open"
+
+    @property
+    def thinking(self) -> Literal["auto", "open", "closed"]:
+        """Whether the user has the thinking shown: "open", "closed", or "auto" where undecided."""
+        return self._thinking
+
+    @thinking.setter
+    def thinking(self, choice: Literal["auto", "open", "closed"]) -> None:
+        self._thinking = choice
 
     async def action_toggle_thinking(self) -> None:
         """Show or hide the thinking, in this turn and in later ones."""

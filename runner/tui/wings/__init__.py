@@ -6,7 +6,9 @@ A further feature is a further wing in `WINGS`: nothing else lists what the chat
 from typing import Final
 
 from runner.tui.actions import ActionGroup
+from runner.tui.wings.composing import Composing
 from runner.tui.wings.copying import Copying
+from runner.tui.wings.looks import Looks
 from runner.tui.wings.pictures import PictureWing
 from runner.tui.wings.saving import Saving
 from runner.tui.wings.sending import Sending
@@ -17,6 +19,6 @@ from runner.tui.wings.wing import Wing
 
 # In the order of the help.
 WINGS: Final[tuple[type[Wing], ...]] = (
-    *(Sending, PictureWing, Thinking, Copying, Saving, Sessions, Window),
+    *(Sending, Composing, PictureWing, Thinking, Copying, Saving, Sessions, Looks, Window),
 )
 GROUPS: Final = tuple(ActionGroup(wing.title, wing.actions) for wing in WINGS)

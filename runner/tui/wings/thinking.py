@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from textual.message import Message
 
@@ -12,26 +12,35 @@ from runner.tui.actions import Action
 from runner.tui.turnview import Thought
 from runner.tui.wings.wing import Hear, Wing
 
+DEFAULT: Final = "default"  # the effort that the server or the model's template chooses
+
 
 class Thinking(Wing):
-    """Shows and hides the reasoning, and sets the effort."""
+    """Shows and hides the reasoning, and sets the effort. Both are remembered."""
 
     title = "Reasoning"
 
     async def toggle(self, _: object) -> None:
         """Show or hide the reasoning."""
         await self.chat.action_toggle_thinking()
+        self.chat.remember(thinking=self.chat.thinking)
 
     def set_effort(self, effort: str) -> None:
-        """Set the reasoning effort, from the next question on."""
-        if effort.lower() not in EFFORTS:
+        """Set the reasoning effort, from the next question on; the next one without a name."""
+        efforts = (DEFAULT, *EFFORTS)
+        now = efforts.index(self.chat.options.effort or DEFAULT)
+        chosen = effort.lower() or efforts[(now + 1) % len(efforts)]
+        if chosen not in efforts:
             self.chat.composer.give_back(f"/effort {effort}", ())
             self.chat.problem(
                 UsageError(f"{effort[:40]!r} is not a reasoning effort.", next="/effort low")
             )
             return
-        self.chat.options = replace(self.chat.options, effort=effort.lower())
-        self.chat.hint(f"Reasoning effort: {effort.lower()}, from the next question on.")
+        sent = "" if chosen == DEFAULT else chosen
+        self.chat.options = replace(self.chat.options, effort=sent or None)
+        self.chat.remember(effort=sent)
+        self.chat.show_status()
+        self.chat.hint(f"Reasoning effort: {chosen}, from the next question on.")
 
     actions = (
         Action(
@@ -41,10 +50,11 @@ class Thinking(Wing):
         ),
         Action(
             "chat.effort",
-            f"set the reasoning effort: {', '.join(EFFORTS)}",
+            f"set the reasoning effort: {', '.join(EFFORTS)} or {DEFAULT}; the next one by its key",
             set_effort,
-            *("effort", "LEVEL"),
-            needs_args=True,
+            *("effort", "[LEVEL]"),
+            keys=("shift+tab",),
+            priority=True,
         ),
     )
     hears: ClassVar[Mapping[type[Message], Hear]] = {Thought.Toggled: toggle}
