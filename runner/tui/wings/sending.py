@@ -109,7 +109,7 @@ class Sending(Wing):
 
     async def _ask(self, text: str, pictures: tuple[Picture, ...]) -> None:
         turn = self.chat.conversation.append(text, pictures)
-        self.chat.unsent_changed()
+        self.chat.keep_unsent()  # it is sent: no draft any more
         await self.chat.transcript.added()
         await self.chat.ask(turn)
 

@@ -638,10 +638,10 @@ async def test_the_newest_chat_is_resumed():
 
 async def test_commands_are_on_the_palette():
     async with chat() as c:
-        await c.pilot.press("ctrl+p", *"effort")
-        await c.sees("/effort", "Set the reasoning effort")
+        await c.pilot.press("ctrl+p", *"save")
+        await c.sees("/save", "Save the chat to a new file")
         await c.pilot.press("enter", "enter")
-        await c.until(lambda: c.app.composer.text == "/effort ")
+        await c.until(lambda: c.app.composer.text == "/save ")
 
 
 # --- size -------------------------------------------------------------------------------------
