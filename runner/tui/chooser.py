@@ -84,12 +84,12 @@ class Chooser(ModalScreen[Any]):
         self.list = OptionList(compact=True)
         self.list.can_focus = False
         self.filter = Input(placeholder="Type to narrow it down", compact=True)
-        self._count = Static()
+        self._head = Static()
 
     def compose(self) -> ComposeResult:
         """Mount the field, the list and the line of keys."""
         with Vertical():
-            yield self._count
+            yield self._head
             yield self.filter
             yield self.list
             yield Static(Content(self._keys))
@@ -109,7 +109,11 @@ class Chooser(ModalScreen[Any]):
             self.list.highlighted = min(mark, len(self._shown) - 1)
         total = len(self.choices)
         count = f"{total:,}" if len(found) == total else f"{len(found):,} of {total:,}"
-        self._count.update(Content(f"{self._title} · {count}"))
+        self.headline(Content(f"{self._title} · {count}"))
+
+    def headline(self, content: Content) -> None:
+        """Show what stands above the list."""
+        self._head.update(content)
 
     @property
     def marked(self) -> Choice | None:
@@ -118,13 +122,21 @@ class Chooser(ModalScreen[Any]):
         return self._shown[place] if place is not None and place < len(self._shown) else None
 
     @on(Input.Changed)
-    def _typed(self, event: Input.Changed) -> None:
+    def _changed(self, event: Input.Changed) -> None:
         event.stop()
+        self.typed()
+
+    def typed(self) -> None:
+        """Narrow the list down."""
         self.show()
 
     @on(Input.Submitted)
-    def _entered(self, event: Input.Submitted) -> None:
+    def _submitted(self, event: Input.Submitted) -> None:
         event.stop()
+        self.entered()
+
+    def entered(self) -> None:
+        """Choose what is marked."""
         if self.marked is not None:
             self.dismiss(self.marked.value)
 
