@@ -39,7 +39,7 @@ def parse_answer(data: bytes) -> Background:
     match = _COLOUR.search(data)
     rest = _ATTRIBUTES.sub(b"", _COLOUR.sub(b"", data)).decode("utf-8", "ignore")
     # Keys that are not text (arrows) are not worth keeping, and must not be taken for text.
-    typed = "" if "\x1b" in rest else "".join(c for c in rest if c.isprintable())
+    typed = "" if "\x1b" in rest else "".join(c for c in rest if c.isprintable() or c == "\n")
     return Background(_is_light(match[1]) if match else None, typed)
 
 

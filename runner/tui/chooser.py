@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
+from rich.cells import cell_len, set_cell_size
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -16,6 +17,9 @@ from textual.widgets.option_list import Option
 from runner.base.text import clean
 
 MOST: Final = 500  # rows shown; of more, typing a word finds the one that is wanted
+WIDEST: Final = 86  # cells, as in `Chooser.DEFAULT_CSS`
+FRAME: Final = 5  # cells: border, padding, scrollbar
+GAP: Final = 2
 ROW_CHARS: Final = 300  # of a text, wider than any terminal shows in a row
 
 
@@ -38,11 +42,18 @@ def matching(choices: Sequence[Choice], typed: str) -> list[Choice]:
     ]
 
 
-def row(choice: Choice) -> Content:
-    """Return a choice as one line. Pure."""
+def row(choice: Choice, room: int) -> Content:
+    """Return a choice as one line of `room` cells; its text has half of them at least. Pure."""
     text = " ".join(clean(choice.text[:ROW_CHARS]).split()) or "(empty)"
-    detail = (f"  {choice.detail}", "$foreground-muted") if choice.detail else ""
-    return Content.assemble(Content(text), detail)
+    text = _cut(text, max(room - cell_len(choice.detail) - GAP, room // 2))
+    detail = _cut(choice.detail, room - cell_len(text) - GAP)
+    return Content.assemble(text, (f"{' ' * GAP}{detail}", "$foreground-muted"))
+
+
+def _cut(text: str, cells: int) -> str:
+    if cell_len(text) <= cells:
+        return text
+    return f"{set_cell_size(text, max(cells - 1, 0)).rstrip()}…"
 
 
 class Chooser(ModalScreen[Any]):
@@ -98,13 +109,17 @@ class Chooser(ModalScreen[Any]):
         """Show everything, and take the keys."""
         self.set_class(self.app.screen_stack[0].has_class("-compact"), "-compact")
         self.filter.focus()
-        self.show()
+
+    def on_resize(self) -> None:
+        """Fit the rows to the new width."""
+        self.show(self.list.highlighted or 0)
 
     def show(self, mark: int = 0) -> None:
         """Show what matches, with a row marked."""
         found = matching(self.choices, self.filter.value)
         self._shown = found[:MOST]
-        self.list.set_options(Option(row(choice)) for choice in self._shown)
+        room = min(self.app.size.width, WIDEST) - FRAME
+        self.list.set_options(Option(row(choice, room)) for choice in self._shown)
         if self._shown:
             self.list.highlighted = min(mark, len(self._shown) - 1)
         total = len(self.choices)

@@ -85,12 +85,16 @@ def test_an_action_of_a_widget_needs_its_binding():
         built_in(Prompt.BINDINGS, "composer.gone", does="nothing")
 
 
-@pytest.mark.parametrize("width", [40, 100])
-def test_the_help_has_every_action(width):
-    text = help_content(GROUPS, width).plain
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 100])
+def test_the_help_has_every_action_and_fits(width):
+    content = help_content(GROUPS, width)
+    text = content.plain
+    words = " ".join(text.split())
     for action in ACTIONS:
         assert action.names in text
-        assert action.does in text
+        assert action.does in words
+    if width >= 40:
+        assert max(line.cell_length for line in content.split()) <= width - 2
 
 
 @pytest.mark.parametrize(

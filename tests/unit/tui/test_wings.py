@@ -12,7 +12,7 @@ from runner.base.errors import SteprunError
 from runner.chat.sessions.store import Session
 from runner.chat.wire import Options
 from runner.tui.background import Background
-from runner.tui.chooser import Choice, Chooser, matching
+from runner.tui.chooser import Choice, Chooser, matching, row
 from runner.tui.settings import SCHEMA, ChatSettings, SettingsFile
 from runner.tui.wings.sending import WAITING, waiting_row
 from tests.fakes.sse_server import Die, End, Gate, Say, Think
@@ -157,6 +157,18 @@ def test_a_choice_has_to_contain_every_word():
     choices = [Choice("Red apple", 1), Choice("green APPLE", 2, "red"), Choice("pear", 3)]
     assert [each.value for each in matching(choices, "apple red")] == [1, 2]
     assert [each.value for each in matching(choices, " ")] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("text", ["short", "long " * 90, "\u6f22\u5b57" * 40, "", "[b]\x1b[2J\n"])
+@pytest.mark.parametrize("room", [20, 40, 79])
+def test_a_row_fits_and_keeps_a_short_detail(text, room):
+    line = row(Choice(text, 1, "detail"), room)
+    assert line.plain.endswith("  detail")
+    assert line.cell_length <= room
+    assert "\x1b" not in line.plain
+    line = row(Choice(text, 1, "a long detail " * 9), room)
+    assert line.cell_length <= room
+    assert line.plain[:4] == row(Choice(text, 1), room).plain[:4]
 
 
 @pytest.mark.parametrize("size", [(100, 30), (40, 10)])
@@ -356,3 +368,17 @@ async def test_a_session_is_left_as_it_was_by_what_is_only_looked_at():
     async with chat() as c:
         await c.pilot.press("f1", "escape", "ctrl+r", "f2")
     assert not Session(c.app.conversation.session.id).path.exists()
+
+
+@pytest.mark.parametrize("size", [(80, 24), (40, 10)])
+async def test_the_help_is_read_to_its_end_by_keys(size):
+    async with chat(size=size) as c:
+        await c.pilot.press("f1")
+        await c.sees("Message", "Enter", "send")
+        for _ in range(30):
+            if "Esc closes this." in c.screen():
+                break
+            await c.pilot.press("pagedown")
+        await c.sees("Esc closes this.", "end the chat")
+        await c.pilot.press("escape", "x")
+        await c.until(lambda: c.app.composer.text == "x")
