@@ -16,6 +16,7 @@ from textual.widgets.option_list import Option
 
 from runner.base.text import clean
 
+PLACEHOLDER: Final = "Type to narrow it down"
 MOST: Final = 500  # rows shown; of more, typing a word finds the one that is wanted
 WIDEST: Final = 86  # cells, as in `Chooser.DEFAULT_CSS`
 FRAME: Final = 5  # cells: border, padding, scrollbar
@@ -94,7 +95,7 @@ class Chooser(ModalScreen[Any]):
         self._shown: list[Choice] = []
         self.list = OptionList(compact=True)
         self.list.can_focus = False
-        self.filter = Input(placeholder="Type to narrow it down", compact=True)
+        self.filter = Input(placeholder=PLACEHOLDER, compact=True)
         self._head = Static()
 
     def compose(self) -> ComposeResult:

@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.widgets import Input
 
 from runner.base import units
-from runner.tui.chooser import Choice, Chooser
+from runner.tui.chooser import PLACEHOLDER, Choice, Chooser
 from runner.tui.shelf import ListedChat
 
 DAY_S: Final = 86_400.0
@@ -78,6 +78,7 @@ class ChatPicker(Chooser):
         if (chat := self._chat) is not None and self._renaming is None:
             self._deleting, self._renaming = None, chat
             self.list.display = False
+            self.filter.placeholder = "New name"
             with self.prevent(Input.Changed):
                 self.filter.value = chat.title
             self.filter.cursor_position = len(chat.title)
@@ -129,6 +130,7 @@ class ChatPicker(Chooser):
         renamed = self._renaming is not None
         self._renaming = self._deleting = None
         self.list.display = True
+        self.filter.placeholder = PLACEHOLDER
         if renamed:
             with self.prevent(Input.Changed):
                 self.filter.value = ""

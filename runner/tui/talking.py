@@ -74,9 +74,7 @@ class ChatTalk(ChatView):
         self._queued_again = False
         self.waiting: list[tuple[str, tuple[Picture, ...]]] = []  # to be sent after the answer
         self.loading_pictures = 0
-        self._thinking: Literal["auto", "open", "closed"] = (
-            "open" if setup.show_thinking else "auto"
-        )
+        self.thinking: Literal["auto", "open", "closed"] = "open" if setup.show_thinking else "auto"
         self._leaving = False
         self._ticker: Timer | None = None
         self._autosave: Timer | None = None
@@ -326,26 +324,17 @@ class ChatTalk(ChatView):
     def _opened(self, turn: Turn | None = None) -> bool:
         """Whether the thinking is open: while it thinks, unless closed; later, if opened."""
         if turn is not None and turn.phase is TurnState.THINKING:
-            return self._thinking != "closed"
-        return self._thinking == "open"
-
-    @property
-    def thinking(self) -> Literal["auto", "open", "closed"]:
-        """Whether the user has the thinking shown: "open", "closed", or "auto" where undecided."""
-        return self._thinking
-
-    @thinking.setter
-    def thinking(self, choice: Literal["auto", "open", "closed"]) -> None:
-        self._thinking = choice
+            return self.thinking != "closed"
+        return self.thinking == "open"
 
     async def action_toggle_thinking(self) -> None:
         """Show or hide the thinking, in this turn and in later ones."""
         newest = self.conversation.turns[-1] if self.conversation.turns else None
-        self._thinking = "closed" if self._opened(newest) else "open"
+        self.thinking = "closed" if self._opened(newest) else "open"
         await self.transcript.set_opened(opened=self._opened(), live=self._live)
         if self._live is not None:
             await self._sync(self._live)
-        self.hint(f"Thinking is {'shown' if self._thinking == 'open' else 'hidden'}.")
+        self.hint(f"Thinking is {'shown' if self.thinking == 'open' else 'hidden'}.")
 
     def _show_warnings(self) -> None:
         warnings = self.conversation.warnings
