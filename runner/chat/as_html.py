@@ -6,14 +6,15 @@ its policy forbids the browser to run or to load anything.
 
 from collections.abc import Sequence
 from html import escape
-from typing import Final
-
-from markdown_it import MarkdownIt
+from typing import TYPE_CHECKING, Final
 
 from runner.base.text import clean_name
 from runner.chat.export import picture_label
 from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Picture
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
 
 # `default-src 'none'`: no script, no request to anywhere. Pictures are data URLs.
 _POLICY: Final = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -34,14 +35,13 @@ pre { overflow-x: auto; padding: .7rem 1rem; background: rgb(128 128 128 / 12%);
 table { border-collapse: collapse; }
 th, td { padding: .2rem .7rem; border: 1px solid rgb(128 128 128 / 40%); }
 """
-# A picture that an answer names lies on somebody's server: it becomes a link.
-_markdown: Final = MarkdownIt("gfm-like", {"html": False}).disable("image")
 
 
 def to_html(turns: Sequence[Turn], title: str) -> str:
     """Return the conversation as a page; `title`: the model's name."""
     name = escape(clean_name(title))
-    body = "\n".join(_turn(turn) for turn in turns)
+    markdown = _markdown()
+    body = "\n".join(_turn(turn, markdown) for turn in turns)
     return (
         '<!DOCTYPE html>\n<html>\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
@@ -52,14 +52,21 @@ def to_html(turns: Sequence[Turn], title: str) -> str:
     )
 
 
-def _turn(turn: Turn) -> str:
+def _markdown() -> "MarkdownIt":
+    from markdown_it import MarkdownIt  # noqa: PLC0415 - the window is painted without it
+
+    # A picture that an answer names lies on somebody's server: it becomes a link.
+    return MarkdownIt("gfm-like", {"html": False}).disable("image")
+
+
+def _turn(turn: Turn, markdown: "MarkdownIt") -> str:
     figures = "".join(_figure(number, each) for number, each in enumerate(turn.pictures, 1))
     parts = [f'<div class="question">{figures}{escape(turn.text)}</div>']
     if turn.reasoning.strip():
         thought = escape(turn.reasoning.strip())
         parts.append(f"<details><summary>Thinking</summary><div>{thought}</div></details>")
     if turn.answered:
-        parts.append(f'<div class="answer">{_markdown.render(turn.answer.strip())}</div>')
+        parts.append(f'<div class="answer">{markdown.render(turn.answer.strip())}</div>')
     if note := _note(turn):
         parts.append(f'<p class="note">{escape(note)}</p>')
     return "\n".join(parts)

@@ -3,10 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from markdown_it import MarkdownIt
-
 _MARKS: Final = ("```", "~~~")
-_parser: Final = MarkdownIt("commonmark")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +18,10 @@ def fenced_code(text: str) -> list[FencedCode]:
     """Return the code blocks of a text in order, also those in lists and quotes."""
     if not any(mark in text for mark in _MARKS):
         return []
+    from markdown_it import MarkdownIt  # noqa: PLC0415 - the window is painted without it
+
     return [
         FencedCode(token.info.partition(" ")[0].strip(), token.content.removesuffix("\n"))
-        for token in _parser.parse(text)
+        for token in MarkdownIt("commonmark").parse(text)
         if token.type == "fence"
     ]

@@ -6,7 +6,6 @@ from functools import partial
 from textual.app import SuspendNotSupported
 
 from runner.base.errors import Refused, SteprunError
-from runner.base.text import clean
 from runner.tui.actions import Action
 from runner.tui.chooser import Choice, Chooser
 from runner.tui.composer import PASTE_BYTES
@@ -62,9 +61,8 @@ class Composing(Wing):
         except SteprunError as error:
             chat.problem(error)
         else:
-            chat.composer.prompt.text = clean(text)
-            chat.composer.prompt.move_cursor(chat.composer.prompt.document.end)
-            chat.unsent_changed()
+            chat.composer.prompt.clear()
+            chat.composer.insert(text)
 
     actions = (
         Action(
