@@ -69,7 +69,7 @@ class ChatPicker(Chooser):
         self.choices = [chat_row(chat, now) for chat in chats]
         self.show(self.list.highlighted or 0)
 
-    def tell(self, text: str) -> None:
+    def explain(self, text: str) -> None:
         """Show a message in the line above the list."""
         self.headline(Content(text))
 
@@ -82,7 +82,7 @@ class ChatPicker(Chooser):
             with self.prevent(Input.Changed):
                 self.filter.value = chat.title
             self.filter.cursor_position = len(chat.title)
-            self.tell("Type the new name. Enter keeps it, Esc leaves the old one.")
+            self.explain("Type the new name. Enter keeps it, Esc leaves the old one.")
 
     def action_delete(self) -> None:
         """Ask once, then have the chat deleted."""
@@ -94,7 +94,9 @@ class ChatPicker(Chooser):
             self._delete(chat)
         elif chat is not None:
             self._deleting = chat
-            self.tell(f"Delete {chat.title or chat.id} for good? Delete again does, Esc does not.")
+            self.explain(
+                f"Delete {chat.title or chat.id} for good? Delete again does, Esc does not."
+            )
 
     def action_back(self) -> None:
         """Leave the renaming or the deletion, or close the list."""

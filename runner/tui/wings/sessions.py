@@ -90,20 +90,20 @@ class Sessions(Wing):
     def _change(self, listed: ListedChat, change: Callable[[], None]) -> None:
         """Change a chat in a thread, and show the list as it is then."""
         if listed.id == self.chat.conversation.session.id:
-            self._picker.tell("This chat is open. Open another one first.")
+            self._picker.explain("This chat is open. Open another one first.")
         else:
             self.chat.run_worker(self._changed(change), group="chats", exit_on_error=False)
 
     async def _changed(self, change: Callable[[], None]) -> None:
-        told = ""
+        trouble = ""
         try:
             await asyncio.to_thread(change)
         except SteprunError as error:
-            told = f"{error.what} {error.why}".strip()
+            trouble = f"{error.what} {error.why}".strip()
         if self._picker.is_attached:
             self._picker.replace(await self._listed())
-            if told:
-                self._picker.tell(told)
+            if trouble:
+                self._picker.explain(trouble)
 
     actions = (
         Action("chat.new", "start a new chat", start_new, command="new"),
