@@ -22,6 +22,7 @@ from runner.chat.host import ChatSetup, NeedsTerminal
 from runner.chat.host_task import HostEvent, HostKnown, HostReady, HostTask
 from runner.chat.reading import read_rate
 from runner.chat.turn import Turn, TurnState
+from runner.chat.wire import Picture
 from runner.tui.end_signals import catch_signals, leave
 from runner.tui.status import ChatStatus, host_states, turn_states
 from runner.tui.turnview import TurnView
@@ -74,10 +75,9 @@ class ChatTalk(ChatView):
         self._live: Turn | None = None
         self._queued: Turn | None = None
         self._queued_again = False
-        self._loading_pictures = 0
-        self._thinking: Literal["auto", "open", "closed"] = (
-            "open" if setup.show_thinking else "auto"
-        )
+        self.waiting: list[tuple[str, tuple[Picture, ...]]] = []  # to be sent after the answer
+        self.loading_pictures = 0
+        self.thinking: Literal["auto", "open", "closed"] = "open" if setup.show_thinking else "auto"
         self._leaving = False
         self._ticker: Timer | None = None
         self._autosave: Timer | None = None
@@ -134,8 +134,11 @@ class ChatTalk(ChatView):
         self.exit(return_code=code)
 
     def keep_unsent(self) -> None:
-        """Take in what is typed; the next flush writes it, with what waits to be sent."""
-        self.conversation.keep_draft(self.composer.text, self.composer.pictures)
+        """Take in what is typed and what waits; the next flush writes it, with what is not sent."""
+        texts, pictures = [self.composer.text], [*self.composer.pictures]
+        texts[:0] = [text for text, _ in self.waiting]
+        pictures[:0] = [picture for _, its in self.waiting for picture in its]
+        self.conversation.keep_draft("\n".join(text for text in texts if text), pictures)
 
     def unsent_changed(self) -> None:
         """Save the draft soon: even a killed chat loses no more than a moment's typing."""
@@ -236,6 +239,15 @@ class ChatTalk(ChatView):
         elif turn is not None:
             await self._take_back(turn)
         self.problem(error, after=f"/retry {self._retries}; your text is kept")
+
+    async def take_back_queued(self) -> bool:
+        """Put the question that waits for the engine back into the composer. False: none does."""
+        turn = self._queued
+        if turn is None or self._queued_again:
+            return False
+        self._queued = None
+        await self._take_back(turn)
+        return True
 
     async def _take_back(self, turn: Turn) -> None:
         """Put a question that was not sent back into the composer."""
@@ -353,17 +365,17 @@ class ChatTalk(ChatView):
     def _opened(self, turn: Turn | None = None) -> bool:
         """Whether the thinking is open: while it thinks, unless closed; later, if opened."""
         if turn is not None and turn.phase is TurnState.THINKING:
-            return self._thinking != "closed"
-        return self._thinking == "open"
+            return self.thinking != "closed"
+        return self.thinking == "open"
 
     async def action_toggle_thinking(self) -> None:
         """Show or hide the thinking, in this turn and in later ones."""
         newest = self.conversation.turns[-1] if self.conversation.turns else None
-        self._thinking = "closed" if self._opened(newest) else "open"
+        self.thinking = "closed" if self._opened(newest) else "open"
         await self.transcript.set_opened(opened=self._opened(), live=self._live)
         if self._live is not None:
             await self._sync(self._live)
-        self.hint(f"Thinking is {'shown' if self._thinking == 'open' else 'hidden'}.")
+        self.hint(f"Thinking is {'shown' if self.thinking == 'open' else 'hidden'}.")
 
     def _show_warnings(self) -> None:
         warnings = list(self.conversation.warnings)
@@ -398,7 +410,7 @@ class ChatTalk(ChatView):
             return host_states(now - self.host_task.loading_since, own=self.setup.own)
         if self._live is not None:
             return turn_states(self._live, self.clock, now)
-        if self._loading_pictures:
+        if self.loading_pictures:
             return ("loading image",)
         if self.host_task.alive():
             return ("ready",)

@@ -1,21 +1,20 @@
 """The chat's frame: transcript, composer, status line, and how they fit the terminal."""
 
 import gc
+from collections.abc import Iterable
 from functools import partial
 from importlib import import_module
-from typing import ClassVar
 
 from textual.app import App, ComposeResult
-from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.events import Resize
 from textual.timer import Timer
+from textual.widget import Widget
 from textual.widgets import Static
 
 from runner.base.errors import Refused, SteprunError
 from runner.chat.host import ChatSetup
 from runner.tui.composer import Composer
-from runner.tui.help import HelpScreen
 from runner.tui.status import ChatStatus, status_parts
 from runner.tui.transcript import Transcript
 from runner.tui.turnview import error_content
@@ -71,14 +70,6 @@ class ChatView(App[None]):
     TITLE = "steprun"
     AUTO_FOCUS = "#prompt"
     ENABLE_COMMAND_PALETTE = True
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "stop_answer", "Stop", id="chat.stop"),
-        Binding("ctrl+c", "interrupt", "Copy, stop or quit", id="chat.interrupt", priority=True),
-        Binding("ctrl+t", "toggle_thinking", "Thinking", id="chat.thinking", priority=True),
-        Binding("ctrl+end", "follow", "Follow", id="transcript.follow", priority=True),
-        Binding("f1", "show_help", "Help", id="chat.help"),
-        Binding("ctrl+q", "quit", "Quit", id="chat.quit", priority=True),
-    ]
 
     def __init__(self, setup: ChatSetup) -> None:
         super().__init__()
@@ -91,6 +82,7 @@ class ChatView(App[None]):
     def compose(self) -> ComposeResult:
         """Mount the frame."""
         yield self.transcript
+        yield from self.panels()
         yield self.composer
         yield self.status_line
         yield Static(
@@ -98,6 +90,10 @@ class ChatView(App[None]):
             id="cover",
             markup=False,
         )
+
+    def panels(self) -> Iterable[Widget]:
+        """Return what stands between the transcript and the composer."""
+        return ()
 
     def on_resize(self, event: Resize) -> None:
         """Choose the layout that fits."""
@@ -143,16 +139,6 @@ class ChatView(App[None]):
         if after:
             parts.append(Content.styled(f"→ {after}", "$foreground-muted"))
         self.transcript.notice(Content("\n").join(parts))
-        self.transcript.follow()
-
-    def action_show_help(self) -> None:
-        """Show commands and keys."""
-        screen = HelpScreen()
-        screen.set_class(self.screen.has_class("-compact"), "-compact")
-        self.push_screen(screen)
-
-    def action_follow(self) -> None:
-        """Go to the end of the conversation and stay there."""
         self.transcript.follow()
 
     async def action_page(self, direction: int) -> None:

@@ -31,6 +31,7 @@ from runner.tui.app import ChatApp
 from runner.tui.help import HelpScreen
 from runner.tui.transcript import More
 from runner.tui.turnview import Prose, Thought, TurnView
+from runner.tui.wings.saving import Saving
 from tests.fakes.sse_server import (
     Call,
     Die,
@@ -425,7 +426,7 @@ async def test_enter_waits_for_a_picture_that_is_read(tmp_path, monkeypatch):
 
     async with chat() as c:
         with monkeypatch.context() as patch:
-            patch.setattr("runner.tui.app.asyncio.to_thread", later)
+            patch.setattr("runner.tui.wings.pictures.asyncio.to_thread", later)
             await c.paste(str(path))
             await c.type("and this?")
             await c.sees("as soon as the image is loaded")
@@ -553,18 +554,6 @@ async def test_ctrl_c_copies_what_is_selected():
         assert c.app.composer.text == "some text"
 
 
-async def test_a_second_message_waits_in_the_composer():
-    gate = Gate()
-    async with chat([Say("A part"), gate, End()]) as c:
-        await c.type("hi")
-        await c.sees("A part")
-        await c.type("and?")
-        await c.sees("Still answering")
-        assert c.app.composer.text == "and?"
-        gate.open()
-        await c.ready()
-
-
 # --- commands ---------------------------------------------------------------------------------
 
 
@@ -599,7 +588,7 @@ async def test_commands(tmp_path):
         assert not c.app.conversation.turns
         await c.type("/help")
         await c.until(lambda: isinstance(c.app.screen, HelpScreen))
-        await c.sees("Commands", "/detach [N]")
+        await c.sees("Pictures", "/detach [N]")
         await c.pilot.press("escape")
         await c.until(lambda: not isinstance(c.app.screen, HelpScreen))
         await c.type("/quit")
@@ -617,11 +606,11 @@ async def test_a_file_is_saved_whole_or_not_at_all(tmp_path, monkeypatch):
         await c.ready()
         with monkeypatch.context() as patch:
             patch.setattr("runner.base.files.os.fsync", full)
-            c.app.slash_save(str(tmp_path / "out.md"))
-        await c.sees("No space left", "Choose another file")
+            await c.type(f"/save {tmp_path / 'out.md'}")
+            await c.sees("No space left", "Choose another file")
         assert c.app.composer.text == f"/save {tmp_path / 'out.md'}"
         assert not list(tmp_path.glob("*.md"))
-        c.app.slash_save("bad\0name")
+        c.app.wing(Saving).save("bad\0name")
         await c.sees("embedded null")  # the rest of the words is of the Python version
 
 
@@ -647,10 +636,10 @@ async def test_the_newest_chat_is_resumed():
 
 async def test_commands_are_on_the_palette():
     async with chat() as c:
-        await c.pilot.press("ctrl+p", *"effort")
-        await c.sees("/effort", "Set the reasoning effort")
+        await c.pilot.press("ctrl+p", *"save")
+        await c.sees("/save", "Save the chat to a new file")
         await c.pilot.press("enter", "enter")
-        await c.until(lambda: c.app.composer.text == "/effort ")
+        await c.until(lambda: c.app.composer.text == "/save ")
 
 
 # --- size -------------------------------------------------------------------------------------

@@ -1,0 +1,142 @@
+"""Pictures: found in what is pasted or typed, loaded in a thread, attached to the message."""
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.message import Message
+
+from runner.base.errors import Refused, SteprunError
+from runner.chat.images.load import load_picture
+from runner.chat.wire import Picture
+from runner.tui.actions import Action
+from runner.tui.composer import PASTE_BYTES, PICTURES, Prompt
+from runner.tui.paste import find_pictures
+from runner.tui.wings.built_in import built_in
+from runner.tui.wings.wing import Hear, Wing
+
+if TYPE_CHECKING:
+    from runner.tui.app import ChatApp
+
+
+@dataclass(slots=True)
+class LoadedPictures:
+    """Pictures that were loaded, or could not be. `typed`: what to give back on an error."""
+
+    typed: str
+    pictures: list[Picture] = field(default_factory=list)
+    errors: list[SteprunError] = field(default_factory=list)
+
+
+class PictureWing(Wing):
+    """Attaches pictures to the message that is being typed."""
+
+    title = "Pictures"
+
+    def __init__(self, chat: "ChatApp") -> None:
+        super().__init__(chat)
+        self.send_when_loaded = False
+
+    def started(self) -> None:
+        """Attach the pictures that the command line named."""
+        if self.chat.setup.pictures:
+            self.load([str(path) for path in self.chat.setup.pictures])
+
+    @property
+    def loading(self) -> bool:
+        """Whether pictures are being loaded."""
+        return self.chat.loading_pictures > 0
+
+    def pasted(self, message: Prompt.Pasted) -> None:
+        """Attach the pictures that a pasted text names, or let it be text."""
+        size = len(message.text.encode("utf-8", "replace"))
+        if size > PASTE_BYTES:
+            self.chat.problem(
+                Refused(
+                    "The pasted text is too long.",
+                    why=f"It has {size:,} bytes; the limit is {PASTE_BYTES:,}.",
+                    next="Paste a part.",
+                )
+            )
+        elif self.chat.setup.sees and (paths := find_pictures(message.text)):
+            self.load(paths)
+        else:
+            if find_pictures(message.text):
+                self.chat.problem(self.chat.blind())
+            self.chat.composer.insert(message.text)
+
+    def emptied(self, _: Prompt.Emptied) -> None:
+        """Remove the last picture: Backspace was pressed before the first character."""
+        self.chat.composer.detach()
+        self.chat.unsent_changed()
+
+    def attach(self, path: str) -> None:
+        """Attach an image file, or several."""
+        paths = find_pictures(path) or [os.path.expanduser(path)]  # noqa: PTH111 - Path raises for `~nobody`
+        self.load(paths, typed=f"/image {path}")
+
+    def detach(self, number: str) -> None:
+        """Remove an image."""
+        which = int(number) if number.isdecimal() else 0
+        if (number and not which) or not self.chat.composer.detach(which):
+            self.chat.hint("No such image.")
+        self.chat.unsent_changed()
+
+    def load(self, paths: Sequence[str], *, typed: str = "") -> None:
+        """Load images in a thread and attach them, or show why not."""
+        if not self.chat.setup.sees:
+            self.chat.problem(self.chat.blind())
+            if typed:
+                self.chat.composer.give_back(typed, ())
+            return
+        self.chat.loading_pictures += 1
+        self.chat.show_status()
+        self.chat.run_worker(self._load(paths, typed), group="pictures", exit_on_error=False)
+
+    async def _load(self, paths: Sequence[str], typed: str) -> None:
+        result = LoadedPictures(typed)
+        for path in paths[:PICTURES]:
+            try:
+                result.pictures.append(await asyncio.to_thread(load_picture, Path(path)))
+            except SteprunError as error:
+                result.errors.append(error)
+        self.chat.call_later(self._loaded, result)
+
+    async def _loaded(self, loaded: LoadedPictures) -> None:
+        chat = self.chat
+        chat.loading_pictures -= 1
+        errors = list(loaded.errors)
+        left_out = sum(not chat.composer.attach(picture) for picture in loaded.pictures)
+        if left_out:
+            errors.append(
+                Refused(
+                    f"A message can have {PICTURES} images.",
+                    why=f"{left_out} more were left out.",
+                    next="Send these first, then the others.",
+                )
+            )
+        if errors:
+            self.send_when_loaded = False
+            chat.problem(*errors)
+            if loaded.typed and not loaded.pictures:
+                chat.composer.give_back(loaded.typed, ())
+        elif self.send_when_loaded and not self.loading:
+            self.send_when_loaded = False
+            chat.composer.prompt.action_send()
+        chat.unsent_changed()
+        chat.show_status()
+
+    actions = (
+        Action("pictures.attach", "attach an image", attach, "image", "PATH", needs_args=True),
+        Action("pictures.detach", "remove image N, or the last", detach, "detach", "[N]"),
+        built_in(
+            Prompt.BINDINGS, "composer.backspace", does="at the very start: remove the last image"
+        ),
+    )
+    hears: ClassVar[Mapping[type[Message], Hear]] = {
+        Prompt.Pasted: pasted,
+        Prompt.Emptied: emptied,
+    }

@@ -1,0 +1,60 @@
+"""Thinking: whether the reasoning is shown, and how much of it the model does."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import ClassVar, Final
+
+from textual.message import Message
+
+from runner.base.errors import UsageError
+from runner.chat.wire import EFFORTS
+from runner.tui.actions import Action
+from runner.tui.turnview import Thought
+from runner.tui.wings.wing import Hear, Wing
+
+DEFAULT: Final = "default"  # the effort that the server or the model's template chooses
+
+
+class Thinking(Wing):
+    """Shows and hides the reasoning, and sets the effort. Both are remembered."""
+
+    title = "Reasoning"
+
+    async def toggle(self, _: object) -> None:
+        """Show or hide the reasoning."""
+        await self.chat.action_toggle_thinking()
+        self.chat.remember(thinking=self.chat.thinking)
+
+    def set_effort(self, effort: str) -> None:
+        """Set the reasoning effort, from the next question on; the next one without a name."""
+        efforts = (DEFAULT, *EFFORTS)
+        now = efforts.index(self.chat.options.effort or DEFAULT)
+        chosen = effort.lower() or efforts[(now + 1) % len(efforts)]
+        if chosen not in efforts:
+            self.chat.composer.give_back(f"/effort {effort}", ())
+            self.chat.problem(
+                UsageError(f"{effort[:40]!r} is not a reasoning effort.", next="/effort low")
+            )
+            return
+        sent = "" if chosen == DEFAULT else chosen
+        self.chat.options = replace(self.chat.options, effort=sent or None)
+        self.chat.remember(effort=sent)
+        self.chat.show_status()
+        self.chat.hint(f"Reasoning effort: {chosen}, from the next question on.")
+
+    actions = (
+        Action(
+            *("chat.thinking", "show or hide the reasoning", toggle, "think"),
+            keys=("ctrl+t",),
+            priority=True,
+        ),
+        Action(
+            "chat.effort",
+            f"set the reasoning effort: {', '.join(EFFORTS)} or {DEFAULT}; the next one by its key",
+            set_effort,
+            *("effort", "[LEVEL]"),
+            keys=("shift+tab",),
+            priority=True,
+        ),
+    )
+    hears: ClassVar[Mapping[type[Message], Hear]] = {Thought.Toggled: toggle}

@@ -1,0 +1,164 @@
+"""The picker of saved chats, over a list that stands in for the index of real ones."""
+
+import time
+from dataclasses import dataclass, replace
+
+import pytest
+
+from runner.base.errors import Refused
+from runner.chat.sessions.entries import SessionEntry
+from runner.chat.sessions.index import ChatTitle as SavedChat
+from runner.chat.sessions.store import Session
+from runner.chat.wire import Message
+from runner.tui.picker import ChatPicker, chat_row, when
+from runner.tui.shelf import SavedChats
+from runner.tui.wings.sessions import Sessions
+from tests.fakes.sse_server import End, Gate, Say
+from tests.unit.tui.test_app import chat, user_home  # noqa: F401 - a fixture
+
+
+@dataclass
+class FakeShelf:
+    """Stands in for the index of saved chats, which is a file."""
+
+    listed: list[SavedChat]
+    broken: str = ""
+
+    def chats(self):
+        return list(self.listed)
+
+    def rename(self, chat_id, name):
+        if self.broken:
+            raise Refused(self.broken)
+        self.listed = [replace(c, title=name) if c.id == chat_id else c for c in self.listed]
+
+    def delete(self, chat_id):
+        self.listed = [each for each in self.listed if each.id != chat_id]
+
+
+def shelf():
+    now = time.time()
+    return FakeShelf(
+        [
+            SavedChat("20261127-120000-aaaa0000", "Apples and pears", now - 60, 3, 5000),
+            SavedChat("20261126-120000-bbbb0000", "[b]Zebras[/b]", now - 90_000, 1, 700),
+        ]
+    )
+
+
+def saved(text):
+    session = Session.create("Fake 1B")
+    session.add(SessionEntry(Message("user", text)))
+    session.add(SessionEntry(Message("assistant", f"answer to {text}")))
+    return session.id
+
+
+def test_a_row_says_when_and_how_much():
+    listed = shelf().chats()
+    now = time.time()
+    assert chat_row(listed[0], now).detail.endswith(" · 3 answers · 5 KiB")
+    assert " · 1 answer · " in chat_row(listed[1], now).detail
+    assert ":" in when(now - 60, now)
+    assert when(0.0, now).startswith("19")
+    assert when(1e30, now) == ""
+
+
+@pytest.mark.parametrize("size", [(100, 30), (40, 10)])
+async def test_chats_are_listed_searched_renamed_and_deleted(size):
+    async with chat(size=size) as c:
+        c.app.shelf = fake = shelf()
+        await c.type("/chats")
+        await c.sees("Chats, 6 KiB · 2", "Apples and pears", "[b]Zebras[/b]")
+        await c.pilot.press(*"zeb")
+        await c.sees("1 of 2")
+        await c.pilot.press("f2")
+        await c.sees("Type the new name")
+        await c.pilot.press("ctrl+u", *"Stripes", "enter")
+        await c.sees("Stripes")
+        assert fake.listed[1].title == "Stripes"
+        await c.pilot.press("f2", *"x", "escape")
+        await c.sees("Chats, 6 KiB · 2")
+        assert fake.listed[0].title == "Apples and pears"
+        await c.pilot.press("delete")
+        await c.sees("Delete Apples and pears for good?")
+        await c.pilot.press("escape")
+        await c.sees("Chats, 6 KiB · 2")
+        await c.pilot.press("delete", "down")  # another one is marked: nothing is deleted
+        await c.sees("Chats, 6 KiB · 2")
+        await c.pilot.press("delete")
+        await c.sees("Delete Stripes for good?")
+        await c.pilot.press("delete")
+        await c.sees("· 1")
+        assert [each.title for each in fake.listed] == ["Apples and pears"]
+        fake.broken = "The disk is full."
+        await c.pilot.press("f2", *"y", "enter")
+        await c.sees("The disk is full.")
+        await c.pilot.press("escape")
+        await c.until(lambda: not isinstance(c.app.screen, ChatPicker))
+
+
+async def test_a_chat_is_opened_in_the_same_window():
+    saved("apples")
+    async with chat([Say("Fine."), End()]) as c:
+        await c.type("pears")
+        await c.ready()
+        second = c.app.conversation.session.id
+        await c.type("half a thought", "ctrl+o")
+        await c.sees("Chats,", "apples")
+        await c.pilot.press(*"apples", "enter")
+        await c.sees("answer to apples", "Resumed the chat")
+        assert c.app.composer.text == ""
+        await c.pilot.press("up")
+        assert c.app.composer.text == "apples"
+        c.app.composer.prompt.clear()
+        await c.type("/chats")
+        await c.sees("pears")
+        await c.pilot.press(*"pears", "enter")
+        await c.sees("pears", "Fine.", "half a thought")
+        assert c.app.conversation.session.id == second
+
+
+async def test_a_chat_that_is_open_is_neither_opened_again_nor_deleted():
+    async with chat([Say("Fine."), End()]) as c:
+        await c.type("pears")
+        await c.ready()
+        await c.pilot.press("ctrl+o")
+        await c.sees("Chats,")
+        await c.pilot.press("delete", "delete")
+        await c.sees("This chat is open.")
+        await c.pilot.press("enter")
+        await c.sees("open already")
+        assert c.app.conversation.session.path.exists()
+
+
+async def test_a_chat_that_cannot_be_opened_is_explained():
+    other = Session(saved("apples"))
+    other.claim()
+    gate = Gate()
+    async with chat([Say("A part"), gate, End()]) as c:
+        await c.app.wing(Sessions).open(other.id)
+        await c.sees("open in another window")
+        other.release()
+        await c.type("hi")
+        await c.sees("A part")
+        await c.app.wing(Sessions).open(other.id)
+        await c.sees("Still answering")
+        gate.open()
+
+
+async def test_without_chats_it_says_so():
+    async with chat() as c:
+        await c.pilot.press("ctrl+o")
+        await c.sees("No saved chat yet.")
+
+
+def test_the_chats_on_the_disk_are_listed_and_deleted():
+    one, two = saved("apples"), saved("pears")
+    shelf = SavedChats()
+    assert {each.id for each in shelf.chats()} == {one, two}
+    assert all(each.bytes and each.last_used for each in shelf.chats())
+    assert {each.title for each in shelf.chats()} == {"apples", "pears"}
+    shelf.rename(two, "Fruit")
+    assert {each.title for each in shelf.chats()} == {"apples", "Fruit"}
+    shelf.delete(one)
+    assert [each.id for each in shelf.chats()] == [two]
