@@ -24,7 +24,7 @@ from runner.tui.composer import PASTE_BYTES, PICTURES, Prompt
 from runner.tui.paste import find_pictures
 from runner.tui.slash_commands import COMMANDS, Command, parse_command
 from runner.tui.talking import ChatTalk
-from runner.tui.turnview import Thought
+from runner.tui.turnview import CopyWanted, ThoughtToggled
 
 TWICE_S = 3.0  # two presses of Ctrl+C within it quit
 
@@ -213,7 +213,11 @@ class ChatApp(ChatTalk):
         self.options = replace(self.options, effort=effort.lower())
         self.hint(f"Reasoning effort: {effort.lower()}, from the next question on.")
 
-    @on(Thought.Toggled)
+    @on(CopyWanted)
+    def _copy_wanted(self, message: CopyWanted) -> None:
+        self.copy(message.text)
+
+    @on(ThoughtToggled)
     async def slash_think(self, _: object) -> None:
         """Show or hide the reasoning."""
         await self.action_toggle_thinking()

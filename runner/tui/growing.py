@@ -10,13 +10,17 @@ is in, and whose rows are left out.
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from markdown_it.tree import SyntaxTreeNode
+from textual.content import Content
 
 from runner.tui.code import painted
 from runner.tui.lines import LIMITS, TAB, Limits, bounded, cut_line
 from runner.tui.render import (
+    MEASURE,
     Page,
+    Row,
     Rows,
     code_lines,
     first_line,
@@ -37,6 +41,44 @@ _ITEMS = ("list_item", "blockquote")
 _OPENS = re.compile(r"[`~<|].*")
 
 
+class Growing(Protocol):
+    """Rows of a text that grows: `finished` ones stay as they are, `live` ones may change."""
+
+    finished: Rows
+
+    def grow(self, text: str) -> None:
+        """Take more of the text."""
+        ...
+
+    def live(self) -> Rows:
+        """Return the rows of the part that may still change."""
+        ...
+
+
+class GrowingWords:
+    """Rows of text that is shown as it is, no Markdown."""
+
+    def __init__(self, width: int) -> None:
+        self.width = max(width, 1)
+        self.finished: Rows = []
+        self._rest = ""
+
+    def grow(self, text: str) -> None:
+        """Take more of the text."""
+        *lines, rest = f"{self._rest}{text}".split("\n")
+        whole = [part for line in lines for part in bounded(line)]
+        parts, self._rest = cut_line(rest)
+        for line in (*whole, *parts):
+            self.finished += self._wrapped(line)
+
+    def live(self) -> Rows:
+        """Return the rows of the last line."""
+        return self._wrapped(self._rest.expandtabs(TAB)) if self._rest else []
+
+    def _wrapped(self, line: str) -> Rows:
+        return [Row(piece, 0) for piece in Content(line).wrap(min(self.width, MEASURE))]
+
+
 class GrowingMarkdown:
     """Rows of a text that grows. `finished` rows stay as they are; `live` ones may change."""
 
@@ -54,7 +96,8 @@ class GrowingMarkdown:
             parts, self._rest = cut_line(rest, self._page.limits)
             if whole or parts:
                 self._page = replace(self._page, lines=(*self._page.lines, *whole, *parts))
-                self._finish()
+                if sum(map(len, self._page.lines[self._page.head :])) >= self._page.limits.tail:
+                    self._finish()
 
     def live(self) -> Rows:
         """Return the rows of the part that may still change."""

@@ -14,13 +14,15 @@ class Limits:
     Part of what an answer looks like: a text that grows is cut where the finished one is.
 
     `line` and `piece` in characters, of a source line and of a paragraph; `window` in lines of
-    code that are coloured together; `rows` of a table that decide its columns' widths.
+    code that are coloured together; `rows` of a table that decide its columns' widths. What may be
+    finished is looked for where there are `tail` characters.
     """
 
     line: int = 4000
     piece: int = 3000
     window: int = 32
     rows: int = 24
+    tail: int = 400
 
 
 LIMITS = Limits()

@@ -396,10 +396,3 @@ _BLOCKS: dict[str, Callable[[Page, SyntaxTreeNode, int], Rows]] = {
     "hr": _rule,
     "table": _table,
 }
-
-
-def settled(text: str) -> int:
-    """Return how many characters of a growing text will look the same however it continues."""
-    starts = [token.map[0] for token in _parser.parse(text) if token.level == 0 and token.map]
-    lines = text.split("\n")
-    return len("".join(f"{line}\n" for line in lines[: starts[-2]])) if len(starts) > 1 else 0

@@ -11,7 +11,7 @@ from runner.tui.lines import Limits
 from runner.tui.render import markdown_lines
 
 # Small ones, so that texts of a few lines are cut.
-SMALL = Limits(line=12, piece=9, window=2, rows=2)
+SMALL = Limits(line=12, piece=9, window=2, rows=2, tail=0)
 PIECES = [
     *"#*_`>|-1.[]()!~ \n",
     "\n\n",
