@@ -32,7 +32,7 @@ from runner.tui.render import (
     table_columns,
 )
 
-SLICE = 4096  # characters taken at a time
+SLICE = 2048  # characters taken at a time
 HEAD_CHARS = 200  # of a head's line: only its marks count
 
 _LISTS = ("bullet_list", "ordered_list")

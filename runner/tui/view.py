@@ -59,7 +59,9 @@ class StatusLine(Static):
             (f"{title} · ", "$foreground-muted") if title else "", (state, "$text")
         )
         gap = " " * max(0, width - left.cell_length - Content(figures).cell_length)
-        self.update(Content.assemble(left, gap, (figures, "$foreground-muted")))
+        # Its height is fixed: a new layout of the whole chat at each tick would be for nothing.
+        line = Content.assemble(left, gap, (figures, "$foreground-muted"))
+        self.update(line, layout=False)
 
 
 class ChatView(App[None]):
