@@ -7,7 +7,7 @@ from runner.tui.growing import SLICE, Growing
 from runner.tui.render import Row, Rows
 
 # Of the processor's time, a tick's share for one text; a key waits no longer than this and a slice.
-STEP_S = 0.02
+STEP_S = 0.04
 
 
 class Flow:

@@ -17,6 +17,7 @@ from markdown_it.tree import SyntaxTreeNode
 from textual.content import Content
 
 from runner.tui.code import painted
+from runner.tui.formula import add_formulas, readable
 from runner.tui.lines import LIMITS, Limits, bounded
 
 CODE = "$text-accent"
@@ -31,7 +32,7 @@ COPY = "copy"
 MEASURE = 100
 
 # Link definitions are shown as they were written: one at the end would change what stands above.
-_parser = MarkdownIt("gfm-like").disable("reference")
+_parser = add_formulas(MarkdownIt("gfm-like").disable("reference"))
 
 
 class Row(NamedTuple):
@@ -362,6 +363,8 @@ def _span(node: SyntaxTreeNode) -> Content:
             return Content("\n")
         case "code_inline":
             return Content.styled(node.content, CODE)
+        case "formula":
+            return Content.styled(readable(node.content), "italic")
         case "strong":
             return _inline(node).stylize_before("bold")
         case "em":

@@ -15,7 +15,9 @@ from typing import Any
 
 SHORT = (
     "Some **bold** words, `code`, and a list:\n\n- one\n- two\n\n```python\nfor i in range(10):\n"
-    "    print(i)\n```\n\n" + "A paragraph that is long enough to wrap, as those of answers are. " * 6
+    "    print(i)\n```\n\n"
+    + "A paragraph that is long enough to wrap, as those of answers are. "
+    * 6
 )
 CODE = ("code", "lines")
 BEFORE = 400  # list items or lines of code that are there when the stream begins

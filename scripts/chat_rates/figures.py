@@ -89,14 +89,13 @@ def ask(terminal: Terminal, numbers: range) -> None:
 def stream(terminal: Terminal, kind: str, count: int, rate: int, mark: str) -> Figures:
     """Return how much of a stream is drawn, what it costs, and what keys cost meanwhile."""
     since = _play(terminal, kind, count, rate, mark)
-    terminal.seen(f"{mark}00005", since)
-    half = time.monotonic() + count / rate / 2 - 0.5
+    begin = time.monotonic()
+    time.sleep(min(1.0, count / rate / 4))
     began, work = time.monotonic(), terminal.cpu()
-    time.sleep(max(0.2, half - began))
+    time.sleep(max(0.1, begin + count / rate / 2 - began))
     a_second = (terminal.cpu() - work) / (time.monotonic() - began)
     keys = Keys(terminal)
-    until = half + count / rate / 2 - 0.5
-    while time.monotonic() < until and len(keys.walls) < len(LETTERS):
+    while time.monotonic() < begin + count / rate - 0.5 and len(keys.walls) < len(LETTERS):
         keys.press()
         time.sleep(0.1)
     terminal.seen(f"{mark} has ended", since)
@@ -109,9 +108,7 @@ def stream(terminal: Terminal, kind: str, count: int, rate: int, mark: str) -> F
     }
 
 
-def burst(
-    terminal: Terminal, kind: str, count: int, mark: str, said: Callable[[], str]
-) -> Figures:
+def burst(terminal: Terminal, kind: str, count: int, mark: str, said: Callable[[], str]) -> Figures:
     """Return what a key costs right after very much came at once, and until all is shown."""
     work = terminal.cpu()
     since = _play(terminal, kind, count, 0, mark)

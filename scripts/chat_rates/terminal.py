@@ -10,7 +10,7 @@ import struct
 import termios
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 COLUMNS, ROWS = 120, 40
@@ -19,7 +19,7 @@ COLUMNS, ROWS = 120, 40
 class Terminal:
     """Starts a program; keeps what it writes, with the time of each piece."""
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
+    def __init__(self, argv: list[str], env: Mapping[str, str]) -> None:
         self.began = time.monotonic()
         self.pid, self._fd = pty.fork()
         if self.pid == 0:

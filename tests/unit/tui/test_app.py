@@ -475,13 +475,34 @@ async def test_a_paste_is_text_and_bounded():
         assert c.app.composer.text == "two\nlines[2J"
 
 
-async def test_a_long_paste_is_sent_whole_and_shown_in_part():
+async def test_a_long_paste_is_folded_sent_whole_and_shown_in_part():
     async with chat() as c:
         await c.paste("some words\n" * 2000)
-        await c.until(lambda: c.app.composer.text)
+        await c.sees("[Pasted #1: 2,001 lines]")
+        assert c.app.composer.prompt.document.line_count == 1
         await c.type("")
         await c.sees("thank you", "… and 13,999 more characters")
         assert len(c.server.requests[0]["messages"][0]["content"]) == 21_999
+
+
+async def test_folded_pastes_stand_where_they_were_pasted(tmp_path):
+    long = [letter * 5000 for letter in "abc"]
+    async with chat() as c:
+        for text in long:
+            await c.paste(text)
+            await c.type(" then ", "space")
+        await c.sees("[Pasted #3: 5,000 characters]")
+        text = "".join(f"{part} then  " for part in long)
+        assert c.app.composer.text == text
+        c.app.composer.prompt.select_all()
+        await c.pilot.press("backspace", "n", "o")
+        assert c.app.composer.text == "no"
+        await c.paste(long[0])
+        await c.sees("no[Pasted #1: 5,000 characters]")
+        await c.pilot.press("ctrl+c", "ctrl+c")
+    async with chat(resume=c.app.conversation.session.id) as c:
+        await c.sees("[Pasted #1: 5,002 characters]")
+        assert c.app.composer.text == f"no{long[0]}"
 
 
 async def test_below_an_answer_stands_how_its_prompt_was_read():
