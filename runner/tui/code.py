@@ -21,13 +21,12 @@ def painted(
 
     A group ends where no string and no comment goes on: the next one is read on its own.
     """
-    lexer = _lexer(language)
     at = 0
     while at < len(lines):
         length = window
         while True:
             group = lines[at : at + length]
-            contents, unsafe = _paint(group, lexer)
+            contents, unsafe = _paint(tuple(group), language)
             if len(group) < length:
                 yield contents, False
                 return
@@ -50,8 +49,10 @@ def _lexer(language: str) -> Lexer | None:
     return None if "text" in lexer.aliases else lexer
 
 
-def _paint(lines: Sequence[str], lexer: Lexer | None) -> tuple[list[Content], set[int]]:
+@lru_cache(maxsize=64)  # of a text that grows, a group is asked for several times
+def _paint(lines: tuple[str, ...], language: str) -> tuple[Sequence[Content], set[int]]:
     """Return the lines in colours, and which of them begin inside a string or a comment."""
+    lexer = _lexer(language)
     if lexer is None:
         return [Content(line).stylize_before("$text") for line in lines], set()
     text = "\n".join(lines)
