@@ -2,7 +2,6 @@
 
 import pytest
 
-from runner.tui import flow
 from runner.tui.flow import STEP_S, Flow
 from runner.tui.growing import SLICE, GrowingMarkdown, GrowingWords
 from runner.tui.render import markdown_lines
@@ -12,7 +11,7 @@ from runner.tui.render import markdown_lines
 def _slow(monkeypatch):
     """Each look at the clock finds that a quarter of a step has passed."""
     now = iter(range(10**6))
-    monkeypatch.setattr(flow.time, "thread_time", lambda: next(now) * STEP_S / 4)
+    monkeypatch.setattr("runner.tui.flow.time.thread_time", lambda: next(now) * STEP_S / 4)
 
 
 def rows(shown: Flow) -> list[str]:
