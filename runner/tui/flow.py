@@ -3,8 +3,7 @@
 import time
 from collections.abc import Callable
 
-from runner.tui.growing import SLICE, Growing
-from runner.tui.render import Row, Rows
+from runner.tui.rows import SLICE, Growing, Row, Rows
 
 # Of the processor's time, a tick's share for one text; a key waits no longer than this and a slice.
 STEP_S = 0.04

@@ -10,18 +10,13 @@ is in, and whose rows are left out.
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
 
 from markdown_it.tree import SyntaxTreeNode
-from textual.content import Content
 
 from runner.tui.code import painted
 from runner.tui.lines import LIMITS, TAB, Limits, bounded, cut_line
 from runner.tui.render import (
-    MEASURE,
     Page,
-    Row,
-    Rows,
     code_lines,
     first_line,
     language_of,
@@ -31,52 +26,14 @@ from runner.tui.render import (
     parsed,
     table_columns,
 )
+from runner.tui.rows import SLICE, Rows
 
-SLICE = 2048  # characters taken at a time
 HEAD_CHARS = 200  # of a head's line: only its marks count
 
 _LISTS = ("bullet_list", "ordered_list")
 _ITEMS = ("list_item", "blockquote")
 # What would open a block in a head's line that nothing closes.
 _OPENS = re.compile(r"[`~<|].*")
-
-
-class Growing(Protocol):
-    """Rows of a text that grows: `finished` ones stay as they are, `live` ones may change."""
-
-    finished: Rows
-
-    def grow(self, text: str) -> None:
-        """Take more of the text."""
-        ...
-
-    def live(self) -> Rows:
-        """Return the rows of the part that may still change."""
-        ...
-
-
-class GrowingWords:
-    """Rows of text that is shown as it is, no Markdown."""
-
-    def __init__(self, width: int) -> None:
-        self.width = max(width, 1)
-        self.finished: Rows = []
-        self._rest = ""
-
-    def grow(self, text: str) -> None:
-        """Take more of the text."""
-        *lines, rest = f"{self._rest}{text}".split("\n")
-        whole = [part for line in lines for part in bounded(line)]
-        parts, self._rest = cut_line(rest)
-        for line in (*whole, *parts):
-            self.finished += self._wrapped(line)
-
-    def live(self) -> Rows:
-        """Return the rows of the last line."""
-        return self._wrapped(self._rest.expandtabs(TAB)) if self._rest else []
-
-    def _wrapped(self, line: str) -> Rows:
-        return [Row(piece, 0) for piece in Content(line).wrap(min(self.width, MEASURE))]
 
 
 class GrowingMarkdown:

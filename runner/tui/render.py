@@ -10,7 +10,6 @@ paragraphs and code are laid out in pieces.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple
 
 from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
@@ -19,34 +18,19 @@ from textual.content import Content
 from runner.tui.code import painted
 from runner.tui.formula import add_formulas, readable
 from runner.tui.lines import LIMITS, Limits, bounded
+from runner.tui.rows import COPY, MEASURE, MUTED, Row, Rows
 
 CODE = "$text-accent"
 LINK = "$text-primary underline"
-MUTED = "$foreground-muted"
 HEADINGS = {"h1": "bold $primary", "h2": "bold $primary"}
 LEAST = 4  # narrower columns are not worth an indent
 TABLE_GAP = 2
 LANGUAGE_CHARS = 40
-COPY = "copy"
-# Longer lines are hard to read: the eye loses the start of the next. Tables and code may be wider.
-MEASURE = 100
 
 # Link definitions are shown as they were written: one at the end would change what stands above.
 _parser = add_formulas(MarkdownIt("gfm-like").disable("reference"))
 
 
-class Row(NamedTuple):
-    """A line on the screen. `line`: of the source, where what it shows begins.
-
-    `copies`: it is the head of a code block.
-    """
-
-    content: Content
-    line: int
-    copies: bool = False
-
-
-Rows = list[Row]
 Columns = tuple[int, ...]  # widths of a table's columns; none where it is laid out as lists
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 
 from textual import on
 from textual.app import ComposeResult
@@ -65,6 +67,11 @@ class Transcript(VerticalScroll):
         """Mount the frame; turns go between the two lines that load more."""
         self._notice.display = False
         yield self._body
+
+    def on_mount(self) -> None:
+        """Load what lays answers out, beside the first look at the window."""
+        load = partial(import_module, "runner.tui.growing")
+        self.run_worker(load, thread=True, group="load", exit_on_error=False)
 
     def notice(self, content: Content | None) -> None:
         """Show a message under the last turn, or take it away."""

@@ -22,8 +22,7 @@ from runner.chat.turn import Turn, TurnState
 from runner.tui.composer import ROOMY
 from runner.tui.fit import last_words
 from runner.tui.flow import Flow
-from runner.tui.growing import GrowingMarkdown, GrowingWords
-from runner.tui.render import COPY, MEASURE, MUTED, Row, code_blocks
+from runner.tui.rows import COPY, MEASURE, MUTED, Growing, GrowingWords, Row
 from runner.tui.status import rate_text
 
 # While it thinks, its last lines are enough to follow; the whole is laid out when it is opened.
@@ -75,7 +74,7 @@ class TurnView(Widget):
         self._opened = opened
         self._prices = prices
         self._room = context
-        self._answer = Flow(GrowingMarkdown)
+        self._answer = Flow(_markdown)
         self._thought = Flow(GrowingWords)
         self._parts: list[Part] = []
         self._width = self._height = 0
@@ -287,8 +286,20 @@ class TurnView(Widget):
         text = {"thought": self.turn.reasoning.strip(), "end": self.turn.answer}.get(part.name)
         if text is None:
             number = sum(part.rows[before].copies for before in range(index))
-            text = code_blocks(self.turn.answer)[number]
+            text = _code_block(self.turn.answer, number)
         self.post_message(CopyWanted(text))
+
+
+def _markdown(width: int) -> Growing:
+    from runner.tui.growing import GrowingMarkdown  # noqa: PLC0415 - see `rows`
+
+    return GrowingMarkdown(width)
+
+
+def _code_block(answer: str, number: int) -> str:
+    from runner.tui.render import code_blocks  # noqa: PLC0415 - see `rows`
+
+    return code_blocks(answer)[number]
 
 
 _EMPTY = Row(Content(""), 0)

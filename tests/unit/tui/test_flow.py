@@ -1,10 +1,14 @@
 """A text of a turn, laid out a share at a time."""
 
+import subprocess
+import sys
+
 import pytest
 
 from runner.tui.flow import STEP_S, Flow
-from runner.tui.growing import SLICE, GrowingMarkdown, GrowingWords
+from runner.tui.growing import GrowingMarkdown
 from runner.tui.render import markdown_lines
+from runner.tui.rows import SLICE, GrowingWords
 
 
 @pytest.fixture
@@ -51,3 +55,10 @@ def test_another_width_is_another_layout():
     assert shown.fit(10)
     assert not shown.fit(10)
     assert rows(shown) == ["some words", "that wrap"]
+
+
+def test_the_window_opens_without_markdown():
+    late = "markdown_it pygments.lexers pylatexenc textual.widgets._markdown".split()
+    code = f"import sys, runner.tui.app; print([name for name in {late} if name in sys.modules])"
+    argv = [sys.executable, "-c", code]
+    assert subprocess.run(argv, check=True, capture_output=True, text=True).stdout == "[]\n"

@@ -4,7 +4,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from runner.tui.code import painted
-from runner.tui.render import MEASURE, code_blocks, markdown_lines
+from runner.tui.render import code_blocks, markdown_lines
+from runner.tui.rows import MEASURE
 
 
 def lines_of(text: str, width: int = 40) -> list[str]:
