@@ -58,7 +58,7 @@ def test_another_width_is_another_layout():
 
 
 def test_the_window_opens_without_markdown():
-    late = "markdown_it pygments.lexers pylatexenc textual.widgets._markdown".split()
+    late = ["markdown_it", "pygments.lexers", "pylatexenc", "textual.widgets._markdown"]
     code = f"import sys, runner.tui.app; print([name for name in {late} if name in sys.modules])"
     argv = [sys.executable, "-c", code]
     assert subprocess.run(argv, check=True, capture_output=True, text=True).stdout == "[]\n"
