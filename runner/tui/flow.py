@@ -6,7 +6,7 @@ from collections.abc import Callable
 from runner.tui.rows import SLICE, Growing, Row, Rows
 
 # Of the processor's time, a tick's share for one text; a key waits no longer than this and a slice.
-STEP_S = 0.04
+STEP_S = 0.03
 
 
 class Flow:

@@ -86,7 +86,8 @@ class TurnView(Widget):
     async def sync(self, *, opened: bool, hold: bool = False) -> None:
         """Show how far the turn is. `hold`: the user has scrolled up, leave the text as it is."""
         self._opened = opened
-        if self._width and (not hold or self.turn.phase.over):
+        caught_up = self._timer is None  # else the next step shows it in a moment
+        if self._width and caught_up and (not hold or self.turn.phase.over):
             self._step()
 
     def _step(self) -> None:
