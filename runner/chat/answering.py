@@ -17,6 +17,8 @@ from runner.chat.turn import Turn
 from runner.chat.wire import Options
 
 SAVE_S: Final = 0.4  # "no word is lost that arrived more than a second before", disk included
+STEP_S: Final = 0.02  # of the processor's time for events that came at once; then keys have
+PAUSE_S: Final = 0.01  # their turn, as long as it takes to show one
 
 
 async def answer(
@@ -89,7 +91,11 @@ async def _fill(
 ) -> None:
     """Stream the answer into `turn`; `on_event` gets each event after that."""
     async with contextlib.aclosing(answering) as events:
+        pause = time.thread_time() + STEP_S
         async for event in events:
+            if time.thread_time() > pause:  # very many came at once: others have a turn, too
+                await asyncio.sleep(PAUSE_S)
+                pause = time.thread_time() + STEP_S
             # Reported only when it is known what became of the engine: /retry must know it too.
             if isinstance(event, Failed):
                 event = Failed(await reason_of(host, event.error))  # noqa: PLW2901 - the same event

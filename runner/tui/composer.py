@@ -1,5 +1,6 @@
 """Where the user types: several lines, pictures as chips above them, earlier messages on Up."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -18,6 +19,8 @@ from runner.tui.fit import chip_lines
 from runner.tui.paste import PATHS
 
 PASTE_BYTES = 1 << 20
+# A longer paste is folded: the field lays each of its lines out at every key.
+FOLDED_CHARS, FOLDED_LINES = 4000, 60
 PICTURES = PATHS  # one message's
 CHIP_ROWS, CHIP_ROWS_COMPACT = 6, 2
 ROOMY = 16  # rows of a terminal with room for more than two chips
@@ -105,6 +108,9 @@ class Prompt(TextArea):
         self.post_message(self.Pasted(event.text))
 
 
+_FOLD = re.compile(r"\[Pasted #(\d+): [\d,]+ (?:lines|characters)\]")
+
+
 class Composer(Vertical):
     """The text field and the chips of the pictures that go with it."""
 
@@ -115,6 +121,7 @@ class Composer(Vertical):
         self._chips = Static(id="chips")
         self.prompt = Prompt()
         self.pictures: list[Picture] = []
+        self._folded: dict[str, str] = {}  # long texts, by the marks that stand for them
 
     def compose(self) -> ComposeResult:
         """Mount the chips above the field."""
@@ -124,20 +131,33 @@ class Composer(Vertical):
 
     @property
     def text(self) -> str:
-        """What is typed."""
-        return self.prompt.text
+        """What is typed, and what is folded in it."""
+        return _FOLD.sub(lambda fold: self._folded.get(fold[0], fold[0]), self.prompt.text)
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to send or to keep."""
-        return not self.text.strip() and not self.pictures
+        return not self.prompt.text.strip() and not self.pictures
 
     def insert(self, text: str) -> None:
-        """Put text where the cursor is, in place of what is selected."""
+        """Put text where the cursor is, in place of what is selected; fold it if it is long."""
         result = self.prompt.replace(
-            clean(text), *self.prompt.selection, maintain_selection_offset=False
+            self._fold(clean(text)), *self.prompt.selection, maintain_selection_offset=False
         )
         self.prompt.move_cursor(result.end_location)
+
+    def _fold(self, text: str) -> str:
+        """Return what stands for a text in the field: itself, or a mark where it is long."""
+        lines = text.count("\n") + 1
+        if len(text) <= FOLDED_CHARS and lines <= FOLDED_LINES:
+            return text
+        there = {found[0]: int(found[1]) for found in _FOLD.finditer(self.prompt.text)}
+        number = 1 + max(there.values(), default=0)
+        size = f"{lines:,} lines" if lines > 1 else f"{len(text):,} characters"
+        mark = f"[Pasted #{number}: {size}]"
+        left = {fold: folded for fold, folded in self._folded.items() if fold in there}
+        self._folded = {**left, mark: text}
+        return mark
 
     def attach(self, picture: Picture) -> bool:
         """Add a picture. Returns False where there are enough."""
@@ -179,8 +199,8 @@ class Composer(Vertical):
 
     def give_back(self, text: str, pictures: Sequence[Picture]) -> None:
         """Put a message back that was not sent, before what was typed since."""
-        both = "\n".join(part for part in (text, self.text) if part)
-        self.prompt.text = both
+        text = self._fold(text)
+        self.prompt.text = "\n".join(part for part in (text, self.prompt.text) if part)
         self.prompt.move_cursor(self.prompt.document.end)
         self.pictures[:0] = pictures
         self._show_chips()

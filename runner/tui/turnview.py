@@ -1,17 +1,19 @@
-"""One turn on the screen: the question, the reasoning, the answer and the note below it."""
+"""One turn on the screen, one widget: the question, the reasoning, the answer and the note."""
 
-import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from textual.app import ComposeResult
-from textual.containers import Vertical
+from rich.segment import Segment
 from textual.content import Content
 from textual.events import Click
-from textual.geometry import Size
+from textual.geometry import Offset, Region, Size
 from textual.message import Message
 from textual.selection import Selection
+from textual.strip import Strip
+from textual.style import Style
+from textual.timer import Timer
 from textual.widget import Widget
-from textual.widgets import Static
 
 from runner.base.errors import SteprunError
 from runner.base.shell import as_typed
@@ -19,19 +21,15 @@ from runner.chat.export import picture_labels
 from runner.chat.turn import Turn, TurnState
 from runner.tui.composer import ROOMY
 from runner.tui.fit import last_words
+from runner.tui.flow import Flow
+from runner.tui.rows import COPY, MEASURE, MUTED, Growing, GrowingWords, Row
 from runner.tui.status import rate_text
-
-if TYPE_CHECKING:  # Markdown and its colours take long to import: not before there is an answer
-    from textual.widgets import Markdown
-    from textual.widgets.markdown import MarkdownStream
 
 # While it thinks, its last lines are enough to follow; the whole is laid out when it is opened.
 LIVE_THOUGHT_ROWS = 5
 QUESTION_CHARS = 8000  # of a pasted file, the beginning is enough to know it by
-# A live answer is many widgets; of a long one only the end stays live.
-SETTLE_CHARS = 4000
-
-_log = logging.getLogger(__name__)
+CATCH_UP_S = 0.05  # between two steps of a text that came all at once
+STRIPS = 2000  # drawn rows that are kept
 
 
 def error_content(error: SteprunError) -> Content:
@@ -44,83 +42,31 @@ def error_content(error: SteprunError) -> Content:
     return Content.assemble(*parts)
 
 
-class Prose(Widget):
-    """Markdown that no longer changes: one widget, however long. Laid out again by width."""
+@dataclass
+class CopyWanted(Message):
+    """The user wants a text on the clipboard."""
 
-    DEFAULT_CSS = "Prose { height: auto; width: 1fr; }"
-
-    def __init__(self, source: str = "", *, classes: str = "") -> None:
-        super().__init__(classes=classes)
-        self.source = source
-        self._for_width = 0
-        self._lines: list[Content] = []
-
-    def show(self, source: str) -> None:
-        """Show another text."""
-        self.source, self._for_width = source, 0
-        self.refresh(layout=True)
-
-    def _at(self, width: int) -> list[Content]:
-        if width != self._for_width:
-            self._lines = []
-            if self.source:
-                from runner.tui.render import markdown_lines  # noqa: PLC0415 - see above
-
-                self._lines = markdown_lines(self.source, width)
-            self._for_width = width
-        return self._lines
-
-    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        """Return how many lines the text takes at `width`."""
-        del container, viewport
-        return len(self._at(width))
-
-    def render(self) -> Content:
-        """Return the text at the width that it was given."""
-        return Content("\n").join(self._at(self.content_size.width or self._for_width or 1))
-
-    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
-        """Return what is selected, without the blanks that fill a code block's lines."""
-        found = super().get_selection(selection)
-        if found is None:
-            return None
-        text, ending = found
-        return "\n".join(line.rstrip() for line in text.split("\n")), ending
+    text: str
 
 
-class Thought(Static):
-    """The reasoning: a line with its length, and the text where it is open."""
-
-    class Toggled(Message):
-        """The user clicked it."""
-
-    def on_click(self, event: Click) -> None:
-        """Open or close it, and all others with it."""
-        event.stop()
-        self.post_message(self.Toggled())
-
-    def show(self, turn: Turn, *, opened: bool) -> None:
-        """Show the thinking of `turn`."""
-        live = turn.phase is TurnState.THINKING
-        words = "thinking" if live else "thought"
-        count = f"{turn.thought_tokens:,} tokens" if turn.thought_tokens else ""
-        head = " · ".join(part for part in (words, count, rate_text(turn.thought_rate())) if part)
-        self.set_class(opened, "-open")
-        mark = "▾" if opened else "▸"
-        parts: list[Content | tuple[str, str]] = [(f"{mark} {head}", "$foreground-muted")]
-        text = turn.reasoning.strip()
-        if opened and text:
-            if live:
-                rows = LIVE_THOUGHT_ROWS if self.app.size.height >= ROOMY else 2
-                text = last_words(text, rows * (self.content_size.width or self.app.size.width))
-            parts.append((f"\n{text}", "italic $foreground-muted"))
-        self.update(Content.assemble(*parts))
+class ThoughtToggled(Message):
+    """The user clicked the line of the reasoning."""
 
 
-class TurnView(Vertical):
+class Part(NamedTuple):
+    """Rows of a turn that are of one kind. `mark` stands left of each row."""
+
+    name: str
+    rows: Flow | Sequence[Row]
+    mark: Content = Content("")
+    style: str = ""
+
+
+class TurnView(Widget):
     """Shows a `Turn`; `sync` updates it, about ten times a second at most."""
 
     DEFAULT_CLASSES = "turn"
+    DEFAULT_CSS = "TurnView { height: auto; width: 1fr; }"
 
     def __init__(self, turn: Turn, *, opened: bool, prices: bool, context: int) -> None:
         super().__init__()
@@ -128,103 +74,255 @@ class TurnView(Vertical):
         self._opened = opened
         self._prices = prices
         self._room = context
-        self._asked = Static(self._question(), classes="question")
-        self._thought = Thought(classes="thought")
-        self._note = Static(classes="note")
-        self._prose = Prose(turn.answer if turn.phase.over else "", classes="answer")
-        self._live: Markdown | None = None
-        self._stream: MarkdownStream | None = None
-        self._settled = len(self._prose.source)  # characters of the answer in `_prose`
-        self._written = self._settled  # characters shown at all
-
-    def compose(self) -> ComposeResult:
-        """Mount the parts, and show those that the turn has."""
-        yield self._asked
-        yield self._thought
-        yield self._prose
-        yield self._note
-        self._prose.display = bool(self.turn.answer)
-        self._show_thought_and_note()
+        self._answer = Flow(_markdown)
+        self._thought = Flow(GrowingWords)
+        self._parts: list[Part] = []
+        self._width = self._height = 0
+        self._kept: dict[str, tuple[object, list[Row]]] = {}  # rows by part, and what they show
+        self._drawn: dict[int, tuple[Row, Strip]] = {}
+        self._drawn_as: object = None
+        self._timer: Timer | None = None
 
     def know(self, *, prices: bool, context: int) -> None:
         """Take over what was not known of the model when this was mounted."""
         self._prices, self._room = prices, context
-        self._asked.update(self._question())
-
-    def _question(self) -> Content:
-        chips = [
-            (f"{label}\n", "$text-accent")
-            for label in picture_labels(self.turn.pictures, prices=self._prices)
-        ]
-        # Assembled, never parsed: what the user pasted may look like markup.
-        text = self.turn.text
-        content = Content.assemble(*chips, Content(text[:QUESTION_CHARS]))
-        if (left_out := len(text) - QUESTION_CHARS) > 0:
-            content += Content.styled(f"\n… and {left_out:,} more characters", "$foreground-muted")
-        return content.rstrip("\n")
+        if self._width:
+            self._lay_out()
+            self.refresh(layout=True)
 
     async def sync(self, *, opened: bool, hold: bool = False) -> None:
         """Show how far the turn is. `hold`: the user has scrolled up, leave the text as it is."""
         self._opened = opened
-        turn = self.turn
-        if turn.phase.over or turn.phase is TurnState.QUEUED:
-            await self._freeze()
-        elif not hold:
-            # Asked again: what was settled is the old answer. Its length alone does not show it.
-            # Or it was thinking, as has turned out: the answer begins again.
-            shrunk = len(turn.answer) < self._written
-            if shrunk or not turn.answer.startswith(self._prose.source):
-                await self._freeze()
-            await self._grow()
-        self._show_thought_and_note()
+        caught_up = self._timer is None  # else the next step shows it in a moment
+        if self._width and caught_up and (not hold or self.turn.phase.over):
+            self._step()
 
-    def _show_thought_and_note(self) -> None:
+    def _step(self) -> None:
+        """Lay more of the turn out, and draw what is new."""
+        self._timer = None
+        height, above = self._height, self._above()
+        same = [(part.name, len(part.rows)) for part in self._parts if part.name != "answer"]
+        stays = self._lay_out()
+        parts = [(part.name, len(part.rows)) for part in self._parts if part.name != "answer"]
+        top = above + stays if same == parts and self.turn.answer else 0
+        region = Region(0, top, self._width, max(1, max(height, self._height) - top))
+        self.refresh(region, layout=self._height != height)
+
+    # --- laying out --------------------------------------------------------------------------
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """Return how many rows the turn takes at `width`, as far as it is laid out."""
+        del container, viewport
+        if width != self._width:
+            self._width = width
+            self._lay_out()
+        return self._height
+
+    def _lay_out(self) -> int:
+        """Lay out what is new; return how many rows of the answer stay as they were."""
+        turn, compact = self.turn, self.screen.has_class("-compact")
+        left, right = (1, 0) if compact else (3, 2)
+        room = max(1, self._width - left - right)
+        mark = Content(" " * left)
+        air = [] if compact else [Part("air", [_EMPTY])]
+        parts = [Part("question", self._question(left, right)), *air]
+        if turn.reasoning.strip():
+            parts.append(Part("thought", self._thought_head(room), mark))
+            if self._opened:
+                parts.append(Part("words", self._words(room), mark, f"italic {MUTED}"))
+            parts += air
+        stays = self._answer.show(turn.answer)
+        self._answer.fit(room)
+        self._answer.step()
+        if turn.answer:
+            parts.append(Part("answer", self._answer, mark))
+            parts.append(Part("end", [self._end(room)], mark))
+        if note := self._note(left, room):
+            parts += [Part("note", note), *air]
+        self._parts = parts
+        self._height = sum(len(part.rows) for part in parts)
+        if (self._answer.behind or self._thought.behind) and self._timer is None:
+            self._timer = self.set_timer(CATCH_UP_S, self._step)
+        return stays
+
+    def _above(self) -> int:
+        """Return how many rows stand above the answer."""
+        names = [part.name for part in self._parts]
+        before = self._parts[: names.index("answer")] if "answer" in names else ()
+        return sum(len(part.rows) for part in before)
+
+    def _keep(self, name: str, shown: object, rows: Callable[[], list[Row]]) -> list[Row]:
+        """Return the rows of a part, the same ones as long as it shows the same."""
+        kept = self._kept.get(name)
+        if kept is None or kept[0] != shown:
+            kept = self._kept[name] = shown, rows()
+        return kept[1]
+
+    def _question(self, left: int, right: int) -> list[Row]:
+        turn, width, prices = self.turn, self._width, self._prices
+
+        def rows() -> list[Row]:
+            chips = [
+                (f"{label}\n", "$text-accent")
+                for label in picture_labels(turn.pictures, prices=prices)
+            ]
+            # Assembled, never parsed: what the user pasted may look like markup.
+            content = Content.assemble(*chips, Content(turn.text[:QUESTION_CHARS]))
+            if (left_out := len(turn.text) - QUESTION_CHARS) > 0:
+                content += Content.styled(f"\n… and {left_out:,} more characters", MUTED)
+            body = _wrapped(content.rstrip("\n"), max(1, width - left - right))
+            if right:
+                body = [Content(""), *body, Content("")]
+            bar = Content.styled("▌", "$primary") + Content(" " * (left - 1))
+            lines = [(bar + line).stylize_before("$text") for line in body]
+            return [Row(_filled(line, width), 0) for line in lines]
+
+        shown = width, left, turn.text, turn.pictures, prices
+        return self._keep("question", shown, rows)
+
+    def _thought_head(self, room: int) -> list[Row]:
         turn = self.turn
-        self._thought.display = bool(turn.reasoning.strip())
-        if self._thought.display:
-            self._thought.show(turn, opened=self._opened)
+        words = "thinking" if turn.phase is TurnState.THINKING else "thought"
+        count = f"{turn.thought_tokens:,} tokens" if turn.thought_tokens else ""
+        head = " · ".join(part for part in (words, count, rate_text(turn.thought_rate())) if part)
+        text = f"{'▾' if self._opened else '▸'} {head}"
+        copy = self._opened and len(text) + len(COPY) < room
+        line = f"{text:{room - len(COPY)}}{COPY}" if copy else text[:room]
+        return self._keep("thought", line, lambda: [Row(Content.styled(line, MUTED), 0, copy)])
+
+    def _words(self, room: int) -> Flow | list[Row]:
+        text = self.turn.reasoning.strip()
+        if self.turn.phase is TurnState.THINKING:
+            rows = LIVE_THOUGHT_ROWS if self.app.size.height >= ROOMY else 2
+            return [Row(line, 0) for line in _wrapped(Content(last_words(text, rows * room)), room)]
+        self._thought.show(text)
+        self._thought.fit(room)
+        self._thought.step()
+        return self._thought
+
+    def _end(self, room: int) -> Row:
+        """Return the row below the answer, which copies it once it is there."""
+        if not self.turn.phase.over or room <= len(COPY):
+            return _EMPTY
+        line = Content.styled(COPY.rjust(min(room, MEASURE)), MUTED)
+        return self._keep("end", room, lambda: [Row(line, 0, copies=True)])[0]
+
+    def _note(self, left: int, room: int) -> list[Row]:
+        turn = self.turn
         took = turn.reading() if self.app.size.height >= ROOMY else ""
         words = "\n".join(filter(None, (turn.note(self._room), took)))
         note = error_content(turn.error) if turn.error else Content(words)
-        self._note.display = bool(note)
-        if note:
-            self._note.set_class(turn.phase is TurnState.FAILED, "-failed")
-            self._note.update(note)
+        if not note:
+            return []
+        bar = Content(" " * left)
+        if turn.phase is TurnState.FAILED:
+            bar = Content.styled("▌", "$error") + Content(" " * (left - 1))
 
-    async def _grow(self) -> None:
-        text = self.turn.answer
-        if len(text) == self._written:
+        def rows() -> list[Row]:
+            lines = _wrapped(note.stylize_before(MUTED), min(room, MEASURE))
+            return [Row(bar + line, 0) for line in lines]
+
+        return self._keep("note", (note.plain, room, left, turn.phase), rows)
+
+    # --- drawing -----------------------------------------------------------------------------
+
+    def _row(self, y: int) -> tuple[Part, int] | None:
+        """Return the part of a row, and which of its rows it is."""
+        for part in self._parts:
+            if y < len(part.rows):
+                return part, y
+            y -= len(part.rows)
+        return None
+
+    def render_line(self, y: int) -> Strip:
+        """Draw a row; one that is drawn already stays as it is."""
+        style, selection = self.visual_style, self.text_selection
+        found = self._row(y)
+        if found is None:
+            return Strip.blank(self.size.width, style.rich_style)
+        part, index = found
+        row = part.rows[index]
+        drawn_as = (style, selection, self.app.theme, self.size.width)
+        if drawn_as != self._drawn_as or len(self._drawn) > STRIPS:
+            self._drawn.clear()
+            self._drawn_as = drawn_as
+        drawn = self._drawn.get(y)
+        if drawn is None or drawn[0] is not row:
+            drawn = self._drawn[y] = row, self._draw(part, row, y, style, selection)
+        return drawn[1]
+
+    def _draw(
+        self, part: Part, row: Row, y: int, style: Style, selection: Selection | None
+    ) -> Strip:
+        content = row.content.stylize_before(part.style) if part.style else row.content
+        if selection is not None and (span := selection.get_span(y)) is not None:
+            start, end = max(0, span[0]), len(content.plain) if span[1] < 0 else span[1]
+            chosen = self.screen.get_component_styles("screen--selection")
+            content = content.stylize(Style.from_styles(chosen), start, end)
+        # Where a row starts for the one who selects: after its mark.
+        x = -len(part.mark.plain)
+        segments: list[Segment] = []
+        for text, own in (part.mark + content).render(style, end="", parse_style=self._get_style):
+            segments.append(Segment(text, (style + own).rich_style_with_offset(x, y)))
+            x += len(text)
+        strip = Strip(segments)
+        return strip.adjust_cell_length(self.size.width, style.rich_style)
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        """Return what is selected, without the blanks that fill a row."""
+        lines = [row.content.plain for part in self._parts for row in _all(part.rows)]
+        ends = [
+            None if end is None else Offset(max(0, end.x), end.y)
+            for end in (selection.start, selection.end)
+        ]
+        text = Selection(*ends).extract("\n".join(lines))
+        return "\n".join(line.rstrip() for line in text.split("\n")), "\n"
+
+    # --- clicks ------------------------------------------------------------------------------
+
+    def on_click(self, event: Click) -> None:
+        """Open or close the thinking, or hand over what is to be copied."""
+        found = self._row(event.y)
+        if found is None:
             return
-        from textual.widgets import Markdown  # noqa: PLC0415 - see above
-
-        from runner.tui.render import settled  # noqa: PLC0415
-
-        if self._live is None or self._stream is None:
-            self._live = Markdown(classes="live", open_links=False)
-            await self.mount(self._live, after=self._prose)
-            self._stream = Markdown.get_stream(self._live)
-            self._written = self._settled
-        await self._stream.write(text[self._written :])
-        self._written = len(text)
-        if len(text) - self._settled > SETTLE_CHARS and (more := settled(text[self._settled :])):
-            await self._freeze(self._settled + more)
-            await self._grow()
-
-    async def _freeze(self, upto: int | None = None) -> None:
-        """Turn the live answer, up to a character or all of it, into one widget."""
-        text = self.turn.answer[:upto]
-        stream, live = self._stream, self._live
-        self._stream = self._live = None
-        if stream is None and self._prose.source == text:
+        part, index = found
+        row = part.rows[index]
+        if not row.copies or (part.name == "thought" and event.x < self._width - len(COPY) - 3):
+            if part.name == "thought":
+                event.stop()
+                self.post_message(ThoughtToggled())
             return
-        with self.app.batch_update():
-            if stream is not None:
-                try:
-                    await stream.stop()
-                except Exception:  # noqa: BLE001 - a model's Markdown must not end the chat; prose shows it
-                    _log.exception("The live Markdown failed")
-            if live is not None:
-                await live.remove()
-            self._prose.show(text)
-            self._prose.display = bool(text)
-            self._settled = self._written = len(text)
+        event.stop()
+        text = {"thought": self.turn.reasoning.strip(), "end": self.turn.answer}.get(part.name)
+        if text is None:
+            number = sum(part.rows[before].copies for before in range(index))
+            text = _code_block(self.turn.answer, number)
+        self.post_message(CopyWanted(text))
+
+
+def _markdown(width: int) -> Growing:
+    from runner.tui.growing import GrowingMarkdown  # noqa: PLC0415 - see `rows`
+
+    return GrowingMarkdown(width)
+
+
+def _code_block(answer: str, number: int) -> str:
+    from runner.tui.render import code_blocks  # noqa: PLC0415 - see `rows`
+
+    return code_blocks(answer)[number]
+
+
+_EMPTY = Row(Content(""), 0)
+
+
+def _all(rows: Flow | Sequence[Row]) -> Iterator[Row]:
+    return (rows[index] for index in range(len(rows)))
+
+
+def _wrapped(content: Content, width: int) -> list[Content]:
+    lines = content.split("\n", allow_blank=True)
+    return [piece for line in lines for piece in line.wrap(max(1, width))]
+
+
+def _filled(line: Content, width: int) -> Content:
+    return line.pad_right(max(0, width - line.cell_length)).stylize_before("on $surface")

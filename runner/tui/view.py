@@ -60,7 +60,9 @@ class StatusLine(Static):
             (f"{title} · ", "$foreground-muted") if title else "", (state, "$text")
         )
         gap = " " * max(0, width - left.cell_length - Content(figures).cell_length)
-        self.update(Content.assemble(left, gap, (figures, "$foreground-muted")))
+        # Its height is fixed: a new layout of the whole chat at each tick would be for nothing.
+        line = Content.assemble(left, gap, (figures, "$foreground-muted"))
+        self.update(line, layout=False)
 
 
 class ChatView(App[None]):
@@ -109,7 +111,7 @@ class ChatView(App[None]):
     def preload(self) -> None:
         """Import what the first answer needs, in a thread: the first frame did without."""
         gc.enable()  # see `runner.cli.commands.chat`
-        rendering = partial(import_module, "runner.tui.render")
+        rendering = partial(import_module, "runner.tui.growing")
         self.run_worker(rendering, thread=True, group="preload", exit_on_error=False)
 
     def know(self, setup: ChatSetup) -> None:

@@ -1,15 +1,18 @@
 """Copying: answers, their code blocks and reasoning, or what is selected."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Final
+from typing import ClassVar, Final
+
+from textual.message import Message
 
 from runner.base.errors import UsageError
 from runner.chat.fences import fenced_code
 from runner.tui.actions import Action
 from runner.tui.chooser import Choice, Chooser
 from runner.tui.clipboard import copy_by_program
-from runner.tui.wings.wing import Wing
+from runner.tui.turnview import CopyWanted
+from runner.tui.wings.wing import Hear, Wing
 
 SEARCHED_CHARS: Final = 300_000  # of the newest answers, for code: parsing takes some 0.2 s then
 KINDS: Final = ("answer", "code", "thinking")
@@ -82,6 +85,10 @@ class Copying(Wing):
         self.chat.run_worker(copy, thread=True, group="copy", exit_on_error=False)
         self.chat.hint(f"Copied {len(text):,} characters.")
 
+    def clicked(self, message: CopyWanted) -> None:
+        """Copy what the user clicked on."""
+        self.copy(message.text)
+
     actions = (
         Action(
             "copy.last",
@@ -96,3 +103,4 @@ class Copying(Wing):
             keys=("f2",),
         ),
     )
+    hears: ClassVar[Mapping[type[Message], Hear]] = {CopyWanted: clicked}

@@ -9,7 +9,7 @@ from textual.message import Message
 from runner.base.errors import UsageError
 from runner.chat.wire import EFFORTS
 from runner.tui.actions import Action
-from runner.tui.turnview import Thought
+from runner.tui.turnview import ThoughtToggled
 from runner.tui.wings.wing import Hear, Wing
 
 DEFAULT: Final = "default"  # the effort that the server or the model's template chooses
@@ -57,4 +57,4 @@ class Thinking(Wing):
             priority=True,
         ),
     )
-    hears: ClassVar[Mapping[type[Message], Hear]] = {Thought.Toggled: toggle}
+    hears: ClassVar[Mapping[type[Message], Hear]] = {ThoughtToggled: toggle}

@@ -14,8 +14,6 @@ import pytest
 from PIL import Image
 from textual import events
 from textual.pilot import Pilot
-from textual.selection import SELECT_ALL
-from textual.widgets import Markdown
 
 from runner.base.errors import Exit, Refused, SteprunError
 from runner.chat.conversation import Conversation
@@ -30,7 +28,7 @@ from runner.chat.wire import Message, Options
 from runner.tui.app import ChatApp
 from runner.tui.help import HelpScreen
 from runner.tui.transcript import More
-from runner.tui.turnview import Prose, Thought, TurnView
+from runner.tui.turnview import TurnView
 from runner.tui.wings.saving import Saving
 from tests.fakes.sse_server import (
     Call,
@@ -87,6 +85,17 @@ class Chat:
     async def paste(self, text: str) -> None:
         self.app.composer.prompt.post_message(events.Paste(text))
         await self.pilot.pause()
+
+    async def click(self, text: str, which: int = 0) -> None:
+        """Click on a text of the screen; `which` of its lines."""
+        lines = [(y, line.find(text)) for y, line in enumerate(self.screen().split("\n"))]
+        y, x = [(y, x) for y, x in lines if x >= 0][which]
+        await self.pilot.click(offset=(x, y))
+
+    async def drag(self, begin: tuple[int, int], end: tuple[int, int]) -> None:
+        await self.pilot.mouse_down(offset=begin)
+        await self.pilot.hover(offset=end)
+        await self.pilot.mouse_up(offset=end)
 
     async def ready(self) -> None:
         await self.until(lambda: self.app.host_task.alive() and not self.app.busy)
@@ -145,10 +154,8 @@ async def test_an_answer_streams_and_is_frozen():
     async with chat([Read(10, 20), Say("Hello **wor"), gate, Say("ld**, all."), End()]) as c:
         await c.type("hi there")
         await c.sees("hi there", "Hello", "answering")
-        assert c.app.query(Markdown)
         gate.open()
         await c.sees("Hello world, all.", "31.2 tokens/s", "25 / 4,096 (1 %)", "ready")
-        await c.until(lambda: not c.app.query(Markdown))
         assert c.server.requests[0]["messages"] == [{"role": "user", "content": "hi there"}]
         saved = Session.load(c.app.conversation.session.id)
         assert [e.message.text for e in saved.entries] == ["hi there", "Hello **world**, all."]
@@ -230,22 +237,19 @@ async def test_nothing_in_an_answer_is_obeyed():
     async with chat([Think(text), Say(text), End()], show_thinking=True) as c:
         await c.type("[b]me[/b]")
         await c.sees("[red]markup[/red] [@click=app.quit]x[/] [31mansi[0m end", "[b]me[/b]")
-        await c.until(lambda: not c.app.query(Markdown))
         assert c.screen().count("[red]markup[/red]") == 2
         assert "\x1b" not in c.screen()
 
 
-async def test_a_long_answer_settles_while_it_streams():
+async def test_a_long_answer_is_one_widget():
     gate = Gate()
     blocks: list[Step] = [Say(f"Paragraph {n} of a long answer.\n\n") for n in range(400)]
     async with chat([*blocks, gate, Say("The end."), End()]) as c:
         await c.type("hi")
         await c.sees("Paragraph 399")
-        assert len(list(c.app.screen.walk_children())) < 200
+        assert len(list(c.app.screen.walk_children())) < 30
         gate.open()
-        await c.sees("The end.")
-        await c.until(lambda: not c.app.query(Markdown))
-        assert c.app.query_one(Prose).source == c.turn.answer
+        await c.sees("Paragraph 399", "The end.")
 
 
 async def test_scrolling_up_holds_the_text_still():
@@ -290,7 +294,7 @@ async def test_an_answer_in_place_of_another_is_shown_whole(second):
         await c.gone("A part")
         turn.apply(Finished("stop"), 0.0)
         await view.sync(opened=False)
-        assert view.query_one(Prose).source == second
+        await c.sees(second)
 
 
 # --- the engine -------------------------------------------------------------------------------
@@ -470,13 +474,34 @@ async def test_a_paste_is_text_and_bounded():
         assert c.app.composer.text == "two\nlines[2J"
 
 
-async def test_a_long_paste_is_sent_whole_and_shown_in_part():
+async def test_a_long_paste_is_folded_sent_whole_and_shown_in_part():
     async with chat() as c:
         await c.paste("some words\n" * 2000)
-        await c.until(lambda: c.app.composer.text)
+        await c.sees("[Pasted #1: 2,001 lines]")
+        assert c.app.composer.prompt.document.line_count == 1
         await c.type("")
         await c.sees("thank you", "… and 13,999 more characters")
         assert len(c.server.requests[0]["messages"][0]["content"]) == 21_999
+
+
+async def test_folded_pastes_stand_where_they_were_pasted(tmp_path):
+    long = [letter * 5000 for letter in "abc"]
+    async with chat() as c:
+        for text in long:
+            await c.paste(text)
+            await c.type(" then ", "space")
+        assert c.app.composer.prompt.text.endswith("[Pasted #3: 5,000 characters] then  ")
+        text = "".join(f"{part} then  " for part in long)
+        assert c.app.composer.text == text
+        c.app.composer.prompt.select_all()
+        await c.pilot.press("backspace", "n", "o")
+        assert c.app.composer.text == "no"
+        await c.paste(long[0])
+        await c.sees("no[Pasted #1: 5,000 characters]")
+        await c.pilot.press("ctrl+c", "ctrl+c")
+    async with chat(resume=c.app.conversation.session.id) as c:
+        await c.sees("[Pasted #1: 5,002 characters]")
+        assert c.app.composer.text == f"no{long[0]}"
 
 
 async def test_below_an_answer_stands_how_its_prompt_was_read():
@@ -719,7 +744,7 @@ async def test_thinking_of_old_turns_opens_on_a_click():
     async with chat(resume=loaded(3)) as c:
         await c.sees("answer 2")
         assert "thought 2" not in c.screen()
-        await c.pilot.click(c.app.query(Thought).last())
+        await c.click("▸ thought")
         await c.sees("thought 2")
 
 
@@ -727,7 +752,7 @@ async def test_a_click_on_the_transcript_leaves_the_composer_its_keys():
     async with chat([Say("Click here."), End()]) as c:
         await c.type("hi")
         await c.sees("Click here.")
-        await c.pilot.click(Prose)
+        await c.pilot.click(TurnView)
         await c.pilot.press("y", "o")
         assert c.app.composer.text == "yo"
 
@@ -736,10 +761,36 @@ async def test_a_selection_of_code_is_copied_without_the_fill():
     async with chat([Say("```\none\n  two\n```"), End()]) as c:
         await c.type("hi")
         await c.sees("two")
-        await c.until(lambda: not c.app.query(Markdown))
-        c.app.screen.selections = {c.app.query_one(Prose): SELECT_ALL}
+        await c.ready()
+        [y] = [y for y, line in enumerate(c.screen().split("\n")) if line.strip() == "one"]
+        await c.drag((1, y), (90, y + 1))
         await c.pilot.press("ctrl+c")
         await c.until(lambda: c.app.clipboard == "one\n  two")
+
+
+async def test_the_mouse_selects_what_is_below_it():
+    async with chat([Say("first 你 words\n\nlast line here"), End()]) as c:
+        await c.type("hi")
+        await c.ready()
+        [y] = [y for y, line in enumerate(c.screen().split("\n")) if "first" in line]
+        await c.drag((c.screen().split("\n")[y].index("words") + 1, y), (7, y + 2))
+        assert c.app.screen.get_selected_text() == "words\n\nlast"
+
+
+async def test_code_answer_and_thinking_are_copied_by_a_click():
+    answer = "Two:\n\n```python\nx = 1\n```\n\n```sh\nls\n```"
+    async with chat([Think("hm"), Say(answer), End()], show_thinking=True) as c:
+        await c.type("hi")
+        await c.ready()
+        await c.sees("python", "hm")
+        await c.click("python")
+        await c.until(lambda: c.app.clipboard == "x = 1\n")
+        await c.click("sh ")
+        await c.until(lambda: c.app.clipboard == "ls\n")
+        await c.click("copy")
+        await c.until(lambda: c.app.clipboard == "hm")
+        await c.click("copy", which=-1)
+        await c.until(lambda: c.app.clipboard == answer)
 
 
 async def test_a_session_in_use_is_refused():

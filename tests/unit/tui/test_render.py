@@ -3,7 +3,9 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from runner.tui.render import markdown_lines, settled
+from runner.tui.code import painted
+from runner.tui.render import code_blocks, markdown_lines
+from runner.tui.rows import MEASURE
 
 
 def lines_of(text: str, width: int = 40) -> list[str]:
@@ -24,8 +26,23 @@ def test_what_wraps_stays_clear_of_its_mark():
 
 def test_code_is_kept_as_it_is():
     text = "```python\ndef f():\n\treturn '[red]x[/red]'\n\n# end\n```"
-    assert lines_of(text) == ["def f():", "    return '[red]x[/red]'", "", "# end"]
-    assert lines_of("```\nabcdefgh\n```", 5) == ["abcde", "fgh"]
+    head = "python" + " " * 30 + "copy"
+    assert lines_of(text) == [head, "def f():", "    return '[red]x[/red]'", "", "# end"]
+    assert lines_of("```\nabcdefgh\n```", 5) == [" copy", "abcde", "fgh"]
+
+
+def test_code_is_copied_as_it_was_written():
+    assert code_blocks("- ```make\n  all:\n  \tcc\n  ```\n\n~~~\nb\n~~~") == ["all:\n\tcc\n", "b\n"]
+
+
+def test_colours_of_code_go_on_over_many_lines():
+    code = [
+        f'x{n} = """a' if n % 40 == 9 else f'b{n}"""' if n % 40 == 20 else "y" for n in range(99)
+    ]
+    whole = [line for group, _ in painted(code, "python", 1000) for line in group]
+    pieces = [line for group, _ in painted(code, "python", 16) for line in group]
+    assert [line.plain for line in pieces] == code
+    assert [line.spans for line in pieces] == [line.spans for line in whole]
 
 
 def test_a_table_fits_or_becomes_a_list():
@@ -37,6 +54,29 @@ def test_a_table_fits_or_becomes_a_list():
     ]
     assert max(len(line) for line in lines_of(text, 13)) <= 13
     assert lines_of(text, 6)[0] == "name:"
+
+
+def test_columns_stand_as_their_head_says():
+    text = "| a | b | c |\n|:-:|--:|---|\n| one | 1 | x |\n| three | 1000 | y |"
+    assert lines_of(text) == [
+        "  a       b  c",
+        "─────  ────  ─",
+        " one      1  x",
+        "three  1000  y",
+    ]
+
+
+def test_prose_is_no_wider_than_one_reads():
+    prose = "words " * 60
+    code = "```\n" + "x" * 150 + "\n```"
+    lines = markdown_lines(f"{prose}\n\n{code}", 200)
+    assert max(line.cell_length for line in lines if "words" in line.plain) <= MEASURE
+    assert "x" * 150 in [line.plain.rstrip() for line in lines]
+
+
+def test_blank_lines_stand_where_they_were_written():
+    text = "# A\nb\n- c\n- d\n\n- e\n\n\n\nf"
+    assert lines_of(text) == ["A", "b", "• c", "• d", "", "• e", "", "f"]
 
 
 def test_links_say_where_they_lead():
@@ -66,17 +106,3 @@ MARKDOWN = st.lists(
 @example("1.", 2)
 def test_no_markdown_breaks_the_width(text, width):
     assert all(line.cell_length <= width for line in markdown_lines(text, width))
-
-
-@given(MARKDOWN, MARKDOWN)
-@example("#*\n#", "*")  # "#" alone is a heading, "#*" continues the paragraph before it
-@example("#######\n\n#######\n#", "*")
-def test_what_is_settled_stays(text, more):
-    """The lines of the settled part, laid out alone, begin the lines of the whole answer."""
-    done = [line.plain for line in markdown_lines(text[: settled(text)], 40)]
-    assert [line.plain for line in markdown_lines(text + more, 40)][: len(done)] == done
-
-
-def test_two_blocks_stay_live():
-    assert settled("one\n\ntwo") == 0
-    assert settled("one\n\ntwo\n\nthree") == len("one\n\n")

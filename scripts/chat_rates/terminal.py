@@ -1,0 +1,83 @@
+"""A program in a pseudo terminal: what it writes, when, and what it costs. Linux."""
+
+import contextlib
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import termios
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+COLUMNS, ROWS = 120, 40
+
+
+class Terminal:
+    """Starts a program; keeps what it writes, with the time of each piece."""
+
+    def __init__(self, argv: list[str], env: Mapping[str, str]) -> None:
+        self.began = time.monotonic()
+        self.pid, self._fd = pty.fork()
+        if self.pid == 0:
+            os.execvpe(argv[0], argv, env)  # noqa: S606 - the program that is measured
+        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+        self.pieces: list[tuple[float, bytes]] = []
+        self.over = False
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        while not self.over:
+            try:
+                select.select([self._fd], [], [])
+                data = os.read(self._fd, 1 << 16)
+            except OSError:
+                data = b""
+            self.over = not data
+            self.pieces.append((time.monotonic(), data))
+
+    def send(self, text: str) -> None:
+        """Type a text."""
+        data = text.encode()
+        while data:
+            data = data[os.write(self._fd, data) :]
+
+    def seen(self, text: str, since: int = 0, timeout: float = 30.0) -> float | None:
+        """Return when a text was written after piece `since`; None: it was not, in `timeout` s."""
+        what, limit = text.encode(), time.monotonic() + timeout
+        tail = b""
+        while time.monotonic() < limit:
+            while since < len(self.pieces):
+                when, data = self.pieces[since]
+                since += 1
+                tail = tail[-64:] + data
+                if what in tail:
+                    return when
+            if self.over:
+                return None
+            time.sleep(0.001)
+        return None
+
+    def cpu(self) -> float:
+        """Return the processor seconds of all its threads so far."""
+        spent = 0
+        for task in Path(f"/proc/{self.pid}/task").glob("*/schedstat"):
+            with contextlib.suppress(OSError, IndexError):
+                spent += int(task.read_text().split()[0])
+        return spent / 1e9
+
+    def peak(self) -> int:
+        """Return the most memory that it held so far, in bytes."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+    def close(self) -> None:
+        """End it."""
+        with contextlib.suppress(OSError):
+            os.kill(self.pid, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            os.waitpid(self.pid, 0)
+        self.over = True
