@@ -286,6 +286,8 @@ class KeptPrompts:
         """Ask the engine what a slot holds after a request; return whether it says so."""
         slots, refused = taken.slots, isinstance(error, Refusal)
         async with self._lock:
+            # By the account of an answer: its last token may not be in the cache.
+            held = range(taken.slot.least or taken.before.tokens, taken.before.tokens + 1)
             if refused:
                 taken.refused()
             else:
@@ -297,7 +299,7 @@ class KeptPrompts:
                 if self._slots is slots:
                     self._slots = None
                 return False
-            if refused and taken.slot.tokens != taken.before.tokens:
+            if refused and taken.slot.tokens not in held:
                 taken.slot.forget()  # it had begun
             if error is None and taken.slot.task == taken.task:
                 slots.forget()  # it was answered in another slot
