@@ -1,6 +1,6 @@
 """The conversation on the screen: only a window of its turns is mounted."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -16,6 +16,8 @@ from textual.widgets import Static
 from runner.chat.turn import Turn
 from runner.tui.fit import BATCH, TAIL, earlier, later, tail
 from runner.tui.turnview import TurnView
+
+LOAD_S = 1.0  # after the start
 
 
 class More(Static):
@@ -69,8 +71,11 @@ class Transcript(VerticalScroll):
         yield self._body
 
     def on_mount(self) -> None:
-        """Load what lays answers out, beside the first look at the window."""
+        """Load what lays answers out once the window is there: beside it, it would be later."""
         load = partial(import_module, "runner.tui.growing")
+        self.set_timer(LOAD_S, lambda: self._load(load))
+
+    def _load(self, load: Callable[[], object]) -> None:
         self.run_worker(load, thread=True, group="load", exit_on_error=False)
 
     def notice(self, content: Content | None) -> None:
