@@ -43,6 +43,9 @@ class TurnState(Enum):
         return self in (TurnState.DONE, TurnState.STOPPED, TurnState.FAILED, TurnState.CUT)
 
 
+CALL_CHARACTERS: Final = 1 << 20
+"""Of a call's arguments, as of a message: a server that never ends one must not fill memory."""
+
 _SAID = (StepKind.THINKING, StepKind.TEXT)
 
 
@@ -171,7 +174,7 @@ class Turn:
         self._token(step, now)
         step.call = step.call or clean(piece.id)
         step.name += clean(piece.name)
-        step.text += clean(piece.arguments)
+        step.text = (step.text + clean(piece.arguments))[:CALL_CHARACTERS]
 
     def _was_reasoning(self, now: float) -> None:
         """Make one step of thinking of all that was thought and answered so far."""

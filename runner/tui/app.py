@@ -65,6 +65,13 @@ class ChatApp(ChatTalk):
             action.id: (action, wing) for wing in self._wings.values() for action in wing.actions
         }
 
+    def know(self, setup: ChatSetup) -> None:
+        """Show what the host has turned out to be; it may be one that takes the effort."""
+        super().know(setup)
+        if not self.options.effort:
+            effort = _as_remembered(setup, self.settings.now.effort).options.effort
+            self.options = replace(self.options, effort=effort)
+
     def wing(self, kind: type[SomeWing]) -> SomeWing:
         """Return the wing of a kind."""
         wing = self._wings[kind]

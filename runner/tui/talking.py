@@ -1,6 +1,5 @@
 """The course of a chat: the engine loads, questions are asked, answers end, the user leaves."""
 
-import asyncio
 import contextlib
 import logging
 import time
@@ -26,11 +25,10 @@ from runner.chat.wire import Picture
 from runner.tui.end_signals import catch_signals, leave
 from runner.tui.status import ChatStatus, host_states, turn_states
 from runner.tui.turnview import TurnView
+from runner.tui.unsent import Unsent
 from runner.tui.view import ChatView
 
 FLUSH_S = 0.1  # drawing each token would cost the processor that the model computes on
-AGAIN_S = 1.0  # after a disk that was full
-AUTOSAVE_S = 0.25  # after a key, however many follow: with the write, it is on the disk in a second
 PAINT_S, CLOCK_S = 0.1, 1.0  # seconds are shown while one waits, whether anything happens or not
 
 _log = logging.getLogger(__name__)
@@ -78,9 +76,9 @@ class ChatTalk(ChatView):
         self.waiting: list[tuple[str, tuple[Picture, ...]]] = []  # to be sent after the answer
         self.loading_pictures = 0
         self.thinking: Literal["auto", "open", "closed"] = "open" if setup.show_thinking else "auto"
-        self._leaving = False
+        self.leaving = False
         self._ticker: Timer | None = None
-        self._autosave: Timer | None = None
+        self.unsent = Unsent(self)
 
     # --- beginning and end -------------------------------------------------------------------
 
@@ -96,8 +94,8 @@ class ChatTalk(ChatView):
         await self.transcript.show_turns(self.conversation.turns, opened=self._opened())
         if (draft := self.conversation.draft) is not None:
             self.composer.give_back(draft.text, draft.pictures)
-        self._save_soon()  # what the end of the program before this one left behind
-        self._show_warnings()
+        self.unsent.save_soon()  # what the end of the program before this one left behind
+        self.show_warnings()
         self.show_status()
         # The thread that writes the first frame must not wait for one that imports.
         self.call_after_refresh(self.set_timer, PAINT_S, self.host_task.start)
@@ -111,9 +109,9 @@ class ChatTalk(ChatView):
         self.run_worker(leave(self._save_all()), group="quit", exit_on_error=False)
 
     async def _save_all(self) -> None:
-        self._leaving = True
-        self.keep_unsent()
-        await self._write_due()
+        self.leaving = True
+        self.unsent.keep()
+        await self.unsent.write()
         await self.stop_answer()
         await self.on_unmount()
 
@@ -123,47 +121,15 @@ class ChatTalk(ChatView):
 
     async def quit_with(self, code: int) -> None:
         """Leave the chat with an exit code."""
-        if self._leaving:
+        if self.leaving:
             return
-        self._leaving = True
+        self.leaving = True
         self.show_status()
-        self.keep_unsent()
-        await self._write_due()
+        self.unsent.keep()
+        await self.unsent.write()
         await self.stop_answer()
         await self.host_task.stop()
         self.exit(return_code=code)
-
-    def keep_unsent(self) -> None:
-        """Take in what is typed and what waits; the next flush writes it, with what is not sent."""
-        texts, pictures = [self.composer.text], [*self.composer.pictures]
-        texts[:0] = [text for text, _ in self.waiting]
-        pictures[:0] = [picture for _, its in self.waiting for picture in its]
-        self.conversation.keep_draft("\n".join(text for text in texts if text), pictures)
-
-    def unsent_changed(self) -> None:
-        """Save the draft soon: even a killed chat loses no more than a moment's typing."""
-        # The timer runs from the first key: one that each key started again would fire in a pause.
-        self._save_in(AUTOSAVE_S)
-
-    def _save_in(self, seconds: float) -> None:
-        if self._autosave is None:
-            self._autosave = self.set_timer(seconds, self._autosaved)
-
-    def _autosaved(self) -> None:
-        self._autosave = None
-        self.keep_unsent()
-        self._save_soon()
-
-    def _save_soon(self) -> None:
-        self.run_worker(self._write_due(), group="saving", exit_on_error=False)
-
-    async def _write_due(self) -> None:
-        """Write what is due in a thread; show why that cannot be, and try again."""
-        written = await asyncio.to_thread(self.conversation.flush)
-        if self.is_running and not self._leaving:
-            self._show_warnings()
-            if not written:
-                self._save_in(AGAIN_S)
 
     async def on_unmount(self) -> None:
         """Stop the engine and release the session, however the chat ended; safe to call twice."""
@@ -180,7 +146,7 @@ class ChatTalk(ChatView):
     def _handle_exception(self, error: Exception) -> None:
         """Save the unsent text when steprun itself fails, and report it as any other error."""
         with contextlib.suppress(Exception):
-            self.keep_unsent()
+            self.unsent.keep()
             self.conversation.flush()
         super()._handle_exception(error)
         # The trace shows the user's words to whoever looks on: it belongs in a file.
@@ -209,7 +175,7 @@ class ChatTalk(ChatView):
                 if self.failure is not None:  # other troubles stay to be read
                     self.failure = None
                     self.transcript.notice(None)
-                self._show_warnings()
+                self.show_warnings()
                 if (turn := self._queued) is not None:
                     self._queued = None
                     self._begin(turn)
@@ -225,7 +191,7 @@ class ChatTalk(ChatView):
         self.conversation.call_model(setup.title)
 
     async def _not_loaded(self, error: SteprunError) -> None:
-        if self._leaving:
+        if self.leaving:
             return
         if isinstance(error, NeedsTerminal):
             self.needs_terminal = True
@@ -282,7 +248,7 @@ class ChatTalk(ChatView):
 
     async def show_branch(self, gone: Turn) -> None:
         """Show the current branch, in which a turn that was last on the screen has no place."""
-        if self._leaving or not self.is_running:
+        if self.leaving or not self.is_running:
             return
         turns = self.conversation.turns
         shown = [view.turn for view in self.transcript.query(TurnView)]
@@ -326,7 +292,7 @@ class ChatTalk(ChatView):
     @on(Ended)
     async def _ended(self, message: Ended) -> None:
         turn = message.turn
-        self.unsent_changed()  # what could not be saved with the answer is, once there is room
+        self.unsent.changed()  # what could not be saved with the answer is, once there is room
         if self._live is turn:
             self._live = None
             if self._ticker is not None:
@@ -334,7 +300,7 @@ class ChatTalk(ChatView):
         stands = turn in self.conversation.turns
         await (self._sync(turn) if stands else self.show_branch(turn))
         self.composer.know(rate=read_rate(turn.usage))
-        if turn.error is not None and not self._leaving:
+        if turn.error is not None and not self.leaving:
             after = "The earlier answer stands; /retry asks again."
             dead = not self.host_task.alive()
             if dead:
@@ -342,7 +308,7 @@ class ChatTalk(ChatView):
                 after = f"/retry {self._retries} and asks again"
             if dead or not stands:
                 self.problem(*([] if stands else [turn.error]), after=after)
-        self._show_warnings()
+        self.show_warnings()
         self.show_status()
 
     # --- showing -----------------------------------------------------------------------------
@@ -351,12 +317,12 @@ class ChatTalk(ChatView):
     async def _ticked(self) -> None:
         if self._live is not None:
             await self._sync(self._live)
-        self._show_warnings()
+        self.show_warnings()
         self.show_status()
 
     async def _sync(self, turn: Turn) -> None:
         # The chat may be on its way out: what it has kept is saved, and nothing is shown any more.
-        if self._leaving or not self.is_running:
+        if self.leaving or not self.is_running:
             return
         if (view := self.transcript.view_of(turn)) is not None:
             live = turn is self._live
@@ -377,7 +343,8 @@ class ChatTalk(ChatView):
             await self._sync(self._live)
         self.hint(f"Thinking is {'shown' if self.thinking == 'open' else 'hidden'}.")
 
-    def _show_warnings(self) -> None:
+    def show_warnings(self) -> None:
+        """Show what could not be saved or read, once."""
         warnings = list(self.conversation.warnings)
         if warnings:
             self.problem(*(SteprunError(text) for text in warnings))
@@ -403,7 +370,7 @@ class ChatTalk(ChatView):
     def _states(self) -> tuple[str, ...]:
         """Return what goes on, and the same in ever fewer words."""
         now = time.monotonic()
-        if self._leaving:
+        if self.leaving:
             return ("stopping the engine" if self.setup.own else "leaving",)
         waits = self._live is None or self._live.phase is TurnState.PREFILL
         if self.host_task.loading and waits:

@@ -15,8 +15,6 @@ from runner.chat.turn import Turn
 from runner.tui.fit import BATCH, TAIL, earlier, later, tail
 from runner.tui.turnview import TurnView
 
-LOAD_S = 1.0  # after the start
-
 
 class More(Static):
     """The line that loads more turns when clicked."""

@@ -71,7 +71,7 @@ class PictureWing(Wing):
     def emptied(self, _: Prompt.Emptied) -> None:
         """Remove the last picture: Backspace was pressed before the first character."""
         self.chat.composer.detach()
-        self.chat.unsent_changed()
+        self.chat.unsent.changed()
 
     def attach(self, path: str) -> None:
         """Attach an image file, or several."""
@@ -83,7 +83,7 @@ class PictureWing(Wing):
         which = int(number) if number.isdecimal() else 0
         if (number and not which) or not self.chat.composer.detach(which):
             self.chat.hint("No such image.")
-        self.chat.unsent_changed()
+        self.chat.unsent.changed()
 
     def load(self, paths: Sequence[str], *, typed: str = "") -> None:
         """Load images in a thread and attach them, or show why not."""
@@ -126,7 +126,7 @@ class PictureWing(Wing):
         elif self.send_when_loaded and not self.loading:
             self.send_when_loaded = False
             chat.composer.prompt.action_send()
-        chat.unsent_changed()
+        chat.unsent.changed()
         chat.show_status()
 
     actions = (

@@ -109,13 +109,13 @@ class Sending(Wing):
 
     async def _ask(self, text: str, pictures: tuple[Picture, ...]) -> None:
         turn = self.chat.conversation.append(text, pictures)
-        self.chat.keep_unsent()  # it is sent: no draft any more
+        self.chat.unsent.keep()  # it is sent: no draft any more
         await self.chat.transcript.added()
         await self.chat.ask(turn)
 
     def _waiting_changed(self) -> None:
         self._line.show(self.chat.waiting)
-        self.chat.unsent_changed()
+        self.chat.unsent.changed()
 
     def _take_back_waiting(self, keep: int = 0) -> bool:
         """Put what waits back into the composer, but for the first `keep`. False: nothing does."""
@@ -146,7 +146,7 @@ class Sending(Wing):
 
     def typed(self, _: TextArea.Changed) -> None:
         """Have the draft saved soon."""
-        self.chat.unsent_changed()
+        self.chat.unsent.changed()
 
     async def stop(self, _: str) -> None:
         """Take a waiting message back, the last one first; else stop the answer."""

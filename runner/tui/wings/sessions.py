@@ -66,7 +66,7 @@ class Sessions(Wing):
         except SteprunError as error:
             chat.problem(error)
             return
-        chat.keep_unsent()
+        chat.unsent.keep()
         chat.conversation.close()
         chat.composer.take()
         chat.conversation = opened

@@ -54,8 +54,9 @@ def test_the_page_has_everything_and_needs_nothing():
 
 @pytest.mark.parametrize("where", ["text", "answer", "reasoning", "failed"])
 def test_nothing_in_the_page_is_obeyed(where):
-    one = turn(phase=TurnState.FAILED)
-    setattr(one, where, HOSTILE + " ![x](http://example.org/y.png) [l](javascript:alert(3))")
+    hostile = HOSTILE + " ![x](http://example.org/y.png) [l](javascript:alert(3))"
+    one = turn(phase=TurnState.FAILED, **({} if where == "text" else {where: hostile}))
+    one.text = hostile if where == "text" else one.text
     page = to_html([one], "</title><script>")
     tags = Tags(page)
     assert "script" not in {name for name, _ in tags.tags}

@@ -43,7 +43,7 @@ def test_a_chat_that_has_joined_a_server_does_not_say_that_it_stops_an_engine(ho
     words = []
     for own in (True, False):
         app = ChatApp(ChatSetup("Step", cast("Any", None), Options(), own=own))
-        app._leaving, app.host_task.loading = True, False
+        app.leaving, app.host_task.loading = True, False
         words.append((app._states()[0], app._retries))
     assert words == [
         ("stopping the engine", "starts the engine again"),

@@ -99,7 +99,7 @@ async def test_what_waits_is_kept_as_a_draft():
         await c.sees("A part")
         await c.type("one")
         await c.type("two", "space")
-        c.app.keep_unsent()
+        c.app.unsent.keep()
         session = c.app.conversation.session
         await c.pilot.press("ctrl+q")
         gate.open()
