@@ -50,12 +50,12 @@ def test_a_chat_is_saved_and_resumed(demo_here: Path) -> None:
     assert (first.returncode, "resume" in first.stderr.lower()) == (0, False), first.stderr
     second = steprun(*options, "--resume", "-p", "What is my name?")
     assert second.returncode == 0, second.stderr
-    (file,) = (demo_here / "data" / "sessions").glob("*.jsonl")
-    head, *messages = [json.loads(line) for line in file.read_text().splitlines()]
-    assert head["schema"] == "steprun.session/1"
+    head, *messages = records(demo_here)
+    assert head["schema"] == "steprun.session/2"
     roles = ["user", "assistant"]
     assert [message["role"] for message in messages] == roles * 2
-    assert [m["text"] for m in messages[1::2]] == [first.stdout.strip(), second.stdout.strip()]
+    answers = [step["text"] for m in messages[1::2] for step in m["steps"]]
+    assert answers == [first.stdout.strip(), second.stdout.strip()]
     earlier, later = (m["usage"]["prompt_tokens"] for m in messages[1::2])
     assert later > earlier + 12, "the first question and its answer are in the second prompt"
 
@@ -203,10 +203,15 @@ def ended(process: psutil.Process, seconds: float) -> bool:
     return False
 
 
+def records(home: Path) -> list[dict[str, Any]]:
+    """The lines of the only saved chat."""
+    (file,) = (home / "data" / "sessions").glob("[0-9]*-????????.jsonl")
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
 def last_answer(home: Path) -> dict[str, Any]:
     """The last line of the only saved chat."""
-    (file,) = (home / "data" / "sessions").glob("*.jsonl")
-    answer: dict[str, Any] = json.loads(file.read_text().splitlines()[-1])
+    answer = records(home)[-1]
     assert answer["role"] == "assistant"
     return answer
 
@@ -234,7 +239,7 @@ def test_ctrl_c_in_mid_answer(demo_here: Path) -> None:
     assert ended(engine, 1)
     answer = last_answer(demo_here)
     assert answer["stopped"]
-    assert answer["text"].strip(), "what arrived is kept"
+    assert answer["steps"][-1]["text"].strip(), "what arrived is kept"
     left = {path.name for path in (demo_here / "state" / "engines").iterdir()}
     assert left <= {"start.lock"}
 
