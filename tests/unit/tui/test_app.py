@@ -71,6 +71,14 @@ class Chat:
     async def sees(self, *texts: str) -> None:
         await self.until(lambda: all(text in self.screen() for text in texts))
 
+    async def reads(self, *texts: str) -> None:
+        """Wait until the screen has sentences, wherever they are broken into lines."""
+
+        def words() -> str:
+            return " ".join(self.screen().replace("\N{LEFT HALF BLOCK}", " ").split())
+
+        await self.until(lambda: all(text in words() for text in texts))
+
     async def gone(self, text: str) -> None:
         await self.until(lambda: text not in self.screen())
 
@@ -632,7 +640,7 @@ async def test_a_file_is_saved_whole_or_not_at_all(tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr("runner.base.files.os.fsync", full)
             await c.type(f"/save {tmp_path / 'out.md'}")
-            await c.sees("No space left", "Choose another file")
+            await c.reads("No space left", "Choose another file")
         assert c.app.composer.text == f"/save {tmp_path / 'out.md'}"
         assert not list(tmp_path.glob("*.md"))
         c.app.wing(Saving).save("bad\0name")

@@ -110,7 +110,7 @@ async def test_a_full_disk_is_said_while_one_types_and_at_the_end(monkeypatch):
     async with chat() as c:
         monkeypatch.setattr(os, "fsync", full)
         await c.type("half a thought", "space")
-        await c.sees("not being saved", "No space left on device", "Free some space")
+        await c.reads("not being saved", "No space left on device", "Free some space")
         await c.pilot.press("ctrl+q")
     [line] = c.app.farewell
     assert "This chat is not saved whole." in line
@@ -122,7 +122,7 @@ async def test_a_disk_that_has_room_again_gets_all_of_it(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", full)
             await c.type("hi")
-            await c.sees("A good answer.", "No space left on device")
+            await c.reads("A good answer.", "No space left on device")
             await c.ready()
             await c.type("more", "space")
         await c.sees("This chat is being saved again")

@@ -336,7 +336,7 @@ async def test_settings_that_cannot_be_written_are_reported_once(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr("runner.base.files.os.fsync", full)
             await c.type("/effort low")
-            await c.sees("No space left on device")
+            await c.reads("No space left on device")
         assert c.app.options.effort == "low"
 
 
