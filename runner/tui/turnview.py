@@ -201,7 +201,8 @@ class TurnView(Widget):
     def _thought_head(self, room: int) -> list[Row]:
         turn = self.turn
         words = "thinking" if turn.phase is TurnState.THINKING else "thought"
-        count = f"{turn.thought_tokens:,} tokens" if turn.thought_tokens else ""
+        tokens = turn.thought_tokens
+        count = f"{tokens:,} token{'s' if tokens > 1 else ''}" if tokens else ""
         head = " · ".join(part for part in (words, count, rate_text(turn.thought_rate())) if part)
         text = f"{'▾' if self._opened else '▸'} {head}"
         copy = self._opened and len(text) + len(COPY) < room

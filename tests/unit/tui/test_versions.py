@@ -4,7 +4,7 @@ import pytest
 
 from runner.base.errors import SteprunError
 from runner.chat.conversation import Conversation
-from tests.fakes.sse_server import End, Gate, Refuse, Say, Step
+from tests.fakes.sse_server import End, Gate, Refuse, Say, Step, Think
 from tests.unit.tui.test_app import chat, picture
 
 
@@ -129,3 +129,14 @@ async def test_an_edited_message_comes_back_where_the_engine_is_gone():
         await c.sees("The engine was killed.", "Answer.", "Editing")
         assert c.app.composer.text == "hix"
         assert [turn.text for turn in c.app.conversation.turns] == ["hi"]
+
+
+async def test_the_first_answer_is_no_version_while_it_arrives():
+    gate = Gate()
+    async with chat([Think("Hm."), Say("A part"), gate, End()]) as c:
+        await c.type("hi")
+        await c.sees("A part", "thought · 1 token")
+        assert c.app.conversation.siblings(c.turn) == (1, 1)
+        assert "2/2" not in c.screen()
+        assert "1 tokens" not in c.screen()
+        gate.open()
