@@ -246,7 +246,10 @@ class Conversation:
                 continue
             answers = [each for each in tree.below(entry_id) if not tree.entries[each].asks]
             found += [(entry_id, each) for each in answers] or [(entry_id, "")]
-        return found if _key(turn) in found else [*found, _key(turn)]
+        if _key(turn) not in found:
+            unanswered = (turn.asked_id, "")  # no version once an answer to it is on its way
+            found = [*(each for each in found if each != unanswered), _key(turn)]
+        return found
 
     def _above(self, turn: Turn) -> str:
         parents = self._parents(turn)

@@ -17,6 +17,7 @@ from textual.widget import Widget
 from runner.base.errors import UsageError
 from runner.chat.dialect import OPENAI
 from runner.chat.host import ChatSetup
+from runner.chat.turn import Turn
 from runner.tui.actions import Action, ActionGroup, by_command
 from runner.tui.background import Background, ask_terminal
 from runner.tui.settings import SettingsFile, write_quietly
@@ -71,6 +72,11 @@ class ChatApp(ChatTalk):
         if not self.options.effort:
             effort = _as_remembered(setup, self.settings.now.effort).options.effort
             self.options = replace(self.options, effort=effort)
+
+    def version(self, turn: Turn) -> tuple[int, int]:
+        """Return which version of a turn it is, from 1, and how many there are."""
+        # A turn that was never asked has no place in the tree yet.
+        return self.conversation.siblings(turn) if turn.asked_id or turn.answer_id else (1, 1)
 
     def wing(self, kind: type[SomeWing]) -> SomeWing:
         """Return the wing of a kind."""

@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from runner.chat.turn import Turn
 from runner.tui.fit import BATCH, TAIL, earlier, later, tail
-from runner.tui.turnview import TurnView
+from runner.tui.turnview import TurnView, VersionOf
 
 
 class More(Static):
@@ -47,8 +47,11 @@ class Transcript(VerticalScroll):
 
     can_focus = False
 
-    def __init__(self, greeting: Content, *, prices: bool, context: int) -> None:
+    def __init__(
+        self, greeting: Content, version: VersionOf, *, prices: bool, context: int
+    ) -> None:
         super().__init__(id="transcript")
+        self._version = version
         self._prices = prices
         self._room = context
         self._turns: Sequence[Turn] = ()
@@ -170,9 +173,8 @@ class Transcript(VerticalScroll):
         self._count()
 
     def _view(self, index: int) -> TurnView:
-        return TurnView(
-            self._turns[index], opened=self._opened, prices=self._prices, context=self._room
-        )
+        shown = {"opened": self._opened, "prices": self._prices}
+        return TurnView(self._turns[index], self._version, **shown, context=self._room)
 
     def _count(self) -> None:
         self._earlier.show(self._window.start)

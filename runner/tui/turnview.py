@@ -49,8 +49,20 @@ class CopyWanted(Message):
     text: str
 
 
+@dataclass
+class VersionWanted(Message):
+    """The user wants the version of a turn that is `step` after this one."""
+
+    turn: Turn
+    step: int
+
+
 class ThoughtToggled(Message):
     """The user clicked the line of the reasoning."""
+
+
+VersionOf = Callable[[Turn], tuple[int, int]]
+"""Which version of a turn it is, from 1, and how many there are."""
 
 
 class Part(NamedTuple):
@@ -68,9 +80,12 @@ class TurnView(Widget):
     DEFAULT_CLASSES = "turn"
     DEFAULT_CSS = "TurnView { height: auto; width: 1fr; }"
 
-    def __init__(self, turn: Turn, *, opened: bool, prices: bool, context: int) -> None:
+    def __init__(
+        self, turn: Turn, version: VersionOf, *, opened: bool, prices: bool, context: int
+    ) -> None:
         super().__init__()
         self.turn = turn
+        self._version = version
         self._opened = opened
         self._prices = prices
         self._room = context
@@ -138,7 +153,10 @@ class TurnView(Widget):
             parts.append(Part("answer", self._answer, mark))
             parts.append(Part("end", [self._end(room)], mark))
         if note := self._note(left, room):
-            parts += [Part("note", note), *air]
+            parts.append(Part("note", note))
+        if versions := self._versions():
+            parts.append(Part("versions", versions, mark))
+        parts += air if note or versions else []
         self._parts = parts
         self._height = sum(len(part.rows) for part in parts)
         if (self._answer.behind or self._thought.behind) and self._timer is None:
@@ -183,7 +201,8 @@ class TurnView(Widget):
     def _thought_head(self, room: int) -> list[Row]:
         turn = self.turn
         words = "thinking" if turn.phase is TurnState.THINKING else "thought"
-        count = f"{turn.thought_tokens:,} tokens" if turn.thought_tokens else ""
+        tokens = turn.thought_tokens
+        count = f"{tokens:,} token{'s' if tokens > 1 else ''}" if tokens else ""
         head = " · ".join(part for part in (words, count, rate_text(turn.thought_rate())) if part)
         text = f"{'▾' if self._opened else '▸'} {head}"
         copy = self._opened and len(text) + len(COPY) < room
@@ -223,6 +242,13 @@ class TurnView(Widget):
             return [Row(bar + line, 0) for line in lines]
 
         return self._keep("note", (note.plain, room, left, turn.phase), rows)
+
+    def _versions(self) -> list[Row]:
+        number, count = self._version(self.turn)
+        if count < 2:
+            return []
+        text = f"‹ {number}/{count} ›"  # noqa: RUF001 - arrows to click on
+        return self._keep("versions", text, lambda: [Row(Content.styled(text, MUTED), 0)])
 
     # --- drawing -----------------------------------------------------------------------------
 
@@ -287,6 +313,11 @@ class TurnView(Widget):
             return
         part, index = found
         row = part.rows[index]
+        if part.name == "versions":
+            event.stop()
+            middle = len(part.mark.plain) + len(row.content.plain) // 2
+            self.post_message(VersionWanted(self.turn, -1 if event.x < middle else 1))
+            return
         if not row.copies or (part.name == "thought" and event.x < self._width - len(COPY) - 3):
             if part.name == "thought":
                 event.stop()

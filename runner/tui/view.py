@@ -14,6 +14,7 @@ from textual.widgets import Static
 
 from runner.base.errors import Refused, SteprunError
 from runner.chat.host import ChatSetup
+from runner.chat.turn import Turn
 from runner.tui.composer import Composer
 from runner.tui.status import ChatStatus, status_parts
 from runner.tui.transcript import Transcript
@@ -77,7 +78,9 @@ class ChatView(App[None]):
         super().__init__()
         self.setup = setup
         self.animation_level = "none"
-        self.transcript = Transcript(_greeting(setup), prices=setup.prices, context=setup.context)
+        self.transcript = Transcript(
+            _greeting(setup), self.version, prices=setup.prices, context=setup.context
+        )
         self.composer = Composer(prices=setup.prices)
         self.status_line = StatusLine()
 
@@ -96,6 +99,11 @@ class ChatView(App[None]):
     def panels(self) -> Iterable[Widget]:
         """Return what stands between the transcript and the composer."""
         return ()
+
+    def version(self, turn: Turn) -> tuple[int, int]:
+        """Return which version of a turn it is, from 1, and how many there are."""
+        del turn
+        return 1, 1
 
     def on_resize(self, event: Resize) -> None:
         """Choose the layout that fits."""

@@ -24,6 +24,7 @@ from runner.tui.talking import ChatTalk
 from runner.tui.wings.built_in import built_in
 from runner.tui.wings.copying import Copying
 from runner.tui.wings.pictures import PictureWing
+from runner.tui.wings.versions import Versions
 from runner.tui.wings.wing import Hear, Wing
 
 if TYPE_CHECKING:
@@ -108,9 +109,8 @@ class Sending(Wing):
             self._waiting_changed()
 
     async def _ask(self, text: str, pictures: tuple[Picture, ...]) -> None:
-        turn = self.chat.conversation.append(text, pictures)
+        turn = await self.chat.wing(Versions).begin_turn(text, pictures)
         self.chat.unsent.keep()  # it is sent: no draft any more
-        await self.chat.transcript.added()
         await self.chat.ask(turn)
 
     def _waiting_changed(self) -> None:
@@ -149,8 +149,10 @@ class Sending(Wing):
         self.chat.unsent.changed()
 
     async def stop(self, _: str) -> None:
-        """Take a waiting message back, the last one first; else stop the answer."""
+        """Take a waiting message back, the last one first; else stop editing, or the answer."""
         if self._take_back_waiting(keep=len(self.chat.waiting) - 1):
+            return
+        if self.chat.wing(Versions).cancel():
             return
         if await self.chat.take_back_queued():
             self.chat.show_status()
@@ -179,6 +181,7 @@ class Sending(Wing):
         if chat.busy:
             chat.hint("Still answering: Esc stops it.")
         elif (turn := chat.conversation.retriable()) is not None:
+            chat.wing(Versions).leave()
             chat.transcript.follow()
             await chat.ask(turn, again=True)
         elif not chat.host_task.alive() and not chat.host_task.loading:
@@ -199,7 +202,12 @@ class Sending(Wing):
             does="earlier messages, while nothing is typed",
         ),
         Action("chat.retry", "ask the last question again", retry, command="retry"),
-        Action("chat.stop", "take a waiting message back; stop the answer", stop, keys=("escape",)),
+        Action(
+            "chat.stop",
+            "take a waiting message back; leave an edit; stop the answer",
+            stop,
+            keys=("escape",),
+        ),
         Action(
             "chat.interrupt",
             "copy the selection, stop the answer, or (twice) quit",

@@ -9,6 +9,7 @@ from runner.chat.conversation import Conversation
 from runner.tui.actions import Action
 from runner.tui.picker import ChatPicker
 from runner.tui.shelf import ListedChat
+from runner.tui.wings.versions import Versions
 from runner.tui.wings.wing import Wing
 
 
@@ -23,6 +24,7 @@ class Sessions(Wing):
         if chat.busy:
             chat.hint("Still answering: Esc stops it.")
             return
+        chat.wing(Versions).leave()
         old = chat.conversation.session.id if chat.conversation.saved else ""
         chat.conversation.start_new()
         chat.transcript.notice(None)
@@ -66,6 +68,7 @@ class Sessions(Wing):
         except SteprunError as error:
             chat.problem(error)
             return
+        chat.wing(Versions).leave()
         chat.unsent.keep()
         chat.conversation.close()
         chat.composer.take()

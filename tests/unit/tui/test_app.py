@@ -292,7 +292,7 @@ async def test_a_refusal_is_shown_and_can_be_retried():
 async def test_an_answer_in_place_of_another_is_shown_whole(second):
     async with chat() as c:
         turn = Turn("hi", phase=TurnState.DONE, answer="A part")  # as long as "Alive."
-        view = TurnView(turn, opened=False, prices=False, context=0)
+        view = TurnView(turn, lambda _: (1, 1), opened=False, prices=False, context=0)
         await c.app.transcript.mount(view)
         await view.sync(opened=False)
         await c.sees("A part")
