@@ -60,7 +60,7 @@ async def test_the_last_message_is_edited_and_both_stay(tmp_path):
         await c.sees("Answer A.")
         await c.ready()
         await c.type("/edit")
-        await c.sees("Editing your last message")
+        await c.sees("Editing the message · Esc leaves it")
         assert c.app.composer.text == "whut is it?"
         assert len(c.app.composer.pictures) == 1
         c.app.composer.prompt.text = "What is it?"
