@@ -245,11 +245,17 @@ class Conversation:
                 found.append(("", entry_id))  # its question is lost
                 continue
             answers = [each for each in tree.below(entry_id) if not tree.entries[each].asks]
-            found += [(entry_id, each) for each in answers] or [(entry_id, "")]
+            shown = [each for each in answers if each == turn.answer_id or not self._empty(each)]
+            found += [(entry_id, each) for each in shown or answers[-1:]] or [(entry_id, "")]
         if _key(turn) not in found:
             unanswered = (turn.asked_id, "")  # no version once an answer to it is on its way
             found = [*(each for each in found if each != unanswered), _key(turn)]
         return found
+
+    def _empty(self, answer_id: str) -> bool:
+        """Whether nothing of an answer arrived before it failed: no version worth looking at."""
+        entry = self.session.tree.entries[answer_id]
+        return bool(entry.failed) and not entry.steps
 
     def _above(self, turn: Turn) -> str:
         parents = self._parents(turn)

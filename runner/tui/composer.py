@@ -54,7 +54,9 @@ class Prompt(TextArea):
     def __init__(self) -> None:
         super().__init__(id="prompt", compact=True, show_line_numbers=False, tab_behavior="focus")
         self.sent_before: Callable[[], Sequence[str]] = tuple
+        self.fold: Callable[[str], str] = str  # what stands for a long text in the field
         self._recalled = 0  # how far back; 0: the user's own text
+        self._recalled_as = ""
 
     def action_send(self) -> None:
         """Hand the message over."""
@@ -89,7 +91,7 @@ class Prompt(TextArea):
             self._recalled = 0
             return True
         past = list(self.sent_before())
-        same = 0 < self._recalled <= len(past) and past[-self._recalled] == self.text
+        same = 0 < self._recalled <= len(past) and self._recalled_as == self.text
         return same and (anywhere or self.cursor_location[0] == 0)
 
     def _recall(self, back: int) -> bool:
@@ -97,7 +99,7 @@ class Prompt(TextArea):
         if not 0 <= back <= len(past):
             return False
         self._recalled = back
-        self.text = past[-back] if back else ""
+        self.text = self._recalled_as = self.fold(past[-back]) if back else ""
         self.move_cursor(self.document.end)
         return True
 
@@ -120,6 +122,7 @@ class Composer(Vertical):
         self._rate = 0.0
         self._chips = Static(id="chips")
         self.prompt = Prompt()
+        self.prompt.fold = self._fold
         self.pictures: list[Picture] = []
         self._folded: dict[str, str] = {}  # long texts, by the marks that stand for them
 

@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.widgets import Input
 
 from runner.base import units
-from runner.tui.chooser import PLACEHOLDER, Choice, Chooser
+from runner.tui.chooser import PLACEHOLDER, Choice, Chooser, matching
 from runner.tui.shelf import ListedChat
 
 DAY_S: Final = 86_400.0
@@ -64,10 +64,13 @@ class ChatPicker(Chooser):
         return self.marked.value if self.marked is not None else None
 
     def replace(self, chats: Sequence[ListedChat]) -> None:
-        """Show the chats as they are now, with the mark where it was."""
-        now = time.time()
+        """Show the chats as they are now, with the mark on the same chat, else where it was."""
+        now, marked, place = time.time(), self._chat, self.list.highlighted or 0
         self.choices = [chat_row(chat, now) for chat in chats]
-        self.show(self.list.highlighted or 0)
+        found = matching(self.choices, self.filter.value)
+        # A chat that was renamed counts as used just now: it is first in the list.
+        same = (n for n, row in enumerate(found) if marked and row.value.id == marked.id)
+        self.show(next(same, place))
 
     def explain(self, text: str) -> None:
         """Show a message in the line above the list."""

@@ -28,16 +28,19 @@ class ChatStatus:
     shorter: tuple[str, ...] = ()
 
 
-def turn_states(turn: Turn, clock: AnswerClock, now: float) -> tuple[str, ...]:
+def turn_states(
+    turn: Turn, clock: AnswerClock, now: float, *, own: bool = False
+) -> tuple[str, ...]:
     """Return what the model is doing, and the same in ever fewer words.
 
-    What is waited for is told with its seconds; a stall with those since anything came.
+    What is waited for is told with its seconds; a stall with those since anything came. `own`: it
+    is our own engine.
     """
     match turn.phase:
         case TurnState.QUEUED:
             return ("waiting",)
         case TurnState.PREFILL:
-            return _prefill(clock, now)
+            return _prefill(clock, now, own=own)
         case TurnState.THINKING | TurnState.ANSWERING:
             word = "thinking" if turn.phase is TurnState.THINKING else "answering"
             if silent := clock.silent_s(now):
@@ -48,7 +51,7 @@ def turn_states(turn: Turn, clock: AnswerClock, now: float) -> tuple[str, ...]:
             return ("ready",)
 
 
-def _prefill(clock: AnswerClock, now: float) -> tuple[str, ...]:
+def _prefill(clock: AnswerClock, now: float, *, own: bool) -> tuple[str, ...]:
     waited = duration(clock.waited_s(now))
     if clock.token_at:  # what it writes is neither thought nor answer
         return ("calling a tool",)
@@ -74,7 +77,7 @@ def _prefill(clock: AnswerClock, now: float) -> tuple[str, ...]:
         return (f"connecting … {waited}",)
     if clock.reading:  # and it does not tell how far it is
         return (f"prefill … {waited}",)
-    return _waiting(waited)
+    return _waiting(waited, "engine" if own else "server")
 
 
 def host_states(seconds: float, *, own: bool) -> tuple[str, ...]:
@@ -83,8 +86,8 @@ def host_states(seconds: float, *, own: bool) -> tuple[str, ...]:
     return (f"loading … {waited}",) if own else _waiting(waited)
 
 
-def _waiting(waited: str) -> tuple[str, ...]:
-    return (f"waiting for the server … {waited}", f"waiting … {waited}")
+def _waiting(waited: str, whom: str = "server") -> tuple[str, ...]:
+    return (f"waiting for the {whom} … {waited}", f"waiting … {waited}")
 
 
 def context_text(used: int, context: int, *, short: bool = False) -> str:

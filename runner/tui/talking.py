@@ -376,7 +376,7 @@ class ChatTalk(ChatView):
         if self.host_task.loading and waits:
             return host_states(now - self.host_task.loading_since, own=self.setup.own)
         if self._live is not None:
-            return turn_states(self._live, self.clock, now)
+            return turn_states(self._live, self.clock, now, own=self.setup.own)
         if self.loading_pictures:
             return ("loading image",)
         if self.host_task.alive():

@@ -85,19 +85,24 @@ class Sessions(Wing):
         chat.show_status()
 
     def _rename(self, listed: ListedChat, name: str) -> None:
-        self._change(listed, partial(self.chat.shelf.rename, listed.id, name))
+        open_here = self.chat.conversation
+        if listed.id == open_here.session.id:
+            open_here.rename(name)
+            self._change(open_here.flush)
+        else:
+            self._change(partial(self.chat.shelf.rename, listed.id, name))
 
     def _delete(self, listed: ListedChat) -> None:
-        self._change(listed, partial(self.chat.shelf.delete, listed.id))
-
-    def _change(self, listed: ListedChat, change: Callable[[], None]) -> None:
-        """Change a chat in a thread, and show the list as it is then."""
         if listed.id == self.chat.conversation.session.id:
             self._picker.explain("This chat is open. Open another one first.")
         else:
-            self.chat.run_worker(self._changed(change), group="chats", exit_on_error=False)
+            self._change(partial(self.chat.shelf.delete, listed.id))
 
-    async def _changed(self, change: Callable[[], None]) -> None:
+    def _change(self, change: Callable[[], object]) -> None:
+        """Change a chat in a thread, and show the list as it is then."""
+        self.chat.run_worker(self._changed(change), group="chats", exit_on_error=False)
+
+    async def _changed(self, change: Callable[[], object]) -> None:
         trouble = ""
         try:
             await asyncio.to_thread(change)

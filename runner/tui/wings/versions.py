@@ -29,7 +29,7 @@ class EditingLine(Static):
     """
 
     def __init__(self) -> None:
-        super().__init__("Editing your last message: Enter asks it instead, Esc leaves it.")
+        super().__init__("Editing the message · Esc leaves it")
 
 
 class Versions(Wing):

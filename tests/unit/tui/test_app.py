@@ -492,6 +492,24 @@ async def test_a_long_paste_is_folded_sent_whole_and_shown_in_part():
         assert len(c.server.requests[0]["messages"][0]["content"]) == 21_999
 
 
+async def test_a_long_message_is_recalled_folded():
+    long = "word " * 2000 + "end"
+    async with chat() as c:
+        await c.type("short")
+        await c.ready()
+        await c.paste(long)
+        await c.sees("[Pasted #1")
+        await c.pilot.press("enter")
+        await c.ready()
+        await c.pilot.press("up")
+        await c.until(lambda: c.app.composer.text == long)
+        assert len(c.app.composer.prompt.text) < 50
+        await c.pilot.press("up")
+        await c.until(lambda: c.app.composer.text == "short")
+        await c.pilot.press("down", "down")
+        await c.until(lambda: c.app.composer.text == "")
+
+
 async def test_folded_pastes_stand_where_they_were_pasted(tmp_path):
     long = [letter * 5000 for letter in "abc"]
     async with chat() as c:

@@ -131,6 +131,31 @@ async def test_a_chat_that_is_open_is_neither_opened_again_nor_deleted():
         assert c.app.conversation.session.path.exists()
 
 
+async def test_the_open_chat_is_renamed():
+    async with chat([Say("Fine."), End()]) as c:
+        await c.type("pears")
+        await c.ready()
+        await c.pilot.press("ctrl+o")
+        await c.sees("Chats,", "pears")
+        await c.pilot.press("f2", "x", "enter")
+        await c.sees("pearsx")
+    assert [each.title for each in SavedChats().chats()] == ["pearsx"]
+
+
+async def test_the_mark_stays_on_the_chat_that_was_renamed():
+    for text in ("apples", "pears"):
+        saved(text)
+    chats = SavedChats().chats()
+    picker = ChatPicker(chats, rename=lambda *_: None, delete=lambda *_: None)
+    async with chat() as c:
+        await c.app.push_screen(picker)
+        await c.pilot.press("down")
+        assert picker.marked is not None
+        picker.replace((chats[1], chats[0]))
+        assert picker.marked is not None
+        assert picker.marked.value.id == chats[1].id
+
+
 async def test_a_chat_that_cannot_be_opened_is_explained():
     other = Session(saved("apples"))
     other.claim()

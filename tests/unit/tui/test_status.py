@@ -64,6 +64,7 @@ def test_each_kind_of_waiting_is_told_with_its_seconds():
     assert states(clock, 103) == ("connecting … 3 s",)
     clock.connected(103)
     assert states(clock, 112) == ("waiting for the server … 12 s", "waiting … 12 s")
+    assert turn_states(READING, clock, 112, own=True)[0] == "waiting for the engine … 12 s"
     clock.heard(113)
     assert states(clock, 400) == ("prefill … 5 min",)
     clock.reports = True  # it would say so when it begins to read: what was heard is a sign of life

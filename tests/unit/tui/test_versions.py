@@ -1,5 +1,7 @@
 """Versions of answers and messages: asked again, edited, and walked through."""
 
+from functools import partial
+
 import pytest
 
 from runner.base.errors import SteprunError
@@ -58,7 +60,7 @@ async def test_the_last_message_is_edited_and_both_stay(tmp_path):
         await c.sees("Answer A.")
         await c.ready()
         await c.type("/edit")
-        await c.sees("Editing your last message")
+        await c.sees("Editing the message · Esc leaves it")
         assert c.app.composer.text == "whut is it?"
         assert len(c.app.composer.pictures) == 1
         c.app.composer.prompt.text = "What is it?"
@@ -140,3 +142,17 @@ async def test_the_first_answer_is_no_version_while_it_arrives():
         assert "2/2" not in c.screen()
         assert "1 tokens" not in c.screen()
         gate.open()
+
+
+def _asked(c, count):
+    return len(c.server.requests) == count
+
+
+async def test_attempts_of_which_nothing_arrived_are_no_versions():
+    async with chat([Refuse(400, "No.")], [Refuse(400, "No.")], *says("Fine.")) as c:
+        for count, typed in enumerate(("hi", "/retry", "/retry"), 1):
+            await c.type(typed)
+            await c.until(partial(_asked, c, count))
+            await c.ready()
+            assert c.app.conversation.siblings(c.turn) == (1, 1)
+        await c.sees("Fine.")
