@@ -67,17 +67,17 @@ def test_smollm2_loaded(smol: Path) -> None:
 
 
 def assert_true_to_life(case: grid.Case) -> None:
-    """Caches to the printed byte, compute buffers to 1 %, the process to 2 % or 8 MiB.
+    """Caches to the printed byte, compute buffers to 1 %, the process to 2 % or 16 MiB.
 
     So much the same process differs from run to run: its threads get more arenas to allocate from
-    where they get in each other's way.
+    where they get in each other's way. With both cores busy it was once 11 MiB.
     """
     errors = table.Errors()
     seen = real.load(case, table.prompt_tokens(case))
     row = table.real_row(case, seen, COSTS, errors)
     assert errors.largest["caches, not exact"] == 0, row
     assert -0.1 <= errors.largest["compute buffers"] <= 1, row
-    assert abs(errors.largest["whole process"]) <= max(2, 100 * 8 * 2**20 / seen.held), row
+    assert abs(errors.largest["whole process"]) <= max(2, 100 * 16 * 2**20 / seen.held), row
 
 
 @pytest.mark.parametrize("mtp", [False, True])
