@@ -99,7 +99,8 @@ def name_by_kind(thing: Thing) -> str:
 
     So a list is written of which the colour of a kind is asked. A small model goes on from a word
     as the text went on from it before: after "circle" comes "red". With the colour first it would
-    have to find the kind and look back, which it learned for 5 of 12 pictures.
+    have to find the kind and look back, which it learned for 37 of 100 pictures. The trained files
+    had 38 minutes with this order, at the low rates of the end: 36 of 100 so far.
     """
     return f"{mark('shape', thing.kind)} {mark('colour', thing.colour)}"
 
@@ -272,7 +273,7 @@ def about_pair(dice: random.Random, pictures: tuple[Scene, Scene], effort: Effor
     """Ask about two pictures, as `pictures.pair` makes them: what differs, or what each shows.
 
     The thinking compares shape with shape and ends at the first that differs, so that the
-    conclusion is what was said last; of two lists after each other it was found in 7 of 12.
+    conclusion is what was said last: right for 66 of 100 pairs, 59 with a list of each picture.
     """
     first, second = pictures
     pairs = list(zip(first.shapes, second.shapes, strict=True))
