@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from kv_checks.asking import Ask
 
 REQUESTS: Final = Path(__file__).resolve().parents[2] / "tests" / "data" / "gateway" / "requests"
-ANSWER_TOKENS: Final = 24
+GREEDY: Final = {"max_tokens": 24, "temperature": 0}  # or two days differ by their dice
 _PROSE: Final = (
     "the file should be read before it is changed and every test has to pass on a clean checkout "
     "when a tool returns an error say what happened and try another way never guess a path prefer "
@@ -64,7 +64,7 @@ class ClaudeCode:
         request = recorded("claude-code")
         self._path = request["path"]
         self._body = request["body"]
-        self._body["max_tokens"] = ANSWER_TOKENS
+        self._body |= GREEDY
         self._body["system"][-1]["text"] += "\n" + prose(characters, seed)
         self._seed = seed
         self.turn = 1
@@ -79,7 +79,7 @@ class ClaudeCode:
         """Ask for a title, as text: not every engine takes its form of the answer."""
         request = recorded("claude-code-title")
         body = request["body"]
-        body["max_tokens"] = ANSWER_TOKENS
+        body |= GREEDY
         body["output_config"].pop("format", None)
         body["system"][0]["text"] = _billing(self._seed * 1000 + 500 + self.turn)
         body["messages"][0]["content"][0]["text"] += f" Turn {self.turn}."
@@ -115,7 +115,7 @@ class OpenCode:
         request = recorded("opencode")
         self._path = request["path"]
         self._body = request["body"]
-        self._body["max_tokens"] = ANSWER_TOKENS
+        self._body |= GREEDY
         self._body["messages"][0]["content"] += "\n" + prose(characters, seed)
         self._seed = seed
         self.turn = 1
@@ -128,7 +128,7 @@ class OpenCode:
         """Ask for a title."""
         request = recorded("opencode-title")
         body = request["body"]
-        body["max_tokens"] = ANSWER_TOKENS
+        body |= GREEDY
         body["messages"][-1]["content"] = f'"Step {self.turn}"'
         return Ask("opencode/1.18.33", self._path, body)
 
