@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import re
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from textual import events
 from textual.pilot import Pilot
 
 from runner.base.errors import Exit, Refused, SteprunError
+from runner.base.files import write_private
 from runner.chat.conversation import Conversation
 from runner.chat.dialect import OPENAI
 from runner.chat.events import Finished, Text
@@ -648,8 +650,18 @@ async def test_commands(tmp_path):
 
 
 async def test_a_file_is_saved_whole_or_not_at_all(tmp_path, monkeypatch):
+    saving: set[int] = set()  # threads: drafts, which others save meanwhile, have room
+
     def full(_):
-        raise OSError(28, "No space left on device")
+        if threading.get_ident() in saving:
+            raise OSError(28, "No space left on device")
+
+    def write(path, text):
+        saving.add(threading.get_ident())
+        try:
+            write_private(path, text)
+        finally:
+            saving.clear()
 
     async with chat() as c:
         await c.type("hi")
@@ -657,6 +669,7 @@ async def test_a_file_is_saved_whole_or_not_at_all(tmp_path, monkeypatch):
         await c.ready()
         with monkeypatch.context() as patch:
             patch.setattr("runner.base.files.os.fsync", full)
+            patch.setattr("runner.tui.wings.saving.write_private", write)
             await c.type(f"/save {tmp_path / 'out.md'}")
             await c.reads("No space left", "Choose another file")
         assert c.app.composer.text == f"/save {tmp_path / 'out.md'}"
