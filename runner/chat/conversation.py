@@ -104,10 +104,6 @@ class Conversation:
         last = self.turns[-1] if self.turns else None
         return last if last is not None and last.phase.over and not last.broken else None
 
-    def last_answer(self) -> str:
-        """Return the text of the newest answer, empty where there is none."""
-        return next((turn.answer for turn in reversed(self.turns) if turn.answered), "")
-
     def context_used(self) -> int:
         """Return how many tokens of the context are in use, 0 where unknown."""
         return next((used for turn in reversed(self.turns) if (used := turn.context_used())), 0)

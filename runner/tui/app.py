@@ -21,7 +21,7 @@ from runner.chat.turn import Turn
 from runner.tui.actions import Action, ActionGroup, by_command
 from runner.tui.background import Background, ask_terminal
 from runner.tui.settings import SettingsFile, write_quietly
-from runner.tui.shelf import ChatShelf, SavedChats
+from runner.tui.shelf import SavedChats
 from runner.tui.talking import ChatTalk
 from runner.tui.wings import GROUPS, WINGS
 from runner.tui.wings.wing import Wing
@@ -54,7 +54,7 @@ class ChatApp(ChatTalk):
     def __init__(self, setup: ChatSetup) -> None:
         self.settings = SettingsFile()
         self.background = Background()
-        self.shelf: ChatShelf = SavedChats()
+        self.shelf = SavedChats()
         super().__init__(_as_remembered(setup, self.settings.now.effort))
         if self.settings.now.thinking == "closed" and not setup.show_thinking:
             self.thinking = "closed"

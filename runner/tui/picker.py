@@ -9,8 +9,8 @@ from textual.content import Content
 from textual.widgets import Input
 
 from runner.base import units
+from runner.chat.sessions.index import ChatTitle
 from runner.tui.chooser import PLACEHOLDER, Choice, Chooser, matching
-from runner.tui.shelf import ListedChat
 
 DAY_S: Final = 86_400.0
 NAME_CHARS: Final = 72  # a title of one row
@@ -25,7 +25,7 @@ def when(last_used: float, now: float) -> str:
         return ""
 
 
-def chat_row(chat: ListedChat, now: float) -> Choice:
+def chat_row(chat: ChatTitle, now: float) -> Choice:
     """Return a chat as a row of the list."""
     answers = "1 answer" if chat.answers == 1 else f"{chat.answers:,} answers"
     parts = (when(chat.last_used, now), chat.answers and answers, units.size(chat.bytes))
@@ -43,10 +43,10 @@ class ChatPicker(Chooser):
 
     def __init__(
         self,
-        chats: Sequence[ListedChat],
+        chats: Sequence[ChatTitle],
         *,
-        rename: Callable[[ListedChat, str], None],
-        delete: Callable[[ListedChat], None],
+        rename: Callable[[ChatTitle, str], None],
+        delete: Callable[[ChatTitle], None],
     ) -> None:
         now = time.time()
         total = units.size(sum(chat.bytes for chat in chats))
@@ -56,14 +56,14 @@ class ChatPicker(Chooser):
             keys="F2 renames · Delete deletes",
         )
         self._rename, self._delete = rename, delete
-        self._renaming: ListedChat | None = None
-        self._deleting: ListedChat | None = None
+        self._renaming: ChatTitle | None = None
+        self._deleting: ChatTitle | None = None
 
     @property
-    def _chat(self) -> ListedChat | None:
+    def _chat(self) -> ChatTitle | None:
         return self.marked.value if self.marked is not None else None
 
-    def replace(self, chats: Sequence[ListedChat]) -> None:
+    def replace(self, chats: Sequence[ChatTitle]) -> None:
         """Show the chats as they are now, with the mark on the same chat, else where it was."""
         now, marked, place = time.time(), self._chat, self.list.highlighted or 0
         self.choices = [chat_row(chat, now) for chat in chats]

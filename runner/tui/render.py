@@ -64,11 +64,6 @@ def markdown_lines(text: str, width: int, limits: Limits = LIMITS) -> list[Conte
     return [row.content for row in page_rows(page, parsed(page), width)]
 
 
-def code_blocks(text: str) -> list[str]:
-    """Return the code of each fenced block of a text, as it was written."""
-    return [token.content for token in _parser.parse(text) if token.type == "fence"]
-
-
 def parsed(page: Page) -> SyntaxTreeNode:
     """Return the tree of a page."""
     return SyntaxTreeNode(_parser.parse("\n".join(page.lines)))

@@ -18,6 +18,7 @@ from textual.widget import Widget
 from runner.base.errors import SteprunError
 from runner.base.shell import as_typed
 from runner.chat.export import picture_labels
+from runner.chat.fences import fenced_code
 from runner.chat.turn import Turn, TurnState
 from runner.tui.composer import ROOMY
 from runner.tui.fit import last_words
@@ -338,9 +339,7 @@ def _markdown(width: int) -> Growing:
 
 
 def _code_block(answer: str, number: int) -> str:
-    from runner.tui.render import code_blocks  # noqa: PLC0415 - see `rows`
-
-    return code_blocks(answer)[number]
+    return f"{fenced_code(answer)[number].text}\n"
 
 
 _EMPTY = Row(Content(""), 0)

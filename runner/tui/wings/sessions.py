@@ -6,9 +6,9 @@ from functools import partial
 
 from runner.base.errors import SteprunError
 from runner.chat.conversation import Conversation
+from runner.chat.sessions.index import ChatTitle
 from runner.tui.actions import Action
 from runner.tui.picker import ChatPicker
-from runner.tui.shelf import ListedChat
 from runner.tui.wings.versions import Versions
 from runner.tui.wings.wing import Wing
 
@@ -43,14 +43,14 @@ class Sessions(Wing):
         self._picker = ChatPicker(chats, rename=self._rename, delete=self._delete)
         self.chat.push_screen(self._picker, self._picked)
 
-    async def _listed(self) -> Sequence[ListedChat]:
+    async def _listed(self) -> Sequence[ChatTitle]:
         try:
             return await asyncio.to_thread(self.chat.shelf.chats)
         except SteprunError as error:
             self.chat.problem(error)
             return ()
 
-    def _picked(self, chosen: ListedChat | None) -> None:
+    def _picked(self, chosen: ChatTitle | None) -> None:
         if chosen is not None:
             self.chat.call_later(self.open, chosen.id)
 
@@ -84,7 +84,7 @@ class Sessions(Wing):
         chat.hint(f"Resumed the chat {chat_id}.")
         chat.show_status()
 
-    def _rename(self, listed: ListedChat, name: str) -> None:
+    def _rename(self, listed: ChatTitle, name: str) -> None:
         open_here = self.chat.conversation
         if listed.id == open_here.session.id:
             open_here.rename(name)
@@ -92,7 +92,7 @@ class Sessions(Wing):
         else:
             self._change(partial(self.chat.shelf.rename, listed.id, name))
 
-    def _delete(self, listed: ListedChat) -> None:
+    def _delete(self, listed: ChatTitle) -> None:
         if listed.id == self.chat.conversation.session.id:
             self._picker.explain("This chat is open. Open another one first.")
         else:

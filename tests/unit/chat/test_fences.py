@@ -27,3 +27,8 @@ def test_the_blocks_are_found(text, blocks):
 @given(st.text(alphabet="`~ab\n >-", max_size=100))
 def test_any_text_is_borne(text):
     fenced_code(text)
+
+
+def test_code_is_copied_as_it_was_written():
+    blocks = fenced_code("- ```make\n  all:\n  \tcc\n  ```\n\n~~~\nb\n~~~")
+    assert [block.text for block in blocks] == ["all:\n\tcc", "b"]

@@ -4,7 +4,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from runner.tui.code import painted
-from runner.tui.render import code_blocks, markdown_lines
+from runner.tui.render import markdown_lines
 from runner.tui.rows import MEASURE
 
 
@@ -29,10 +29,6 @@ def test_code_is_kept_as_it_is():
     head = "python" + " " * 30 + "copy"
     assert lines_of(text) == [head, "def f():", "    return '[red]x[/red]'", "", "# end"]
     assert lines_of("```\nabcdefgh\n```", 5) == [" copy", "abcde", "fgh"]
-
-
-def test_code_is_copied_as_it_was_written():
-    assert code_blocks("- ```make\n  all:\n  \tcc\n  ```\n\n~~~\nb\n~~~") == ["all:\n\tcc\n", "b\n"]
 
 
 def test_colours_of_code_go_on_over_many_lines():
