@@ -13,13 +13,27 @@ from runner.plan.memory.compute_buffers import Costs
 
 
 @dataclass(frozen=True, slots=True)
+class Floors:
+    """What must be left of main memory while an engine runs, in bytes.
+
+    Below `low` its owner is told; below `least` it is stopped. `mapped`: of its weights, what it
+    computes from where the file is mapped, which the system counts as memory that can be had.
+    """
+
+    low: int
+    least: int
+    mapped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class LaunchSpec:
     """What to start: flags for any llama-server.
 
     `total_bytes`: what the ledger expects it to hold, so that two engines started by hand do not
     overcommit the machine together. `env`: variables beside those that are set already. `lost`:
     flags that the plan depends on and the engine does not know, so that it must not be started.
-    `long_words`: its self-test has answered or refused a long word.
+    `long_words`: its self-test has answered or refused a long word. `floors`: where the engine is
+    stopped before this machine runs out of memory; None: nobody watches.
     """
 
     argv: tuple[str, ...]
@@ -27,6 +41,7 @@ class LaunchSpec:
     env: tuple[tuple[str, str], ...] = ()
     lost: tuple[str, ...] = ()
     long_words: bool = False
+    floors: Floors | None = None
 
 
 # Without these the model would lie elsewhere than planned, or lack a part; all others only tune.

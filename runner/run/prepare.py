@@ -17,6 +17,7 @@ from runner.engine.process.flags import FLAGS
 from runner.machine.facts import Backend, Machine, Platform
 from runner.plan import weigh
 from runner.plan.choose import Plan, choose
+from runner.plan.floors import floors
 from runner.plan.launch import EngineFiles, LaunchSpec, RunDefaults, launch
 from runner.plan.model_spec import ModelSpec
 from runner.plan.request import PlanRequest
@@ -222,7 +223,7 @@ def spec_of(prepared: Prepared, files: EngineFiles) -> LaunchSpec:
     safe = tuple(f for f in stamp.safe_flags if f in stamp.flags and f not in spec.argv)
     tested = stamp.features.get("long_word")
     passed = tested is not None and tested.result == "pass"
-    return replace(spec, argv=(*spec.argv, *safe), long_words=passed)
+    return replace(spec, argv=(*spec.argv, *safe), long_words=passed, floors=floors(plan))
 
 
 def launch_line(prepared: Prepared, files: EngineFiles) -> LaunchSpec:

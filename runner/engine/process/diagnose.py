@@ -7,7 +7,7 @@ from typing import Final
 
 from runner.base.errors import BadFile, Exit, Refused, SteprunError
 from runner.base.text import clean
-from runner.engine.process import loader
+from runner.engine.process import loader, memory_watch
 
 LAST_LINES = 40
 # A line that llama.cpp marks: minutes, seconds, milli- and microseconds since its start, and the
@@ -102,6 +102,12 @@ def diagnose(
     """
     number = signal_of(status)
     when = "while it was answering" if ready else "while it was loading"
+    if number == _KILL and (short := _short_of_memory(log_tail)):
+        return _failed(
+            f"The engine was stopped {when}, before this machine ran out of memory.",
+            f"Other programs took more than was free: {short}",
+            f"Close other programs, then see what fits: steprun plan (log: {log_path})",
+        )
     if number == _KILL:
         return _failed(
             f"The engine was killed {when} ({how(status)}).",
@@ -140,6 +146,12 @@ def _failed(what: str, why: str, then: str) -> SteprunError:
     error = SteprunError(what, why=why, next=then)
     error.exit_code = Exit.FAILED
     return error
+
+
+def _short_of_memory(log_tail: str) -> str:
+    """Return what the guard wrote before it killed the engine for want of memory; empty if not."""
+    found = log_tail.rpartition(f"\n{memory_watch.MARK}")
+    return clean(found[2].partition("\n")[0]) if found[1] else ""
 
 
 def signal_of(status: int | None) -> int:

@@ -6,7 +6,11 @@ when steprun dies, however it dies, the pipe ends and the guard kills the engine
 `stop` asks for the same, politely. The engine has no terminal, no standard input, and its
 output goes to the log.
 
-The guard writes one line to its standard output, `pid N`, and exits as the engine did.
+With floors it also watches the memory that is left (`memory_watch.py`), and kills the engine before
+the machine runs out of it.
+
+The guard writes to its standard output: `pid N` first, then `low N` and `fine N` where the memory
+that is left, N bytes, falls below the floor or is above it again. It exits as the engine did.
 
 With `--tree` it guards a build instead: what is started starts others, and all of them end. They
 are always asked first, as only ninja and make know their compilers, and which files are whole.
@@ -14,6 +18,7 @@ are always asked first, as only ninja and make know their compilers, and which f
 
 import argparse
 import contextlib
+import importlib.util
 import os
 import signal
 import subprocess
@@ -21,6 +26,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import IO
 
 GRACE_S = 5.0  # between the polite and the hard stop; an idle llama-server needs about 0.1 s
@@ -93,6 +99,45 @@ def _watch_owner(engine: subprocess.Popen[bytes], *, tree: bool) -> None:
         engine.kill()
 
 
+def _memory_watch() -> ModuleType:
+    """Return `memory_watch.py`, from beside this file: no package can be imported here."""
+    spec = importlib.util.spec_from_file_location(
+        "memory_watch", Path(__file__).with_name("memory_watch.py")
+    )
+    if spec is None or spec.loader is None:
+        raise AssertionError
+    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _watch_memory(
+    engine: subprocess.Popen[bytes], log: BoundedLog, watch: ModuleType, args: argparse.Namespace
+) -> None:
+    """Tell the owner where memory is short, and kill the engine before there is none."""
+    meter, told = watch.meter(engine.pid, args.mapped), "fine"
+    judge = watch.Judge(args.low, args.least)
+    while meter is not None and engine.returncode is None:
+        left = meter.left()
+        if left is None:  # it may be readable again: the machine is no safer for giving up
+            time.sleep(watch.LONGEST_S)
+            continue
+        state = judge.look(time.monotonic(), left)
+        if state == "over":
+            engine.kill()
+            watch.give_back(engine.pid)
+            why = f"{left >> 20:,} MiB of memory were left, and {args.least >> 20:,} must stay."
+            with contextlib.suppress(OSError, ValueError):
+                log.write(f"\n{watch.MARK}{why}\n".encode())
+            return
+        if state != told:
+            told = state
+            with contextlib.suppress(OSError, ValueError):  # the owner is gone, or does not listen
+                sys.stdout.write(f"{state} {left}\n")
+                sys.stdout.flush()
+        time.sleep(judge.pause(left))
+
+
 def _end_tree(pid: int, number: int) -> None:
     """Send a signal to a build and all that it started; Windows knows only the hard one."""
     if os.name == "posix":
@@ -136,11 +181,14 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--tree", action="store_true")
     parser.add_argument("--stack", type=int, default=0)
+    for name in ("--low", "--least", "--mapped"):
+        parser.add_argument(name, type=int, default=0)
     parser.add_argument("engine", nargs="+")
     args = parser.parse_args(argv)
     # The owner decides when to stop; a Ctrl-C in its terminal is not meant for the engine.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     log = BoundedLog(args.log)
+    memory = _memory_watch() if args.least else None  # before there is an engine to watch
     try:
         engine = subprocess.Popen(
             args.engine,
@@ -164,7 +212,15 @@ def main(argv: list[str]) -> int:
         target=_watch_owner, args=(engine,), kwargs={"tree": args.tree}, daemon=True
     )
     watch.start()
+    watchers = []
+    if memory is not None:
+        memory.keep_in_memory()
+        looks = (engine, log, memory, args)
+        watchers.append(threading.Thread(target=_watch_memory, args=looks, daemon=True))
+        watchers[0].start()
     status = engine.wait()
+    for each in watchers:
+        each.join(GRACE_S)  # until it has said why
     pump.join(GRACE_S)  # until all that write to the log have ended
     if args.tree and os.name == "posix":
         _end_rest(engine.pid)

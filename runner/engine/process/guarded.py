@@ -6,13 +6,15 @@ Everything steprun starts and waits for goes through here: engines, memory probe
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Self
+from typing import IO, Final, Self
 
 from runner.engine.process import guard
 from runner.engine.process.log import LogReader
+from runner.plan.launch import Floors
 
 GUARD: Final = Path(guard.__file__)
 # What the guard itself may take: it stops one program within GRACE_S, and a tree of them within
@@ -25,6 +27,7 @@ class Guarded:
     """A program that runs under the guard. Use as a context manager: leaving stops it.
 
     `pid`: the program's own process, 0 where it could not be started (its log then says why).
+    `memory_left`: how many bytes were left when they fell below the first floor; None above it.
     """
 
     def __init__(
@@ -36,18 +39,23 @@ class Guarded:
         base: Mapping[str, str] | None = None,
         tree: bool = False,
         stack: int = 0,
+        floors: Floors | None = None,
     ) -> None:
         """Start it. `log`: where its output goes; an old one is replaced.
 
         `env`: variables added to `base`, which is this process's environment where left out.
         `tree`: it starts others, and all of them end with it. `stack`: the limit of its stack in
-        bytes (`stack.for_engine`); 0 leaves it. Raises OSError where no process can be started.
+        bytes (`stack.for_engine`); 0 leaves it. `floors`: it is killed before the memory that is
+        left falls below them. Raises OSError where no process can be started.
         """
         log.with_name(f"{log.name}.1").unlink(missing_ok=True)
         log.write_bytes(b"")  # else what an earlier run has left would be read as its output
         self.log = LogReader(log)
         self.stop_s = guard.GRACE_S * (3 if tree else 1) + SLACK_S
         flags = (*(("--tree",) if tree else ()), *(("--stack", str(stack)) if stack else ()))
+        if floors is not None:
+            for name in ("low", "least", "mapped"):
+                flags += (f"--{name}", str(getattr(floors, name)))
         self._guard = subprocess.Popen(
             [*(sys.executable, "-I", "-S", str(GUARD), *flags, "--log", str(log), "--"), *argv],
             stdin=subprocess.PIPE,
@@ -62,9 +70,20 @@ class Guarded:
         self._to, first = self._guard.stdin, self._guard.stdout
         if self._to is None or first is None:
             raise AssertionError
-        with first:
-            word, _, pid = first.readline().partition(b" ")
+        word, _, pid = first.readline().partition(b" ")
         self.pid = int(pid) if word == b"pid" else 0
+        self.memory_left: int | None = None
+        if floors is None or not self.pid:
+            first.close()
+        else:
+            threading.Thread(target=self._listen, args=(first,), daemon=True).start()
+
+    def _listen(self, guard_says: IO[bytes]) -> None:
+        """Take in what the guard says of the memory, until it ends."""
+        with guard_says:
+            for line in guard_says:
+                word, _, left = line.partition(b" ")
+                self.memory_left = int(left) if word == b"low" else None
 
     def __enter__(self) -> Self:
         """Return the running program."""

@@ -158,6 +158,7 @@ class EngineProcess:
             self.log_path,
             env=self._spec.env,
             stack=stack.for_engine(),
+            floors=self._spec.floors,
         )
         self.pid = self._running.pid
         if self.pid:

@@ -1,0 +1,279 @@
+"""Watches the memory that is left while an engine runs, and says when the engine has to end.
+
+The guard loads this file by its path: the standard library alone, and nothing of steprun. It reads
+what the system itself goes by: on Linux `MemAvailable` and the control groups that this process is
+in, on macOS the level that `memory_pressure` prints, on Windows the free physical memory.
+
+Two floors, in bytes. Below `low`, memory is short and the owner is told. Below `least`, or sooner
+where it is falling so fast that it would be there before the next look is over, the engine has to
+end: then the system has not yet begun to take pages from everybody, which is what freezes a
+machine.
+"""
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Literal, Protocol
+
+MARK: Final = "steprun stopped the engine: "
+"""What begins the line in the engine's log that says why."""
+
+LONGEST_S: Final = 0.25
+SHORTEST_S: Final = 0.02  # a look takes about 0.1 ms
+# Nothing takes memory faster than it can be written: a core writes zeros into new pages with 4 to
+# 8 GiB/s (a balloon measured here, and two of them).
+FASTEST: Final = 8 << 30
+# A killed engine gives its memory back within some tenths of a second; so far we look ahead.
+AHEAD_S: Final = 0.25
+RATE_S: Final = 0.05  # a fall is measured over so long at least: one look alone is noise
+# Left again below `low`, plus a quarter: else a word is said at each page.
+AGAIN: Final = 1.25
+
+_NONE: Final = 1 << 60  # a group's limit that is none: "max", or nearly 2^63
+_READ: Final = 1 << 14
+_LEVELS: Final = 32
+
+State = Literal["fine", "low", "over"]
+
+
+class Judge:
+    """Decides from readings, against two floors in bytes. Pure: its owner has clock and meter."""
+
+    def __init__(self, low: int, least: int) -> None:
+        self._floor, self._least = low, least
+        self._before: tuple[float, int] | None = None
+        self._fall = 0.0
+        self._low = False
+
+    def look(self, now: float, left: int) -> State:
+        """Return what a reading means; `now` in seconds of a monotonic clock, `left` in bytes."""
+        if self._before is None:
+            self._before = now, left
+        elif (passed := now - self._before[0]) >= RATE_S:
+            self._fall = max(0.0, (self._before[1] - left) / passed)
+            self._before = now, left
+        # While a model is loaded memory falls fast, too, but not below what was planned.
+        soon = left - self._fall * AHEAD_S if left < self._floor else left
+        if min(left, soon) < self._least:
+            return "over"
+        self._low = left < self._floor * (AGAIN if self._low else 1)
+        return "low" if self._low else "fine"
+
+    def pause(self, left: int) -> float:
+        """Return after how many seconds to look again: the nearer the floor, the sooner."""
+        return max(SHORTEST_S, min(LONGEST_S, (left - self._floor) / FASTEST))
+
+
+class Meter(Protocol):
+    """Reads what is left."""
+
+    def left(self) -> int | None:
+        """Return how many bytes are left; None where the system did not say."""
+
+
+def meter(pid: int, mapped: int) -> Meter | None:
+    """Return the meter of this system for an engine's process; None where there is none.
+
+    `mapped`: bytes of weights that are computed from where their file is mapped. The system counts
+    their pages as available, although the engine would read them again and again.
+    """
+    if sys.platform == "linux":
+        return LinuxMeter(pid, mapped)
+    if sys.platform == "darwin":
+        return MacMeter()
+    return WindowsMeter() if sys.platform == "win32" else None
+
+
+# --- Linux
+
+
+class LinuxMeter:
+    """`MemAvailable` and the rooms of this process's control groups: the least of them.
+
+    Files stay open: a system without memory may not be able to open one. `root` for tests.
+    """
+
+    def __init__(self, pid: int, mapped: int, root: Path = Path("/")) -> None:
+        self._mapped = mapped
+        self._all = _File(root / "proc/meminfo")
+        self._engine = _File(root / "proc" / str(pid) / "status") if mapped else None
+        self._groups = [_Group(*found) for found in _groups(root)]
+
+    def left(self) -> int | None:
+        """Return the least of what the system and each group leave."""
+        available = _field(self._all.text(), "MemAvailable:")
+        if available is None:
+            return None
+        least = available * 1024
+        for group in self._groups:
+            room = group.room(least)
+            least = least if room is None else min(least, room)
+        return max(0, least - self._needed())
+
+    def _needed(self) -> int:
+        if self._engine is None:
+            return 0
+        resident = _field(self._engine.text(), "RssFile:") or 0
+        return min(resident * 1024, self._mapped)
+
+
+class _File:
+    """A file of the kernel's that is read over and over, from its beginning."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = -1
+        with suppress(OSError):
+            self._fd = os.open(path, os.O_RDONLY)
+
+    def text(self) -> str:
+        if self._fd < 0:
+            return ""
+        try:
+            return os.pread(self._fd, _READ, 0).decode("ascii", "replace")
+        except OSError:  # the process or the group is gone
+            return ""
+
+    def figure(self) -> int | None:
+        word = self.text().strip()
+        return int(word) if word.isdecimal() else None
+
+
+class _Group:
+    """One control group that this process is in. Its limits may change while it runs."""
+
+    def __init__(self, folder: Path, limits: tuple[str, ...], used: str, cached: str) -> None:
+        self._limits = [_File(folder / name) for name in limits]
+        self._used = _File(folder / used)
+        self._stat = _File(folder / "memory.stat")
+        self._cached = cached
+
+    def room(self, no_more: int) -> int | None:
+        """Return how much it leaves, None where it has no limit or leaves more than `no_more`."""
+        found = (each.figure() for each in self._limits)
+        limit = min((figure for figure in found if figure is not None), default=_NONE)
+        used = self._used.figure()
+        if used is None or limit >= _NONE:
+            return None
+        if limit - used >= no_more:
+            return None  # what could be dropped need not be counted, which costs more
+        stat = self._stat.text()
+        cached = (
+            _field(stat, f"{self._cached}{kind}_file") or 0 for kind in ("inactive", "active")
+        )
+        return limit - used + sum(cached)
+
+
+def _groups(root: Path) -> Iterator[tuple[Path, tuple[str, ...], str, str]]:
+    """Yield the folders of the groups, with the names of what limits, is used, and can be dropped.
+
+    The mount of a container shows its own group as the top, whatever its path is outside.
+    """
+    for line in _File(root / "proc/self/cgroup").text().splitlines():
+        number, _, rest = line.partition(":")
+        kinds, _, path = rest.partition(":")
+        limits: tuple[str, ...] = ("memory.max", "memory.high")
+        if number == "0" and not kinds:
+            top, used, cached = root / "sys/fs/cgroup", "memory.current", ""
+        elif "memory" in kinds.split(","):
+            top, used, cached = root / "sys/fs/cgroup/memory", "memory.usage_in_bytes", "total_"
+            limits = ("memory.limit_in_bytes",)
+        else:
+            continue
+        inside = top / path.strip("/")
+        folder = inside if inside.is_dir() else top
+        for level in [folder, *folder.parents][:_LEVELS]:
+            if (level / used).is_file():
+                yield level, limits, used, cached
+            if level == top:
+                break
+
+
+def _field(text: str, name: str) -> int | None:
+    """Return the number after a name at the beginning of a line."""
+    at = 0 if text.startswith(name) else text.find(f"\n{name}") + 1
+    if not at and not text.startswith(name):
+        return None
+    words = text[at + len(name) : at + len(name) + 40].split(None, 1)
+    return int(words[0]) if words and words[0].isdecimal() else None
+
+
+def keep_in_memory() -> bool:
+    """Lock this process into memory, so that it can look when there is none. Linux, if allowed.
+
+    Only where there is no limit: below one, a later allocation of this process would fail.
+    """
+    with suppress(ImportError, OSError, ValueError, AttributeError):
+        import resource  # noqa: PLC0415 - not on Windows
+
+        current_and_future = 1 | 2  # <sys/mman.h>
+        unlimited = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] == resource.RLIM_INFINITY
+        if sys.platform == "linux" and (unlimited or os.geteuid() == 0):
+            return int(ctypes.CDLL(None).mlockall(current_and_future)) == 0
+    return False
+
+
+def give_back(pid: int) -> None:
+    """Have the kernel take a killed process's memory back at once (Linux 5.15), if it can.
+
+    The process does it itself when it has a turn; on busy cores that may be too late.
+    """
+    process_mrelease = 448  # the same number on all architectures
+    with suppress(OSError, AttributeError):
+        opened = os.pidfd_open(pid)
+        try:
+            ctypes.CDLL(None).syscall(process_mrelease, opened, 0)
+        finally:
+            os.close(opened)
+
+
+# --- macOS, Windows
+
+
+class MacMeter:
+    """`kern.memorystatus_level`: per cent of the memory that are free, as `memory_pressure` says.
+
+    Whole per cents, rounded here to the safe side.
+    """
+
+    def left(self) -> int | None:
+        """Return what is free."""
+        level = _sysctl("kern.memorystatus_level", ctypes.c_int)
+        memory = _sysctl("hw.memsize", ctypes.c_uint64)
+        if level is None or memory is None:
+            return None
+        return max(0, level - 1) * memory // 100
+
+
+def _sysctl(name: str, kind: type[ctypes.c_int] | type[ctypes.c_uint64]) -> int | None:
+    with suppress(OSError, AttributeError):
+        value, length = kind(), ctypes.c_size_t(ctypes.sizeof(kind))
+        ask = ctypes.CDLL(None).sysctlbyname
+        if ask(name.encode(), ctypes.byref(value), ctypes.byref(length), None, 0) == 0:
+            return int(value.value)
+    return None
+
+
+class _MemoryStatus(ctypes.Structure):
+    """`MEMORYSTATUSEX` of sysinfoapi.h."""
+
+    _fields_ = (
+        ("length", ctypes.c_uint32),
+        ("load", ctypes.c_uint32),
+        *((f"figure{index}", ctypes.c_uint64) for index in range(7)),
+    )
+
+
+class WindowsMeter:
+    """The physical memory that is free (`ullAvailPhys` of `GlobalMemoryStatusEx`)."""
+
+    def left(self) -> int | None:
+        """Return what is free."""
+        status = _MemoryStatus(length=ctypes.sizeof(_MemoryStatus))
+        with suppress(OSError, AttributeError):
+            windows = ctypes.WinDLL("kernel32")  # type: ignore[attr-defined,unused-ignore]
+            if windows.GlobalMemoryStatusEx(ctypes.byref(status)):
+                return int(status.figure1)
+        return None
