@@ -187,6 +187,12 @@ class HeardOfGateway:
     def changed(self, news: str) -> None:
         """Hear of the key file, which nobody else writes."""
 
+    def lacking(self, missing: int) -> None:
+        """Hear that memory has to come free: why the engine was stopped says it, too."""
+
+    def short(self, left: int | None) -> None:
+        """Hear that memory is short, which the engine's end will explain if it comes to that."""
+
     def draining(self, answers: int, seconds: float) -> None:
         """Hear that answers go on: the chat has asked for its end, and waits for none."""
 

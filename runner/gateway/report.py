@@ -23,5 +23,11 @@ class Report(Protocol):
     def restarting(self, why: SteprunError, seconds: float) -> None:
         """Say that the engine ended or hangs, why, and in how many seconds it is started again."""
 
+    def lacking(self, missing: int) -> None:
+        """Say that the engine is started again when so many bytes of memory have come free."""
+
+    def short(self, left: int | None) -> None:
+        """Say that so many bytes of memory are left, and requests wait; None: there is enough."""
+
     def draining(self, answers: int, seconds: float) -> None:
         """Say that a stop waits for so many answers, so long at most."""

@@ -8,6 +8,7 @@ from typing import Any
 from runner.gateway.clients.listener import listening
 from runner.gateway.engine.keeper import Engine, Keeper
 from runner.gateway.engine.relay import Relay, stopping
+from runner.gateway.engine.shortage import minding
 from runner.gateway.guard import guarding, rules_of, tls_of
 from runner.gateway.prompts.keeping import keeping
 from runner.gateway.report import Report
@@ -48,6 +49,7 @@ async def run(
             async with (
                 Recorded(settings, service.observer) as recorded,
                 guarding(service, report.changed),
+                minding(keeper, service.turns, prompts, report, timing),
                 listening(service, tls) as port,
             ):
                 recorded.listening(port)

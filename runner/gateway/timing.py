@@ -18,7 +18,8 @@ class Timing:
     `longest_s`, so that an engine that dies at once leaves the machine to others. `well_s`: having
     served so long begins the row anew. `loads`: so many ends in a row while loading, and the
     engine is given up: with the pauses that is three minutes or more, in which memory that another
-    program has taken for a moment is free again.
+    program has taken for a moment is free again. `room_s`: between two looks whether there is
+    memory for an engine that was stopped for want of it.
 
     Watching the engine. `poll_s`: between two looks whether it lives; `look_s`: whether it moves.
     `still_s`: neither an answer to `/health` nor any work for so long is an engine that stands
@@ -28,6 +29,9 @@ class Timing:
     next to no processor time. While a card reads a prompt, llama-server logs each batch, of 2,048
     tokens at most; 3 tokens a second, at which that would take so long, is a processor's speed
     only, and a processor's work is seen.
+
+    Memory. `short_s`: between two looks whether it is short; `hold_s`: requests wait so long at
+    most while it is: what is short and stays so is how this machine is used now.
 
     Keeping prompts. `save_idle_s`: without a request, and what the slots hold is saved; agents ask
     again sooner. `save_end_s`: for saving it before a stop. `save_again_s`: after a save that the
@@ -42,10 +46,13 @@ class Timing:
     longest_s: float = 30.0
     well_s: float = 60.0
     loads: int = 8
+    room_s: float = 1.0
     poll_s: float = 0.25
     look_s: float = 2.0
     still_s: float = 20.0
     idle_s: float = 600.0
+    short_s: float = 0.25
+    hold_s: float = 30.0
     save_idle_s: float = 5.0
     save_end_s: float = 20.0
     save_again_s: float = 60.0

@@ -52,6 +52,7 @@ class FakeEngine:
         self.endpoint = Endpoint("")
         self.log_path = Path("fake.log")
         self.gave_up = False
+        self.memory_left: int | None = None
         self.pid = 0
         self.running = False
         self.still = False  # it answers nothing and does nothing, as after SIGSTOP
@@ -87,6 +88,9 @@ class FakeEngine:
 
     def alive(self) -> bool:
         return self.running
+
+    def lacks_memory(self) -> int:
+        return self._house.lacks.pop(0) if self._house.lacks else 0
 
     def verdict(self) -> SteprunError:
         return SteprunError("The engine was killed.", why="By the test.")
@@ -124,7 +128,8 @@ class FakeEngines:
     """Makes engines, and remembers them all.
 
     `loads`: an engine is ready when this is set. `fails`: how the next loads fail instead, each
-    with whether the engine gave up by itself. `dropped`: requests whose caller hung up.
+    with whether the engine gave up by itself. `lacks`: how many bytes are missing at
+    each look before one is started again. `dropped`: requests whose caller hung up.
     """
 
     def __init__(self) -> None:
@@ -134,6 +139,7 @@ class FakeEngines:
         self.loads: asyncio.Event | None = None
         self.fails: list[tuple[bool, SteprunError]] = []
         self.dropped = 0
+        self.lacks: list[int] = []
 
     def __call__(self) -> FakeEngine:
         self.made.append(FakeEngine(self))

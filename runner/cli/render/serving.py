@@ -5,6 +5,7 @@ from typing import Final
 
 from runner.base.errors import SteprunError
 from runner.base.shell import quoted, set_from, shell_line
+from runner.base.units import size
 from runner.cli.render.common import TransientLine
 from runner.cli.render.wrap import say
 from runner.gateway.admission.key_file import own_file
@@ -57,6 +58,23 @@ class ServeReport:
         when = f"in {seconds:.0f} s" if seconds >= 1 else "now"
         what = f"{why.what} {why.why}".strip()
         say(f"{what} It is started again {when}; requests wait for it.", 2, err=True)
+
+    def lacking(self, missing: int) -> None:
+        """Say that the engine is started again when so many bytes of memory have come free."""
+        self._line.show(f"waiting until {size(missing)} more of memory are free ...")
+
+    def short(self, left: int | None) -> None:
+        """Say that so many bytes of memory are left, and requests wait; None: there is enough."""
+        self._line.clear()
+        if left is None:
+            say("Memory is no longer short.", err=True)
+        else:
+            say(
+                f"Memory is short: {size(left)} are left. New requests wait for a moment, and what "
+                "was read is saved. If less is left, the engine is stopped before the machine "
+                "suffers. Close other programs.",
+                err=True,
+            )
 
     def draining(self, answers: int, seconds: float) -> None:
         """Say that a stop waits for so many answers, so long at most."""

@@ -102,7 +102,7 @@ def diagnose(
     """
     number = signal_of(status)
     when = "while it was answering" if ready else "while it was loading"
-    if number == _KILL and (short := _short_of_memory(log_tail)):
+    if short := short_of_memory(status, log_tail):
         return _failed(
             f"The engine was stopped {when}, before this machine ran out of memory.",
             f"Other programs took more than was free: {short}",
@@ -148,8 +148,10 @@ def _failed(what: str, why: str, then: str) -> SteprunError:
     return error
 
 
-def _short_of_memory(log_tail: str) -> str:
-    """Return what the guard wrote before it killed the engine for want of memory; empty if not."""
+def short_of_memory(status: int | None, log_tail: str) -> str:
+    """Return what the guard wrote when it killed the engine for want of memory; empty if not."""
+    if signal_of(status) != _KILL:
+        return ""
     found = log_tail.rpartition(f"\n{memory_watch.MARK}")
     return clean(found[2].partition("\n")[0]) if found[1] else ""
 

@@ -73,6 +73,9 @@ class Meter(Protocol):
     def left(self) -> int | None:
         """Return how many bytes are left; None where the system did not say."""
 
+    def close(self) -> None:
+        """Close what it has opened."""
+
 
 def meter(pid: int, mapped: int) -> Meter | None:
     """Return the meter of this system for an engine's process; None where there is none.
@@ -85,6 +88,16 @@ def meter(pid: int, mapped: int) -> Meter | None:
     if sys.platform == "darwin":
         return MacMeter()
     return WindowsMeter() if sys.platform == "win32" else None
+
+
+def left_now(pid: int = 0, mapped: int = 0) -> int | None:
+    """Return what is left at this moment; None where nobody says. See `meter`."""
+    if (found := meter(pid, mapped)) is None:
+        return None
+    try:
+        return found.left()
+    finally:
+        found.close()
 
 
 # --- Linux
@@ -101,6 +114,13 @@ class LinuxMeter:
         self._all = _File(root / "proc/meminfo")
         self._engine = _File(root / "proc" / str(pid) / "status") if mapped else None
         self._groups = [_Group(*found) for found in _groups(root)]
+
+    def close(self) -> None:
+        """Close all files."""
+        for file in (self._all, *([self._engine] if self._engine else [])):
+            file.close()
+        for group in self._groups:
+            group.close()
 
     def left(self) -> int | None:
         """Return the least of what the system and each group leave."""
@@ -136,6 +156,11 @@ class _File:
         except OSError:  # the process or the group is gone
             return ""
 
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
     def figure(self) -> int | None:
         word = self.text().strip()
         return int(word) if word.isdecimal() else None
@@ -149,6 +174,10 @@ class _Group:
         self._used = _File(folder / used)
         self._stat = _File(folder / "memory.stat")
         self._cached = cached
+
+    def close(self) -> None:
+        for file in (*self._limits, self._used, self._stat):
+            file.close()
 
     def room(self, no_more: int) -> int | None:
         """Return how much it leaves, None where it has no limit or leaves more than `no_more`."""
@@ -171,7 +200,10 @@ def _groups(root: Path) -> Iterator[tuple[Path, tuple[str, ...], str, str]]:
 
     The mount of a container shows its own group as the top, whatever its path is outside.
     """
-    for line in _File(root / "proc/self/cgroup").text().splitlines():
+    listing = _File(root / "proc/self/cgroup")
+    text = listing.text()
+    listing.close()
+    for line in text.splitlines():
         number, _, rest = line.partition(":")
         kinds, _, path = rest.partition(":")
         limits: tuple[str, ...] = ("memory.max", "memory.high")
@@ -246,6 +278,9 @@ class MacMeter:
             return None
         return max(0, level - 1) * memory // 100
 
+    def close(self) -> None:
+        """Nothing is open."""
+
 
 def _sysctl(name: str, kind: type[ctypes.c_int] | type[ctypes.c_uint64]) -> int | None:
     with suppress(OSError, AttributeError):
@@ -277,3 +312,6 @@ class WindowsMeter:
             if windows.GlobalMemoryStatusEx(ctypes.byref(status)):
                 return int(status.figure1)
         return None
+
+    def close(self) -> None:
+        """Nothing is open."""

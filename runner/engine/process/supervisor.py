@@ -24,9 +24,10 @@ from runner.base.errors import Refused, SteprunError
 from runner.base.files import make_private_dir, write_private
 from runner.base.units import size
 from runner.engine.process import records, servers, stack
-from runner.engine.process.diagnose import LAST_LINES, by_itself, diagnose
+from runner.engine.process.diagnose import LAST_LINES, by_itself, diagnose, short_of_memory
 from runner.engine.process.guarded import Guarded
 from runner.engine.process.log import LogReader
+from runner.engine.process.memory_watch import left_now
 from runner.net.endpoint import Endpoint
 from runner.plan.launch import LaunchSpec
 
@@ -94,7 +95,9 @@ class EngineProcess:
         self._seen = (-1.0, 0.0)  # its last sign of life, and when it came
         self._looked = 0.0
         self.pid = 0
-        self.gave_up = False
+        self.gave_up = self.short_of_memory = False
+        self._before: int | None = None  # what was left before it started
+        self._took = 0
         self.log_path = Path()
         self.endpoint = Endpoint("")
 
@@ -153,6 +156,7 @@ class EngineProcess:
         self.log_path = make_private_dir(paths.state_dir() / "logs") / f"engine-{name}.log"
         _trim_logs(self.log_path.parent)
         argv = [*self._spec.argv, *self._listen(folder / f"{name}.key")]
+        self._before = left_now()
         self._running = Guarded(
             [*self._program, *argv],
             self.log_path,
@@ -203,6 +207,7 @@ class EngineProcess:
                 self.check()
                 if await self._healthy(http) and self.alive():
                     self._ready = True
+                    self._note_memory()
                     return
                 on_wait(time.monotonic() - began)
                 await asyncio.sleep(POLL_S)
@@ -253,6 +258,27 @@ class EngineProcess:
             pass
         return total
 
+    @property
+    def memory_left(self) -> int | None:
+        """How many bytes were left when they fell below the first floor; None above it."""
+        return self._running.memory_left if self._running is not None else None
+
+    def _note_memory(self) -> None:
+        """Note what it has taken, in the figure that the guard watches."""
+        if (floors := self._spec.floors) is not None and self._before is not None:
+            left = left_now(self.pid, floors.mapped)
+            self._took = max(0, self._before - left) if left is not None else 0
+
+    def lacks_memory(self) -> int:
+        """Return how many bytes must come free before it can be started again as it was.
+
+        0 where it did not end for want of memory, or where there is room again.
+        """
+        floors, left = self._spec.floors, left_now()
+        if not self.short_of_memory or floors is None or left is None:
+            return 0
+        return max(0, self._took + floors.low - left)
+
     def alive(self) -> bool:
         """Whether the engine still runs."""
         return self._running is not None and self._running.status() is None
@@ -271,7 +297,8 @@ class EngineProcess:
     def verdict(self) -> SteprunError:
         """Return why the engine ended. Waits a moment for its last lines.
 
-        Sets `gave_up`: it ended by its own decision, not by a crash or a signal.
+        Sets `gave_up`: it ended by its own decision, not by a crash or a signal; and
+        `short_of_memory`: the guard has ended it before the machine ran out of memory.
         """
         status = self._running.status(LAST_WORDS_S) if self._running is not None else None
         self.gave_up = by_itself(status)
@@ -279,6 +306,9 @@ class EngineProcess:
         with suppress(OSError):
             fresh = time.time() - self.log_path.stat().st_mtime < FRESH_S
         tail = self.log_tail()
+        self.short_of_memory = bool(short_of_memory(status, tail))
+        if self.short_of_memory and not self._ready and self._before is not None:
+            self._took = self._before  # nobody knows how much it was going to take
         return diagnose(status, tail, str(self.log_path), ready=self._ready, fresh=fresh)
 
     def log_tail(self) -> str:

@@ -27,6 +27,13 @@ class Engine(Protocol):
     gave_up: bool
     pid: int
 
+    @property
+    def memory_left(self) -> int | None:
+        """How many bytes of memory are left where that is little; None where there are enough."""
+
+    def lacks_memory(self) -> int:
+        """Return how many bytes must come free before it can be started again; 0 for none."""
+
     async def __aenter__(self) -> Self:
         """Start it."""
 
@@ -170,6 +177,9 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
                 self.restarts += 1
                 self._report.restarting(error, pause)
                 await asyncio.sleep(pause)
+                while missing := await asyncio.to_thread(engine.lacks_memory):
+                    self._report.lacking(missing)
+                    await asyncio.sleep(self._timing.room_s)
                 pause = min(self._timing.longest_s, 2 * pause)
         finally:
             self.state = "stopped"

@@ -41,6 +41,7 @@ class Turns:
         self._numbers = itertools.count(1)
         self._length_s = FIRST_GUESS_S
         self._over: Callable[[], Refusal] | None = None
+        self._held = False
 
     @property
     def waiting(self) -> int:
@@ -61,6 +62,11 @@ class Turns:
                     place.set_exception(refusal())
         self._queues.clear()
 
+    def hold(self, *, held: bool) -> None:
+        """Give no turns for the time being, or give them again; who has one keeps it."""
+        self._held = held
+        self._next()
+
     @asynccontextmanager
     async def turn(self, client: str) -> AsyncIterator[None]:
         """Hold one place within the block. `client`: who asks. Raises Refusal (503) when full."""
@@ -75,7 +81,7 @@ class Turns:
     async def _take(self, client: str) -> None:
         if self._over is not None:
             raise self._over()
-        if self._free:
+        if self._free and not self._held:
             self._grant(client)
             return
         queue = self._queues.get(client, deque())
@@ -111,7 +117,7 @@ class Turns:
         self._tidy(client)
 
     def _next(self) -> None:
-        while self._free and self._queues:
+        while self._free and self._queues and not self._held:
             # A client that is new here has had no turn yet: 0.
             client = min(self._queues, key=lambda each: self._served.get(each, 0))
             place = self._queues[client].popleft()

@@ -187,6 +187,31 @@ async def test_an_engine_is_stopped_before_the_memory_is_gone(home: Path) -> Non
     assert f"{floors.least >> 20:,} must stay" in error.why
     assert isinstance(error, SteprunError)
     assert not engine.gave_up
+    assert engine.short_of_memory
+
+
+@linux
+async def test_it_is_not_started_again_before_there_is_room_for_what_it_took(home: Path) -> None:
+    floors = Floors(low=1, least=1)
+    engine = EngineProcess([sys.executable, str(FAKE), "ready"], LaunchSpec((), floors=floors))
+    async with engine:
+        await engine.wait_ready()
+    assert engine.lacks_memory() == 0, "it did not lack any"
+    engine.short_of_memory = True
+    engine._took = left_now() + GIB
+    assert 0 < engine.lacks_memory() <= 2 * GIB
+    engine._took = 0
+    assert engine.lacks_memory() == 0
+
+
+@linux
+def test_a_look_leaves_no_file_open() -> None:
+    me = psutil.Process()
+    memory_watch.left_now(me.pid, GIB)
+    before = me.num_fds()
+    for _ in range(20):
+        memory_watch.left_now(me.pid, GIB)
+    assert me.num_fds() == before
 
 
 @linux

@@ -25,6 +25,8 @@ FAST = Timing(
     longest_s=0.01,
     poll_s=0.01,
     look_s=0.01,
+    room_s=0.01,
+    short_s=0.01,
 )
 BODY = {"messages": [{"role": "user", "content": "Hi"}]}
 
@@ -50,6 +52,12 @@ class Told:
 
     def restarting(self, why: SteprunError, seconds: float) -> None:
         self.words.append(f"restarting: {why.what} {why.why}")
+
+    def lacking(self, missing: int) -> None:
+        self.words.append(f"lacking {missing}")
+
+    def short(self, left: int | None) -> None:
+        self.words.append("no longer short" if left is None else f"short {left}")
 
     def draining(self, answers: int, seconds: float) -> None:
         self.words.append(f"draining {answers}")
