@@ -115,7 +115,7 @@ def _watch_memory(
     engine: subprocess.Popen[bytes], log: BoundedLog, watch: ModuleType, args: argparse.Namespace
 ) -> None:
     """Tell the owner where memory is short, and kill the engine before there is none."""
-    meter, told = watch.meter(engine.pid, args.mapped), "fine"
+    meter, reported = watch.meter(engine.pid, args.mapped), "fine"
     judge = watch.Judge(args.low, args.least)
     while meter is not None and engine.returncode is None:
         left = meter.left()
@@ -130,8 +130,8 @@ def _watch_memory(
             with contextlib.suppress(OSError, ValueError):
                 log.write(f"\n{watch.MARK}{why}\n".encode())
             return
-        if state != told:
-            told = state
+        if state != reported:
+            reported = state
             with contextlib.suppress(OSError, ValueError):  # the owner is gone, or does not listen
                 sys.stdout.write(f"{state} {left}\n")
                 sys.stdout.flush()
@@ -189,6 +189,7 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     log = BoundedLog(args.log)
     memory = _memory_watch() if args.least else None  # before there is an engine to watch
+    threading.stack_size(1 << 19)  # locked in memory, the usual 8 MiB of each would be taken
     try:
         engine = subprocess.Popen(
             args.engine,
@@ -220,7 +221,7 @@ def main(argv: list[str]) -> int:
         watchers[0].start()
     status = engine.wait()
     for each in watchers:
-        each.join(GRACE_S)  # until it has said why
+        each.join(GRACE_S)  # until it has reported why
     pump.join(GRACE_S)  # until all that write to the log have ended
     if args.tree and os.name == "posix":
         _end_rest(engine.pid)
