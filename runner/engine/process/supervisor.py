@@ -28,6 +28,7 @@ from runner.engine.process.diagnose import LAST_LINES, by_itself, diagnose, shor
 from runner.engine.process.guarded import Guarded
 from runner.engine.process.log import LogReader
 from runner.engine.process.memory_watch import left_now
+from runner.machine.probes.takers import in_words, takers
 from runner.net.endpoint import Endpoint
 from runner.plan.launch import LaunchSpec
 
@@ -309,7 +310,10 @@ class EngineProcess:
         self.short_of_memory = bool(short_of_memory(status, tail))
         if self.short_of_memory and not self._ready and self._before is not None:
             self._took = self._before  # nobody knows how much it was going to take
-        return diagnose(status, tail, str(self.log_path), ready=self._ready, fresh=fresh)
+        error = diagnose(status, tail, str(self.log_path), ready=self._ready, fresh=fresh)
+        if self.short_of_memory:
+            error.why = f"{error.why} {in_words(takers(without=(os.getpid(),)))}".rstrip()
+        return error
 
     def log_tail(self) -> str:
         """Return the last lines of the engine's log."""
