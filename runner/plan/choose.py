@@ -147,6 +147,26 @@ def choose(
     )
 
 
+def changed(plan: Plan, defaults: RunDefaults, variant: Variant, config: Config) -> Plan:
+    """Return a plan with another quant and configuration, placed as the first one is.
+
+    Whether it `fits` is as for any plan; its reasons and choices are those of the first one.
+    """
+    was = plan.placement
+    offload = Offload(was.n_cpu_moe > 0, was.mmproj_on_cpu, plan.paged)
+    placement = place(plan.machine, plan.model_spec, variant, config, defaults, offload=offload)
+    found = _Found(variant, config, offload, placement)
+    settings = _settings(plan.machine, plan.model_spec, found, defaults, paged=plan.paged)
+    return replace(
+        plan,
+        fits=placement.fits,
+        variant=variant,
+        config=config,
+        placement=placement,
+        settings=settings,
+    )
+
+
 class _Search:
     """Looks for what has room on one machine."""
 

@@ -1,6 +1,7 @@
 """What is pinned of plans: every launch line, and the JSON documents, as text files in tests/data.
 
-`launch/MACHINE.txt` has a row for each request, `json/NAME.json` a document whose free texts are
+`launch/MACHINE.txt` has a row for each request, `ladder/MACHINE.txt` what each step down frees,
+`json/NAME.json` a document whose free texts are
 left out, so that wording may improve while keys, types and numbers may not change unnoticed.
 `python -m tests.unit.plan.golden` rewrites them: read the diff before you commit it.
 
@@ -14,6 +15,7 @@ import shlex
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,15 @@ from click.testing import CliRunner
 
 from runner.catalog import models_toml
 from runner.cli.commands.plan import plan
+from runner.engine.builder.recipe import load_recipe
 from runner.machine.captures import presets
 from runner.machine.captures.capture import Replay
 from runner.machine.facts import to_json
 from runner.machine.probe import detect
+from runner.plan.ladder import ladder
+from runner.plan.request import PlanRequest
+from runner.run.model_ref import CatalogModel, read_model
+from runner.run.prepare import choose_plan
 
 DATA = Path(__file__).parents[2] / "data"
 # Machines on which each option is tried too: one of every kind of memory.
@@ -118,6 +125,23 @@ def _row(found: Any) -> list[str] | str:
     return pairs
 
 
+def ladder_text(machine: str) -> str:
+    """Return the steps down of one machine's plan: the bytes of main memory that each one frees.
+
+    The two quants that are taken to be on the disk are one near the plan's and the smallest.
+    """
+    found = detect(Replay(presets.load_preset(machine)))
+    model_spec, _ = read_model(CatalogModel(models_toml.load_catalog().models[0]), see=True)
+    made = choose_plan(found, model_spec, PlanRequest())
+    if not made.fits:
+        return f"# {machine}: nothing fits, so that there is nothing to give up\n"
+    rungs = ladder(made, load_recipe(made.machine.backend).run, {"Q3_K_M", "IQ3_XXS"})
+    lines = [f"# {machine}: {made.variant.name}, {rungs[0].held_bytes:,} bytes", ""]
+    for above, rung in pairwise(rungs):
+        lines.append(f"{above.held_bytes - rung.held_bytes:>15,}  {rung.gives_up}")
+    return "\n".join(lines) + "\n"
+
+
 def document_text(name: str) -> str:
     """Return a plan's document as it is stored, by its name in `DOCUMENTS`."""
     machine = max((each for each in presets.names() if name.startswith(each)), key=len)
@@ -136,6 +160,7 @@ def _as_text(found: Any) -> str:
 # Every file, and what gives its text.
 FILES: dict[str, Callable[[], str]] = {
     **{f"launch/{name}.txt": partial(launch_lines, name) for name in presets.names()},
+    **{f"ladder/{name}.txt": partial(ladder_text, name) for name in presets.names()},
     **{f"json/machine-{name}.json": partial(machine_text, name) for name in presets.names()},
     **{f"json/plan-{name}.json": partial(document_text, name) for name in DOCUMENTS},
 }

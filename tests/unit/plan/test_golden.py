@@ -12,7 +12,9 @@ def test_launch_lines_and_documents_are_the_pinned_ones(file: str) -> None:
 
 
 def test_no_pinned_file_is_left_over() -> None:
-    kept = {path for folder in ("launch", "json") for path in (golden.DATA / folder).iterdir()}
+    kept = {
+        path for folder in ("launch", "ladder", "json") for path in (golden.DATA / folder).iterdir()
+    }
     assert kept == {golden.DATA / file for file in golden.FILES}
 
 
