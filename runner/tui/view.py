@@ -16,11 +16,11 @@ from runner.base.errors import Refused, SteprunError
 from runner.chat.host import ChatSetup
 from runner.chat.turn import Turn
 from runner.tui.composer import Composer
+from runner.tui.fit import compact
 from runner.tui.status import ChatStatus, status_parts
 from runner.tui.transcript import Transcript
 from runner.tui.turnview import error_content
 
-COMPACT = (60, 16)  # narrower or lower: no borders, no air
 TINY = (20, 5)  # narrower or lower: nothing fits
 HINT_S = 3.0
 
@@ -108,12 +108,12 @@ class ChatView(App[None]):
     def on_resize(self, event: Resize) -> None:
         """Choose the layout that fits."""
         width, height = event.size
-        compact = width < COMPACT[0] or height < COMPACT[1]
+        small = compact(width, height)
         for screen in self.screen_stack:
-            screen.set_class(compact, "-compact")
+            screen.set_class(small, "-compact")
             screen.set_class(width < TINY[0] or height < TINY[1], "-tiny")
         self.composer.prompt.placeholder = Content(
-            "Message, or /help" if compact else "Message the model. /help lists the commands"
+            "Message, or /help" if small else "Message the model. /help lists the commands"
         )
 
     def preload(self) -> None:
@@ -152,14 +152,9 @@ class ChatView(App[None]):
         self.transcript.follow()
 
     async def action_page(self, direction: int) -> None:
-        """Scroll by a page; at either end, load what is not mounted."""
+        """Scroll by a page."""
         transcript = self.transcript
-        if direction < 0:
-            if transcript.scroll_offset.y > 0 or not await transcript.load_earlier():
-                transcript.release_anchor()
-                transcript.scroll_page_up(animate=False)
-        elif not transcript.is_vertical_scroll_end or not await transcript.load_later():
-            transcript.scroll_page_down(animate=False)
+        (transcript.scroll_page_up if direction < 0 else transcript.scroll_page_down)(animate=False)
 
 
 def _greeting(setup: ChatSetup) -> Content:

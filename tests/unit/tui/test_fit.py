@@ -1,25 +1,17 @@
 """What fits the screen."""
 
-from hypothesis import given
-from hypothesis import strategies as st
-
+from runner.chat.turn import Turn
 from runner.chat.wire import Picture
 from runner.tui import fit
 
 PICTURE = Picture("cat.png", "image/png", b"", 1024, 768, 504)
 
 
-@given(st.integers(0, 500), st.lists(st.booleans(), max_size=60))
-def test_the_window_stays_small_and_inside(total, moves):
-    window = fit.tail(total)
-    assert window.stop == total
-    for up in moves:
-        window = fit.earlier(window) if up else fit.later(window, total)
-        assert 0 <= window.start <= window.stop <= total
-        assert len(window) <= fit.MOST
-    for _ in range(60):
-        window = fit.earlier(window)
-    assert window.start == 0
+def test_a_turn_that_was_not_laid_out_takes_about_as_many_rows_as_it_has_lines():
+    short, long = Turn("hi", answer="one"), Turn("hi", answer="word " * 400)
+    assert fit.expected_rows(long, 100) - fit.expected_rows(short, 100) == 20
+    assert fit.expected_rows(Turn("hi", answer="\n" * 50), 100) > 50
+    assert fit.expected_rows(long, 0) > 400
 
 
 def test_many_chips_take_few_rows():
