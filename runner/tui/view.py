@@ -1,6 +1,7 @@
 """The chat's frame: transcript, composer, status line, and how they fit the terminal."""
 
 import gc
+import time
 from collections.abc import Iterable
 from functools import partial
 from importlib import import_module
@@ -23,6 +24,7 @@ from runner.tui.turnview import error_content
 
 TINY = (20, 5)  # narrower or lower: nothing fits
 HINT_S = 3.0
+FIGURES_S = 0.5  # nobody reads figures that change faster
 
 
 class StatusLine(Static):
@@ -33,11 +35,14 @@ class StatusLine(Static):
         self._status = ChatStatus("", "")
         self._hint = ""
         self._hint_timer: Timer | None = None
+        self._shown_at = 0.0
 
     def show(self, status: ChatStatus) -> None:
-        """Show another status, behind the hint if there is one."""
-        if status != self._status:
-            self._status = status
+        """Show another status, behind the hint if there is one; mere figures when it is time."""
+        before, now = self._status, time.monotonic()
+        waits = status.state == before.state and now - self._shown_at < FIGURES_S
+        if status != before and not waits:
+            self._status, self._shown_at = status, now
             self._draw()
 
     def hint(self, text: str) -> None:
@@ -118,9 +123,7 @@ class ChatView(App[None]):
 
     def preload(self) -> None:
         """Import what the first answer needs, in a thread: the first frame did without."""
-        gc.enable()  # see `runner.cli.commands.chat`
-        rendering = partial(import_module, "runner.tui.growing")
-        self.run_worker(rendering, thread=True, group="preload", exit_on_error=False)
+        self.run_worker(_preload, thread=True, group="preload", exit_on_error=False)
 
     def know(self, setup: ChatSetup) -> None:
         """Show what the host has turned out to be."""
@@ -155,6 +158,13 @@ class ChatView(App[None]):
         """Scroll by a page."""
         transcript = self.transcript
         (transcript.scroll_page_up if direction < 0 else transcript.scroll_page_down)(animate=False)
+
+
+def _preload() -> None:
+    import_module("runner.tui.growing")
+    if not gc.isenabled():  # see `runner.cli.commands.chat`
+        gc.freeze()  # what is there now stays: to look through it took 50 to 80 ms each time
+        gc.enable()
 
 
 def _greeting(setup: ChatSetup) -> Content:
