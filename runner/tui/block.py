@@ -31,6 +31,14 @@ class Part(NamedTuple):
     style: str = ""
 
 
+class Drawn(NamedTuple):
+    """A row as it was drawn: of what, and in which part (its mark and style)."""
+
+    content: Content
+    part: tuple[Content, str]
+    strip: Strip
+
+
 class Brush(NamedTuple):
     """What rows are drawn with. `width` and `edge` (left and right of a row) are in cells.
 
@@ -59,7 +67,7 @@ class Block:
         self.height = 0
         self.space: Space | None = None
         self._parts: list[Part] = []
-        self._drawn: dict[int, tuple[Content, Part, Strip]] = {}
+        self._drawn: dict[int, Drawn] = {}
         self._brush: Brush | None = None
 
     @property
@@ -120,11 +128,12 @@ class Block:
         part, index = found
         content = part.rows[index].content
         drawn = self._drawn.get(y)
-        if drawn is None or not (
-            _same(drawn[0], content) and drawn[1].style == part.style and drawn[1].mark == part.mark
-        ):
-            drawn = self._drawn[y] = content, part, self._draw(part, content, y, brush)
-        return drawn[2]
+        if drawn is None or drawn.part != part[2:] or not _same(drawn.content, content):
+            drawn = Drawn(content, part[2:], self._draw(part, content, y, brush))
+        elif drawn.content is not content:
+            drawn = drawn._replace(content=content)
+        self._drawn[y] = drawn
+        return drawn.strip
 
     def _draw(self, part: Part, content: Content, y: int, brush: Brush) -> Strip:
         number = self.number * ROWS + y

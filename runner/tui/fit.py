@@ -1,6 +1,7 @@
 """What fits the screen: how much air there is, the rows of pictures, the end of a text. Pure."""
 
 from collections.abc import Sequence
+from math import ceil
 from typing import NamedTuple
 
 from runner.chat.export import picture_labels
@@ -35,6 +36,18 @@ def expected_rows(turn: Turn, width: int) -> int:
     for text in (turn.text, turn.answer):
         rows += text.count("\n") + len(text) // max(1, width)
     return rows + len(turn.pictures)
+
+
+def thumb_at(top: int, rows: int, room: int) -> tuple[int, int]:
+    """Return where the thumb of a scrollbar begins and ends, in eighths of a cell.
+
+    As Textual draws it (`ScrollBarRender`): most new rows leave it as it is.
+    """
+    if rows <= room:
+        return 0, 0
+    size = max(1, room * room / rows)
+    begin = int((room - size) * top / (rows - room) * 8)
+    return begin, begin + ceil(size * 8)
 
 
 def chip_lines(

@@ -14,6 +14,7 @@ from textual.content import Content
 from textual.events import Click
 from textual.geometry import Offset, Region, Size
 from textual.scroll_view import ScrollView
+from textual.scrollbar import ScrollBar
 from textual.selection import Selection
 from textual.strip import Strip
 from textual.style import Style
@@ -22,7 +23,7 @@ from textual.widget import Widget
 
 from runner.chat.turn import Turn
 from runner.tui.block import ROWS, Block, Brush, Remark
-from runner.tui.fit import Space, compact, expected_rows
+from runner.tui.fit import Space, compact, expected_rows, thumb_at
 from runner.tui.rows import MUTED
 from runner.tui.turnview import TurnView, VersionOf
 
@@ -62,6 +63,7 @@ class Transcript(ScrollView):
         self._seen: list[tuple[Block, int]] = []
         self._strips: list[Strip] = []
         self._brush: Brush | None = None
+        self._thumb = (0, 0)
         self._timer: Timer | None = None
 
     # --- what is shown -----------------------------------------------------------------------
@@ -276,7 +278,12 @@ class Transcript(ScrollView):
             self.set_reactive(Widget.scroll_y, float(top))
             self.set_reactive(Widget.scroll_target_y, float(top))
         bar = self.vertical_scrollbar
-        bar.window_virtual_size, bar.window_size, bar.position = size.height, room, top
+        bar.set_reactive(ScrollBar.window_virtual_size, size.height)
+        bar.set_reactive(ScrollBar.window_size, room)
+        bar.set_reactive(ScrollBar.position, top)
+        if (thumb := thumb_at(top, size.height, room)) != self._thumb:
+            self._thumb = thumb
+            bar.refresh()
 
     # --- drawing -----------------------------------------------------------------------------
 
