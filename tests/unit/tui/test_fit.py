@@ -1,5 +1,9 @@
 """What fits the screen."""
 
+from hypothesis import given
+from hypothesis import strategies as st
+from textual.scrollbar import ScrollBarRender
+
 from runner.chat.turn import Turn
 from runner.chat.wire import Picture
 from runner.tui import fit
@@ -23,3 +27,15 @@ def test_the_last_words_of_a_long_text():
     assert fit.last_words("one two\nthree", 20) == "one two three"
     assert fit.last_words("one two three four", 14) == "… three four"
     assert len(fit.last_words("word " * 500, 40)) <= 40
+
+
+@given(st.integers(1, 60), st.integers(0, 5000), st.floats(0, 1), st.floats(0, 1))
+def test_the_scrollbar_looks_the_same_where_its_thumb_is_the_same(room, more, one, other):
+    def drawn(top: int) -> list[str]:
+        bar = ScrollBarRender.render_bar(room, room + more, room if more else 0, int(top * 8) / 8)
+        return [f"{segment.text}{segment.style}" for segment in bar.segments]
+
+    tops = [int(more * part) for part in (one, other)]
+    thumbs = [fit.thumb_at(top, room + more, room) for top in tops]
+    if thumbs[0] == thumbs[1]:
+        assert drawn(tops[0]) == drawn(tops[1])

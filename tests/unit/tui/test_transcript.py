@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from textual import events
 from textual.app import App, ComposeResult
 from textual.content import Content
 from textual.geometry import Offset
@@ -243,3 +244,39 @@ async def test_few_layouts_are_kept(monkeypatch):
             c.transcript.scroll_page_up(animate=False)
         await asyncio.sleep(0)
         assert len(c.transcript._views) <= 12
+
+
+async def test_another_theme_draws_all_rows_anew():
+    async with window([done(0)]) as c:
+        before = c.transcript.render_line(0)
+        c.app.theme = "textual-light"
+        await c.pilot.pause()
+        await c.until(lambda: c.transcript.render_line(0) is not before)
+        old, new = (
+            [str(each.style) for each in strip]
+            for strip in (before, c.transcript.render_line(0))
+        )
+        assert old != new
+
+
+async def test_the_wheel_scrolls():
+    async with window([done(n, 3) for n in range(40)]) as c:
+        top = c.transcript.scroll_y
+        up = events.MouseScrollUp(c.transcript, 5, 5, 0, 0, 0, shift=False, meta=False, ctrl=False)
+        c.transcript.post_message(up)
+        await c.until(lambda: c.transcript.scroll_y < top)
+        assert not c.transcript.following
+
+
+async def test_the_scrollbar_is_drawn_again_when_its_thumb_moves(monkeypatch):
+    live = Turn("live", phase=TurnState.ANSWERING)
+    async with window([*(done(n, 3) for n in range(500)), live]) as c:
+        drawn: list[object] = []
+        bar = c.transcript.vertical_scrollbar
+        monkeypatch.setattr(bar, "refresh", lambda *_, **__: drawn.append(bar))
+        for n in range(10):
+            live.apply(Text(f"word {n}\n\n"), 0.0)
+            c.transcript.sync(live, opened=False)
+        assert len(drawn) <= 1
+        c.transcript.scroll_home(animate=False)
+        assert drawn
