@@ -324,7 +324,7 @@ def test_certificates_are_read_once_and_for_encrypted_servers_only(monkeypatch):
         reads.append("read")
         return real()
 
-    monkeypatch.setattr(http.httpx2, "create_ssl_context", create)
+    monkeypatch.setattr(httpx2, "create_ssl_context", create)
     http._trusted.cache_clear()
     timeout = httpx2.Timeout(1)
     for _ in range(3):
