@@ -15,7 +15,7 @@ from textual.widgets import Static, TextArea
 
 from runner.base.text import clean
 from runner.chat.wire import Picture
-from runner.tui.fit import chip_lines
+from runner.tui.fit import ROOMY, chip_lines
 from runner.tui.paste import PATHS
 
 PASTE_BYTES = 1 << 20
@@ -23,7 +23,6 @@ PASTE_BYTES = 1 << 20
 FOLDED_CHARS, FOLDED_LINES = 4000, 60
 PICTURES = PATHS  # one message's
 CHIP_ROWS, CHIP_ROWS_COMPACT = 6, 2
-ROOMY = 16  # rows of a terminal with room for more than two chips
 
 
 class Prompt(TextArea):

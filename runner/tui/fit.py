@@ -1,33 +1,53 @@
-"""What fits the screen: the turns that are mounted, the rows of pictures, the end of a text. Pure.
-
-Mounted widgets are the chat's budget: Textual's reflow visits each of them on every change.
-"""
+"""What fits the screen: how much air there is, the rows of pictures, the end of a text. Pure."""
 
 from collections.abc import Sequence
+from math import ceil
+from typing import NamedTuple
 
 from runner.chat.export import picture_labels
+from runner.chat.turn import Turn
 from runner.chat.wire import Picture
 
-TAIL = 20  # turns mounted at the end of a conversation
-BATCH = 10  # turns mounted at a time when the user scrolls
-MOST = 60
+COMPACT = (60, 16)  # narrower or lower: no borders, no air
+ROOMY = 16  # rows of the screen, from which on there is room for what is not needed
 
 
-def tail(total: int) -> range:
-    """Return which of `total` turns are mounted at the end of the conversation."""
-    return range(max(0, total - TAIL), total)
+class Space(NamedTuple):
+    """The room that the rows of the conversation have: `width` in cells, `height` of the screen."""
+
+    width: int
+    height: int
+    compact: bool
+
+    @property
+    def roomy(self) -> bool:
+        """Whether there is room for what is not needed."""
+        return self.height >= ROOMY
 
 
-def earlier(window: range) -> range:
-    """Return the window with a batch of earlier turns, bounded at its end."""
-    start = max(0, window.start - BATCH)
-    return range(start, min(window.stop, start + MOST))
+def compact(width: int, height: int) -> bool:
+    """Whether a screen has no room for borders and air."""
+    return width < COMPACT[0] or height < COMPACT[1]
 
 
-def later(window: range, total: int) -> range:
-    """Return the window with a batch of later turns, bounded at its start."""
-    stop = min(total, window.stop + BATCH)
-    return range(max(window.start, stop - MOST), stop)
+def expected_rows(turn: Turn, width: int) -> int:
+    """Return about how many rows a turn takes that was not laid out yet."""
+    rows = 5  # around the texts: air, the lines that copy and tell
+    for text in (turn.text, turn.answer):
+        rows += text.count("\n") + len(text) // max(1, width)
+    return rows + len(turn.pictures)
+
+
+def thumb_at(top: int, rows: int, room: int) -> tuple[int, int]:
+    """Return where the thumb of a scrollbar begins and ends, in eighths of a cell.
+
+    As Textual draws it (`ScrollBarRender`): most new rows leave it as it is.
+    """
+    if rows <= room:
+        return 0, 0
+    size = max(1, room * room / rows)
+    begin = int((room - size) * top / (rows - room) * 8)
+    return begin, begin + ceil(size * 8)
 
 
 def chip_lines(

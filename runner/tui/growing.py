@@ -44,6 +44,7 @@ class GrowingMarkdown:
         self.finished: Rows = []
         self._page = Page((), limits=limits)
         self._rest = ""  # of the source, after its last whole line
+        self._enough = limits.tail  # characters among which finished ones are looked for
 
     def grow(self, text: str) -> None:
         """Take more of the source; the work is that of what is new and of the last block."""
@@ -53,14 +54,21 @@ class GrowingMarkdown:
             parts, self._rest = cut_line(rest, self._page.limits)
             if whole or parts:
                 self._page = replace(self._page, lines=(*self._page.lines, *whole, *parts))
-                if sum(map(len, self._page.lines[self._page.head :])) >= self._page.limits.tail:
+                size = self._unfinished()
+                if size >= self._enough:
                     self._finish()
+                    # What could not be finished is looked through again when there is more of it.
+                    left, tail = self._unfinished(), self._page.limits.tail
+                    self._enough = tail if left < size else size + tail
 
     def live(self) -> Rows:
         """Return the rows of the part that may still change."""
         lines = (*self._page.lines, self._rest.expandtabs(TAB))
         page = replace(self._page, lines=lines)
         return page_rows(page, parsed(page), self.width)
+
+    def _unfinished(self) -> int:
+        return sum(map(len, self._page.lines[self._page.head :]))
 
     def _finish(self) -> None:
         page = self._page

@@ -24,7 +24,6 @@ from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Picture
 from runner.tui.end_signals import catch_signals, leave
 from runner.tui.status import ChatStatus, host_states, turn_states
-from runner.tui.turnview import TurnView
 from runner.tui.unsent import Unsent
 from runner.tui.view import ChatView
 
@@ -201,7 +200,7 @@ class ChatTalk(ChatView):
         turn, self._queued = self._queued, None
         if turn is not None and self._queued_again:
             self.conversation.withdraw(turn)
-            await self.show_branch(turn)
+            await self.show_branch()
         elif turn is not None:
             await self._take_back(turn)
         self.problem(error, after=f"/retry {self._retries}; your text is kept")
@@ -218,7 +217,7 @@ class ChatTalk(ChatView):
     async def _take_back(self, turn: Turn) -> None:
         """Put a question that was not sent back into the composer."""
         self.conversation.withdraw(turn)
-        await self.show_branch(turn)
+        await self.show_branch()
         self.composer.give_back(turn.text, turn.pictures)
 
     # --- asking ------------------------------------------------------------------------------
@@ -235,8 +234,8 @@ class ChatTalk(ChatView):
         """
         self.transcript.notice(None)
         if again:
-            before, turn = turn, self.conversation.regenerate(turn)
-            await self.show_branch(before)
+            turn = self.conversation.regenerate(turn)
+            await self.show_branch()
         if self.host_task.alive():
             self._begin(turn)
         else:
@@ -246,19 +245,10 @@ class ChatTalk(ChatView):
                 await self.host_task.restart()
         self.show_status()
 
-    async def show_branch(self, gone: Turn) -> None:
-        """Show the current branch, in which a turn that was last on the screen has no place."""
-        if self.leaving or not self.is_running:
-            return
-        turns = self.conversation.turns
-        shown = [view.turn for view in self.transcript.query(TurnView)]
-        others = shown[:-1]
-        if shown[-1:] != [gone] or others not in (_end(turns, others), _end(turns[:-1], others)):
-            await self.transcript.show_turns(turns, opened=self._opened())
-            return
-        await self.transcript.drop(gone)
-        if turns and turns[-1] not in others:
-            await self.transcript.added()
+    async def show_branch(self) -> None:
+        """Show the current branch."""
+        if not self.leaving and self.is_running:
+            await self.transcript.show_turns(self.conversation.turns, opened=self._opened())
 
     def _begin(self, turn: Turn) -> None:
         turn.begin()
@@ -298,7 +288,7 @@ class ChatTalk(ChatView):
             if self._ticker is not None:
                 self._ticker.pause()
         stands = turn in self.conversation.turns
-        await (self._sync(turn) if stands else self.show_branch(turn))
+        await (self._sync(turn) if stands else self.show_branch())
         self.composer.know(rate=read_rate(turn.usage))
         if turn.error is not None and not self.leaving:
             after = "The earlier answer stands; /retry asks again."
@@ -324,9 +314,7 @@ class ChatTalk(ChatView):
         # The chat may be on its way out: what it has kept is saved, and nothing is shown any more.
         if self.leaving or not self.is_running:
             return
-        if (view := self.transcript.view_of(turn)) is not None:
-            live = turn is self._live
-            await view.sync(opened=self._opened(turn), hold=live and not self.transcript.following)
+        self.transcript.sync(turn, opened=self._opened(turn))
 
     def _opened(self, turn: Turn | None = None) -> bool:
         """Whether the thinking is open: while it thinks, unless closed; later, if opened."""
@@ -389,7 +377,3 @@ class ChatTalk(ChatView):
         if self.host_task.loading:
             return "waits for the engine, which is started again,"
         return "starts the engine again" if self.setup.own else "looks for the server again"
-
-
-def _end(turns: list[Turn], as_long_as: list[Turn]) -> list[Turn]:
-    return turns[max(0, len(turns) - len(as_long_as)) :]

@@ -1,51 +1,45 @@
-"""The conversation on the screen: only a window of its turns is mounted."""
+"""The conversation on the screen: one widget, which lays out no more than what is in view.
 
+A turn that was never in view has an expected height; where the real one differs, what is in view
+stays in its place. So a long chat opens as fast as a short one, and all of it can be scrolled.
+"""
+
+from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import accumulate, groupby, zip_longest
+from typing import Final
 
-from textual import on
-from textual.app import ComposeResult
-from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.events import Click
-from textual.message import Message
-from textual.widgets import Static
+from textual.geometry import Offset, Region, Size
+from textual.scroll_view import ScrollView
+from textual.scrollbar import ScrollBar
+from textual.selection import Selection
+from textual.strip import Strip
+from textual.style import Style
+from textual.timer import Timer
+from textual.widget import Widget
 
 from runner.chat.turn import Turn
-from runner.tui.fit import BATCH, TAIL, earlier, later, tail
+from runner.tui.block import ROWS, Block, Brush, Remark
+from runner.tui.fit import Space, compact, expected_rows, thumb_at
+from runner.tui.rows import MUTED
 from runner.tui.turnview import TurnView, VersionOf
 
-
-class More(Static):
-    """The line that loads more turns when clicked."""
-
-    @dataclass
-    class Wanted(Message):
-        """The user clicked it. `what`: "earlier" or "later"."""
-
-        what: str
-
-    def __init__(self, what: str) -> None:
-        super().__init__(classes="more")
-        self._what = what
-        self.display = False
-
-    def show(self, count: int) -> None:
-        """Say how many turns are not mounted, or hide."""
-        self.display = count > 0
-        arrow, key = ("↑", "PgUp") if self._what == "earlier" else ("↓", "PgDn")
-        self.update(Content(f"{arrow} {count:,} {self._what} turns · {key} or click to load"))
-
-    def on_click(self, event: Click) -> None:
-        """Load a batch."""
-        event.stop()
-        self.post_message(self.Wanted(self._what))
+CATCH_UP_S: Final = 0.05  # between two steps of a text that came all at once
+KEPT: Final = 60  # turns whose layout is kept
+LAST: Final = 1 << 30  # the number of the block below the turns
 
 
-class Transcript(VerticalScroll):
-    """The turns of a conversation, followed at the end until the user scrolls away."""
+class Transcript(ScrollView):
+    """The turns of a conversation, followed at the end until the user scrolls away.
+
+    Its blocks are the greeting, the turns, and the notice.
+    """
 
     can_focus = False
+    DEFAULT_CSS = "Transcript { overflow-x: hidden; overflow-y: scroll; }"
 
     def __init__(
         self, greeting: Content, version: VersionOf, *, prices: bool, context: int
@@ -55,128 +49,338 @@ class Transcript(VerticalScroll):
         self._prices = prices
         self._room = context
         self._turns: Sequence[Turn] = ()
-        self._window = range(0)
         self._opened = False
-        self._greeting = Static(greeting, id="greeting")
-        self._earlier = More("earlier")
-        self._later = More("later")
-        self._notice = Static(id="notice")
-        # At least as high as the view, or the anchor would push a short chat to the bottom.
-        self._body = Vertical(self._greeting, self._earlier, self._later, self._notice, id="turns")
+        self._greeting = Remark(0, Content(" "), MUTED, above=True)
+        self._greeting.show(greeting)
+        self._notice = Remark(LAST, Content.styled("▌", "$warning") + Content(" "))
+        self._views: OrderedDict[Turn, TurnView] = OrderedDict()  # those of late use, the last last
+        self._shown: list[Turn] = []  # the turns that `_heights` are of
+        self._heights: list[int] = [0, 0]  # of all blocks, laid out or expected
+        self._width = 0  # that they are of
+        self._following = True
+        # The block at the top, and the first of its rows: negative from its end.
+        self._held = (0, 0)
+        self._seen: list[tuple[Block, int]] = []
+        self._strips: list[Strip] = []
+        self._brush: Brush | None = None
+        self._thumb = (0, 0)
+        self._timer: Timer | None = None
 
-    def compose(self) -> ComposeResult:
-        """Mount the frame; turns go between the two lines that load more."""
-        self._notice.display = False
-        yield self._body
+    # --- what is shown -----------------------------------------------------------------------
 
     def know(self, greeting: Content, *, prices: bool, context: int) -> None:
         """Take over what was not known of the model when the chat began."""
         self._prices, self._room = prices, context
-        self._greeting.update(greeting)
-        for view in self.query(TurnView):
+        self._greeting.show(greeting)
+        for view in self._views.values():
             view.know(prices=prices, context=context)
+        self._place()
 
     def notice(self, content: Content | None) -> None:
         """Show a message under the last turn, or take it away."""
-        self._notice.display = content is not None
-        self._notice.update(content or Content(""))
-
-    @property
-    def following(self) -> bool:
-        """Whether new text is scrolled into view: the user has not scrolled away."""
-        return not self._anchor_released
-
-    def follow(self) -> None:
-        """Go to the end and stay there."""
-        self._anchor_released = False
-        self.anchor()
+        self._notice.show(content or Content(""))
+        self._place()
 
     def view_of(self, turn: Turn) -> TurnView | None:
-        """Return the widget of a turn, None where it is not mounted."""
-        return next((view for view in self.query(TurnView) if view.turn is turn), None)
+        """Return what shows a turn, None where it was not in view for long."""
+        return self._views.get(turn)
 
     async def show_turns(self, turns: Sequence[Turn], *, opened: bool) -> None:
-        """Show the end of another conversation."""
-        self._turns, self._opened = turns, opened
-        await self.query(TurnView).remove()
-        self._window = range(len(turns), len(turns))
-        await self._move(tail(len(turns)))
+        """Show a conversation, or another branch of it, from its end."""
+        self._turns = turns
+        for view in self._views.values():
+            view.forget()  # how many versions there are may have changed
+        await self.set_opened(opened=opened, live=None)
         self.follow()
 
     async def added(self) -> None:
         """Show the turn that was appended to the conversation, and follow it."""
-        total = len(self._turns)
-        if self._window.stop != total - 1 or len(self._window) >= TAIL + BATCH:
-            await self._move(tail(total))
-        else:
-            await self._move(range(self._window.start, total))
         self.follow()
 
-    async def drop(self, turn: Turn) -> None:
-        """Take a turn away that was removed from the conversation's end."""
-        if (view := self.view_of(turn)) is not None:
-            await view.remove()
-            self._window = range(self._window.start, self._window.stop - 1)
-            self._count()
-
     async def set_opened(self, *, opened: bool, live: Turn | None) -> None:
-        """Open or close the thinking of every mounted turn; `live` follows its own rule."""
+        """Open or close the thinking of every turn; `live` follows its own rule."""
         self._opened = opened
-        for view in self.query(TurnView):
-            if view.turn is not live:
-                await view.sync(opened=opened)
+        for turn, view in self._views.items():
+            if turn is not live:
+                view.show(opened=opened)
+        self._place()
 
-    @on(More.Wanted)
-    async def _more_wanted(self, message: More.Wanted) -> None:
-        message.stop()
-        await (self.load_earlier() if message.what == "earlier" else self.load_later())
+    def sync(self, turn: Turn, *, opened: bool) -> None:
+        """Show how far a turn is, about ten times a second at most."""
+        view = self._views.get(turn)
+        if view is not None:
+            view.show(opened=opened)
+            if not view.behind:  # else the next step shows it in a moment
+                view.lay_out()
+                self._heights[view.number] = view.height
+        self._place()
 
-    async def load_earlier(self) -> bool:
-        """Mount a batch of earlier turns; what is in view stays there. False: no more."""
-        window = earlier(self._window)
-        if window == self._window:
-            return False
-        self.release_anchor()
-        from_end = self.virtual_size.height - self.scroll_offset.y
-        stop = self._window.stop
-        await self._move(window)
-        if window.stop == stop:
-            self.call_after_refresh(
-                lambda: self.scroll_to(
-                    y=self.virtual_size.height - from_end, animate=False, immediate=True
-                )
-            )
-        return True
+    # --- where it is scrolled to -------------------------------------------------------------
 
-    async def load_later(self) -> bool:
-        """Mount a batch of later turns. False: the last one is mounted."""
-        window = later(self._window, len(self._turns))
-        if window == self._window:
-            return False
-        await self._move(window)
-        return True
+    @property
+    def following(self) -> bool:
+        """Whether new text is scrolled into view: the user has not scrolled away."""
+        return self._following
 
-    async def _move(self, window: range) -> None:
-        """Mount and unmount turns so that those of `window` are mounted."""
-        kept = range(max(window.start, self._window.start), min(window.stop, self._window.stop))
-        kept = kept or range(window.stop, window.stop)
-        stay = {self._turns[index] for index in kept}
-        with self.app.batch_update():
-            for view in self.query(TurnView):
-                if view.turn not in stay:
-                    await view.remove()
-            above = [self._view(index) for index in range(window.start, kept.start)]
-            below = [self._view(index) for index in range(kept.stop, window.stop)]
-            await self._body.mount_all(above, after=self._earlier)
-            await self._body.mount_all(below, before=self._later)
-        self._window = window
-        self._count()
+    def follow(self) -> None:
+        """Go to the end and stay there."""
+        self._following = True
+        self._place()
 
-    def _view(self, index: int) -> TurnView:
-        shown = {"opened": self._opened, "prices": self._prices}
-        return TurnView(self._turns[index], self._version, **shown, context=self._room)
+    def reveal(self, turn: Turn, row: int = 0) -> None:
+        """Scroll so that a row of a turn is the first in view, or near the end of the chat."""
+        self._following = False
+        self._held = (1 + self._turns.index(turn), row)
+        self._place()
 
-    def _count(self) -> None:
-        self._earlier.show(self._window.start)
-        self._later.show(len(self._turns) - self._window.stop)
-        self._greeting.display = self._window.start == 0
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Take over where the user has scrolled to."""
+        super().watch_scroll_y(old_value, new_value)
+        y = round(new_value)
+        if y == round(old_value):
+            return
+        self._following = new_value >= self.max_scroll_y
+        moved = y - round(old_value)
+        if y > 0 and abs(moved) <= self.container_size.height:
+            self._held = self._moved(moved)
+        else:
+            tops = [0, *accumulate(self._heights)]
+            index = max(0, bisect_right(tops, y, hi=len(self._heights)) - 1)
+            self._held = (index, y - tops[index])
+        self._place()
+
+    def _moved(self, rows: int) -> tuple[int, int]:
+        """Return what is at the top some rows further: real ones, not those that are expected."""
+        space = self._space()
+        index, row = self._held
+        height = self._fitted(index, space)
+        row += rows if row >= 0 else height + rows
+        while row < 0 and index:
+            index -= 1
+            height = self._fitted(index, space)
+            row += height
+        while row >= height and index < len(self._heights) - 1:
+            row -= height
+            index += 1
+            height = self._fitted(index, space)
+        # One of which more is to be laid out grows at its end, and the view is there.
+        return index, max(0, row) - (height if rows < 0 and self._block(index).behind else 0)
+
+    def _size_updated(
+        self,
+        size: Size,
+        virtual_size: Size,
+        container_size: Size,
+        layout: bool = True,  # noqa: FBT001, FBT002 - Textual's
+    ) -> bool:
+        changed = super()._size_updated(size, virtual_size, container_size, layout)
+        if changed:
+            self._place()
+        return changed
+
+    # --- laying out --------------------------------------------------------------------------
+
+    def _space(self) -> Space:
+        screen = self.app.size
+        small = compact(*screen)
+        width = self._outer() - self.scrollbar_size_vertical - (0 if small else 2)
+        return Space(max(1, width), screen.height, small)
+
+    def _outer(self) -> int:
+        return self.container_size.width
+
+    def _block(self, index: int) -> Block:
+        if index == 0:
+            return self._greeting
+        if index > len(self._shown):
+            return self._notice
+        turn = self._shown[index - 1]
+        view = self._views.get(turn)
+        if view is None or view.number != index:
+            shown = {"opened": self._opened, "prices": self._prices}
+            view = TurnView(turn, self._version, **shown, context=self._room, number=index)
+            self._views[turn] = view
+        self._views.move_to_end(turn)
+        return view
+
+    def _expect(self, width: int) -> None:
+        """Expect a height of each turn that was not laid out."""
+        same = 0
+        if width == self._width:
+            pairs = zip(self._turns, self._shown, strict=False)
+            same = next((i for i, (now, before) in enumerate(pairs) if now is not before), -1)
+            same = min(len(self._turns), len(self._shown)) if same < 0 else same
+        self._width = width
+        if same == len(self._turns) == len(self._shown) and same:
+            return
+        self._shown = list(self._turns)
+        expected = (expected_rows(turn, width) for turn in self._shown[same:])
+        self._heights = [*self._heights[: 1 + same], *expected, self._heights[-1]]
+
+    def _fitted(self, index: int, space: Space) -> int:
+        """Lay a block out; return its height."""
+        block = self._block(index)
+        block.fit(space)
+        self._heights[index] = block.height
+        return block.height
+
+    def _place(self) -> None:
+        """Lay out what is in view, with what was at the top (or at the end) in its place."""
+        room = self.container_size.height
+        if not room or not self.is_attached:
+            return
+        space = self._space()
+        self._expect(space.width)
+        self._fitted(0, space)
+        last = len(self._heights) - 1
+        index, row = (last, self._fitted(last, space)) if self._following else self._held
+        index = min(index, last)
+        height = self._fitted(index, space)
+        from_end = row < 0
+        row = max(0, height + row) if from_end else min(row, height)
+        below = height - row
+        for each in range(index + 1, last + 1):
+            if below >= room:
+                break
+            below += self._fitted(each, space)
+        first = index
+        while below < room and (row or first):
+            if not row:
+                first -= 1
+                row = self._fitted(first, space)
+            up = min(row, room - below)
+            row -= up
+            below += up
+        self._held = (first, row - self._heights[first] if from_end and first == index else row)
+        top, total = sum(self._heights[:first]) + row, sum(self._heights)
+        self._following = top >= total - room
+        self._scrolled(top, Size(space.width, total), room)
+        self._look(first, row, room)
+        while len(self._views) > max(KEPT, room):
+            self._views.popitem(last=False)
+        if self._timer is None and any(view.behind for view in self._views.values()):
+            self._timer = self.set_timer(CATCH_UP_S, self._catch_up)
+
+    def _catch_up(self) -> None:
+        """Lay out more of a text that came all at once."""
+        self._timer = None
+        views = reversed(self._views.values())
+        if (view := next((view for view in views if view.behind), None)) is not None:
+            view.lay_out()
+            self._heights[view.number] = view.height
+        self._place()
+
+    def _scrolled(self, top: int, size: Size, room: int) -> None:
+        """Tell Textual where this is scrolled to, without a layout of the whole screen."""
+        if size != self.virtual_size:
+            self.set_reactive(Widget.virtual_size, size)
+        if top != round(self.scroll_y):
+            self.set_reactive(Widget.scroll_y, float(top))
+            self.set_reactive(Widget.scroll_target_y, float(top))
+        bar = self.vertical_scrollbar
+        bar.set_reactive(ScrollBar.window_virtual_size, size.height)
+        bar.set_reactive(ScrollBar.window_size, room)
+        bar.set_reactive(ScrollBar.position, top)
+        if (thumb := thumb_at(top, size.height, room)) != self._thumb:
+            self._thumb = thumb
+            bar.refresh()
+
+    # --- drawing -----------------------------------------------------------------------------
+
+    def _look(self, first: int, row: int, room: int) -> None:
+        """Take over which rows are in view, and draw those that look different."""
+        self._seen = []
+        for index in range(first, len(self._heights)):
+            block = self._block(index)
+            stop = min(block.height, row + room - len(self._seen))
+            self._seen += [(block, y) for y in range(row, stop)]
+            row = 0
+            if len(self._seen) >= room:
+                break
+        before = self._strips
+        self._draw()
+        rows = enumerate(zip_longest(self._strips, before[: len(self._strips)]))
+        fresh = [y for y, (strip, old) in rows if strip is not old]
+        self.refresh_rows(fresh)
+
+    def refresh_rows(self, fresh: list[int]) -> None:
+        """Have rows of the screen written again: no others are."""
+        groups = groupby(enumerate(fresh), lambda pair: pair[1] - pair[0])
+        runs = [[y for _, y in group] for _, group in groups]
+        if runs:
+            self.refresh(*(Region(0, run[0], self._outer(), len(run)) for run in runs))
+
+    def _draw(self) -> None:
+        brush = self._dipped()
+        strips = [block.strip(y, brush) for block, y in self._seen]
+        blank = Strip.blank(brush.width, brush.style.rich_style)
+        self._strips = strips + [blank] * (self.container_size.height - len(strips))
+
+    def _dipped(self) -> Brush:
+        """Return what the rows are drawn with, the same one as long as nothing changes."""
+        selection, chosen = self.text_selection, Style.null()
+        if selection is not None:
+            chosen = Style.from_styles(self.screen.get_component_styles("screen--selection"))
+        brush = Brush(
+            self._outer(),
+            0 if compact(*self.app.size) else 1,
+            self.visual_style,
+            self.app.theme,
+            self._get_style,
+            self.get_line_filters(),
+            self.background_colors[1],
+            chosen,
+            selection,
+        )
+        if brush != self._brush:
+            self._brush = brush
+        return self._brush or brush
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Return the rows in view: drawn as they are, Textual's own way styles each anew."""
+        self._draw()
+        strips = self._strips[crop.y : crop.bottom]
+        if crop.column_span == (0, self._outer()):
+            return strips
+        return [strip.crop(*crop.column_span) for strip in strips]
+
+    def render_line(self, y: int) -> Strip:
+        """Return a row in view."""
+        return self._strips[y] if y < len(self._strips) else Strip.blank(self._outer())
+
+    # --- the mouse ---------------------------------------------------------------------------
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        """Return what is selected, without the blanks that fill a row; to its ends what is seen."""
+        if not self._seen:
+            return None
+        (above, top), (below, bottom) = self._seen[0], self._seen[-1]
+        start = selection.start or Offset(0, above.number * ROWS + top)
+        end = selection.end or Offset(self._outer(), below.number * ROWS + bottom)
+        lines: list[str] = []
+        for index in range(len(self._heights)):
+            if start.y // ROWS <= self._number(index) <= end.y // ROWS:
+                block = self._block(index)
+                block.fit(self._space())
+                for number, line in enumerate(block.lines(), block.number * ROWS):
+                    if start.y <= number <= end.y:
+                        left = max(0, start.x) if number == start.y else 0
+                        stop = max(0, end.x) if number == end.y else None
+                        lines.append(line[left:stop].rstrip())
+        return "\n".join(lines), "\n"
+
+    def _number(self, index: int) -> int:
+        return LAST if index > len(self._shown) else index
+
+    def selection_updated(self, selection: Selection | None) -> None:
+        """Draw what is selected."""
+        del selection
+        self.refresh()
+
+    def on_click(self, event: Click) -> None:
+        """Hand over what a click on a row wants."""
+        if event.y < len(self._seen):
+            block, y = self._seen[event.y]
+            edge = 0 if compact(*self.app.size) else 1
+            if (message := block.clicked(event, event.x - edge, y)) is not None:
+                self.post_message(message)

@@ -1,6 +1,7 @@
 """The chat's frame: transcript, composer, status line, and how they fit the terminal."""
 
 import gc
+import time
 from collections.abc import Iterable
 from functools import partial
 from importlib import import_module
@@ -16,13 +17,14 @@ from runner.base.errors import Refused, SteprunError
 from runner.chat.host import ChatSetup
 from runner.chat.turn import Turn
 from runner.tui.composer import Composer
+from runner.tui.fit import compact
 from runner.tui.status import ChatStatus, status_parts
 from runner.tui.transcript import Transcript
 from runner.tui.turnview import error_content
 
-COMPACT = (60, 16)  # narrower or lower: no borders, no air
 TINY = (20, 5)  # narrower or lower: nothing fits
 HINT_S = 3.0
+FIGURES_S = 0.5  # nobody reads figures that change faster
 
 
 class StatusLine(Static):
@@ -33,11 +35,14 @@ class StatusLine(Static):
         self._status = ChatStatus("", "")
         self._hint = ""
         self._hint_timer: Timer | None = None
+        self._shown_at = 0.0
 
     def show(self, status: ChatStatus) -> None:
-        """Show another status, behind the hint if there is one."""
-        if status != self._status:
-            self._status = status
+        """Show another status, behind the hint if there is one; mere figures when it is time."""
+        before, now = self._status, time.monotonic()
+        waits = status.state == before.state and now - self._shown_at < FIGURES_S
+        if status != before and not waits:
+            self._status, self._shown_at = status, now
             self._draw()
 
     def hint(self, text: str) -> None:
@@ -108,19 +113,17 @@ class ChatView(App[None]):
     def on_resize(self, event: Resize) -> None:
         """Choose the layout that fits."""
         width, height = event.size
-        compact = width < COMPACT[0] or height < COMPACT[1]
+        small = compact(width, height)
         for screen in self.screen_stack:
-            screen.set_class(compact, "-compact")
+            screen.set_class(small, "-compact")
             screen.set_class(width < TINY[0] or height < TINY[1], "-tiny")
         self.composer.prompt.placeholder = Content(
-            "Message, or /help" if compact else "Message the model. /help lists the commands"
+            "Message, or /help" if small else "Message the model. /help lists the commands"
         )
 
     def preload(self) -> None:
         """Import what the first answer needs, in a thread: the first frame did without."""
-        gc.enable()  # see `runner.cli.commands.chat`
-        rendering = partial(import_module, "runner.tui.growing")
-        self.run_worker(rendering, thread=True, group="preload", exit_on_error=False)
+        self.run_worker(_preload, thread=True, group="preload", exit_on_error=False)
 
     def know(self, setup: ChatSetup) -> None:
         """Show what the host has turned out to be."""
@@ -152,14 +155,16 @@ class ChatView(App[None]):
         self.transcript.follow()
 
     async def action_page(self, direction: int) -> None:
-        """Scroll by a page; at either end, load what is not mounted."""
+        """Scroll by a page."""
         transcript = self.transcript
-        if direction < 0:
-            if transcript.scroll_offset.y > 0 or not await transcript.load_earlier():
-                transcript.release_anchor()
-                transcript.scroll_page_up(animate=False)
-        elif not transcript.is_vertical_scroll_end or not await transcript.load_later():
-            transcript.scroll_page_down(animate=False)
+        (transcript.scroll_page_up if direction < 0 else transcript.scroll_page_down)(animate=False)
+
+
+def _preload() -> None:
+    import_module("runner.tui.growing")
+    if not gc.isenabled():  # see `runner.cli.commands.chat`
+        gc.freeze()  # what is there now stays: to look through it took 50 to 80 ms each time
+        gc.enable()
 
 
 def _greeting(setup: ChatSetup) -> Content:

@@ -30,8 +30,12 @@ def pieces(kind: str, count: int, mark: str) -> tuple[str, list[str]]:
     match kind:
         case "list":
             return "".join(f"- point {n} of a list\n" for n in range(BEFORE)), [
-                f"- {number}\n" if place % 3 == 0 else f"{number} "
+                f"\n- {number} " if place % 3 == 0 else f"{number} "
                 for place, number in enumerate(numbers)
+            ]
+        case "paragraph":
+            return "Words of one paragraph that does not end. " * 60, [
+                f"{number} " for number in numbers
             ]
         case "code":
             lines = "".join(f"x{n} = call({n}, 'a')  # line\n" for n in range(BEFORE))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from chat_rates.programs import Program
 from chat_rates.terminal import Terminal
 
 # In no answer, so that a letter on the screen is the key that was pressed.
@@ -13,18 +14,25 @@ LETTERS = "αβγδεζηθικλμνξοπρστυφχψωабвгдежзий�
 Figures = dict[str, Any]
 
 
-def first_paint(start: Callable[[], Terminal], times: int) -> Figures:
-    """Return the wall and processor time until the composer is on the screen, after a warm-up."""
-    walls, works = [], []
+def first_paints(programs: Sequence[Program], times: int) -> dict[str, Figures]:
+    """Return the wall and processor time until each window is on the screen, after a warm-up.
+
+    The programs take turns, so that what else the machine does is the same for all.
+    """
+    walls: dict[str, list[float]] = {program.name: [] for program in programs}
+    works: dict[str, list[float]] = {program.name: [] for program in programs}
     for number in range(times + 1):
-        terminal = start()
-        when = terminal.seen("Message the model")
-        work = terminal.cpu()
-        if number and when is not None:
-            walls.append(when - terminal.began)
-            works.append(work)
-        terminal.close()
-    return {"first_paint_ms": _median(walls), "first_paint_cpu_ms": _median(works)}
+        for program in programs:
+            terminal = program.start()
+            when = terminal.seen(program.painted)
+            if number and when is not None:
+                walls[program.name].append(when - terminal.began)
+                works[program.name].append(terminal.cpu())
+            terminal.close()
+    return {
+        name: {"first_paint_ms": _median(found), "first_paint_cpu_ms": _median(works[name])}
+        for name, found in walls.items()
+    }
 
 
 class Keys:
@@ -83,7 +91,7 @@ def ask(terminal: Terminal, numbers: range) -> None:
         since = len(terminal.pieces)
         terminal.send(f"ask {number}\r")
         terminal.seen(f"ended {number}.", since)
-        time.sleep(0.2)
+        terminal.quiet()
 
 
 def stream(terminal: Terminal, kind: str, count: int, rate: int, mark: str) -> Figures:
@@ -91,19 +99,22 @@ def stream(terminal: Terminal, kind: str, count: int, rate: int, mark: str) -> F
     since = _play(terminal, kind, count, rate, mark)
     begin = time.monotonic()
     time.sleep(min(1.0, count / rate / 4))
-    began, work = time.monotonic(), terminal.cpu()
+    began, work, written = time.monotonic(), terminal.cpu(), terminal.written()
     time.sleep(max(0.1, begin + count / rate / 2 - began))
-    a_second = (terminal.cpu() - work) / (time.monotonic() - began)
+    lasted = time.monotonic() - began
+    a_second, written = (terminal.cpu() - work) / lasted, terminal.written() - written
     keys = Keys(terminal)
     while time.monotonic() < begin + count / rate - 0.5 and len(keys.walls) < len(LETTERS):
         keys.press()
         time.sleep(0.1)
     terminal.seen(f"{mark} has ended", since)
-    time.sleep(0.5)
+    terminal.quiet()
     keys.clear()
     return {
         "shown_per_s": _drawn(terminal, since, mark),
         "ui_cpu_ms_per_s": _ms(a_second),
+        "written_kb_per_s": round(written / lasted / 1000),
+        "memory_mib": round(terminal.memory() / 2**20),
         **keys.figures("key_streaming"),
     }
 
@@ -121,7 +132,7 @@ def burst(terminal: Terminal, kind: str, count: int, mark: str, said: Callable[[
     whole = terminal.seen(f"{mark} has ended", since, 120) is not None
     work = terminal.cpu() - work
     keys.clear()
-    peak = round(terminal.peak() / 2**20)
+    peak = round(terminal.memory(peak=True) / 2**20)
     return keys.figures("key") | {"all_cpu_ms": _ms(work), "whole": whole, "peak_mib": peak}
 
 

@@ -19,10 +19,11 @@ COLUMNS, ROWS = 120, 40
 class Terminal:
     """Starts a program; keeps what it writes, with the time of each piece."""
 
-    def __init__(self, argv: list[str], env: Mapping[str, str]) -> None:
+    def __init__(self, argv: list[str], env: Mapping[str, str], folder: Path) -> None:
         self.began = time.monotonic()
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
+            os.chdir(folder)
             os.execvpe(argv[0], argv, env)  # noqa: S606 - the program that is measured
         fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         self.pieces: list[tuple[float, bytes]] = []
@@ -62,17 +63,34 @@ class Terminal:
         return None
 
     def cpu(self) -> float:
-        """Return the processor seconds of all its threads so far."""
+        """Return the processor seconds of all its threads so far, and of those it started."""
         spent = 0
-        for task in Path(f"/proc/{self.pid}/task").glob("*/schedstat"):
-            with contextlib.suppress(OSError, IndexError):
-                spent += int(task.read_text().split()[0])
+        for pid in _family(self.pid):
+            for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+                with contextlib.suppress(OSError, IndexError):
+                    spent += int(task.read_text().split()[0])
         return spent / 1e9
 
-    def peak(self) -> int:
-        """Return the most memory that it held so far, in bytes."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    def quiet(self, seconds: float = 0.15, timeout: float = 10.0) -> None:
+        """Wait until it has written nothing for a while: it has done what it was asked for."""
+        limit = time.monotonic() + timeout
+        while time.monotonic() < limit:
+            if self.pieces and time.monotonic() - self.pieces[-1][0] >= seconds:
+                return
+            time.sleep(0.01)
+
+    def written(self) -> int:
+        """Return the bytes that it wrote so far."""
+        return sum(len(data) for _, data in tuple(self.pieces))
+
+    def memory(self, *, peak: bool = False) -> int:
+        """Return the memory that it holds, or the most that it held so far, in bytes."""
+        name, held = "VmHWM:" if peak else "VmRSS:", 0
+        for pid in _family(self.pid):
+            with contextlib.suppress(OSError, IndexError):
+                status = Path(f"/proc/{pid}/status").read_text()
+                held += int(status.partition(name)[2].split()[0])
+        return held * 1024
 
     def close(self) -> None:
         """End it."""
@@ -81,3 +99,13 @@ class Terminal:
         with contextlib.suppress(OSError):
             os.waitpid(self.pid, 0)
         self.over = True
+
+
+def _family(pid: int) -> list[int]:
+    """Return a process and all that it started, themselves or by others."""
+    found = [pid]
+    for each in found:
+        for children in Path(f"/proc/{each}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                found += map(int, children.read_text().split())
+    return found

@@ -18,7 +18,8 @@ from runner.chat.events import Failed
 from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Picture
 from runner.tui.actions import Action, parse_command
-from runner.tui.composer import ROOMY, Prompt
+from runner.tui.composer import Prompt
+from runner.tui.fit import ROOMY
 from runner.tui.paste import find_pictures
 from runner.tui.talking import ChatTalk
 from runner.tui.wings.built_in import built_in

@@ -99,10 +99,9 @@ class Versions(Wing):
             turn = chat.conversation.append(text, pictures)
             await chat.transcript.added()
             return turn
-        last = chat.conversation.turns[-1]
         turn = chat.conversation.edit(edited, text, pictures)
         self._asked = turn, edited
-        await chat.show_branch(last)
+        await chat.show_branch()
         return turn
 
     def ended(self, message: ChatTalk.Ended) -> None:
@@ -159,11 +158,10 @@ class Versions(Wing):
         if turn not in chat.conversation.turns:
             return
         self.leave()
-        last = chat.conversation.turns[-1]
         if chat.conversation.switch(turn, step) is turn:
             return
         chat.transcript.notice(None)
-        await chat.show_branch(last)
+        await chat.show_branch()
         chat.unsent.changed()  # which version stands is saved, too
         chat.show_status()
 

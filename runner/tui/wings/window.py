@@ -31,7 +31,7 @@ class Window(Wing):
     actions = (
         built_in(
             *(Prompt.BINDINGS, "transcript.up", "transcript.down"),
-            does="scroll; PgUp at the top loads earlier turns",
+            does="scroll",
         ),
         Action(
             *("transcript.follow", "follow the answer again", follow),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
+import httpx2
 import pytest
 
 from runner.base.errors import BadFile, Refused, SteprunError
@@ -313,3 +314,26 @@ async def test_a_chat_elsewhere_names_the_proxy(monkeypatch):
     with pytest.raises(SteprunError, match="No server answers") as caught:
         await client.identify(Endpoint("http://192.0.2.1:8080"))
     assert "ALL_PROXY" in caught.value.next
+
+
+def test_certificates_are_read_once_and_for_encrypted_servers_only(monkeypatch):
+    reads: list[str] = []
+    real = httpx2.create_ssl_context
+
+    def create() -> Any:
+        reads.append("read")
+        return real()
+
+    monkeypatch.setattr(httpx2, "create_ssl_context", create)
+    http._trusted.cache_clear()
+    timeout = httpx2.Timeout(1)
+    for _ in range(3):
+        http.async_client(timeout, Endpoint("http://127.0.0.1:1"))
+    assert not reads
+    for place in ("https://127.0.0.1:1", "https://example.org", "http://example.org"):
+        http.async_client(timeout, Endpoint(place))
+    assert len(reads) == 1
+    monkeypatch.setenv("SSL_CERT_DIR", "/nowhere")
+    http.async_client(timeout, Endpoint("https://example.org"))
+    assert len(reads) == 2
+    http._trusted.cache_clear()

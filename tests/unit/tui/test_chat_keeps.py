@@ -152,15 +152,14 @@ async def test_an_edited_question_and_a_switch_show_the_branch_that_stands():
         talk, chats = c.app, c.app.conversation
         second = chats.turns[1]
         edited = chats.edit(second, "edited", ())
-        await talk.show_branch(chats.turns[-1])
+        await talk.show_branch()
         await talk.ask(edited)
         await c.sees("question 0", "edited", "Answer 3.")
         await c.ready()
         assert "question 2" not in c.screen()
         assert chats.siblings(edited) == (2, 2)
-        last = chats.turns[-1]
         chats.switch(edited, -1)
-        await talk.show_branch(last)
+        await talk.show_branch()
         await c.sees("question 0", "question 1", "question 2")
         assert "edited" not in c.screen()
 

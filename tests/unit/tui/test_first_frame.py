@@ -1,10 +1,15 @@
 """What a chat does without until its window is on the screen."""
 
+import gc
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+
+from runner.tui.status import ChatStatus
+from runner.tui.view import StatusLine, _preload
 
 HEAVY = {"httpx2", "markdown_it", "pygments", "PIL", "runner.run.prepare", "runner.gateway.run"}
 
@@ -19,3 +24,30 @@ def test_nothing_heavy_is_imported_before_the_first_frame(kind: str) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
     )
     assert ran.stdout.split() == []
+
+
+def test_what_is_there_at_the_first_frame_is_never_looked_through_for_garbage() -> None:
+    gc.disable()  # as the command does
+    try:
+        _preload()
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > 10_000
+    finally:
+        gc.enable()
+        gc.unfreeze()
+    _preload()  # where the command did not: a test, say
+    assert gc.get_freeze_count() == 0
+
+
+async def test_figures_are_written_twice_a_second_and_what_goes_on_at_once(monkeypatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("runner.tui.view.time", SimpleNamespace(monotonic=lambda: now[0]))
+    line = StatusLine()
+    drawn: list[ChatStatus] = []
+    monkeypatch.setattr(line, "_draw", lambda: drawn.append(line._status))
+    for tick in range(11):
+        now[0] = 100 + tick / 10
+        line.show(ChatStatus("m", "answering", rate=float(tick + 1)))
+    assert [status.rate for status in drawn] == [1, 6, 11]
+    line.show(ChatStatus("m", "ready", rate=12.0))
+    assert (drawn[-1].state, drawn[-1].rate) == ("ready", 12)

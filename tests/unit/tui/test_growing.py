@@ -91,3 +91,12 @@ def test_what_is_live_is_bounded(unit):
     growing.grow(begin + "".join(unit.format(n=n) for n in range(3000)))
     assert len(growing.live()) < 100
     assert len(growing.finished) > 100
+
+
+def test_a_long_paragraph_is_not_looked_through_at_each_line(monkeypatch):
+    looked: list[int] = []
+    growing = GrowingMarkdown(80)
+    monkeypatch.setattr(growing, "_finish", lambda: looked.append(1))
+    for _ in range(60):
+        growing.grow("a line of the same paragraph, fifty characters more\n")
+    assert len(looked) <= 60 * 51 // 400
