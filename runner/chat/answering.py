@@ -12,10 +12,11 @@ from runner.base.errors import SteprunError
 from runner.chat.clock import AnswerClock
 from runner.chat.conversation import Conversation
 from runner.chat.events import Event, Failed, Usage
+from runner.chat.history import to_messages
 from runner.chat.host import ChatHost, reason_of
 from runner.chat.tool_rounds import ToolRounds
 from runner.chat.tools.toolboxes import Toolboxes
-from runner.chat.turn import Turn, to_messages
+from runner.chat.turn import Turn
 from runner.chat.wire import Options
 
 SAVE_S: Final = 0.4  # "no word is lost that arrived more than a second before", disk included

@@ -1,6 +1,6 @@
 """A turn: what an event changes in it, which parts are sent and saved. No widgets. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from enum import Enum, auto
 from itertools import takewhile
 from typing import Final
@@ -25,7 +25,6 @@ from runner.chat.reading import reading_text
 from runner.chat.steps import (
     StepKind,
     TurnStep,
-    rounds_of,
     seconds,
     since_result,
     steps_of,
@@ -33,7 +32,7 @@ from runner.chat.steps import (
     uses_of,
     words,
 )
-from runner.chat.wire import Call, Message, Picture
+from runner.chat.wire import Picture
 
 
 class TurnState(Enum):
@@ -197,13 +196,13 @@ class Turn:
     def _was_reasoning(self, now: float) -> None:
         """Make one step of thinking of all that was thought and answered since a tool's result."""
         at = since_result(self.steps)
-        said = [step for step in self.steps[at:] if step.kind in _SAID]
-        began_at = said[0].began_at if said else now
+        written = [step for step in self.steps[at:] if step.kind in _SAID]
+        began_at = written[0].began_at if written else now
         thought = TurnStep(
             StepKind.THINKING,
-            "".join(step.text for step in said),
+            "".join(step.text for step in written),
             now - began_at,
-            sum(step.tokens for step in said),
+            sum(step.tokens for step in written),
             began_at=began_at,
         )
         rest = [step for step in self.steps[at:] if step.kind not in _SAID]
@@ -320,9 +319,10 @@ class Turn:
 
 # What ended an answer that calls tools without end, as its `finish`, and what is said of it.
 TOOL_LIMITS: Final[Mapping[str, str]] = {
-    "tool_rounds": 'It called tools as often as one answer may. Type "continue" to let it go on.',
+    "tool_rounds": "It called tools as often as one answer may. Type "
+    '"continue" to let it call more.',
     "tool_failures": "Its tool calls failed several times in a row, so it was stopped. Type "
-    '"continue" to let it go on, or ask in other words.',
+    '"continue" to let it try again, or ask in other words.',
 }
 _NO_TOOLS: Final = (
     "This chat offers no tools, so nothing was run. Ask it to answer without tools; if it calls "
@@ -333,55 +333,3 @@ _NO_TOOLS: Final = (
 def _rate(tokens: int, seconds: float) -> float:
     """Return tokens per second, 0 while there are too few: the first only starts the clock."""
     return (tokens - 1) / seconds if tokens > 1 and seconds > 0.2 else 0.0
-
-
-def to_messages(turns: Sequence[Turn]) -> list[Message]:
-    """Return the conversation as it is sent.
-
-    A question that failed is left out: it may be what the server cannot take. So is a turn of
-    which a part is lost: the rest alone would be a history that never was. One that was stopped
-    before its answer is joined with the next: templates want the roles to alternate. Calls and
-    their results stay in the conversation, so that its beginning is what the engine has read.
-    """
-    messages: list[Message] = []
-    for turn in turns:
-        last = turn is turns[-1]
-        failed = turn.phase is TurnState.FAILED and not turn.answered
-        if (failed or turn.broken) and not last:
-            continue
-        question = Message("user", turn.text, turn.pictures)
-        if messages and messages[-1].role == "user":
-            before = messages.pop()
-            text = "\n\n".join(part for part in (before.text, question.text) if part)
-            question = Message("user", text, (*before.pictures, *question.pictures))
-        messages.append(question)
-        messages += _answer(turn, asked=last)
-    return messages
-
-
-def _answer(turn: Turn, *, asked: bool) -> Iterator[Message]:
-    """Yield an answer as it is sent: what was said, called and returned, round by round.
-
-    A call that was not run is left out: servers want a result for each. `asked`: it is this turn
-    that is answered, so that only rounds with results stand before what comes next, with their
-    thinking: Step's template keeps that of messages behind the last question, and no other.
-    """
-    if turn.phase is TurnState.FAILED and not asked:  # what was returned may be why
-        yield Message("assistant", turn.answer)
-        return
-    said: list[str] = []
-    for one in rounds_of(turn.steps):
-        said += [text] if (text := words(one, StepKind.TEXT)) else []
-        uses = [use for use in uses_of(one) if use.result is not None]
-        if not uses:
-            continue
-        thought = words(one, StepKind.THINKING) if asked else ""
-        calls = tuple(Call(use.call.call, use.call.name, use.call.text) for use in uses)
-        yield Message("assistant", "\n\n".join(said), reasoning=thought, calls=calls)
-        said = []
-        for use in uses:
-            if use.result is not None:
-                yield Message("tool", use.result.text, use.result.pictures, answers=use.result.call)
-    text = "\n\n".join(said)
-    if text.strip() and not asked:
-        yield Message("assistant", text)

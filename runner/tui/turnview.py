@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from rich.segment import Segment
@@ -25,6 +26,7 @@ from runner.tui.fit import last_words
 from runner.tui.flow import Flow
 from runner.tui.rows import COPY, MEASURE, MUTED, Growing, GrowingWords, Row
 from runner.tui.status import rate_text
+from runner.tui.toolrows import tool_rows, tools_shown
 
 # While it thinks, its last lines are enough to follow; the whole is laid out when it is opened.
 LIVE_THOUGHT_ROWS = 5
@@ -147,6 +149,8 @@ class TurnView(Widget):
             if self._opened:
                 parts.append(Part("words", self._words(room), mark, f"italic {MUTED}"))
             parts += air
+        if turn.calls:
+            parts += [Part("tools", self._tools(room), mark), *air]
         stays = self._answer.show(turn.answer)
         self._answer.fit(room)
         self._answer.step()
@@ -219,6 +223,12 @@ class TurnView(Widget):
         self._thought.fit(room)
         self._thought.step()
         return self._thought
+
+    def _tools(self, room: int) -> list[Row]:
+        turn, opened, prices = self.turn, self._opened, self._prices
+        shown = room, opened, prices, tools_shown(turn)
+        rows = partial(tool_rows, turn, room, opened=opened, prices=prices)
+        return self._keep("tools", shown, rows)
 
     def _end(self, room: int) -> Row:
         """Return the row below the answer, which copies it once it is there."""

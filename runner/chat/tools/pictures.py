@@ -127,7 +127,7 @@ def _enlarged(source: Picture, part: PicturePart, _: Mapping[str, Any]) -> _Made
     image = _opened(source)
     box = left, top, right, bottom = box_of(part, image.width, image.height)
     size = shown_size(right - left, bottom - top)
-    cut = image.resize(size, Image.Resampling.LANCZOS, box=box)
+    cut = image.crop(box).resize(size, Image.Resampling.LANCZOS)  # nothing from beyond its edges
     wide, high = WHOLE / image.width, WHOLE / image.height
     where = PicturePart(left * wide, top * high, right * wide, bottom * high).words
     times = size[0] / (right - left)

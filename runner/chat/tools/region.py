@@ -41,6 +41,8 @@ class PicturePart:
         """Where it is: `x 100 to 400, y 0 to 250`."""
         edges = (self.left, self.right, self.top, self.bottom)
         left, right, top, bottom = (f"{edge:.0f}" for edge in edges)
+        if (left, top) == (right, bottom):
+            return f"x {left}, y {top}"
         return f"x {left} to {right}, y {top} to {bottom}"
 
 

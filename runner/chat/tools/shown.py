@@ -10,6 +10,8 @@ from runner.chat.wire import arguments_of
 
 _NAME: Final = 80  # characters
 _VALUE: Final = 120
+_LONG: Final = 4000
+_LINE: Final = 80
 _PLACE: Final = ("x", "y", "w", "h")
 
 
@@ -19,9 +21,11 @@ def use_words(use: ToolUse) -> str:
     Neither its name nor its arguments are trusted: they are cleaned, and cut where they are long.
     """
     name = clean_name(use.call.name, _NAME) if use.call.name.strip() else "a tool"
+    if len(use.call.text) > _LONG:  # it is not taken apart with each token that comes
+        return f"{name} · {len(use.call.text):,} characters"
     given = arguments_of(use.call.text)
     if given is None:
-        return f"{name} {clean_name(use.call.text, _VALUE)}"
+        return f"{name} {clean_name(use.call.text, _VALUE)}".rstrip()
     pictures = use.result.pictures if use.result is not None else ()
     if {"x", "y"} <= given.keys() and (pictures or "image" in given):
         image = _value(given.pop("image", ""))
@@ -35,10 +39,14 @@ def use_words(use: ToolUse) -> str:
 
 
 def arguments_text(use: ToolUse) -> str:
-    """Return the arguments of a call as they are written out: JSON, with line breaks."""
+    """Return the arguments of a call as they are written out: JSON, with line breaks if long."""
+    if len(use.call.text) > _LONG:
+        return clean(use.call.text)
     given = arguments_of(use.call.text)
-    text = use.call.text if given is None else json.dumps(given, indent=2, ensure_ascii=False)
-    return clean(text)
+    if given is None:
+        return clean(use.call.text)
+    short = json.dumps(given, ensure_ascii=False)
+    return clean(short if len(short) <= _LINE else json.dumps(given, indent=2, ensure_ascii=False))
 
 
 def _value(value: object) -> str:

@@ -68,8 +68,8 @@ class Toolboxes:
 def no_such_tool(name: str, tools: Sequence[Tool]) -> Result:
     """Return what a call of a tool that is not offered comes to."""
     names = ", ".join(tool.name for tool in tools[:20])
-    there_are = f"There are: {names}." if names else "There are none now."
-    return Result(f"There is no tool called {name[:NAME_CHARS]!r}. {there_are}", failed=True)
+    offered = f"Available: {names}." if names else "None is available now."
+    return Result(f"There is no tool called {name[:NAME_CHARS]!r}. {offered}", failed=True)
 
 
 def _unique(tool: Tool, taken: set[str]) -> str:
