@@ -145,7 +145,7 @@ class Model:
     `gguf` is False where llama.cpp has nothing to load; `quants` is empty then.
     `home`: the hub repository of the model itself, whose card describes it.
     `hint`: what to ask it, for a chat that begins. `picture`: the path of a picture to ask about,
-    empty where it has none.
+    empty where it has none. `picture_tools`: zoom and mark are offered to it by default.
     `sampling`: llama-server's sampling options for it, name and value, as its makers advise.
     """
 
@@ -163,6 +163,7 @@ class Model:
     note: str = ""
     hint: str = ""
     picture: str = ""
+    picture_tools: bool = True
     sampling: tuple[tuple[str, float], ...] = ()
 
     @property

@@ -216,6 +216,7 @@ class _Model(Strict, frozen=True):
     note: str = ""
     hint: str = ""
     picture: Annotated[str, matching(shards.PATH)] | None = None  # in this package
+    picture_tools: bool = True
     sampling: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -252,6 +253,7 @@ class _Model(Strict, frozen=True):
             note=self.note,
             hint=self.hint,
             picture=str(packaged(self.picture)) if self.picture else "",
+            picture_tools=self.picture_tools,
             sampling=tuple(self.sampling.items()),
         )
 

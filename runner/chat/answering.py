@@ -12,7 +12,10 @@ from runner.base.errors import SteprunError
 from runner.chat.clock import AnswerClock
 from runner.chat.conversation import Conversation
 from runner.chat.events import Event, Failed, Usage
+from runner.chat.history import to_messages
 from runner.chat.host import ChatHost, reason_of
+from runner.chat.tool_rounds import ToolRounds
+from runner.chat.tools.toolboxes import Toolboxes
 from runner.chat.turn import Turn
 from runner.chat.wire import Options
 
@@ -29,8 +32,11 @@ async def answer(
     *,
     clock: AnswerClock | None = None,
     on_event: Callable[[Event], None] = lambda _: None,
+    tools: Toolboxes | None = None,
 ) -> None:
     """Ask the conversation's last turn and save the answer, or as much of it as arrived.
+
+    Where it calls `tools`, these are run and it is asked again, until it answers (`tool_rounds`).
 
     The question is saved before it is sent, and the answer while it grows; where `host` is None (it
     has closed), that is all. `clock` is told when what happens. A server's error, or the death of
@@ -47,9 +53,18 @@ async def answer(
         if host is not None:
             # With the HTTP library it takes long to import: not before the window is painted.
             client = await asyncio.to_thread(import_module, "runner.chat.client")
-            chat = conversation.session.id
-            events = client.stream(host.endpoint, messages, options, chat=chat, clock=clock)
-            await _fill(turn, host, events, clock, on_event)
+            chat, rounds = conversation.session.id, ToolRounds(turn, tools)
+            while True:
+                offering = rounds.options(options)
+                events = client.stream(host.endpoint, messages, offering, chat=chat, clock=clock)
+                async with contextlib.aclosing(events):
+                    await _fill(turn, host, rounds.watch(events), clock, on_event)
+                if not rounds.go_on:
+                    break
+                await rounds.run(messages)
+                messages = to_messages(conversation.turns)
+                turn.go_on()
+                clock.ask_again(time.monotonic())
     except BrokenPipeError:
         raise
     except Exception as error:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from runner.base.text import clean_name
 from runner.chat.export import picture_label
+from runner.chat.steps import ToolUse, uses_of
+from runner.chat.tools.shown import use_words
 from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Picture
 
@@ -26,6 +28,8 @@ h1 { font-size: 1.3rem; }
 .question { white-space: pre-wrap; overflow-wrap: anywhere; border-left: 3px solid #4a7fb5;
   padding: .6rem 1rem; margin: 2rem 0 1rem; background: rgb(74 127 181 / 10%); }
 .answer { overflow-wrap: anywhere; }
+.tool { overflow-wrap: anywhere; font-family: ui-monospace, monospace; font-size: .85rem;
+  margin: .6rem 0 .3rem; }
 details, .note { color: var(--pale); }
 details div { white-space: pre-wrap; overflow-wrap: anywhere; font-style: italic; }
 figure { margin: 0 0 .6rem; }
@@ -65,6 +69,7 @@ def _turn(turn: Turn, markdown: "MarkdownIt") -> str:
     if turn.reasoning.strip():
         thought = escape(turn.reasoning.strip())
         parts.append(f"<details><summary>Thinking</summary><div>{thought}</div></details>")
+    parts += [_tool(use) for use in uses_of(turn.steps)]
     if turn.answered:
         parts.append(f'<div class="answer">{markdown.render(turn.answer.strip())}</div>')
     if note := _note(turn):
@@ -72,8 +77,21 @@ def _turn(turn: Turn, markdown: "MarkdownIt") -> str:
     return "\n".join(parts)
 
 
+def _tool(use: ToolUse) -> str:
+    words = f'<p class="tool">{escape(use_words(use))}</p>'
+    if use.result is None:
+        return words
+    figures = "".join(_image(each, clean_name(each.name)) for each in use.result.pictures)
+    text = f"<details><summary>Result</summary><div>{escape(use.result.text.strip())}</div>"
+    return f"{words}{figures}{text}</details>"
+
+
 def _figure(number: int, picture: Picture) -> str:
-    label = escape(picture_label(number, picture, prices=False))
+    return _image(picture, picture_label(number, picture, prices=False))
+
+
+def _image(picture: Picture, label: str) -> str:
+    label = escape(label)
     size = f'width="{picture.width}" height="{picture.height}"'
     image = f'<img src="{escape(picture.data_url())}" alt="{label}" {size}>'
     return f"<figure>{image}<figcaption>{label}</figcaption></figure>"

@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
+from runner.chat.steps import ToolUse, uses_of
 from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Picture
 
@@ -15,8 +16,9 @@ def to_json(turns: Sequence[Turn], title: str) -> str:
     """Return the conversation as a document; `title`: the model's name.
 
     Each turn has the question's `text` and `pictures` (`data` is base64 of the bytes as they were
-    sent), the `reasoning` and the `answer`; `state` is `done`, `stopped`, `failed`, or `running`
-    where the answer had not ended.
+    sent), the `reasoning` and the `answer`; `tool_calls` have a `name`, `arguments` (a JSON text as
+    the model wrote it) and, where they were run, a `result` with `text` and `pictures`;
+    `state` is `done`, `stopped`, `failed`, or `running` where the answer had not ended.
     """
     document = {"schema": SCHEMA, "model": title, "turns": [_turn(turn) for turn in turns]}
     # ASCII only: half a character in an answer must not fail the write.
@@ -33,11 +35,21 @@ def _turn(turn: Turn) -> dict[str, Any]:
         "state": state,
         "finish": turn.finish,
     }
+    if turn.calls:
+        record["tool_calls"] = [_tool_call(use) for use in uses_of(turn.steps)]
     if turn.phase is TurnState.FAILED:
         record["error"] = str(turn.error or turn.failed)
     if turn.usage is not None:
         record["prompt_tokens"] = turn.usage.prompt_tokens
         record["completion_tokens"] = turn.usage.completion_tokens
+    return record
+
+
+def _tool_call(use: ToolUse) -> dict[str, Any]:
+    record: dict[str, Any] = {"name": use.call.name, "arguments": use.call.text}
+    if (result := use.result) is not None:
+        pictures = [_picture(picture) for picture in result.pictures]
+        record["result"] = {"text": result.text, "pictures": pictures}
     return record
 
 

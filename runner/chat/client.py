@@ -15,7 +15,16 @@ from runner.base.text import clean, shown
 from runner.base.units import duration
 from runner.chat.clock import AnswerClock
 from runner.chat.dialect import Offer, offers_of
-from runner.chat.events import Event, Failed, Finished, Reasoning, Text, ToolCall, Usage
+from runner.chat.events import (
+    Event,
+    Failed,
+    Finished,
+    Reasoning,
+    Text,
+    ToolCall,
+    ToolsRefused,
+    Usage,
+)
 from runner.chat.long_word import too_long_a_word
 from runner.chat.payloads import Payloads, TooLong
 from runner.chat.raw_output import Untagged
@@ -107,6 +116,8 @@ async def _events(
                     if response.status_code == 200:
                         clock.heard(time.monotonic())
                         clock.restored = number(response.headers, RESTORED) or 0
+                        if "tools" in options.extra and "tools" not in body:
+                            yield ToolsRefused()
                         async for event in _answer(response, arrived, clock):
                             yield event
                         return

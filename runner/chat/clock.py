@@ -40,6 +40,12 @@ class AnswerClock:
         """Start anew: a question is about to be sent."""
         self.__init__(now)  # type: ignore[misc] # every field is of one answer
 
+    def ask_again(self, now: float) -> None:
+        """Start another request for the same answer: the first token has come."""
+        first = self.first_token_s
+        self.ask(now)
+        self.first_token_s = first
+
     @property
     def reading(self) -> bool:
         """Whether it reads the prompt, and does not wait for its turn, as far as can be known."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from runner.base.errors import SteprunError
 from runner.base.shell import as_typed, shell_line
+from runner.chat.history import to_messages
 from runner.chat.sessions.branch import answer_of, lost_in, question_of, to_turn, to_turns
 from runner.chat.sessions.entries import Draft, SessionEntry
 from runner.chat.sessions.index import note_chat
@@ -23,7 +24,7 @@ from runner.chat.sessions.parts import PartLines
 from runner.chat.sessions.store import InUse, Session, find_session, new_id, skipped
 from runner.chat.sessions.tree import current_record, name_record
 from runner.chat.steps import TurnStep
-from runner.chat.turn import Turn, TurnState, to_messages
+from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Message, Picture
 
 HISTORY = 200

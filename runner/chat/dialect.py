@@ -24,15 +24,24 @@ class Dialect:
     """The fields that a server takes beyond OpenAI's.
 
     `progress`: it reports how far it has read the prompt. `template`: the reasoning effort has to
-    be sent to the chat template as well (`chat_template_kwargs`).
+    be sent to the chat template as well (`chat_template_kwargs`). `thoughts`: a message of the
+    assistant may have its reasoning (`reasoning_content`), which templates render within one
+    answer's calls. `tool_pictures`: a tool's message may have pictures.
     """
 
     name: str
     progress: bool = False
     template: bool = False
+    thoughts: bool = False
+    tool_pictures: bool = False
 
 
-LLAMA_SERVER: Final = Dialect("llama-server", progress=True, template=True)
+# b11549 replaces pictures in the messages of every role (`oaicompat_chat_params_parse` in
+# server-common.cpp), so that Step's template puts them between <tool_response> and its end. In a
+# user's message they would count as a new question, and the template drops the reasoning before it.
+LLAMA_SERVER: Final = Dialect(
+    "llama-server", progress=True, template=True, thoughts=True, tool_pictures=True
+)
 OPENAI: Final = Dialect("OpenAI-compatible")
 # `owned_by` in /v1/models: a default of `ModelCard` in the protocol.py of vLLM and of SGLang; in
 # llama-swap's proxymanager.go; for Ollama and LM Studio, as in lists that their users published.

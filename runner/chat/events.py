@@ -61,7 +61,8 @@ class Usage:
     `drafted`, `accepted`: tokens of speculative decoding (MTP). `restored_tokens`: of the cached
     ones those from a disk; `reread`: why the prompt was read again; `read_tps`: the rate at which
     the server reads long prompts. Only servers of steprun tell these three. `first_token_s`: from
-    the question to the first token, by our clock.
+    the question to the first token, by our clock. `earlier_tokens`: of those that were written,
+    the ones that the prompt has, too: an answer that calls tools takes several requests.
     """
 
     prompt_tokens: int = 0
@@ -75,6 +76,12 @@ class Usage:
     reread: str = ""
     read_tps: float = 0.0
     first_token_s: float = 0.0
+    earlier_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ToolsRefused:
+    """The server takes no tools: the question was asked without them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +106,7 @@ Event = (
     | WasReasoning
     | ToolCall
     | Usage
+    | ToolsRefused
     | Finished
     | Failed
 )

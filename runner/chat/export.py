@@ -1,9 +1,12 @@
 """A conversation as a Markdown document. Pure."""
 
+import re
 from collections.abc import Sequence
 
 from runner.base.text import clean_name
 from runner.base.units import duration
+from runner.chat.steps import ToolUse, uses_of
+from runner.chat.tools.shown import use_words
 from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Picture
 
@@ -33,7 +36,8 @@ def picture_labels(pictures: Sequence[Picture], *, prices: bool, rate: float = 0
 def to_markdown(turns: Sequence[Turn], title: str) -> str:
     """Return the conversation as a document: `title`, the model's name, heads its answers.
 
-    Reasoning is folded away in `<details>`; a turn that was stopped, cut off or failed says so.
+    Reasoning and what tools returned are folded away in `<details>`; a turn that was stopped, cut
+    off or failed says so.
     """
     parts = [f"# {title}"]
     for turn in turns:
@@ -46,6 +50,7 @@ def to_markdown(turns: Sequence[Turn], title: str) -> str:
             parts.append(
                 f"<details><summary>Thinking</summary>\n\n{turn.reasoning.strip()}\n\n</details>"
             )
+        parts += [_tool_markdown(use) for use in uses_of(turn.steps)]
         if turn.answered:
             parts.append(turn.answer.strip())
         if turn.phase is TurnState.STOPPED:
@@ -55,3 +60,28 @@ def to_markdown(turns: Sequence[Turn], title: str) -> str:
         elif turn.phase is TurnState.FAILED:
             parts.append(f"*(failed: {turn.error or turn.failed})*")
     return "\n\n".join(parts) + "\n"
+
+
+def _tool_markdown(use: ToolUse) -> str:
+    """Return a call and its result: as code, which nothing in them can end."""
+    lines = [f"- Tool call: {_code(use_words(use))}"]
+    if use.result is None:
+        return f"{lines[0]} *(not run)*"
+    for picture in use.result.pictures:
+        size = f"{picture.width}{TIMES}{picture.height}"
+        lines.append(f"  - [Image] {clean_name(picture.name)} {size}")
+    text = use.result.text.strip()
+    fence = "`" * max(3, 1 + longest_run(text, "`"))
+    block = f"{fence}text\n{text}\n{fence}"
+    lines.append(f"\n<details><summary>Result</summary>\n\n{block}\n\n</details>")
+    return "\n".join(lines)
+
+
+def _code(text: str) -> str:
+    ticks = "`" * (1 + longest_run(text, "`"))
+    return f"{ticks} {text} {ticks}" if "`" in text else f"`{text}`"
+
+
+def longest_run(text: str, character: str) -> int:
+    """Return how many times a character stands in a row at most."""
+    return max((len(run) for run in re.findall(f"{re.escape(character)}+", text)), default=0)

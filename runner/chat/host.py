@@ -99,7 +99,8 @@ class ChatSetup:
     """Everything that a chat starts from.
 
     `open_host` makes the host (entered once). `context` in tokens, 0 where unknown. `sees`:
-    images can be sent; `blind_why` says why not. `prices`: image costs are those of Step. `own`:
+    images can be sent; `blind_why` says why not. `picture_tools`: zoom and mark are offered unless
+    the user says otherwise. `prices`: image costs are those of Step. `own`:
     the host is an engine that this chat starts and stops.
     `greeting`: what to show first (which model, why). `hint`: what to ask it.
     `resume`: the ID of a session to resume.
@@ -114,6 +115,7 @@ class ChatSetup:
     context: int = 0
     sees: bool = False
     blind_why: str = ""
+    picture_tools: bool = True
     prices: bool = True
     own: bool = True
     show_thinking: bool = False

@@ -1,6 +1,6 @@
 """The steps of an answer, in the order in which they happened. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -57,3 +57,41 @@ def tokens(steps: Iterable[TurnStep], kind: StepKind) -> int:
 def seconds(steps: Iterable[TurnStep], kind: StepKind) -> float:
     """Return how many seconds the steps of a kind took."""
     return sum(step.seconds for step in steps if step.kind is kind)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """A call and what it returned; None: it was not run, or not to its end."""
+
+    call: TurnStep
+    result: TurnStep | None = None
+
+
+def rounds_of(steps: Iterable[TurnStep]) -> Iterator[list[TurnStep]]:
+    """Yield the steps of each request of an answer: a round ends with the results of its calls."""
+    one: list[TurnStep] = []
+    for step in steps:
+        if one and one[-1].kind is StepKind.RESULT and step.kind is not StepKind.RESULT:
+            yield one
+            one = []
+        one.append(step)
+    if one:
+        yield one
+
+
+def uses_of(steps: Iterable[TurnStep]) -> list[ToolUse]:
+    """Return each call with its result, in order; IDs are compared within a round."""
+    found: list[ToolUse] = []
+    for one in rounds_of(steps):
+        results = [step for step in one if step.kind is StepKind.RESULT]
+        for call in (step for step in one if step.kind is StepKind.CALL):
+            result = next((each for each in results if each.call == call.call), None)
+            results = [each for each in results if each is not result]
+            found.append(ToolUse(call, result))
+    return found
+
+
+def since_result(steps: Sequence[TurnStep]) -> int:
+    """Return where the steps of the latest request begin: after the last result."""
+    places = (at for at in range(len(steps), 0, -1) if steps[at - 1].kind is StepKind.RESULT)
+    return next(places, 0)

@@ -1,6 +1,6 @@
 """A turn: what an event changes in it, which parts are sent and saved. No widgets. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from enum import Enum, auto
 from itertools import takewhile
 from typing import Final
@@ -17,12 +17,22 @@ from runner.chat.events import (
     Reasoning,
     Text,
     ToolCall,
+    ToolsRefused,
     Usage,
     WasReasoning,
 )
 from runner.chat.reading import reading_text
-from runner.chat.steps import StepKind, TurnStep, seconds, steps_of, tokens, words
-from runner.chat.wire import Message, Picture
+from runner.chat.steps import (
+    StepKind,
+    TurnStep,
+    seconds,
+    since_result,
+    steps_of,
+    tokens,
+    uses_of,
+    words,
+)
+from runner.chat.wire import Picture
 
 
 class TurnState(Enum):
@@ -32,6 +42,7 @@ class TurnState(Enum):
     PREFILL = auto()
     THINKING = auto()
     ANSWERING = auto()
+    CALLING = auto()  # the tools that it called are being run
     DONE = auto()
     STOPPED = auto()
     FAILED = auto()
@@ -122,6 +133,11 @@ class Turn:
         self.prefilled = self.prompt_tokens = 0
         self.began_at = self.latest_at = 0.0
 
+    def go_on(self) -> None:
+        """Take in that the model is asked again, with what its calls returned."""
+        self.phase = TurnState.PREFILL
+        self.prefilled = self.prompt_tokens = 0
+
     def apply(self, event: Event, now: float) -> None:
         """Apply an event that happened at `now` (seconds of a monotonic clock)."""
         match event:
@@ -132,7 +148,8 @@ class Turn:
                 self._add(StepKind.THINKING, clean(text), now)
             case Text(text):
                 # Models begin their answer with the blank lines that the template left.
-                text = clean(text) if self.answer else clean(text).lstrip("\n")
+                before = self.steps[since_result(self.steps) :]
+                text = clean(text) if words(before, StepKind.TEXT) else clean(text).lstrip("\n")
                 if self._add(StepKind.TEXT, text, now).text.strip():
                     self.phase = TurnState.ANSWERING
             case WasReasoning():
@@ -148,8 +165,8 @@ class Turn:
             case Failed(error):
                 self.error = error
                 self.phase = TurnState.FAILED
-            case Loading():
-                pass  # the host reports it
+            case Loading() | ToolsRefused():
+                pass  # the host reports it, and who offered them
 
     def _add(self, kind: StepKind, text: str, now: float) -> TurnStep:
         """Add a token to the last step, or to a new one where that is of another kind."""
@@ -177,15 +194,19 @@ class Turn:
         step.text = (step.text + clean(piece.arguments))[:CALL_CHARACTERS]
 
     def _was_reasoning(self, now: float) -> None:
-        """Make one step of thinking of all that was thought and answered so far."""
+        """Make one step of thinking of all that was thought and answered since a tool's result."""
+        at = since_result(self.steps)
+        written = [step for step in self.steps[at:] if step.kind in _SAID]
+        began_at = written[0].began_at if written else now
         thought = TurnStep(
             StepKind.THINKING,
-            "".join(step.text for step in self.steps if step.kind in _SAID),
-            now - self.began_at,
-            self.thought_tokens + self.answer_tokens,
-            began_at=self.began_at,
+            "".join(step.text for step in written),
+            now - began_at,
+            sum(step.tokens for step in written),
+            began_at=began_at,
         )
-        self.steps = [thought, *(step for step in self.steps if step.kind not in _SAID)]
+        rest = [step for step in self.steps[at:] if step.kind not in _SAID]
+        self.steps[at:] = [thought, *rest]
 
     def _token(self, step: TurnStep, now: float) -> None:
         self.began_at = self.began_at or now
@@ -197,6 +218,11 @@ class Turn:
     def calls(self) -> list[TurnStep]:
         """The tool calls that it made."""
         return [step for step in self.steps if step.kind is StepKind.CALL]
+
+    @property
+    def not_run(self) -> list[TurnStep]:
+        """The tool calls that have no result."""
+        return [use.call for use in uses_of(self.steps) if use.result is None]
 
     def stop(self) -> None:
         """Mark it as ended by the user; what arrived stays."""
@@ -223,7 +249,8 @@ class Turn:
     def context_used(self) -> int:
         """Return how many tokens of the context are in use, 0 where unknown."""
         if self.usage is not None:
-            return self.usage.prompt_tokens + self.usage.completion_tokens
+            written = self.usage.completion_tokens - self.usage.earlier_tokens
+            return self.usage.prompt_tokens + written
         if self.prompt_tokens:
             return self.prefilled + self.thought_tokens + self.answer_tokens
         return 0
@@ -249,7 +276,9 @@ class Turn:
             )
         if self.finish == "length":
             return 'Cut off at the token limit. Type "continue", or start with: --max-tokens N'
-        if self.calls:
+        if self.finish in TOOL_LIMITS:
+            return TOOL_LIMITS[self.finish]
+        if self.not_run:
             return f"It called {self._calls()}. {_NO_TOOLS}"
         missing = self.missing(context)
         return f"{missing.what} {missing.why} Ask again: /retry" if missing else ""
@@ -259,7 +288,7 @@ class Turn:
         return reading_text(self.usage) if self.usage and self.phase is TurnState.DONE else ""
 
     def _calls(self) -> str:
-        return calls_text([(call.name, call.text) for call in self.calls]) or "a tool"
+        return calls_text([(call.name, call.text) for call in self.not_run]) or "a tool"
 
     def missing(self, context: int = 0) -> SteprunError | None:
         """Return why a finished answer has no text; None where it has some. `context` in tokens."""
@@ -270,7 +299,9 @@ class Turn:
         why, after = f'The server ended it with "{clean_name(self.finish)}" and gave no reason.', ""
         if self.finish == "content_filter":
             why, after = "The server's content filter withheld it.", "Ask in other words."
-        elif self.finish == "tool_calls" or self.calls:
+        elif self.finish in TOOL_LIMITS:
+            why, after = TOOL_LIMITS[self.finish].split(" Type ")[0], 'Type "continue".'
+        elif self.finish == "tool_calls" or self.not_run:
             why = f"It called {self._calls()}, and this chat offers no tools."
             after = "Ask it to answer without tools."
         elif self.reasoning.strip():
@@ -286,6 +317,13 @@ class Turn:
         )
 
 
+# What ended an answer that calls tools without end, as its `finish`, and what is said of it.
+TOOL_LIMITS: Final[Mapping[str, str]] = {
+    "tool_rounds": "It called tools as often as one answer may. Type "
+    '"continue" to let it call more.',
+    "tool_failures": "Its tool calls failed several times in a row, so it was stopped. Type "
+    '"continue" to let it try again, or ask in other words.',
+}
 _NO_TOOLS: Final = (
     "This chat offers no tools, so nothing was run. Ask it to answer without tools; if it calls "
     "them again, the server adds them: turn them off there."
@@ -295,27 +333,3 @@ _NO_TOOLS: Final = (
 def _rate(tokens: int, seconds: float) -> float:
     """Return tokens per second, 0 while there are too few: the first only starts the clock."""
     return (tokens - 1) / seconds if tokens > 1 and seconds > 0.2 else 0.0
-
-
-def to_messages(turns: Sequence[Turn]) -> list[Message]:
-    """Return the conversation as it is sent.
-
-    A question that failed is left out: it may be what the server cannot take. So is a turn of
-    which a part is lost: the rest alone would be a history that never was. One that was stopped
-    before its answer is joined with the next: templates want the roles to alternate.
-    """
-    messages: list[Message] = []
-    for turn in turns:
-        last = turn is turns[-1]
-        failed = turn.phase is TurnState.FAILED and not turn.answered
-        if (failed or turn.broken) and not last:
-            continue
-        question = Message("user", turn.text, turn.pictures)
-        if messages and messages[-1].role == "user":
-            before = messages.pop()
-            text = "\n\n".join(part for part in (before.text, question.text) if part)
-            question = Message("user", text, (*before.pictures, *question.pictures))
-        messages.append(question)
-        if turn.answered and not last:
-            messages.append(Message("assistant", turn.answer))
-    return messages

@@ -7,8 +7,10 @@ to which server, `dialect` knows.
 
 import base64
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Any, Final, Literal
 
 from runner.chat.dialect import LLAMA_SERVER, Dialect
@@ -25,7 +27,7 @@ from runner.chat.events import (
 from runner.chat.refusals import garbled, server_error
 from runner.chat.untrusted import integer, mapping, number
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 _NESTED: Final = 4  # levels of parts in an answer
 EFFORTS = ("low", "medium", "high")
 
@@ -50,13 +52,29 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """A call that the model made. `arguments`: a JSON text as the model wrote it, not trusted."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """One message. `reasoning` is shown and not sent back: the template drops it."""
+    """One message.
+
+    `reasoning` of an assistant goes back only to a server whose template reads it
+    (`Dialect.thoughts`). `calls`: what an assistant called. `answers`: the ID of the call whose
+    result this is, where the role is "tool".
+    """
 
     role: Role
     text: str
     pictures: tuple[Picture, ...] = ()
     reasoning: str = ""
+    calls: tuple[Call, ...] = ()
+    answers: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +97,7 @@ def request_body(
 ) -> dict[str, Any]:
     """Return the body of a streamed chat completion; `url` is what stands for a picture."""
     body: dict[str, Any] = {
-        "messages": [_message(message, url) for message in messages],
+        "messages": list(_messages(messages, options.dialect, url)),
         "stream": True,
         "stream_options": {"include_usage": True},
     }
@@ -103,9 +121,11 @@ def simpler_body(body: Mapping[str, Any], status: int, reply: Any) -> dict[str, 
 
     Never without the reasoning effort, which the user asked for: that refusal is shown.
     """
+    complaint = json.dumps(reply)[:20_000]
+    if "tools" in body and status in _NO_TOOLS and _TOOLS.search(complaint):
+        return {key: value for key, value in body.items() if key != "tools"}
     if status not in {400, 422}:
         return None
-    complaint = json.dumps(reply)[:20_000]
     if "max_completion_tokens" in complaint and "max_tokens" in body:
         rest = {key: value for key, value in body.items() if key != "max_tokens"}
         return {**rest, "max_completion_tokens": body["max_tokens"]}
@@ -116,17 +136,79 @@ def simpler_body(body: Mapping[str, Any], status: int, reply: Any) -> dict[str, 
 
 
 _OPTIONAL: Final = ("stream_options", "return_progress", "chat_template_kwargs")
+# How servers refuse tools: Ollama (400, "does not support tools"), vLLM without its option (400,
+# '"auto" tool choice requires ...'), llama-server without --jinja (500, "tools param requires"),
+# OpenRouter (404, "No endpoints found that support tool use").
+_NO_TOOLS: Final = frozenset({400, 404, 422, 500, 501})
+_TOOLS: Final = re.compile(
+    r"\btools\b|tool[ _-](?:choice|use|call)|function[ _-]call", re.IGNORECASE
+)
+PICTURES_FOLLOW: Final = "The pictures that the tools returned:"
 
 
-def _message(message: Message, url: Callable[[Picture], str]) -> dict[str, Any]:
-    if not message.pictures:
-        return {"role": message.role, "content": message.text}
-    parts: list[dict[str, Any]] = [
-        {"type": "image_url", "image_url": {"url": url(picture)}} for picture in message.pictures
-    ]
-    if message.text:
-        parts.append({"type": "text", "text": message.text})
-    return {"role": message.role, "content": parts}
+def _messages(
+    messages: Sequence[Message], dialect: Dialect, url: Callable[[Picture], str]
+) -> Iterator[dict[str, Any]]:
+    """Yield messages as they are sent.
+
+    Where a tool's message can have no pictures, they follow the round's results as a user's.
+    """
+    follow: list[Picture] = []
+    for message, after in zip_longest(messages, messages[1:]):
+        if message.role != "tool" or dialect.tool_pictures:
+            yield _message(message, dialect, url)
+            continue
+        yield _message(replace(message, pictures=()), dialect, url)
+        follow += message.pictures
+        if follow and (after is None or after.role != "tool"):
+            yield _message(Message("user", PICTURES_FOLLOW, tuple(follow)), dialect, url)
+            follow = []
+
+
+def _message(message: Message, dialect: Dialect, url: Callable[[Picture], str]) -> dict[str, Any]:
+    sent: dict[str, Any] = {"role": message.role, "content": message.text}
+    if message.pictures:
+        parts: list[dict[str, Any]] = [
+            {"type": "image_url", "image_url": {"url": url(picture)}}
+            for picture in message.pictures
+        ]
+        if message.text:
+            # A result's words say what its picture is: with them first, the trained tiny Step read
+            # 12 of 12 enlarged numbers, with them last 9.
+            at = 0 if message.role == "tool" else len(parts)
+            parts.insert(at, {"type": "text", "text": message.text})
+        sent["content"] = parts
+    if message.answers:
+        sent["tool_call_id"] = message.answers
+    if message.reasoning and dialect.thoughts:
+        sent["reasoning_content"] = message.reasoning
+    if message.calls:
+        sent["tool_calls"] = [_call(call) for call in message.calls]
+    return sent
+
+
+def _call(call: Call) -> dict[str, Any]:
+    """Return a call as it is sent back: servers refuse a whole chat for one that is malformed."""
+    arguments = call.arguments if arguments_of(call.arguments) is not None else "{}"
+    name = _NAME.sub("_", call.name)[:64] or "tool"
+    return {"id": call.id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+_NAME: Final = re.compile(r"[^A-Za-z0-9_-]")  # what OpenAI's names of functions do not have
+
+
+def arguments_of(text: str) -> dict[str, Any] | None:
+    """Return the arguments of a call, which are not trusted; None where they are no JSON object.
+
+    No text counts as no arguments. What only Python takes for JSON (NaN, half a character, a
+    number without bound) does not count: the engine parses it again, and would refuse the chat.
+    """
+    try:
+        found = json.loads(text) if text.strip() else {}
+        json.dumps(found, allow_nan=False, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def parse_chunk(data: str) -> Iterator[Event]:

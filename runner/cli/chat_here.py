@@ -196,6 +196,7 @@ def _local(
         prices=plan.model_spec.geometry.arch == "step35",
         greeting=as_typed(engine_notice(prepared)),
         hint=prepared.model.hint if prepared.model else "",
+        picture_tools=prepared.model.picture_tools if prepared.model else True,
         words=plan.model_spec.words,
         **asked.common,
     )
@@ -233,6 +234,7 @@ def _joined(asked: AskedChat, notify: Callable[[str], object] = lambda _: None) 
             context=served.context,
             sees=served.sees,
             blind_why=f"The {what} was started without a vision encoder (mmproj).",
+            picture_tools=_picture_tools(served.source),
             prices=served.architecture == "step35",
             own=False,
             greeting=as_typed(f"Joined the {what} ({name})."),
@@ -242,6 +244,13 @@ def _joined(asked: AskedChat, notify: Callable[[str], object] = lambda _: None) 
     for reason in reasons:
         notify(reason)
     return None
+
+
+def _picture_tools(source: str) -> bool:
+    """Return whether zoom and mark are offered by default to a model that is served."""
+    from runner.catalog.models_toml import load_catalog
+
+    return all(each.picture_tools for each in load_catalog().models if each.name == source)
 
 
 def _words(request: ModelRequest) -> tuple[str, ...]:

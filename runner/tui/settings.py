@@ -1,4 +1,4 @@
-"""What the chat remembers from one run to the next: the theme, the reasoning shown, the effort.
+"""What the chat remembers from one run to the next: the theme, the reasoning, the tools.
 
 `chat.json` in the configuration folder. Each choice is added to what the file holds at that
 moment, so that two windows keep each other's. A file that is damaged or of a newer steprun is
@@ -28,15 +28,20 @@ class ChatSettings:
     """The choices. An empty one was never made: the chat's own default counts.
 
     `theme`: one of Textual's. `thinking`: the reasoning is shown ("open") or hidden ("closed").
-    `effort`: how much the model reasons.
+    `effort`: how much the model reasons. `tools`: the image tools are "on" or "off".
     """
 
     theme: str = ""
     thinking: str = ""
     effort: str = ""
+    tools: str = ""
 
 
-_CHOICES: Final[Mapping[str, tuple[str, ...]]] = {"thinking": THINKING, "effort": EFFORTS}
+_CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "thinking": THINKING,
+    "effort": EFFORTS,
+    "tools": ("on", "off"),
+}
 
 
 def parse_settings(data: bytes) -> tuple[ChatSettings, str]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 
+from runner.base.text import clean_name
 from runner.base.units import duration
 from runner.chat.clock import AnswerClock
 from runner.chat.turn import Turn, TurnState
@@ -47,6 +48,10 @@ def turn_states(
                 words = f"no token for {duration(silent)}"
                 return (f"{word} · {words}", words)
             return (word,)
+        case TurnState.CALLING:
+            waits = turn.not_run
+            name = clean_name(waits[0].name, 40) if waits and waits[0].name else "a tool"
+            return (f"running {name}", "running a tool")
         case _:
             return ("ready",)
 

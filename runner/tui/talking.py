@@ -20,6 +20,7 @@ from runner.chat.events import Failed
 from runner.chat.host import ChatSetup, NeedsTerminal
 from runner.chat.host_task import HostEvent, HostKnown, HostReady, HostTask
 from runner.chat.reading import read_rate
+from runner.chat.tools.toolboxes import Toolboxes
 from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Picture
 from runner.tui.end_signals import catch_signals, leave
@@ -66,6 +67,7 @@ class ChatTalk(ChatView):
         self.host_task = HostTask(
             setup.open_host, lambda event: self.post_message(self.HostChanged(event)), setup.find
         )
+        self.tools = Toolboxes()
         self.failure: SteprunError | None = None
         self.needs_terminal = False
         self.clock = AnswerClock()
@@ -261,8 +263,8 @@ class ChatTalk(ChatView):
     async def _answer(self, turn: Turn) -> None:
         """Ask and receive the answer. Touches no widget: the ticker shows how far it is."""
         try:
-            host, clock = self.host_task.host, self.clock
-            await answer(self.conversation, turn, host, self.options, clock=clock)
+            host, clock, tools = self.host_task.host, self.clock, self.tools
+            await answer(self.conversation, turn, host, self.options, clock=clock, tools=tools)
         except Exception:  # noqa: BLE001 - whatever it is, the turn shows it and the chat continues
             _log.exception("The answer failed")
         finally:

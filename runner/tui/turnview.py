@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from textual.content import Content
 from textual.events import Click
@@ -17,6 +18,7 @@ from runner.tui.fit import Space, last_words
 from runner.tui.flow import Flow
 from runner.tui.rows import COPY, MEASURE, MUTED, Growing, GrowingWords, Row
 from runner.tui.status import rate_text
+from runner.tui.toolrows import tool_rows, tools_shown
 
 # While it thinks, its last lines are enough to follow; the whole is laid out when it is opened.
 LIVE_THOUGHT_ROWS = 5
@@ -107,6 +109,8 @@ class TurnView(Block):
             if self._opened:
                 parts.append(Part("words", self._words(space, room), mark, f"italic {MUTED}"))
             parts += air
+        if turn.calls:
+            parts += [Part("tools", self._tools(room), mark), *air]
         self._answer.show(turn.answer)
         self._answer.fit(room)
         self._answer.step()
@@ -168,6 +172,12 @@ class TurnView(Block):
         self._thought.fit(room)
         self._thought.step()
         return self._thought
+
+    def _tools(self, room: int) -> list[Row]:
+        turn, opened, prices = self.turn, self._opened, self._prices
+        shown = room, opened, prices, tools_shown(turn)
+        rows = partial(tool_rows, turn, room, opened=opened, prices=prices)
+        return self._keep("tools", shown, rows)
 
     def _end(self, room: int) -> Row:
         """Return the row below the answer, which copies it once it is there."""

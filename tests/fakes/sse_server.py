@@ -45,10 +45,11 @@ class Think:
 
 @dataclass(frozen=True)
 class Call:
-    """A call of a tool, in two pieces."""
+    """A call of a tool, in two pieces; `index`: which one of the answer's."""
 
     name: str
     arguments: str
+    index: int = 0
 
 
 @dataclass(frozen=True)
@@ -182,9 +183,10 @@ def _chunks(step: Step) -> Iterator[dict[str, Any]]:
             yield delta(content=text)
         case Think(text):
             yield delta(reasoning_content=text)
-        case Call(name, arguments):
-            for index, function in enumerate(({"name": name}, {"arguments": arguments})):
-                call = {"index": 0, "function": function, **({} if index else {"id": "c1"})}
+        case Call(name, arguments, index):
+            for piece, function in enumerate(({"name": name}, {"arguments": arguments})):
+                named = {} if piece else {"id": f"c{index + 1}"}
+                call = {"index": index, "function": function, **named}
                 yield delta(tool_calls=[call])
         case Read(done, total):
             progress = {"processed": done, "total": total, "cache": 0, "time_ms": 1}

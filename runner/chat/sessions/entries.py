@@ -199,4 +199,5 @@ def _usage(value: object) -> Usage | None:
         restored_tokens=integer(figures.get("restored_tokens")),
         reread=clean_name(why, _WORDS) if (why := text_of(figures, "reread").strip()) else "",
         read_tps=number(figures.get("read_tps")),
+        earlier_tokens=integer(figures.get("earlier_tokens")),
     )

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from runner.chat.wire import Picture
+from runner.chat.wire import Call, Picture
+
+__all__ = ("Call", "Result", "Tool", "Toolbox")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +21,6 @@ class Tool:
     description: str
     parameters: Mapping[str, Any]
     source: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A call that the model made. `arguments`: a JSON text as the model wrote it, not trusted."""
-
-    id: str
-    name: str
-    arguments: str
 
 
 @dataclass(frozen=True, slots=True)

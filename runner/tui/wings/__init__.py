@@ -14,13 +14,14 @@ from runner.tui.wings.saving import Saving
 from runner.tui.wings.sending import Sending
 from runner.tui.wings.sessions import Sessions
 from runner.tui.wings.thinking import Thinking
+from runner.tui.wings.tools import ToolWing
 from runner.tui.wings.versions import Versions
 from runner.tui.wings.window import Window
 from runner.tui.wings.wing import Wing
 
 # In the order of the help.
 WINGS: Final[tuple[type[Wing], ...]] = (
-    *(Sending, Versions, Composing, PictureWing, Thinking),
+    *(Sending, Versions, Composing, PictureWing, Thinking, ToolWing),
     *(Copying, Saving, Sessions, Looks, Window),
 )
 GROUPS: Final = tuple(ActionGroup(wing.title, wing.actions) for wing in WINGS)

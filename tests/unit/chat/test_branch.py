@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 
 from runner.base.errors import SteprunError
 from runner.chat.events import Usage
+from runner.chat.history import to_messages
 from runner.chat.sessions.branch import LOST_QUESTION, answer_of, lost_in, question_of, to_turns
 from runner.chat.sessions.entries import line, to_record
 from runner.chat.sessions.parts import PartLines, read_part
 from runner.chat.sessions.tree import ChatTree, current_record, name_record, read_tree
 from runner.chat.steps import StepKind, TurnStep
-from runner.chat.turn import Turn, TurnState, to_messages
+from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Picture
 
 

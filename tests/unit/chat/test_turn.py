@@ -13,8 +13,9 @@ from runner.chat.events import (
     Usage,
     WasReasoning,
 )
+from runner.chat.history import to_messages
 from runner.chat.steps import StepKind
-from runner.chat.turn import Turn, TurnState, to_messages
+from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Message, Picture
 
 PICTURE = Picture("cat.png", "image/png", b"", 1024, 768, 504)

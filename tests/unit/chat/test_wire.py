@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.base.errors import Refused, SteprunError, UsageError
+from runner.chat.dialect import OPENAI
 from runner.chat.events import (
     Failed,
     Finished,
@@ -162,9 +163,11 @@ def test_a_request_with_pictures() -> None:
     assert "temperature" not in body
 
 
-def test_thinking_is_not_sent_back() -> None:
-    body = request_body([Message("assistant", "Red.", reasoning="Hm")], Options())
-    assert body["messages"] == [{"role": "assistant", "content": "Red."}]
+def test_thinking_goes_back_only_to_a_server_whose_template_reads_it() -> None:
+    said = [Message("assistant", "Red.", reasoning="Hm")]
+    plain = {"role": "assistant", "content": "Red."}
+    assert request_body(said, Options(dialect=OPENAI))["messages"] == [plain]
+    assert request_body(said, Options())["messages"] == [plain | {"reasoning_content": "Hm"}]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,106 @@
+"""Calls of tools and what they returned, as rows of a turn."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from textual.content import Content
+
+from runner.base.text import clean_name
+from runner.chat.export import TIMES
+from runner.chat.steps import StepKind, ToolUse, uses_of
+from runner.chat.tools.shown import arguments_text, use_words
+from runner.chat.turn import Turn, TurnState
+from runner.chat.wire import Picture
+from runner.tui.rows import MUTED, Row
+
+OPENED_ROWS: Final = 20  # of arguments, and of a result, where they are opened
+OPENED_CHARS: Final = 4000
+MORE: Final = "/think shows more"
+_HEAD_ROWS: Final = 2
+
+# Returns the rows of a picture that fit so many cells: its thumbnail.
+ShowPicture = Callable[[Picture, int], Sequence[Row]]
+
+
+def no_picture(picture: Picture, room: int) -> Sequence[Row]:
+    """Return no rows for a picture: its name and its price are enough."""
+    del picture, room
+    return ()
+
+
+def tools_shown(turn: Turn) -> object:
+    """Return what changes with the rows of a turn's tools, cheaply: they are made anew then."""
+    kinds = (StepKind.CALL, StepKind.RESULT)
+    steps = [(len(step.name), len(step.text)) for step in turn.steps if step.kind in kinds]
+    return steps, turn.phase
+
+
+def tool_rows(
+    turn: Turn, room: int, *, opened: bool, prices: bool, show: ShowPicture = no_picture
+) -> list[Row]:
+    """Return the rows of all calls of a turn with their results; `room` in cells.
+
+    `opened`: with the arguments and the results in full, as far as rows are bounded. `prices`:
+    pictures with their tokens in a Step prompt. `show`: what makes rows of a picture.
+    """
+    rows: list[Row] = []
+    for use in uses_of(turn.steps):
+        head = Content.styled("→ ", "$text-accent") + Content(use_words(use))
+        rows += _fit(head, room, _HEAD_ROWS)
+        if opened:
+            rows += _indented(arguments_text(use), room)
+        rows += _result(use, turn, room, opened=opened)
+        for picture in use.result.pictures if use.result is not None else ():
+            rows += _fit(Content.styled(f"  ↳ {_chip(picture, prices)}", "$text-accent"), room, 1)
+            rows += [Row(Content("    ") + row.content, 0) for row in show(picture, room - 4)]
+    return rows
+
+
+def _result(use: ToolUse, turn: Turn, room: int, *, opened: bool) -> list[Row]:
+    result = use.result
+    if result is None:
+        words = "not run" if turn.phase.over else ""
+        words = "running …" if turn.phase is TurnState.CALLING else words
+        return _fit(Content.styled(f"  ↳ {words}", MUTED), room, 1) if words else []
+    if opened:
+        return _indented(result.text, room)
+    failed = result.text.startswith("Error: ")
+    if result.pictures and not failed:
+        return []  # they say more than the words that the model is told about them
+    first = clean_name(result.text[:OPENED_CHARS], max(8, room - 4)) if result.text.strip() else ""
+    style = "$text-error" if failed else MUTED
+    rows = _fit(Content.styled(f"  ↳ {first or 'nothing'}", style), room, 1)
+    more = len(result.text) - len(first)
+    if more > 0 and first and " ".join(result.text.split()) != first:
+        rows += _fit(Content.styled(f"    … {more:,} more characters · {MORE}", MUTED), room, 1)
+    return rows
+
+
+def _chip(picture: Picture, prices: bool) -> str:  # noqa: FBT001 - as a label has it
+    price = f" · {picture.tokens:,} tokens" if prices else ""
+    return f"{clean_name(picture.name)} {picture.width}{TIMES}{picture.height}{price}"
+
+
+def _indented(text: str, room: int) -> list[Row]:
+    """Return a text as it is, its first rows."""
+    content = Content.styled(text[:OPENED_CHARS].rstrip("\n"), MUTED)
+    rows = [Row(Content("    ") + line, 0) for line in _wrapped(content, max(1, room - 4))]
+    if len(rows) > OPENED_ROWS or len(text) > OPENED_CHARS:
+        shown = sum(len(row.content.plain) - 4 for row in rows[:OPENED_ROWS])
+        left = f"    … {max(1, len(text) - shown):,} more characters are not shown"
+        rows = [*rows[:OPENED_ROWS], *_fit(Content.styled(left, MUTED), room, 1)]
+    return rows
+
+
+def _fit(content: Content, room: int, most: int) -> list[Row]:
+    """Return text in so many rows at most; what does not fit ends in dots."""
+    lines = _wrapped(content, room)
+    if len(lines) > most:
+        last = lines[most - 1].rstrip()
+        lines = [*lines[: most - 1], last.truncate(max(1, room - 1)).rstrip() + Content("…")]
+    return [Row(line, 0) for line in lines]
+
+
+def _wrapped(content: Content, width: int) -> list[Content]:
+    lines = content.split("\n", allow_blank=True)
+    return [piece for line in lines for piece in line.wrap(max(1, width))]
