@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static, TextArea
@@ -17,6 +18,7 @@ from runner.base.text import clean
 from runner.chat.wire import Picture
 from runner.tui.fit import chip_lines
 from runner.tui.paste import PATHS
+from runner.tui.thumbnails import composer_rows, thumbnails_of
 
 PASTE_BYTES = 1 << 20
 # A longer paste is folded: the field lays each of its lines out at every key.
@@ -110,6 +112,7 @@ class Prompt(TextArea):
         self.post_message(self.Pasted(event.text))
 
 
+_FRAME = 8  # cells: margin, border and padding on both sides, and a gap
 _FOLD = re.compile(r"\[Pasted #(\d+): [\d,]+ (?:lines|characters)\]")
 
 
@@ -121,6 +124,7 @@ class Composer(Vertical):
         self._prices = prices
         self._rate = 0.0
         self._chips = Static(id="chips")
+        self._thumbnails = Static(id="thumbnails")
         self.prompt = Prompt()
         self.prompt.fold = self._fold
         self.pictures: list[Picture] = []
@@ -128,8 +132,10 @@ class Composer(Vertical):
 
     def compose(self) -> ComposeResult:
         """Mount the chips above the field."""
-        self._chips.display = False
-        yield self._chips
+        self._chips.display = self._thumbnails.display = False
+        with Horizontal(id="attached"):
+            yield self._thumbnails
+            yield self._chips
         yield self.prompt
 
     @property
@@ -212,8 +218,19 @@ class Composer(Vertical):
         """Show as many chips as there is room for."""
         self._show_chips()
 
+    def pictures_arrived(self) -> None:
+        """Draw the thumbnails that have been made, or leave out those that are off."""
+        if self.pictures:
+            self._show_chips()
+
     def _show_chips(self) -> None:
         rows = CHIP_ROWS if self.app.size.height >= ROOMY else CHIP_ROWS_COMPACT
         lines = chip_lines(self.pictures, rows, prices=self._prices, rate=self._rate)
         self._chips.display = bool(lines)
         self._chips.update(Content("\n".join(lines)))
+        # What is left beside the longest line; the frame and the gap take some of the width.
+        room = self.app.size.width - max(map(cell_len, lines), default=0) - _FRAME
+        high = composer_rows(self.app.size)
+        thumbnails = thumbnails_of(self.app).beside(self.pictures, room, high)
+        self._thumbnails.display = bool(thumbnails.shown)
+        self._thumbnails.update(Content("\n").join(thumbnails.lines()))

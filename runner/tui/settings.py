@@ -21,6 +21,7 @@ SCHEMA: Final = "steprun.chat/1"
 FILE_BYTES: Final = 64 << 10  # hundreds of times what these few names take
 NAME_CHARS: Final = 80
 THINKING: Final = ("open", "closed")
+THUMBNAILS: Final = ("on", "off")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +29,20 @@ class ChatSettings:
     """The choices. An empty one was never made: the chat's own default counts.
 
     `theme`: one of Textual's. `thinking`: the reasoning is shown ("open") or hidden ("closed").
-    `effort`: how much the model reasons.
+    `effort`: how much the model reasons. `thumbnails`: pictures are drawn ("on") or not ("off").
     """
 
     theme: str = ""
     thinking: str = ""
     effort: str = ""
+    thumbnails: str = ""
 
 
-_CHOICES: Final[Mapping[str, tuple[str, ...]]] = {"thinking": THINKING, "effort": EFFORTS}
+_CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "thinking": THINKING,
+    "effort": EFFORTS,
+    "thumbnails": THUMBNAILS,
+}
 
 
 def parse_settings(data: bytes) -> tuple[ChatSettings, str]:

@@ -25,6 +25,7 @@ from runner.tui.fit import last_words
 from runner.tui.flow import Flow
 from runner.tui.rows import COPY, MEASURE, MUTED, Growing, GrowingWords, Row
 from runner.tui.status import rate_text
+from runner.tui.thumbnails import of_question
 
 # While it thinks, its last lines are enough to follow; the whole is laid out when it is opened.
 LIVE_THOUGHT_ROWS = 5
@@ -141,7 +142,11 @@ class TurnView(Widget):
         room = max(1, self._width - left - right)
         mark = Content(" " * left)
         air = [] if compact else [Part("air", [_EMPTY])]
-        parts = [Part("question", self._question(left, right)), *air]
+        parts = [
+            Part("pictures", self._pictures(left, right)),
+            Part("question", self._question(left, right)),
+            *air,
+        ]
         if turn.reasoning.strip():
             parts.append(Part("thought", self._thought_head(room), mark))
             if self._opened:
@@ -176,6 +181,22 @@ class TurnView(Widget):
         if kept is None or kept[0] != shown:
             kept = self._kept[name] = shown, rows()
         return kept[1]
+
+    def _pictures(self, left: int, right: int) -> list[Row]:
+        """Return the thumbnails of the question's pictures, where there is room for some."""
+        thumbnails = of_question(self, self.turn.pictures, self._width - left - right)
+
+        def rows() -> list[Row]:
+            lines = [Content(""), *thumbnails.lines()] if thumbnails.shown else []
+            bar = Content.styled("▌", "$primary") + Content(" " * (left - 1))
+            return [Row(_filled(bar + line, self._width), 0) for line in lines]
+
+        return self._keep("pictures", (self._width, thumbnails.state), rows)
+
+    def pictures_arrived(self) -> None:
+        """Draw the thumbnails that have been made, or leave out those that are off."""
+        if self._width and self.turn.pictures:
+            self.know(prices=self._prices, context=self._room)
 
     def _question(self, left: int, right: int) -> list[Row]:
         turn, width, prices = self.turn, self._width, self._prices
@@ -297,7 +318,11 @@ class TurnView(Widget):
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """Return what is selected, without the blanks that fill a row."""
-        lines = [row.content.plain for part in self._parts for row in _all(part.rows)]
+        lines = [
+            "" if part.name == "pictures" else row.content.plain
+            for part in self._parts
+            for row in _all(part.rows)
+        ]
         ends = [
             None if end is None else Offset(max(0, end.x), end.y)
             for end in (selection.start, selection.end)

@@ -13,6 +13,7 @@ from runner.tui.wings.pictures import PictureWing
 from runner.tui.wings.saving import Saving
 from runner.tui.wings.sending import Sending
 from runner.tui.wings.sessions import Sessions
+from runner.tui.wings.showing_pictures import PictureShow
 from runner.tui.wings.thinking import Thinking
 from runner.tui.wings.versions import Versions
 from runner.tui.wings.window import Window
@@ -20,7 +21,7 @@ from runner.tui.wings.wing import Wing
 
 # In the order of the help.
 WINGS: Final[tuple[type[Wing], ...]] = (
-    *(Sending, Versions, Composing, PictureWing, Thinking),
+    *(Sending, Versions, Composing, PictureWing, PictureShow, Thinking),
     *(Copying, Saving, Sessions, Looks, Window),
 )
 GROUPS: Final = tuple(ActionGroup(wing.title, wing.actions) for wing in WINGS)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.message import Message
 
 from runner.base.errors import Refused, SteprunError
-from runner.chat.images.load import load_picture
 from runner.chat.wire import Picture
 from runner.tui.actions import Action
 from runner.tui.composer import PASTE_BYTES, PICTURES, Prompt
 from runner.tui.paste import find_pictures
 from runner.tui.wings.built_in import built_in
 from runner.tui.wings.wing import Hear, Wing
+from runner.tui.workshop import THE_WORKSHOP
 
 if TYPE_CHECKING:
     from runner.tui.app import ChatApp
@@ -100,7 +100,7 @@ class PictureWing(Wing):
         result = LoadedPictures(typed)
         for path in paths[:PICTURES]:
             try:
-                result.pictures.append(await asyncio.to_thread(load_picture, Path(path)))
+                result.pictures.append(await asyncio.to_thread(THE_WORKSHOP.load, Path(path)))
             except SteprunError as error:
                 result.errors.append(error)
         self.chat.call_later(self._loaded, result)
