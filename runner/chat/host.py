@@ -100,7 +100,8 @@ class ChatSetup:
 
     `open_host` makes the host (entered once). `context` in tokens, 0 where unknown. `sees`:
     images can be sent; `blind_why` says why not. `prices`: image costs are those of Step. `own`:
-    the host is an engine that this chat starts and stops.
+    the host is an engine that this chat starts and stops. `expected_rate`: tokens of a prompt that
+    it should read in a second, before any were; 0 where nobody knows.
     `greeting`: what to show first (which model, why). `hint`: what to ask it.
     `resume`: the ID of a session to resume.
     `words`: the options that name the model or the server, to be typed again with --resume.
@@ -116,6 +117,7 @@ class ChatSetup:
     blind_why: str = ""
     prices: bool = True
     own: bool = True
+    expected_rate: float = 0.0
     show_thinking: bool = False
     greeting: str = ""
     hint: str = ""

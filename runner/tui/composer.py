@@ -119,10 +119,11 @@ _FOLD = re.compile(r"\[Pasted #(\d+): [\d,]+ (?:lines|characters)\]")
 class Composer(Vertical):
     """The text field and the chips of the pictures that go with it."""
 
-    def __init__(self, *, prices: bool) -> None:
+    def __init__(self, *, prices: bool, expected_rate: float = 0) -> None:
         super().__init__(id="composer")
         self._prices = prices
         self._rate = 0.0
+        self._expected_rate = expected_rate
         self._chips = Static(id="chips")
         self._thumbnails = Static(id="thumbnails")
         self.prompt = Prompt()
@@ -176,13 +177,17 @@ class Composer(Vertical):
         self._show_chips()
         return True
 
-    def know(self, *, prices: bool | None = None, rate: float = 0) -> None:
+    def know(
+        self, *, prices: bool | None = None, rate: float = 0, expected_rate: float = 0
+    ) -> None:
         """Take over what was not known when the chat began, 0 and None where it is not yet.
 
-        `prices`: images cost what they do with Step; `rate`: tokens that are read in a second.
+        `prices`: images cost what they do with Step; `rate`: tokens that are read in a second, as
+        measured; `expected_rate`: as the plan expects.
         """
         self._prices = self._prices if prices is None else prices
         self._rate = rate or self._rate
+        self._expected_rate = expected_rate or self._expected_rate
         self._show_chips()
 
     def detach_all(self) -> None:
@@ -225,7 +230,14 @@ class Composer(Vertical):
 
     def _show_chips(self) -> None:
         rows = CHIP_ROWS if self.app.size.height >= ROOMY else CHIP_ROWS_COMPACT
-        lines = chip_lines(self.pictures, rows, prices=self._prices, rate=self._rate)
+        lines = chip_lines(
+            self.pictures,
+            rows,
+            prices=self._prices,
+            rate=self._rate or self._expected_rate,
+            estimated=not self._rate,
+            width=self.app.size.width - _FRAME,
+        )
         self._chips.display = bool(lines)
         self._chips.update(Content("\n".join(lines)))
         # What is left beside the longest line; the frame and the gap take some of the width.
