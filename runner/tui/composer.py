@@ -39,6 +39,8 @@ class Prompt(TextArea):
         Binding("pageup", "app.page(-1)", "Scroll up", id="transcript.up", show=False),
         Binding("pagedown", "app.page(1)", "Scroll down", id="transcript.down", show=False),
         Binding("backspace", "backspace", "Delete", id="composer.backspace", show=False),
+        Binding("ctrl+v", "paste", "Paste", id="composer.paste", show=False),
+        Binding("alt+v", "paste_picture", "Paste", id="composer.paste_picture", show=False),
     ]
 
     class Sent(Message):
@@ -52,6 +54,12 @@ class Prompt(TextArea):
         """Text was pasted or dropped; it is not in the field yet."""
 
         text: str
+
+    @dataclass
+    class ClipboardWanted(Message):
+        """What the desktop has on its clipboard is to be pasted; `picture`: rather than text."""
+
+        picture: bool
 
     def __init__(self) -> None:
         super().__init__(id="prompt", compact=True, show_line_numbers=False, tab_behavior="focus")
@@ -74,6 +82,14 @@ class Prompt(TextArea):
             self.post_message(self.Emptied())
         else:
             self.action_delete_left()
+
+    def action_paste(self) -> None:
+        """Paste from the desktop's clipboard."""
+        self.post_message(self.ClipboardWanted(picture=False))
+
+    def action_paste_picture(self) -> None:
+        """Paste from the desktop's clipboard: the picture, where it has one and text, too."""
+        self.post_message(self.ClipboardWanted(picture=True))
 
     def action_earlier(self) -> None:
         """Recall the message before, where nothing else is typed; else move up."""

@@ -2,8 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -92,15 +93,19 @@ class PictureWing(Wing):
             if typed:
                 self.chat.composer.give_back(typed, ())
             return
+        self.attach_all([partial(THE_WORKSHOP.load, Path(path)) for path in paths], typed=typed)
+
+    def attach_all(self, pictures: Sequence[Callable[[], Picture]], *, typed: str = "") -> None:
+        """Attach what these functions return, or show why not; each runs in a thread."""
         self.chat.loading_pictures += 1
         self.chat.show_status()
-        self.chat.run_worker(self._load(paths, typed), group="pictures", exit_on_error=False)
+        self.chat.run_worker(self._load(pictures, typed), group="pictures", exit_on_error=False)
 
-    async def _load(self, paths: Sequence[str], typed: str) -> None:
+    async def _load(self, pictures: Sequence[Callable[[], Picture]], typed: str) -> None:
         result = LoadedPictures(typed)
-        for path in paths[:PICTURES]:
+        for load in pictures[:PICTURES]:
             try:
-                result.pictures.append(await asyncio.to_thread(THE_WORKSHOP.load, Path(path)))
+                result.pictures.append(await asyncio.to_thread(load))
             except SteprunError as error:
                 result.errors.append(error)
         self.chat.call_later(self._loaded, result)
