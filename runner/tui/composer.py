@@ -15,6 +15,7 @@ from textual.message import Message
 from textual.widgets import Static, TextArea
 
 from runner.base.text import clean
+from runner.chat.export import price_text
 from runner.chat.wire import Picture
 from runner.tui.fit import chip_lines
 from runner.tui.paste import PATHS
@@ -121,6 +122,11 @@ class Prompt(TextArea):
         self.move_cursor(self.document.end)
         return True
 
+    async def _on_key(self, event: events.Key) -> None:
+        """Leave Alt with a letter to the bindings: terminals send the letter, and it is no text."""
+        if event.key.startswith("alt+"):
+            event.prevent_default()
+
     async def _on_paste(self, event: events.Paste) -> None:
         """Let the chat decide whether it is a picture; it hands text back."""
         event.stop()
@@ -206,6 +212,11 @@ class Composer(Vertical):
         self._expected_rate = expected_rate or self._expected_rate
         self._show_chips()
 
+    def price(self, tokens: int) -> str:
+        """Return what so many tokens cost, empty where the model is another one."""
+        rate = self._rate or self._expected_rate
+        return price_text(tokens, rate, estimated=not self._rate) if self._prices else ""
+
     def detach_all(self) -> None:
         """Take all pictures off."""
         self.pictures.clear()
@@ -218,6 +229,14 @@ class Composer(Vertical):
         self.pictures.pop(number - 1)
         self._show_chips()
         return True
+
+    def swap(self, old: Picture, new: Picture) -> bool:
+        """Put a picture in the place of another. False: that is not attached any more."""
+        places = [place for place, each in enumerate(self.pictures) if each is old]
+        for place in places[-1:]:
+            self.pictures[place] = new
+        self._show_chips()
+        return bool(places)
 
     def take(self) -> tuple[str, tuple[Picture, ...]]:
         """Return what is to be sent, and be empty."""

@@ -8,6 +8,7 @@ from typing import Final
 from runner.tui.actions import ActionGroup
 from runner.tui.wings.composing import Composing
 from runner.tui.wings.copying import Copying
+from runner.tui.wings.editing_pictures import PictureEditing
 from runner.tui.wings.looks import Looks
 from runner.tui.wings.pasting import Pasting
 from runner.tui.wings.pictures import PictureWing
@@ -22,7 +23,7 @@ from runner.tui.wings.wing import Wing
 
 # In the order of the help.
 WINGS: Final[tuple[type[Wing], ...]] = (
-    *(Sending, Versions, Composing, PictureWing, Pasting, PictureShow, Thinking),
+    *(Sending, Versions, Composing, PictureWing, Pasting, PictureEditing, PictureShow, Thinking),
     *(Copying, Saving, Sessions, Looks, Window),
 )
 GROUPS: Final = tuple(ActionGroup(wing.title, wing.actions) for wing in WINGS)

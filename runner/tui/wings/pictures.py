@@ -112,7 +112,6 @@ class PictureWing(Wing):
 
     async def _loaded(self, loaded: LoadedPictures) -> None:
         chat = self.chat
-        chat.loading_pictures -= 1
         errors = list(loaded.errors)
         left_out = sum(not chat.composer.attach(picture) for picture in loaded.pictures)
         if left_out:
@@ -124,15 +123,21 @@ class PictureWing(Wing):
                 )
             )
         if errors:
-            self.send_when_loaded = False
             chat.problem(*errors)
             if loaded.typed and not loaded.pictures:
                 chat.composer.give_back(loaded.typed, ())
+        self.settle(failed=bool(errors))
+
+    def settle(self, *, failed: bool) -> None:
+        """Send what waited for a picture that is ready now; not where it `failed`."""
+        self.chat.loading_pictures -= 1
+        if failed:
+            self.send_when_loaded = False
         elif self.send_when_loaded and not self.loading:
             self.send_when_loaded = False
-            chat.composer.prompt.action_send()
-        chat.unsent.changed()
-        chat.show_status()
+            self.chat.composer.prompt.action_send()
+        self.chat.unsent.changed()
+        self.chat.show_status()
 
     actions = (
         Action("pictures.attach", "attach an image", attach, "image", "PATH", needs_args=True),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.message import Message
 
 from runner.tui.actions import Action
+from runner.tui.picture_screens import LargePicture
 from runner.tui.settings import THUMBNAILS
 from runner.tui.thumbnails import COLOURS, Thumbnails
 from runner.tui.turnview import TurnView
@@ -62,7 +63,33 @@ class PictureShow(Wing):
         self._draw()
         self.chat.hint(f"Thumbnails are {word}.")
 
+    def view(self, number: str) -> None:
+        """Show an image large: number N of the message, else the last one of the chat."""
+        attached = self.chat.composer.pictures
+        past = [
+            picture
+            for turn in self.chat.conversation.turns
+            for group in (turn.pictures, *(step.pictures for step in turn.steps))
+            for picture in group
+        ]
+        last = self.chat.conversation.turns[-1].pictures if self.chat.conversation.turns else ()
+        numbered = attached or last
+        which = int(number) if number.isdecimal() else 0
+        if not past and not attached:
+            self.chat.hint("No image in this chat.")
+        elif number and not 0 < which <= len(numbered):
+            self.chat.hint("No such image.")
+        else:
+            pictures = [*past, *attached]
+            wanted = numbered[which - 1] if number else pictures[-1]
+            place = max(at for at, each in enumerate(pictures) if each is wanted)
+            self.chat.push_screen(LargePicture(pictures, place, self.chat.composer.price))
+
     actions = (
+        Action(
+            *("pictures.view", "show the last image, or image N, large", view, "view", "[N]"),
+            keys=("alt+i",),
+        ),
         Action(
             *("pictures.thumbnails", "draw pictures in the chat, or only name them", switch),
             *("thumbnails", "[on|off]"),
