@@ -44,4 +44,4 @@ async def test_the_chat_survives_them(tmp_path):
         await c.sees("cannot be used as an image")
         await c.until(lambda: not c.app.loading_pictures)
         await c.type("/help")
-        await c.sees("Esc closes this.")
+        await c.sees("send; while an answer runs")
