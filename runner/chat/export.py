@@ -11,25 +11,47 @@ from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Picture
 
 TIMES = "\N{MULTIPLICATION SIGN}"
+LEAST_NAME = 6  # characters of a name that are left when it is cut
 
 
-def picture_label(number: int, picture: Picture, *, prices: bool, rate: float = 0) -> str:
-    """Return the line that stands for a picture; `prices`: with its tokens in a Step prompt.
+def price_text(tokens: int, rate: float = 0, *, estimated: bool = False) -> str:
+    """Return what a part of a prompt costs: `836 tokens · ~2 s`.
 
     `rate`: tokens of a prompt that are read in a second, for the time that it takes; 0: unknown.
+    `estimated`: the rate was not measured yet.
     """
-    price = f" · {picture.tokens:,} tokens" if prices else ""
-    if prices and rate:
-        price += f" · ~{duration(max(1, picture.tokens / rate))}"
-    size = f"{picture.width}{TIMES}{picture.height}"
-    return f"[Image #{number}] {clean_name(picture.name)} {size}{price}"
+    if not rate:
+        return f"{tokens:,} tokens"
+    time = f"~{duration(max(1, tokens / rate))}"
+    return f"{tokens:,} tokens · {time}{' (estimate)' if estimated else ''}"
 
 
-def picture_labels(pictures: Sequence[Picture], *, prices: bool, rate: float = 0) -> list[str]:
+def picture_label(
+    number: int,
+    picture: Picture,
+    *,
+    prices: bool,
+    rate: float = 0,
+    estimated: bool = False,
+    width: int = 0,
+) -> str:
+    """Return the line that stands for a picture; `prices`: with what it costs in a Step prompt.
+
+    `rate`, `estimated`: see `price_text`. `width`: the name is cut, so that the line has no more
+    characters; 0: it is not.
+    """
+    price = f" · {price_text(picture.tokens, rate, estimated=estimated)}" if prices else ""
+    name, after = clean_name(picture.name), f" {picture.width}{TIMES}{picture.height}{price}"
+    room = width - len(f"[Image #{number}] {after}")
+    if width and len(name) > max(room, LEAST_NAME):
+        name = f"{name[: max(room, LEAST_NAME) - 1]}…"
+    return f"[Image #{number}] {name}{after}"
+
+
+def picture_labels(pictures: Sequence[Picture], *, prices: bool) -> list[str]:
     """Return the lines that stand for a message's pictures."""
     return [
-        picture_label(number, picture, prices=prices, rate=rate)
-        for number, picture in enumerate(pictures, 1)
+        picture_label(number, picture, prices=prices) for number, picture in enumerate(pictures, 1)
     ]
 
 

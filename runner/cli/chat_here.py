@@ -173,7 +173,8 @@ def _local(
     from runner.gateway.model_settings import with_files, with_model
     from runner.gateway.own_host import OwnHost
     from runner.gateway.settings import Settings
-    from runner.run.prepare import engine_notice
+    from runner.run.prepare import engine_notice, expected_speed
+    from runner.speed.estimate import prefill_rate
 
     plan = prepared.plan
     blind_why = (
@@ -194,6 +195,7 @@ def _local(
         sees=plan.config.projector,
         blind_why=blind_why,
         prices=plan.model_spec.geometry.arch == "step35",
+        expected_rate=prefill_rate(expected_speed(plan)),
         greeting=as_typed(engine_notice(prepared)),
         hint=prepared.model.hint if prepared.model else "",
         picture_tools=prepared.model.picture_tools if prepared.model else True,

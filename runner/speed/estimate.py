@@ -196,6 +196,12 @@ def slow(speed: Speed, context: int) -> str | None:
     )
 
 
+def prefill_rate(speed: Speed | None) -> float:
+    """Return the tokens of a short prompt that are read in a second at least, 0 where unknown."""
+    times = [time for time in (speed.prefill if speed else None) or () if not time.more]
+    return times[0].tokens / times[0].prefill_s if times and times[0].prefill_s else 0.0
+
+
 def to_json(speed: Speed) -> dict[str, Any]:
     """Return the estimate for a document; unknown is null."""
     return {

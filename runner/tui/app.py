@@ -23,6 +23,7 @@ from runner.tui.background import Background, ask_terminal
 from runner.tui.settings import SettingsFile, write_quietly
 from runner.tui.shelf import SavedChats
 from runner.tui.talking import ChatTalk
+from runner.tui.thumbnails import Thumbnails
 from runner.tui.wings import GROUPS, WINGS
 from runner.tui.wings.wing import Wing
 
@@ -50,6 +51,7 @@ class ChatApp(ChatTalk):
     groups: ClassVar[tuple[ActionGroup, ...]] = GROUPS
     commands: ClassVar[Mapping[str, Action]] = by_command(GROUPS)
     _cannot_remember = False
+    thumbnails: Thumbnails
 
     def __init__(self, setup: ChatSetup) -> None:
         self.settings = SettingsFile()

@@ -5,18 +5,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static, TextArea
 
 from runner.base.text import clean
+from runner.chat.export import price_text
 from runner.chat.wire import Picture
 from runner.tui.fit import ROOMY, chip_lines
 from runner.tui.paste import PATHS
+from runner.tui.thumbnails import composer_rows, thumbnails_of
 
 PASTE_BYTES = 1 << 20
 # A longer paste is folded: the field lays each of its lines out at every key.
@@ -36,6 +39,8 @@ class Prompt(TextArea):
         Binding("pageup", "app.page(-1)", "Scroll up", id="transcript.up", show=False),
         Binding("pagedown", "app.page(1)", "Scroll down", id="transcript.down", show=False),
         Binding("backspace", "backspace", "Delete", id="composer.backspace", show=False),
+        Binding("ctrl+v", "paste", "Paste", id="composer.paste", show=False),
+        Binding("alt+v", "paste_picture", "Paste", id="composer.paste_picture", show=False),
     ]
 
     class Sent(Message):
@@ -49,6 +54,12 @@ class Prompt(TextArea):
         """Text was pasted or dropped; it is not in the field yet."""
 
         text: str
+
+    @dataclass
+    class ClipboardWanted(Message):
+        """What the desktop has on its clipboard is to be pasted; `picture`: rather than text."""
+
+        picture: bool
 
     def __init__(self) -> None:
         super().__init__(id="prompt", compact=True, show_line_numbers=False, tab_behavior="focus")
@@ -71,6 +82,14 @@ class Prompt(TextArea):
             self.post_message(self.Emptied())
         else:
             self.action_delete_left()
+
+    def action_paste(self) -> None:
+        """Paste from the desktop's clipboard."""
+        self.post_message(self.ClipboardWanted(picture=False))
+
+    def action_paste_picture(self) -> None:
+        """Paste from the desktop's clipboard: the picture, where it has one and text, too."""
+        self.post_message(self.ClipboardWanted(picture=True))
 
     def action_earlier(self) -> None:
         """Recall the message before, where nothing else is typed; else move up."""
@@ -102,6 +121,11 @@ class Prompt(TextArea):
         self.move_cursor(self.document.end)
         return True
 
+    async def _on_key(self, event: events.Key) -> None:
+        """Leave Alt with a letter to the bindings: terminals send the letter, and it is no text."""
+        if event.key.startswith("alt+"):
+            event.prevent_default()
+
     async def _on_paste(self, event: events.Paste) -> None:
         """Let the chat decide whether it is a picture; it hands text back."""
         event.stop()
@@ -109,17 +133,20 @@ class Prompt(TextArea):
         self.post_message(self.Pasted(event.text))
 
 
+_FRAME = 8  # cells: margin, border and padding on both sides, and a gap
 _FOLD = re.compile(r"\[Pasted #(\d+): [\d,]+ (?:lines|characters)\]")
 
 
 class Composer(Vertical):
     """The text field and the chips of the pictures that go with it."""
 
-    def __init__(self, *, prices: bool) -> None:
+    def __init__(self, *, prices: bool, expected_rate: float = 0) -> None:
         super().__init__(id="composer")
         self._prices = prices
         self._rate = 0.0
+        self._expected_rate = expected_rate
         self._chips = Static(id="chips")
+        self._thumbnails = Static(id="thumbnails")
         self.prompt = Prompt()
         self.prompt.fold = self._fold
         self.pictures: list[Picture] = []
@@ -127,8 +154,10 @@ class Composer(Vertical):
 
     def compose(self) -> ComposeResult:
         """Mount the chips above the field."""
-        self._chips.display = False
-        yield self._chips
+        self._chips.display = self._thumbnails.display = False
+        with Horizontal(id="attached"):
+            yield self._thumbnails
+            yield self._chips
         yield self.prompt
 
     @property
@@ -169,14 +198,23 @@ class Composer(Vertical):
         self._show_chips()
         return True
 
-    def know(self, *, prices: bool | None = None, rate: float = 0) -> None:
+    def know(
+        self, *, prices: bool | None = None, rate: float = 0, expected_rate: float = 0
+    ) -> None:
         """Take over what was not known when the chat began, 0 and None where it is not yet.
 
-        `prices`: images cost what they do with Step; `rate`: tokens that are read in a second.
+        `prices`: images cost what they do with Step; `rate`: tokens that are read in a second, as
+        measured; `expected_rate`: as the plan expects.
         """
         self._prices = self._prices if prices is None else prices
         self._rate = rate or self._rate
+        self._expected_rate = expected_rate or self._expected_rate
         self._show_chips()
+
+    def price(self, tokens: int) -> str:
+        """Return what so many tokens cost, empty where the model is another one."""
+        rate = self._rate or self._expected_rate
+        return price_text(tokens, rate, estimated=not self._rate) if self._prices else ""
 
     def detach_all(self) -> None:
         """Take all pictures off."""
@@ -190,6 +228,14 @@ class Composer(Vertical):
         self.pictures.pop(number - 1)
         self._show_chips()
         return True
+
+    def swap(self, old: Picture, new: Picture) -> bool:
+        """Put a picture in the place of another. False: that is not attached any more."""
+        places = [place for place, each in enumerate(self.pictures) if each is old]
+        for place in places[-1:]:
+            self.pictures[place] = new
+        self._show_chips()
+        return bool(places)
 
     def take(self) -> tuple[str, tuple[Picture, ...]]:
         """Return what is to be sent, and be empty."""
@@ -211,8 +257,26 @@ class Composer(Vertical):
         """Show as many chips as there is room for."""
         self._show_chips()
 
+    def pictures_arrived(self) -> None:
+        """Draw the thumbnails that have been made, or leave out those that are off."""
+        if self.pictures:
+            self._show_chips()
+
     def _show_chips(self) -> None:
         rows = CHIP_ROWS if self.app.size.height >= ROOMY else CHIP_ROWS_COMPACT
-        lines = chip_lines(self.pictures, rows, prices=self._prices, rate=self._rate)
+        lines = chip_lines(
+            self.pictures,
+            rows,
+            prices=self._prices,
+            rate=self._rate or self._expected_rate,
+            estimated=not self._rate,
+            width=self.app.size.width - _FRAME,
+        )
         self._chips.display = bool(lines)
         self._chips.update(Content("\n".join(lines)))
+        # What is left beside the longest line; the frame and the gap take some of the width.
+        room = self.app.size.width - max(map(cell_len, lines), default=0) - _FRAME
+        high = composer_rows(self.app.size)
+        thumbnails = thumbnails_of(self.app).beside(self.pictures, room, high)
+        self._thumbnails.display = bool(thumbnails.shown)
+        self._thumbnails.update(Content("\n").join(thumbnails.lines()))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import ceil
 from typing import NamedTuple
 
-from runner.chat.export import picture_labels
+from runner.chat.export import picture_label, price_text
 from runner.chat.turn import Turn
 from runner.chat.wire import Picture
 
@@ -51,13 +51,28 @@ def thumb_at(top: int, rows: int, room: int) -> tuple[int, int]:
 
 
 def chip_lines(
-    pictures: Sequence[Picture], rows: int, *, prices: bool, rate: float = 0
+    pictures: Sequence[Picture],
+    rows: int,
+    *,
+    prices: bool,
+    rate: float = 0,
+    estimated: bool = False,
+    width: int = 0,
 ) -> list[str]:
-    """Return the lines that stand for pictures, at most `rows`. `rate`: see `picture_label`."""
-    lines = picture_labels(pictures, prices=prices, rate=rate)
-    if len(lines) > rows:
-        lines[rows - 1 :] = [f"and {len(lines) - rows + 1} more"]
-    return lines
+    """Return the lines that stand for pictures, at most `rows`; the last is the sum of several.
+
+    `rate`, `estimated`: see `price_text`. `width`: see `picture_label`.
+    """
+    lines = [
+        picture_label(number, picture, prices=prices, rate=rate, estimated=estimated, width=width)
+        for number, picture in enumerate(pictures, 1)
+    ]
+    total = price_text(sum(p.tokens for p in pictures), rate, estimated=estimated)
+    sums = [f"together {total}"] if prices and len(pictures) > 1 else []
+    if len(lines) + len(sums) <= rows:
+        return [*lines, *sums]
+    shown = rows - 1
+    return [*lines[:shown], " · ".join([f"and {len(lines) - shown} more", *sums])]
 
 
 def last_words(text: str, chars: int) -> str:

@@ -21,6 +21,7 @@ SCHEMA: Final = "steprun.chat/1"
 FILE_BYTES: Final = 64 << 10  # hundreds of times what these few names take
 NAME_CHARS: Final = 80
 THINKING: Final = ("open", "closed")
+THUMBNAILS: Final = ("on", "off")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +29,22 @@ class ChatSettings:
     """The choices. An empty one was never made: the chat's own default counts.
 
     `theme`: one of Textual's. `thinking`: the reasoning is shown ("open") or hidden ("closed").
-    `effort`: how much the model reasons. `tools`: the image tools are "on" or "off".
+    `effort`: how much the model reasons. `tools`: the image tools are "on" or "off". `thumbnails`:
+    pictures are drawn ("on") or not ("off").
     """
 
     theme: str = ""
     thinking: str = ""
     effort: str = ""
     tools: str = ""
+    thumbnails: str = ""
 
 
 _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "thinking": THINKING,
     "effort": EFFORTS,
     "tools": ("on", "off"),
+    "thumbnails": THUMBNAILS,
 }
 
 

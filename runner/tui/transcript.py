@@ -25,6 +25,7 @@ from runner.chat.turn import Turn
 from runner.tui.block import ROWS, Block, Brush, Remark
 from runner.tui.fit import Space, compact, expected_rows, thumb_at
 from runner.tui.rows import MUTED
+from runner.tui.thumbnails import thumbnails_of
 from runner.tui.turnview import TurnView, VersionOf
 
 CATCH_UP_S: Final = 0.05  # between two steps of a text that came all at once
@@ -79,6 +80,12 @@ class Transcript(ScrollView):
     def notice(self, content: Content | None) -> None:
         """Show a message under the last turn, or take it away."""
         self._notice.show(content or Content(""))
+        self._place()
+
+    def pictures_arrived(self) -> None:
+        """Draw the thumbnails that have been made, or leave out those that are off."""
+        for view in self._views.values():
+            view.forget()
         self._place()
 
     def view_of(self, turn: Turn) -> TurnView | None:
@@ -197,8 +204,15 @@ class Transcript(ScrollView):
         turn = self._shown[index - 1]
         view = self._views.get(turn)
         if view is None or view.number != index:
-            shown = {"opened": self._opened, "prices": self._prices}
-            view = TurnView(turn, self._version, **shown, context=self._room, number=index)
+            view = TurnView(
+                turn,
+                self._version,
+                opened=self._opened,
+                prices=self._prices,
+                context=self._room,
+                number=index,
+                thumbnails=thumbnails_of(self.app),
+            )
             self._views[turn] = view
         self._views.move_to_end(turn)
         return view

@@ -18,6 +18,7 @@ from runner.tui.fit import Space, last_words
 from runner.tui.flow import Flow
 from runner.tui.rows import COPY, MEASURE, MUTED, Growing, GrowingWords, Row
 from runner.tui.status import rate_text
+from runner.tui.thumbnails import NONE, Thumbnails, turn_rows
 from runner.tui.toolrows import tool_rows, tools_shown
 
 # While it thinks, its last lines are enough to follow; the whole is laid out when it is opened.
@@ -70,6 +71,7 @@ class TurnView(Block):
         prices: bool,
         context: int,
         number: int = 1,
+        thumbnails: Thumbnails = NONE,
     ) -> None:
         super().__init__(number)
         self.turn = turn
@@ -77,6 +79,7 @@ class TurnView(Block):
         self._opened = opened
         self._prices = prices
         self._room = context
+        self._thumbnails = thumbnails
         self._answer = Flow(_markdown)
         self._thought = Flow(GrowingWords)
         self._kept: dict[str, tuple[object, list[Row]]] = {}  # rows by part, and what they show
@@ -103,7 +106,11 @@ class TurnView(Block):
         room = max(1, space.width - left - right)
         mark = Content(" " * left)
         air = [] if space.compact else [Part("air", [EMPTY])]
-        parts = [Part("question", self._question(space, left, right)), *air]
+        parts = [
+            Part("pictures", self._pictures(space, left, right)),
+            Part("question", self._question(space, left, right)),
+            *air,
+        ]
         if turn.reasoning.strip():
             parts.append(Part("thought", self._thought_head(room), mark))
             if self._opened:
@@ -129,6 +136,26 @@ class TurnView(Block):
         if kept is None or kept[0] != shown:
             kept = self._kept[name] = shown, rows()
         return kept[1]
+
+    def _pictures(self, space: Space, left: int, right: int) -> list[Row]:
+        """Return the thumbnails of the question's pictures, where there is room for some."""
+        room, high = space.width - left - right, turn_rows((space.width, space.height))
+        thumbnails = self._thumbnails.beside(self.turn.pictures, room, high)
+
+        def rows() -> list[Row]:
+            lines = [Content(""), *thumbnails.lines()] if thumbnails.shown else []
+            bar = Content.styled("▌", "$primary") + Content(" " * (left - 1))
+            return [Row(_filled(bar + line, space.width), 0) for line in lines]
+
+        return self._keep("pictures", (space.width, thumbnails.state), rows)
+
+    def lines(self) -> list[str]:
+        """Return the text of its rows, without their marks: a thumbnail is none."""
+        return [
+            "" if part.name == "pictures" else part.rows[index].content.plain
+            for part in self._parts
+            for index in range(len(part.rows))
+        ]
 
     def _question(self, space: Space, left: int, right: int) -> list[Row]:
         turn, width, prices = self.turn, space.width, self._prices

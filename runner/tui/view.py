@@ -86,7 +86,7 @@ class ChatView(App[None]):
         self.transcript = Transcript(
             _greeting(setup), self.version, prices=setup.prices, context=setup.context
         )
-        self.composer = Composer(prices=setup.prices)
+        self.composer = Composer(prices=setup.prices, expected_rate=setup.expected_rate)
         self.status_line = StatusLine()
 
     def compose(self) -> ComposeResult:
@@ -129,7 +129,7 @@ class ChatView(App[None]):
         """Show what the host has turned out to be."""
         self.setup = setup
         self.transcript.know(_greeting(setup), prices=setup.prices, context=setup.context)
-        self.composer.know(prices=setup.prices)
+        self.composer.know(prices=setup.prices, expected_rate=setup.expected_rate)
         if not setup.sees and self.composer.pictures:
             self.problem(self.blind())
             self.composer.detach_all()

@@ -71,14 +71,15 @@ def _read(source: bytes) -> tuple[bytes, bool]:
 
 def main(source: IO[bytes], result: IO[bytes]) -> None:
     """Convert what arrives until nothing does."""
-    _bound()
+    bound()
     while len(head := source.read(HEAD.size)) == HEAD.size:
         letter, length = HEAD.unpack(head)
         result.write(frame(*convert(letter, source.read(length))))
         result.flush()
 
 
-def _bound() -> None:
+def bound() -> None:
+    """Limit the memory of this process to `DATA_BYTES` of data, where the system keeps to it."""
     with suppress(ImportError, OSError, ValueError):
         import resource  # noqa: PLC0415 - not on Windows
 

@@ -43,6 +43,11 @@ _one_at_a_time = threading.Lock()  # two pictures at once would take twice the m
 
 def load_picture(path: Path) -> Picture:
     """Load one image file. Raises `BadFile` with what is wrong with it."""
+    return picture_from_bytes(*read_file(path))
+
+
+def read_file(path: Path) -> tuple[bytes, str]:
+    """Return the bytes of an image file, and its name. Raises `BadFile` where it cannot be one."""
     path = Path(as_on_disk(str(path)) or path)
     try:
         size = path.stat().st_size
@@ -54,10 +59,13 @@ def load_picture(path: Path) -> Picture:
             raise _bad(path, "The file is empty.")
         if size > FILE_BYTES:
             raise _bad(path, f"It has {size >> 20} MiB; the limit is {FILE_BYTES >> 20} MiB.")
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(FILE_BYTES + 1)  # it may have grown since
     except OSError as error:
         raise _bad(path, f"{error.strerror or error}.") from error
-    return picture_from_bytes(data, path.name)
+    if len(data) > FILE_BYTES:
+        raise _bad(path, f"It grows; the limit is {FILE_BYTES >> 20} MiB.")
+    return data, path.name
 
 
 def picture_from_bytes(data: bytes, name: str) -> Picture:

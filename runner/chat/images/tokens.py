@@ -40,6 +40,20 @@ def image_tokens(width: int, height: int) -> int:
     return OVERVIEW_TOKENS + columns * rows * CROP_TOKENS + rows - 1
 
 
+def cheaper_size(width: int, height: int) -> tuple[int, int] | None:
+    """Return the largest size of the same shape that costs less, in pixels; None where none does.
+
+    Prices fall in steps, and not always: a small strip may cost more than a larger one. So each
+    length of the longer side is tried.
+    """
+    price, longest = image_tokens(width, height), max(width, height)
+    for longer in range(longest - 1, 0, -1):
+        size = max(1, round(width * longer / longest)), max(1, round(height * longer / longest))
+        if image_tokens(*size) < price:
+            return size
+    return None
+
+
 def _window(longer: int, shorter: int) -> int:
     """Return the side of the crops in pixels, 0 where there are none."""
     aspect = longer / shorter

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     "images",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="An image to send (repeatable).",
+    help="An image to send: PNG, JPEG, WebP, AVIF, HEIC, TIFF, BMP or GIF (repeatable).",
 )
 @demo_option("Use")
 @model_options

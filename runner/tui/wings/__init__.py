@@ -8,11 +8,14 @@ from typing import Final
 from runner.tui.actions import ActionGroup
 from runner.tui.wings.composing import Composing
 from runner.tui.wings.copying import Copying
+from runner.tui.wings.editing_pictures import PictureEditing
 from runner.tui.wings.looks import Looks
+from runner.tui.wings.pasting import Pasting
 from runner.tui.wings.pictures import PictureWing
 from runner.tui.wings.saving import Saving
 from runner.tui.wings.sending import Sending
 from runner.tui.wings.sessions import Sessions
+from runner.tui.wings.showing_pictures import PictureShow
 from runner.tui.wings.thinking import Thinking
 from runner.tui.wings.tools import ToolWing
 from runner.tui.wings.versions import Versions
@@ -21,7 +24,8 @@ from runner.tui.wings.wing import Wing
 
 # In the order of the help.
 WINGS: Final[tuple[type[Wing], ...]] = (
-    *(Sending, Versions, Composing, PictureWing, Thinking, ToolWing),
+    *(Sending, Versions, Composing, PictureWing, Pasting, PictureEditing, PictureShow, Thinking),
+    ToolWing,
     *(Copying, Saving, Sessions, Looks, Window),
 )
 GROUPS: Final = tuple(ActionGroup(wing.title, wing.actions) for wing in WINGS)

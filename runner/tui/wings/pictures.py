@@ -2,21 +2,22 @@
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.message import Message
 
 from runner.base.errors import Refused, SteprunError
-from runner.chat.images.load import load_picture
 from runner.chat.wire import Picture
 from runner.tui.actions import Action
 from runner.tui.composer import PASTE_BYTES, PICTURES, Prompt
 from runner.tui.paste import find_pictures
 from runner.tui.wings.built_in import built_in
 from runner.tui.wings.wing import Hear, Wing
+from runner.tui.workshop import THE_WORKSHOP
 
 if TYPE_CHECKING:
     from runner.tui.app import ChatApp
@@ -92,22 +93,25 @@ class PictureWing(Wing):
             if typed:
                 self.chat.composer.give_back(typed, ())
             return
+        self.attach_all([partial(THE_WORKSHOP.load, Path(path)) for path in paths], typed=typed)
+
+    def attach_all(self, pictures: Sequence[Callable[[], Picture]], *, typed: str = "") -> None:
+        """Attach what these functions return, or show why not; each runs in a thread."""
         self.chat.loading_pictures += 1
         self.chat.show_status()
-        self.chat.run_worker(self._load(paths, typed), group="pictures", exit_on_error=False)
+        self.chat.run_worker(self._load(pictures, typed), group="pictures", exit_on_error=False)
 
-    async def _load(self, paths: Sequence[str], typed: str) -> None:
+    async def _load(self, pictures: Sequence[Callable[[], Picture]], typed: str) -> None:
         result = LoadedPictures(typed)
-        for path in paths[:PICTURES]:
+        for load in pictures[:PICTURES]:
             try:
-                result.pictures.append(await asyncio.to_thread(load_picture, Path(path)))
+                result.pictures.append(await asyncio.to_thread(load))
             except SteprunError as error:
                 result.errors.append(error)
         self.chat.call_later(self._loaded, result)
 
     async def _loaded(self, loaded: LoadedPictures) -> None:
         chat = self.chat
-        chat.loading_pictures -= 1
         errors = list(loaded.errors)
         left_out = sum(not chat.composer.attach(picture) for picture in loaded.pictures)
         if left_out:
@@ -119,15 +123,21 @@ class PictureWing(Wing):
                 )
             )
         if errors:
-            self.send_when_loaded = False
             chat.problem(*errors)
             if loaded.typed and not loaded.pictures:
                 chat.composer.give_back(loaded.typed, ())
+        self.settle(failed=bool(errors))
+
+    def settle(self, *, failed: bool) -> None:
+        """Send what waited for a picture that is ready now; not where it `failed`."""
+        self.chat.loading_pictures -= 1
+        if failed:
+            self.send_when_loaded = False
         elif self.send_when_loaded and not self.loading:
             self.send_when_loaded = False
-            chat.composer.prompt.action_send()
-        chat.unsent.changed()
-        chat.show_status()
+            self.chat.composer.prompt.action_send()
+        self.chat.unsent.changed()
+        self.chat.show_status()
 
     actions = (
         Action("pictures.attach", "attach an image", attach, "image", "PATH", needs_args=True),

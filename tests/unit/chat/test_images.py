@@ -15,7 +15,7 @@ from PIL import Image, ImageChops, ImageOps, ImageStat
 from runner.base.errors import BadFile, Exit
 from runner.chat.images import load
 from runner.chat.images.load import load_picture, picture_from_bytes
-from runner.chat.images.tokens import fit, image_tokens
+from runner.chat.images.tokens import cheaper_size, fit, image_tokens
 
 
 # Counted by the engine: `model.md` of the project's references, and tests/engine/test_tiny.py.
@@ -322,3 +322,23 @@ def test_a_file_that_is_too_long_is_refused(
     with pytest.raises(BadFile) as caught:
         load_picture(path)
     assert "1 MiB" in caught.value.why
+
+
+@pytest.mark.parametrize("size", [(1920, 1080), (3024, 3024), (800, 605), (3024, 100), (720, 400)])
+def test_the_next_cheaper_size_is_the_largest_that_costs_less(size: tuple[int, int]) -> None:
+    price = image_tokens(*size)
+    while (smaller := cheaper_size(*size)) is not None:
+        assert image_tokens(*smaller) < price
+        longer = max(smaller) + 1
+        between = [
+            (round(size[0] * edge / max(size)), round(size[1] * edge / max(size)))
+            for edge in range(longer, max(size))
+        ]
+        assert all(image_tokens(*each) >= price for each in between)
+        size, price = smaller, image_tokens(*smaller)
+    assert price == 171
+
+
+def test_what_costs_the_least_has_no_cheaper_size() -> None:
+    assert cheaper_size(728, 728) is None
+    assert cheaper_size(1, 1) is None

@@ -447,7 +447,7 @@ async def test_what_claims_less_than_it_unpacks_to_is_stopped_by_the_limit() -> 
 PEAK = """
 import sys
 from runner.chat.images import converting as c
-c._bound()
+c.bound()
 letter, length = c.HEAD.unpack(sys.stdin.buffer.read(c.HEAD.size))
 kind, result = c.convert(letter, sys.stdin.buffer.read(length))
 peak = open('/proc/self/status').read().split('VmHWM:')[1].split()[0]

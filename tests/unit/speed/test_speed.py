@@ -632,3 +632,12 @@ def test_any_plan_gets_a_sane_estimate(
     times = [r.prefill_s for r in found.prefill or ()]
     assert times == sorted(times)
     assert speed.to_json(found)["source"]
+
+
+def test_the_rate_of_reading_a_short_prompt():
+    times = (speed.PrefillTime(8192, 16.0), speed.PrefillTime(16_384, 64.0))
+    assert speed.prefill_rate(Speed(20, 10, times, "a test")) == 512
+    more = (replace(times[0], more=True), *times[1:])
+    assert speed.prefill_rate(Speed(20, 10, more, "a test")) == 256
+    assert speed.prefill_rate(Speed(20, 10, None, "a test")) == 0
+    assert speed.prefill_rate(None) == 0

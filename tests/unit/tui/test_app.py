@@ -889,6 +889,20 @@ async def test_a_picture_has_its_time_once_the_rate_of_reading_is_known(tmp_path
         await c.sees(f"cat.png 1024{TIMES}768 · 504 tokens · ~5 s")
 
 
+async def test_the_time_of_a_picture_is_an_estimate_until_it_is_measured(tmp_path):
+    async with chat([Say("Fine."), End(prompt=2000)], expected_rate=252.0) as c:
+        path = str(picture(tmp_path))
+        await c.paste(path)
+        await c.sees("504 tokens · ~2 s (estimate)")
+        await c.paste(path)
+        await c.sees("together 1,008 tokens · ~4 s (estimate)")
+        await c.type("look")
+        await c.sees("Fine.", "ready")
+        await c.paste(path)
+        await c.sees("504 tokens · ~5 s")
+        assert "(estimate)" not in c.screen()
+
+
 async def test_what_takes_a_terminal_closes_the_window_and_keeps_what_was_typed():
     known = asyncio.Event()
 

@@ -1,5 +1,8 @@
 """What fits the screen."""
 
+from dataclasses import replace
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 from textual.scrollbar import ScrollBarRender
@@ -19,8 +22,28 @@ def test_a_turn_that_was_not_laid_out_takes_about_as_many_rows_as_it_has_lines()
 
 
 def test_many_chips_take_few_rows():
-    assert len(fit.chip_lines([PICTURE] * 2, 2, prices=True)) == 2
-    assert fit.chip_lines([PICTURE] * 5, 2, prices=True)[1] == "and 4 more"
+    assert fit.chip_lines([PICTURE] * 2, 2, prices=False)[1].startswith("[Image #2]")
+    assert fit.chip_lines([PICTURE] * 5, 2, prices=False)[1] == "and 4 more"
+    for rows in (1, 2, 6):
+        for count in range(17):
+            assert len(fit.chip_lines([PICTURE] * count, rows, prices=True)) <= rows
+
+
+def test_several_pictures_have_a_sum():
+    assert len(fit.chip_lines([PICTURE], 6, prices=True)) == 1
+    assert fit.chip_lines([PICTURE] * 3, 6, prices=True)[-1] == "together 1,512 tokens"
+    lines = fit.chip_lines([PICTURE] * 3, 2, prices=True, rate=100)
+    assert lines[1] == "and 2 more · together 1,512 tokens · ~15 s"
+
+
+def test_a_long_name_leaves_room_for_the_price():
+    line = "[Image #1] cat.png 1024×768 · 504 tokens · ~5 s (estimate)"  # noqa: RUF001
+    known: dict[str, Any] = {"prices": True, "rate": 100, "estimated": True}
+    assert fit.chip_lines([PICTURE], 6, **known) == [line]
+    long = replace(PICTURE, name="a picture of my cat in the garden.png")
+    (cut,) = fit.chip_lines([long], 6, width=62, **known)
+    assert cut == line.replace("cat.png", "a picture …")
+    assert "a pic… 1024" in fit.chip_lines([long], 6, width=20, **known)[0]
 
 
 def test_the_last_words_of_a_long_text():

@@ -1,0 +1,66 @@
+"""Pictures made smaller, cut out, and shrunk to thumbnails. All of them were checked by `load`."""
+
+import io
+from typing import TYPE_CHECKING
+
+from runner.base.errors import BadFile
+from runner.chat.images.tokens import image_tokens
+from runner.chat.wire import Picture
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+JPEG: str = "image/jpeg"
+
+
+def scaled(picture: Picture, width: int, height: int) -> Picture:
+    """Return the picture at another size, in pixels."""
+    from PIL import Image  # noqa: PLC0415 - only where there is a picture
+
+    image = _opened(picture).resize((width, height), Image.Resampling.LANCZOS)
+    return _saved(picture, image)
+
+
+def cropped(picture: Picture, box: tuple[int, int, int, int]) -> Picture:
+    """Return what is in a box: its left, top, right and bottom edge, in pixels.
+
+    What of the box is outside the picture is left out. Raises `BadFile` where nothing is inside.
+    """
+    left, top = max(0, box[0]), max(0, box[1])
+    right, bottom = min(picture.width, box[2]), min(picture.height, box[3])
+    if left >= right or top >= bottom:
+        raise BadFile(
+            f"{picture.name} cannot be cropped like that.",
+            why="No part of the picture is inside the frame.",
+            next="Choose a part of the picture.",
+        )
+    return _saved(picture, _opened(picture).crop((left, top, right, bottom)))
+
+
+def pixels(picture: Picture, width: int, height: int) -> bytes:
+    """Return a thumbnail of exactly that size: three bytes a pixel, row by row."""
+    from PIL import Image  # noqa: PLC0415
+
+    image = _opened(picture, draft=(2 * width, 2 * height))
+    small = image.resize((width, height), Image.Resampling.BOX, reducing_gap=2.0)
+    return small.tobytes()
+
+
+def _opened(picture: Picture, draft: tuple[int, int] | None = None) -> "Image.Image":
+    from PIL import Image  # noqa: PLC0415
+
+    image: Image.Image = Image.open(io.BytesIO(picture.data), formats=("PNG", "JPEG"))
+    if draft is not None and image.format == "JPEG":
+        image.draft("RGB", draft)  # decodes at a fraction of the size
+    return image.convert("RGB")
+
+
+def _saved(picture: Picture, image: "Image.Image") -> Picture:
+    out = io.BytesIO()
+    if picture.mime == JPEG:
+        image.save(out, "JPEG", quality=95)
+    else:
+        image.save(out, "PNG", compress_level=1)
+    width, height = image.size
+    data, price = out.getvalue(), image_tokens(width, height)
+    return Picture(picture.name, picture.mime, data, width, height, price)

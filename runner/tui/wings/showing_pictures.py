@@ -1,0 +1,96 @@
+"""Showing pictures: thumbnails beside the field and in questions."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.message import Message
+
+from runner.tui.actions import Action
+from runner.tui.picture_screens import LargePicture
+from runner.tui.settings import THUMBNAILS
+from runner.tui.thumbnails import COLOURS, Thumbnails
+from runner.tui.wings.wing import Hear, Wing
+
+if TYPE_CHECKING:
+    from runner.tui.app import ChatApp
+
+
+class ThumbnailArrived(Message):
+    """A thumbnail has been made."""
+
+    def can_replace(self, message: Message) -> bool:
+        """Take the place of one that was not handled yet: all that are there are drawn at once."""
+        return isinstance(message, ThumbnailArrived)
+
+
+class PictureShow(Wing):
+    """Draws the pictures of the chat."""
+
+    title = "Looking at pictures"
+
+    def __init__(self, chat: "ChatApp") -> None:
+        super().__init__(chat)
+        chat.thumbnails = Thumbnails(
+            lambda making: chat.run_worker(making, group="thumbnails", exit_on_error=False),
+            lambda: chat.post_message(ThumbnailArrived()),
+        )
+        chat.thumbnails.on = chat.settings.now.thumbnails != "off"
+
+    def started(self) -> None:
+        """Draw nothing where the terminal has too few colours."""
+        if self.chat.console.color_system not in COLOURS and not self.chat.is_headless:
+            self.chat.thumbnails.on = False
+
+    def arrived(self, _: ThumbnailArrived) -> None:
+        """Draw what has been made."""
+        self._draw()
+
+    def _draw(self) -> None:
+        self.chat.composer.pictures_arrived()
+        self.chat.transcript.pictures_arrived()
+
+    def switch(self, wanted: str) -> None:
+        """Draw thumbnails or not: as it is said, else the other way round."""
+        thumbnails = self.chat.thumbnails
+        if wanted and wanted not in THUMBNAILS:
+            self.chat.hint("Type /thumbnails on or /thumbnails off.")
+            return
+        thumbnails.on = wanted == "on" if wanted else not thumbnails.on
+        word = "on" if thumbnails.on else "off"
+        self.chat.remember(thumbnails=word)
+        self._draw()
+        self.chat.hint(f"Thumbnails are {word}.")
+
+    def view(self, number: str) -> None:
+        """Show an image large: number N of the message, else the last one of the chat."""
+        attached = self.chat.composer.pictures
+        past = [
+            picture
+            for turn in self.chat.conversation.turns
+            for group in (turn.pictures, *(step.pictures for step in turn.steps))
+            for picture in group
+        ]
+        last = self.chat.conversation.turns[-1].pictures if self.chat.conversation.turns else ()
+        numbered = attached or last
+        which = int(number) if number.isdecimal() else 0
+        if not past and not attached:
+            self.chat.hint("No image in this chat.")
+        elif number and not 0 < which <= len(numbered):
+            self.chat.hint("No such image.")
+        else:
+            pictures = [*past, *attached]
+            wanted = numbered[which - 1] if number else pictures[-1]
+            place = max(at for at, each in enumerate(pictures) if each is wanted)
+            self.chat.push_screen(LargePicture(pictures, place, self.chat.composer.price))
+
+    actions = (
+        Action(
+            *("pictures.view", "show the last image, or image N, large", view, "view", "[N]"),
+            keys=("alt+i",),
+        ),
+        Action(
+            *("pictures.thumbnails", "draw pictures in the chat, or only name them", switch),
+            *("thumbnails", "[on|off]"),
+        ),
+    )
+    hears: ClassVar[Mapping[type[Message], Hear]] = {ThumbnailArrived: arrived}
