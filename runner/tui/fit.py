@@ -30,6 +30,12 @@ def later(window: range, total: int) -> range:
     return range(max(window.start, stop - MOST), stop)
 
 
+def around(index: int, total: int) -> range:
+    """Return the window of a turn that is gone to, with as many after it as before."""
+    start = max(0, min(index - TAIL // 2, total - TAIL))
+    return range(start, min(total, start + TAIL))
+
+
 def chip_lines(
     pictures: Sequence[Picture], rows: int, *, prices: bool, rate: float = 0
 ) -> list[str]:

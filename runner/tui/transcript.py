@@ -12,7 +12,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from runner.chat.turn import Turn
-from runner.tui.fit import BATCH, TAIL, earlier, later, tail
+from runner.tui.fit import BATCH, TAIL, around, earlier, later, tail
 from runner.tui.turnview import TurnView, VersionOf
 
 
@@ -155,6 +155,27 @@ class Transcript(VerticalScroll):
             return False
         await self._move(window)
         return True
+
+    async def reach(self, index: int) -> TurnView:
+        """Mount a turn that is not, with those around it; return its widget."""
+        self.release_anchor()
+        if index not in self._window:
+            await self._move(around(index, len(self._turns)))
+        view = self.view_of(self._turns[index])
+        assert view is not None  # noqa: S101 - it is in the window
+        return view
+
+    def show_row(self, view: TurnView, row: int) -> None:
+        """Scroll a row of a turn into view, unless it is, once it has its place."""
+
+        def show() -> None:
+            y = self._body.virtual_region.y + view.virtual_region.y + row
+            top, height = self.scroll_offset.y, self.size.height
+            if not top <= y < top + height:
+                self.scroll_to(y=max(0, y - height // 3), animate=False, immediate=True)
+
+        self.release_anchor()
+        self.call_after_refresh(show)
 
     async def _move(self, window: range) -> None:
         """Mount and unmount turns so that those of `window` are mounted."""

@@ -23,6 +23,7 @@ from runner.chat.turn import Turn, TurnState
 from runner.tui.composer import ROOMY
 from runner.tui.fit import last_words
 from runner.tui.flow import Flow
+from runner.tui.found import FoundWords
 from runner.tui.rows import COPY, MEASURE, MUTED, Growing, GrowingWords, Row
 from runner.tui.status import rate_text
 
@@ -97,6 +98,7 @@ class TurnView(Widget):
         self._kept: dict[str, tuple[object, list[Row]]] = {}  # rows by part, and what they show
         self._drawn: dict[int, tuple[Row, Strip]] = {}
         self._drawn_as: object = None
+        self._found: FoundWords | None = None
         self._timer: Timer | None = None
 
     def know(self, *, prices: bool, context: int) -> None:
@@ -105,6 +107,27 @@ class TurnView(Widget):
         if self._width:
             self._lay_out()
             self.refresh(layout=True)
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """Its rows, as far as they are laid out."""
+        return self._parts
+
+    @property
+    def settled(self) -> bool:
+        """Whether all of it is laid out."""
+        return self._width > 0 and self._timer is None
+
+    @property
+    def shows_thinking(self) -> bool:
+        """Whether its thinking is open."""
+        return self._opened
+
+    def find(self, found: FoundWords | None) -> None:
+        """Make what is looked for visible; None: nothing is."""
+        if found != self._found:
+            self._found = found
+            self.refresh()
 
     async def sync(self, *, opened: bool, hold: bool = False) -> None:
         """Show how far the turn is. `hold`: the user has scrolled up, leave the text as it is."""
@@ -269,13 +292,16 @@ class TurnView(Widget):
             return Strip.blank(self.size.width, style.rich_style)
         part, index = found
         row = part.rows[index]
-        drawn_as = (style, selection, self.app.theme, self.size.width)
+        drawn_as = (style, selection, self.app.theme, self.size.width, self._found)
         if drawn_as != self._drawn_as or len(self._drawn) > STRIPS:
             self._drawn.clear()
             self._drawn_as = drawn_as
         drawn = self._drawn.get(y)
         if drawn is None or drawn[0] is not row:
-            drawn = self._drawn[y] = row, self._draw(part, row, y, style, selection)
+            row_found = row
+            if self._found is not None:
+                row_found = row._replace(content=self._found.mark(row.content, (part.name, index)))
+            drawn = self._drawn[y] = row, self._draw(part, row_found, y, style, selection)
         return drawn[1]
 
     def _draw(
