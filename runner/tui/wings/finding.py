@@ -1,7 +1,7 @@
 """Finding: words in this chat, one hit after the other."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual import on
@@ -104,6 +104,7 @@ class Finding(Wing):
         self._wanted: Needle | None = None
         self._hits: list[Hit] = []
         self._at = 0
+        self._aim: tuple[int, Place | None] = (-1, None)  # the turn and the part to go to
 
     def panels(self) -> Iterable[Widget]:
         """Return the line of the search."""
@@ -135,12 +136,29 @@ class Finding(Wing):
         else:
             self.find("")
 
+    async def go_to(self, entry_id: str, place: Place, words: str) -> None:
+        """Go to what was found in the texts of all chats: words of a question or an answer."""
+        chat = self.chat
+        last = [view.turn for view in chat.transcript.query(TurnView)][-1:]
+        turn = chat.conversation.go_to(entry_id)
+        if last and chat.conversation.turns[-1:] != last:  # it is in another version
+            await chat.show_branch(last[0])
+            chat.unsent.changed()
+        wanted = needle(words)
+        if wanted is not None:
+            self._aim = turn, place
+            self.find(words)
+
     def close(self, _: Message) -> None:
         """Look for nothing any more; the chat stays where it is."""
-        self._line.display = False
-        self._hits, self._wanted = [], None
-        self._mark_all()
+        self.leave()
         self.chat.composer.prompt.focus()
+
+    def leave(self) -> None:
+        """Look for nothing any more: another chat is about to be shown."""
+        self._line.display = False
+        self._hits, self._wanted, self._aim = [], None, (-1, None)
+        self._mark_all()
 
     # --- searching ---------------------------------------------------------------------------
 
@@ -172,8 +190,7 @@ class Finding(Wing):
             self._at = hits.index(before)
             self._say()
         else:
-            # As one remembers a talk: the last time that it was said.
-            self._at = len(hits) - 1
+            self._at, self._aim = _first(hits, *self._aim), (-1, None)
             self.chat.call_later(self._go)
 
     # --- walking -----------------------------------------------------------------------------
@@ -246,3 +263,13 @@ class Finding(Wing):
         ChatTalk.Ended: changed,
         VersionWanted: changed,
     }
+
+
+def _first(hits: Sequence[Hit], turn: int, place: Place | None) -> int:
+    """Return which hit to begin with: the one that is aimed at, else the last.
+
+    As one remembers a talk: the last time that it was said.
+    """
+    in_turn = [n for n, hit in enumerate(hits) if hit.turn == turn]
+    there = [n for n in in_turn if hits[n].place is place]
+    return (there or in_turn or [len(hits) - 1])[0]
