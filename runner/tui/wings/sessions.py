@@ -125,7 +125,7 @@ class Sessions(Wing):
     def _offer_copy(self, chat_id: str, error: SteprunError) -> None:
         """Say that a chat is open elsewhere; a copy of it can be continued here."""
         choices = [
-            Choice("Open a copy of it here", True, "what is said here is not added there"),
+            Choice("Open a copy here", True, "what is said here is not added there"),
             Choice("Leave it", False),
         ]
 
@@ -214,7 +214,7 @@ class Sessions(Wing):
         Action("chat.new", "start a new chat", start_new, command="new"),
         Action(
             "chat.pick",
-            "open, rename or delete a saved chat, or search the words of all",
+            "open, rename or delete a saved chat; search the texts of all",
             *(pick, "chats"),
             keys=("ctrl+o",),
         ),

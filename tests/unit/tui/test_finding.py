@@ -1,5 +1,7 @@
 """Words found in a chat on the screen."""
 
+import json
+
 import pytest
 
 from runner.chat.finding import find_in, needle
@@ -115,3 +117,23 @@ async def test_where_the_screen_shows_another_text_the_row_is_near():
         row, here = locate(view.parts, hit, wanted)
         assert not here
         assert abs(row - 100) < 15
+
+
+async def test_a_chat_of_a_file_is_opened(tmp_path):
+    resume = saved(("hello", "hm", "fine"))
+    path = tmp_path / "chat.json"
+    async with chat(resume=resume) as c:
+        await c.type(f"/save {path}")
+        await c.sees("Saved to")
+        await c.type(f"/open {path}")
+        await c.sees("Resumed the chat", "hello", "fine")
+        assert c.app.conversation.session.id != resume
+        path.write_text("{}")
+        await c.type(f"/open {path}")
+        await c.sees("is not a chat that can be opened")
+        assert c.app.composer.text == f"/open {path}"
+        document = {"schema": "steprun.conversation/1", "turns": [{"text": "look"}]}
+        document["turns"][0]["pictures"] = [{"name": "cat.png", "data": "AAAA"}]
+        path.write_text(json.dumps(document))
+        await c.pilot.press("enter")
+        await c.sees("look", "The image 'cat.png' of chat.json cannot be used")

@@ -271,7 +271,7 @@ async def test_a_chat_that_is_open_elsewhere_is_continued_in_a_copy():
         await c.pilot.press("ctrl+o")
         await c.sees("apples")
         await c.pilot.press("enter")
-        await c.sees("open in another window", "Open a copy of it here")
+        await c.sees("open in another window", "Open a copy here")
         await c.pilot.press("enter")
         await c.sees("answer to apples", "Resumed the chat")
         assert c.app.conversation.session.id != other.id
