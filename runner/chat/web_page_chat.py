@@ -131,8 +131,9 @@ class _Entries:
     def _steps(self, message: Mapping[str, Any]) -> list[TurnStep]:
         content = clean(text_of(message, "content"))
         if text_of(message, "role") == "tool":
-            call = clean(text_of(message, "toolCallId"))
-            return [TurnStep(StepKind.RESULT, content, call=call, pictures=self._pictures(message))]
+            asked = clean(text_of(message, "toolCallId"))
+            pictures = self._pictures(message)
+            return [TurnStep(StepKind.RESULT, content, call=asked, pictures=pictures)]
         thought = text_of(message, "reasoningContent") or text_of(message, "thinking")
         kinds = ((StepKind.THINKING, clean(thought)), (StepKind.TEXT, content))
         steps = [TurnStep(kind, text) for kind, text in kinds if text]

@@ -50,7 +50,7 @@ class Saving(Wing):
         else:
             chat.hint(f"Saved to {target}")
 
-    async def open(self, path: str) -> None:
+    async def open_file(self, path: str) -> None:
         """Save the chat of a file as a new one, in a thread, and show it."""
         chat = self.chat
         if chat.busy:
@@ -83,7 +83,7 @@ class Saving(Wing):
         Action(
             "chat.open",
             "open a chat that was saved as .json, or exported by llama-server's web page",
-            open,
+            open_file,
             *("open", "PATH"),
             needs_args=True,
         ),
