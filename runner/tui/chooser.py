@@ -17,7 +17,7 @@ from textual.widgets.option_list import Option
 from runner.base.text import clean
 
 PLACEHOLDER: Final = "Type to narrow it down"
-MOST: Final = 500  # rows shown; of more, typing a word finds the one that is wanted
+MOST: Final = 200  # rows shown; of more, typing a word finds the one that is wanted
 WIDEST: Final = 86  # cells, as in `Chooser.DEFAULT_CSS`
 FRAME: Final = 5  # cells: border, padding, scrollbar
 GAP: Final = 2

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from textual.binding import Binding, BindingType
@@ -18,6 +18,7 @@ from runner.tui.chooser import PLACEHOLDER, Choice, Chooser, matching
 if TYPE_CHECKING:
     from runner.chat.sessions.word_index import ChatHit, IndexState
 
+MARK: Final = "● "
 DAY_S: Final = 86_400.0
 NAME_CHARS: Final = 72  # a title of one row
 HIT_TITLE: Final = 26  # characters of a title beside a piece of a text
@@ -55,12 +56,22 @@ def when(last_used: float, now: float) -> str:
         return ""
 
 
-def chat_row(chat: ChatTitle, now: float, *, marked: bool = False) -> Choice:
+def chat_row(chat: ChatTitle, now: float) -> Choice:
     """Return a chat as a row of the list."""
     answers = "1 answer" if chat.answers == 1 else f"{chat.answers:,} answers"
     parts = (when(chat.last_used, now), chat.answers and answers, units.size(chat.bytes))
     detail = " · ".join(part for part in parts if part)
-    return Choice(f"{'● ' if marked else ''}{chat.title or chat.id}", PickedChat(chat), detail)
+    return Choice(chat.title or chat.id, PickedChat(chat), detail)
+
+
+def _with_mark(row: Choice, *, marked: bool) -> Choice:
+    return replace(row, text=f"{MARK if marked else ''}{row.text.removeprefix(MARK)}")
+
+
+def chat_rows(chats: Sequence[ChatTitle]) -> list[Choice]:
+    """Return chats as rows of the list. Of thousands it takes a moment: call it in a thread."""
+    now = time.time()
+    return [chat_row(chat, now) for chat in chats]
 
 
 def hit_row(chat: ChatTitle, hit: "ChatHit") -> Choice:
@@ -85,43 +96,43 @@ class ChatPicker(Chooser):
 
     def __init__(
         self,
-        chats: Sequence[ChatTitle],
+        rows: Sequence[Choice],
         *,
         rename: Callable[[ChatTitle, str], None],
         delete: Callable[[Sequence[ChatTitle]], None],
         saved: Searched | None = None,
         image_bytes: int = 0,
     ) -> None:
-        total = units.size(sum(chat.bytes for chat in chats))
+        total = units.size(sum(row.value.chat.bytes for row in rows))
         images = f" and {units.size(image_bytes)} of images" if image_bytes else ""
         super().__init__(
-            f"Chats, {total}{images}", [], keys="F2 renames · Tab marks · Delete deletes"
+            f"Chats, {total}{images}", rows, keys="F2 renames · Tab marks · Delete deletes"
         )
-        self._chats = tuple(chats)
         self._rename, self._delete, self._saved = rename, delete, saved
         self._renaming: ChatTitle | None = None
         self._deleting: tuple[ChatTitle, ...] = ()
         self._marked: set[str] = set()
         self._hits: tuple[str, Sequence[ChatHit]] = ("", ())
         self._note = self._said = ""
-        self._make_rows()
 
     def on_mount(self) -> None:
         """Show everything, and bring the index of the texts up to date."""
         super().on_mount()
         if self._saved is not None:
-            self.run_worker(self._take_in(self._saved), group="index", exit_on_error=False)
+            self.run_worker(lambda: self._take_in(self._saved), group="index", exit_on_error=False)
 
     @property
     def _chat(self) -> ChatTitle | None:
         return self.marked.value.chat if self.marked is not None else None
 
-    def replace(self, chats: Sequence[ChatTitle]) -> None:
+    def replace(self, rows: Sequence[Choice]) -> None:
         """Show the chats as they are now, with the mark on the same chat, else where it was."""
         marked, place, self._said = self._chat, self.list.highlighted or 0, ""
-        self._chats = tuple(chats)
-        self._marked &= {chat.id for chat in chats}
-        self._make_rows()
+        self.choices = list(rows)
+        self._marked &= {row.value.chat.id for row in rows}
+        for place_of, row in enumerate(self.choices):
+            if row.value.chat.id in self._marked:
+                self.choices[place_of] = _with_mark(row, marked=True)
         # A chat that was renamed counts as used just now: it is first in the list.
         found = self.found()
         same = (n for n, row in enumerate(found) if marked and row.value.chat.id == marked.id)
@@ -138,10 +149,6 @@ class ChatPicker(Chooser):
         if self._said:
             self.headline(Content(self._said))
 
-    def _make_rows(self) -> None:
-        now = time.time()
-        self.choices = [chat_row(chat, now, marked=chat.id in self._marked) for chat in self._chats]
-
     # --- searching the texts -----------------------------------------------------------------
 
     def found(self) -> list[Choice]:
@@ -150,7 +157,8 @@ class ChatPicker(Chooser):
         typed, hits = self._hits
         if typed == self.filter.value.strip() and typed:
             there = {row.value.chat.id for row in rows}
-            chats = {chat.id: chat for chat in self._chats if chat.id not in there}
+            chats = {row.value.chat.id: row.value.chat for row in self.choices}
+            hits = [hit for hit in hits if hit.chat not in there]
             rows += [hit_row(chats[hit.chat], hit) for hit in hits if hit.chat in chats]
         return rows
 
@@ -174,7 +182,9 @@ class ChatPicker(Chooser):
             self._redraw()
 
     def _look(self, saved: Searched) -> None:
-        self.run_worker(self._searched(saved), group="look", exclusive=True, exit_on_error=False)
+        self.run_worker(
+            lambda: self._searched(saved), group="look", exclusive=True, exit_on_error=False
+        )
 
     async def _searched(self, saved: Searched) -> None:
         await asyncio.sleep(PAUSE_S)
@@ -197,11 +207,13 @@ class ChatPicker(Chooser):
 
     def action_mark(self) -> None:
         """Mark the chat, to be deleted with others, or take the mark off; go to the next one."""
-        if (chat := self._chat) is not None and self._renaming is None:
-            self._deleting, self._said = (), ""
-            self._marked ^= {chat.id}
-            self._make_rows()
-            self.show((self.list.highlighted or 0) + 1)
+        if (chat := self._chat) is None or self._renaming is not None:
+            return
+        self._deleting, self._said = (), ""
+        self._marked ^= {chat.id}
+        at = next(n for n, row in enumerate(self.choices) if row.value.chat.id == chat.id)
+        self.choices[at] = _with_mark(self.choices[at], marked=chat.id in self._marked)
+        self.show((self.list.highlighted or 0) + 1)
 
     def action_rename(self) -> None:
         """Ask for a new name."""
@@ -223,7 +235,8 @@ class ChatPicker(Chooser):
             chats, self._deleting = self._deleting, ()
             self._delete(chats)
         elif chat is not None:
-            marked = tuple(each for each in self._chats if each.id in self._marked)
+            every = (row.value.chat for row in self.choices)
+            marked = tuple(each for each in every if each.id in self._marked)
             self._deleting = marked or (chat,)
             title = self._deleting[0].title or self._deleting[0].id
             what = title if len(self._deleting) == 1 else f"{len(self._deleting):,} chats"

@@ -173,7 +173,10 @@ class Finding(Wing):
 
     def _search(self, *, pause: float = 0.0, stay: bool = False) -> None:
         self.chat.run_worker(
-            self._found(pause, stay=stay), group="find", exclusive=True, exit_on_error=False
+            lambda: self._found(pause, stay=stay),
+            group="find",
+            exclusive=True,
+            exit_on_error=False,
         )
 
     async def _found(self, pause: float, *, stay: bool) -> None:
@@ -223,8 +226,12 @@ class Finding(Wing):
             await view.sync(opened=True)
             self._say("in hidden thinking, opened · ")
         self._mark_all()
+        wanted = self._wanted
         self.chat.run_worker(
-            self._show(view, hit, self._wanted), group="find", exclusive=True, exit_on_error=False
+            lambda: self._show(view, hit, wanted),
+            group="find",
+            exclusive=True,
+            exit_on_error=False,
         )
 
     async def _show(self, view: TurnView, hit: Hit, wanted: Needle) -> None:

@@ -82,7 +82,7 @@ class Saving(Wing):
         ),
         Action(
             "chat.open",
-            "open a chat that was saved as .json, or exported by llama-server's web page",
+            "open a chat that was saved as .json, as a new one",
             open_file,
             *("open", "PATH"),
             needs_args=True,

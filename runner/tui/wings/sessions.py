@@ -13,7 +13,7 @@ from runner.chat.sessions.index import ChatTitle
 from runner.chat.sessions.store import InUse
 from runner.tui.actions import Action
 from runner.tui.chooser import Choice, Chooser
-from runner.tui.picker import ChatPicker, PickedChat
+from runner.tui.picker import ChatPicker, PickedChat, chat_rows
 from runner.tui.talking import ChatTalk
 from runner.tui.wings.finding import Finding
 from runner.tui.wings.versions import Versions
@@ -48,13 +48,13 @@ class Sessions(Wing):
         self.chat.run_worker(self._pick(), group="chats", exclusive=True, exit_on_error=False)
 
     async def _pick(self) -> None:
-        chats = await self._listed()
-        if not chats:
+        rows = await self._listed()
+        if not rows:
             self.chat.hint("No saved chat yet.")
             return
         shelf = self.chat.shelf
         self._picker = ChatPicker(
-            chats,
+            rows,
             rename=self._rename,
             delete=self._delete,
             saved=shelf,
@@ -62,12 +62,15 @@ class Sessions(Wing):
         )
         self.chat.push_screen(self._picker, self._picked)
 
-    async def _listed(self) -> Sequence[ChatTitle]:
+    async def _listed(self) -> Sequence[Choice]:
         try:
-            return await asyncio.to_thread(self.chat.shelf.chats)
+            return await asyncio.to_thread(self._rows)
         except SteprunError as error:
             self.chat.problem(error)
             return ()
+
+    def _rows(self) -> Sequence[Choice]:
+        return chat_rows(self.chat.shelf.chats())
 
     def _picked(self, chosen: PickedChat | None) -> None:
         if chosen is not None:

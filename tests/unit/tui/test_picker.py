@@ -12,7 +12,7 @@ from runner.chat.sessions.saved import SavedChats
 from runner.chat.sessions.store import Session
 from runner.chat.sessions.word_index import IndexState, WordIndex
 from runner.chat.wire import Message
-from runner.tui.picker import ChatPicker, chat_row, when
+from runner.tui.picker import ChatPicker, chat_row, chat_rows, when
 from runner.tui.wings.sessions import Sessions
 from tests.fakes.sse_server import End, Gate, Say
 from tests.unit.tui.test_app import chat, user_home  # noqa: F401 - a fixture
@@ -159,12 +159,12 @@ async def test_the_mark_stays_on_the_chat_that_was_renamed():
     for text in ("apples", "pears"):
         saved(text)
     chats = SavedChats().chats()
-    picker = ChatPicker(chats, rename=lambda *_: None, delete=lambda *_: None)
+    picker = ChatPicker(chat_rows(chats), rename=lambda *_: None, delete=lambda *_: None)
     async with chat() as c:
         await c.app.push_screen(picker)
         await c.pilot.press("down")
         assert picker.marked is not None
-        picker.replace((chats[1], chats[0]))
+        picker.replace(chat_rows((chats[1], chats[0])))
         assert picker.marked is not None
         assert picker.marked.value.chat.id == chats[1].id
 
