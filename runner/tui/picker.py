@@ -119,7 +119,7 @@ class ChatPicker(Chooser):
         """Show everything, and bring the index of the texts up to date."""
         super().on_mount()
         if self._saved is not None:
-            self.run_worker(lambda: self._take_in(self._saved), group="index", exit_on_error=False)
+            self.run_worker(self._take_in(), group="index", exit_on_error=False)
 
     @property
     def _chat(self) -> ChatTitle | None:
@@ -166,13 +166,14 @@ class ChatPicker(Chooser):
         """Return how many are shown, and what the index is at."""
         return " · ".join(filter(None, (super().count(found), self._note)))
 
-    async def _take_in(self, saved: Searched) -> None:
+    async def _take_in(self) -> None:
+        saved = self._saved
         try:
-            while self.is_attached:
+            while self.is_attached and saved is not None:
                 state = await asyncio.to_thread(saved.take_in, TAKE_IN_S)
                 left = state.total - state.done
                 self._note = f"reading {left:,} texts" if left else ""
-                self._look(saved)
+                self._look()
                 if not left:
                     return
         except SteprunError as error:
@@ -181,18 +182,16 @@ class ChatPicker(Chooser):
         finally:
             self._redraw()
 
-    def _look(self, saved: Searched) -> None:
-        self.run_worker(
-            lambda: self._searched(saved), group="look", exclusive=True, exit_on_error=False
-        )
+    def _look(self) -> None:
+        self.run_worker(self._searched(), group="look", exclusive=True, exit_on_error=False)
 
-    async def _searched(self, saved: Searched) -> None:
+    async def _searched(self) -> None:
         await asyncio.sleep(PAUSE_S)
         typed = self.filter.value.strip()
         hits: Sequence[ChatHit] = ()
-        if len(typed) >= LEAST and self._renaming is None:
+        if len(typed) >= LEAST and self._renaming is None and self._saved is not None:
             try:
-                hits = await asyncio.to_thread(saved.search, typed)
+                hits = await asyncio.to_thread(self._saved.search, typed)
             except SteprunError:
                 self._note = "texts not searched"
         if (typed, hits) != self._hits:
@@ -261,7 +260,7 @@ class ChatPicker(Chooser):
             self._deleting, self._said = (), ""
             super().typed()
             if self._saved is not None:
-                self._look(self._saved)
+                self._look()
 
     def entered(self) -> None:
         """Open the chat, or keep its new name."""

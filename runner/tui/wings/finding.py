@@ -104,6 +104,8 @@ class Finding(Wing):
         self._wanted: Needle | None = None
         self._hits: list[Hit] = []
         self._at = 0
+        self._pause, self._stay = 0.0, False  # before a search, and whether it goes nowhere
+        self._target: tuple[TurnView, Hit, Needle] | None = None
         self._aim: tuple[int, Place | None] = (-1, None)  # the turn and the part to go to
 
     def panels(self) -> Iterable[Widget]:
@@ -172,19 +174,15 @@ class Finding(Wing):
             self._search(stay=True)
 
     def _search(self, *, pause: float = 0.0, stay: bool = False) -> None:
-        self.chat.run_worker(
-            lambda: self._found(pause, stay=stay),
-            group="find",
-            exclusive=True,
-            exit_on_error=False,
-        )
+        self._pause, self._stay = pause, stay
+        self.chat.run_worker(self._found(), group="find", exclusive=True, exit_on_error=False)
 
-    async def _found(self, pause: float, *, stay: bool) -> None:
-        await asyncio.sleep(pause)
+    async def _found(self) -> None:
+        await asyncio.sleep(self._pause)
         wanted = needle(self._line.input.value)
         turns = tuple(self.chat.conversation.turns)
         hits = await asyncio.to_thread(find_in, turns, wanted) if wanted else []
-        before = self._hits[self._at] if stay and self._at < len(self._hits) else None
+        before = self._hits[self._at] if self._stay and self._at < len(self._hits) else None
         self._wanted, self._hits = wanted, hits
         if not hits or not self.open:
             self._mark_all()
@@ -226,16 +224,14 @@ class Finding(Wing):
             await view.sync(opened=True)
             self._say("in hidden thinking, opened · ")
         self._mark_all()
-        wanted = self._wanted
-        self.chat.run_worker(
-            lambda: self._show(view, hit, wanted),
-            group="find",
-            exclusive=True,
-            exit_on_error=False,
-        )
+        self._target = view, hit, self._wanted
+        self.chat.run_worker(self._show(), group="find", exclusive=True, exit_on_error=False)
 
-    async def _show(self, view: TurnView, hit: Hit, wanted: Needle) -> None:
+    async def _show(self) -> None:
         """Scroll to the hit, once its turn is laid out as far as there."""
+        if self._target is None:
+            return
+        view, hit, wanted = self._target
         row = 0
         here: dict[RowKey, tuple[int, int]] = {}
         for _ in range(int(LAID_OUT_S / PAUSE_S)):
