@@ -232,6 +232,20 @@ class Conversation:
         self._due.append(current_record(end))
         return self.turns[place]
 
+    def go_to(self, entry_id: str) -> int:
+        """Let the branch stand that has an entry; return its turn's place, -1 where there is none.
+
+        Not while a turn is answered.
+        """
+        tree = self.session.tree
+        if entry_id in tree.entries and not any(entry_id in _key(turn) for turn in self.turns):
+            end = tree.newest_below(entry_id)
+            tree.go_to(end)
+            self.turns[:] = to_turns(tree, self._turn)
+            self._due.append(current_record(end))
+        places = (place for place, turn in enumerate(self.turns) if entry_id in _key(turn))
+        return next(places, -1)
+
     def _versions(self, turn: Turn) -> list[tuple[str, str]]:
         """Return the question and the answer of each version of a turn, by ID."""
         tree = self.session.tree

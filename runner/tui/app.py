@@ -17,11 +17,11 @@ from textual.widget import Widget
 from runner.base.errors import UsageError
 from runner.chat.dialect import OPENAI
 from runner.chat.host import ChatSetup
+from runner.chat.sessions.saved import SavedChats
 from runner.chat.turn import Turn
 from runner.tui.actions import Action, ActionGroup, by_command
 from runner.tui.background import Background, ask_terminal
 from runner.tui.settings import SettingsFile, write_quietly
-from runner.tui.shelf import SavedChats
 from runner.tui.talking import ChatTalk
 from runner.tui.thumbnails import Thumbnails
 from runner.tui.wings import GROUPS, WINGS

@@ -126,7 +126,7 @@ class Block:
             self._drawn.clear()
             self._brush = brush
         part, index = found
-        content = part.rows[index].content
+        content = self.marked(part, index)
         drawn = self._drawn.get(y)
         if drawn is None or drawn.part != part[2:] or not _same(drawn.content, content):
             drawn = Drawn(content, part[2:], self._draw(part, content, y, brush))
@@ -134,6 +134,10 @@ class Block:
             drawn = drawn._replace(content=content)
         self._drawn[y] = drawn
         return drawn.strip
+
+    def marked(self, part: Part, index: int) -> Content:
+        """Return what is drawn of a row."""
+        return part.rows[index].content
 
     def _draw(self, part: Part, content: Content, y: int, brush: Brush) -> Strip:
         number = self.number * ROWS + y

@@ -17,7 +17,7 @@ from textual.widgets.option_list import Option
 from runner.base.text import clean
 
 PLACEHOLDER: Final = "Type to narrow it down"
-MOST: Final = 500  # rows shown; of more, typing a word finds the one that is wanted
+MOST: Final = 200  # rows shown; of more, typing a word finds the one that is wanted
 WIDEST: Final = 86  # cells, as in `Chooser.DEFAULT_CSS`
 FRAME: Final = 5  # cells: border, padding, scrollbar
 GAP: Final = 2
@@ -117,15 +117,22 @@ class Chooser(ModalScreen[Any]):
 
     def show(self, mark: int = 0) -> None:
         """Show what matches, with a row marked."""
-        found = matching(self.choices, self.filter.value)
+        found = self.found()
         self._shown = found[:MOST]
         room = min(self.app.size.width, WIDEST) - FRAME
         self.list.set_options(Option(row(choice, room)) for choice in self._shown)
         if self._shown:
             self.list.highlighted = min(mark, len(self._shown) - 1)
+        self.headline(Content(f"{self._title} · {self.count(len(found))}"))
+
+    def found(self) -> list[Choice]:
+        """Return the choices that match what is typed."""
+        return matching(self.choices, self.filter.value)
+
+    def count(self, found: int) -> str:
+        """Return in words how many of the choices are found."""
         total = len(self.choices)
-        count = f"{total:,}" if len(found) == total else f"{len(found):,} of {total:,}"
-        self.headline(Content(f"{self._title} · {count}"))
+        return f"{total:,}" if found == total else f"{found:,} of {total:,}"
 
     def headline(self, content: Content) -> None:
         """Show what stands above the list."""

@@ -24,6 +24,7 @@ from textual.widget import Widget
 from runner.chat.turn import Turn
 from runner.tui.block import ROWS, Block, Brush, Remark
 from runner.tui.fit import Space, compact, expected_rows, thumb_at
+from runner.tui.found import FoundWords
 from runner.tui.rows import MUTED
 from runner.tui.thumbnails import thumbnails_of
 from runner.tui.turnview import TurnView, VersionOf
@@ -64,6 +65,7 @@ class Transcript(ScrollView):
         self._seen: list[tuple[Block, int]] = []
         self._strips: list[Strip] = []
         self._brush: Brush | None = None
+        self._found: FoundWords | None = None
         self._thumb = (0, 0)
         self._timer: Timer | None = None
 
@@ -132,6 +134,29 @@ class Transcript(ScrollView):
     def follow(self) -> None:
         """Go to the end and stay there."""
         self._following = True
+        self._place()
+
+    def reach(self, index: int) -> TurnView:
+        """Return what shows a turn, laid out as far as it is; nothing moves."""
+        self._expect(self._space().width)
+        view = self._block(1 + index)
+        assert isinstance(view, TurnView)  # noqa: S101 - the blocks of turns are
+        view.fit(self._space())
+        self._place()
+        return view
+
+    def show_row(self, view: TurnView, row: int) -> None:
+        """Scroll a row of a turn into view, unless it is; draw it anew."""
+        if (view, row) in self._seen or view.turn not in self._turns:
+            self._place()
+        else:
+            self.reveal(view.turn, max(0, row - self.container_size.height // 3))
+
+    def find(self, found: FoundWords | None) -> None:
+        """Make what is looked for visible in all turns; None: nothing is."""
+        self._found = found
+        for view in self._views.values():
+            view.find(found)
         self._place()
 
     def reveal(self, turn: Turn, row: int = 0) -> None:
@@ -213,6 +238,7 @@ class Transcript(ScrollView):
                 number=index,
                 thumbnails=thumbnails_of(self.app),
             )
+            view.find(self._found)
             self._views[turn] = view
         self._views.move_to_end(turn)
         return view

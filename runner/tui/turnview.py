@@ -1,6 +1,6 @@
 """One turn on the screen: the question, the reasoning, the answer and the note."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,6 +16,7 @@ from runner.chat.turn import Turn, TurnState
 from runner.tui.block import EMPTY, Block, Part, wrapped
 from runner.tui.fit import Space, last_words
 from runner.tui.flow import Flow
+from runner.tui.found import FoundWords
 from runner.tui.rows import COPY, MEASURE, MUTED, Growing, GrowingWords, Row
 from runner.tui.status import rate_text
 from runner.tui.thumbnails import NONE, Thumbnails, turn_rows
@@ -83,17 +84,42 @@ class TurnView(Block):
         self._answer = Flow(_markdown)
         self._thought = Flow(GrowingWords)
         self._kept: dict[str, tuple[object, list[Row]]] = {}  # rows by part, and what they show
+        self._found: FoundWords | None = None
 
     @property
     def behind(self) -> bool:
         """Whether more of its texts is to be laid out."""
         return self._answer.behind or self._thought.behind
 
+    @property
+    def parts(self) -> Sequence[Part]:
+        """Its rows, as far as they are laid out."""
+        return self._parts
+
+    @property
+    def settled(self) -> bool:
+        """Whether all of it is laid out."""
+        return self.space is not None and not self.behind
+
+    @property
+    def shows_thinking(self) -> bool:
+        """Whether its thinking is open."""
+        return self._opened
+
     def show(self, *, opened: bool) -> None:
         """Open or close the thinking."""
         if opened != self._opened:
             self._opened = opened
             self.forget()
+
+    def find(self, found: FoundWords | None) -> None:
+        """Make what is looked for visible; None: nothing is."""
+        self._found = found
+
+    def marked(self, part: Part, index: int) -> Content:
+        """Return a row with what was found in it made visible."""
+        content = part.rows[index].content
+        return content if self._found is None else self._found.mark(content, (part.name, index))
 
     def know(self, *, prices: bool, context: int) -> None:
         """Take over what was not known of the model when this was made."""

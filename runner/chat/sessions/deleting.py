@@ -52,7 +52,7 @@ def _delete_images(images: set[bytes]) -> None:
 def _images_in(path: Path) -> set[bytes]:
     """Return which images a file of a chat refers to."""
     try:
-        if path.suffix in (".lock", "") or path.stat().st_size > FILE_BYTES:
+        if path.suffix in (".lock", ".db", "") or path.stat().st_size > FILE_BYTES:
             return set()
         return set(_REFERENCE.findall(path.read_bytes()))
     except OSError:

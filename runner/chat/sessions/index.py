@@ -18,11 +18,12 @@ from runner.base.errors import SteprunError
 from runner.base.files import make_private_dir, write_private
 from runner.base.text import clean_name
 from runner.chat.sessions.entries import line, record_of, text_of
-from runner.chat.sessions.store import Session, by_last_use, sessions_dir
+from runner.chat.sessions.store import FORMAT, Session, by_last_use, sessions_dir
 from runner.chat.sessions.tree import ChatTree
 from runner.chat.untrusted import integer
 
 TITLE_CHARS: Final = 72
+NEWER: Final = "(made by a newer version: update steprun to open it)"
 READ_AT_ONCE: Final = 200  # chats that are not in the index yet; each takes about a millisecond
 INDEX_BYTES: Final = 32 << 20  # of 100,000 chats; a longer one is written anew
 
@@ -61,8 +62,9 @@ def list_chats(read: int = READ_AT_ONCE) -> tuple[ChatTitle, ...]:
         title = known.get(session_id)
         if title is None or title.bytes != size:
             if len(new) < read:
-                title = _read_chat(session_id, size)
-                new.append(title)
+                title, whole = _read_chat(session_id, size)
+                new += [title] if whole else []
+                read -= not whole
             else:
                 title = ChatTitle(session_id, "", last_used, 0, size)
         found.append(ChatTitle(session_id, title.title, last_used, title.answers, size))
@@ -98,9 +100,10 @@ def _beginning(text: str) -> str:
     return text if len(text) <= TITLE_CHARS else f"{text[: TITLE_CHARS - 1].rstrip()}…"
 
 
-def _read_chat(session_id: str, size: int) -> ChatTitle:
+def _read_chat(session_id: str, size: int) -> tuple[ChatTitle, bool]:
+    """Return what a list says of a chat, and whether that stays so as long as its file does."""
     session = Session(session_id)
-    title, answers = "", 0
+    title, answers, whole = "", 0, True
     try:
         session.read(pictures=False)
         title = title_of(session.tree)
@@ -108,8 +111,9 @@ def _read_chat(session_id: str, size: int) -> ChatTitle:
         if not title and (draft := session.draft_text()):
             title = _beginning(draft[: 4 * TITLE_CHARS])
     except SteprunError as error:
-        title = f"({error.what})"
-    return ChatTitle(session_id, title, 0.0, answers, size)
+        newer = session.format() > FORMAT
+        title, whole = NEWER if newer else f"({error.what})", False
+    return ChatTitle(session_id, title, 0.0, answers, size), whole
 
 
 def _read_index() -> tuple[Mapping[str, ChatTitle], int]:

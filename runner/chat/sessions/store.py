@@ -91,8 +91,7 @@ class Session:
 
         Raises `Refused` as `find_session` does, `BadFile` where the file is not a session.
         """
-        session = cls(find_session(session_id))
-        session.read()
+        (session := cls(find_session(session_id))).read()
         return session
 
     @property
@@ -118,7 +117,8 @@ class Session:
     def claim(self) -> None:
         """Keep other chats out of this session. Raises `InUse` where one is in it."""
         make_private_dir(sessions_dir())
-        lock = FileLock(sessions_dir() / f"{self.id}.lock", mode=0o600)
+        path = sessions_dir() / f"{self.id}.lock"
+        lock = FileLock(path, mode=0o600, thread_local=False)  # released in another thread
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -144,8 +144,7 @@ class Session:
     def add(self, entry: SessionEntry) -> None:
         """Append what follows the current branch's last entry, and wait until it is on the disk."""
         parents = self.tree.ancestors(self.tree.current)
-        message = entry.message
-        made = [] if entry.asks else steps_of(message.reasoning, message.text)
+        made = [] if entry.asks else steps_of(entry.message.reasoning, entry.message.text)
         steps = entry.steps or tuple(made)
         entry = replace(entry, id=entry.id or new_id(), parents=parents, steps=steps)
         self.write(entry)
@@ -178,11 +177,8 @@ class Session:
                 lines = self.part_path.read_bytes().split(b"\n")
                 found = read_part(lines, self._load)
                 if found is not None and found.id not in self.tree.entries:
-                    return (
-                        found
-                        if found.parents[:1] and found.parents[0] in self.tree.entries
-                        else None
-                    )
+                    hangs = found.parents[:1] and found.parents[0] in self.tree.entries
+                    return found if hangs else None
         return None
 
     def save_draft(self, text: str, pictures: Sequence[Picture] = ()) -> None:
@@ -337,17 +333,24 @@ def by_last_use() -> dict[str, tuple[float, int]]:
     The last used one is first. No file is opened.
     """
     used: dict[str, tuple[float, int]] = {}
-    with contextlib.suppress(OSError), os.scandir(sessions_dir()) as files:
+    with contextlib.suppress(OSError):
+        for name, kind, stat in scan_sessions():
+            before = used.get(name, (0.0, 0))
+            size = stat.st_size if kind == "jsonl" else before[1]
+            used[name] = max(before[0], stat.st_mtime), size
+    # An ID begins with the time: of two used at once, the younger one is first.
+    newest_first = sorted(used, key=lambda name: (used[name][0], name), reverse=True)
+    return {name: used[name] for name in newest_first}
+
+
+def scan_sessions() -> Iterator[tuple[str, str, os.stat_result]]:
+    """Yield the ID, the kind (`jsonl` or `draft.json`) and the state of each chat's files."""
+    with os.scandir(sessions_dir()) as files:
         for file in files:
             name, _, kind = file.name.partition(".")
             if kind in ("jsonl", "draft.json") and _ID.fullmatch(name):
                 with contextlib.suppress(OSError):  # deleted meanwhile
-                    stat, before = file.stat(), used.get(name, (0.0, 0))
-                    size = stat.st_size if kind == "jsonl" else before[1]
-                    used[name] = max(before[0], stat.st_mtime), size
-    # An ID begins with the time: of two used at once, the younger one is first.
-    newest_first = sorted(used, key=lambda name: (used[name][0], name), reverse=True)
-    return {name: used[name] for name in newest_first}
+                    yield name, kind, file.stat()
 
 
 def is_deleted(session_id: str) -> bool:

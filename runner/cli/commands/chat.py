@@ -74,6 +74,12 @@ if TYPE_CHECKING:
     flag_value="latest",
     help="Resume a chat (the latest if no ID is given).",
 )
+@click.option(
+    "--open",
+    "opened",
+    metavar="FILE",
+    help="Open a chat that /save wrote as .json, or that llama-server's web page exported.",
+)
 def chat(**options: Any) -> int:
     """Chat with the model in the terminal, images included.
 
@@ -91,9 +97,16 @@ def chat(**options: Any) -> int:
     demo = options.pop("demo")
     request = take_request(options, demo=demo)
     _check(prompt, images)
-    if demo and not images and options["resume"] is None and request.ask.see:
+    if (
+        demo
+        and not images
+        and (options["resume"], options["opened"]) == (None, None)
+        and request.ask.see
+    ):
         images = _example(request)
     resume: str = options["resume"] or ""
+    if (file := options["opened"]) is not None:
+        resume = _open(file, resume)
     if resume:  # an unknown ID is refused at once
         from runner.chat.sessions.store import find_session
 
@@ -123,6 +136,20 @@ def chat(**options: Any) -> int:
     if prompt is not None:
         return _ask_once(chat_here.find(asked), prompt)
     return _run_tui(chat_here.not_found_yet(asked), partial(chat_here.find, asked))
+
+
+def _open(file: str, resume: str) -> str:
+    """Save the chat of a file as a new one; return its ID."""
+    if resume:
+        raise UsageError(
+            "--open and --resume name two chats.", next=f"Name one: steprun chat --open {file}"
+        )
+    from runner.chat.sessions.importing import import_chat
+
+    made, lost = import_chat(file)
+    for line in lost:
+        say(line, err=True)
+    return made
 
 
 def _ask_once(setup: ChatSetup, prompt: str) -> int:

@@ -9,6 +9,7 @@ from runner.tui.actions import ActionGroup
 from runner.tui.wings.composing import Composing
 from runner.tui.wings.copying import Copying
 from runner.tui.wings.editing_pictures import PictureEditing
+from runner.tui.wings.finding import Finding
 from runner.tui.wings.looks import Looks
 from runner.tui.wings.pasting import Pasting
 from runner.tui.wings.pictures import PictureWing
@@ -25,7 +26,6 @@ from runner.tui.wings.wing import Wing
 # In the order of the help.
 WINGS: Final[tuple[type[Wing], ...]] = (
     *(Sending, Versions, Composing, PictureWing, Pasting, PictureEditing, PictureShow, Thinking),
-    ToolWing,
-    *(Copying, Saving, Sessions, Looks, Window),
+    *(ToolWing, Copying, Finding, Saving, Sessions, Looks, Window),
 )
 GROUPS: Final = tuple(ActionGroup(wing.title, wing.actions) for wing in WINGS)

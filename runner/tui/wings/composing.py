@@ -2,15 +2,19 @@
 
 import asyncio
 from functools import partial
+from typing import Final
 
 from textual.app import SuspendNotSupported
 
 from runner.base.errors import Refused, SteprunError
 from runner.tui.actions import Action
-from runner.tui.chooser import Choice, Chooser
+from runner.tui.chooser import ROW_CHARS, Choice, Chooser
 from runner.tui.composer import PASTE_BYTES
 from runner.tui.editor import edit_text, editor_command
 from runner.tui.wings.wing import Wing
+
+TAKE_IN_S: Final = 0.3  # of the index, before the list opens: what was said in other windows
+MOST_EARLIER: Final = 2000  # messages
 
 
 class Composing(Wing):
@@ -19,12 +23,24 @@ class Composing(Wing):
     title = "Writing"
 
     def search_history(self, typed: str) -> None:
-        """Search the messages of this chat; the chosen one is put where the cursor is."""
+        """Search the messages of all chats; the chosen one is put where the cursor is."""
+        self.chat.run_worker(
+            self._search_history(typed), group="history", exclusive=True, exit_on_error=False
+        )
+
+    async def _search_history(self, typed: str) -> None:
         past = dict.fromkeys(reversed(self.chat.conversation.history()))
+        title = "Earlier messages"
+        try:
+            await asyncio.to_thread(self.chat.shelf.take_in, TAKE_IN_S)
+            past |= dict.fromkeys(await asyncio.to_thread(self.chat.shelf.questions, MOST_EARLIER))
+        except SteprunError:
+            title = "Earlier messages of this chat (the index of all cannot be read)"
         if not past:
-            self.chat.hint("No earlier message in this chat.")
+            self.chat.hint("No earlier message.")
             return
-        chooser = Chooser("Earlier messages", [Choice(text, text) for text in past])
+        # Of a long one, the beginning is what one searches by.
+        chooser = Chooser(title, [Choice(text[:ROW_CHARS], text) for text in past])
         chooser.filter.value = typed
         self.chat.push_screen(chooser, self._recalled)
 
@@ -67,7 +83,7 @@ class Composing(Wing):
     actions = (
         Action(
             "composer.history",
-            "search the messages of this chat",
+            "search your messages in all chats, this chat's first",
             search_history,
             *("history", "[WORDS]"),
             keys=("ctrl+r",),

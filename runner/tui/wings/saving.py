@@ -1,4 +1,4 @@
-"""Saving: the conversation as a document in a new file, of the kind that its name says."""
+"""Files: the conversation as a document of the kind that its name says, and a chat of a file."""
 
 import asyncio
 import os
@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from runner.base.errors import Refused
+from runner.base.errors import Refused, SteprunError
 from runner.base.files import write_private
 from runner.chat.as_html import to_html
 from runner.chat.as_json import to_json
 from runner.chat.export import to_markdown
 from runner.chat.turn import Turn
 from runner.tui.actions import Action
+from runner.tui.wings.sessions import Sessions
 from runner.tui.wings.wing import Wing
 
 # Returns the conversation as a document; its last argument is the model's name.
@@ -30,7 +31,7 @@ FORMATS: Final[Mapping[str, Write]] = {
 
 
 class Saving(Wing):
-    """Writes the conversation to a file that the user names."""
+    """Writes the conversation to a file that the user names, and opens one that was written."""
 
     title = "Saving"
 
@@ -49,6 +50,28 @@ class Saving(Wing):
         else:
             chat.hint(f"Saved to {target}")
 
+    async def open_file(self, path: str) -> None:
+        """Save the chat of a file as a new one, in a thread, and show it."""
+        chat = self.chat
+        if chat.busy:
+            chat.hint("Still answering: Esc stops it.")
+            return
+        self.chat.run_worker(self._open(path), group="open", exclusive=True, exit_on_error=False)
+
+    async def _open(self, path: str) -> None:
+        chat = self.chat
+        try:
+            made, lost = await asyncio.to_thread(_import, path)
+        except SteprunError as error:
+            chat.composer.give_back(f"/open {path}", ())
+            chat.problem(error)
+            return
+        chat.call_later(self._show, made, lost)
+
+    async def _show(self, made: str, lost: Sequence[str]) -> None:
+        if await self.chat.wing(Sessions).open(made) and lost:
+            self.chat.problem(*map(SteprunError, lost))
+
     actions = (
         Action(
             "chat.save",
@@ -57,7 +80,20 @@ class Saving(Wing):
             *("save", "PATH"),
             needs_args=True,
         ),
+        Action(
+            "chat.open",
+            "open a chat that was saved as .json, as a new one",
+            open_file,
+            *("open", "PATH"),
+            needs_args=True,
+        ),
     )
+
+
+def _import(path: str) -> tuple[str, list[str]]:
+    from runner.chat.sessions.importing import import_chat  # noqa: PLC0415 - when it is needed
+
+    return import_chat(path)
 
 
 def save_as(typed: str, turns: Sequence[Turn], title: str) -> Path:

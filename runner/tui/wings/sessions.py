@@ -1,16 +1,25 @@
-"""Sessions: a new chat in the same window, or one of the saved ones."""
+"""Sessions: a new chat in the same window, one of the saved ones, or a copy of one."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import ClassVar, Final
+
+from textual.message import Message
 
 from runner.base.errors import SteprunError
 from runner.chat.conversation import Conversation
 from runner.chat.sessions.index import ChatTitle
+from runner.chat.sessions.store import InUse
 from runner.tui.actions import Action
-from runner.tui.picker import ChatPicker
+from runner.tui.chooser import Choice, Chooser
+from runner.tui.picker import ChatPicker, PickedChat, chat_rows
+from runner.tui.talking import ChatTalk
+from runner.tui.wings.finding import Finding
 from runner.tui.wings.versions import Versions
-from runner.tui.wings.wing import Wing
+from runner.tui.wings.wing import Hear, Wing
+
+TAKE_IN_S: Final = 0.5  # after an answer: the words of this chat, and of others that are due
 
 
 class Sessions(Wing):
@@ -25,50 +34,79 @@ class Sessions(Wing):
             chat.hint("Still answering: Esc stops it.")
             return
         chat.wing(Versions).leave()
+        chat.wing(Finding).leave()
         old = chat.conversation.session.id if chat.conversation.saved else ""
         chat.conversation.start_new()
         chat.transcript.notice(None)
         await chat.transcript.show_turns(chat.conversation.turns, opened=False)
         chat.hint("New chat. Ctrl+O opens the previous one again." if old else "New chat.")
 
+    # --- the list ----------------------------------------------------------------------------
+
     def pick(self, _: str) -> None:
         """List the saved chats."""
         self.chat.run_worker(self._pick(), group="chats", exclusive=True, exit_on_error=False)
 
     async def _pick(self) -> None:
-        chats = await self._listed()
-        if not chats:
+        rows = await self._listed()
+        if not rows:
             self.chat.hint("No saved chat yet.")
             return
-        self._picker = ChatPicker(chats, rename=self._rename, delete=self._delete)
+        shelf = self.chat.shelf
+        self._picker = ChatPicker(
+            rows,
+            rename=self._rename,
+            delete=self._delete,
+            saved=shelf,
+            image_bytes=await asyncio.to_thread(shelf.image_bytes),
+        )
         self.chat.push_screen(self._picker, self._picked)
 
-    async def _listed(self) -> Sequence[ChatTitle]:
+    async def _listed(self) -> Sequence[Choice]:
         try:
-            return await asyncio.to_thread(self.chat.shelf.chats)
+            return await asyncio.to_thread(self._rows)
         except SteprunError as error:
             self.chat.problem(error)
             return ()
 
-    def _picked(self, chosen: ChatTitle | None) -> None:
-        if chosen is not None:
-            self.chat.call_later(self.open, chosen.id)
+    def _rows(self) -> Sequence[Choice]:
+        return chat_rows(self.chat.shelf.chats())
 
-    async def open(self, chat_id: str) -> None:
-        """Continue a saved chat in this window; what is typed stays with the chat it belongs to."""
+    def _picked(self, chosen: PickedChat | None) -> None:
+        if chosen is not None:
+            self.chat.call_later(self._open, chosen)
+
+    async def _open(self, chosen: PickedChat) -> None:
+        hit = chosen.hit
+        if await self.open(chosen.chat.id, quiet=hit is not None) and hit is not None:
+            await self.chat.wing(Finding).go_to(hit.entry, hit.place, hit.wanted)
+
+    async def open(self, chat_id: str, *, quiet: bool = False) -> bool:
+        """Continue a saved chat in this window; what is typed stays with the chat it belongs to.
+
+        Returns whether it is open now; `quiet`: it is not said that it was before.
+        """
         chat = self.chat
         if chat.busy:
             chat.hint("Still answering: Esc stops it.")
-            return
+            return False
         if chat_id == chat.conversation.session.id:
-            chat.hint("This chat is open already.")
-            return
+            chat.hint("" if quiet else "This chat is open already.")
+            return True
         try:
-            opened = Conversation(chat.setup.title, chat_id)
+            opened = await asyncio.to_thread(Conversation, chat.setup.title, chat_id)
+        except InUse as error:
+            self._offer_copy(chat_id, error)
+            return False
         except SteprunError as error:
             chat.problem(error)
-            return
+            return False
+        if chat.busy:  # a question was sent while the file was read
+            opened.close()
+            chat.hint("Still answering: Esc stops it.")
+            return False
         chat.wing(Versions).leave()
+        chat.wing(Finding).leave()
         chat.unsent.keep()
         chat.conversation.close()
         chat.composer.take()
@@ -83,6 +121,52 @@ class Sessions(Wing):
             opened.warnings.clear()
         chat.hint(f"Resumed the chat {chat_id}.")
         chat.show_status()
+        return True
+
+    # --- copies ------------------------------------------------------------------------------
+
+    def _offer_copy(self, chat_id: str, error: SteprunError) -> None:
+        """Say that a chat is open elsewhere; a copy of it can be continued here."""
+        choices = [
+            Choice("Open a copy here", True, "what is said here is not added there"),
+            Choice("Leave it", False),
+        ]
+
+        def chosen(copies: object) -> None:
+            if copies is True:
+                self.chat.call_later(self._open_copy, chat_id)
+
+        self.chat.problem(error)
+        self.chat.push_screen(Chooser("This chat is open in another window", choices), chosen)
+
+    async def fork(self, _: str) -> None:
+        """Continue in a copy of this chat; the chat itself stays as it is."""
+        conversation = self.chat.conversation
+        if self.chat.busy:
+            self.chat.hint("Still answering: Esc stops it.")
+        elif not conversation.turns:
+            self.chat.hint("Nothing to copy yet.")
+        elif await asyncio.to_thread(conversation.flush):
+            await self._open_copy(conversation.session.id)
+        else:
+            self.chat.show_warnings()
+
+    async def _open_copy(self, chat_id: str) -> None:
+        try:
+            copied = await asyncio.to_thread(self.chat.shelf.copy, chat_id)
+        except SteprunError as error:
+            self.chat.problem(error)
+        else:
+            await self.open(copied)
+
+    # --- changing ----------------------------------------------------------------------------
+
+    def name(self, name: str) -> None:
+        """Give this chat a name."""
+        conversation = self.chat.conversation
+        conversation.rename(" ".join(name.split()))
+        self.chat.unsent.save_soon()
+        self.chat.hint(f"This chat is called {conversation.session.tree.name}.")
 
     def _rename(self, listed: ChatTitle, name: str) -> None:
         open_here = self.chat.conversation
@@ -92,11 +176,12 @@ class Sessions(Wing):
         else:
             self._change(partial(self.chat.shelf.rename, listed.id, name))
 
-    def _delete(self, listed: ChatTitle) -> None:
-        if listed.id == self.chat.conversation.session.id:
+    def _delete(self, listed: Sequence[ChatTitle]) -> None:
+        others = [each.id for each in listed if each.id != self.chat.conversation.session.id]
+        if len(others) < len(listed):
             self._picker.explain("This chat is open. Open another one first.")
         else:
-            self._change(partial(self.chat.shelf.delete, listed.id))
+            self._change(partial(self.chat.shelf.delete, *others))
 
     def _change(self, change: Callable[[], object]) -> None:
         """Change a chat in a thread, and show the list as it is then."""
@@ -113,7 +198,30 @@ class Sessions(Wing):
             if trouble:
                 self._picker.explain(trouble)
 
+    # --- the index ---------------------------------------------------------------------------
+
+    def answered(self, _: ChatTalk.Ended) -> None:
+        """Take the new words into the index of all chats, while nothing is computed."""
+        if not self.chat.leaving:
+            self.chat.run_worker(
+                self._take_in(), group="index", exclusive=True, exit_on_error=False
+            )
+
+    async def _take_in(self) -> None:
+        try:
+            await asyncio.to_thread(self.chat.shelf.take_in, TAKE_IN_S)
+        except SteprunError:
+            return  # whoever searches is told
+
     actions = (
         Action("chat.new", "start a new chat", start_new, command="new"),
-        Action("chat.pick", "open, rename or delete a saved chat", pick, "chats", keys=("ctrl+o",)),
+        Action(
+            "chat.pick",
+            "open, rename or delete a saved chat; search the texts of all",
+            *(pick, "chats"),
+            keys=("ctrl+o",),
+        ),
+        Action("chat.name", "name this chat", name, "rename", "NAME", needs_args=True),
+        Action("chat.fork", "continue in a copy of this chat", fork, "fork"),
     )
+    hears: ClassVar[Mapping[type[Message], Hear]] = {ChatTalk.Ended: answered}

@@ -5,12 +5,13 @@ import sys
 
 import pytest
 
-from runner.base.errors import Exit, Refused, SteprunError
+from runner.base.errors import Exit, Refused, SteprunError, UsageError
+from runner.chat.as_json import to_json
 from runner.chat.conversation import Conversation
 from runner.chat.host import ChatSetup
 from runner.chat.sessions.entries import SessionEntry
 from runner.chat.sessions.store import Session, list_sessions
-from runner.chat.turn import TurnState
+from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Message, Options
 from runner.cli.main import steprun
 from runner.cli.one_answer import ask_once
@@ -262,3 +263,17 @@ def test_an_unknown_chat_is_refused_before_anything_is_planned(monkeypatch):
     argv = ["chat", "--resume", "20260101-000000-0000", "-p", "hi"]
     with pytest.raises(Refused, match="No saved chat has the ID"):
         steprun.main(argv, standalone_mode=False)
+
+
+def test_a_chat_of_a_file_is_opened_by_the_command(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("sys.stdin", None)
+    path = tmp_path / "chat.json"
+    path.write_text(to_json([Turn("one", phase=TurnState.DONE, answer="1")], "Step"))
+    with FakeServer([Say("two"), End()]) as server:
+        argv = ["chat", "--url", server.url, "--open", str(path), "-p", "and?"]
+        assert steprun.main(argv, standalone_mode=False) == Exit.DONE
+        (body,) = server.requests
+    assert [each["content"] for each in body["messages"]] == ["one", "1", "and?"]
+    assert capsys.readouterr().out == "two\n"
+    with pytest.raises(UsageError, match="name two chats"):
+        steprun.main([*argv, "--resume"], standalone_mode=False)

@@ -8,10 +8,11 @@ import pytest
 from runner.base.errors import Refused
 from runner.chat.sessions.entries import SessionEntry
 from runner.chat.sessions.index import ChatTitle as SavedChat
+from runner.chat.sessions.saved import SavedChats
 from runner.chat.sessions.store import Session
+from runner.chat.sessions.word_index import IndexState, WordIndex
 from runner.chat.wire import Message
-from runner.tui.picker import ChatPicker, chat_row, when
-from runner.tui.shelf import SavedChats
+from runner.tui.picker import ChatPicker, chat_row, chat_rows, when
 from runner.tui.wings.sessions import Sessions
 from tests.fakes.sse_server import End, Gate, Say
 from tests.unit.tui.test_app import chat, user_home  # noqa: F401 - a fixture
@@ -32,8 +33,20 @@ class FakeShelf:
             raise Refused(self.broken)
         self.listed = [replace(c, title=name) if c.id == chat_id else c for c in self.listed]
 
-    def delete(self, chat_id):
-        self.listed = [each for each in self.listed if each.id != chat_id]
+    def delete(self, *chat_ids):
+        self.listed = [each for each in self.listed if each.id not in chat_ids]
+
+    def image_bytes(self):
+        return 0
+
+    def take_in(self, seconds):
+        return IndexState(2, 2)
+
+    def search(self, typed):
+        return []
+
+    def questions(self, most):
+        return []
 
 
 def shelf():
@@ -146,14 +159,14 @@ async def test_the_mark_stays_on_the_chat_that_was_renamed():
     for text in ("apples", "pears"):
         saved(text)
     chats = SavedChats().chats()
-    picker = ChatPicker(chats, rename=lambda *_: None, delete=lambda *_: None)
+    picker = ChatPicker(chat_rows(chats), rename=lambda *_: None, delete=lambda *_: None)
     async with chat() as c:
         await c.app.push_screen(picker)
         await c.pilot.press("down")
         assert picker.marked is not None
-        picker.replace((chats[1], chats[0]))
+        picker.replace(chat_rows((chats[1], chats[0])))
         assert picker.marked is not None
-        assert picker.marked.value.id == chats[1].id
+        assert picker.marked.value.chat.id == chats[1].id
 
 
 async def test_a_chat_that_cannot_be_opened_is_explained():
@@ -162,7 +175,9 @@ async def test_a_chat_that_cannot_be_opened_is_explained():
     gate = Gate()
     async with chat([Say("A part"), gate, End()]) as c:
         await c.app.wing(Sessions).open(other.id)
-        await c.sees("open in another window")
+        await c.sees("open in another window", "Leave it")
+        await c.pilot.press("escape")
+        await c.sees("Close the other one or wait for it")
         other.release()
         await c.type("hi")
         await c.sees("A part")
@@ -187,3 +202,117 @@ def test_the_chats_on_the_disk_are_listed_and_deleted():
     assert {each.title for each in shelf.chats()} == {"apples", "Fruit"}
     shelf.delete(one)
     assert [each.id for each in shelf.chats()] == [two]
+
+
+def deep(*answers):
+    """Save a chat whose title says nothing of its answers."""
+    session = Session.create("Fake 1B")
+    for n, answer in enumerate(answers):
+        session.add(SessionEntry(Message("user", f"question {n}")))
+        session.add(SessionEntry(Message("assistant", answer)))
+    return session.id
+
+
+@pytest.mark.parametrize("size", [(100, 30), (40, 10)])
+async def test_a_chat_is_found_by_its_words_and_opened_where_they_are(size):
+    deep("nothing")
+    there = deep(*(["filler\n\n" * 40] * 30), "The Quetzal flies.", *(["filler\n\n" * 40] * 30))
+    async with chat(size=size) as c:
+        await c.pilot.press("ctrl+o")
+        await c.sees("Chats,")
+        await c.pilot.press(*"quetzal")
+        await c.sees("1 of 2")
+        if size[0] > 60:
+            await c.sees("The Quetzal flies.")
+        await c.pilot.press("enter")
+        await c.sees("1 of 1", "The Quetzal flies.")
+        assert c.app.conversation.session.id == there
+
+
+async def test_words_in_another_version_let_it_stand():
+    session = Session.create("Fake 1B")
+    session.add(SessionEntry(Message("user", "which bird?")))
+    asked = session.tree.current
+    session.add(SessionEntry(Message("assistant", "a quetzal")))
+    session.tree.go_to(asked)
+    session.add(SessionEntry(Message("assistant", "a wren")))
+    async with chat(resume=session.id) as c:
+        await c.sees("a wren")
+        await c.pilot.press("ctrl+o", *"quetzal")
+        await c.sees("a quetzal")
+        await c.pilot.press("enter")
+        await c.sees("1 of 1", "a quetzal", "1/2")
+
+
+async def test_several_chats_are_deleted_together_with_their_words():
+    kept, *gone = saved("apples"), saved("pears"), saved("plums")
+    async with chat() as c:
+        await c.pilot.press("ctrl+o")
+        await c.sees("· 3", "plums", "pears", "apples")
+        await c.until(lambda: c.app.shelf.search("answer to p"))
+        await c.pilot.press("tab", "tab")
+        await c.sees("● plums", "● pears")
+        await c.pilot.press("delete")
+        await c.sees("Delete 2 chats for good?")
+        await c.pilot.press("delete")
+        await c.sees("· 1")
+        assert [each.id for each in SavedChats().chats()] == [kept]
+        await c.until(lambda: not c.app.shelf.search("plums"))
+        data = WordIndex().path.read_bytes()
+        assert b"apples" in data
+        assert b"plums" not in data
+        assert all(not Session(each).path.exists() for each in gone)
+
+
+async def test_a_chat_that_is_open_elsewhere_is_continued_in_a_copy():
+    other = Session(saved("apples"))
+    other.claim()
+    async with chat([Say("More."), End()]) as c:
+        await c.pilot.press("ctrl+o")
+        await c.sees("apples")
+        await c.pilot.press("enter")
+        await c.sees("open in another window", "Open a copy here")
+        await c.pilot.press("enter")
+        await c.sees("answer to apples", "Resumed the chat")
+        assert c.app.conversation.session.id != other.id
+        await c.type("more")
+        await c.ready()
+    other.release()
+    assert len(Session.load(other.id).entries) == 2
+    assert sorted(each.title for each in SavedChats().chats()) == ["apples", "apples (copy)"]
+
+
+async def test_a_chat_is_named_and_copied_by_command():
+    async with chat([Say("Fine."), End()]) as c:
+        await c.type("/fork")
+        await c.sees("Nothing to copy yet")
+        await c.type("pears")
+        await c.ready()
+        await c.type("/rename My  fruit")
+        await c.sees("This chat is called My fruit.")
+        await c.type("/fork")
+        await c.sees("Resumed the chat", "Fine.")
+    assert sorted(each.title for each in SavedChats().chats()) == ["My fruit", "My fruit (copy)"]
+
+
+async def test_an_index_that_cannot_be_used_is_said_and_titles_are_searched():
+    saved("apples")
+    WordIndex().path.mkdir()
+    async with chat() as c:
+        await c.pilot.press("ctrl+o")
+        await c.sees("apples", "texts not searched")
+        await c.pilot.press(*"app")
+        await c.sees("apples")
+        await c.pilot.press("escape", "ctrl+r")
+        await c.sees("No earlier message.")
+
+
+def test_a_chat_of_a_newer_version_is_listed_and_says_so():
+    session = Session(saved("apples"))
+    data = session.path.read_text().replace("steprun.session/2", "steprun.session/9")
+    session.path.write_text(data)
+    for _ in range(2):
+        (listed,) = SavedChats().chats()
+        assert listed.title == "(made by a newer version: update steprun to open it)"
+    session.path.write_text(data.replace("steprun.session/9", "steprun.session/2"))
+    assert [each.title for each in SavedChats().chats()] == ["apples"]

@@ -1,0 +1,112 @@
+"""What a search has found, on the rows of a turn: where it stands, and how it is drawn."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from rich.cells import cell_len
+from textual.content import Content
+
+from runner.chat.finding import Hit, Needle, Place, folded, unfolded
+
+if TYPE_CHECKING:
+    from runner.tui.flow import Flow
+    from runner.tui.rows import Row
+    from runner.tui.block import Part
+
+ALL: Final = "underline on $warning 30%"
+HERE: Final = "bold reverse"  # without colors, too
+
+# Where on the screen a part of a turn is; what is none of these belongs to tools.
+_PARTS: Final = {Place.QUESTION: "question", Place.THINKING: "words", Place.ANSWER: "answer"}
+_HEADS: Final = ("air", "thought", "end", "note", "versions")
+
+RowKey = tuple[str, int]  # a part's name, and which of its rows
+
+
+@dataclass(frozen=True, slots=True)
+class FoundWords:
+    """What is looked for, and on which rows the hit stands that was gone to."""
+
+    wanted: Needle
+    here: dict[RowKey, tuple[int, int]] = field(default_factory=dict)
+
+    def mark(self, content: Content, key: RowKey) -> Content:
+        """Return a row with its hits made visible."""
+        if key[0] in _HEADS:
+            return content
+        for begin, end in self.wanted.spans(content.plain):
+            content = content.stylize(ALL, begin, end)
+        if key in self.here:
+            content = content.stylize(HERE, *self.here[key])
+        return content
+
+
+def locate(
+    parts: "Sequence[Part]", hit: Hit, wanted: Needle
+) -> tuple[int, dict[RowKey, tuple[int, int]]]:
+    """Return the row of a turn that a hit is on, and which characters of which rows it is.
+
+    What the rows show may differ from the text that was searched (tables, formulas): where the hit
+    is not among them, it is the row that is as far into the part, and nothing is marked.
+    """
+    tool = hit.place is Place.TOOL
+    known = (*_PARTS.values(), *_HEADS)
+    meant = [part for part in parts if (tool and part.name not in known) or _is(part, hit.place)]
+    above, number = 0, hit.number
+    for part in parts:
+        if not any(part is each for each in meant):
+            above += len(part.rows)
+            continue
+        spans = _spans(part.rows, wanted)
+        if number < len(spans):
+            rows = spans[number]
+            return above + min(rows), {(part.name, row): span for row, span in rows.items()}
+        if part is meant[-1]:
+            return above + int(len(part.rows) * min(hit.part, 0.999)), {}
+        number -= len(spans)
+        above += len(part.rows)
+    return 0, {}
+
+
+def _is(part: "Part", place: Place) -> bool:
+    return part.name == _PARTS.get(place)
+
+
+def _spans(rows: "Flow | Sequence[Row]", wanted: Needle) -> list[dict[int, tuple[int, int]]]:
+    """Return, of each hit, which characters of which rows it is: a phrase may be broken in two."""
+    before, place = "", 0
+    pieces: list[str] = []
+    begins: list[int] = []
+    for index in range(len(rows)):
+        plain = rows[index].content.plain
+        glue = "" if _closes(before, plain) else "\n"
+        pieces.append(f"{glue}{folded(plain.rstrip(), marks=wanted.marks)}")
+        begins.append(place + len(glue))
+        place += len(pieces[-1])
+        before = plain
+    return [
+        dict(_rows_of(rows, begins, found.span(), marks=wanted.marks))
+        for found in wanted.pattern.finditer("".join(pieces))
+    ]
+
+
+def _rows_of(
+    rows: "Flow | Sequence[Row]", begins: Sequence[int], span: tuple[int, int], *, marks: bool
+) -> Iterable[tuple[int, tuple[int, int]]]:
+    first = max(0, bisect_right(begins, span[0]) - 1)
+    for index in range(first, len(begins)):
+        if begins[index] >= span[1]:
+            break
+        plain = rows[index].content.plain.rstrip()
+        own = max(0, span[0] - begins[index]), span[1] - begins[index]
+        begin, end = unfolded(plain, *own, marks=marks)
+        if begin < end:
+            yield index, (begin, end)
+
+
+def _closes(above: str, below: str) -> bool:
+    """Whether a word goes on in the next row: such as Chinese is broken without a space."""
+    above, below = above.rstrip(), below.lstrip()
+    return bool(above and below) and cell_len(above[-1]) == cell_len(below[0]) == 2

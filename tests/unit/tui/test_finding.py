@@ -1,0 +1,139 @@
+"""Words found in a chat on the screen."""
+
+import json
+
+import pytest
+
+from runner.chat.finding import find_in, needle
+from runner.chat.sessions.entries import SessionEntry, answered
+from runner.chat.sessions.store import Session
+from runner.chat.steps import StepKind, TurnStep
+from runner.chat.wire import Message
+from runner.tui.found import locate
+from runner.tui.turnview import TurnView
+from tests.fakes.sse_server import End, Say
+from tests.unit.tui.test_app import chat, user_home  # noqa: F401 - a fixture
+
+
+def saved(*turns):
+    """Save a chat of these turns: a question, the thinking, the answer."""
+    session = Session.create("Fake 1B")
+    for question, thinking, answer in turns:
+        session.add(SessionEntry(Message("user", question)))
+        steps = [TurnStep(StepKind.THINKING, thinking)] if thinking else []
+        session.add(answered([*steps, TurnStep(StepKind.TEXT, answer)]))
+    return session.id
+
+
+def marked(c):
+    """Return the texts on the screen that are drawn as the hit that was gone to."""
+    lines = c.app.screen._compositor.render_strips()
+    return [
+        segment.text
+        for strip in lines
+        for segment in strip
+        if segment.style and segment.style.reverse and segment.style.bold
+    ]
+
+
+async def test_hits_are_walked_through_from_the_last_one():
+    resume = saved(*((f"question {n}", "", f"The Élan of number {n}.") for n in range(60)))
+    async with chat(resume=resume) as c:
+        await c.pilot.press("ctrl+f", *"elan")
+        await c.sees("60 of 60", "number 59")
+        await c.until(lambda: marked(c) == ["Élan"])
+        await c.pilot.press("enter")
+        await c.sees("1 of 60", "number 0.")
+        assert len(c.app.transcript.query(TurnView)) <= 60
+        await c.pilot.press("f3")
+        await c.sees("2 of 60", "number 1.")
+        await c.pilot.press("up", "shift+f3")
+        await c.sees("60 of 60", "number 59")
+        await c.pilot.press(*" of number 30")
+        await c.sees("1 of 1", "number 30.")
+        await c.until(lambda: marked(c) == ["Élan of number 30"])
+        await c.pilot.press("escape")
+        await c.until(lambda: not marked(c))
+        await c.pilot.press("x")
+        assert c.app.composer.text == "x"
+
+
+@pytest.mark.parametrize("size", [(80, 24), (40, 10)])
+async def test_a_phrase_that_is_broken_into_two_rows_is_marked(size):
+    filler = "word " * 40
+    resume = saved(("hello", "", f"{filler} the end of the line is here {filler}"))
+    async with chat(resume=resume, size=size) as c:
+        await c.type("/find end of the line is here")
+        await c.sees("1 of 1")
+        await c.until(
+            lambda: " ".join("".join(marked(c)).split()).replace(" ", "") == "endofthelineishere"
+        )
+
+
+async def test_a_hit_in_hidden_thinking_opens_it():
+    resume = saved(("hello", "a secret thought", "fine"), ("bye", "", "ok"))
+    async with chat(resume=resume) as c:
+        assert "secret" not in c.screen()
+        await c.type("/find secret")
+        await c.sees("in hidden thinking, opened · 1 of 1", "a secret thought")
+        await c.until(lambda: marked(c) == ["secret"])
+
+
+async def test_what_is_not_there_is_said():
+    async with chat(resume=saved(("hello", "", "fine"))) as c:
+        await c.pilot.press("ctrl+f", *"zebra")
+        await c.sees("not found")
+        await c.pilot.press("enter", "ctrl+u", *"fin")
+        await c.sees("1 of 1")
+
+
+async def test_an_answer_that_arrives_is_counted():
+    async with chat(
+        [Say("apples "), Say("and apples"), End()], resume=saved(("a", "", "apples"))
+    ) as c:
+        await c.type("/find apples")
+        await c.sees("1 of 1")
+        await c.pilot.press("escape")
+        await c.type("more")
+        await c.ready()
+        await c.pilot.press("f3")
+        await c.sees("3 of 3")
+
+
+async def test_a_hit_is_located_in_a_long_answer():
+    answer = "\n\n".join(f"Paragraph {n} says *number {n}*." for n in range(3000))
+    async with chat(resume=saved(("long", "", answer))) as c:
+        await c.type("/find says number 1500.")
+        await c.until(lambda: "".join(marked(c)) == "says number 1500.")
+
+
+async def test_where_the_screen_shows_another_text_the_row_is_near():
+    answer = "\n\n".join([*(["line"] * 50), r"$\alpha$", *(["line"] * 50)])
+    async with chat(resume=saved(("math", "", answer))) as c:
+        wanted = needle("alpha")
+        (hit,) = find_in(c.app.conversation.turns, wanted)
+        (view,) = c.app.transcript.query(TurnView)
+        await c.until(lambda: view.settled)
+        row, here = locate(view.parts, hit, wanted)
+        assert not here
+        assert abs(row - 100) < 15
+
+
+async def test_a_chat_of_a_file_is_opened(tmp_path):
+    resume = saved(("hello", "hm", "fine"))
+    path = tmp_path / "chat.json"
+    async with chat(resume=resume) as c:
+        await c.type(f"/save {path}")
+        await c.sees("Saved to")
+        await c.type(f"/open {path}")
+        await c.sees("Resumed the chat", "hello", "fine")
+        assert c.app.conversation.session.id != resume
+        path.write_text("{}")
+        await c.type(f"/open {path}")
+        await c.sees("is not a chat that can be opened")
+        assert c.app.composer.text == f"/open {path}"
+        document = {"schema": "steprun.conversation/1", "turns": [{"text": "look"}]}
+        document["turns"][0]["pictures"] = [{"name": "cat.png", "data": "AAAA"}]
+        path.write_text(json.dumps(document))
+        await c.pilot.press("enter")
+        await c.sees("look", "The image 'cat.png' of chat.json cannot be used")
