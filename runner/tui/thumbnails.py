@@ -1,12 +1,15 @@
 """Thumbnails: made in a thread, once for each picture and size, and kept within a bound.
 
-Until one is there its place is blank, so that nothing moves when it arrives.
+Until one is there its place is blank, so that nothing moves when it arrives. All are rows of text:
+half blocks, or the placeholders of a terminal that draws pictures itself.
 """
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass
+from random import randrange
+from typing import Any, Final, NamedTuple, Protocol
 
 from textual.app import App
 from textual.content import Content
@@ -15,9 +18,13 @@ from textual.widget import Widget
 from runner.base.errors import SteprunError
 from runner.chat.wire import Picture
 from runner.tui.half_blocks import GAP, cell_rows, fitted, half_block_rows, side_by_side
+from runner.tui.kitty import MOST_IDS, NUMBERS, deletion, placeholder_rows, transmission
 from runner.tui.workshop import THE_WORKSHOP
 
-KEPT_BYTES: Final = 8 << 20  # a thumbnail of 40 by 10 cells has 2,400 bytes
+# A thumbnail of 40 by 10 cells has 2,400 bytes in half blocks, as a PNG for a terminal some
+# 50,000. Kitty keeps 320 MB of them.
+KEPT_BYTES: Final = 32 << 20
+CELL_PX: Final = (10, 20)  # of a picture for a cell of the terminal, which scales it
 # Rows and columns of a terminal below which there is no room for pictures.
 LEAST_ROWS, LEAST_COLUMNS = 20, 60
 COLOURS: Final = frozenset({"256", "truecolor"})  # with 16 a picture is not to be made out
@@ -48,18 +55,72 @@ def turn_rows(screen: tuple[int, int]) -> int:
     return min(12, rows // 4) if rows >= LEAST_ROWS and columns >= LEAST_COLUMNS else 0
 
 
-class Shown(NamedTuple):
-    """A thumbnail of that size in pixels; no bytes where there is none, None where not yet."""
+class Drawing(Protocol):
+    """A thumbnail that has been made."""
 
-    width: int
-    height: int
-    pixels: bytes | None
+    @property
+    def size(self) -> int:
+        """The bytes that it takes."""
 
     def lines(self) -> list[Content]:
-        """Return its rows of text, blank ones where there is nothing to be seen."""
+        """Return its rows of text."""
+
+    def forget(self) -> None:
+        """Let go of what it takes elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class HalfBlocks:
+    """Pixels of three bytes each, `width` in a row; none where the picture cannot be drawn."""
+
+    pixels: bytes
+    width: int
+    height: int
+
+    @property
+    def size(self) -> int:
+        """The bytes of the pixels."""
+        return len(self.pixels)
+
+    def lines(self) -> list[Content]:
+        """Return its rows of text."""
         if not self.pixels:
             return [Content(" " * self.width)] * cell_rows(self.height)
         return half_block_rows(self.pixels, self.width)
+
+    def forget(self) -> None:
+        """Do nothing: all of it is here."""
+
+
+@dataclass(frozen=True, slots=True)
+class InTerminal:
+    """A picture that the terminal has, and draws in these cells."""
+
+    image: int
+    columns: int
+    rows: int
+    size: int
+    write: Callable[[str], object]
+
+    def lines(self) -> list[Content]:
+        """Return its rows of text."""
+        return placeholder_rows(self.image, self.columns, self.rows)
+
+    def forget(self) -> None:
+        """Have the terminal forget it."""
+        self.write(deletion(self.image))
+
+
+class Shown(NamedTuple):
+    """A thumbnail of that size in pixels of half blocks; None: it is being made."""
+
+    width: int
+    height: int
+    drawing: Drawing | None
+
+    def lines(self) -> list[Content]:
+        """Return its rows of text, blank ones where there is nothing to be seen yet."""
+        return (self.drawing or HalfBlocks(b"", self.width, self.height)).lines()
 
 
 class Beside(NamedTuple):
@@ -68,9 +129,9 @@ class Beside(NamedTuple):
     shown: tuple[Shown, ...]
 
     @property
-    def state(self) -> tuple[tuple[int, int, bool], ...]:
+    def state(self) -> tuple[tuple[int, int, int], ...]:
         """What decides how they look."""
-        return tuple((each.width, each.height, bool(each.pixels)) for each in self.shown)
+        return tuple((each.width, each.height, id(each.drawing)) for each in self.shown)
 
     def lines(self) -> list[Content]:
         """Return their rows of text."""
@@ -81,15 +142,19 @@ class Thumbnails:
     """The thumbnails of one window.
 
     `start` runs a coroutine beside the interface; `arrived` is called when there is a new one.
+    `write`: gives text to a terminal that draws pictures itself; None where it does not.
     """
 
     def __init__(
         self, start: Callable[[Coroutine[Any, Any, None]], object], arrived: Callable[[], object]
     ) -> None:
         self.on = True
+        self.write: Callable[[str], object] | None = None
+        # Another one than those of a program before this in the same terminal.
+        self._image = randrange(1 << 16, MOST_IDS)  # noqa: S311
         self._start = start
         self._arrived = arrived
-        self._kept: OrderedDict[ThumbnailKey, bytes] = OrderedDict()
+        self._kept: OrderedDict[ThumbnailKey, Drawing] = OrderedDict()
         self._size = 0
         self._making: set[ThumbnailKey] = set()
 
@@ -100,11 +165,16 @@ class Thumbnails:
             width, height = fitted(picture.width, picture.height, columns, rows)
             if sum(each.width + GAP for each in shown) + width > columns:
                 break
-            shown.append(Shown(width, height, self._pixels(picture, width, height)))
+            shown.append(Shown(width, height, self._drawing(picture, width, height)))
         return Beside(tuple(shown))
 
-    def _pixels(self, picture: Picture, width: int, height: int) -> bytes | None:
-        """Return a thumbnail, empty where there cannot be one; None: it is being made."""
+    def forget(self) -> None:
+        """Make all of them again: the terminal has lost its pictures."""
+        self._kept.clear()
+        self._size = 0
+
+    def _drawing(self, picture: Picture, width: int, height: int) -> Drawing | None:
+        """Return a thumbnail; None: it is being made."""
         # The bytes know their hash after the first time; no picture is kept alive for it.
         key = hash(picture.data), len(picture.data), width, height
         if (kept := self._kept.get(key)) is not None:
@@ -117,16 +187,31 @@ class Thumbnails:
 
     async def _make(self, key: ThumbnailKey, picture: Picture) -> None:
         try:
-            made = await asyncio.to_thread(THE_WORKSHOP.pixels, picture, key[2], key[3])
+            made = await self._drawn(picture, key[2], key[3])
         except SteprunError:
-            made = b""  # the picture is sent all the same: its line says what it is
+            # The picture is sent all the same: its line says what it is.
+            made = HalfBlocks(b"", key[2], key[3])
         finally:
             self._making.discard(key)
         self._kept[key] = made
-        self._size += len(made)
+        self._size += made.size
         while self._size > KEPT_BYTES and len(self._kept) > 1:
-            self._size -= len(self._kept.popitem(last=False)[1])
+            _, oldest = self._kept.popitem(last=False)
+            self._size -= oldest.size
+            oldest.forget()
         self._arrived()
+
+    async def _drawn(self, picture: Picture, width: int, height: int) -> Drawing:
+        columns, rows = width, cell_rows(height)
+        if self.write is None or max(columns, rows) > len(NUMBERS):
+            pixels = await asyncio.to_thread(THE_WORKSHOP.pixels, picture, width, height)
+            return HalfBlocks(pixels, width, height)
+        wide = min(picture.width, columns * CELL_PX[0])
+        high = max(1, round(wide * picture.height / picture.width))
+        png = await asyncio.to_thread(THE_WORKSHOP.small_png, picture, wide, high)
+        self._image = (self._image + 1) % MOST_IDS or 1
+        self.write(await asyncio.to_thread(transmission, self._image, png, columns, rows))
+        return InTerminal(self._image, columns, rows, len(png), self.write)
 
 
 NONE: Final = Thumbnails(lambda _: None, lambda: None)

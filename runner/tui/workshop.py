@@ -67,6 +67,11 @@ class Workshop:
             raise _failed(picture.name)
         return data
 
+    def small_png(self, picture: Picture, width: int, height: int) -> bytes:
+        """Return a picture at that size in 256 colours, as a PNG. Raises `BadFile`."""
+        job = {"picture": workshop.described(picture), "width": width, "height": height}
+        return self._do(workshop.SMALL_PNG, job, picture.data, picture.name)[1]
+
     def peak_bytes(self) -> int:
         """Return the most memory that the process has taken so far; 0 where nobody tells."""
         process = self._process

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.message import Message
 
 from runner.tui.actions import Action
+from runner.tui.kitty import has_placeholders
 from runner.tui.picture_screens import LargePicture
 from runner.tui.settings import THUMBNAILS
 from runner.tui.thumbnails import COLOURS, Thumbnails
@@ -38,9 +39,25 @@ class PictureShow(Wing):
         chat.thumbnails.on = chat.settings.now.thumbnails != "off"
 
     def started(self) -> None:
-        """Draw nothing where the terminal has too few colours."""
-        if self.chat.console.color_system not in COLOURS and not self.chat.is_headless:
-            self.chat.thumbnails.on = False
+        """Choose how to draw: by the terminal itself, in half blocks, or not with few colours."""
+        chat = self.chat
+        colours = "truecolor" if chat.is_headless else chat.console.color_system
+        if colours not in COLOURS:
+            chat.thumbnails.on = False
+        # A placeholder names its picture by its colour, which must arrive as it is.
+        exact = colours == "truecolor" and not chat.no_color
+        if exact and has_placeholders(chat.background.terminal):
+            chat.thumbnails.write = self._write
+            chat.app_resume_signal.subscribe(chat, self._resumed)
+
+    def _write(self, text: str) -> None:
+        if self.chat._driver is not None:  # noqa: SLF001 - Textual has no other way to a terminal
+            self.chat._driver.write(text)  # noqa: SLF001
+
+    def _resumed(self, _: object) -> None:
+        """Draw all again: with the screen that an editor took, its pictures are gone."""
+        self.chat.thumbnails.forget()
+        self._draw()
 
     def arrived(self, _: ThumbnailArrived) -> None:
         """Draw what has been made."""
