@@ -120,20 +120,20 @@ class CropScreen(ModalScreen[Box | None]):
     def action_move(self, right: int, down: int) -> None:
         """Move the frame."""
         if (frame := self._canvas.frame) is not None:
-            self._canvas.frame = frame.moved(right, down)
-            self._changed()
+            self._canvas.reframe(frame.moved(right, down))
+            self._describe()
 
     def action_resize(self, right: int, down: int) -> None:
         """Move the right and lower edge of the frame."""
         if (frame := self._canvas.frame) is not None:
-            self._canvas.frame = frame.resized(right, down)
-            self._changed()
+            self._canvas.reframe(frame.resized(right, down))
+            self._describe()
 
     def action_grow(self, by: int) -> None:
         """Make the frame larger or smaller on all sides."""
         if (frame := self._canvas.frame) is not None:
-            self._canvas.frame = frame.grown(by)
-            self._changed()
+            self._canvas.reframe(frame.grown(by))
+            self._describe()
 
     def action_take(self) -> None:
         """Return what is framed."""
@@ -147,10 +147,6 @@ class CropScreen(ModalScreen[Box | None]):
     def _box(self) -> Box | None:
         frame = self._canvas.frame
         return frame.box(self._picture.width, self._picture.height) if frame else None
-
-    def _changed(self) -> None:
-        self._canvas.refresh()
-        self._describe()
 
     def _describe(self) -> None:
         if (box := self._box) is None:

@@ -7,9 +7,8 @@ half blocks, or the placeholders of a terminal that draws pictures itself.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from random import randrange
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 from textual.app import App
 from textual.content import Content
@@ -17,9 +16,9 @@ from textual.widget import Widget
 
 from runner.base.errors import SteprunError
 from runner.chat.wire import Picture
+from runner.tui.apart import in_workshop, the_workshop
 from runner.tui.half_blocks import GAP, cell_rows, fitted, half_block_rows, side_by_side
 from runner.tui.kitty import MOST_IDS, NUMBERS, deletion, placeholder_rows, transmission
-from runner.tui.workshop import THE_WORKSHOP
 
 # A thumbnail of 40 by 10 cells has 2,400 bytes in half blocks, as a PNG for a terminal some
 # 50,000. Kitty keeps 320 MB of them.
@@ -40,7 +39,7 @@ def picture_rows(picture: Picture, columns: int, rows: int) -> list[Content]:
     `SteprunError` where it cannot be.
     """
     width, height = fitted(picture.width, picture.height, columns, rows)
-    return half_block_rows(THE_WORKSHOP.pixels(picture, width, height), width)
+    return half_block_rows(the_workshop().pixels(picture, width, height), width)
 
 
 def composer_rows(screen: tuple[int, int]) -> int:
@@ -55,22 +54,7 @@ def turn_rows(screen: tuple[int, int]) -> int:
     return min(12, rows // 4) if rows >= LEAST_ROWS and columns >= LEAST_COLUMNS else 0
 
 
-class Drawing(Protocol):
-    """A thumbnail that has been made."""
-
-    @property
-    def size(self) -> int:
-        """The bytes that it takes."""
-
-    def lines(self) -> list[Content]:
-        """Return its rows of text."""
-
-    def forget(self) -> None:
-        """Let go of what it takes elsewhere."""
-
-
-@dataclass(frozen=True, slots=True)
-class HalfBlocks:
+class HalfBlocks(NamedTuple):
     """Pixels of three bytes each, `width` in a row; none where the picture cannot be drawn."""
 
     pixels: bytes
@@ -92,8 +76,7 @@ class HalfBlocks:
         """Do nothing: all of it is here."""
 
 
-@dataclass(frozen=True, slots=True)
-class InTerminal:
+class InTerminal(NamedTuple):
     """A picture that the terminal has, and draws in these cells."""
 
     image: int
@@ -109,6 +92,10 @@ class InTerminal:
     def forget(self) -> None:
         """Have the terminal forget it."""
         self.write(deletion(self.image))
+
+
+Drawing = HalfBlocks | InTerminal
+"""A thumbnail that has been made."""
 
 
 class Shown(NamedTuple):
@@ -204,11 +191,11 @@ class Thumbnails:
     async def _drawn(self, picture: Picture, width: int, height: int) -> Drawing:
         columns, rows = width, cell_rows(height)
         if self.write is None or max(columns, rows) > len(NUMBERS):
-            pixels = await asyncio.to_thread(THE_WORKSHOP.pixels, picture, width, height)
+            pixels = await in_workshop(lambda shop: shop.pixels(picture, width, height))
             return HalfBlocks(pixels, width, height)
         wide = min(picture.width, columns * CELL_PX[0])
         high = max(1, round(wide * picture.height / picture.width))
-        png = await asyncio.to_thread(THE_WORKSHOP.small_png, picture, wide, high)
+        png = await in_workshop(lambda shop: shop.small_png(picture, wide, high))
         self._image = (self._image + 1) % MOST_IDS or 1
         self.write(await asyncio.to_thread(transmission, self._image, png, columns, rows))
         return InTerminal(self._image, columns, rows, len(png), self.write)

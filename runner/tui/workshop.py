@@ -93,9 +93,11 @@ class Workshop:
     def _picture(self, letter: bytes, job: Mapping[str, Any], data: bytes, name: str) -> Picture:
         about, made = self._do(letter, job, data, name)
         try:
-            return Picture(data=made or data, **about)
+            picture = Picture(data=made or data, **about)
         except TypeError as error:
             raise _failed(name) from error
+        hash(picture.data)  # known from now on: of 64 MB it would take the window 40 ms
+        return picture
 
     def _do(
         self, letter: bytes, job: Mapping[str, Any], data: bytes, name: str
@@ -191,7 +193,3 @@ def _slow(name: str, seconds: float) -> BadFile:
         why=f"It takes longer than {seconds:.0f} s to decode.",
         next=SMALLER,
     )
-
-
-THE_WORKSHOP: Final = Workshop()
-"""The one of this program, however many windows it opens after one another."""

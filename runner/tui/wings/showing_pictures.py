@@ -7,7 +7,6 @@ from textual.message import Message
 
 from runner.tui.actions import Action
 from runner.tui.kitty import has_placeholders
-from runner.tui.picture_screens import LargePicture
 from runner.tui.settings import THUMBNAILS
 from runner.tui.thumbnails import COLOURS, Thumbnails
 from runner.tui.turnview import TurnView
@@ -82,6 +81,8 @@ class PictureShow(Wing):
 
     def view(self, number: str) -> None:
         """Show an image large: number N of the message, else the last one of the chat."""
+        from runner.tui.picture_screens import LargePicture  # noqa: PLC0415 - opens without
+
         attached = self.chat.composer.pictures
         past = [
             picture

@@ -107,7 +107,7 @@ async def test_a_picture_that_cannot_be_changed_stays(tmp_path, monkeypatch):
     def fails(*_):
         raise BadFile("It cannot be made smaller.")
 
-    monkeypatch.setattr("runner.tui.wings.editing_pictures.THE_WORKSHOP.scaled", fails)
+    monkeypatch.setattr("runner.tui.workshop.Workshop.scaled", fails)
     async with chat() as c:
         await c.paste(str(quarters(tmp_path)))
         await c.sees("836 tokens")
@@ -211,7 +211,7 @@ async def test_a_picture_that_cannot_be_drawn_says_why(tmp_path, monkeypatch):
     async with chat() as c:
         await c.paste(str(quarters(tmp_path)))
         await c.sees("836 tokens")
-        monkeypatch.setattr("runner.tui.picture_canvas.THE_WORKSHOP.pixels", fails)
+        monkeypatch.setattr("runner.tui.workshop.Workshop.pixels", fails)
         await c.type("/view")
         await c.sees("It cannot be drawn.")
         await c.pilot.press("escape")
