@@ -19,7 +19,7 @@ from runner.chat.export import price_text
 from runner.chat.wire import Picture
 from runner.tui.fit import chip_lines
 from runner.tui.paste import PATHS
-from runner.tui.thumbnails import composer_rows, thumbnails_of
+from runner.tui.thumbnails import ThumbnailRow, composer_rows, thumbnails_of
 
 PASTE_BYTES = 1 << 20
 # A longer paste is folded: the field lays each of its lines out at every key.
@@ -147,7 +147,7 @@ class Composer(Vertical):
         self._rate = 0.0
         self._expected_rate = expected_rate
         self._chips = Static(id="chips")
-        self._thumbnails = Static(id="thumbnails")
+        self._thumbnails = ThumbnailRow(id="thumbnails")
         self.prompt = Prompt()
         self.prompt.fold = self._fold
         self.pictures: list[Picture] = []
@@ -278,6 +278,5 @@ class Composer(Vertical):
         # What is left beside the longest line; the frame and the gap take some of the width.
         room = self.app.size.width - max(map(cell_len, lines), default=0) - _FRAME
         high = composer_rows(self.app.size)
-        thumbnails = thumbnails_of(self.app).beside(self.pictures, room, high)
-        self._thumbnails.display = bool(thumbnails.shown)
-        self._thumbnails.update(Content("\n").join(thumbnails.lines()))
+        beside = thumbnails_of(self.app).beside(self.pictures, room, high)
+        self._thumbnails.show(beside, self.pictures)

@@ -7,12 +7,16 @@ half blocks, or the placeholders of a terminal that draws pictures itself.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from random import randrange
 from typing import Any, Final, NamedTuple
 
 from textual.app import App
 from textual.content import Content
+from textual.events import Click
+from textual.message import Message
 from textual.widget import Widget
+from textual.widgets import Static
 
 from runner.base.errors import SteprunError
 from runner.chat.wire import Picture
@@ -30,6 +34,13 @@ COLOURS: Final = frozenset({"256", "truecolor"})  # with 16 a picture is not to 
 
 # What is in a picture, and the size of the thumbnail in pixels.
 ThumbnailKey = tuple[int, int, int, int]
+
+
+@dataclass
+class PictureWanted(Message):
+    """The user wants to see a picture large."""
+
+    picture: Picture
 
 
 def picture_rows(picture: Picture, columns: int, rows: int) -> list[Content]:
@@ -120,9 +131,37 @@ class Beside(NamedTuple):
         """What decides how they look."""
         return tuple((each.width, each.height, id(each.drawing)) for each in self.shown)
 
+    def at(self, x: int) -> int | None:
+        """Return which of them is in a column, None where none is."""
+        start = 0
+        for place, each in enumerate(self.shown):
+            if start <= x < start + each.width:
+                return place
+            start += each.width + GAP
+        return None
+
     def lines(self) -> list[Content]:
         """Return their rows of text."""
         return side_by_side([each.lines() for each in self.shown], [w for w, *_ in self.shown])
+
+
+class ThumbnailRow(Static):
+    """Shows thumbnails beside one another; a click wants one of them large."""
+
+    _beside = Beside(())
+    _pictures: Sequence[Picture] = ()
+
+    def show(self, beside: Beside, pictures: Sequence[Picture]) -> None:
+        """Show the thumbnails of these pictures, or nothing."""
+        self._beside, self._pictures = beside, tuple(pictures)
+        self.display = bool(beside.shown)
+        self.update(Content("\n").join(beside.lines()))
+
+    def on_click(self, event: Click) -> None:
+        """Say which picture was clicked."""
+        event.stop()
+        if (place := self._beside.at(event.x)) is not None:
+            self.post_message(PictureWanted(self._pictures[place]))
 
 
 class Thumbnails:

@@ -25,12 +25,13 @@ from runner.tui.fit import last_words
 from runner.tui.flow import Flow
 from runner.tui.rows import COPY, MEASURE, MUTED, Growing, GrowingWords, Row
 from runner.tui.status import rate_text
-from runner.tui.thumbnails import of_question
+from runner.tui.thumbnails import PictureWanted, of_question
 
 # While it thinks, its last lines are enough to follow; the whole is laid out when it is opened.
 LIVE_THOUGHT_ROWS = 5
 QUESTION_CHARS = 8000  # of a pasted file, the beginning is enough to know it by
 CATCH_UP_S = 0.05  # between two steps of a text that came all at once
+MARGINS = 3, 2  # cells left and right of what is said, where there is room
 STRIPS = 2000  # drawn rows that are kept
 
 
@@ -138,7 +139,7 @@ class TurnView(Widget):
     def _lay_out(self) -> int:
         """Lay out what is new; return how many rows of the answer stay as they were."""
         turn, compact = self.turn, self.screen.has_class("-compact")
-        left, right = (1, 0) if compact else (3, 2)
+        left, right = (1, 0) if compact else MARGINS
         room = max(1, self._width - left - right)
         mark = Content(" " * left)
         air = [] if compact else [Part("air", [_EMPTY])]
@@ -339,6 +340,13 @@ class TurnView(Widget):
             return
         part, index = found
         row = part.rows[index]
+        if part.name == "pictures":
+            event.stop()
+            left, right = MARGINS
+            shown = of_question(self, self.turn.pictures, self._width - left - right)
+            if (place := shown.at(event.x - left)) is not None:
+                self.post_message(PictureWanted(self.turn.pictures[place]))
+            return
         if part.name == "versions":
             event.stop()
             middle = len(part.mark.plain) + len(row.content.plain) // 2

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.message import Message
 
+from runner.chat.wire import Picture
 from runner.tui.actions import Action
 from runner.tui.kitty import has_placeholders
 from runner.tui.settings import THUMBNAILS
-from runner.tui.thumbnails import COLOURS, Thumbnails
+from runner.tui.thumbnails import COLOURS, PictureWanted, Thumbnails
 from runner.tui.turnview import TurnView
 from runner.tui.wings.wing import Hear, Wing
 
@@ -81,15 +82,8 @@ class PictureShow(Wing):
 
     def view(self, number: str) -> None:
         """Show an image large: number N of the message, else the last one of the chat."""
-        from runner.tui.picture_screens import LargePicture  # noqa: PLC0415 - opens without
-
         attached = self.chat.composer.pictures
-        past = [
-            picture
-            for turn in self.chat.conversation.turns
-            for group in (turn.pictures, *(step.pictures for step in turn.steps))
-            for picture in group
-        ]
+        past = self._past()
         last = self.chat.conversation.turns[-1].pictures if self.chat.conversation.turns else ()
         numbered = attached or last
         which = int(number) if number.isdecimal() else 0
@@ -98,10 +92,28 @@ class PictureShow(Wing):
         elif number and not 0 < which <= len(numbered):
             self.chat.hint("No such image.")
         else:
-            pictures = [*past, *attached]
-            wanted = numbered[which - 1] if number else pictures[-1]
-            place = max(at for at, each in enumerate(pictures) if each is wanted)
-            self.chat.push_screen(LargePicture(pictures, place, self.chat.composer.price))
+            self._show(numbered[which - 1] if number else [*past, *attached][-1])
+
+    def wanted(self, message: PictureWanted) -> None:
+        """Show the picture that was clicked."""
+        self._show(message.picture)
+
+    def _past(self) -> list[Picture]:
+        return [
+            picture
+            for turn in self.chat.conversation.turns
+            for group in (turn.pictures, *(step.pictures for step in turn.steps))
+            for picture in group
+        ]
+
+    def _show(self, wanted: Picture) -> None:
+        from runner.tui.picture_screens import LargePicture  # noqa: PLC0415 - opens without
+
+        pictures = [*self._past(), *self.chat.composer.pictures]
+        places = [at for at, each in enumerate(pictures) if each is wanted]
+        if places:
+            screen = LargePicture(pictures, places[-1], self.chat.composer.price)
+            self.chat.push_screen(screen)
 
     actions = (
         Action(
@@ -113,4 +125,7 @@ class PictureShow(Wing):
             *("thumbnails", "[on|off]"),
         ),
     )
-    hears: ClassVar[Mapping[type[Message], Hear]] = {ThumbnailArrived: arrived}
+    hears: ClassVar[Mapping[type[Message], Hear]] = {
+        ThumbnailArrived: arrived,
+        PictureWanted: wanted,
+    }

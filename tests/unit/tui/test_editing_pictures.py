@@ -204,6 +204,20 @@ async def test_a_picture_is_shown_large(tmp_path):
         await c.sees("No such image.")
 
 
+async def test_a_click_shows_a_picture_large(tmp_path):
+    async with chat([Say("Fine."), End()], size=(120, 40)) as c:
+        await c.paste(f"'{quarters(tmp_path, 'a.png')}' '{quarters(tmp_path, 'b.png')}'")
+        await c.sees("[Image #2]", f"{UPPER * 18} {UPPER * 18}")
+        await c.click(f"{UPPER * 18} {UPPER * 18}")
+        await c.sees("1 of 2", "a.png")
+        await c.pilot.press("escape")
+        await c.type("what is it?")
+        await c.sees("Fine.", "ready", f"{UPPER * 36} {UPPER * 36}")
+        y, line = next((y, s) for y, s in enumerate(c.screen().split("\n")) if UPPER * 36 in s)
+        await c.pilot.click(offset=(line.index(UPPER) + 40, y))
+        await c.sees("2 of 2", "b.png")
+
+
 async def test_a_picture_that_cannot_be_drawn_says_why(tmp_path, monkeypatch):
     def fails(*_):
         raise BadFile("It cannot be drawn.")
