@@ -134,7 +134,8 @@ class Prompt(TextArea):
         self.post_message(self.Pasted(event.text))
 
 
-_FRAME = 8  # cells: margin, border and padding on both sides, and a gap
+# Cells: margin, border and padding on both sides, and a gap.
+_FRAME, _FRAME_COMPACT = 8, 3
 _FOLD = re.compile(r"\[Pasted #(\d+): [\d,]+ (?:lines|characters)\]")
 
 
@@ -265,18 +266,19 @@ class Composer(Vertical):
 
     def _show_chips(self) -> None:
         rows = CHIP_ROWS if self.app.size.height >= ROOMY else CHIP_ROWS_COMPACT
+        frame = _FRAME_COMPACT if self.screen.has_class("-compact") else _FRAME
         lines = chip_lines(
             self.pictures,
             rows,
             prices=self._prices,
             rate=self._rate or self._expected_rate,
             estimated=not self._rate,
-            width=self.app.size.width - _FRAME,
+            width=self.app.size.width - frame,
         )
         self._chips.display = bool(lines)
         self._chips.update(Content("\n".join(lines)))
         # What is left beside the longest line; the frame and the gap take some of the width.
-        room = self.app.size.width - max(map(cell_len, lines), default=0) - _FRAME
+        room = self.app.size.width - max(map(cell_len, lines), default=0) - frame
         high = composer_rows(self.app.size)
         beside = thumbnails_of(self.app).beside(self.pictures, room, high)
         self._thumbnails.show(beside, self.pictures)

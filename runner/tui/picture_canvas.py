@@ -1,8 +1,9 @@
 """A widget that draws one picture as large as there is room, with a frame on it if there is one."""
 
+import asyncio
 from collections.abc import Iterator
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 from rich.color import Color
 from rich.segment import Segment
@@ -10,6 +11,7 @@ from rich.style import Style
 from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
+from textual.style import Style as VisualStyle
 from textual.widget import Widget
 
 from runner.base.errors import SteprunError
@@ -17,9 +19,7 @@ from runner.chat.wire import Picture
 from runner.tui.apart import in_workshop
 from runner.tui.crop_frame import CropFrame
 from runner.tui.half_blocks import UPPER, fitted
-
-if TYPE_CHECKING:
-    from runner.tui.workshop import Workshop
+from runner.tui.thumbnails import Drawing, thumbnails_of
 
 DIMMED: Final = 3  # what is outside the frame has a third of its light
 _BORDER: Final = Color.from_rgb(255, 215, 0)
@@ -64,6 +64,7 @@ class PictureCanvas(Widget):
         self.frame: CropFrame | None = None
         self._framed = framed
         self._cells: Cells | None = None
+        self._drawing: Drawing | None = None
         self._failed = ""
 
     def show(self, picture: Picture) -> None:
@@ -97,11 +98,14 @@ class PictureCanvas(Widget):
             )
 
     async def _make(self, picture: Picture, width: int, height: int) -> None:
-        def make(shop: "Workshop") -> Cells:
-            return Cells.of(shop.pixels(picture, width, height), width)
-
         try:
-            self._cells, self._failed = await in_workshop(make), ""
+            if self._framed:
+                cells = await in_workshop(
+                    lambda shop: Cells.of(shop.pixels(picture, width, height), width)
+                )
+            else:
+                cells = await self._drawn(picture, width, height)
+            self._cells, self._failed = cells, ""
         except SteprunError as error:
             self._cells, self._failed, self.frame = None, str(error), None
         if self._framed and self._cells:
@@ -110,13 +114,35 @@ class PictureCanvas(Widget):
         self.refresh()
         self.post_message(self.Ready())
 
+    async def _drawn(self, picture: Picture, width: int, height: int) -> Cells:
+        """Draw the picture as thumbnails are drawn: by the terminal itself where it can."""
+        drawing = await thumbnails_of(self.app).drawn(picture, width, height)
+        self._let_go()
+        self._drawing = drawing
+        lines = await asyncio.to_thread(drawing.lines)
+        rows = [
+            [Segment(text, style.rich_style) for text, style in line.render(VisualStyle(), end="")]
+            for line in lines
+        ]
+        return Cells(rows, [])
+
+    def _let_go(self) -> None:
+        if self._drawing is not None:
+            self._drawing.forget()
+        self._drawing = None
+
+    def on_unmount(self) -> None:
+        """Have the terminal forget the picture."""
+        self._let_go()
+
     def _corner(self) -> tuple[int, int]:
         """Return the column and row of the picture's first cell."""
         if not self._cells:
             return 0, 0
         rows = self._cells.bright
         width, height = self.size
-        return max(0, (width - len(rows[0])) // 2), max(0, (height - len(rows)) // 2)
+        across = sum(segment.cell_length for segment in rows[0])
+        return max(0, (width - across) // 2), max(0, (height - len(rows)) // 2)
 
     def render_line(self, y: int) -> Strip:
         """Draw a row."""

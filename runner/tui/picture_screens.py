@@ -154,8 +154,12 @@ class CropScreen(ModalScreen[Box | None]):
         width, height = box[2] - box[0], box[3] - box[1]
         whole = f"{self._picture.width}{TIMES}{self._picture.height}"
         price = self._price(image_tokens(width, height))
-        before = f"instead of {self._picture.tokens:,}" if price else ""
-        size = f"{width}{TIMES}{height} of {whole}"
-        what = " · ".join(filter(None, (size, f"{price} {before}".strip())))
+        before = f"{self._picture.tokens:,} before" if price else ""
+        size = (
+            f"{width}{TIMES}{height}"
+            if self.size.width < 60
+            else f"{width}{TIMES}{height} of {whole}"
+        )
+        what = " · ".join(filter(None, (size, price, before)))
         keys = "Arrows move · Shift+arrows, + and - resize · Enter crops · Esc closes"
         self._line.update(Content(f"{what}\n{keys}" if self.size.height > 12 else what))

@@ -213,7 +213,7 @@ class Thumbnails:
 
     async def _make(self, key: ThumbnailKey, picture: Picture) -> None:
         try:
-            made = await self._drawn(picture, key[2], key[3])
+            made = await self.drawn(picture, key[2], key[3])
         except SteprunError:
             # The picture is sent all the same: its line says what it is.
             made = HalfBlocks(b"", key[2], key[3])
@@ -227,7 +227,8 @@ class Thumbnails:
             oldest.forget()
         self._arrived()
 
-    async def _drawn(self, picture: Picture, width: int, height: int) -> Drawing:
+    async def drawn(self, picture: Picture, width: int, height: int) -> Drawing:
+        """Return a picture at that size in pixels of half blocks. Raises `SteprunError`."""
         columns, rows = width, cell_rows(height)
         if self.write is None or max(columns, rows) > len(NUMBERS):
             pixels = await in_workshop(lambda shop: shop.pixels(picture, width, height))

@@ -122,6 +122,21 @@ async def test_the_terminal_keeps_a_bounded_number(tmp_path, terminal, monkeypat
         assert len(terminal.pictures) == 1
 
 
+async def test_a_large_picture_is_drawn_by_the_terminal_and_forgotten(tmp_path, terminal):
+    async with chat(size=(100, 40)) as c:
+        await c.paste(str(drawn(tmp_path)))
+        await c.until(lambda: on_screen(c, terminal))
+        await c.type("/view")
+        await c.sees("1920×1080", "Esc closes")  # noqa: RUF001
+        await c.until(lambda: any(len(cells) > 2000 for cells in on_screen(c, terminal).values()))
+        await c.pilot.resize_terminal(80, 24)
+        await c.until(lambda: any(70 < taken.columns <= 80 for taken in terminal.pictures.values()))
+        await c.pilot.press("escape")
+        await c.until(lambda: "Esc closes" not in c.screen())
+        await c.until(lambda: all(p.rows < 7 for p in terminal.pictures.values()))
+        assert len(terminal.deleted) >= 2
+
+
 async def test_without_colours_there_are_grey_half_blocks(tmp_path, terminal, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     async with chat(size=(100, 40)) as c:
