@@ -22,7 +22,14 @@ from runner.base.errors import SteprunError
 from runner.chat.wire import Picture
 from runner.tui.apart import in_workshop, the_workshop
 from runner.tui.half_blocks import GAP, cell_rows, fitted, half_block_rows, side_by_side
-from runner.tui.kitty import MOST_IDS, NUMBERS, deletion, placeholder_rows, transmission
+from runner.tui.kitty import (
+    MOST_IDS,
+    NUMBERS,
+    deletion,
+    has_placeholders,
+    placeholder_rows,
+    transmission,
+)
 
 # A thumbnail of 40 by 10 cells has 2,400 bytes in half blocks, as a PNG for a terminal some
 # 50,000. Kitty keeps 320 MB of them.
@@ -162,6 +169,15 @@ class ThumbnailRow(Static):
         event.stop()
         if (place := self._beside.at(event.x)) is not None:
             self.post_message(PictureWanted(self._pictures[place]))
+
+
+def draws_itself(colours: str | None, terminal: str, *, no_color: bool) -> bool:
+    """Return whether the terminal draws pictures, and is told exactly which.
+
+    A placeholder names its picture by its colour, which must arrive as it is. `colours`: how many
+    the terminal has, as Rich says it.
+    """
+    return colours == "truecolor" and not no_color and has_placeholders(terminal)
 
 
 class Thumbnails:

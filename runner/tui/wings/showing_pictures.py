@@ -7,9 +7,8 @@ from textual.message import Message
 
 from runner.chat.wire import Picture
 from runner.tui.actions import Action
-from runner.tui.kitty import has_placeholders
 from runner.tui.settings import THUMBNAILS
-from runner.tui.thumbnails import COLOURS, PictureWanted, Thumbnails
+from runner.tui.thumbnails import COLOURS, PictureWanted, Thumbnails, draws_itself
 from runner.tui.turnview import TurnView
 from runner.tui.wings.wing import Hear, Wing
 
@@ -32,6 +31,7 @@ class PictureShow(Wing):
 
     def __init__(self, chat: "ChatApp") -> None:
         super().__init__(chat)
+        self._away = False  # another program has the terminal
         chat.thumbnails = Thumbnails(
             lambda making: chat.run_worker(making, group="thumbnails", exit_on_error=False),
             lambda: chat.post_message(ThumbnailArrived()),
@@ -44,18 +44,22 @@ class PictureShow(Wing):
         colours = "truecolor" if chat.is_headless else chat.console.color_system
         if colours not in COLOURS:
             chat.thumbnails.on = False
-        # A placeholder names its picture by its colour, which must arrive as it is.
-        exact = colours == "truecolor" and not chat.no_color
-        if exact and has_placeholders(chat.background.terminal):
+        if draws_itself(colours, chat.background.terminal, no_color=chat.no_color):
             chat.thumbnails.write = self._write
+            chat.app_suspend_signal.subscribe(chat, self._suspended)
             chat.app_resume_signal.subscribe(chat, self._resumed)
 
     def _write(self, text: str) -> None:
-        if self.chat._driver is not None:  # noqa: SLF001 - Textual has no other way to a terminal
+        # Textual has no other way to the terminal; while another program has it, nothing is sent.
+        if self.chat._driver is not None and not self._away:  # noqa: SLF001
             self.chat._driver.write(text)  # noqa: SLF001
+
+    def _suspended(self, _: object) -> None:
+        self._away = True
 
     def _resumed(self, _: object) -> None:
         """Draw all again: with the screen that an editor took, its pictures are gone."""
+        self._away = False
         self.chat.thumbnails.forget()
         self._draw()
 

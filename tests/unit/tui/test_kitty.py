@@ -9,9 +9,10 @@ from runner.tui import kitty
 from runner.tui.background import Background
 from runner.tui.half_blocks import UPPER
 from runner.tui.kitty import NUMBERS, PLACEHOLDER, has_placeholders, transmission
+from runner.tui.thumbnails import draws_itself
 from tests.fakes.kitty_terminal import FakeKitty
 from tests.fakes.sse_server import End, Say
-from tests.unit.tui.test_app import chat, user_home  # noqa: F401 - a fixture
+from tests.unit.tui.test_app import chat, picture, user_home  # noqa: F401 - a fixture
 from tests.unit.tui.test_thumbnails import drawn
 
 
@@ -31,6 +32,14 @@ from tests.unit.tui.test_thumbnails import drawn
 )
 def test_which_terminals_draw_pictures_as_text(terminal, has):
     assert has_placeholders(terminal) is has
+
+
+def test_it_takes_all_colours():
+    assert draws_itself("truecolor", "kitty(0.35.2)", no_color=False)
+    assert not draws_itself("256", "kitty(0.35.2)", no_color=False)
+    assert not draws_itself(None, "kitty(0.35.2)", no_color=False)
+    assert not draws_itself("truecolor", "kitty(0.35.2)", no_color=True)
+    assert not draws_itself("truecolor", "tmux 3.4", no_color=False)
 
 
 def test_each_number_has_its_character():
@@ -101,9 +110,14 @@ async def test_an_editor_takes_the_pictures_and_they_are_given_again(tmp_path, t
     async with chat(size=(100, 40)) as c:
         await c.paste(str(drawn(tmp_path)))
         await c.until(lambda: on_screen(c, terminal))
+        c.app.app_suspend_signal.publish(c.app)
+        await c.paste(str(picture(tmp_path, "second.png")))
+        await c.sees("[Image #2]")
+        await c.app.workers.wait_for_complete()
+        assert len(terminal.pictures) == 1, "nothing is written into the editor"
         terminal.pictures.clear()  # as the screen that the editor took had them
         c.app.app_resume_signal.publish(c.app)
-        await c.until(lambda: len(terminal.pictures) == 1)
+        await c.until(lambda: len(terminal.pictures) == 2)
         await c.until(lambda: _intact(c, terminal))
 
 
