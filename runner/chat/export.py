@@ -11,7 +11,7 @@ from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Picture
 
 TIMES = "\N{MULTIPLICATION SIGN}"
-LEAST_NAME = 6  # characters of a name that are left when it is cut
+LEAST_NAME = 4  # characters of a name that are left when it is cut
 
 
 def price_text(tokens: int, rate: float = 0, *, estimated: bool = False) -> str:

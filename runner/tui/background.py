@@ -1,4 +1,4 @@
-"""Whether the terminal is light: asked of the terminal itself (OSC 11), or told by COLORFGBG.
+"""What the terminal is: light or dark (OSC 11, COLORFGBG), and by which name (XTVERSION).
 
 Asked before the interface starts, as its answer would be taken for typing later.
 """
@@ -10,17 +10,18 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-# What is the background? Then: what are you? Every terminal answers the second (device
-# attributes), in order, so that one that does not know the first costs no waiting.
-# Source: XTerm Control Sequences, "Operating System Commands" and "CSI Ps c".
-QUESTION: Final = b"\x1b]11;?\x1b\\\x1b[c"
+# What is the background? What is your name? Then: what are you? Every terminal answers the last
+# (device attributes), in order, so that one that does not know the others costs no waiting.
+# Source: XTerm Control Sequences, "Operating System Commands", "CSI > Ps q" and "CSI Ps c".
+QUESTION: Final = b"\x1b]11;?\x1b\\\x1b[>0q\x1b[c"
 PATIENCE_S: Final = 0.1
 FAR_PATIENCE_S: Final = 0.4  # over SSH: an answer that is late is taken for typing
 ANSWER_BYTES: Final = 4096
 _COLOUR = re.compile(rb"\x1b\]11;rgba?:([0-9a-fA-F/]{5,40})(?:\x07|\x1b\\)")
+_NAME = re.compile(rb"\x1bP>\|([ -\[\]-~]{0,80})\x1b\\")
 _ATTRIBUTES = re.compile(rb"\x1b\[\?[0-9;]{0,64}c")
 # The ANSI colours that are light as a background: white and the bright ones but black and blue.
 _LIGHT_ANSI: Final = frozenset({7, 10, 11, 13, 14, 15})
@@ -28,19 +29,27 @@ _LIGHT_ANSI: Final = frozenset({7, 10, 11, 13, 14, 15})
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """`light`: None where nobody knows. `typed`: what the user typed while it was asked."""
+    """`light`: None where nobody knows. `typed`: what the user typed while it was asked.
+
+    `terminal`: its name and version, empty where it does not say.
+    """
 
     light: bool | None = None
     typed: str = ""
+    terminal: str = ""
 
 
 def parse_answer(data: bytes) -> Background:
     """Return what a terminal answered. Pure: any bytes are borne."""
-    match = _COLOUR.search(data)
-    rest = _ATTRIBUTES.sub(b"", _COLOUR.sub(b"", data)).decode("utf-8", "ignore")
+    match, name = _COLOUR.search(data), _NAME.search(data)
+    rest = data
+    for answer in (_COLOUR, _NAME, _ATTRIBUTES):
+        rest = answer.sub(b"", rest)
+    words = rest.decode("utf-8", "ignore")
     # Keys that are not text (arrows) are not worth keeping, and must not be taken for text.
-    typed = "" if "\x1b" in rest else "".join(c for c in rest if c.isprintable() or c == "\n")
-    return Background(_is_light(match[1]) if match else None, typed)
+    typed = "" if "\x1b" in words else "".join(c for c in words if c.isprintable() or c == "\n")
+    terminal = name[1].decode("ascii") if name else ""
+    return Background(_is_light(match[1]) if match else None, typed, terminal)
 
 
 def _is_light(colour: bytes) -> bool | None:
@@ -69,7 +78,7 @@ def ask_terminal(environ: Mapping[str, str] = os.environ) -> Background:
             patience = FAR_PATIENCE_S if environ.get("SSH_CONNECTION") else PATIENCE_S
             found = parse_answer(_ask(here, there, patience))
     if found.light is None:
-        found = Background(from_environment(environ), found.typed)
+        found = replace(found, light=from_environment(environ))
     return found
 
 

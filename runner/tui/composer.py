@@ -19,7 +19,7 @@ from runner.chat.export import price_text
 from runner.chat.wire import Picture
 from runner.tui.fit import ROOMY, chip_lines
 from runner.tui.paste import PATHS
-from runner.tui.thumbnails import composer_rows, thumbnails_of
+from runner.tui.thumbnails import ThumbnailRow, composer_rows, thumbnails_of
 
 PASTE_BYTES = 1 << 20
 # A longer paste is folded: the field lays each of its lines out at every key.
@@ -133,7 +133,8 @@ class Prompt(TextArea):
         self.post_message(self.Pasted(event.text))
 
 
-_FRAME = 8  # cells: margin, border and padding on both sides, and a gap
+# Cells: margin, border and padding on both sides, and a gap.
+_FRAME, _FRAME_COMPACT = 8, 3
 _FOLD = re.compile(r"\[Pasted #(\d+): [\d,]+ (?:lines|characters)\]")
 
 
@@ -146,7 +147,7 @@ class Composer(Vertical):
         self._rate = 0.0
         self._expected_rate = expected_rate
         self._chips = Static(id="chips")
-        self._thumbnails = Static(id="thumbnails")
+        self._thumbnails = ThumbnailRow(id="thumbnails")
         self.prompt = Prompt()
         self.prompt.fold = self._fold
         self.pictures: list[Picture] = []
@@ -264,19 +265,19 @@ class Composer(Vertical):
 
     def _show_chips(self) -> None:
         rows = CHIP_ROWS if self.app.size.height >= ROOMY else CHIP_ROWS_COMPACT
+        frame = _FRAME_COMPACT if self.screen.has_class("-compact") else _FRAME
         lines = chip_lines(
             self.pictures,
             rows,
             prices=self._prices,
             rate=self._rate or self._expected_rate,
             estimated=not self._rate,
-            width=self.app.size.width - _FRAME,
+            width=self.app.size.width - frame,
         )
         self._chips.display = bool(lines)
         self._chips.update(Content("\n".join(lines)))
         # What is left beside the longest line; the frame and the gap take some of the width.
-        room = self.app.size.width - max(map(cell_len, lines), default=0) - _FRAME
+        room = self.app.size.width - max(map(cell_len, lines), default=0) - frame
         high = composer_rows(self.app.size)
-        thumbnails = thumbnails_of(self.app).beside(self.pictures, room, high)
-        self._thumbnails.display = bool(thumbnails.shown)
-        self._thumbnails.update(Content("\n").join(thumbnails.lines()))
+        beside = thumbnails_of(self.app).beside(self.pictures, room, high)
+        self._thumbnails.show(beside, self.pictures)

@@ -11,9 +11,9 @@ from textual.content import Content
 from runner.chat.finding import Hit, Needle, Place, folded, unfolded
 
 if TYPE_CHECKING:
+    from runner.tui.block import Part
     from runner.tui.flow import Flow
     from runner.tui.rows import Row
-    from runner.tui.block import Part
 
 ALL: Final = "underline on $warning 30%"
 HERE: Final = "bold reverse"  # without colors, too

@@ -120,20 +120,20 @@ class CropScreen(ModalScreen[Box | None]):
     def action_move(self, right: int, down: int) -> None:
         """Move the frame."""
         if (frame := self._canvas.frame) is not None:
-            self._canvas.frame = frame.moved(right, down)
-            self._changed()
+            self._canvas.reframe(frame.moved(right, down))
+            self._describe()
 
     def action_resize(self, right: int, down: int) -> None:
         """Move the right and lower edge of the frame."""
         if (frame := self._canvas.frame) is not None:
-            self._canvas.frame = frame.resized(right, down)
-            self._changed()
+            self._canvas.reframe(frame.resized(right, down))
+            self._describe()
 
     def action_grow(self, by: int) -> None:
         """Make the frame larger or smaller on all sides."""
         if (frame := self._canvas.frame) is not None:
-            self._canvas.frame = frame.grown(by)
-            self._changed()
+            self._canvas.reframe(frame.grown(by))
+            self._describe()
 
     def action_take(self) -> None:
         """Return what is framed."""
@@ -148,18 +148,18 @@ class CropScreen(ModalScreen[Box | None]):
         frame = self._canvas.frame
         return frame.box(self._picture.width, self._picture.height) if frame else None
 
-    def _changed(self) -> None:
-        self._canvas.refresh()
-        self._describe()
-
     def _describe(self) -> None:
         if (box := self._box) is None:
             return
         width, height = box[2] - box[0], box[3] - box[1]
         whole = f"{self._picture.width}{TIMES}{self._picture.height}"
         price = self._price(image_tokens(width, height))
-        before = f"instead of {self._picture.tokens:,}" if price else ""
-        size = f"{width}{TIMES}{height} of {whole}"
-        what = " · ".join(filter(None, (size, f"{price} {before}".strip())))
+        before = f"{self._picture.tokens:,} before" if price else ""
+        size = (
+            f"{width}{TIMES}{height}"
+            if self.size.width < 60
+            else f"{width}{TIMES}{height} of {whole}"
+        )
+        what = " · ".join(filter(None, (size, price, before)))
         keys = "Arrows move · Shift+arrows, + and - resize · Enter crops · Esc closes"
         self._line.update(Content(f"{what}\n{keys}" if self.size.height > 12 else what))

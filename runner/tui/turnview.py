@@ -19,12 +19,13 @@ from runner.tui.flow import Flow
 from runner.tui.found import FoundWords
 from runner.tui.rows import COPY, MEASURE, MUTED, Growing, GrowingWords, Row
 from runner.tui.status import rate_text
-from runner.tui.thumbnails import NONE, Thumbnails, turn_rows
+from runner.tui.thumbnails import NONE, Beside, PictureWanted, Thumbnails, turn_rows
 from runner.tui.toolrows import tool_rows, tools_shown
 
 # While it thinks, its last lines are enough to follow; the whole is laid out when it is opened.
 LIVE_THOUGHT_ROWS = 5
 QUESTION_CHARS = 8000  # of a pasted file, the beginning is enough to know it by
+MARGINS = 3, 2  # cells left and right of what is said, where there is room
 
 
 def error_content(error: SteprunError) -> Content:
@@ -128,7 +129,7 @@ class TurnView(Block):
 
     def _arranged(self, space: Space) -> list[Part]:
         turn = self.turn
-        left, right = (1, 0) if space.compact else (3, 2)
+        left, right = (1, 0) if space.compact else MARGINS
         room = max(1, space.width - left - right)
         mark = Content(" " * left)
         air = [] if space.compact else [Part("air", [EMPTY])]
@@ -165,8 +166,7 @@ class TurnView(Block):
 
     def _pictures(self, space: Space, left: int, right: int) -> list[Row]:
         """Return the thumbnails of the question's pictures, where there is room for some."""
-        room, high = space.width - left - right, turn_rows((space.width, space.height))
-        thumbnails = self._thumbnails.beside(self.turn.pictures, room, high)
+        thumbnails = self._beside(space)
 
         def rows() -> list[Row]:
             lines = [Content(""), *thumbnails.lines()] if thumbnails.shown else []
@@ -174,6 +174,10 @@ class TurnView(Block):
             return [Row(_filled(bar + line, space.width), 0) for line in lines]
 
         return self._keep("pictures", (space.width, thumbnails.state), rows)
+
+    def _beside(self, space: Space) -> Beside:
+        room, high = space.width - sum(MARGINS), turn_rows((space.width, space.height))
+        return self._thumbnails.beside(self.turn.pictures, room, high)
 
     def lines(self) -> list[str]:
         """Return the text of its rows, without their marks: a thumbnail is none."""
@@ -272,6 +276,10 @@ class TurnView(Block):
             return None
         part, index = found
         row = part.rows[index]
+        if part.name == "pictures":
+            event.stop()
+            place = self._beside(self.space).at(x - MARGINS[0])
+            return None if place is None else PictureWanted(self.turn.pictures[place])
         if part.name == "versions":
             event.stop()
             middle = len(part.mark.plain) + len(row.content.plain) // 2

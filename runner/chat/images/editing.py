@@ -46,6 +46,17 @@ def pixels(picture: Picture, width: int, height: int) -> bytes:
     return small.tobytes()
 
 
+def small_png(picture: Picture, width: int, height: int) -> bytes:
+    """Return the picture at that size in 256 colours, as a PNG: for a terminal, maybe over SSH."""
+    from PIL import Image  # noqa: PLC0415
+
+    image = _opened(picture, draft=(2 * width, 2 * height))
+    small = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    out = io.BytesIO()
+    small.quantize(256).save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
 def _opened(picture: Picture, draft: tuple[int, int] | None = None) -> "Image.Image":
     from PIL import Image  # noqa: PLC0415
 

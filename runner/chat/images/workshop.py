@@ -17,7 +17,7 @@ from typing import IO, Any, Final
 
 from runner.base.errors import BadFile, SteprunError
 from runner.chat.images.converting import HEAD, bound, frame
-from runner.chat.images.editing import cropped, pixels, scaled
+from runner.chat.images.editing import cropped, pixels, scaled, small_png
 from runner.chat.images.load import picture_from_bytes
 from runner.chat.wire import Picture
 
@@ -25,6 +25,7 @@ LOAD: Final = b"l"
 SCALE: Final = b"s"
 CROP: Final = b"c"
 THUMBNAIL: Final = b"t"
+SMALL_PNG: Final = b"p"
 
 Job = Mapping[str, Any]
 
@@ -69,11 +70,17 @@ def _thumbnail(job: Job, data: bytes) -> bytes:
     return packed({}, pixels(picture, job["width"], job["height"]))
 
 
+def _small_png(job: Job, data: bytes) -> bytes:
+    picture = Picture(data=data, **job["picture"])
+    return packed({}, small_png(picture, job["width"], job["height"]))
+
+
 JOBS: Final[Mapping[bytes, Callable[[Job, bytes], bytes]]] = {
     LOAD: _loaded,
     SCALE: _scaled,
     CROP: _cropped,
     THUMBNAIL: _thumbnail,
+    SMALL_PNG: _small_png,
 }
 
 

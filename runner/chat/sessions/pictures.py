@@ -11,7 +11,6 @@ from typing import Any
 
 from runner.base.errors import SteprunError
 from runner.base.files import write_private
-from runner.chat.images.load import picture_from_bytes
 from runner.chat.untrusted import mapping
 from runner.chat.wire import Picture
 
@@ -63,6 +62,8 @@ def keep(folder: Path, picture: Picture) -> dict[str, Any]:
 
 def stored(folder: Path, reference: Mapping[str, Any]) -> Picture | None:
     """Return a picture that a message refers to, None where it is missing or has changed."""
+    from runner.chat.images.load import picture_from_bytes  # noqa: PLC0415 - with the first picture
+
     sha256, mime, name = (str(reference.get(key) or "") for key in _REFERENCE)
     if not _SHA256.fullmatch(sha256) or mime not in _SUFFIX:
         return None

@@ -1,7 +1,7 @@
 """Making attached pictures cheaper: the next smaller size that costs less, or a part of one."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -13,14 +13,14 @@ from runner.chat.export import TIMES
 from runner.chat.images.tokens import cheaper_size
 from runner.chat.wire import Picture
 from runner.tui.actions import Action
-from runner.tui.picture_screens import Box, CropScreen
+from runner.tui.apart import in_workshop
 from runner.tui.talking import ChatTalk
-from runner.tui.wings.pictures import PictureWing
+from runner.tui.wings.pictures import Load, PictureWing
 from runner.tui.wings.wing import Hear, Wing
-from runner.tui.workshop import THE_WORKSHOP
 
 if TYPE_CHECKING:
     from runner.tui.app import ChatApp
+    from runner.tui.picture_screens import Box
 
 BACK = "undo"
 
@@ -55,6 +55,8 @@ class PictureEditing(Wing):
 
     def crop(self, number: str) -> None:
         """Frame the part of picture N, or of the last one, that is to be sent."""
+        from runner.tui.picture_screens import CropScreen  # noqa: PLC0415 - the window opens without
+
         picture = self._picture(number)
         if picture is not None:
             whole = self._whole(picture)  # a part of it is as sharp as it was
@@ -62,10 +64,12 @@ class PictureEditing(Wing):
                 CropScreen(whole, self.chat.composer.price), partial(self._cropped, picture, whole)
             )
 
-    def _cropped(self, picture: Picture, whole: Picture, box: Box | None) -> None:
+    def _cropped(self, picture: Picture, whole: Picture, box: "Box | None") -> None:
         if box is not None:
-            make = partial(THE_WORKSHOP.cropped, whole, box)
-            self._begin(self._change(picture, picture, make, only_size=False))
+            change = self._change(
+                picture, picture, lambda shop: shop.cropped(whole, box), only_size=False
+            )
+            self._begin(change)
 
     def _picture(self, number: str) -> Picture | None:
         """Return the picture of a number, the last one without; None, and a hint: there is none."""
@@ -102,14 +106,17 @@ class PictureEditing(Wing):
             self.chat.hint(f"{clean_name(picture.name)} costs the least that an image can.")
             return
         whole = self._whole(picture)  # from which each size is made: nothing is blurred twice
-        await self._change(
-            picture, whole, partial(THE_WORKSHOP.scaled, whole, *size), only_size=True
-        )
+        await self._change(picture, whole, lambda shop: shop.scaled(whole, *size), only_size=True)
 
     async def _change(
-        self, picture: Picture, source: Picture, make: Callable[[], Picture], *, only_size: bool
+        self,
+        picture: Picture,
+        source: Picture,
+        make: Load,
+        *,
+        only_size: bool,
     ) -> None:
-        made = await asyncio.to_thread(make)
+        made = await in_workshop(make)
         if self.chat.composer.swap(picture, made):
             self._edits.append(Edit(made, picture, only_size))
             self._report(source if only_size else picture, made)

@@ -2,20 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
-from functools import partial
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.message import Message
 
 from runner.base.errors import Refused
 from runner.tui.actions import Action
-from runner.tui.clipboard_read import Clipboard, read_clipboard
 from runner.tui.composer import Prompt
 from runner.tui.wings.built_in import built_in
 from runner.tui.wings.pictures import PictureWing
 from runner.tui.wings.wing import Hear, Wing
-from runner.tui.workshop import THE_WORKSHOP
+
+if TYPE_CHECKING:
+    from runner.tui.clipboard_read import Clipboard
 
 
 class Pasting(Wing):
@@ -44,27 +45,29 @@ class Pasting(Wing):
         )
 
     async def _read(self, *, prefer_text: bool) -> None:
+        found: Clipboard | None
         failed: Refused | None = None
         try:
-            found = await asyncio.to_thread(read_clipboard, prefer_text=prefer_text)
+            found = await asyncio.to_thread(_read, prefer_text=prefer_text)
         except Refused as error:
-            # What was copied in the chat itself is there in any case.
-            found, failed = Clipboard(text=self.chat.clipboard if prefer_text else ""), error
+            found, failed = None, error
         finally:
             self.chat.loading_pictures -= 1
-        self.chat.call_later(self._take, found, failed)
+        # What was copied in the chat itself is there in any case.
+        copied = self.chat.clipboard if prefer_text else ""
+        self.chat.call_later(self._take, found, copied, failed)
 
-    def _take(self, found: Clipboard, failed: Refused | None) -> None:
+    def _take(self, found: "Clipboard | None", copied: str, failed: Refused | None) -> None:
         pictures = self.chat.wing(PictureWing)
-        if found.picture and self.chat.setup.sees:
-            name = f"clipboard {time.strftime('%H:%M')}.{found.suffix}"
-            pictures.attach_all([partial(THE_WORKSHOP.load_bytes, found.picture, name)])
+        if found and found.picture and self.chat.setup.sees:
+            data, name = found.picture, f"clipboard {time.strftime('%H:%M')}.{found.suffix}"
+            pictures.attach_all([lambda shop: shop.load_bytes(data, name)])
             return
         pictures.send_when_loaded = False
-        if found.picture:
+        if found and found.picture:
             self.chat.problem(self.chat.blind())
-        elif found.text:
-            pictures.pasted(Prompt.Pasted(found.text))
+        elif text := found.text if found else copied:
+            pictures.pasted(Prompt.Pasted(text))
         elif failed is not None:
             self.chat.problem(failed)
         self.chat.show_status()
@@ -81,3 +84,9 @@ class Pasting(Wing):
         Prompt.ClipboardWanted: wanted,
         Prompt.Pasted: pasted,
     }
+
+
+def _read(*, prefer_text: bool) -> "Clipboard":
+    # Imported late, in the thread: the window opens without it.
+    read: Callable[..., Clipboard] = import_module("runner.tui.clipboard_read").read_clipboard
+    return read(prefer_text=prefer_text)

@@ -1,6 +1,5 @@
 """Pictures: found in what is pasted or typed, loaded in a thread, attached to the message."""
 
-import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,14 +12,21 @@ from textual.message import Message
 from runner.base.errors import Refused, SteprunError
 from runner.chat.wire import Picture
 from runner.tui.actions import Action
+from runner.tui.apart import in_workshop
 from runner.tui.composer import PASTE_BYTES, PICTURES, Prompt
 from runner.tui.paste import find_pictures
 from runner.tui.wings.built_in import built_in
 from runner.tui.wings.wing import Hear, Wing
-from runner.tui.workshop import THE_WORKSHOP
 
 if TYPE_CHECKING:
     from runner.tui.app import ChatApp
+    from runner.tui.workshop import Workshop
+
+Load = Callable[["Workshop"], Picture]
+
+
+def _loaded_from(path: str, workshop: "Workshop") -> Picture:
+    return workshop.load(Path(path))
 
 
 @dataclass(slots=True)
@@ -93,19 +99,19 @@ class PictureWing(Wing):
             if typed:
                 self.chat.composer.give_back(typed, ())
             return
-        self.attach_all([partial(THE_WORKSHOP.load, Path(path)) for path in paths], typed=typed)
+        self.attach_all([partial(_loaded_from, path) for path in paths], typed=typed)
 
-    def attach_all(self, pictures: Sequence[Callable[[], Picture]], *, typed: str = "") -> None:
+    def attach_all(self, pictures: Sequence[Load], *, typed: str = "") -> None:
         """Attach what these functions return, or show why not; each runs in a thread."""
         self.chat.loading_pictures += 1
         self.chat.show_status()
         self.chat.run_worker(self._load(pictures, typed), group="pictures", exit_on_error=False)
 
-    async def _load(self, pictures: Sequence[Callable[[], Picture]], typed: str) -> None:
+    async def _load(self, pictures: Sequence[Load], typed: str) -> None:
         result = LoadedPictures(typed)
         for load in pictures[:PICTURES]:
             try:
-                result.pictures.append(await asyncio.to_thread(load))
+                result.pictures.append(await in_workshop(load))
             except SteprunError as error:
                 result.errors.append(error)
         self.chat.call_later(self._loaded, result)

@@ -421,7 +421,7 @@ async def test_enter_waits_for_a_picture_that_is_read(tmp_path, monkeypatch):
 
     async with chat() as c:
         with monkeypatch.context() as patch:
-            patch.setattr("runner.tui.wings.pictures.asyncio.to_thread", later)
+            patch.setattr("asyncio.to_thread", later)
             await c.paste(str(path))
             await c.type("and this?")
             await c.sees("as soon as the image is loaded")

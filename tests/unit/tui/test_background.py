@@ -19,6 +19,7 @@ from runner.tui.background import (
 )
 
 DARK, LIGHT = b"\x1b]11;rgb:1e1e/1e1e/2e2e\x1b\\", b"\x1b]11;rgb:ffff/ffff/ffff\x07"
+NAME = b"\x1bP>|kitty(0.35.2)\x1b\\"
 ATTRIBUTES = b"\x1b[?62;22;52c"
 
 
@@ -32,6 +33,9 @@ ATTRIBUTES = b"\x1b[?62;22;52c"
         (ATTRIBUTES, Background(None)),
         (b"", Background(None)),
         (b"hi\n" + ATTRIBUTES, Background(None, "hi\n")),
+        (DARK + NAME + ATTRIBUTES, Background(False, "", "kitty(0.35.2)")),
+        (b"a" + NAME + b"b" + ATTRIBUTES, Background(None, "ab", "kitty(0.35.2)")),
+        (NAME[:8] + ATTRIBUTES, Background(None)),
         (b"hi" + LIGHT + b" there" + ATTRIBUTES, Background(True, "hi there")),
         (LIGHT + b"\x1b[A", Background(True)),  # a key that is no text
         (b"\x1b]11;rgb:ffff\x07", Background(None)),

@@ -107,7 +107,7 @@ async def test_a_picture_that_cannot_be_changed_stays(tmp_path, monkeypatch):
     def fails(*_):
         raise BadFile("It cannot be made smaller.")
 
-    monkeypatch.setattr("runner.tui.wings.editing_pictures.THE_WORKSHOP.scaled", fails)
+    monkeypatch.setattr("runner.tui.workshop.Workshop.scaled", fails)
     async with chat() as c:
         await c.paste(str(quarters(tmp_path)))
         await c.sees("836 tokens")
@@ -121,7 +121,7 @@ async def test_a_part_is_framed_with_keys_and_sent(tmp_path):
         await c.paste(str(quarters(tmp_path)))
         await c.sees("836 tokens")
         await c.type("/crop")
-        await c.sees("instead of 836", "┌", "┘", UPPER)
+        await c.sees("836 before", "┌", "┘", UPPER)
         await c.pilot.press("left", *["up"] * 40, *["left"] * 60)
         before = c.screen()
         await c.pilot.press("shift+left", "minus", "plus")
@@ -141,12 +141,12 @@ async def test_a_crop_can_be_left_and_taken_back(tmp_path):
         await c.paste(str(quarters(tmp_path)))
         await c.sees("836 tokens")
         await c.pilot.press("alt+c")
-        await c.sees("instead of 836")
+        await c.sees("836 before")
         await c.pilot.press("escape")
         await c.until(lambda: not isinstance(c.app.screen, CropScreen))
         assert size(c) == (1920, 1080, 836)
         await c.pilot.press("alt+c")
-        await c.sees("instead of 836")
+        await c.sees("836 before")
         await c.pilot.press("enter")
         await c.until(lambda: size(c)[2] < 836)
         await c.pilot.press("alt+s")
@@ -173,12 +173,12 @@ async def test_the_frame_follows_the_size_of_the_terminal(tmp_path):
         await c.paste(str(quarters(tmp_path)))
         await c.sees("836 tokens")
         await c.pilot.press("alt+c")
-        await c.sees("instead of 836")
+        await c.sees("836 before")
         for columns, rows in ((40, 10), (200, 50), (20, 5)):
             await c.pilot.resize_terminal(columns, rows)
             await c.pilot.pause(0.3)
         await c.pilot.resize_terminal(100, 30)
-        await c.sees("instead of 836", "Enter crops")
+        await c.sees("836 before", "Enter crops")
         await c.pilot.press("enter")
         await c.until(lambda: not c.app.loading_pictures and size(c)[2] < 836)
         assert 700 < size(c)[0] < 1200
@@ -204,6 +204,20 @@ async def test_a_picture_is_shown_large(tmp_path):
         await c.sees("No such image.")
 
 
+async def test_a_click_shows_a_picture_large(tmp_path):
+    async with chat([Say("Fine."), End()], size=(120, 40)) as c:
+        await c.paste(f"'{quarters(tmp_path, 'a.png')}' '{quarters(tmp_path, 'b.png')}'")
+        await c.sees("[Image #2]", f"{UPPER * 18} {UPPER * 18}")
+        await c.click(f"{UPPER * 18} {UPPER * 18}")
+        await c.sees("1 of 2", "a.png")
+        await c.pilot.press("escape")
+        await c.type("what is it?")
+        await c.sees("Fine.", "ready", f"{UPPER * 36} {UPPER * 36}")
+        y, line = next((y, s) for y, s in enumerate(c.screen().split("\n")) if UPPER * 36 in s)
+        await c.pilot.click(offset=(line.index(UPPER) + 40, y))
+        await c.sees("2 of 2", "b.png")
+
+
 async def test_a_picture_that_cannot_be_drawn_says_why(tmp_path, monkeypatch):
     def fails(*_):
         raise BadFile("It cannot be drawn.")
@@ -211,7 +225,7 @@ async def test_a_picture_that_cannot_be_drawn_says_why(tmp_path, monkeypatch):
     async with chat() as c:
         await c.paste(str(quarters(tmp_path)))
         await c.sees("836 tokens")
-        monkeypatch.setattr("runner.tui.picture_canvas.THE_WORKSHOP.pixels", fails)
+        monkeypatch.setattr("runner.tui.workshop.Workshop.pixels", fails)
         await c.type("/view")
         await c.sees("It cannot be drawn.")
         await c.pilot.press("escape")

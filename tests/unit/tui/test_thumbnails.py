@@ -70,12 +70,12 @@ async def test_a_thumbnail_is_made_once_for_the_same_content(tmp_path, monkeypat
     made: list[str] = []
     arrived: list[int] = []
 
-    def pixels(picture, width, height):
+    def pixels(_, picture, width, height):
         made.append(picture.name)
         return RED * width * height
 
     monkeypatch.setattr(
-        "runner.tui.thumbnails.THE_WORKSHOP.pixels",
+        "runner.tui.workshop.Workshop.pixels",
         pixels,
     )
     waiting: list[Any] = []
@@ -97,12 +97,12 @@ async def test_a_thumbnail_is_made_once_for_the_same_content(tmp_path, monkeypat
 
 
 async def test_what_is_kept_is_bounded_and_what_cannot_be_drawn_is_blank(monkeypatch):
-    def pixels(picture, width, height):
+    def pixels(_, picture, width, height):
         if picture.name == "bad":
             raise BadFile("It cannot be drawn.")
         return RED * width * height
 
-    monkeypatch.setattr("runner.tui.thumbnails.THE_WORKSHOP.pixels", pixels)
+    monkeypatch.setattr("runner.tui.workshop.Workshop.pixels", pixels)
     monkeypatch.setattr("runner.tui.thumbnails.KEPT_BYTES", 1000)
     waiting: list[Any] = []
     thumbnails = Thumbnails(waiting.append, lambda: None)

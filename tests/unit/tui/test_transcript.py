@@ -253,8 +253,7 @@ async def test_another_theme_draws_all_rows_anew():
         await c.pilot.pause()
         await c.until(lambda: c.transcript.render_line(0) is not before)
         old, new = (
-            [str(each.style) for each in strip]
-            for strip in (before, c.transcript.render_line(0))
+            [str(each.style) for each in strip] for strip in (before, c.transcript.render_line(0))
         )
         assert old != new
 
