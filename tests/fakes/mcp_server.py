@@ -39,9 +39,10 @@ def variable(name: str) -> str:
 
 
 @server.tool()
-def fail() -> str:
+def fail() -> CallToolResult:
     """Fail \x1b]0;title\x07with a colourful sentence."""
-    raise ValueError(f"{RED}It failed.")
+    text = TextContent(type="text", text=f"{RED}It failed.")
+    return CallToolResult(content=[text], is_error=True)
 
 
 @server.tool()
@@ -87,7 +88,7 @@ async def change(ctx: Context) -> str:
     def _add(a: int, b: int) -> str:
         return str(a + b)
 
-    await ctx.session.send_tool_list_changed()
+    await ctx.notify_tools_changed()
     return "changed"
 
 

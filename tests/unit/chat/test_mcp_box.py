@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from runner.base import paths
+from runner.chat.tools.mcp import relay
 from runner.chat.tools.mcp.box import McpToolbox, ServerState
 from runner.chat.tools.mcp.config import McpServer
 from runner.chat.tools.mcp.permissions import Answer
@@ -122,7 +123,10 @@ async def test_a_real_server_offers_its_tools_and_runs_calls(monkeypatch, tmp_pa
 async def test_results_are_bounded():
     async with chat() as user:
         await user.on(program(*GOOD))
-        long = await user.call("s__long", size=10_000_000)
+        too_long = await user.call("s__long", size=10_000_000)  # and the same as a JSON value
+        assert too_long.failed
+        assert "longer than 16 MiB" in too_long.text
+        long = await user.call("s__long", size=5_000_000)
         assert len(long.text) < 70_000
         assert long.text.endswith("[Cut here: the result is longer than 64 KiB of text.]")
         shown = await user.call("s__pictures", count=6)
@@ -282,16 +286,28 @@ async def test_a_server_that_hangs_at_its_start_is_given_up(monkeypatch):
         assert "did not start within 1 second" in entry.why
 
 
-async def test_a_flood_leaves_the_interface_its_time():
+async def test_a_flood_keeps_no_other_server_from_work():
     async with chat() as user:
-        user.box.switch_on("s", bad("flood"))
-        late = []
-        until = time.monotonic() + 3
-        while time.monotonic() < until:
-            before = time.thread_time()
-            await asyncio.sleep(0.01)
-            late.append(time.thread_time() - before)
-        assert user.entry().state is ServerState.STARTING
+        user.box.switch_on("f", bad("flood"))
+        await user.on(program(*GOOD))
+        assert (await user.call("s__add", a=1, b=1)).text == "2"
+        assert user.entry("f").state is ServerState.STARTING
+
+
+def test_a_flood_passes_no_faster_than_a_chat_can_take_it(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(relay.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(relay.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    throttle = relay.Throttle()
+    for _ in range(2000):
+        throttle.take(100)
+    assert now[0] < 1
+    for _ in range(640):
+        throttle.take(100)
+    assert 9 < now[0] < 11
+    for _ in range(10):
+        throttle.take(1 << 20)
+    assert now[0] > 14
 
 
 async def test_a_server_may_print_a_little():
@@ -331,8 +347,8 @@ async def test_answers_that_are_none_are_failures():
         await user.on(bad("too_long"), "l")
         result = await user.call("l__t")
         assert result.failed
-        await user.until(lambda: user.entry("l").state is ServerState.ENDED)
-        assert "more than 16 MiB" in user.entry("l").why
+        assert "longer than 16 MiB" in result.text
+        assert user.entry("l").state is ServerState.ON
 
 
 async def test_the_log_of_a_server_is_bounded():

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import import_module
@@ -67,6 +68,7 @@ class McpToolbox:
         self._changed = changed
         self._entries: dict[str, McpEntry] = {}
         self._thread = LoopThread("mcp")
+        self._serving: set[Future[None]] = set()
         self._asking = asyncio.Lock()
         self.permissions = Permissions()
 
@@ -82,7 +84,9 @@ class McpToolbox:
         if before is not None and before.state in {ServerState.STARTING, ServerState.ON}:
             return
         entry = self._entries[name] = McpEntry(name, config, ServerState.STARTING)
-        self._thread.start(self._serve(entry))
+        serving = self._thread.start(self._serve(entry))
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
         self._changed()
 
     def switch_off(self, name: str) -> None:
@@ -123,13 +127,10 @@ class McpToolbox:
 
     async def close(self) -> None:
         """Stop all servers, and wait for that a moment; safe to call twice."""
-        entries = [entry for entry in self._entries.values() if entry.connection is not None]
         for name in list(self._entries):
             self.switch_off(name)
-        for _ in range(int(CLOSE_S / 0.02)):
-            if not any(entry.connection for entry in entries):
-                break
-            await asyncio.sleep(0.02)
+        if serving := [asyncio.wrap_future(each) for each in list(self._serving)]:
+            await asyncio.wait(serving, timeout=CLOSE_S)
         self._thread.close()
 
     # --- as a toolbox ------------------------------------------------------------------------

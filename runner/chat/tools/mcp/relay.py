@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -27,11 +28,13 @@ LINE_BYTES: Final = 16 << 20  # a message: a picture of 12 MB, in base64
 BAD_LINES: Final = 1000  # that are no messages: a program that prints a little is borne
 LOG_BYTES: Final = 4 << 20  # then the log starts over
 GRACE_S: Final = 1.5  # to end by itself; the mcp package kills the relay after 2 s
-# What passes at once, and then a second: a chat takes in far less, and reading on would be for
-# nothing but its processor. A line counts as this many bytes at least.
-BURST_BYTES: Final = 32 << 20
-RATE_BYTES: Final = 1 << 20
-SMALLEST: Final = 4 << 10
+# What passes at once, and then a second. A message counts as SMALLEST at least: 2,000 of them pass
+# at once, then 64 a second, which take the chat a few percent of a processor.
+BURST_BYTES: Final = 64 << 20
+RATE_BYTES: Final = 2 << 20
+SMALLEST: Final = 32 << 10
+SKIPPED: Final = 16  # times LINE_BYTES: what is read of an answer that is too long
+_ANSWER: Final = re.compile(rb'\{"jsonrpc": ?"2\.0", ?"id": ?(\d{1,15}),')
 
 
 class ServerLog:
@@ -123,11 +126,13 @@ class ServerProgram:
     def pass_messages_on(self) -> str:
         """Pass on what the program sends, until it ends; return why it did."""
         assert self._process.stdout is not None  # noqa: S101
-        bad, throttle = 0, Throttle()
-        while line := self._process.stdout.readline(LINE_BYTES + 1):
-            if len(line) > LINE_BYTES:
-                return f"It sent a message of more than {LINE_BYTES >> 20} MiB."
+        source, bad, throttle = self._process.stdout, 0, Throttle()
+        while line := source.readline(LINE_BYTES + 1):
             throttle.take(len(line))
+            if len(line) > LINE_BYTES:
+                if not (line := _refusal(line)) or not _skip_line(source):
+                    return f"It sent a message of more than {LINE_BYTES >> 20} MiB."
+                self.log.write(b"steprun: a message was too long and was left out\n")
             if is_message(line):
                 with contextlib.suppress(OSError):  # nobody reads any more: the end is near
                     sys.stdout.buffer.write(line)
@@ -163,6 +168,24 @@ class ServerProgram:
         if os.name == "posix" and os.getpgrp() == os.getpid():
             os.killpg(0, signal.SIGKILL)  # this process, too
         os._exit(0)
+
+
+def _refusal(line: bytes) -> bytes:
+    """Return an error in place of an answer that is too long; empty where it is none."""
+    if not (found := _ANSWER.match(line)):
+        return b""
+    what = f"The result is longer than {LINE_BYTES >> 20} MiB."
+    error = b'{"code":-32603,"message":"%s"}' % what.encode()
+    return b'{"jsonrpc":"2.0","id":%s,"error":%s}\n' % (found[1], error)
+
+
+def _skip_line(source: IO[bytes]) -> bool:
+    """Read to the end of a line. False: it has none."""
+    for _ in range(SKIPPED):
+        piece = source.readline(LINE_BYTES)
+        if not piece or piece.endswith(b"\n"):
+            return bool(piece)
+    return False
 
 
 def is_message(line: bytes) -> bool:
