@@ -23,7 +23,11 @@ def answer(tools: list[dict[str, object]], *, on_call=None) -> None:
         match message["method"]:
             case "initialize":
                 info = {"name": "bad", "version": "1"}
-                result = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": info}
+                result = {
+                    "protocolVersion": "2025-06-18",
+                    "capabilities": {"tools": {}},
+                    "serverInfo": info,
+                }
                 send({**base, "result": result})
             case "tools/list":
                 send({**base, "result": {"tools": tools}})
@@ -47,7 +51,13 @@ def garbage() -> None:
 
 
 def flood() -> None:
-    line = json.dumps({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "x"}})
+    line = json.dumps(
+        {
+            "jsonrpc": "2.0",
+            "method": "notifications/message",
+            "params": {"level": "info", "data": "x"},
+        }
+    )
     while True:
         sys.stdout.write(line + "\n")
 
@@ -67,7 +77,10 @@ def many_tools() -> None:
 
 
 def odd_tools() -> None:
-    large = {"type": "object", "properties": {f"p{n}": {"description": "x" * 600} for n in range(100)}}
+    large = {
+        "type": "object",
+        "properties": {f"p{n}": {"description": "x" * 600} for n in range(100)},
+    }
     deep: dict[str, object] = {}
     for _ in range(80):
         deep = {"type": "array", "items": deep}
@@ -108,7 +121,9 @@ def stderr_flood() -> None:
 
 def orphans() -> None:
     """Start a child in a session of its own, ignore the end of the input, and list a tool."""
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+    child = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True
+    )
     Path(sys.argv[2]).write_text(f"{os.getpid()} {child.pid}")
     answer([tool("t")])
     time.sleep(600)

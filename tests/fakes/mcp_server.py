@@ -98,10 +98,17 @@ def _bomb() -> bytes:
     import zlib
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     head = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(bytes(99)))
+        + chunk(b"IEND", b"")
+    )
 
 
 _BOMB = _bomb()
@@ -116,7 +123,11 @@ def serve_http(port: int) -> None:
 
     async def app(scope, receive, send):
         headers = dict(scope.get("headers", ()))
-        if scope["type"] == "http" and key and headers.get(b"authorization") != f"Bearer {key}".encode():
+        if (
+            scope["type"] == "http"
+            and key
+            and headers.get(b"authorization") != f"Bearer {key}".encode()
+        ):
             await PlainTextResponse("no", 401)(scope, receive, send)
         else:
             await inner(scope, receive, send)

@@ -74,6 +74,12 @@ if TYPE_CHECKING:
     flag_value="latest",
     help="Resume a chat (the latest if no ID is given).",
 )
+@click.option(
+    "--mcp",
+    multiple=True,
+    metavar="NAME",
+    help="Start with this MCP server of mcp.toml on (repeatable).",
+)
 def chat(**options: Any) -> int:
     """Chat with the model in the terminal, images included.
 
@@ -91,6 +97,7 @@ def chat(**options: Any) -> int:
     demo = options.pop("demo")
     request = take_request(options, demo=demo)
     _check(prompt, images)
+    mcp = _servers(options.pop("mcp"), prompt)
     if demo and not images and options["resume"] is None and request.ask.see:
         images = _example(request)
     resume: str = options["resume"] or ""
@@ -103,7 +110,12 @@ def chat(**options: Any) -> int:
         max_tokens=options["max_tokens"],
         temperature=options["temperature"],
     )
-    common = {"pictures": images, "show_thinking": options["show_thinking"], "resume": resume}
+    common = {
+        "pictures": images,
+        "show_thinking": options["show_thinking"],
+        "resume": resume,
+        "mcp": mcp,
+    }
     if options["url"] is not None:  # of an empty variable: not a chat with an engine of ours
         from runner.cli import remote_chat
 
@@ -138,6 +150,25 @@ def _images(given: tuple[Path, ...]) -> tuple[Path, ...]:
     from runner.tui.paste import find_pictures
 
     return tuple(Path(path) for each in given for path in find_pictures(str(each)) or [str(each)])
+
+
+def _servers(names: tuple[str, ...], prompt: str | None) -> tuple[str, ...]:
+    """Return the names of the MCP servers to begin with. Raises where one is not configured."""
+    if not names:
+        return ()
+    if prompt is not None:
+        raise UsageError(
+            "--mcp is for the chat in the terminal.",
+            why="Each call of a tool is asked for, and with -p there is nobody to ask.",
+            next=f"steprun chat --mcp {names[0]}",
+        )
+    from runner.base.errors import find
+    from runner.chat.tools.mcp.config import config_path, read_servers
+
+    servers = read_servers()
+    for name in names:
+        find("MCP server", name, {each: each for each in servers}, see=f"cat {config_path()}")
+    return names
 
 
 def _example(request: ModelRequest) -> tuple[Path, ...]:

@@ -9,6 +9,8 @@ from runner.tui.actions import ActionGroup
 from runner.tui.wings.composing import Composing
 from runner.tui.wings.copying import Copying
 from runner.tui.wings.looks import Looks
+from runner.tui.wings.mcp_servers import McpServers
+from runner.tui.wings.permission import Permission
 from runner.tui.wings.pictures import PictureWing
 from runner.tui.wings.saving import Saving
 from runner.tui.wings.sending import Sending
@@ -21,6 +23,7 @@ from runner.tui.wings.wing import Wing
 # In the order of the help.
 WINGS: Final[tuple[type[Wing], ...]] = (
     *(Sending, Versions, Composing, PictureWing, Thinking),
+    *(McpServers, Permission),
     *(Copying, Saving, Sessions, Looks, Window),
 )
 GROUPS: Final = tuple(ActionGroup(wing.title, wing.actions) for wing in WINGS)

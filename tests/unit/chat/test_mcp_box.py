@@ -296,8 +296,8 @@ async def test_a_flood_keeps_no_other_server_from_work():
 
 def test_a_flood_passes_no_faster_than_a_chat_can_take_it(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(relay.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(relay.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
     throttle = relay.Throttle()
     for _ in range(2000):
         throttle.take(100)
@@ -395,6 +395,7 @@ asyncio.run(main())
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, env=os.environ
     ) as owner:
+        assert owner.stdout is not None
         assert owner.stdout.readline() == b"on\n"
         owner.send_signal(signal.SIGKILL)
     pids = [int(pid) for pid in noted.read_text().split()]

@@ -6,7 +6,16 @@ import sys
 
 import pytest
 
-HEAVY = {"httpx2", "markdown_it", "pygments", "PIL", "runner.run.prepare", "runner.gateway.run"}
+HEAVY = {
+    "mcp",
+    "pydantic",
+    "httpx2",
+    "markdown_it",
+    "pygments",
+    "PIL",
+    "runner.run.prepare",
+    "runner.gateway.run",
+}
 
 
 @pytest.mark.parametrize("kind", ["remote_chat", "chat_here"])

@@ -74,6 +74,11 @@ class McpToolbox:
 
     # --- which servers are on ----------------------------------------------------------------
 
+    @property
+    def entries(self) -> Mapping[str, McpEntry]:
+        """The servers that were switched on, by name."""
+        return dict(self._entries)
+
     def entry(self, name: str) -> McpEntry | None:
         """Return a server that was switched on, None where it never was."""
         return self._entries.get(name)
