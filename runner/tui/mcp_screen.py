@@ -42,7 +42,7 @@ def mcp_rows(
             key = name, offer.own_name
             listed.add(key)
             decided = decisions.get(key)
-            row = McpRow(*key, note="" if decided else "It is asked for at each call.")
+            row = McpRow(*key, note="" if decided else "Each call of it needs your permission.")
             rows.append(Choice(f"  {offer.tool.name}", row, _decided(decided, offer.fingerprint)))
     for key, decision in sorted(decisions.items()):
         if key not in listed:

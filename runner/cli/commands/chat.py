@@ -159,7 +159,7 @@ def _servers(names: tuple[str, ...], prompt: str | None) -> tuple[str, ...]:
     if prompt is not None:
         raise UsageError(
             "--mcp is for the chat in the terminal.",
-            why="Each call of a tool is asked for, and with -p there is nobody to ask.",
+            why="Each call of a tool needs a permission, and with -p there is nobody to give it.",
             next=f"steprun chat --mcp {names[0]}",
         )
     from runner.base.errors import find

@@ -41,7 +41,7 @@ class McpServers(Wing):
         self._box: McpToolbox | None = None
         self._servers: Mapping[str, McpServer] = {}
         self._screen: McpScreen | None = None
-        self._told: dict[str, str] = {}  # the states that the user has been told
+        self._announced: dict[str, str] = {}  # the states that the user has been told
 
     @property
     def toolboxes(self) -> tuple[Toolbox, ...]:
@@ -85,7 +85,7 @@ class McpServers(Wing):
             self.chat.problem(
                 UsageError(
                     f"No MCP server is called {clean_name(name)}.",
-                    why=f"There are: {known}." if known else "There are none yet.",
+                    why=f"Known: {known}." if known else "None is configured yet.",
                     next="/mcp lists them, and says how to add one.",
                 )
             )
@@ -157,14 +157,16 @@ class McpServers(Wing):
         if box is None or self.chat.leaving:
             return
         for name, entry in box.entries.items():
-            told = str(entry.state)
-            if self._told.get(name) != told:
-                self._told[name] = told
-                self._tell(entry)
-        self._told = {name: told for name, told in self._told.items() if name in box.entries}
+            state = str(entry.state)
+            if self._announced.get(name) != state:
+                self._announced[name] = state
+                self._announce(entry)
+        self._announced = {
+            name: state for name, state in self._announced.items() if name in box.entries
+        }
         await self._refresh()
 
-    def _tell(self, entry: "McpEntry") -> None:
+    def _announce(self, entry: "McpEntry") -> None:
         if str(entry.state) == "on":
             count = len(entry.offers.tools)
             self.chat.hint(f"{entry.name} is on: {count} {'tool' if count == 1 else 'tools'}.")
@@ -221,5 +223,5 @@ def _how_to(path: str, example: str) -> Any:
         f"{path}\n",
         ("For example:\n", "$foreground-muted"),
         (example, "$text-accent"),
-        ("→ Save it, then type /mcp NAME. Each call is asked for.", "$foreground-muted"),
+        ("→ Save it, then type /mcp NAME. Each call needs your permission.", "$foreground-muted"),
     )

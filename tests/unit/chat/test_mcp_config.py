@@ -44,7 +44,7 @@ def test_the_example_is_read():
 WRONG = {
     "a = ": "It is not TOML",
     "\xff": "It is not TOML",
-    '[servers.x]\ncommand = "a"': "Line 1, A table of it is called 'servers'; each server is a",
+    '[servers.x]\ncommand = "a"': "Line 1, There is a table 'servers'; each server needs",
     "server = 3": "Each server is a table",
     '[server.a]\ncommand = "a"\n\n[server."b b"]\ncommand = "b"': "Line 4, A server is called",
     '[server.a__b]\ncommand = "b"': "Line 1, A server is called 'a__b'; a name has 24 letters",
@@ -56,7 +56,7 @@ WRONG = {
     '[server.x]\ncommand = "a"\nenv = ["A B"]': "Line 3, server.x.env[0]: Expected `str` matching",
     "[server.x]": "Line 1, server.x: a server has either a command or a url.",
     '[server.x]\ncommand = "a"\nurl = "https://a"': "a server has either a command or a url",
-    '[server.x]\nurl = "ftp://a"': "the url is no address",
+    '[server.x]\nurl = "ftp://a"': "the url is not an address",
     '[server.x]\nurl = "https://me:secret@a/"': "a url has no password in it",
     '[server.x]\nurl = "http://a/mcp"\nkey_env = "K"': "a key is sent by https only",
     '[server.x]\nurl = "https://a/"\nkey_env = "K"\nkey_file = "f"': "either in key_file or",

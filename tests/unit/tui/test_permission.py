@@ -183,7 +183,7 @@ async def test_without_a_server_it_says_how_to_configure_one():
         await c.type("/mcp")
         await c.reads("mcp.toml", "[server.files]", "type /mcp NAME")
         await c.type("/mcp wiki")
-        await c.reads("No MCP server is called wiki.", "There are none yet.")
+        await c.reads("No MCP server is called wiki.", "None is configured yet.")
 
 
 async def test_a_wrong_file_is_reported():
@@ -203,7 +203,8 @@ async def test_a_server_is_switched_on_and_off_and_decisions_are_taken_back():
         await c.pilot.press("enter")
         await c.sees("on · 8 tools", "good__add", "asked each time")
         box = c.app.wing(McpServers)._box
-        fingerprint = box.entry("good").offers.tools[0].fingerprint
+        assert box is not None
+        fingerprint = box.entries["good"].offers.tools[0].fingerprint
         box.permissions.decide(Decision("good", "add", Answer.ALWAYS, fingerprint))
         box.permissions.decide(Decision("gone", "x", Answer.NEVER, ""))
         await c.pilot.press("escape")

@@ -168,12 +168,12 @@ class McpToolbox:
         entry, offer = found
         answer = await self._permitted(AskedCall(entry.name, offer, arguments))
         if answer is Answer.NEVER:
-            return Result(f"The user never allows the tool {name}. Go on without it.", failed=True)
+            return Result(f"The user never allows the tool {name}. Continue without it.", failed=True)
         if answer is Answer.NOT_NOW:
             return Result(f"The user did not allow this call of {name}.", failed=True)
         if entry.connection is None or self._find(call.name) != found:
             return Result(
-                f"The tool {name} has ended or changed since it was asked for.", failed=True
+                f"The tool {name} has ended or changed while the user decided.", failed=True
             )
         return await self._thread.run(entry.connection.call(offer.own_name, arguments))
 

@@ -68,7 +68,7 @@ class McpServer(Strict, frozen=True, kw_only=True):
             raise ValueError("the key is either in key_file or in key_env")
         parts = split_url(self.url)
         if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError("the url is no address, such as https://wiki.example/mcp")
+            raise ValueError("the url is not an address, such as https://wiki.example/mcp")
         if parts.username is not None or parts.password is not None:
             raise ValueError("a url has no password in it: put the key into a key_file")
         secure = parts.scheme == "https" or is_loopback(self.url)
@@ -113,7 +113,7 @@ def parse_servers(data: bytes, path: Path) -> Mapping[str, McpServer]:
         raise _bad(path, f"It is not TOML: {shown(str(error))}.") from error
     for key in record:
         if key != "server":
-            why = f"A table of it is called {key[:40]!r}; each server is a table [server.NAME]."
+            why = f"There is a table {key[:40]!r}; each server needs a table [server.NAME]."
             raise _bad(path, _at(text, key, "") + why)
     servers = record.get("server", {})
     if not isinstance(servers, dict):
@@ -188,7 +188,7 @@ def _key_of(path: Path) -> str:
         raise Refused(
             f"The key file {path} can be read by others.",
             why=f"Its mode is {mode:04o}.",
-            next=f"chmod 600 {path}",
+            next=f"Make it private: chmod 600 {path}",
         )
     return data.decode("utf-8", "replace").strip()
 

@@ -191,12 +191,12 @@ class ServerConnection:
             env=environment_of(self.config, os.environ),
             encoding_error_handler="replace",
         )
-        with tempfile.TemporaryFile() as said:
+        with tempfile.TemporaryFile() as words:
             try:
-                async with stdio_client(server, errlog=cast(TextIO, said)) as streams:
+                async with stdio_client(server, errlog=cast(TextIO, words)) as streams:
                     yield streams
             finally:
-                self._why = self._why or _last_words(said)
+                self._why = self._why or _last_words(words)
 
     @asynccontextmanager
     async def _service(self) -> AsyncGenerator[Any]:
@@ -293,10 +293,10 @@ def _as_listed(tool: types.Tool) -> Mapping[str, Any]:
     return tool.model_dump(by_alias=True, mode="json", exclude_none=True, exclude={"icons"})
 
 
-def _last_words(said: IO[bytes]) -> str:
+def _last_words(words: IO[bytes]) -> str:
     """Return what the relay said: why the program ended, and the last line that it wrote."""
-    said.seek(0)
-    why, _, last = said.read(1 << 16).decode("utf-8", "replace").strip().partition("\n")
+    words.seek(0)
+    why, _, last = words.read(1 << 16).decode("utf-8", "replace").strip().partition("\n")
     return f"{why} Its last line: {last.strip()}" if last.strip() else why
 
 

@@ -88,7 +88,7 @@ def _offer(
     if not isinstance(own, str) or not own or len(own) > OWN_NAME_CHARS:
         return None
     try:
-        said = json.dumps([list(identity), listed], sort_keys=True, default=str)
+        record = json.dumps([list(identity), listed], sort_keys=True, default=str)
     except (ValueError, RecursionError):
         return None
     parameters = plain_schema(schema)
@@ -100,7 +100,7 @@ def _offer(
     return Offer(
         Tool(_name(server, own, taken), cut(about, DESCRIPTION_CHARS), parameters, server),
         own,
-        hashlib.sha256(said.encode("utf-8", "backslashreplace")).hexdigest(),
+        hashlib.sha256(record.encode("utf-8", "backslashreplace")).hexdigest(),
         hints.get("readOnlyHint") is True,
     )
 

@@ -116,7 +116,7 @@ class Permissions:
                 raise SteprunError(
                     f"{self.path} cannot be used, so that this counts for this chat alone.",
                     why=why,
-                    next="Delete it to start again; every tool is asked for then.",
+                    next="Delete it to start again; every tool needs your permission then.",
                 )
             decisions.pop(key, None)
             if decision is not None:
