@@ -43,7 +43,7 @@ def mcp_rows(
             listed.add(key)
             decided = decisions.get(key)
             row = McpRow(*key, note="" if decided else "Each call of it needs your permission.")
-            rows.append(Choice(f"  {offer.tool.name}", row, _decided(decided, offer.fingerprint)))
+            rows.append(Choice(f"· {offer.tool.name}", row, _decided(decided, offer.fingerprint)))
     for key, decision in sorted(decisions.items()):
         if key not in listed:
             text = f"{clean_name(decision.tool, 80)} of {clean_name(decision.server)}, which is off"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from rich.cells import chop_cells
+from rich.cells import cell_len, chop_cells
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -53,16 +53,21 @@ _LABELS: Final = (
 def folded(arguments: Mapping[str, object], width: int, rows: int) -> list[str]:
     """Return the arguments in lines of `width` cells, `rows` at most. Pure.
 
-    Where they are longer, the last line says how much is not shown.
+    Where they are longer, the last line says how much is not shown: `rows` are two at least.
     """
-    short = one_line(arguments)
-    lines = chop_cells(short, width) if len(short) <= width * rows else []
-    if not lines or len(lines) > rows:
-        lines = cell_lines(written_out(arguments), width)
-    if len(lines) > rows:
-        more = len(lines) - rows + 1
-        lines = [*lines[: rows - 1], f"… {more:,} more lines: v shows all"]
-    return lines
+    text = one_line(arguments)
+    lines = cell_lines(text[: width * rows + 1], width)
+    if len(lines) <= rows and len(text) <= width * rows:
+        return lines
+    shown = lines[: rows - 1]
+    more = len(text) - sum(map(len, shown))
+    return [*shown, f"… {more:,} more characters: v shows all"]
+
+
+def choices(*, focused: bool, narrow: bool) -> list[tuple[str, str]]:
+    """Return what can be answered: keys and texts; without a key, what to press first. Pure."""
+    first = [] if focused else [("", "Alt+P, then" if narrow else "Alt+P to answer by key:")]
+    return [*first, *((key, short if narrow else text) for key, text, short in _LABELS)]
 
 
 def cell_lines(text: str, width: int) -> list[str]:
@@ -81,14 +86,20 @@ class Choices(Static):
 
         key: str
 
-    def show(self, *, focused: bool, narrow: bool) -> None:
-        """Show the answers, and how to come to them where the keys go elsewhere."""
-        parts = [
-            f"[@click=choose('{key}')]{(short if narrow else label).replace(' ', chr(0xA0))}[/]"
-            for key, label, short in _LABELS
-        ]
-        lead = "" if focused else "Alt+P, then:  " if narrow else "Alt+P to answer by key:  "
-        self.update(Content.from_markup(f"[$foreground-muted]{lead}[/]{'  '.join(parts)}"))
+    def show(self, width: int, *, focused: bool, narrow: bool) -> None:
+        """Show the answers in `width` cells, and how to come to them if the keys go elsewhere."""
+        lines, room = [Content()], 0
+        for key, text in choices(focused=focused, narrow=narrow):
+            size = cell_len(text)
+            if room < size:
+                lines.append(Content())
+                room = width
+            action = (
+                f"[@click=choose('{key}')]{text}[/]" if key else f"[$foreground-muted]{text}[/]"
+            )
+            lines[-1] += Content.from_markup(action) + Content("  ")
+            room -= size + 2
+        self.update(Content("\n").join(lines[1:]))
 
     def action_choose(self, key: str) -> None:
         """Tell the panel."""
@@ -106,7 +117,7 @@ class PermissionPanel(Vertical, can_focus=True):
     PermissionPanel:focus { border: round $warning; }
     PermissionPanel Static { height: auto; }
     PermissionPanel #asked-arguments { color: $text-accent; text-wrap: nowrap; }
-    .-compact PermissionPanel {
+    PermissionPanel.-compact, PermissionPanel.-compact:focus {
         border: none; border-left: outer $warning; margin: 0; padding: 0 0 0 1;
     }
     """
@@ -173,6 +184,7 @@ class PermissionPanel(Vertical, can_focus=True):
         if (asked := self._asked) is None:
             return
         size = self.app.size
+        self.set_class(self.app.screen_stack[0].has_class("-compact"), "-compact")
         tool = asked.offer.tool
         head = Content.assemble((tool.name, "bold"), " wants to run")
         if asked.changed:
@@ -183,11 +195,13 @@ class PermissionPanel(Vertical, can_focus=True):
         width = self.content_size.width or size.width - 4
         lines = folded(asked.arguments, width, rows) if asked.arguments else ["(no arguments)"]
         self._arguments.update(Content("\n".join(lines)))
-        self._choices.show(focused=self._has_keys, narrow=size.width < NARROW)
+        self._choices.show(width, focused=self._has_keys, narrow=size.width < NARROW)
 
     def on_key(self, event: events.Key) -> None:
         """Take an answer; what else is typed is the user's message."""
-        key = event.character if event.character in {*_KEYS, _SHOW} else event.key
+        key = event.key.lower()  # with Caps Lock, too
+        if "+" in key:  # Alt with a letter is neither an answer nor text
+            return
         armed = time.monotonic() - self._since >= QUIET_S
         if armed and (key in _KEYS or key == _SHOW):
             self._choose(key)
@@ -319,6 +333,7 @@ class Permission(Wing):
             "answer a tool that wants to run: y once, a always, n never, Esc not this time",
             answer,
             keys=(ANSWER_KEY,),
+            priority=True,  # terminals send a letter with it, which the composer would take
         ),
     )
     hears: ClassVar[Mapping[type[Message], Hear]] = {

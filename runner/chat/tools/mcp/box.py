@@ -168,7 +168,7 @@ class McpToolbox:
         entry, offer = found
         answer = await self._permitted(AskedCall(entry.name, offer, arguments))
         if answer is Answer.NEVER:
-            return Result(f"The user never allows the tool {name}. Continue without it.", failed=True)
+            return Result(f"The user never allows {name}. Continue without it.", failed=True)
         if answer is Answer.NOT_NOW:
             return Result(f"The user did not allow this call of {name}.", failed=True)
         if entry.connection is None or self._find(call.name) != found:
