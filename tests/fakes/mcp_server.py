@@ -1,7 +1,7 @@
-"""A real MCP server for the tests, by the mcp package: `python mcp_server.py [PORT]`.
+"""A real MCP server for the tests, by the mcp package: `python mcp_server.py [http]`.
 
-Without a port it speaks over its standard streams; with one, over HTTP on this machine, where it
-wants the key in the variable FAKE_MCP_KEY if there is one.
+It speaks over its standard streams, or over HTTP on this machine, where it wants the key in the
+variable FAKE_MCP_KEY if there is one.
 """
 
 import asyncio
@@ -114,7 +114,10 @@ def _bomb() -> bytes:
 _BOMB = _bomb()
 
 
-def serve_http(port: int) -> None:
+def serve_http() -> None:
+    """Serve on a free port of this machine, and print which."""
+    import socket
+
     import uvicorn
     from starlette.responses import PlainTextResponse
 
@@ -132,11 +135,10 @@ def serve_http(port: int) -> None:
         else:
             await inner(scope, receive, send)
 
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
+    listening = socket.create_server(("127.0.0.1", 0))
+    print(listening.getsockname()[1], flush=True)
+    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listening])
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        serve_http(int(sys.argv[1]))
-    else:
-        server.run()
+    serve_http() if sys.argv[1:] == ["http"] else server.run()

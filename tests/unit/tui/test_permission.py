@@ -174,7 +174,7 @@ def test_folding_says_how_much_is_hidden():
         '{"a": ["x", "x", "x", "x", "x", "x", "x"',
         ', "x", "x", "x", "x", "x", "x", "x", "x"',
     ]
-    assert many[2] == "… 76 more characters: v shows all"
+    assert many[2] == "… 77 more characters: v shows all"
 
 
 # --- /mcp ---------------------------------------------------------------------------------------
