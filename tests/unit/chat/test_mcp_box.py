@@ -19,10 +19,10 @@ from runner.chat.tools.mcp.box import McpToolbox, ServerState
 from runner.chat.tools.mcp.config import McpServer
 from runner.chat.tools.mcp.permissions import Answer
 from runner.chat.tools.toolbox import Call
-from tests.fakes import bad_mcp_server, mcp_server
+from tests.fakes import bad_mcp_server
 
 PATIENCE_S = 40.0
-GOOD = (str(Path(mcp_server.__file__)),)
+GOOD = (str(Path(bad_mcp_server.__file__).with_name("mcp_server.py")),)
 
 
 @pytest.fixture(autouse=True)
@@ -125,8 +125,8 @@ async def test_results_are_bounded():
         await user.on(program(*GOOD))
         too_long = await user.call("s__long", size=10_000_000)  # and the same as a JSON value
         assert too_long.failed
-        assert "longer than 16 MiB" in too_long.text
-        long = await user.call("s__long", size=5_000_000)
+        assert "longer than 8 MiB" in too_long.text
+        long = await user.call("s__long", size=3_000_000)
         assert len(long.text) < 70_000
         assert long.text.endswith("[Cut here: the result is longer than 64 KiB of text.]")
         shown = await user.call("s__pictures", count=6)
@@ -253,7 +253,7 @@ async def test_waiting_for_the_user_costs_no_time_of_the_call_and_stops_with_it(
 
 ENDS = {
     "garbage": "no MCP messages",
-    "endless": "more than 16 MiB",
+    "endless": "more than 8 MiB",
 }
 
 
@@ -268,8 +268,8 @@ async def test_a_server_that_sends_rubbish_is_ended(kind, why):
 
 async def test_a_server_that_cannot_start_or_ends_at_once_says_why():
     async with chat() as user:
-        entry = await user.on(McpServer(command="/nowhere/server"))
-        assert "/nowhere/server cannot be started: No such file" in entry.why
+        entry = await user.on(McpServer(command="/not-there/server"))
+        assert "/not-there/server cannot be started: No such file" in entry.why
         entry = await user.on(program("-c", "raise SystemExit('no key')"), "t")
         assert entry.why == "It ended with status 1. Its last line: no key"
         entry = await user.on(McpServer(command="x", env=("NOT_SET",)), "u")
@@ -347,7 +347,7 @@ async def test_answers_that_are_none_are_failures():
         await user.on(bad("too_long"), "l")
         result = await user.call("l__t")
         assert result.failed
-        assert "longer than 16 MiB" in result.text
+        assert "longer than 8 MiB" in result.text
         assert user.entry("l").state is ServerState.ON
 
 

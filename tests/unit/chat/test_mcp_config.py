@@ -251,6 +251,6 @@ def test_a_long_result_is_cut_whatever_it_is_made_of():
         text = read_result("t", content, None, failed=False).text
         assert len(text.encode("utf-8", "replace")) < 70_000
         assert "[Cut here" in text
-    large = base64.b64encode(os.urandom(13 << 20)).decode()
+    large = base64.b64encode(os.urandom(7 << 20)).decode()
     text = read_result("t", [part("image", data=large)], None, failed=False).text
-    assert text == "[An image of more than 12 MiB, which is left out]"
+    assert text == "[An image of more than 6 MiB, which is left out]"

@@ -16,9 +16,10 @@ from runner.chat.tools.toolbox import Tool
 from runner.tui.wings import permission
 from runner.tui.wings.mcp_servers import McpServers
 from runner.tui.wings.permission import Permission, folded
-from tests.fakes import bad_mcp_server, mcp_server
+from tests.fakes import bad_mcp_server
 from tests.unit.tui.test_app import chat, user_home  # noqa: F401 - a fixture
 
+GOOD = str(Path(bad_mcp_server.__file__).with_name("mcp_server.py"))
 HOSTILE = {
     "path": "\u202e/etc/passwd\u202c\x1b[2J",
     "[bold]markup[/]": "[@click=app.quit]x[/]",
@@ -207,8 +208,7 @@ async def test_a_wrong_file_is_reported():
 
 
 async def test_a_server_is_switched_on_and_off_and_decisions_are_taken_back():
-    good = str(Path(mcp_server.__file__))
-    configure(table("good", good) + table("other", good, more="enabled = false"))
+    configure(table("good", GOOD) + table("other", GOOD, more="enabled = false"))
     async with chat(size=(100, 40)) as c:
         await c.type("/mcp")
         await c.sees("good", "off ·", "off, and disabled", "How to add a server")
@@ -241,8 +241,7 @@ async def test_a_server_that_ends_says_why():
 
 
 async def test_an_answer_asks_and_runs_with_a_real_server():
-    good = str(Path(mcp_server.__file__))
-    configure(table("good", good))
+    configure(table("good", GOOD))
     from runner.chat.tools.toolbox import Call
 
     async with chat(mcp=("good",)) as c:

@@ -217,19 +217,27 @@ class ServerConnection:
     async def _bound(self, response: httpx2.Response) -> None:
         """Refuse an answer that is compressed, and bound the size of any other."""
         if response.status_code in {401, 403}:
-            self._why = f"It refused the key (status {response.status_code})."
+            self._excuse(f"It refused the key (status {response.status_code}).")
         if response.headers.get("content-encoding", "identity") != "identity":
             raise httpx2.StreamError("It compresses its answers, though it was asked not to.")
         source = cast(httpx2.AsyncByteStream, response.stream)
         endless = response.headers.get("content-type", "").startswith("text/event-stream")
-        response.stream = BoundedStream(source, endless=endless)
+        response.stream = BoundedStream(source, self._excuse, endless=endless)
+
+    def _excuse(self, why: str) -> None:
+        """Remember why it cannot be connected to, where that is better known here."""
+        if self._client is None:
+            self._why = self._why or why
 
 
 class BoundedStream(httpx2.AsyncByteStream):
     """The body of an answer: of bounded size, or at a bounded rate where it has no end."""
 
-    def __init__(self, source: httpx2.AsyncByteStream, *, endless: bool) -> None:
+    def __init__(
+        self, source: httpx2.AsyncByteStream, on_excess: Callable[[str], None], *, endless: bool
+    ) -> None:
         self._source = source
+        self._on_excess = on_excess
         self._endless = endless
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -238,7 +246,9 @@ class BoundedStream(httpx2.AsyncByteStream):
         async for piece in self._source:
             received += len(piece)
             if not self._endless and received > relay.LINE_BYTES:
-                raise httpx2.StreamError(f"It sent more than {relay.LINE_BYTES >> 20} MiB.")
+                why = f"It sent more than {relay.LINE_BYTES >> 20} MiB."
+                self._on_excess(why)
+                raise httpx2.StreamError(why)
             ahead = (received - relay.BURST_BYTES) / relay.RATE_BYTES - (time.monotonic() - since)
             if ahead > 0:
                 await anyio.sleep(ahead)
@@ -305,14 +315,16 @@ def _reason(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     match error:
-        case SteprunError():
+        case SteprunError() | httpx2.StreamError():
             return str(error)
         case httpx2.TimeoutException():
             return "It does not answer."
         case httpx2.TransportError():
             return f"It cannot be reached: {error}."
+        case MCPError() if error.code == types.PARSE_ERROR:
+            return "What it sends is not MCP."
         case MCPError():
-            return f"It says: {error.message}"
+            return f"The connection failed: {error.message}"
         case ValidationError():
             return "What it sends is not MCP."
     return f"{type(error).__name__}: {error}."

@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 from typing import IO, Final, NoReturn
 
-LINE_BYTES: Final = 16 << 20  # a message: a picture of 12 MB, in base64
+LINE_BYTES: Final = 8 << 20  # a message: a picture of 6 MB in base64; read in 1 s by the package
 BAD_LINES: Final = 1000  # that are no messages: a program that prints a little is borne
 LOG_BYTES: Final = 4 << 20  # then the log starts over
 GRACE_S: Final = 1.5  # to end by itself; the mcp package kills the relay after 2 s

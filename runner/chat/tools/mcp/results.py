@@ -14,7 +14,7 @@ from runner.chat.wire import Picture
 
 TEXT_BYTES: Final = 64 << 10  # about 16,000 tokens: more would push the conversation out
 PICTURES: Final = 4  # each costs up to about 1,300 tokens and a second to read
-PICTURE_BYTES: Final = 12 << 20  # what a message of 16 MiB has room for in base64
+PICTURE_BYTES: Final = 6 << 20  # what a message of 8 MiB has room for in base64
 BLOCKS: Final = 1000
 
 
