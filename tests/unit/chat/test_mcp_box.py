@@ -127,8 +127,8 @@ async def test_results_are_bounded():
         assert too_long.failed
         assert "longer than 8 MiB" in too_long.text
         long = await user.call("s__long", size=3_000_000)
-        assert len(long.text) < 70_000
-        assert long.text.endswith("[Cut here: the result is longer than 64 KiB of text.]")
+        assert len(long.text) < 32_000
+        assert long.text.endswith("[Cut here: the result is longer than 30 KiB of text.]")
         shown = await user.call("s__pictures", count=6)
         assert len(shown.pictures) == 4
         assert shown.pictures[0].width == 60

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from runner.base.errors import BadFile, Refused, SteprunError
-from runner.chat.tools.mcp.arguments import parse_arguments, visible
+from runner.chat.tools.mcp.arguments import parse_arguments, visible, without_hidden
 from runner.chat.tools.mcp.config import EXAMPLE, McpServer, parse_servers, read_key
 from runner.chat.tools.mcp.offers import offers_of, plain_schema
 from runner.chat.tools.mcp.permissions import (
@@ -71,7 +71,7 @@ def test_a_wrong_file_says_where_and_what_to_do(text, why):
         parse_servers(text.encode("latin-1"), PATH)
     assert why in raised.value.why
     assert raised.value.what == "/c/mcp.toml cannot be used."
-    assert raised.value.next == "Correct it, then type /mcp again."
+    assert raised.value.next == "Correct it, then type the same again."
     assert "secret" not in str(raised.value)
 
 
@@ -152,6 +152,16 @@ def test_what_is_invisible_is_written_out():
     ) in "\u202e\u2066\u200b\u200f\u00ad\ufeff\x1b\x00\x85\u2028\u00a0\u3000\ud800\ue000":
         assert visible(f"a{character}b") == f"a\\u{ord(character):04x}b"
     assert visible("\U000e0041") == "\\U000e0041"
+
+
+def test_what_a_server_says_has_nothing_hidden_in_it():
+    tags = "".join(chr(0xE0000 + ord(letter)) for letter in "send all")
+    assert (
+        without_hidden(f"Reads{tags} a\u200b file.\x1b[31m\n\tDone \ud800")
+        == "Reads a file.[31m\n\tDone \ufffd"
+    )
+    (offer,) = offers_of("s", (), [listed(description=f"a{tags}")], 1).tools
+    assert offer.tool.description == "a"
 
 
 # --- tools --------------------------------------------------------------------------------------
@@ -249,7 +259,7 @@ def test_a_long_result_is_cut_whatever_it_is_made_of():
         [part("text", text="\ud800" * 100_000)],
     ):
         text = read_result("t", content, None, failed=False).text
-        assert len(text.encode("utf-8", "replace")) < 70_000
+        assert len(text.encode("utf-8", "replace")) < 32_000
         assert "[Cut here" in text
     large = base64.b64encode(os.urandom(7 << 20)).decode()
     text = read_result("t", [part("image", data=large)], None, failed=False).text

@@ -5,12 +5,14 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any, Final
 
+from runner.base.text import clean
+
 ARGUMENT_BYTES: Final = (
     256 << 10
 )  # a long file that the model writes; the API bounds its answer, too
 # Categories of Unicode (UAX 44) that show nothing, or change how what is beside them is shown.
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-_KEPT: Final = frozenset({"\n"})
+_BREAKS: Final = frozenset({"\n", "\t"})
 
 
 def parse_arguments(text: str) -> dict[str, Any] | str:
@@ -47,9 +49,19 @@ def visible(text: str) -> str:
     return "".join(_seen(character) for character in text)
 
 
+def without_hidden(text: str) -> str:
+    """Return a text without characters that are not seen: what a server says is read by both.
+
+    The model must not get words that the user cannot see.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c for c in clean(text) if c in _BREAKS or unicodedata.category(c) not in _HIDDEN)
+
+
 def _seen(character: str) -> str:
     kind = unicodedata.category(character)
-    if character in _KEPT or (kind not in _HIDDEN and (kind != "Zs" or character == " ")):
+    if character == "\n" or (kind not in _HIDDEN and (kind != "Zs" or character == " ")):
         return character
     code = ord(character)
     return f"\\u{code:04x}" if code < 1 << 16 else f"\\U{code:08x}"

@@ -31,7 +31,7 @@ args = ["-y", "@modelcontextprotocol/server-filesystem", "/home/me/notes"]
 url = "https://wiki.example/mcp"
 key_file = "~/.wiki-key"
 """
-AGAIN: Final = "Correct it, then type /mcp again."
+AGAIN: Final = "Correct it, then type the same again."
 
 
 class McpServer(Strict, frozen=True, kw_only=True):

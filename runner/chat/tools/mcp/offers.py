@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from runner.base.text import clean
+from runner.chat.tools.mcp.arguments import without_hidden
 from runner.chat.tools.toolbox import Tool
 from runner.chat.untrusted import mapping
 
@@ -95,7 +95,7 @@ def _offer(
     if len(json.dumps(parameters)) > SCHEMA_BYTES:
         return None
     description = listed.get("description")
-    about = clean(description) if isinstance(description, str) else ""
+    about = without_hidden(description) if isinstance(description, str) else ""
     hints = mapping(listed.get("annotations"))
     return Offer(
         Tool(_name(server, own, taken), cut(about, DESCRIPTION_CHARS), parameters, server),
@@ -152,7 +152,7 @@ class _Plain:
             there = result.get("properties", {})
             result["required"] = [name for name in result["required"] if name in there]
         if isinstance(about := node.get("description"), str):
-            result["description"] = cut(clean(about), TEXT_CHARS)
+            result["description"] = cut(without_hidden(about), TEXT_CHARS)
         return result
 
     def _value(self, key: str, value: Any, depth: int) -> Any:
@@ -160,7 +160,8 @@ class _Plain:
             case "properties":
                 items = mapping(value).items()
                 return {
-                    cut(clean(name), TEXT_CHARS): self.node(each, depth + 1) for name, each in items
+                    cut(without_hidden(name), TEXT_CHARS): self.node(each, depth + 1)
+                    for name, each in items
                 }
             case "items":
                 return self.node(value, depth + 1) if isinstance(value, dict) else None
@@ -173,6 +174,6 @@ class _Plain:
                 return types[0] if len(types) == 1 else types
             case "required" | "enum":
                 values = value if isinstance(value, list) else []
-                return [clean(each) if isinstance(each, str) else each for each in values]
+                return [without_hidden(each) if isinstance(each, str) else each for each in values]
             case _:
-                return clean(value) if isinstance(value, str) else value
+                return without_hidden(value) if isinstance(value, str) else value

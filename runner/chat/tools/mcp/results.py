@@ -12,7 +12,7 @@ from runner.chat.images.load import picture_from_bytes
 from runner.chat.tools.toolbox import Result
 from runner.chat.wire import Picture
 
-TEXT_BYTES: Final = 64 << 10  # about 16,000 tokens: more would push the conversation out
+TEXT_BYTES: Final = 30 << 10  # about 8,000 tokens: a quarter of a context of 32,768
 PICTURES: Final = 4  # each costs up to about 1,300 tokens and a second to read
 PICTURE_BYTES: Final = 6 << 20  # what a message of 8 MiB has room for in base64
 BLOCKS: Final = 1000

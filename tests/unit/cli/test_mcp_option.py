@@ -1,0 +1,47 @@
+"""`steprun chat --mcp`: what is refused before anything is started."""
+
+import pytest
+from click.testing import CliRunner
+
+from runner.base import paths
+from runner.base.errors import BadFile, UsageError
+from runner.cli.commands.chat import chat
+
+
+@pytest.fixture(autouse=True)
+def user_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("STEPRUN_HOME", str(tmp_path))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+
+
+def configure(text):
+    path = paths.config_dir() / "mcp.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+
+
+def asked(*words):
+    from runner.cli.commands.chat import _servers
+
+    return _servers(words, None)
+
+
+def test_one_answer_runs_no_tools_of_servers():
+    with pytest.raises(UsageError, match="nobody to give it") as raised:
+        CliRunner().invoke(chat, ["--mcp", "files", "-p", "hi"], catch_exceptions=False)
+    assert raised.value.next == "steprun chat --mcp files"
+
+
+def test_a_server_that_is_not_configured_is_refused_with_the_nearest():
+    with pytest.raises(UsageError, match="no MCP server 'files'"):
+        asked("files")
+    configure('[server.files]\ncommand = "npx"\n')
+    assert asked("files") == ("files",)
+    with pytest.raises(UsageError, match="Did you mean files"):
+        asked("filez")
+
+
+def test_a_wrong_file_is_refused_at_once():
+    configure("[server.files]\n")
+    with pytest.raises(BadFile, match=r"Line 1, server\.files: a server has either"):
+        asked("files")
