@@ -1,17 +1,15 @@
 """`steprun chat --mcp`: what is refused before anything is started."""
 
 import pytest
-from click.testing import CliRunner
 
 from runner.base import paths
 from runner.base.errors import BadFile, UsageError
-from runner.cli.commands.chat import chat
+from runner.cli.commands.chat import _servers
 
 
 @pytest.fixture(autouse=True)
 def user_home(tmp_path, monkeypatch):
     monkeypatch.setenv("STEPRUN_HOME", str(tmp_path))
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
 
 
 def configure(text):
@@ -20,16 +18,15 @@ def configure(text):
     path.write_text(text)
 
 
-def asked(*words):
-    from runner.cli.commands.chat import _servers
-
-    return _servers(words, None)
+def asked(*words, prompt=None):
+    return _servers(words, prompt)
 
 
 def test_one_answer_runs_no_tools_of_servers():
     with pytest.raises(UsageError, match="nobody to give it") as raised:
-        CliRunner().invoke(chat, ["--mcp", "files", "-p", "hi"], catch_exceptions=False)
+        asked("files", prompt="hi")
     assert raised.value.next == "steprun chat --mcp files"
+    assert asked(prompt="hi") == ()
 
 
 def test_a_server_that_is_not_configured_is_refused_with_the_nearest():

@@ -204,7 +204,7 @@ async def test_a_wrong_file_is_reported():
     configure('[server.files]\ncomand = "npx"\n')
     async with chat() as c:
         await c.type("/mcp")
-        await c.reads("mcp.toml cannot be used", "Line 2, server.files.comand", "type the same again")
+        await c.reads("mcp.toml cannot be used", "Line 2, server.files.comand")
 
 
 async def test_a_server_is_switched_on_and_off_and_decisions_are_taken_back():
