@@ -30,7 +30,7 @@ START_S: Final = 1.0  # after the first frame, which needs the processor more
 class McpServers(Wing):
     """Switches MCP servers on and off."""
 
-    title = "Tools"
+    title = "MCP servers"
 
     @dataclass
     class Changed(Message):

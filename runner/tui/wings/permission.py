@@ -278,7 +278,7 @@ class CallScreen(ModalScreen[None]):
 class Permission(Wing):
     """Asks the user whether a call may run."""
 
-    title = "Tools"
+    title = "Permission"
 
     def __init__(self, chat: "ChatApp") -> None:
         super().__init__(chat)
