@@ -4,6 +4,7 @@ import asyncio
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from rich.cells import cell_len
 from textual import events
@@ -88,6 +89,7 @@ async def test_keys_that_come_too_soon_are_the_users_typing(monkeypatch):
         await c.until(lambda: c.app.composer.text == "ay")
         await c.sees("Alt+P to answer by key")
         await c.click("Once")
+        await c.pilot.pause(0.1)
         assert not task.done()
         monkeypatch.setattr(permission, "QUIET_S", 0.0)
         await alt_p(c)
@@ -252,3 +254,5 @@ async def test_an_answer_asks_and_runs_with_a_real_server():
         await c.pilot.press("a")
         assert (await task).text == "3"
         assert (await box.run(Call("2", "good__add", '{"a": 2, "b": 2}'), ())).text == "4"
+        assert psutil.Process().children()
+    assert not psutil.Process().children()  # it ends with the chat
