@@ -65,9 +65,13 @@ def folded(arguments: Mapping[str, object], width: int, rows: int) -> list[str]:
 
 
 def choices(*, focused: bool, narrow: bool) -> list[tuple[str, str]]:
-    """Return what can be answered: keys and texts; without a key, what to press first. Pure."""
-    first = [] if focused else [("", "Alt+P, then" if narrow else "Alt+P to answer by key:")]
-    return [*first, *((key, short if narrow else text) for key, text, short in _LABELS)]
+    """Return what can be answered: keys and texts; without a key, what to press first. Pure.
+
+    That stands last and keeps its room: no answer moves under a mouse that is about to click.
+    """
+    first = "(Alt+P first)" if narrow else "(press Alt+P first)"
+    shown = [(key, short if narrow else text) for key, text, short in _LABELS]
+    return [*shown, ("", " " * len(first) if focused else first)]
 
 
 def cell_lines(text: str, width: int) -> list[str]:
@@ -108,6 +112,8 @@ class Choices(Static):
 
 class PermissionPanel(Vertical, can_focus=True):
     """Shows a call that wants to run. Posts `Answered` once the user has answered."""
+
+    FOCUS_ON_CLICK = False  # a click answers; whoever writes goes on writing
 
     DEFAULT_CSS = """
     PermissionPanel {

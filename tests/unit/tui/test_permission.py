@@ -71,6 +71,15 @@ async def test_a_key_answers(key, answer):
         assert c.app.composer.text == ""
 
 
+async def test_a_click_answers_while_the_user_writes():
+    async with chat() as c:
+        await c.type("and", "space")
+        task = await begin(c)
+        await c.click("Once")
+        assert await task is Answer.ONCE
+        assert c.app.composer.text == "and "
+
+
 async def test_a_click_answers():
     async with chat() as c:
         task = await begin(c)
@@ -87,12 +96,15 @@ async def test_keys_that_come_too_soon_are_the_users_typing(monkeypatch):
         assert c.app.composer.prompt.has_focus
         await c.pilot.press("y")
         await c.until(lambda: c.app.composer.text == "ay")
-        await c.sees("Alt+P to answer by key")
+        await c.sees("(press Alt+P first)")
         await c.click("Once")
         await c.pilot.pause(0.1)
         assert not task.done()
         monkeypatch.setattr(permission, "QUIET_S", 0.0)
+        places = c.screen().index("Never"), c.screen().index("Show all")
         await alt_p(c)
+        await c.gone("(press Alt+P first)")
+        assert places == (c.screen().index("Never"), c.screen().index("Show all"))
         await c.pilot.press("y")
         assert await task is Answer.ONCE
         assert c.app.composer.text == "ay"
