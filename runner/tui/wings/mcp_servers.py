@@ -170,6 +170,8 @@ class McpServers(Wing):
         if str(entry.state) == "on":
             count = len(entry.offers.tools)
             self.chat.hint(f"{entry.name} is on: {count} {'tool' if count == 1 else 'tools'}.")
+        elif str(entry.state) == "starting":
+            self.chat.hint(f"{entry.name} is starting.")
         elif str(entry.state) == "ended":
             self.chat.problem(
                 SteprunError(

@@ -124,6 +124,8 @@ class McpToolbox:
             why = await entry.connection.run()
         except ImportError as error:
             why = f"The mcp package cannot be loaded: {error}. Type: pip install 'mcp>=2.3,<3'"
+        except Exception as error:  # noqa: BLE001 - a server must not be starting for ever
+            why = f"steprun failed: {error!r}."
         entry.offers, entry.connection = Offers(), None
         if entry.state is not ServerState.OFF:
             entry.state = ServerState.ENDED
