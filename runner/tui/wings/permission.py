@@ -21,7 +21,7 @@ from runner.base.text import clean
 from runner.chat.tools.mcp.arguments import one_line, visible, written_out
 from runner.chat.tools.mcp.permissions import Answer
 from runner.tui.actions import Action
-from runner.tui.composer import ROOMY
+from runner.tui.composer import ROOMY, Prompt
 from runner.tui.wings.wing import Hear, Wing
 
 if TYPE_CHECKING:
@@ -114,6 +114,10 @@ class PermissionPanel(Vertical, can_focus=True):
     """Shows a call that wants to run. Posts `Answered` once the user has answered."""
 
     FOCUS_ON_CLICK = False  # a click answers; whoever writes goes on writing
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("pageup", "app.page(-1)", "Scroll up", id="permission.up", show=False),
+        Binding("pagedown", "app.page(1)", "Scroll down", id="permission.down", show=False),
+    ]
 
     DEFAULT_CSS = """
     PermissionPanel {
@@ -217,6 +221,13 @@ class PermissionPanel(Vertical, can_focus=True):
             return
         event.stop()
         event.prevent_default()
+
+    def on_paste(self, event: events.Paste) -> None:
+        """Hand a paste to the composer: it is part of a message."""
+        event.stop()
+        prompt = self.screen.query_one(Prompt)
+        prompt.focus()
+        prompt.post_message(events.Paste(event.text))
 
     def on_choices_chosen(self, message: Choices.Chosen) -> None:
         """Take an answer that was clicked on."""

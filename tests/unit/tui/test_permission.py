@@ -18,7 +18,7 @@ from runner.tui.wings import permission
 from runner.tui.wings.mcp_servers import McpServers
 from runner.tui.wings.permission import Permission, folded
 from tests.fakes import bad_mcp_server
-from tests.unit.tui.test_app import chat, user_home  # noqa: F401 - a fixture
+from tests.unit.tui.test_app import chat, loaded, user_home  # noqa: F401 - a fixture
 
 GOOD = str(Path(bad_mcp_server.__file__).with_name("mcp_server.py"))
 HOSTILE = {
@@ -125,6 +125,18 @@ async def test_whoever_writes_writes_on():
         assert not task.done()
         await c.pilot.press("n")
         assert await task is Answer.NEVER
+
+
+async def test_a_paste_is_the_users_and_page_up_scrolls():
+    async with chat(resume=loaded(30)) as c:
+        task = await begin(c)
+        await c.until(lambda: c.app.transcript.is_vertical_scroll_end)
+        await c.pilot.press("pageup")
+        await c.until(lambda: not c.app.transcript.is_vertical_scroll_end)
+        c.app.post_message(events.Paste("yes, always"))
+        await c.until(lambda: c.app.composer.text == "yes, always")
+        assert not task.done()
+        task.cancel()
 
 
 async def test_what_is_cancelled_is_asked_no_more():

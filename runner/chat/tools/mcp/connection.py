@@ -300,7 +300,9 @@ class _WatchedStream:
 
 
 def _as_listed(tool: types.Tool) -> Mapping[str, Any]:
-    return tool.model_dump(by_alias=True, mode="json", exclude_none=True, exclude={"icons"})
+    # Without what neither the model nor the user gets to see, and what may change each time.
+    hidden = {"icons", "meta"}
+    return tool.model_dump(by_alias=True, mode="json", exclude_none=True, exclude=hidden)
 
 
 def _last_words(words: IO[bytes]) -> str:
