@@ -106,6 +106,7 @@ class ChatSetup:
     `greeting`: what to show first (which model, why). `hint`: what to ask it.
     `resume`: the ID of a session to resume.
     `words`: the options that name the model or the server, to be typed again with --resume.
+    `mcp`: the MCP servers to switch on at the start.
     `find`: where it is not known yet what the host is: finds out, each time that it is opened. It
     hears the seconds that it has waited; the setup that it returns takes the place of this one.
     """
@@ -126,6 +127,7 @@ class ChatSetup:
     pictures: tuple[Path, ...] = ()
     resume: str = ""
     words: tuple[str, ...] = ()
+    mcp: tuple[str, ...] = ()
     find: "Find | None" = None
 
 

@@ -80,6 +80,12 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Open a chat that /save wrote as .json, or that llama-server's web page exported.",
 )
+@click.option(
+    "--mcp",
+    multiple=True,
+    metavar="NAME",
+    help="Start with this MCP server of mcp.toml on (repeatable).",
+)
 def chat(**options: Any) -> int:
     """Chat with the model in the terminal, images included.
 
@@ -97,12 +103,9 @@ def chat(**options: Any) -> int:
     demo = options.pop("demo")
     request = take_request(options, demo=demo)
     _check(prompt, images)
-    if (
-        demo
-        and not images
-        and (options["resume"], options["opened"]) == (None, None)
-        and request.ask.see
-    ):
+    mcp = _servers(options.pop("mcp"), prompt)
+    another = (options["resume"], options["opened"]) != (None, None)
+    if demo and not images and not another and request.ask.see:
         images = _example(request)
     resume: str = options["resume"] or ""
     if (file := options["opened"]) is not None:
@@ -116,7 +119,12 @@ def chat(**options: Any) -> int:
         max_tokens=options["max_tokens"],
         temperature=options["temperature"],
     )
-    common = {"pictures": images, "show_thinking": options["show_thinking"], "resume": resume}
+    common = {
+        "pictures": images,
+        "show_thinking": options["show_thinking"],
+        "resume": resume,
+        "mcp": mcp,
+    }
     if options["url"] is not None:  # of an empty variable: not a chat with an engine of ours
         from runner.cli import remote_chat
 
@@ -165,6 +173,25 @@ def _images(given: tuple[Path, ...]) -> tuple[Path, ...]:
     from runner.tui.paste import find_pictures
 
     return tuple(Path(path) for each in given for path in find_pictures(str(each)) or [str(each)])
+
+
+def _servers(names: tuple[str, ...], prompt: str | None) -> tuple[str, ...]:
+    """Return the names of the MCP servers to begin with. Raises where one is not configured."""
+    if not names:
+        return ()
+    if prompt is not None:
+        raise UsageError(
+            "--mcp is for the chat in the terminal.",
+            why="Each call of a tool needs a permission, and with -p there is nobody to give it.",
+            next=f"steprun chat --mcp {names[0]}",
+        )
+    from runner.base.errors import find
+    from runner.chat.tools.mcp.config import config_path, read_servers
+
+    servers = read_servers()
+    for name in names:
+        find("MCP server", name, {each: each for each in servers}, see=f"cat {config_path()}")
+    return names
 
 
 def _example(request: ModelRequest) -> tuple[Path, ...]:

@@ -12,6 +12,8 @@ from runner.tui.wings.editing_pictures import PictureEditing
 from runner.tui.wings.finding import Finding
 from runner.tui.wings.looks import Looks
 from runner.tui.wings.pasting import Pasting
+from runner.tui.wings.mcp_servers import McpServers
+from runner.tui.wings.permission import Permission
 from runner.tui.wings.pictures import PictureWing
 from runner.tui.wings.saving import Saving
 from runner.tui.wings.sending import Sending
@@ -26,6 +28,7 @@ from runner.tui.wings.wing import Wing
 # In the order of the help.
 WINGS: Final[tuple[type[Wing], ...]] = (
     *(Sending, Versions, Composing, PictureWing, Pasting, PictureEditing, PictureShow, Thinking),
-    *(ToolWing, Copying, Finding, Saving, Sessions, Looks, Window),
+    *(ToolWing, McpServers, Permission),
+    *(Copying, Finding, Saving, Sessions, Looks, Window),
 )
 GROUPS: Final = tuple(ActionGroup(wing.title, wing.actions) for wing in WINGS)

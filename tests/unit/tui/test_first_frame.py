@@ -11,7 +11,16 @@ import pytest
 from runner.tui.status import ChatStatus
 from runner.tui.view import StatusLine, _preload
 
-HEAVY = {"httpx2", "markdown_it", "pygments", "PIL", "runner.run.prepare", "runner.gateway.run"}
+HEAVY = {
+    "mcp",
+    "pydantic",
+    "httpx2",
+    "markdown_it",
+    "pygments",
+    "PIL",
+    "runner.run.prepare",
+    "runner.gateway.run",
+}
 
 
 @pytest.mark.parametrize("kind", ["remote_chat", "chat_here"])

@@ -1,0 +1,282 @@
+"""The panel that asks whether a tool may run, and /mcp, under Textual's pilot."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from rich.cells import cell_len
+from textual import events
+
+from runner.base import paths
+from runner.chat.tools.mcp.box import AskedCall
+from runner.chat.tools.mcp.offers import Offer
+from runner.chat.tools.mcp.permissions import Answer, Decision
+from runner.chat.tools.toolbox import Tool
+from runner.tui.wings import permission
+from runner.tui.wings.mcp_servers import McpServers
+from runner.tui.wings.permission import Permission, folded
+from tests.fakes import bad_mcp_server
+from tests.unit.tui.test_app import chat, loaded, user_home  # noqa: F401 - a fixture
+
+GOOD = str(Path(bad_mcp_server.__file__).with_name("mcp_server.py"))
+HOSTILE = {
+    "path": "\u202e/etc/passwd\u202c\x1b[2J",
+    "[bold]markup[/]": "[@click=app.quit]x[/]",
+    "zero\u200bwidth": "\u00a0",
+}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(permission, "QUIET_S", 0.0)
+
+
+def asked(arguments=None, **more):
+    tool = Tool("files__read_file", "Read a file.", {}, "files")
+    return AskedCall("files", Offer(tool, "read_file", "f" * 64), arguments or {}, **more)
+
+
+async def begin(c, arguments=None, **more):
+    task = asyncio.create_task(c.app.wing(Permission).ask(asked(arguments, **more)))
+    await c.sees("files__read_file wants to run", "(n)")
+    await c.pilot.pause()
+    return task
+
+
+async def alt_p(c):
+    c.app.post_message(events.Key("alt+p", "p"))  # as the terminal's own parser makes it
+    await c.pilot.pause()
+
+
+@pytest.mark.parametrize(
+    ("key", "answer"),
+    [
+        ("y", Answer.ONCE),
+        ("Y", Answer.ONCE),
+        ("a", Answer.ALWAYS),
+        ("n", Answer.NEVER),
+        ("escape", Answer.NOT_NOW),
+    ],
+)
+async def test_a_key_answers(key, answer):
+    async with chat() as c:
+        task = await begin(c, {"path": "/home/me/a.txt"})
+        await c.sees('{"path": "/home/me/a.txt"}')
+        await c.pilot.press(key)
+        assert await task == answer
+        await c.gone("wants to run")
+        assert c.app.composer.prompt.has_focus
+        assert c.app.composer.text == ""
+
+
+async def test_a_click_answers_while_the_user_writes():
+    async with chat() as c:
+        await c.type("and", "space")
+        task = await begin(c)
+        await c.click("Once")
+        assert await task is Answer.ONCE
+        assert c.app.composer.text == "and "
+
+
+async def test_a_click_answers():
+    async with chat() as c:
+        task = await begin(c)
+        await c.click("Never")
+        assert await task is Answer.NEVER
+
+
+async def test_keys_that_come_too_soon_are_the_users_typing(monkeypatch):
+    monkeypatch.setattr(permission, "QUIET_S", 1000.0)
+    async with chat() as c:
+        task = await begin(c)
+        await c.pilot.press("a")
+        await c.until(lambda: c.app.composer.text == "a")
+        assert c.app.composer.prompt.has_focus
+        await c.pilot.press("y")
+        await c.until(lambda: c.app.composer.text == "ay")
+        await c.sees("(press Alt+P first)")
+        await c.click("Once")
+        await c.pilot.pause(0.1)
+        assert not task.done()
+        monkeypatch.setattr(permission, "QUIET_S", 0.0)
+        places = c.screen().index("Never"), c.screen().index("Show all")
+        await alt_p(c)
+        await c.gone("(press Alt+P first)")
+        assert places == (c.screen().index("Never"), c.screen().index("Show all"))
+        await c.pilot.press("y")
+        assert await task is Answer.ONCE
+        assert c.app.composer.text == "ay"
+
+
+async def test_whoever_writes_writes_on():
+    async with chat() as c:
+        await c.type("and", "space")
+        task = await begin(c)
+        await c.pilot.press("y", "a", "n")
+        await c.until(lambda: c.app.composer.text == "and yan")
+        assert not task.done()
+        await alt_p(c)
+        await c.pilot.press("x")  # no answer: the user goes on
+        await c.until(lambda: c.app.composer.text == "and yanx")
+        await alt_p(c)
+        await c.pilot.press("enter")
+        assert not task.done()
+        await c.pilot.press("n")
+        assert await task is Answer.NEVER
+
+
+async def test_a_paste_is_the_users_and_page_up_scrolls():
+    async with chat(resume=loaded(30)) as c:
+        task = await begin(c)
+        await c.until(lambda: c.app.transcript.is_vertical_scroll_end)
+        await c.pilot.press("pageup")
+        await c.until(lambda: not c.app.transcript.is_vertical_scroll_end)
+        c.app.post_message(events.Paste("yes, always"))
+        await c.until(lambda: c.app.composer.text == "yes, always")
+        assert not task.done()
+        task.cancel()
+
+
+async def test_what_is_cancelled_is_asked_no_more():
+    async with chat() as c:
+        task = await begin(c)
+        task.cancel()
+        await c.gone("wants to run")
+        assert c.app.composer.prompt.has_focus
+        await alt_p(c)
+        await c.sees("No tool asks for permission.")
+
+
+async def test_hostile_arguments_are_shown_as_they_are():
+    async with chat(size=(180, 30)) as c:
+        task = await begin(c, HOSTILE)
+        screen = c.screen()
+        assert r"\u202e/etc/passwd\u202c\u001b[2J" in screen
+        assert "[bold]markup[/]" in screen
+        assert "[@click=app.quit]x[/]" in screen
+        assert r"zero\u200bwidth" in screen
+        assert r"\u00a0" in screen
+        await c.click("[@click=app.quit]x[/]")
+        assert not task.done()
+        task.cancel()
+
+
+@pytest.mark.parametrize("size", [(40, 10), (80, 24), (200, 50)])
+async def test_long_arguments_are_folded_and_can_be_read_to_the_end(size):
+    arguments = {"text": "word " * 3000 + "the end", "more": list(range(50))}
+    async with chat(size=size) as c:
+        task = await begin(c, arguments)
+        await c.reads("more characters: v shows all")
+        lines = c.screen().split("\n")
+        assert all(cell_len(line) <= size[0] for line in lines)
+        await c.reads("(y)", "(a)", "(n)", "(Esc)", "(v)")
+        await c.pilot.press("v")
+        await c.sees("of the MCP")
+        await c.pilot.press("y")
+        assert not task.done()
+        await c.pilot.press("end")
+        await c.reads("Read a file.")
+        await c.pilot.press("escape")
+        await c.sees("wants to run")
+        assert not task.done()
+        await c.pilot.press("y")
+        assert await task is Answer.ONCE
+
+
+async def test_a_tool_that_has_changed_says_so():
+    async with chat() as c:
+        task = await begin(c, changed=True)
+        await c.reads("It is not the tool that you allowed")
+        task.cancel()
+
+
+def test_folding_says_how_much_is_hidden():
+    assert folded({"a": 1}, 40, 2) == ['{"a": 1}']
+    assert folded({"a": "x" * 30}, 20, 3) == ['{"a": "xxxxxxxxxxxxx', 'xxxxxxxxxxxxxxxxx"}']
+    assert folded({"a": "文" * 7}, 18, 2) == ['{"a": "文文文文文', '文文"}']
+    many = folded({"a": ["x"] * 30}, 40, 3)
+    assert many[:2] == [
+        '{"a": ["x", "x", "x", "x", "x", "x", "x"',
+        ', "x", "x", "x", "x", "x", "x", "x", "x"',
+    ]
+    assert many[2] == "… 77 more characters: v shows all"
+
+
+# --- /mcp ---------------------------------------------------------------------------------------
+
+
+def configure(text):
+    path = paths.config_dir() / "mcp.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def table(name, *argv, more=""):
+    args = ", ".join(f'"{each}"' for each in argv)
+    return f'[server.{name}]\ncommand = "{sys.executable}"\nargs = [{args}]\n{more}\n'
+
+
+async def test_without_a_server_it_says_how_to_configure_one():
+    async with chat(size=(100, 40)) as c:
+        await c.type("/mcp")
+        await c.reads("mcp.toml", "[server.files]", "type /mcp NAME")
+        await c.type("/mcp wiki")
+        await c.reads("No MCP server is called wiki.", "None is configured yet.")
+
+
+async def test_a_wrong_file_is_reported():
+    configure('[server.files]\ncomand = "npx"\n')
+    async with chat() as c:
+        await c.type("/mcp")
+        await c.reads("mcp.toml cannot be used", "Line 2, server.files.comand")
+
+
+async def test_a_server_is_switched_on_and_off_and_decisions_are_taken_back():
+    configure(table("good", GOOD) + table("other", GOOD, more="enabled = false"))
+    async with chat(size=(100, 40)) as c:
+        await c.type("/mcp")
+        await c.sees("good", "off ·", "off, and disabled", "How to add a server")
+        assert c.app.wing(McpServers).toolboxes[0].tools == []
+        await c.pilot.press("enter")
+        await c.sees("on · 8 tools", "good__add", "asked each time")
+        box = c.app.wing(McpServers)._box
+        assert box is not None
+        fingerprint = box.entries["good"].offers.tools[0].fingerprint
+        box.permissions.decide(Decision("good", "add", Answer.ALWAYS, fingerprint))
+        box.permissions.decide(Decision("gone", "x", Answer.NEVER, ""))
+        await c.pilot.press("escape")
+        await c.type("/mcp")
+        await c.sees("always allowed", "x of gone, which is off", "never allowed")
+        await c.pilot.press("down", "enter")
+        await c.gone("always allowed")
+        await c.pilot.press("up", "enter")
+        await c.gone("good__add")
+        await c.pilot.press("escape")
+        await c.type("/mcp other")
+        await c.reads("The MCP server other is disabled.", "enabled = false")
+
+
+async def test_a_server_that_ends_says_why():
+    configure(table("bad", bad_mcp_server.__file__, "garbage"))
+    async with chat(mcp=("bad",)) as c:
+        await c.reads("The MCP server bad has ended.", "no MCP messages", "type /mcp bad")
+        await c.type("/mcp")
+        await c.reads("bad has ended. What it writes", "starts it again.")
+
+
+async def test_an_answer_asks_and_runs_with_a_real_server():
+    configure(table("good", GOOD))
+    from runner.chat.tools.toolbox import Call
+
+    async with chat(mcp=("good",)) as c:
+        await c.reads("good is on: 8 tools")
+        (box,) = c.app.wing(McpServers).toolboxes
+        task = asyncio.create_task(box.run(Call("1", "good__add", '{"a": 1, "b": 2}'), ()))
+        await c.sees("good__add wants to run", '{"a": 1, "b": 2}')
+        await c.pilot.press("a")
+        assert (await task).text == "3"
+        assert (await box.run(Call("2", "good__add", '{"a": 2, "b": 2}'), ())).text == "4"
+        assert psutil.Process().children()
+    assert not psutil.Process().children()  # it ends with the chat
