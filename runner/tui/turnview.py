@@ -134,7 +134,7 @@ class TurnView(Block):
         mark = Content(" " * left)
         air = [] if space.compact else [Part("air", [EMPTY])]
         parts = [
-            Part("pictures", self._pictures(space, left, right)),
+            Part("pictures", self._pictures(space, left)),
             Part("question", self._question(space, left, right)),
             *air,
         ]
@@ -164,7 +164,7 @@ class TurnView(Block):
             kept = self._kept[name] = shown, rows()
         return kept[1]
 
-    def _pictures(self, space: Space, left: int, right: int) -> list[Row]:
+    def _pictures(self, space: Space, left: int) -> list[Row]:
         """Return the thumbnails of the question's pictures, where there is room for some."""
         thumbnails = self._beside(space)
 

@@ -11,8 +11,8 @@ from runner.tui.wings.copying import Copying
 from runner.tui.wings.editing_pictures import PictureEditing
 from runner.tui.wings.finding import Finding
 from runner.tui.wings.looks import Looks
-from runner.tui.wings.pasting import Pasting
 from runner.tui.wings.mcp_servers import McpServers
+from runner.tui.wings.pasting import Pasting
 from runner.tui.wings.permission import Permission
 from runner.tui.wings.pictures import PictureWing
 from runner.tui.wings.saving import Saving

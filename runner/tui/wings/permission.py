@@ -21,7 +21,8 @@ from runner.base.text import clean
 from runner.chat.tools.mcp.arguments import one_line, visible, written_out
 from runner.chat.tools.mcp.permissions import Answer
 from runner.tui.actions import Action
-from runner.tui.composer import ROOMY, Prompt
+from runner.tui.composer import Prompt
+from runner.tui.fit import ROOMY
 from runner.tui.wings.wing import Hear, Wing
 
 if TYPE_CHECKING:

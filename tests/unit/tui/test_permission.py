@@ -17,7 +17,8 @@ from runner.chat.tools.toolbox import Tool
 from runner.tui.wings import permission
 from runner.tui.wings.mcp_servers import McpServers
 from runner.tui.wings.permission import Permission, folded
-from tests.fakes import bad_mcp_server
+from tests.fakes import bad_mcp_server, sse_server
+from tests.fakes.sse_server import End, Say
 from tests.unit.tui.test_app import chat, loaded, user_home  # noqa: F401 - a fixture
 
 GOOD = str(Path(bad_mcp_server.__file__).with_name("mcp_server.py"))
@@ -280,3 +281,17 @@ async def test_an_answer_asks_and_runs_with_a_real_server():
         assert (await box.run(Call("2", "good__add", '{"a": 2, "b": 2}'), ())).text == "4"
         assert psutil.Process().children()
     assert not psutil.Process().children()  # it ends with the chat
+
+
+async def test_an_answer_calls_a_tool_of_a_server_and_goes_on_with_its_result():
+    configure(table("good", GOOD))
+    call = sse_server.Call("good__add", '{"a": 2, "b": 40}')
+    script = [call, End("tool_calls")]
+    async with chat(script, [Say("It is 42."), End()], mcp=("good",)) as c:
+        await c.reads("good is on: 8 tools")
+        await c.type("add them")
+        await c.pilot.press("enter")
+        await c.sees("good__add wants to run")
+        await c.pilot.press("y")
+        await c.sees("It is 42.")
+        assert c.server.requests[1]["messages"][-1]["content"] == "42"
