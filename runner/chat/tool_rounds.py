@@ -29,8 +29,8 @@ RESULT_CHARACTERS: Final = 32_000  # about 8,000 tokens: a quarter of a context 
 RESULT_PICTURES: Final = 4
 ANSWER_PICTURES: Final = 24  # of all results of an answer
 _EXCERPT: Final = 200  # characters of arguments that cannot be read
-# What is a token of its own to an engine wherever it stands in a prompt: with these, a web page or a
-# file that a tool returns could end the tool's message and speak as the user.
+# What is a token of its own to an engine wherever it stands in a prompt: with these, a web page or
+# a file that a tool returns could end the tool's message and speak as the user.
 _CONTROL: Final = re.compile(
     r"<(?=\|[^|<>\s]{1,40}\|>"
     r"|/?(?:think|tool_call|tool_response|im_start|im_end|im_patch|patch_\w{1,20})>)"
