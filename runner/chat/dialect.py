@@ -24,15 +24,15 @@ class Dialect:
     """The fields that a server takes beyond OpenAI's.
 
     `progress`: it reports how far it has read the prompt. `template`: the reasoning effort has to
-    be sent to the chat template as well (`chat_template_kwargs`). `thoughts`: a message of the
-    assistant may have its reasoning (`reasoning_content`), which templates render within one
-    answer's calls. `tool_pictures`: a tool's message may have pictures.
+    be sent to the chat template as well (`chat_template_kwargs`). `thoughts`: the field of an
+    assistant's message that has its reasoning, which templates render within one answer's calls.
+    `tool_pictures`: a tool's message may have pictures.
     """
 
     name: str
     progress: bool = False
     template: bool = False
-    thoughts: bool = False
+    thoughts: str = ""
     tool_pictures: bool = False
 
 
@@ -40,15 +40,20 @@ class Dialect:
 # server-common.cpp), so that Step's template puts them between <tool_response> and its end. In a
 # user's message they would count as a new question, and the template drops the reasoning before it.
 LLAMA_SERVER: Final = Dialect(
-    "llama-server", progress=True, template=True, thoughts=True, tool_pictures=True
+    "llama-server",
+    progress=True,
+    template=True,
+    thoughts="reasoning_content",
+    tool_pictures=True,
 )
 OPENAI: Final = Dialect("OpenAI-compatible")
 # `owned_by` in /v1/models: a default of `ModelCard` in the protocol.py of vLLM and of SGLang; in
 # llama-swap's proxymanager.go; for Ollama and LM Studio, as in lists that their users published.
 # SGLang's `ChatCompletionRequest` and vLLM's page "Reasoning Outputs" have `chat_template_kwargs`;
-# to the others it is not sent.
+# to the others it is not sent. vLLM takes pictures in every message, and reads `reasoning`
+# (`_parse_chat_message_content` in its chat_utils.py at 001eadc).
 _OWNERS: Final[Mapping[str, Dialect]] = {
-    "vllm": Dialect("vLLM", template=True),
+    "vllm": Dialect("vLLM", template=True, thoughts="reasoning", tool_pictures=True),
     "sglang": Dialect("SGLang", template=True),
     "library": Dialect("Ollama"),
     "organization_owner": Dialect("LM Studio"),

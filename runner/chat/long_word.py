@@ -5,7 +5,7 @@ digits in threes; `runner.engine.process.stack` says what a run costs.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from runner.base.errors import Refused
@@ -34,9 +34,9 @@ def holds_longer_run(text: str, limit: int) -> bool:
 
 def too_long_a_word(messages: Iterable[Message], limit: int) -> Refused | None:
     """Return why messages are not sent to an engine that bears `limit` characters in a run."""
-    for message in messages:
-        if holds_longer_run(message.text, limit):
-            found = longest_run(message.text)
+    for text in (text for message in messages for text in _texts(message)):
+        if holds_longer_run(text, limit):
+            found = longest_run(text)
             return Refused(
                 "The message was not sent.",
                 why=f"It contains {found:,} characters without a break, and more than {limit:,} "
@@ -44,3 +44,9 @@ def too_long_a_word(messages: Iterable[Message], limit: int) -> Refused | None:
                 next="Put line breaks or digits into the long word, or leave it out.",
             )
     return None
+
+
+def _texts(message: Message) -> Iterator[str]:
+    yield message.text
+    yield message.reasoning
+    yield from (call.arguments for call in message.calls)

@@ -178,10 +178,10 @@ def _message(message: Message, dialect: Dialect, url: Callable[[Picture], str]) 
             at = 0 if message.role == "tool" else len(parts)
             parts.insert(at, {"type": "text", "text": message.text})
         sent["content"] = parts
-    if message.answers:
+    if message.role == "tool":
         sent["tool_call_id"] = message.answers
     if message.reasoning and dialect.thoughts:
-        sent["reasoning_content"] = message.reasoning
+        sent[dialect.thoughts] = message.reasoning
     if message.calls:
         sent["tool_calls"] = [_call(call) for call in message.calls]
     return sent

@@ -17,7 +17,7 @@ from runner.base.errors import Refused, SteprunError
 from runner.chat.client import stream
 from runner.chat.events import Event, Failed, Finished, Reasoning, Text, ToolCall, Usage
 from runner.chat.images.tokens import image_tokens
-from runner.chat.wire import Message, Options, Picture
+from runner.chat.wire import Call, Message, Options, Picture
 from runner.engine.installed.describe import describe, listing
 from runner.engine.llama_cpp_python import server
 from runner.engine.llama_cpp_python.server.flags import FLAGS, QUESTIONS
@@ -163,6 +163,18 @@ async def test_pictures_cost_what_we_say_and_are_seen(engine: EngineProcess) -> 
         assert seen.text
     after = await ask(engine, user("Hello"))
     assert (after.thinking, after.text) == (plain.thinking, plain.text), "the picture is gone"
+
+
+async def test_a_picture_that_a_tool_returned_is_seen(engine: EngineProcess) -> None:
+    called = Message("assistant", "", calls=(Call("a", "zoom", "{}"),))
+    shown = user("", (300, 300)).pictures
+    costs = []
+    for pictures in ((), shown):
+        told = Message("tool", "Image 2.", pictures, answers="a")
+        answer = await ask(engine, user("What is it?", (300, 300)), called, told)
+        assert isinstance(answer.events[-1], Finished), answer.error.why[:4000]
+        costs.append(answer.usage.prompt_tokens)
+    assert costs[1] - costs[0] == image_tokens(300, 300)
 
 
 async def test_words_that_look_like_a_picture_are_words(engine: EngineProcess) -> None:

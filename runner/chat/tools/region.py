@@ -139,11 +139,12 @@ def _scaled(width: int, height: int, scale: float) -> tuple[int, int]:
 def image_number(given: object, count: int) -> int:
     """Return which of `count` pictures is meant, from 1; the latest where none is named.
 
-    Raises `BadArguments`. Texts count by the number in them: "2", "image 2", "#2".
+    Texts count by the number in them: "2", "image 2", "#2". Where there is one, it is meant,
+    whatever was named: some models count from 0. Raises `BadArguments`.
     """
     if not count:
         raise BadArguments("There is no image in this chat.")
-    if given is None:
+    if given is None or count == 1:
         return count
     number: object = given
     if isinstance(given, str):
@@ -154,8 +155,7 @@ def image_number(given: object, count: int) -> int:
         or not isinstance(number, int | float)
         or number not in range(1, count + 1)
     ):
-        there = "the only image is 1" if count == 1 else f"the images are 1 to {count}"
-        raise BadArguments(f"There is no image {str(given)[:40]}: {there}.")
+        raise BadArguments(f"There is no image {str(given)[:40]}: the images are 1 to {count}.")
     return int(number)
 
 

@@ -1,5 +1,6 @@
 """Tools: what the model may call during an answer, and the image tools' switch, remembered."""
 
+import re
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
@@ -7,7 +8,7 @@ from textual.content import Content
 from textual.message import Message
 
 from runner.base.errors import UsageError
-from runner.base.text import clean_name
+from runner.base.text import clean, clean_name
 from runner.chat.tools.pictures import TOOLS, PictureTools
 from runner.tui.actions import Action
 from runner.tui.talking import ChatTalk
@@ -15,6 +16,7 @@ from runner.tui.wings.wing import Hear, Wing
 
 SWITCH: Final = ("on", "off")
 _LISTED: Final = 40  # tools
+_ABOUT: Final = 100  # characters
 
 
 class ToolWing(Wing):
@@ -64,8 +66,8 @@ class ToolWing(Wing):
         lines = [Content.styled("Tools that the model may call", "bold")]
         for tool in offered[:_LISTED]:
             source = f" ({clean_name(tool.source)})" if tool.source else ""
-            about = clean_name(tool.description, 100) if tool.description.strip() else ""
-            lines.append(Content.assemble(tool.name, (f"{source}  {about}", "$foreground-muted")))
+            about = f"{source}  {_beginning(tool.description)}"
+            lines.append(Content.assemble(tool.name, (about, "$foreground-muted")))
         if (more := len(offered) - _LISTED) > 0:
             lines.append(Content(f"and {more:,} more"))
         if not offered:
@@ -103,3 +105,10 @@ class ToolWing(Wing):
         ),
     )
     hears: ClassVar[Mapping[type[Message], Hear]] = {ChatTalk.Ended: ended}
+
+
+def _beginning(description: str) -> str:
+    """Return the first sentence of what is written for the model, as far as a line has room."""
+    words = clean(description[:1000]).strip()
+    first = re.split(r"(?<=[.:])\s", words, maxsplit=1)[0].rstrip(".:")
+    return first if len(first) <= _ABOUT else f"{first[:_ABOUT].rstrip()}…"

@@ -6,7 +6,7 @@ from runner.base.errors import Refused
 from runner.chat.client import stream
 from runner.chat.events import Failed
 from runner.chat.long_word import longest_run, too_long_a_word
-from runner.chat.wire import Message, Options
+from runner.chat.wire import Call, Message, Options
 from runner.net.endpoint import Endpoint
 from tests.fakes.sse_server import End, FakeServer, Say
 
@@ -30,6 +30,9 @@ def test_runs_are_counted_as_the_tokenizer_takes_them(text, run):
 
 def test_only_a_run_beyond_the_limit_is_refused():
     assert too_long_a_word([Message("user", "word " * 100)], 5) is None
+    called = Message("assistant", "hi", calls=(Call("", "zoom", "ACGT" * 9),))
+    for message in (Message("assistant", "hi", reasoning="ACGT" * 9), called):
+        assert too_long_a_word([message], 35) is not None
     refused = too_long_a_word([Message("user", "hi"), Message("user", "ACGT" * 9)], 35)
     assert isinstance(refused, Refused)
     assert "36 characters without a break" in refused.why

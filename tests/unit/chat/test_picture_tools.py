@@ -123,7 +123,7 @@ def test_what_lies_outside_is_cut_and_told():
     ("arguments", "says"),
     [
         ({"x": 1, "y": 2}, "Missing: w, h."),
-        ({"image": 3, "x": 1, "y": 2, "w": 3, "h": 4}, "no image 3: the only image is 1"),
+        ({"image": 3, "x": 1, "y": 2, "w": 3, "h": 4}, "no image 3: the images are 1 to 2"),
         ({"image": "the cat", "x": 1, "y": 2, "w": 3, "h": 4}, "no image the cat"),
         ({"x": "left", "y": 2, "w": 3, "h": 4}, "x must be a number from 0 to 1000"),
         ({"x": True, "y": 2, "w": 3, "h": 4}, "x must be a number"),
@@ -133,7 +133,7 @@ def test_what_lies_outside_is_cut_and_told():
     ],
 )
 def test_what_is_wrong_is_told(arguments, says):
-    result = run_call(Call("c", "zoom", json.dumps(arguments)), [PHOTO])
+    result = run_call(Call("c", "zoom", json.dumps(arguments)), [PHOTO, PHOTO])
     assert result.failed
     assert says in result.text
     assert not result.pictures
@@ -153,6 +153,10 @@ def test_an_image_is_named_by_its_number(said):
 def test_any_other_name_is_refused(said):
     with pytest.raises(BadArguments):
         image_number(said, 2)
+
+
+def test_the_only_image_is_meant_whatever_is_named():
+    assert [image_number(said, 1) for said in (0, 7, "the cat", None)] == [1, 1, 1, 1]
 
 
 def test_names_count_up_for_each_tool():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.base.errors import Refused, SteprunError, UsageError
-from runner.chat.dialect import OPENAI
+from runner.chat.dialect import OPENAI, Offer, recognised
 from runner.chat.events import (
     Failed,
     Finished,
@@ -25,6 +25,7 @@ from runner.chat.wire import (
     Picture,
     parse_chunk,
     request_body,
+    simpler_body,
 )
 
 # Recorded from xllamacpp 11549 (llama-server), shortened.
@@ -168,6 +169,26 @@ def test_thinking_goes_back_only_to_a_server_whose_template_reads_it() -> None:
     plain = {"role": "assistant", "content": "Red."}
     assert request_body(said, Options(dialect=OPENAI))["messages"] == [plain]
     assert request_body(said, Options())["messages"] == [plain | {"reasoning_content": "Hm"}]
+    vllm = recognised({}, [Offer("step", "vllm")])
+    assert request_body(said, Options(dialect=vllm))["messages"] == [plain | {"reasoning": "Hm"}]
+
+
+@pytest.mark.parametrize(
+    ("status", "complaint"),
+    [
+        (400, "registry.ollama.ai/library/gemma:2b does not support tools"),
+        (400, '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser'),
+        (500, "tools param requires --jinja flag"),
+        (404, "No endpoints found that support tool use."),
+        (422, "body -> tools: Extra inputs are not permitted"),
+    ],
+)
+def test_tools_that_a_server_refuses_are_left_out(status, complaint) -> None:
+    reply = {"error": {"message": complaint}}
+    assert simpler_body({"messages": [], "tools": [1]}, status, reply) == {"messages": []}
+    assert simpler_body({"messages": []}, status, reply) is None
+    assert simpler_body({"messages": [], "tools": [1]}, 401, reply) is None
+    assert simpler_body({"messages": [], "tools": [1]}, status, {"error": "too long"}) is None
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,12 @@ def test_it_is_listed_as_what_it_is() -> None:
     assert all(Path(file["path"]).is_file() for file in files)
 
 
+def test_it_is_not_offered_the_image_tools_unless_the_user_wants_them() -> None:
+    assert not shipped().picture_tools
+    others = (model for model in models_toml.load_catalog().models if model.name != NAME)
+    assert all(model.picture_tools for model in others)
+
+
 def test_it_can_be_started_at_once() -> None:
     prepared = make_plan(ModelRequest(NAME, PlanRequest()), to_run=True)
     ready = download_missing.ensure_files(prepared, Frontend(lambda _: None, unasked, unasked))

@@ -47,6 +47,8 @@ def make(wanted: Wanted) -> Any:
         "reasoning_effort": (str | None, None),
         "chat_template_kwargs": (dict[str, Any] | None, None),
         "stream_options": (dict[str, Any] | None, None),
+        # Its own type has no pictures in a tool's message, and drops `reasoning_content`.
+        "messages": (list[dict[str, Any]], []),
     }
     fields |= {k: (base.model_fields[k].annotation, v) for k, v in wanted["request"].items()}
     # Taken by name when the app is imported: this has to come first.

@@ -51,6 +51,14 @@ class VisionHandler(MTMDChatHandler):  # type: ignore[misc]  # no types are publ
             raise ValueError("a picture has to be in the request, as a data: URL")
         return bytes(super().load_image(image_url))
 
+    @staticmethod
+    def get_image_urls(messages: Any) -> list[str]:
+        """Return the pictures of all messages; llama_cpp leaves out those that a tool returned."""
+        contents = (message.get("content") for message in messages)
+        parts = (part for content in contents if isinstance(content, list) for part in content)
+        given = (part["image_url"] for part in parts if part["type"] == "image_url")
+        return [each["url"] if isinstance(each, dict) else each for each in given]
+
     @classmethod
     def _convert_message_for_template(cls, message: Any, media_marker: str) -> dict[str, Any]:
         """Return a message with its pictures as marks in its text.
