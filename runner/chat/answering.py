@@ -48,6 +48,7 @@ async def answer(
             # With the HTTP library it takes long to import: not before the window is painted.
             client = await asyncio.to_thread(import_module, "runner.chat.client")
             chat = conversation.session.id
+            options = replace(options, prefill=turn.prefill(), effort=turn.effort or options.effort)
             events = client.stream(host.endpoint, messages, options, chat=chat, clock=clock)
             await _fill(turn, host, events, clock, on_event)
     except BrokenPipeError:
@@ -67,7 +68,7 @@ async def _save_often(conversation: Conversation, turn: Turn) -> None:
     """Save what of an answer has arrived, so that the end of the program costs a moment of it."""
     while True:
         await asyncio.sleep(SAVE_S)
-        if turn.steps:
+        if turn.grew:
             conversation.growing(turn)
             await asyncio.to_thread(conversation.flush)
 

@@ -22,7 +22,7 @@ from runner.chat.sessions.index import note_chat
 from runner.chat.sessions.parts import PartLines
 from runner.chat.sessions.store import InUse, Session, find_session, new_id, skipped
 from runner.chat.sessions.tree import current_record, name_record
-from runner.chat.steps import TurnStep
+from runner.chat.steps import TurnStep, begins
 from runner.chat.turn import Turn, TurnState, to_messages
 from runner.chat.wire import Message, Picture
 
@@ -137,6 +137,12 @@ class Conversation:
         again.asked_id = turn.asked_id
         return self._put(again, turn)
 
+    def continued(self, turn: Turn, *, answers: bool) -> Turn:
+        """Return a turn that goes on with the answer of another one, and takes its place."""
+        again = self.regenerate(turn)
+        again.go_on_from(turn, answers=answers)
+        return again
+
     def edit(self, turn: Turn, text: str, pictures: tuple[Picture, ...]) -> Turn:
         """Return a turn with another question in place of `turn`, and of what followed that."""
         return self._put(Turn(text, pictures), turn)
@@ -182,8 +188,8 @@ class Conversation:
         self._part = None
         instead, self._instead = self._instead, None
         before = instead[1] if instead is not None and instead[0] is turn else []
-        better = bool(before) and _worth(before[0]) > _worth(turn)
-        if turn.steps or not better:
+        better = bool(before) and (not turn.grew or _worth(before[0]) > _worth(turn))
+        if turn.grew or not better:
             self._add(answer_of(turn, self._after(turn)))
             self._made[turn.asked_id, turn.answer_id] = turn
         if not better:
@@ -191,7 +197,7 @@ class Conversation:
         self.turns[self.turns.index(turn) :] = before
         if (end := _end(before[-1])) in self.session.tree.entries:
             self.session.tree.go_to(end)
-            self._due += [current_record(end)] if turn.steps else []
+            self._due += [current_record(end)] if turn.grew else []
         return before[0]
 
     def _parents(self, turn: Turn) -> tuple[str, ...]:
@@ -241,17 +247,23 @@ class Conversation:
                 found.append(("", entry_id))  # its question is lost
                 continue
             answers = [each for each in tree.below(entry_id) if not tree.entries[each].asks]
-            shown = [each for each in answers if each == turn.answer_id or not self._empty(each)]
+            shown = [
+                each for each in answers if each == turn.answer_id or self._counts(each, answers)
+            ]
             found += [(entry_id, each) for each in shown or answers[-1:]] or [(entry_id, "")]
         if _key(turn) not in found:
             unanswered = (turn.asked_id, "")  # no version once an answer to it is on its way
             found = [*(each for each in found if each != unanswered), _key(turn)]
         return found
 
-    def _empty(self, answer_id: str) -> bool:
-        """Whether nothing of an answer arrived before it failed: no version worth looking at."""
-        entry = self.session.tree.entries[answer_id]
-        return bool(entry.failed) and not entry.steps
+    def _counts(self, answer_id: str, others: Sequence[str]) -> bool:
+        """Whether an answer is a version: not if nothing arrived, or if another one goes on."""
+        entries = self.session.tree.entries
+        entry = entries[answer_id]
+        if not entry.steps:
+            return not entry.failed
+        whole = entry.finish == "stop" and bool(entry.message.text)
+        return whole or not any(begins(entry.steps, entries[each].steps) for each in others)
 
     def _above(self, turn: Turn) -> str:
         parents = self._parents(turn)

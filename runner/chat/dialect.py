@@ -24,22 +24,31 @@ class Dialect:
     """The fields that a server takes beyond OpenAI's.
 
     `progress`: it reports how far it has read the prompt. `template`: the reasoning effort has to
-    be sent to the chat template as well (`chat_template_kwargs`).
+    be sent to the chat template as well (`chat_template_kwargs`). `thinking_cap`: the field that
+    limits the tokens of the thinking, empty where there is none. `continues`: it writes on behind
+    the beginning of an answer. `control`: it can be told in mid-answer to end the thinking.
     """
 
     name: str
     progress: bool = False
     template: bool = False
+    thinking_cap: str = ""
+    continues: bool = False
+    control: bool = False
 
 
-LLAMA_SERVER: Final = Dialect("llama-server", progress=True, template=True)
+# llama.cpp b11549: `oaicompat_chat_params_parse` in server-common.cpp, `post_control` in
+# server-context.cpp. Older ones know neither `reasoning_control` nor the way to its end.
+LLAMA_SERVER: Final = Dialect(
+    *("llama-server", True, True, "thinking_budget_tokens"), continues=True, control=True
+)
 OPENAI: Final = Dialect("OpenAI-compatible")
 # `owned_by` in /v1/models: a default of `ModelCard` in the protocol.py of vLLM and of SGLang; in
 # llama-swap's proxymanager.go; for Ollama and LM Studio, as in lists that their users published.
-# SGLang's `ChatCompletionRequest` and vLLM's page "Reasoning Outputs" have `chat_template_kwargs`;
-# to the others it is not sent.
+# SGLang's `ChatCompletionRequest` and vLLM's page "Reasoning Outputs" have `chat_template_kwargs`,
+# the latter `thinking_token_budget`, too; to the others neither is sent.
 _OWNERS: Final[Mapping[str, Dialect]] = {
-    "vllm": Dialect("vLLM", template=True),
+    "vllm": Dialect("vLLM", template=True, thinking_cap="thinking_token_budget"),
     "sglang": Dialect("SGLang", template=True),
     "library": Dialect("Ollama"),
     "organization_owner": Dialect("LM Studio"),

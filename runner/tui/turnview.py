@@ -24,7 +24,7 @@ from runner.tui.composer import ROOMY
 from runner.tui.fit import last_words
 from runner.tui.flow import Flow
 from runner.tui.rows import COPY, MEASURE, MUTED, Growing, GrowingWords, Row
-from runner.tui.status import rate_text
+from runner.tui.status import rate_text, thought_text
 
 # While it thinks, its last lines are enough to follow; the whole is laid out when it is opened.
 LIVE_THOUGHT_ROWS = 5
@@ -202,9 +202,8 @@ class TurnView(Widget):
     def _thought_head(self, room: int) -> list[Row]:
         turn = self.turn
         words = "thinking" if turn.phase is TurnState.THINKING else "thought"
-        tokens = turn.thought_tokens
-        count = f"{tokens:,} token{'s' if tokens > 1 else ''}" if tokens else ""
-        head = " · ".join(part for part in (words, count, rate_text(turn.thought_rate())) if part)
+        now = thought_text(turn)
+        head = " · ".join(part for part in (words, now, rate_text(turn.thought_rate())) if part)
         text = f"{'▾' if self._opened else '▸'} {head}"
         copy = self._opened and len(text) + len(COPY) < room
         line = f"{text:{room - len(COPY)}}{COPY}" if copy else text[:room]
@@ -232,6 +231,8 @@ class TurnView(Widget):
         took = turn.reading() if self.app.size.height >= ROOMY else ""
         words = "\n".join(filter(None, (turn.note(self._room), took)))
         note = error_content(turn.error) if turn.error else Content(words)
+        if turn.error and turn.grew:
+            note += Content("\n→ What arrived is kept: /continue resumes it.")
         if not note:
             return []
         bar = Content(" " * left)
@@ -339,7 +340,7 @@ def _markdown(width: int) -> Growing:
 
 
 def _code_block(answer: str, number: int) -> str:
-    return f"{fenced_code(answer)[number].text}\n"
+    return fenced_code(answer)[number].text
 
 
 _EMPTY = Row(Content(""), 0)
