@@ -48,7 +48,13 @@ async def answer(
             # With the HTTP library it takes long to import: not before the window is painted.
             client = await asyncio.to_thread(import_module, "runner.chat.client")
             chat = conversation.session.id
-            options = replace(options, prefill=turn.prefill(), effort=turn.effort or options.effort)
+            own = conversation.chosen.temperature
+            options = replace(
+                options,
+                prefill=turn.prefill(),
+                effort=turn.effort or options.effort,
+                temperature=options.temperature if own is None else own,
+            )
             events = client.stream(host.endpoint, messages, options, chat=chat, clock=clock)
             await _fill(turn, host, events, clock, on_event)
     except BrokenPipeError:

@@ -237,6 +237,12 @@ class Turn:
         """Whether any of the answer arrived."""
         return bool(self.answer.strip())
 
+    @property
+    def worth(self) -> tuple[bool, bool, bool]:
+        """What decides which of two answers to a question stands; the greater one does."""
+        failed = self.phase is TurnState.FAILED
+        return self.answered and not failed, self.answered, bool(self.steps) or failed
+
     def rate(self) -> float:
         """Return tokens per second: the server's figure, or what was counted. 0: unknown."""
         if self.usage is not None and self.usage.decode_tps:
@@ -286,8 +292,8 @@ class Turn:
         count = f"{self.thought_tokens:,} tokens of thinking" if self.thought_tokens else "thinking"
         if self.finish == "length":
             return (
-                f"All it wrote was {count}: the token limit (--max-tokens) ended it before the answer. "
-                f"{_ENTER} lets it continue; /answer has it answer now."
+                f"All it wrote was {count}: the token limit (--max-tokens) ended it before the "
+                f"answer. {_ENTER} lets it continue; /answer has it answer now."
             )
         return (
             f"It ended after {count}, without an answer. {_ENTER} has it answer from what it "
@@ -338,14 +344,14 @@ def _rate(tokens: int, seconds: float) -> float:
     return (tokens - 1) / seconds if tokens > 1 and seconds > 0.2 else 0.0
 
 
-def to_messages(turns: Sequence[Turn]) -> list[Message]:
-    """Return the conversation as it is sent.
+def to_messages(turns: Sequence[Turn], system: str = "") -> list[Message]:
+    """Return the conversation as it is sent, behind what the model is told before (`system`).
 
     A question that failed is left out: it may be what the server cannot take. So is a turn of
     which a part is lost: the rest alone would be a history that never was. One that was stopped
     before its answer is joined with the next: templates want the roles to alternate.
     """
-    messages: list[Message] = []
+    messages = [Message("system", system)] if system else []
     for turn in turns:
         last = turn is turns[-1]
         failed = turn.phase is TurnState.FAILED and not turn.answered

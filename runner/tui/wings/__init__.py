@@ -14,6 +14,7 @@ from runner.tui.wings.pictures import PictureWing
 from runner.tui.wings.saving import Saving
 from runner.tui.wings.sending import Sending
 from runner.tui.wings.sessions import Sessions
+from runner.tui.wings.switches import Switches
 from runner.tui.wings.thinking import Thinking
 from runner.tui.wings.versions import Versions
 from runner.tui.wings.window import Window
@@ -22,6 +23,6 @@ from runner.tui.wings.wing import Wing
 # In the order of the help.
 WINGS: Final[tuple[type[Wing], ...]] = (
     *(Sending, Versions, Composing, PictureWing, Thinking, GoingOn),
-    *(Copying, Saving, Sessions, Looks, Window),
+    *(Copying, Saving, Sessions, Switches, Looks, Window),
 )
 GROUPS: Final = tuple(ActionGroup(wing.title, wing.actions) for wing in WINGS)

@@ -9,7 +9,7 @@ from runner.chat.wire import Options
 from tests.fakes.sse_server import ANSWER_ID, Die, End, Gate, Refuse, Say, Think
 from tests.unit.tui.test_app import chat, user_home  # noqa: F401 - a fixture
 
-OTHER = {"options": Options(dialect=OPENAI)}
+OTHER = Options(dialect=OPENAI)
 CLOSED = {"continue_final_message": "content", "add_generation_prompt": False}
 OPEN = {"continue_final_message": "reasoning_content", "add_generation_prompt": False}
 
@@ -75,7 +75,7 @@ async def test_a_server_that_cannot_end_it_is_stopped_and_asked_with_the_thinkin
 
 async def test_of_a_server_that_can_do_neither_it_is_said():
     gate = Gate()
-    async with chat([Think("so much"), gate, Say("Blue."), End()], **OTHER) as c:
+    async with chat([Think("so much"), gate, Say("Blue."), End()], options=OTHER) as c:
         await c.type("which color?")
         await c.sees("thinking")
         await c.pilot.press("alt+a")
@@ -118,8 +118,7 @@ async def test_thinking_alone_is_said_and_enter_has_it_answer():
 
 
 async def test_thinking_that_used_up_the_tokens_goes_on_where_it_was():
-    scripts = ([Think("so "), End("length")], [Think("much"), Say("Blue."), End()])
-    async with chat(*scripts) as c:
+    async with chat([Think("so "), End("length")], [Think("much"), Say("Blue."), End()]) as c:
         await c.type("which color?")
         await c.reads("lets it continue; /answer has it answer now")
         await c.pilot.press("enter")
@@ -140,7 +139,7 @@ async def test_after_that_it_can_be_told_to_answer():
 
 
 async def test_a_server_that_cannot_go_on_is_asked_to_think_less_and_nothing_is_lost():
-    async with chat([Think("so much"), End()], [Say("Blue."), End()], **OTHER) as c:
+    async with chat([Think("so much"), End()], [Say("Blue."), End()], options=OTHER) as c:
         await c.type("which color?")
         await c.reads("without an answer")
         await c.pilot.press("enter")
