@@ -20,7 +20,7 @@ from runner.chat.long_word import too_long_a_word
 from runner.chat.payloads import Payloads, TooLong
 from runner.chat.raw_output import Untagged
 from runner.chat.reading import RESTORED, with_headers
-from runner.chat.refusals import garbled, server_error
+from runner.chat.refusals import Unreachable, garbled, server_error
 from runner.chat.request_bytes import RequestBytes
 from runner.chat.surrogates import Pairs
 from runner.chat.untrusted import mapping
@@ -317,7 +317,7 @@ def _lost(endpoint: Endpoint, error: Exception, *, begun: bool = False) -> Stepr
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.InvalidURL):
         slow = isinstance(error, httpx2.ConnectTimeout)
         failed = f"It took no connection within {CONNECT_S:.0f} s." if slow else "It refused."
-        return SteprunError(
+        return Unreachable(
             f"No server answers at {endpoint.base_url}.",
             why=f"{_cause(error)}." if str(error) else failed,
             next="Start one: steprun serve" if endpoint.local else f"{NETWORK}, and the address.",

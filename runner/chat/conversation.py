@@ -182,6 +182,10 @@ class Conversation:
             self._add(question)
             turn.asked_id = question.id  # until then it counts as typed
         turn.answer_id = new_id()
+        return self.messages()
+
+    def messages(self) -> list[Message]:
+        """Return the messages to send, the last turn's question last."""
         return to_messages(self.turns, self.chosen.system)
 
     def growing(self, turn: Turn) -> None:

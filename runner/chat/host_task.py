@@ -58,6 +58,7 @@ class HostTask:
         self.host: ChatHost | None = None
         self.loading = True  # or about to be
         self.loading_since = time.monotonic()
+        self.loaded_s = 0.0  # how long it took at last
 
     def start(self) -> None:
         """Begin to open the host, unless it is open or opening."""
@@ -68,9 +69,10 @@ class HostTask:
             self._closing = asyncio.Event()
             self._task = asyncio.create_task(self._run(), name="host")
 
-    async def restart(self) -> None:
-        """Close what is left of the host, and open it again."""
+    async def restart(self, find: Find | None = None) -> None:
+        """Close what is left of the host, and open it again; `find`: another one."""
         await self.stop()
+        self._find = find or self._find
         self.start()
 
     async def stop(self) -> None:
@@ -124,6 +126,8 @@ class HostTask:
         return task.result() if ended else None
 
     def _ready(self, host: ChatHost) -> None:
+        if self.loading:
+            self.loaded_s = time.monotonic() - self.loading_since
         self.host, self.loading, self._reported_s = host, False, -1
         self._report(HostReady())
 

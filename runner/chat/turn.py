@@ -47,7 +47,7 @@ class TurnState(Enum):
 CALL_CHARACTERS: Final = 1 << 20
 """Of a call's arguments, as of a message: a server that never ends one must not fill memory."""
 
-_SAID = (StepKind.THINKING, StepKind.TEXT)
+SAID: Final = (StepKind.THINKING, StepKind.TEXT)
 
 
 class Turn:
@@ -101,9 +101,11 @@ class Turn:
 
     def prefill(self) -> Prefill | None:
         """Return what the server is to write on behind, None where it begins anew."""
-        if not self.kept:
+        if not self.kept or self.latest_at:
             return None
-        thought, text = (words(self.kept, kind) for kind in _SAID)
+        called = (at for at, step in enumerate(self.kept, 1) if step.kind not in SAID)
+        since = self.kept[max(called, default=0) :]
+        thought, text = (words(since, kind) for kind in SAID)
         return Prefill(thought, text, self.answers)
 
     @property
@@ -208,12 +210,12 @@ class Turn:
         """Make one step of thinking of all that was thought and answered so far."""
         thought = TurnStep(
             StepKind.THINKING,
-            "".join(step.text for step in self.steps if step.kind in _SAID),
+            "".join(step.text for step in self.steps if step.kind in SAID),
             now - self.began_at,
             self.thought_tokens + self.answer_tokens,
             began_at=self.began_at,
         )
-        self.steps = [thought, *(step for step in self.steps if step.kind not in _SAID)]
+        self.steps = [thought, *(step for step in self.steps if step.kind not in SAID)]
 
     def _token(self, step: TurnStep, now: float) -> None:
         self.began_at = self.began_at or now

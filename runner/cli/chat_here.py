@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from runner.base.errors import SteprunError
 from runner.base.shell import as_typed, shell_line
-from runner.chat.host import ChatHost, ChatSetup, NeedsTerminal
+from runner.chat.host import Another, ChatHost, ChatSetup, NeedsTerminal
 from runner.chat.wire import Options
 from runner.cli.render.wrap import say
+from runner.plan.request import Profile
 from runner.run.request import ModelRequest
 
 if TYPE_CHECKING:
@@ -197,7 +198,29 @@ def _local(
         greeting=as_typed(engine_notice(prepared)),
         hint=prepared.model.hint if prepared.model else "",
         words=plan.model_spec.words,
+        others=_others(prepared),
         **asked.common,
+    )
+
+
+# What each profile is for, in the words of `--profile`.
+_PROFILES: Final = {
+    Profile.SEE: "With images",
+    Profile.FAST: "Faster by drafts, without images",
+    Profile.TEXT: "The longest context, without images and drafts",
+}
+
+
+def _others(prepared: "Prepared") -> tuple[Another, ...]:
+    """Return how else the model can be run here: the other profiles that it has the files for."""
+    spec, config = prepared.plan.model_spec, prepared.plan.config
+    able = {Profile.SEE: bool(spec.projector_bytes), Profile.TEXT: True}
+    able[Profile.FAST] = bool(spec.mtp_bytes or spec.mtp_inside)
+    now = Profile.SEE if config.projector else Profile.FAST if config.mtp else Profile.TEXT
+    return tuple(
+        Another(what, (*spec.words, "--profile", str(profile)))
+        for profile, what in _PROFILES.items()
+        if able[profile] and profile is not now
     )
 
 

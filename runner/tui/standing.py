@@ -4,6 +4,7 @@ import time
 from typing import TYPE_CHECKING
 
 from runner.chat.turn import TurnState
+from runner.tui.panel import memory_text
 from runner.tui.status import ChatStatus, host_states, turn_states
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def chat_status(chat: "ChatTalk") -> ChatStatus:
         chat.setup.context,
         chat.options.effort or "",
         tuple(shorter),
+        memory_text(chat.figures),
     )
 
 

@@ -16,7 +16,7 @@ class ChatStatus:
     """What the status line shows. Figures that are 0 and words that are empty are left out.
 
     `shorter`: the state in ever fewer words. `rate` in tokens per second, `used` and `context` in
-    tokens.
+    tokens. `memory`: the engine's, against the plan.
     """
 
     title: str
@@ -26,6 +26,7 @@ class ChatStatus:
     context: int = 0
     effort: str = ""
     shorter: tuple[str, ...] = ()
+    memory: str = ""
 
 
 def turn_states(
@@ -118,8 +119,8 @@ def rate_text(rate: float) -> str:
 def status_parts(status: ChatStatus, width: int) -> tuple[str, str, str]:
     """Return title, state and figures so that they fit `width` cells.
 
-    What matters least goes first: the effort, the long form of the context, the title; then the
-    state is told in fewer words.
+    What matters least goes first: the memory, the effort, the long form of the context, the title;
+    then the state is told in fewer words.
     """
     rate = rate_text(status.rate)
     long = context_text(status.used, status.context)
@@ -127,6 +128,7 @@ def status_parts(status: ChatStatus, width: int) -> tuple[str, str, str]:
     effort = f"effort {status.effort}" if status.effort else ""
     alone = ((rate, short), (rate,), ())
     for title, state, figures in (
+        (status.title, status.state, (rate, long, effort, status.memory)),
         (status.title, status.state, (rate, long, effort)),
         (status.title, status.state, (rate, long)),
         (status.title, status.state, (rate, short)),

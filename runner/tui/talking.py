@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from textual import on
 from textual.message import Message
@@ -28,6 +28,9 @@ from runner.tui.standing import chat_status, retries
 from runner.tui.turnview import TurnView
 from runner.tui.unsent import Unsent
 from runner.tui.view import ChatView
+
+if TYPE_CHECKING:
+    from runner.chat.figures import ServerFigures
 
 FLUSH_S = 0.1  # drawing each token would cost the processor that the model computes on
 PAINT_S, CLOCK_S = 0.1, 1.0  # seconds are shown while one waits, whether anything happens or not
@@ -71,6 +74,7 @@ class ChatTalk(ChatView):
         self.failure: SteprunError | None = None
         self.needs_terminal = False
         self.clock = AnswerClock()
+        self.figures: ServerFigures | None = None  # what our own server said of itself at last
         self._live: Turn | None = None
         self._queued: Turn | None = None
         self._queued_again = False

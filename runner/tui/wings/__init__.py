@@ -10,10 +10,12 @@ from runner.tui.wings.composing import Composing
 from runner.tui.wings.copying import Copying
 from runner.tui.wings.going_on import GoingOn
 from runner.tui.wings.looks import Looks
+from runner.tui.wings.models import ModelWing
 from runner.tui.wings.pictures import PictureWing
 from runner.tui.wings.saving import Saving
 from runner.tui.wings.sending import Sending
 from runner.tui.wings.sessions import Sessions
+from runner.tui.wings.status_panel import StatusPanel
 from runner.tui.wings.switches import Switches
 from runner.tui.wings.thinking import Thinking
 from runner.tui.wings.versions import Versions
@@ -23,6 +25,6 @@ from runner.tui.wings.wing import Wing
 # In the order of the help.
 WINGS: Final[tuple[type[Wing], ...]] = (
     *(Sending, Versions, Composing, PictureWing, Thinking, GoingOn),
-    *(Copying, Saving, Sessions, Switches, Looks, Window),
+    *(Copying, Saving, Sessions, Switches, ModelWing, Looks, StatusPanel, Window),
 )
 GROUPS: Final = tuple(ActionGroup(wing.title, wing.actions) for wing in WINGS)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from textual.message import Message
 
 from runner.base.errors import UsageError
-from runner.chat.turn import Turn, TurnState
+from runner.chat.turn import SAID, Turn, TurnState
 from runner.tui.actions import Action
 from runner.tui.talking import ChatTalk
 from runner.tui.wings.versions import Versions
@@ -120,7 +120,7 @@ class GoingOn(Wing):
 
     def _can_write_on(self, turn: Turn) -> bool:
         able = self.chat.options.dialect.continues and not self._refused
-        return able and bool(turn.steps) and not turn.calls
+        return able and bool(turn.steps) and turn.steps[-1].kind in SAID
 
     def ended(self, message: ChatTalk.Ended) -> None:
         """Go on with what was stopped for that, or otherwise where the server would not."""

@@ -132,8 +132,8 @@ async def test_what_is_no_temperature_is_given_back(typed):
 
 
 async def test_the_system_prompt_is_sent_first_kept_and_has_its_price():
-    scripts = [Read(10, 20), Say("Arr."), End("stop", 6000, 251)]
-    async with chat(scripts, [Say("Aye."), End()]) as c:
+    end = End("stop", 6000, 251)
+    async with chat([Read(10, 20), Say("Arr."), end], [Say("Aye."), End()]) as c:
         await c.type("/system Talk like a pirate.")
         await c.sees("The system prompt is changed.")
         assert "again" not in c.screen(), "nothing is read yet"
@@ -141,8 +141,8 @@ async def test_the_system_prompt_is_sent_first_kept_and_has_its_price():
         await c.type("hi")
         await c.sees("Arr.")
         await c.ready()
-        first = c.server.requests[0]["messages"][0]
-        assert first == {"role": "system", "content": "Talk like a pirate."}
+        told = c.server.requests[0]["messages"][0]
+        assert told == {"role": "system", "content": "Talk like a pirate."}
         await c.type("/system none")
         await c.sees("There is no system prompt any more.")
         await c.sees("The next message reads all 6,251 tokens again, about 63 s.")
