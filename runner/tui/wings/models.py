@@ -25,7 +25,7 @@ class ModelWing(Wing):
         if chat.busy:
             chat.hint("Still answering: Esc stops it.")
         elif chat.setup.models is None:
-            self._tell_others()
+            self._show_others()
         else:
             chat.run_worker(
                 self._choose(chat.setup.models, name), group="models", exit_on_error=False
@@ -88,7 +88,7 @@ class ModelWing(Wing):
             chat.show_status()
             chat.hint(f"Now with {clean_name(name)}.{price}")
 
-    def _tell_others(self) -> None:
+    def _show_others(self) -> None:
         """Say with which commands this chat continues with another engine, and what that costs."""
         chat, conversation = self.chat, self.chat.conversation
         if not chat.setup.others:

@@ -46,11 +46,11 @@ class Switches(Wing):
     def set_system(self, typed: str) -> None:
         """Set the system prompt of this chat, or edit it."""
         if typed:
-            self._tell("" if typed.lower() == NONE else typed)
+            self._set_text("" if typed.lower() == NONE else typed)
         else:
-            self.chat.wing(Composing).edit(self.chat.conversation.chosen.system, self._tell)
+            self.chat.wing(Composing).edit(self.chat.conversation.chosen.system, self._set_text)
 
-    def _tell(self, text: str) -> None:
+    def _set_text(self, text: str) -> None:
         chat, text = self.chat, text.strip()
         if text == chat.conversation.chosen.system:
             chat.hint("The system prompt is as it was." if text else "There is no system prompt.")
