@@ -151,10 +151,16 @@ class ChatSetup:
 
 @dataclass(frozen=True, slots=True)
 class Another:
-    """Another way to run the model here: `what` it is, and the options that ask for it."""
+    """Another way to run the model here: `what` it is, and the options that ask for it.
+
+    `find`: sets a chat with it up, once the engine that runs has ended: they may not fit at once.
+    `sees`: it takes images.
+    """
 
     what: str
     words: tuple[str, ...]
+    find: "Find"
+    sees: bool = False
 
 
 class Models(Protocol):

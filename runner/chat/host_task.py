@@ -53,6 +53,7 @@ class HostTask:
         self._report = report
         self._find = find
         self._task: asyncio.Task[None] | None = None
+        self._back: ChatSetup | None = None
         self._closing = asyncio.Event()
         self._reported_s = -1
         self.host: ChatHost | None = None
@@ -69,11 +70,22 @@ class HostTask:
             self._closing = asyncio.Event()
             self._task = asyncio.create_task(self._run(), name="host")
 
-    async def restart(self, find: Find | None = None) -> None:
-        """Close what is left of the host, and open it again; `find`: another one."""
+    async def restart(self) -> None:
+        """Close what is left of the host, and open it again."""
         await self.stop()
-        self._find = find or self._find
         self.start()
+
+    async def change(self, find: Find, back: ChatSetup) -> None:
+        """Close the host, and open another one; `back`: what is opened next where that fails."""
+        await self.stop()
+        self._find, self._back = find, back
+        self.start()
+
+    def _go_back(self) -> None:
+        """Have what was there before opened next, as what was to take its place cannot be."""
+        if (back := self._back) is not None:
+            self._open_host, self._find, self._back = back.open_host, back.find, None
+            self._report(HostKnown(back))
 
     async def stop(self) -> None:
         """Close the host and wait until it is closed; safe to call twice."""
@@ -100,6 +112,7 @@ class HostTask:
             async with self._open_host() as host:
                 await self._until_closing(follow(host, self._waited, partial(self._ready, host)))
         except SteprunError as error:
+            self._go_back()
             self._report(Failed(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the chat continues and shows it
             _log.exception("The host failed")
@@ -108,6 +121,7 @@ class HostTask:
                 why=f"{type(error).__name__}: {error}.",
                 next="Check the installation: steprun doctor",
             )
+            self._go_back()
             self._report(Failed(failure))
         finally:
             self.host, self.loading = None, False
@@ -126,6 +140,7 @@ class HostTask:
         return task.result() if ended else None
 
     def _ready(self, host: ChatHost) -> None:
+        self._back = None
         if self.loading:
             self.loaded_s = time.monotonic() - self.loading_since
         self.host, self.loading, self._reported_s = host, False, -1

@@ -19,7 +19,7 @@ from runner.base.shell import as_typed, shell_line
 from runner.chat.host import Another, ChatHost, ChatSetup, NeedsTerminal
 from runner.chat.wire import Options
 from runner.cli.render.wrap import say
-from runner.plan.request import Profile
+from runner.plan.request import PlanRequest, Profile
 from runner.run.request import ModelRequest
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def _local(
         greeting=as_typed(engine_notice(prepared)),
         hint=prepared.model.hint if prepared.model else "",
         words=plan.model_spec.words,
-        others=_others(prepared),
+        others=_others(asked, prepared),
         **asked.common,
     )
 
@@ -211,17 +211,47 @@ _PROFILES: Final = {
 }
 
 
-def _others(prepared: "Prepared") -> tuple[Another, ...]:
-    """Return how else the model can be run here: the other profiles that it has the files for."""
-    spec, config = prepared.plan.model_spec, prepared.plan.config
+def _others(asked: AskedChat, prepared: "Prepared") -> tuple[Another, ...]:
+    """Return how else the model can be run here, with files that are installed."""
+    from runner.run.download_missing import installed_quants
+
+    plan, ask = prepared.plan, asked.request.ask
+    spec, config = plan.model_spec, plan.config
     able = {Profile.SEE: bool(spec.projector_bytes), Profile.TEXT: True}
     able[Profile.FAST] = bool(spec.mtp_bytes or spec.mtp_inside)
     now = Profile.SEE if config.projector else Profile.FAST if config.mtp else Profile.TEXT
-    return tuple(
-        Another(what, (*spec.words, "--profile", str(profile)))
+    ways = [
+        (what, replace(ask, profile=profile))
         for profile, what in _PROFILES.items()
         if able[profile] and profile is not now
-    )
+    ]
+    ways += [
+        (f"Quant {quant}", replace(ask, quant=quant))
+        for quant in installed_quants(prepared)
+        if quant != plan.variant.name
+    ]
+    return tuple(_another(asked, spec.words, what, ask) for what, ask in ways)
+
+
+def _another(asked: AskedChat, named: tuple[str, ...], what: str, ask: PlanRequest) -> Another:
+    wish = replace(asked, request=replace(asked.request, ask=ask), own=True, typed=True)
+    words = (*named, *ask.words())
+    return Another(what, words, partial(_find_again, wish, words), sees=ask.see)
+
+
+async def _find_again(
+    asked: AskedChat, words: tuple[str, ...], on_wait: Callable[[float], None]
+) -> ChatSetup:
+    """Find what takes the place of an engine. Raises SteprunError where that takes a terminal."""
+    try:
+        setup = await _search(asked, on_wait)
+    except NeedsTerminal as error:
+        raise SteprunError(
+            "This engine cannot be started from here.",
+            why=f"{error.what} {error.why}".strip(),
+            next=shell_line(("steprun", "chat", *words)),
+        ) from error
+    return replace(setup, words=words)
 
 
 def _joined(asked: AskedChat, notify: Callable[[str], object] = lambda _: None) -> ChatSetup | None:

@@ -1,13 +1,11 @@
-"""Models: another one of the server's, or how to start another engine here."""
-
-from dataclasses import replace
+"""Models: another one of the server's, or the engine here started in another way."""
 
 from runner.base.errors import SteprunError, UsageError
-from runner.base.shell import as_typed, shell_line
+from runner.base.shell import shell_line
 from runner.base.text import clean_name
 from runner.base.units import duration
 from runner.chat.dialect import Offer
-from runner.chat.host import Models
+from runner.chat.host import Another, Find, Models
 from runner.tui.actions import Action
 from runner.tui.chooser import Choice, Chooser
 from runner.tui.costs import reading_again
@@ -15,7 +13,7 @@ from runner.tui.wings.wing import Wing
 
 
 class ModelWing(Wing):
-    """Changes the model of a server that has several."""
+    """Changes the model of a server that has several, or the engine of this chat."""
 
     title = "Models"
 
@@ -25,7 +23,7 @@ class ModelWing(Wing):
         if chat.busy:
             chat.hint("Still answering: Esc stops it.")
         elif chat.setup.models is None:
-            self._show_others()
+            self._choose_other(name)
         else:
             chat.run_worker(
                 self._choose(chat.setup.models, name), group="models", exit_on_error=False
@@ -78,42 +76,52 @@ class ModelWing(Wing):
         chat, models = self.chat, self.chat.setup.models
         if name == chat.options.model:
             chat.hint(f"This chat talks to {clean_name(name)} already.")
-        elif chat.busy or models is None:
-            chat.hint("Still answering: Esc stops it.")
-        else:
-            price = reading_again(chat)
-            chat.options = replace(chat.options, model=name)
-            chat.transcript.notice(None)
-            await chat.host_task.restart(models.finding(name))
-            chat.show_status()
-            chat.hint(f"Now with {clean_name(name)}.{price}")
+        elif models is not None:
+            await self._change(models.finding(name), f"Now with {clean_name(name)}.")
 
-    def _show_others(self) -> None:
-        """Say with which commands this chat continues with another engine, and what that costs."""
-        chat, conversation = self.chat, self.chat.conversation
-        if not chat.setup.others:
-            chat.hint("This chat cannot change its model: see steprun chat --help.")
+    async def _change(self, find: Find, now: str) -> None:
+        """Talk to another model, or to another engine; the conversation stays."""
+        chat = self.chat
+        if chat.busy or chat.leaving:
+            chat.hint("Still answering: Esc stops it.")
             return
-        saved = conversation.saved
-        kept = ("--resume", conversation.session.id) if saved else ()
-        lines = [
-            f"{other.what}: {shell_line(('steprun', 'chat', *kept, *other.words))}"
-            for other in chat.setup.others
-        ]
-        loads = chat.host_task.loaded_s
-        took = f" The engine took {duration(loads)} to load this time." if loads >= 1 else ""
-        chat.problem(
-            SteprunError(
-                "The engine of this chat is chosen when it starts.",
-                why=f"Leave with Ctrl+Q, then type one of these.{took}{reading_again(chat)}\n"
-                + "\n".join(as_typed(line) for line in lines),
-            )
-        )
+        price = reading_again(chat)
+        chat.transcript.notice(None)
+        await chat.host_task.change(find, chat.setup)
+        chat.show_status()
+        chat.hint(f"{now}{price}")
+
+    # --- engines of our own ------------------------------------------------------------------
+
+    def _choose_other(self, typed: str) -> None:
+        """Choose how else to run the model here, with what that costs in sight."""
+        chat = self.chat
+        shows = any(turn.pictures for turn in chat.conversation.turns)
+        able = [other for other in chat.setup.others if other.sees or not shows]
+        fit = [other for other in able if typed.casefold() in " ".join(other.words).casefold()]
+        if typed and len(fit) == 1:
+            chat.call_later(self._start, fit[0])
+        elif able:
+            loads = chat.host_task.loaded_s
+            took = f" in about {duration(loads)}" if loads >= 1 else ""
+            rows = [Choice(each.what, each, shell_line(each.words)) for each in able]
+            title = f"Start the engine again{took}.{reading_again(chat)}".rstrip(".")
+            chat.push_screen(Chooser(title, rows), self._chosen_other)
+        else:
+            why = ": it has images" if shows and chat.setup.others else ""
+            chat.hint(f"This chat cannot change its engine{why}.")
+
+    def _chosen_other(self, other: Another | None) -> None:
+        if other is not None:
+            self.chat.call_later(self._start, other)
+
+    async def _start(self, other: Another) -> None:
+        await self._change(other.find, f"Starting the engine: {shell_line(other.words)}.")
 
     actions = (
         Action(
             "chat.model",
-            "talk to another model of the server, or see how to start another engine",
+            "talk to another model of the server, or start the engine here in another way",
             choose,
             *("model", "[NAME]"),
         ),

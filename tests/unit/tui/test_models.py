@@ -1,15 +1,17 @@
-"""`/model`: another one of a server's, or how to start another engine here."""
+"""`/model`: another one of a server's, or the engine here started in another way."""
 
+from dataclasses import replace
 from functools import partial
 
+from runner.base.errors import SteprunError
 from runner.chat.host import Another, ChatSetup
 from runner.chat.wire import Options
 from runner.cli import remote_chat
 from runner.net.endpoint import Endpoint
 from runner.tui.app import ChatApp
 from runner.tui.chooser import Chooser
-from tests.fakes.sse_server import End, FakeServer, Gate, Say
-from tests.unit.tui.test_app import Chat, chat, user_home  # noqa: F401 - a fixture
+from tests.fakes.sse_server import End, FakeHosts, FakeServer, Gate, Say
+from tests.unit.tui.test_app import Chat, chat, picture, user_home  # noqa: F401 - a fixture
 
 OFFERS = {
     "data": [
@@ -89,21 +91,66 @@ async def test_not_while_it_answers():
             await c.ready()
 
 
-async def test_with_an_engine_of_its_own_it_says_what_to_type():
-    others = (Another("Faster by drafts, without images", ("--demo", "--profile", "fast")),)
-    async with chat([Say("One."), End("stop", 6000, 251)], others=others, size=(120, 30)) as c:
+def another(c_hosts: FakeHosts, **more: object) -> Another:
+    async def find(on_wait: object) -> ChatSetup:
+        assert c_hosts.opened[-1].left, "they may not fit at once"
+        if (fails := more.get("fails")) is not None:
+            assert isinstance(fails, SteprunError)
+            raise fails
+        return ChatSetup("Fake fast", c_hosts, Options(), context=8192, blind_why="It is fast.")
+
+    sees = bool(more.get("sees"))
+    return Another("Faster by drafts", ("--demo", "--profile", "fast"), find, sees=sees)
+
+
+async def test_the_engine_of_the_chat_is_started_in_another_way():
+    async with chat([Say("One."), End("stop", 6000, 251)], [Say("Two."), End()]) as c:
+        c.app.setup = replace(c.app.setup, others=(another(c.hosts),))
         c.app.host_task.loaded_s = 31.0
         await c.type("hi")
         await c.ready()
         await c.type("/model")
-        session = c.app.conversation.session.id
-        await c.reads("Leave with Ctrl+Q, then type one of these.", "took 31 s to load")
-        await c.reads(f"steprun chat --resume {session} --demo --profile fast")
-        await c.reads("The next message reads all 6,251 tokens again")
+        await c.sees("Start the engine again in about 31 s. The next message reads all")
+        await c.sees("about 63 s · 1")
+        await c.sees("Faster by drafts", "--demo --profile fast")
+        await c.pilot.press("enter")
+        await c.until(lambda: c.app.setup.title == "Fake fast")
+        await c.ready()
+        assert len(c.hosts.opened) == 2
+        assert c.app.setup.context == 8192
+        await c.type("and now?")
+        await c.sees("Two.")
+        assert len(c.server.requests[1]["messages"]) == 3, "the conversation stays"
+
+
+async def test_an_engine_that_cannot_be_started_leaves_the_way_back():
+    async with chat([Say("One."), End()], [Say("Two."), End()]) as c:
+        fails = SteprunError("It does not fit.", next="steprun plan")
+        c.app.setup = replace(c.app.setup, others=(another(c.hosts, fails=fails),))
+        await c.type("hi")
+        await c.ready()
+        await c.type("/model fast")
+        await c.sees("It does not fit.", "/retry starts the engine again")
+        assert c.app.setup.title == "Fake 1B"
+        await c.type("/retry")
+        await c.sees("Two.")
+        assert len(c.hosts.opened) == 2
+
+
+async def test_a_chat_with_images_keeps_an_engine_that_sees(tmp_path):
+    async with chat([Say("A cat."), End()]) as c:
+        c.app.setup = replace(c.app.setup, others=(another(c.hosts),))
+        await c.paste(str(picture(tmp_path)))
+        await c.sees("[Image #1]")
+        await c.type("what is it?")
+        await c.sees("A cat.")
+        await c.ready()
+        await c.type("/model")
+        await c.sees("This chat cannot change its engine: it has images.")
 
 
 async def test_a_chat_that_can_change_nothing_says_so():
     async with chat() as c:
         await c.type("/model")
-        await c.sees("This chat cannot change its model")
+        await c.sees("This chat cannot change its engine")
         assert isinstance(c.app.setup, ChatSetup)
