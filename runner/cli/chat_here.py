@@ -234,7 +234,13 @@ def _others(asked: AskedChat, prepared: "Prepared") -> tuple[Another, ...]:
 
 
 def _another(asked: AskedChat, named: tuple[str, ...], what: str, ask: PlanRequest) -> Another:
-    wish = replace(asked, request=replace(asked.request, ask=ask), own=True, typed=True)
+    wish = replace(
+        asked,
+        request=replace(asked.request, ask=ask),
+        common={**asked.common, "pictures": ()},  # the composer has them, and takes them off
+        own=True,
+        typed=True,
+    )
     words = (*named, *ask.words())
     return Another(what, words, partial(_find_again, wish, words), sees=ask.see)
 

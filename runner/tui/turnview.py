@@ -28,6 +28,7 @@ from runner.tui.status import rate_text, thought_text
 
 # While it thinks, its last lines are enough to follow; the whole is laid out when it is opened.
 LIVE_THOUGHT_ROWS = 5
+ANSWERS = " · Alt+A answers now"  # the key of `wings.going_on`
 QUESTION_CHARS = 8000  # of a pasted file, the beginning is enough to know it by
 CATCH_UP_S = 0.05  # between two steps of a text that came all at once
 STRIPS = 2000  # drawn rows that are kept
@@ -205,6 +206,8 @@ class TurnView(Widget):
         now = thought_text(turn)
         head = " · ".join(part for part in (words, now, rate_text(turn.thought_rate())) if part)
         text = f"{'▾' if self._opened else '▸'} {head}"
+        if turn.phase is TurnState.THINKING and len(text) + len(ANSWERS) + len(COPY) < room:
+            text += ANSWERS
         copy = self._opened and len(text) + len(COPY) < room
         line = f"{text:{room - len(COPY)}}{COPY}" if copy else text[:room]
         return self._keep("thought", line, lambda: [Row(Content.styled(line, MUTED), 0, copy)])

@@ -33,13 +33,14 @@ async def test_the_thinking_is_ended_and_the_answer_follows(keys):
     async with chat([Think("so much"), gate, Say("Blue."), End()]) as c:
         c.server.controlled = gate
         await c.type("which color?")
-        await c.sees("thinking")
+        await c.sees("thinking", "Alt+A answers now")
         if keys == "key":
             await c.pilot.press("alt+a")
         else:
             await c.type("/answer")
         await c.sees("Blue.")
         await c.ready()
+        assert "answers now" not in c.screen()
         assert c.server.controls == [{"id": ANSWER_ID, "action": "reasoning_end"}]
         assert c.server.requests[0]["reasoning_control"] is True
         assert len(c.server.requests) == 1
