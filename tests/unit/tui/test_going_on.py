@@ -193,6 +193,24 @@ async def test_where_going_on_fails_the_part_stands():
         await c.sees("One, two.")
 
 
+async def test_where_nothing_more_arrives_the_part_stands_as_it_was():
+    gate = Gate()
+    async with chat([Think("so much"), End()], [gate], [Say("Blue."), End()]) as c:
+        await c.type("which color?")
+        await c.reads("without an answer")
+        before = c.turn
+        await c.pilot.press("enter")
+        await c.until(lambda: len(c.server.requests) == 2)
+        await c.pilot.press("escape")
+        await c.ready()
+        await c.reads("without an answer")
+        assert c.turn is before
+        assert versions(c) == (1, 1)
+        gate.open()
+        await c.pilot.press("enter")
+        await c.sees("Blue.")
+
+
 async def test_a_server_that_refuses_to_write_on_is_told_to_continue():
     refusal = Refuse(400, "Assistant response prefill is incompatible with enable_thinking.")
     async with chat([Say("One, t"), End("length")], [refusal], [Say("wo."), End()]) as c:
