@@ -7,7 +7,7 @@ of llama-server go to llama-server alone. Any other server gets OpenAI's fields 
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from runner.base.errors import UsageError
@@ -40,7 +40,16 @@ class Dialect:
 # llama.cpp b11549: `oaicompat_chat_params_parse` in server-common.cpp, `post_control` in
 # server-context.cpp. Older ones know neither `reasoning_control` nor the way to its end.
 LLAMA_SERVER: Final = Dialect(
-    *("llama-server", True, True, "thinking_budget_tokens"), continues=True, control=True
+    "llama-server",
+    progress=True,
+    template=True,
+    thinking_cap="thinking_budget_tokens",
+    continues=True,
+    control=True,
+)
+# llama_cpp.server behind our gateway: an answer that is sent with it is one message more to it.
+PYTHON_ENGINE: Final = replace(
+    LLAMA_SERVER, name="llama-cpp-python", thinking_cap="", continues=False, control=False
 )
 OPENAI: Final = Dialect("OpenAI-compatible")
 # `owned_by` in /v1/models: a default of `ModelCard` in the protocol.py of vLLM and of SGLang; in

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from runner.base.errors import SteprunError
 from runner.base.shell import as_typed, shell_line
+from runner.chat.dialect import LLAMA_SERVER, PYTHON_ENGINE, Dialect
 from runner.chat.host import Another, ChatHost, ChatSetup, NeedsTerminal
 from runner.chat.wire import Options
 from runner.cli.render.wrap import say
@@ -190,7 +191,7 @@ def _local(
     return ChatSetup(
         title=f"{prepared.title} {plan.variant.name}",
         open_host=lambda: OwnHost(settings, lambda: EngineProcess(prepared.engine.program, spec)),
-        options=asked.answer,
+        options=replace(asked.answer, dialect=_dialect(prepared.engine.stamp.kind)),
         context=plan.config.context,
         sees=plan.config.projector,
         blind_why=blind_why,
@@ -201,6 +202,12 @@ def _local(
         others=_others(asked, prepared),
         **asked.common,
     )
+
+
+def _dialect(kind: str) -> Dialect:
+    from runner.engine.installed.stamp import Kind
+
+    return PYTHON_ENGINE if kind == Kind.PYTHON else LLAMA_SERVER
 
 
 # What each profile is for, in the words of `--profile`.
@@ -270,7 +277,6 @@ def _joined(asked: AskedChat, notify: Callable[[str], object] = lambda _: None) 
     found, request = servers.running(), asked.request
     if asked.own or not found:
         return None
-    from runner.chat.dialect import LLAMA_SERVER
     from runner.gateway.asking import Joined, endpoint_of
     from runner.run.joining import why_not
 
@@ -288,7 +294,7 @@ def _joined(asked: AskedChat, notify: Callable[[str], object] = lambda _: None) 
         return ChatSetup(
             title=name,
             open_host=partial(Joined, record, _words(request)),
-            options=replace(asked.answer, model=served.model, dialect=LLAMA_SERVER),
+            options=replace(asked.answer, model=served.model, dialect=_dialect(served.engine_kind)),
             context=served.context,
             sees=served.sees,
             blind_why=f"The {what} was started without a vision encoder (mmproj).",

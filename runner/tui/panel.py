@@ -25,7 +25,7 @@ Group = tuple[str, list[tuple[str, str]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
+class ChosenSettings:
     """What was chosen: the effort, the tokens of thinking, the temperature, the system prompt."""
 
     effort: str = ""
@@ -92,7 +92,7 @@ def answer_rows(turn: Turn) -> list[tuple[str, str]]:
     return rows
 
 
-def choice_rows(choices: Choices) -> list[tuple[str, str]]:
+def choice_rows(choices: ChosenSettings) -> list[tuple[str, str]]:
     """Return what was chosen, and what is the server's own."""
     temperature = choices.temperature
     rows = [

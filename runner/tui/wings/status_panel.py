@@ -13,7 +13,7 @@ from runner.chat.host_task import HostReady
 from runner.tui.actions import Action
 from runner.tui.help import HelpScreen
 from runner.tui.panel import (
-    Choices,
+    ChosenSettings,
     Group,
     answer_rows,
     choice_rows,
@@ -109,7 +109,7 @@ class StatusPanel(Wing):
         temperature = options.temperature if chosen.temperature is None else chosen.temperature
         limited = bool(options.dialect.thinking_cap)
         cap = options.thinking_cap if limited else None
-        choices = Choices(options.effort or "", cap, temperature, chosen.system)
+        choices = ChosenSettings(options.effort or "", cap, temperature, chosen.system)
         state = states(chat)[0]
         whose = "Engine" if chat.setup.own else "Server"
         groups: list[Group] = [

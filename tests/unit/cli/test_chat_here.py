@@ -171,3 +171,11 @@ async def test_what_takes_a_terminal_is_no_way(monkeypatch: pytest.MonkeyPatch) 
         await way.find(lambda _: None)
     assert not isinstance(caught.value, NeedsTerminal)
     assert caught.value.next == "steprun chat --demo --quant Q8_0"
+
+
+def test_the_python_engine_is_not_sent_the_beginning_of_an_answer() -> None:
+    for kind, continues in (("llama-cpp-python", False), ("llama-server", True), ("", True)):
+        dialect = chat_here._dialect(kind)
+        assert dialect.continues is continues
+        assert bool(dialect.thinking_cap) is dialect.control is continues
+        assert dialect.progress
