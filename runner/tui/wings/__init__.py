@@ -8,11 +8,15 @@ from typing import Final
 from runner.tui.actions import ActionGroup
 from runner.tui.wings.composing import Composing
 from runner.tui.wings.copying import Copying
+from runner.tui.wings.going_on import GoingOn
 from runner.tui.wings.looks import Looks
+from runner.tui.wings.models import ModelWing
 from runner.tui.wings.pictures import PictureWing
 from runner.tui.wings.saving import Saving
 from runner.tui.wings.sending import Sending
 from runner.tui.wings.sessions import Sessions
+from runner.tui.wings.status_panel import StatusPanel
+from runner.tui.wings.switches import Switches
 from runner.tui.wings.thinking import Thinking
 from runner.tui.wings.tools import ToolWing
 from runner.tui.wings.versions import Versions
@@ -21,7 +25,7 @@ from runner.tui.wings.wing import Wing
 
 # In the order of the help.
 WINGS: Final[tuple[type[Wing], ...]] = (
-    *(Sending, Versions, Composing, PictureWing, Thinking, ToolWing),
-    *(Copying, Saving, Sessions, Looks, Window),
+    *(Sending, Versions, Composing, PictureWing, Thinking, GoingOn, ToolWing),
+    *(Copying, Saving, Sessions, Switches, ModelWing, Looks, StatusPanel, Window),
 )
 GROUPS: Final = tuple(ActionGroup(wing.title, wing.actions) for wing in WINGS)
