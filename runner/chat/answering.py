@@ -12,7 +12,6 @@ from runner.base.errors import SteprunError
 from runner.chat.clock import AnswerClock
 from runner.chat.conversation import Conversation
 from runner.chat.events import Event, Failed, Usage
-from runner.chat.history import to_messages
 from runner.chat.host import ChatHost, reason_of
 from runner.chat.tool_rounds import ToolRounds
 from runner.chat.tools.toolboxes import Toolboxes
@@ -54,6 +53,13 @@ async def answer(
             # With the HTTP library it takes long to import: not before the window is painted.
             client = await asyncio.to_thread(import_module, "runner.chat.client")
             chat, rounds = conversation.session.id, ToolRounds(turn, tools)
+            own = conversation.chosen.temperature
+            options = replace(
+                options,
+                prefill=turn.prefill(),
+                effort=turn.effort or options.effort,
+                temperature=options.temperature if own is None else own,
+            )
             while True:
                 offering = rounds.options(options)
                 events = client.stream(host.endpoint, messages, offering, chat=chat, clock=clock)
@@ -62,7 +68,8 @@ async def answer(
                 if not rounds.go_on:
                     break
                 await rounds.run(messages)
-                messages = to_messages(conversation.turns)
+                messages = conversation.messages()
+                options = replace(options, prefill=None)  # what it began with is a message by now
                 turn.go_on()
                 clock.ask_again(time.monotonic())
     except BrokenPipeError:
@@ -82,7 +89,7 @@ async def _save_often(conversation: Conversation, turn: Turn) -> None:
     """Save what of an answer has arrived, so that the end of the program costs a moment of it."""
     while True:
         await asyncio.sleep(SAVE_S)
-        if turn.steps:
+        if turn.grew:
             conversation.growing(turn)
             await asyncio.to_thread(conversation.flush)
 

@@ -29,11 +29,18 @@ from runner.chat.long_word import too_long_a_word
 from runner.chat.payloads import Payloads, TooLong
 from runner.chat.raw_output import Untagged
 from runner.chat.reading import RESTORED, with_headers
-from runner.chat.refusals import garbled, server_error
+from runner.chat.refusals import Unreachable, garbled, server_error
 from runner.chat.request_bytes import RequestBytes
 from runner.chat.surrogates import Pairs
 from runner.chat.untrusted import mapping
-from runner.chat.wire import Message, Options, parse_chunk, request_body, simpler_body
+from runner.chat.wire import (
+    Message,
+    Options,
+    answer_id,
+    parse_chunk,
+    request_body,
+    simpler_body,
+)
 from runner.net.endpoint import CHAT_HEADER, Endpoint
 from runner.net.headers import number
 from runner.net.http import NETWORK, async_client
@@ -76,6 +83,8 @@ async def stream(
         async for event in events:
             if isinstance(event, Failed) and endpoint.api_key:  # servers repeat the key
                 event.error.why = event.error.why.replace(endpoint.api_key, "***")
+            # A model that was not done goes on thinking in its answer, and ends that with the tag.
+            plain.distrust = options.thinking_cap is not None or clock.ended_thinking
             for whole in pairs.take(event):
                 for part in plain.take(whole):
                     yield part
@@ -158,6 +167,8 @@ async def _answer(
                 done = True
                 break  # some servers leave the connection open
             found_any = False
+            if not clock.answer_id and not arrived.begun:  # no need to look in all that follow
+                clock.answer_id = answer_id(text)
             for event in parse_chunk(text):
                 arrived.begun = found_any = True
                 arrived.characters += _characters(event)
@@ -317,7 +328,7 @@ def _lost(endpoint: Endpoint, error: Exception, *, begun: bool = False) -> Stepr
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.InvalidURL):
         slow = isinstance(error, httpx2.ConnectTimeout)
         failed = f"It took no connection within {CONNECT_S:.0f} s." if slow else "It refused."
-        return SteprunError(
+        return Unreachable(
             f"No server answers at {endpoint.base_url}.",
             why=f"{_cause(error)}." if str(error) else failed,
             next="Start one: steprun serve" if endpoint.local else f"{NETWORK}, and the address.",
@@ -336,7 +347,7 @@ def _lost(endpoint: Endpoint, error: Exception, *, begun: bool = False) -> Stepr
         return SteprunError(
             f"The server at {endpoint.base_url} stopped sending in mid-answer.",
             why=f"Nothing arrived for {duration(SILENCE_S)}, not even a sign of life.",
-            next="What arrived is kept; ask again.",
+            next="Ask again.",
         )
     if (
         not begun
@@ -353,7 +364,7 @@ def _lost(endpoint: Endpoint, error: Exception, *, begun: bool = False) -> Stepr
         if endpoint.owned
         else "The connection to the server broke during the answer.",
         why=f"{type(error).__name__}: {_cause(error)}".rstrip(": ") + ".",
-        next="What arrived is kept; ask again.",
+        next="Ask again.",
     )
 
 
@@ -385,5 +396,5 @@ def _cut(*, begun: bool) -> SteprunError:
     return SteprunError(
         "The answer ended before it was finished.",
         why="The server closed the stream without a reason.",
-        next="What arrived is kept; ask again.",
+        next="Ask again.",
     )

@@ -17,7 +17,8 @@ class AnswerClock:
     """When what happened of one answer. The client tells of the connection, `apply` of the rest.
 
     `heard_at`: of the latest byte, signs of life included. `reports`: the server tells how far it
-    has read, the first time when it begins. `restored`: tokens of the prompt that
+    has read, the first time when it begins. `answer_id`: what the server calls the answer.
+    `ended_thinking`: it was told to end the thinking. `restored`: tokens of the prompt that
     the server took from a disk. `done` of `total` prompt tokens are read, `cached` of them were.
     """
 
@@ -25,6 +26,8 @@ class AnswerClock:
     connected_at: float = 0.0
     heard_at: float = 0.0
     reports: bool = False
+    answer_id: str = ""
+    ended_thinking: bool = False
     token_at: float = 0.0
     first_token_s: float = 0.0
     restored: int = 0

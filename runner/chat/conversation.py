@@ -18,13 +18,15 @@ from runner.base.errors import SteprunError
 from runner.base.shell import as_typed, shell_line
 from runner.chat.history import to_messages
 from runner.chat.sessions.branch import answer_of, lost_in, question_of, to_turn, to_turns
+from runner.chat.sessions.choices import ChatChoices
 from runner.chat.sessions.entries import Draft, SessionEntry
 from runner.chat.sessions.index import note_chat
 from runner.chat.sessions.parts import PartLines
 from runner.chat.sessions.store import InUse, Session, find_session, new_id, skipped
-from runner.chat.sessions.tree import current_record, name_record
+from runner.chat.sessions.tree import current_record, name_record, settings_record
+from runner.chat.sessions.versions import versions
 from runner.chat.steps import TurnStep
-from runner.chat.turn import Turn, TurnState
+from runner.chat.turn import Turn
 from runner.chat.wire import Message, Picture
 
 HISTORY = 200
@@ -90,6 +92,11 @@ class Conversation:
         """The file of what is typed and not sent, where it is saved."""
         return self.session.draft_path if self._written != NOTHING else None
 
+    @property
+    def chosen(self) -> ChatChoices:
+        """What was chosen for this chat."""
+        return ChatChoices(self.session.tree.settings)
+
     def history(self) -> Sequence[str]:
         """Return the user's messages, the newest last."""
         return [turn.text for turn in self.turns if turn.text and not turn.broken][-HISTORY:]
@@ -138,6 +145,12 @@ class Conversation:
         again.asked_id = turn.asked_id
         return self._put(again, turn)
 
+    def continued(self, turn: Turn, *, answers: bool) -> Turn:
+        """Return a turn that goes on with the answer of another one, and takes its place."""
+        again = self.regenerate(turn)
+        again.go_on_from(turn, answers=answers)
+        return again
+
     def edit(self, turn: Turn, text: str, pictures: tuple[Picture, ...]) -> Turn:
         """Return a turn with another question in place of `turn`, and of what followed that."""
         return self._put(Turn(text, pictures), turn)
@@ -161,6 +174,8 @@ class Conversation:
         `flush` writes the question.
         """
         tree, parents = self.session.tree, self._parents(turn)
+        if tree.settings and not tree.entries:  # an empty chat is not worth a file
+            self._due.append(settings_record(tree.settings))
         if turn.asked_id in tree.entries:
             tree.go_to(turn.asked_id)
         else:
@@ -168,7 +183,11 @@ class Conversation:
             self._add(question)
             turn.asked_id = question.id  # until then it counts as typed
         turn.answer_id = new_id()
-        return to_messages(self.turns)
+        return self.messages()
+
+    def messages(self) -> list[Message]:
+        """Return the messages to send, the last turn's question last."""
+        return to_messages(self.turns, self.chosen.system)
 
     def growing(self, turn: Turn) -> None:
         """Take in what of the answer has arrived; `flush` writes it."""
@@ -183,8 +202,8 @@ class Conversation:
         self._part = None
         instead, self._instead = self._instead, None
         before = instead[1] if instead is not None and instead[0] is turn else []
-        better = bool(before) and _worth(before[0]) > _worth(turn)
-        if turn.steps or not better:
+        better = bool(before) and (not turn.grew or before[0].worth > turn.worth)
+        if turn.grew or not better:
             self._add(answer_of(turn, self._after(turn)))
             self._made[turn.asked_id, turn.answer_id] = turn
         if not better:
@@ -192,7 +211,7 @@ class Conversation:
         self.turns[self.turns.index(turn) :] = before
         if (end := _end(before[-1])) in self.session.tree.entries:
             self.session.tree.go_to(end)
-            self._due += [current_record(end)] if turn.steps else []
+            self._due += [current_record(end)] if turn.grew else []
         return before[0]
 
     def _parents(self, turn: Turn) -> tuple[str, ...]:
@@ -247,26 +266,9 @@ class Conversation:
         return next(places, -1)
 
     def _versions(self, turn: Turn) -> list[tuple[str, str]]:
-        """Return the question and the answer of each version of a turn, by ID."""
         tree = self.session.tree
         above = tree.above(turn.asked_id or turn.answer_id) if _end(turn) else self._above(turn)
-        found: list[tuple[str, str]] = []
-        for entry_id in tree.below(above):
-            if not tree.entries[entry_id].asks:
-                found.append(("", entry_id))  # its question is lost
-                continue
-            answers = [each for each in tree.below(entry_id) if not tree.entries[each].asks]
-            shown = [each for each in answers if each == turn.answer_id or not self._empty(each)]
-            found += [(entry_id, each) for each in shown or answers[-1:]] or [(entry_id, "")]
-        if _key(turn) not in found:
-            unanswered = (turn.asked_id, "")  # no version once an answer to it is on its way
-            found = [*(each for each in found if each != unanswered), _key(turn)]
-        return found
-
-    def _empty(self, answer_id: str) -> bool:
-        """Whether nothing of an answer arrived before it failed: no version worth looking at."""
-        entry = self.session.tree.entries[answer_id]
-        return bool(entry.failed) and not entry.steps
+        return versions(tree, above, _key(turn))
 
     def _above(self, turn: Turn) -> str:
         parents = self._parents(turn)
@@ -285,6 +287,14 @@ class Conversation:
         """Give the chat a name of the user's."""
         self.session.tree.name = name
         self._due.append(name_record(name))
+
+    def choose(self, **settings: str | float | None) -> None:
+        """Choose something for this chat: `system`, `temperature`; None for what was there."""
+        tree = self.session.tree
+        chosen = {**tree.settings, **settings}
+        tree.settings = {name: value for name, value in chosen.items() if value not in (None, "")}
+        if tree.entries:
+            self._due.append(settings_record(tree.settings))
 
     def keep_draft(self, text: str, pictures: Sequence[Picture]) -> None:
         """Take in what is typed and not sent; `flush` writes it."""
@@ -391,9 +401,3 @@ def _key(turn: Turn) -> tuple[str, str]:
 def _end(turn: Turn) -> str:
     """Return the ID of the last of a turn's entries."""
     return turn.answer_id or turn.asked_id
-
-
-def _worth(turn: Turn) -> tuple[bool, bool, bool]:
-    """Return what decides which of two answers to a question stands; the greater one does."""
-    fine = turn.answered and turn.phase is not TurnState.FAILED
-    return fine, turn.answered, bool(turn.steps) or turn.phase is TurnState.FAILED

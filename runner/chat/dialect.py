@@ -7,7 +7,7 @@ of llama-server go to llama-server alone. Any other server gets OpenAI's fields 
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from runner.base.errors import UsageError
@@ -26,7 +26,9 @@ class Dialect:
     `progress`: it reports how far it has read the prompt. `template`: the reasoning effort has to
     be sent to the chat template as well (`chat_template_kwargs`). `thoughts`: the field of an
     assistant's message that has its reasoning, which templates render within one answer's calls.
-    `tool_pictures`: a tool's message may have pictures.
+    `tool_pictures`: a tool's message may have pictures. `thinking_cap`: the field that limits the
+    tokens of the thinking, empty where there is none. `continues`: it writes on behind the
+    beginning of an answer. `control`: it can be told in mid-answer to end the thinking.
     """
 
     name: str
@@ -34,26 +36,45 @@ class Dialect:
     template: bool = False
     thoughts: str = ""
     tool_pictures: bool = False
+    thinking_cap: str = ""
+    continues: bool = False
+    control: bool = False
 
 
-# b11549 replaces pictures in the messages of every role (`oaicompat_chat_params_parse` in
-# server-common.cpp), so that Step's template puts them between <tool_response> and its end. In a
-# user's message they would count as a new question, and the template drops the reasoning before it.
+# llama.cpp b11549: `oaicompat_chat_params_parse` in server-common.cpp, `post_control` in
+# server-context.cpp. Older ones know neither `reasoning_control` nor the way to its end.
+# It replaces pictures in the messages of every role, so that Step's template puts them between
+# <tool_response> and its end. In a user's message they would count as a new question, and the
+# template drops the reasoning before it.
 LLAMA_SERVER: Final = Dialect(
     "llama-server",
     progress=True,
     template=True,
     thoughts="reasoning_content",
     tool_pictures=True,
+    thinking_cap="thinking_budget_tokens",
+    continues=True,
+    control=True,
+)
+# llama_cpp.server behind our gateway: an answer that is sent with it is one message more to it.
+PYTHON_ENGINE: Final = replace(
+    LLAMA_SERVER, name="llama-cpp-python", thinking_cap="", continues=False, control=False
 )
 OPENAI: Final = Dialect("OpenAI-compatible")
 # `owned_by` in /v1/models: a default of `ModelCard` in the protocol.py of vLLM and of SGLang; in
 # llama-swap's proxymanager.go; for Ollama and LM Studio, as in lists that their users published.
-# SGLang's `ChatCompletionRequest` and vLLM's page "Reasoning Outputs" have `chat_template_kwargs`;
-# to the others it is not sent. vLLM takes pictures in every message, and reads `reasoning`
-# (`_parse_chat_message_content` in its chat_utils.py at 001eadc).
+# SGLang's `ChatCompletionRequest` and vLLM's page "Reasoning Outputs" have `chat_template_kwargs`,
+# the latter `thinking_token_budget`, too; to the others neither is sent. vLLM takes pictures in
+# every message, and reads `reasoning` (`_parse_chat_message_content` in its chat_utils.py at
+# 001eadc).
 _OWNERS: Final[Mapping[str, Dialect]] = {
-    "vllm": Dialect("vLLM", template=True, thoughts="reasoning", tool_pictures=True),
+    "vllm": Dialect(
+        "vLLM",
+        template=True,
+        thoughts="reasoning",
+        tool_pictures=True,
+        thinking_cap="thinking_token_budget",
+    ),
     "sglang": Dialect("SGLang", template=True),
     "library": Dialect("Ollama"),
     "organization_owner": Dialect("LM Studio"),

@@ -7,15 +7,15 @@ from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Call, Message
 
 
-def to_messages(turns: Sequence[Turn]) -> list[Message]:
-    """Return the conversation as it is sent.
+def to_messages(turns: Sequence[Turn], system: str = "") -> list[Message]:
+    """Return the conversation as it is sent, behind what the model is told before (`system`).
 
     A question that failed is left out: it may be what the server cannot take. So is a turn of
     which a part is lost: the rest alone would be a history that never was. One that was stopped
     before its answer is joined with the next: templates want the roles to alternate. Calls and
     their results stay in the conversation, so that its beginning is what the engine has read.
     """
-    messages: list[Message] = []
+    messages = [Message("system", system)] if system else []
     for turn in turns:
         last = turn is turns[-1]
         failed = turn.phase is TurnState.FAILED and not turn.answered

@@ -2,19 +2,22 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from runner.base.errors import Refused, SteprunError, UsageError
+from runner.chat.dialect import Offer
+from runner.chat.refusals import Unreachable
 from runner.chat.wire import Options
 from runner.net.endpoint import Endpoint
 
 # A dying engine closes its connections a moment before its guard sees it end.
 DEATH_S = 1.0
 POLL_S = 0.05
+LOOK_S = 2.0  # a server that is there takes a connection at once, however busy it is
 
 
 class Mortal(Protocol):
@@ -44,6 +47,22 @@ class Remote(AbstractAsyncContextManager["Remote"]):
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
+        self._gone = False
+
+    async def look(self, error: SteprunError) -> None:
+        """Find out whether it is still there, after a request that failed."""
+        if isinstance(error, Refused | UsageError):
+            return  # only one that is there can refuse
+        from runner.chat.client import properties  # noqa: PLC0415 - brings httpx2
+
+        try:
+            if isinstance(error, Unreachable):
+                raise error
+            await asyncio.wait_for(properties(self.endpoint), LOOK_S)
+        except Unreachable:
+            self._gone = True
+        except (SteprunError, TimeoutError):
+            pass  # it takes connections: it is there
 
     async def __aexit__(self, *_: object) -> None:
         """Nothing to stop."""
@@ -56,8 +75,8 @@ class Remote(AbstractAsyncContextManager["Remote"]):
         await asyncio.Event().wait()
 
     def alive(self) -> bool:
-        """Assume that it is alive: a request will show it."""
-        return True
+        """Whether it was there when it was last asked for something."""
+        return not self._gone
 
     def verdict(self) -> SteprunError:
         """Return the error of a server that no longer answers."""
@@ -70,6 +89,8 @@ class NeedsTerminal(SteprunError):  # noqa: N818 - no fault: it is done elsewher
 
 async def reason_of(host: Mortal, error: SteprunError) -> SteprunError:
     """Return why an answer failed: the death of our own engine explains more than a lost line."""
+    if isinstance(host, Remote):
+        await host.look(error)
     if not host.endpoint.owned or isinstance(error, Refused | UsageError):
         return error  # only a living engine can refuse
     deadline = time.monotonic() + DEATH_S
@@ -109,6 +130,7 @@ class ChatSetup:
     `mcp`: the MCP servers to switch on at the start.
     `find`: where it is not known yet what the host is: finds out, each time that it is opened. It
     hears the seconds that it has waited; the setup that it returns takes the place of this one.
+    `models`: of a server that may have several; `others`: how else an engine here can be started.
     """
 
     title: str
@@ -129,6 +151,32 @@ class ChatSetup:
     words: tuple[str, ...] = ()
     mcp: tuple[str, ...] = ()
     find: "Find | None" = None
+    models: "Models | None" = None
+    others: tuple["Another", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Another:
+    """Another way to run the model here: `what` it is, and the options that ask for it.
+
+    `find`: sets a chat with it up, once the engine that runs has ended: they may not fit at once.
+    `sees`: it takes images.
+    """
+
+    what: str
+    words: tuple[str, ...]
+    find: "Find"
+    sees: bool = False
+
+
+class Models(Protocol):
+    """What a server offers. Asking raises SteprunError where it does not answer."""
+
+    async def offered(self) -> Sequence[Offer]:
+        """Return its models."""
+
+    def finding(self, model: str) -> "Find":
+        """Return what sets a chat with one of them up."""
 
 
 # Asks what the host of a chat is; hears for how long it has waited, in seconds.

@@ -53,11 +53,13 @@ class HostTask:
         self._report = report
         self._find = find
         self._task: asyncio.Task[None] | None = None
+        self._back: ChatSetup | None = None
         self._closing = asyncio.Event()
         self._reported_s = -1
         self.host: ChatHost | None = None
         self.loading = True  # or about to be
         self.loading_since = time.monotonic()
+        self.loaded_s = 0.0  # how long it took at last
 
     def start(self) -> None:
         """Begin to open the host, unless it is open or opening."""
@@ -72,6 +74,18 @@ class HostTask:
         """Close what is left of the host, and open it again."""
         await self.stop()
         self.start()
+
+    async def change(self, find: Find, back: ChatSetup) -> None:
+        """Close the host, and open another one; `back`: what is opened next where that fails."""
+        await self.stop()
+        self._find, self._back = find, back
+        self.start()
+
+    def _go_back(self) -> None:
+        """Have what was there before opened next, as what was to take its place cannot be."""
+        if (back := self._back) is not None:
+            self._open_host, self._find, self._back = back.open_host, back.find, None
+            self._report(HostKnown(back))
 
     async def stop(self) -> None:
         """Close the host and wait until it is closed; safe to call twice."""
@@ -98,6 +112,7 @@ class HostTask:
             async with self._open_host() as host:
                 await self._until_closing(follow(host, self._waited, partial(self._ready, host)))
         except SteprunError as error:
+            self._go_back()
             self._report(Failed(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the chat continues and shows it
             _log.exception("The host failed")
@@ -106,6 +121,7 @@ class HostTask:
                 why=f"{type(error).__name__}: {error}.",
                 next="Check the installation: steprun doctor",
             )
+            self._go_back()
             self._report(Failed(failure))
         finally:
             self.host, self.loading = None, False
@@ -124,6 +140,9 @@ class HostTask:
         return task.result() if ended else None
 
     def _ready(self, host: ChatHost) -> None:
+        self._back = None
+        if self.loading:
+            self.loaded_s = time.monotonic() - self.loading_since
         self.host, self.loading, self._reported_s = host, False, -1
         self._report(HostReady())
 

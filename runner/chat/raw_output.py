@@ -90,11 +90,12 @@ class Untagged:
     """Passes one answer's events on, with reasoning and tool calls as events of their own.
 
     `tools`: what was offered with the request, in OpenAI's form; their schemas say which values
-    are not strings.
+    are not strings. `distrust`, to be set: an answer behind reasoning may be thinking all the same.
     """
 
     def __init__(self, tools: Sequence[Mapping[str, Any]] = ()) -> None:
         self._schemas = dict(_schema(tool) for tool in tools)
+        self.distrust = self._doubted = False
         self._state = _In.START
         self._close = CLOSE
         self._before = ""  # the last character of untagged text
@@ -107,6 +108,9 @@ class Untagged:
 
     def take(self, event: Event) -> Iterator[Event]:
         """Yield what an event amounts to; before Finished and Failed, what was held back."""
+        parsed = self._state is _In.OTHERS and isinstance(event, Text)
+        if parsed and self.distrust and not self._doubted:
+            self._state, self._doubted = _In.UNTAGGED, True
         match event:
             case Text(text) if self._state is not _In.OTHERS:
                 yield from self._take(text)

@@ -8,6 +8,10 @@ from runner.base.text import clean
 from runner.chat.untrusted import mapping
 
 
+class Unreachable(SteprunError):  # noqa: N818 - it may be there again
+    """Nothing answers at a server's address."""
+
+
 def server_error(status: int, body: Any) -> SteprunError:
     """Return the error of a refused request.
 

@@ -49,6 +49,20 @@ def words(steps: Iterable[TurnStep], kind: StepKind) -> str:
     return texts[0] if len(texts) == 1 else "\n\n".join(texts)
 
 
+def begins(some: Sequence[TurnStep], other: Sequence[TurnStep]) -> bool:
+    """Whether other steps are these, and more behind them."""
+    if not some or len(some) > len(other):
+        return False
+    pairs = list(zip(some, other, strict=False))
+    last, longer = pairs[-1]
+    same = [(each.kind, each.name, each.call) for each in some] == [
+        (each.kind, each.name, each.call) for each in other[: len(some)]
+    ]
+    whole = all(one.text == two.text for one, two in pairs[:-1])
+    more = len(other) > len(some) or len(longer.text) > len(last.text)
+    return same and whole and more and longer.text.startswith(last.text)
+
+
 def tokens(steps: Iterable[TurnStep], kind: StepKind) -> int:
     """Return how many tokens the steps of a kind have."""
     return sum(step.tokens for step in steps if step.kind is kind)

@@ -1,6 +1,7 @@
 """A turn: what an event changes in it, which parts are sent and saved. No widgets. Pure."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from enum import Enum, auto
 from itertools import takewhile
 from typing import Final
@@ -32,7 +33,7 @@ from runner.chat.steps import (
     uses_of,
     words,
 )
-from runner.chat.wire import Picture
+from runner.chat.wire import Picture, Prefill
 
 
 class TurnState(Enum):
@@ -57,7 +58,7 @@ class TurnState(Enum):
 CALL_CHARACTERS: Final = 1 << 20
 """Of a call's arguments, as of a message: a server that never ends one must not fill memory."""
 
-_SAID = (StepKind.THINKING, StepKind.TEXT)
+SAID: Final = (StepKind.THINKING, StepKind.TEXT)
 
 
 class Turn:
@@ -65,7 +66,9 @@ class Turn:
 
     `asked_id`, `answer_id`: where the session has them, empty before. `broken`: a part of it is
     lost, so it is shown and not sent. `prefilled` of `prompt_tokens` are processed so far;
-    `began_at`, of the first token, and `latest_at` are seconds of a monotonic clock.
+    `began_at`, of the first token, and `latest_at` are seconds of a monotonic clock. `kept`: the
+    steps of an earlier answer that this one goes on from; `answers`: with its thinking at an end.
+    `effort`: of this turn alone. `thinking_cap`: tokens of thinking, 0 where there is no limit.
     """
 
     def __init__(
@@ -98,6 +101,33 @@ class Turn:
         self.began_at = self.latest_at = 0.0
         self.asked_id = self.answer_id = ""
         self.broken = False
+        self.kept: tuple[TurnStep, ...] = ()
+        self.answers = False
+        self.effort = ""
+        self.thinking_cap = 0
+
+    def go_on_from(self, turn: "Turn", *, answers: bool) -> None:
+        """Begin with the steps of an earlier answer; `answers`: whether its thinking is over."""
+        self.kept, self.answers = tuple(turn.steps), answers
+
+    def prefill(self) -> Prefill | None:
+        """Return what the server is to write on behind, None where it begins anew."""
+        if not self.kept or self.latest_at:
+            return None
+        called = (at for at, step in enumerate(self.kept, 1) if step.kind not in SAID)
+        since = self.kept[max(called, default=0) :]
+        thought, text = (words(since, kind) for kind in SAID)
+        return Prefill(thought, text, self.answers)
+
+    @property
+    def grew(self) -> bool:
+        """Whether anything of the answer arrived, beside what was there before."""
+        return bool(self.steps) and (not self.kept or self.latest_at > 0)
+
+    @property
+    def thinks_only(self) -> bool:
+        """Whether thinking is all that came of it."""
+        return self.phase.over and not (self.answered or self.calls) and bool(self.reasoning)
 
     @property
     def reasoning(self) -> str:
@@ -127,7 +157,7 @@ class Turn:
     def begin(self) -> None:
         """Reset the answer: the question is about to be sent (again)."""
         self.phase = TurnState.PREFILL
-        self.steps = []
+        self.steps = [replace(step, began_at=0.0) for step in self.kept]
         self.finish = self.failed = ""
         self.usage = self.error = None
         self.prefilled = self.prompt_tokens = 0
@@ -196,7 +226,7 @@ class Turn:
     def _was_reasoning(self, now: float) -> None:
         """Make one step of thinking of all that was thought and answered since a tool's result."""
         at = since_result(self.steps)
-        written = [step for step in self.steps[at:] if step.kind in _SAID]
+        written = [step for step in self.steps[at:] if step.kind in SAID]
         began_at = written[0].began_at if written else now
         thought = TurnStep(
             StepKind.THINKING,
@@ -205,12 +235,13 @@ class Turn:
             sum(step.tokens for step in written),
             began_at=began_at,
         )
-        rest = [step for step in self.steps[at:] if step.kind not in _SAID]
+        rest = [step for step in self.steps[at:] if step.kind not in SAID]
         self.steps[at:] = [thought, *rest]
 
     def _token(self, step: TurnStep, now: float) -> None:
         self.began_at = self.began_at or now
         self.latest_at = now
+        step.began_at = step.began_at or now - step.seconds  # it may go on from an earlier one
         step.tokens += 1
         step.seconds = now - step.began_at
 
@@ -234,12 +265,18 @@ class Turn:
         """Whether any of the answer arrived."""
         return bool(self.answer.strip())
 
+    @property
+    def worth(self) -> tuple[bool, bool, bool]:
+        """What decides which of two answers to a question stands; the greater one does."""
+        failed = self.phase is TurnState.FAILED
+        return self.answered and not failed, self.answered, bool(self.steps) or failed
+
     def rate(self) -> float:
         """Return tokens per second: the server's figure, or what was counted. 0: unknown."""
         if self.usage is not None and self.usage.decode_tps:
             return self.usage.decode_tps
         # A chunk is a token, near enough.
-        counted = sum(step.tokens for step in self.steps)
+        counted = sum(step.tokens for step in self.steps) - sum(step.tokens for step in self.kept)
         return _rate(counted, self.latest_at - self.began_at)
 
     def thought_rate(self) -> float:
@@ -258,30 +295,41 @@ class Turn:
     def note(self, context: int = 0) -> str:
         """Return the note below the answer, empty where none is needed. `context` in tokens."""
         if self.phase is TurnState.QUEUED:
-            return "Waiting for the engine. Esc takes the message back."
+            return "Not sent yet. Esc takes the message back."
         if self.phase is TurnState.STOPPED:
-            return "stopped"
+            return "stopped; /continue resumes it" if self.steps else "stopped"
         if self.phase is TurnState.FAILED:
             return self.failed
         if self.phase is TurnState.CUT:
-            return "Cut off: the program ended before the answer did. Ask again: /retry"
+            more = "/continue resumes it, " if self.steps else ""
+            return f"Cut off: the program ended before the answer did. {more}/retry asks again."
         if self.phase is not TurnState.DONE:
             return ""
         if self.finish == "length" and context and self.context_used() >= context - 1:
             return "The context is full. Continue in a new chat: /new"
-        if self.finish == "length" and not self.answered:
-            return (
-                "Reasoning used all tokens before the answer began. Type /effort low and then "
-                "/retry, or start with a higher limit: --max-tokens N"
-            )
+        if self.thinks_only:
+            return self._thought_only()
         if self.finish == "length":
-            return 'Cut off at the token limit. Type "continue", or start with: --max-tokens N'
+            return f"Cut off at the token limit (--max-tokens). {_ENTER} continues it."
         if self.finish in TOOL_LIMITS:
             return TOOL_LIMITS[self.finish]
         if self.not_run:
             return f"It called {self._calls()}. {_NO_TOOLS}"
         missing = self.missing(context)
         return f"{missing.what} {missing.why} Ask again: /retry" if missing else ""
+
+    def _thought_only(self) -> str:
+        """Say that it ended in its thinking, and what one key does about it."""
+        count = f"{self.thought_tokens:,} tokens of thinking" if self.thought_tokens else "thinking"
+        if self.finish == "length":
+            return (
+                f"All it wrote was {count}: the token limit (--max-tokens) ended it before the "
+                f"answer. {_ENTER} lets it continue; /answer has it answer now."
+            )
+        return (
+            f"It ended after {count}, without an answer. {_ENTER} has it answer from what it "
+            "thought; /effort low lets it think less."
+        )
 
     def reading(self) -> str:
         """Return how the prompt of a finished answer was read, empty where that says nothing."""
@@ -324,6 +372,7 @@ TOOL_LIMITS: Final[Mapping[str, str]] = {
     "tool_failures": "Its tool calls failed several times in a row, so it was stopped. Type "
     '"continue" to let it try again, or ask in other words.',
 }
+_ENTER: Final = "Enter, with nothing typed,"
 _NO_TOOLS: Final = (
     "This chat offers no tools, so nothing was run. Ask it to answer without tools; if it calls "
     "them again, the server adds them: turn them off there."

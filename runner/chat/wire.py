@@ -28,6 +28,7 @@ from runner.chat.refusals import garbled, server_error
 from runner.chat.untrusted import integer, mapping, number
 
 Role = Literal["system", "user", "assistant", "tool"]
+_ID_CHARS: Final = 200  # of an answer; llama-server's have 41
 _NESTED: Final = 4  # levels of parts in an answer
 EFFORTS = ("low", "medium", "high")
 
@@ -78,14 +79,43 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Prefill:
+    """The beginning of an answer, behind which the server writes on.
+
+    `answers`: the thinking is over, whether the model was done with it or not.
+    """
+
+    reasoning: str = ""
+    text: str = ""
+    answers: bool = False
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of the body that make llama-server write on."""
+        # The template puts blank lines around the thinking: two more would be read as an end.
+        thought = self.reasoning.strip() if self.text or self.answers else self.reasoning
+        words = {"content": self.text, **({"reasoning_content": thought} if thought else {})}
+        thinking = thought and not (self.text or self.answers)
+        return {
+            "messages": [{"role": "assistant", **words}],
+            "continue_final_message": "reasoning_content" if thinking else "content",
+            "add_generation_prompt": False,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """How to answer. None leaves a choice to the server.
 
-    `extra`: further fields of the request's body, as they are (`tools`).
+    `thinking_cap`: tokens of thinking, 0 for none. `controlled`: the thinking can be ended while it
+    goes on (see `runner.chat.control`). `prefill`: what of the answer is there already. `extra`:
+    further fields of the request's body, as they are (`tools`).
     """
 
     effort: str | None = None
     max_tokens: int | None = None
+    thinking_cap: int | None = None
+    controlled: bool = False
+    prefill: Prefill | None = None
     temperature: float | None = None
     model: str = ""
     dialect: Dialect = LLAMA_SERVER
@@ -113,6 +143,13 @@ def request_body(
         body["max_tokens"] = options.max_tokens
     if options.temperature is not None:
         body["temperature"] = options.temperature
+    if options.thinking_cap is not None and options.dialect.thinking_cap:
+        body[options.dialect.thinking_cap] = options.thinking_cap
+    if options.controlled and options.dialect.control:
+        body["reasoning_control"] = True
+    if options.prefill is not None:
+        fields = options.prefill.fields()
+        body |= {**fields, "messages": [*body["messages"], *fields["messages"]]}
     return {**body, **options.extra}
 
 
@@ -135,7 +172,10 @@ def simpler_body(body: Mapping[str, Any], status: int, reply: Any) -> dict[str, 
     return {key: value for key, value in body.items() if key not in refused}
 
 
-_OPTIONAL: Final = ("stream_options", "return_progress", "chat_template_kwargs")
+_OPTIONAL: Final = (
+    *("stream_options", "return_progress", "chat_template_kwargs", "reasoning_control"),
+    *("thinking_budget_tokens", "thinking_token_budget"),
+)
 # How servers refuse tools: Ollama (400, "does not support tools"), vLLM without its option (400,
 # '"auto" tool choice requires ...'), llama-server without --jinja (500, "tools param requires"),
 # OpenRouter (404, "No endpoints found that support tool use").
@@ -209,6 +249,15 @@ def arguments_of(text: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def answer_id(data: str) -> str:
+    """Return what the server calls the answer that an event belongs to, empty where it does not."""
+    try:
+        found = mapping(json.loads(data)).get("id")
+    except (ValueError, RecursionError):
+        return ""
+    return found if isinstance(found, str) and len(found) <= _ID_CHARS else ""
 
 
 def parse_chunk(data: str) -> Iterator[Event]:

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from runner.base.errors import SteprunError
 from runner.base.shell import as_typed, shell_line
-from runner.chat.host import ChatHost, ChatSetup, NeedsTerminal
+from runner.chat.dialect import LLAMA_SERVER, PYTHON_ENGINE, Dialect
+from runner.chat.host import Another, ChatHost, ChatSetup, NeedsTerminal
 from runner.chat.wire import Options
 from runner.cli.render.wrap import say
+from runner.plan.request import PlanRequest, Profile
 from runner.run.request import ModelRequest
 
 if TYPE_CHECKING:
@@ -190,7 +192,7 @@ def _local(
     return ChatSetup(
         title=f"{prepared.title} {plan.variant.name}",
         open_host=lambda: OwnHost(settings, lambda: EngineProcess(prepared.engine.program, spec)),
-        options=asked.answer,
+        options=replace(asked.answer, dialect=_dialect(prepared.engine.stamp.kind)),
         context=plan.config.context,
         sees=plan.config.projector,
         blind_why=blind_why,
@@ -200,8 +202,72 @@ def _local(
         hint=prepared.model.hint if prepared.model else "",
         picture_tools=prepared.model.picture_tools if prepared.model else True,
         words=plan.model_spec.words,
+        others=_others(asked, prepared),
         **asked.common,
     )
+
+
+def _dialect(kind: str) -> Dialect:
+    from runner.engine.installed.stamp import Kind
+
+    return PYTHON_ENGINE if kind == Kind.PYTHON else LLAMA_SERVER
+
+
+# What each profile is for, in the words of `--profile`.
+_PROFILES: Final = {
+    Profile.SEE: "With images",
+    Profile.FAST: "Faster by drafts, without images",
+    Profile.TEXT: "The longest context, without images and drafts",
+}
+
+
+def _others(asked: AskedChat, prepared: "Prepared") -> tuple[Another, ...]:
+    """Return how else the model can be run here, with files that are installed."""
+    from runner.run.download_missing import installed_quants
+
+    plan, ask = prepared.plan, asked.request.ask
+    spec, config = plan.model_spec, plan.config
+    able = {Profile.SEE: bool(spec.projector_bytes), Profile.TEXT: True}
+    able[Profile.FAST] = bool(spec.mtp_bytes or spec.mtp_inside)
+    now = Profile.SEE if config.projector else Profile.FAST if config.mtp else Profile.TEXT
+    ways = [
+        (what, replace(ask, profile=profile))
+        for profile, what in _PROFILES.items()
+        if able[profile] and profile is not now
+    ]
+    ways += [
+        (f"Quant {quant}", replace(ask, quant=quant))
+        for quant in installed_quants(prepared)
+        if quant != plan.variant.name
+    ]
+    return tuple(_another(asked, spec.words, what, ask) for what, ask in ways)
+
+
+def _another(asked: AskedChat, named: tuple[str, ...], what: str, ask: PlanRequest) -> Another:
+    wish = replace(
+        asked,
+        request=replace(asked.request, ask=ask),
+        common={**asked.common, "pictures": ()},  # the composer has them, and takes them off
+        own=True,
+        typed=True,
+    )
+    words = (*named, *ask.words())
+    return Another(what, words, partial(_find_again, wish, words), sees=ask.see)
+
+
+async def _find_again(
+    asked: AskedChat, words: tuple[str, ...], on_wait: Callable[[float], None]
+) -> ChatSetup:
+    """Find what takes the place of an engine. Raises SteprunError where that takes a terminal."""
+    try:
+        setup = await _search(asked, on_wait)
+    except NeedsTerminal as error:
+        raise SteprunError(
+            "This engine cannot be started from here.",
+            why=f"{error.what} {error.why}".strip(),
+            next=shell_line(("steprun", "chat", *words)),
+        ) from error
+    return replace(setup, words=words)
 
 
 def _joined(asked: AskedChat, notify: Callable[[str], object] = lambda _: None) -> ChatSetup | None:
@@ -214,7 +280,6 @@ def _joined(asked: AskedChat, notify: Callable[[str], object] = lambda _: None) 
     found, request = servers.running(), asked.request
     if asked.own or not found:
         return None
-    from runner.chat.dialect import LLAMA_SERVER
     from runner.gateway.asking import Joined, endpoint_of
     from runner.run.joining import why_not
 
@@ -232,7 +297,7 @@ def _joined(asked: AskedChat, notify: Callable[[str], object] = lambda _: None) 
         return ChatSetup(
             title=name,
             open_host=partial(Joined, record, _words(request)),
-            options=replace(asked.answer, model=served.model, dialect=LLAMA_SERVER),
+            options=replace(asked.answer, model=served.model, dialect=_dialect(served.engine_kind)),
             context=served.context,
             sees=served.sees,
             blind_why=f"The {what} was started without a vision encoder (mmproj).",

@@ -44,6 +44,8 @@ async def ask_once(setup: ChatSetup, prompt: str) -> int:
         _print_warnings(conversation, setup)
         if setup.greeting:
             say(setup.greeting, err=True)
+        if setup.options.thinking_cap is not None and not setup.options.dialect.thinking_cap:
+            say("This server takes no limit on thinking: --max-thinking has no effect.", err=True)
         with TransientLine() as status:
 
             def shows(seconds: float) -> None:

@@ -3,18 +3,21 @@
 import asyncio
 import os
 import re
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.base.errors import UsageError
 from runner.base.text import clean_name
 from runner.chat.host import ChatSetup, Find, Remote
 from runner.chat.wire import Options
 from runner.net.endpoint import Endpoint, server_address
+
+if TYPE_CHECKING:
+    from runner.chat.dialect import Offer
 
 
 def must_see(images: tuple[Path, ...], why: str) -> None:
@@ -49,6 +52,26 @@ def endpoint_of(url: str, key_file: Path | None) -> Endpoint:
     return Endpoint(base, api_key=key, login=login, key_note=note)
 
 
+@dataclass(frozen=True, slots=True)
+class OfferedModels:
+    """A server's models, and how a chat with one of them is set up (see `chat.host.Models`)."""
+
+    endpoint: Endpoint
+    answer: Options
+    common: Mapping[str, Any]
+
+    async def offered(self) -> Sequence["Offer"]:
+        """Return its models. Raises SteprunError where it does not answer."""
+        client = await asyncio.to_thread(import_module, "runner.chat.client")
+        _, offers = await client.identify(self.endpoint)
+        found: Sequence[Offer] = offers
+        return found
+
+    def finding(self, model: str) -> Find:
+        """Return what sets a chat with a model up."""
+        return partial(ask_server, self.endpoint, model, self.answer, dict(self.common))
+
+
 def not_asked_yet(
     endpoint: Endpoint, model: str, answer: Options, common: dict[str, Any], find: Find
 ) -> ChatSetup:
@@ -63,6 +86,7 @@ def not_asked_yet(
         greeting=endpoint.warning,
         words=("--url", endpoint.base_url, *(("--model", model) if model else ())),
         find=find,
+        models=OfferedModels(endpoint, answer, common),
         **common,
     )
 

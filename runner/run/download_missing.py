@@ -213,7 +213,7 @@ def _get_consent(
         make_offer(missing, model, known),
         title=what,
         programs=_programs(prepared),
-        installed_quants=_installed_quants(prepared),
+        installed_quants=installed_quants(prepared),
     )
     if not front.ask(offer):
         raise Refused(
@@ -239,7 +239,7 @@ def _programs(prepared: Prepared) -> tuple[str, ...]:
     return tuple(sorted(programs))
 
 
-def _installed_quants(prepared: Prepared) -> tuple[str, ...]:
+def installed_quants(prepared: Prepared) -> tuple[str, ...]:
     """Return the quants of the model that are on this disk, whole."""
     model = prepared.model
     if model is None:

@@ -22,6 +22,7 @@ def served_of(ready: "Ready", request: ModelRequest) -> Served:
         title=ready.prepared.title,
         quant=plan.variant.name,
         engine=ready.prepared.engine.name,
+        engine_kind=str(ready.prepared.engine.stamp.kind),
         context=config.context,
         parallel=config.parallel,
         kv_type=config.kv_type,

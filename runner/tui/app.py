@@ -21,7 +21,7 @@ from runner.chat.sessions.saved import SavedChats
 from runner.chat.turn import Turn
 from runner.tui.actions import Action, ActionGroup, by_command
 from runner.tui.background import Background, ask_terminal
-from runner.tui.settings import SettingsFile, write_quietly
+from runner.tui.settings import ChatSettings, SettingsFile, write_quietly
 from runner.tui.talking import ChatTalk
 from runner.tui.thumbnails import Thumbnails
 from runner.tui.wings import GROUPS, WINGS
@@ -57,7 +57,7 @@ class ChatApp(ChatTalk):
         self.settings = SettingsFile()
         self.background = Background()
         self.shelf = SavedChats()
-        super().__init__(_as_remembered(setup, self.settings.now.effort))
+        super().__init__(_as_remembered(setup, self.settings.now))
         if self.settings.now.thinking == "closed" and not setup.show_thinking:
             self.thinking = "closed"
         elif self.settings.now.thinking == "open":
@@ -71,9 +71,11 @@ class ChatApp(ChatTalk):
     def know(self, setup: ChatSetup) -> None:
         """Show what the host has turned out to be; it may be one that takes the effort."""
         super().know(setup)
+        known = _as_remembered(setup, self.settings.now).options
         if not self.options.effort:
-            effort = _as_remembered(setup, self.settings.now.effort).options.effort
-            self.options = replace(self.options, effort=effort)
+            self.options = replace(self.options, effort=known.effort)
+        if self.options.thinking_cap is None:
+            self.options = replace(self.options, thinking_cap=known.thinking_cap)
 
     def version(self, turn: Turn) -> tuple[int, int]:
         """Return which version of a turn it is, from 1, and how many there are."""
@@ -157,15 +159,18 @@ class ChatApp(ChatTalk):
             self.call_later(self._run, action.id, "")
 
 
-def _as_remembered(setup: ChatSetup, effort: str) -> ChatSetup:
-    """Return the setup with the effort that was chosen earlier, where this start names none.
+def _as_remembered(setup: ChatSetup, settings: ChatSettings) -> ChatSetup:
+    """Return the setup with what was chosen earlier of the thinking, where this start does not.
 
     Not for a server that nobody knows: some refuse what they do not understand.
     """
     options = setup.options
-    if options.effort or not effort or options.dialect == OPENAI:
+    if options.dialect == OPENAI:
         return setup
-    return replace(setup, options=replace(options, effort=effort))
+    cap = int(settings.max_thinking) if settings.max_thinking else None
+    effort = options.effort or settings.effort or None
+    cap = cap if options.thinking_cap is None else options.thinking_cap
+    return replace(setup, options=replace(options, effort=effort, thinking_cap=cap))
 
 
 async def _finished(outcome: Awaitable[None] | None) -> None:

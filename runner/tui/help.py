@@ -56,4 +56,8 @@ class HelpScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """Mount the text, which scrolls where the terminal is small."""
         with VerticalScroll(id="help"):
-            yield Static(help_content(self._groups, self.app.size.width))
+            yield Static(self.content())
+
+    def content(self) -> Content:
+        """Return what it shows."""
+        return help_content(self._groups, self.app.size.width)

@@ -22,6 +22,7 @@ FILE_BYTES: Final = 64 << 10  # hundreds of times what these few names take
 NAME_CHARS: Final = 80
 THINKING: Final = ("open", "closed")
 THUMBNAILS: Final = ("on", "off")
+THINKING_DIGITS: Final = 9  # of a number of tokens; the engine takes 2^31
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +30,14 @@ class ChatSettings:
     """The choices. An empty one was never made: the chat's own default counts.
 
     `theme`: one of Textual's. `thinking`: the reasoning is shown ("open") or hidden ("closed").
-    `effort`: how much the model reasons. `tools`: the image tools are "on" or "off". `thumbnails`:
-    pictures are drawn ("on") or not ("off").
+    `effort`: how much the model reasons; `max_thinking`: for how many tokens at most. `tools`: the
+    image tools are "on" or "off". `thumbnails`: pictures are drawn ("on") or not ("off").
     """
 
     theme: str = ""
     thinking: str = ""
     effort: str = ""
+    max_thinking: str = ""
     tools: str = ""
     thumbnails: str = ""
 
@@ -69,6 +71,8 @@ def parse_settings(data: bytes) -> tuple[ChatSettings, str]:
 def _possible(name: str, value: object) -> str:
     if not isinstance(value, str) or len(value) > NAME_CHARS:
         return ""
+    if name == "max_thinking":
+        return value if value.isdecimal() and len(value) <= THINKING_DIGITS else ""
     return value if value in _CHOICES.get(name, (value,)) else ""
 
 

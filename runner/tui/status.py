@@ -17,7 +17,7 @@ class ChatStatus:
     """What the status line shows. Figures that are 0 and words that are empty are left out.
 
     `shorter`: the state in ever fewer words. `rate` in tokens per second, `used` and `context` in
-    tokens.
+    tokens. `memory`: the engine's, against the plan.
     """
 
     title: str
@@ -27,6 +27,7 @@ class ChatStatus:
     context: int = 0
     effort: str = ""
     shorter: tuple[str, ...] = ()
+    memory: str = ""
 
 
 def turn_states(
@@ -106,6 +107,15 @@ def context_text(used: int, context: int, *, short: bool = False) -> str:
     return share if short else f"{used:,} / {context:,} ({share})"
 
 
+def thought_text(turn: Turn) -> str:
+    """Return how much was thought: `12 s · 1,024 of 4,096 tokens`; the limit while it counts."""
+    seconds, tokens = turn.thought_s, turn.thought_tokens
+    limit = f" of {turn.thinking_cap:,}" if turn.thinking_cap and not turn.phase.over else ""
+    plural = "" if tokens == 1 and not limit else "s"
+    count = f"{tokens:,}{limit} token{plural}" if tokens else ""
+    return " · ".join(filter(None, (duration(seconds) if seconds >= 1 else "", count)))
+
+
 def rate_text(rate: float) -> str:
     """Return a rate: `31.2 tokens/s`."""
     return f"{rate:.1f} tokens/s" if rate else ""
@@ -114,8 +124,8 @@ def rate_text(rate: float) -> str:
 def status_parts(status: ChatStatus, width: int) -> tuple[str, str, str]:
     """Return title, state and figures so that they fit `width` cells.
 
-    What matters least goes first: the effort, the long form of the context, the title; then the
-    state is told in fewer words.
+    What matters least goes first: the memory, the effort, the long form of the context, the title;
+    then the state is told in fewer words.
     """
     rate = rate_text(status.rate)
     long = context_text(status.used, status.context)
@@ -123,6 +133,7 @@ def status_parts(status: ChatStatus, width: int) -> tuple[str, str, str]:
     effort = f"effort {status.effort}" if status.effort else ""
     alone = ((rate, short), (rate,), ())
     for title, state, figures in (
+        (status.title, status.state, (rate, long, effort, status.memory)),
         (status.title, status.state, (rate, long, effort)),
         (status.title, status.state, (rate, long)),
         (status.title, status.state, (rate, short)),

@@ -3,9 +3,10 @@
 import contextlib
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from textual import on
 from textual.message import Message
@@ -24,9 +25,12 @@ from runner.chat.tools.toolboxes import Toolboxes
 from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Picture
 from runner.tui.end_signals import catch_signals, leave
-from runner.tui.status import ChatStatus, host_states, turn_states
+from runner.tui.standing import chat_status, retries
 from runner.tui.unsent import Unsent
 from runner.tui.view import ChatView
+
+if TYPE_CHECKING:
+    from runner.chat.figures import ServerFigures
 
 FLUSH_S = 0.1  # drawing each token would cost the processor that the model computes on
 PAINT_S, CLOCK_S = 0.1, 1.0  # seconds are shown while one waits, whether anything happens or not
@@ -62,7 +66,7 @@ class ChatTalk(ChatView):
 
     def __init__(self, setup: ChatSetup) -> None:
         super().__init__(setup)
-        self.options = setup.options
+        self.options = replace(setup.options, controlled=True)
         self.conversation = Conversation(setup.title, setup.resume)
         self.host_task = HostTask(
             setup.open_host, lambda event: self.post_message(self.HostChanged(event)), setup.find
@@ -71,6 +75,7 @@ class ChatTalk(ChatView):
         self.failure: SteprunError | None = None
         self.needs_terminal = False
         self.clock = AnswerClock()
+        self.figures: ServerFigures | None = None  # what our own server said of itself at last
         self._live: Turn | None = None
         self._queued: Turn | None = None
         self._queued_again = False
@@ -205,7 +210,7 @@ class ChatTalk(ChatView):
             await self.show_branch()
         elif turn is not None:
             await self._take_back(turn)
-        self.problem(error, after=f"/retry {self._retries}; your text is kept")
+        self.problem(error, after=f"/retry {self.retries}; your text is kept")
 
     async def take_back_queued(self) -> bool:
         """Put the question that waits for the engine back into the composer. False: none does."""
@@ -225,18 +230,31 @@ class ChatTalk(ChatView):
     # --- asking ------------------------------------------------------------------------------
 
     @property
+    def live(self) -> Turn | None:
+        """The turn that is being answered."""
+        return self._live
+
+    @property
+    def retries(self) -> str:
+        """What /retry does first where there is no host."""
+        return retries(self)
+
+    @property
     def busy(self) -> bool:
         """Whether a question is being answered or waits for the engine."""
         return self._live is not None or self._queued is not None
 
-    async def ask(self, turn: Turn, *, again: bool = False) -> None:
+    async def ask(
+        self, turn: Turn, *, again: bool = False, make: Callable[[Turn], Turn] | None = None
+    ) -> None:
         """Ask now, or as soon as there is an engine; `again`: for another answer beside the first.
 
-        The first answer stands until the other one has ended, and is kept after that.
+        The first answer stands until the other one has ended, and is kept after that. `make`
+        returns the turn of that one, where it is not just asked the same again.
         """
         self.transcript.notice(None)
         if again:
-            turn = self.conversation.regenerate(turn)
+            turn = (make or self.conversation.regenerate)(turn)
             await self.show_branch()
         if self.host_task.alive():
             self._begin(turn)
@@ -254,6 +272,7 @@ class ChatTalk(ChatView):
 
     def _begin(self, turn: Turn) -> None:
         turn.begin()
+        turn.thinking_cap = self.options.thinking_cap or 0
         self.clock.ask(time.monotonic())
         self._live = turn
         if self._ticker is not None:
@@ -297,7 +316,7 @@ class ChatTalk(ChatView):
             dead = not self.host_task.alive()
             if dead:
                 self.failure = turn.error
-                after = f"/retry {self._retries} and asks again"
+                after = f"/retry {self.retries} and asks again"
             if dead or not stands:
                 self.problem(*([] if stands else [turn.error]), after=after)
         self.show_warnings()
@@ -342,40 +361,4 @@ class ChatTalk(ChatView):
 
     def show_status(self) -> None:
         """Update the status line."""
-        turns = self.conversation.turns
-        newest = turns[-1] if turns else None
-        state, *shorter = self._states()
-        self.status_line.show(
-            ChatStatus(
-                self.setup.title,
-                state,
-                newest.rate() if newest is not None else 0.0,
-                self.conversation.context_used(),
-                self.setup.context,
-                self.options.effort or "",
-                tuple(shorter),
-            )
-        )
-
-    def _states(self) -> tuple[str, ...]:
-        """Return what goes on, and the same in ever fewer words."""
-        now = time.monotonic()
-        if self.leaving:
-            return ("stopping the engine" if self.setup.own else "leaving",)
-        waits = self._live is None or self._live.phase is TurnState.PREFILL
-        if self.host_task.loading and waits:
-            return host_states(now - self.host_task.loading_since, own=self.setup.own)
-        if self._live is not None:
-            return turn_states(self._live, self.clock, now, own=self.setup.own)
-        if self.loading_pictures:
-            return ("loading image",)
-        if self.host_task.alive():
-            return ("ready",)
-        return ("no engine" if self.setup.own else "no server",)
-
-    @property
-    def _retries(self) -> str:
-        """What /retry does first where there is no host."""
-        if self.host_task.loading:
-            return "waits for the engine, which is started again,"
-        return "starts the engine again" if self.setup.own else "looks for the server again"
+        self.status_line.show(chat_status(self))

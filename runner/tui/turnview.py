@@ -18,12 +18,13 @@ from runner.tui.fit import Space, last_words
 from runner.tui.flow import Flow
 from runner.tui.found import FoundWords
 from runner.tui.rows import COPY, MEASURE, MUTED, Growing, GrowingWords, Row
-from runner.tui.status import rate_text
+from runner.tui.status import rate_text, thought_text
 from runner.tui.thumbnails import NONE, Beside, PictureWanted, Thumbnails, turn_rows
 from runner.tui.toolrows import tool_rows, tools_shown
 
 # While it thinks, its last lines are enough to follow; the whole is laid out when it is opened.
 LIVE_THOUGHT_ROWS = 5
+ANSWERS = " · Alt+A answers now"  # the key of `wings.going_on`
 QUESTION_CHARS = 8000  # of a pasted file, the beginning is enough to know it by
 MARGINS = 3, 2  # cells left and right of what is said, where there is room
 
@@ -212,10 +213,11 @@ class TurnView(Block):
     def _thought_head(self, room: int) -> list[Row]:
         turn = self.turn
         words = "thinking" if turn.phase is TurnState.THINKING else "thought"
-        tokens = turn.thought_tokens
-        count = f"{tokens:,} token{'s' if tokens > 1 else ''}" if tokens else ""
-        head = " · ".join(part for part in (words, count, rate_text(turn.thought_rate())) if part)
+        now = thought_text(turn)
+        head = " · ".join(part for part in (words, now, rate_text(turn.thought_rate())) if part)
         text = f"{'▾' if self._opened else '▸'} {head}"
+        if turn.phase is TurnState.THINKING and len(text) + len(ANSWERS) + len(COPY) < room:
+            text += ANSWERS
         copy = self._opened and len(text) + len(COPY) < room
         line = f"{text:{room - len(COPY)}}{COPY}" if copy else text[:room]
         return self._keep("thought", line, lambda: [Row(Content.styled(line, MUTED), 0, copy)])
@@ -248,6 +250,8 @@ class TurnView(Block):
         took = turn.reading() if space.roomy else ""
         words = "\n".join(filter(None, (turn.note(self._room), took)))
         note = error_content(turn.error) if turn.error else Content(words)
+        if turn.error and turn.grew:
+            note += Content("\n→ What arrived is kept: /continue resumes it.")
         if not note:
             return []
         bar = Content(" " * left)
@@ -304,7 +308,7 @@ def _markdown(width: int) -> Growing:
 
 
 def _code_block(answer: str, number: int) -> str:
-    return f"{fenced_code(answer)[number].text}\n"
+    return fenced_code(answer)[number].text
 
 
 def _filled(line: Content, width: int) -> Content:

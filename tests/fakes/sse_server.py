@@ -88,6 +88,7 @@ class Silence:
 
 
 Step = Say | Think | Call | Read | End | Refuse | Die | Silence | Gate
+ANSWER_ID = "chatcmpl-fake"
 DEFAULT: tuple[Step, ...] = (Read(10, 20), Say("Fine, "), Say("thank you."), End())
 
 
@@ -107,6 +108,8 @@ class FakeServer(Loopback):
         self.headers: dict[str, str] = {}  # of each answer, besides
         self.pages: dict[str, Any] = {}
         self.statuses: dict[str, int] = {}  # of those pages that are no 200
+        self.controls: list[dict[str, Any]] = []  # what was sent to steer an answer under way
+        self.controlled: Gate | None = None  # opened by it, and then it succeeds
         self.free = threading.Event()
         self.free.set()
         self.hung_up = threading.Event()  # the client closed a connection in mid-answer
@@ -119,13 +122,27 @@ class FakeServer(Loopback):
         self.authorised.append(to.headers["Authorization"])
         self.sent.append({name.lower(): value for name, value in to.headers.items()})
         length = int(to.headers["Content-Length"])
-        self.requests.append(json.loads(to.rfile.read(length)))
+        body = json.loads(to.rfile.read(length))
+        if to.path.endswith("/control"):
+            self._control(body, to)
+            return
+        self.requests.append(body)
         script = self.scripts.pop(0) if self.scripts else DEFAULT
         to.close_connection = True
         try:
             self._play(script, to)
         except OSError:
             self.hung_up.set()
+
+    def _control(self, body: dict[str, Any], to: BaseHTTPRequestHandler) -> None:
+        self.controls.append(body)
+        reply = json.dumps({"success": self.controlled is not None}).encode()
+        to.send_response(200)
+        to.send_header("Content-Length", str(len(reply)))
+        to.end_headers()
+        to.wfile.write(reply)
+        if self.controlled is not None:
+            self.controlled.open()
 
     def _show_page(self, to: BaseHTTPRequestHandler) -> None:
         while not self.free.wait(0.02) and not self.over.is_set():
@@ -169,7 +186,7 @@ class FakeServer(Loopback):
                     send(b": waiting\n\n")
                 continue
             for chunk in _chunks(step):
-                send(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+                send(b"data: " + json.dumps({"id": ANSWER_ID, **chunk}).encode() + b"\n\n")
         send(b"data: [DONE]\n\n")
         handler.wfile.write(b"0\r\n\r\n")
 

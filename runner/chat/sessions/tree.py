@@ -21,13 +21,14 @@ class ChatTree:
     """Entries by ID; a parent is always added before its children.
 
     `current`: the ID of the last entry of the current branch, empty where there is none. `name`:
-    what the user calls the chat.
+    what the user calls the chat. `settings`: what was chosen for this chat, by name.
     """
 
     def __init__(self) -> None:
         self.entries: dict[str, SessionEntry] = {}
         self.current = ""
         self.name = ""
+        self.settings: Mapping[str, Any] = {}
         self._parent: dict[str, str] = {}
         self._children: dict[str, list[str]] = {}
         self._latest: dict[str, str] = {}
@@ -111,6 +112,8 @@ def read_tree(lines: Iterable[bytes], load: Load) -> tuple[ChatTree, list[int]]:
                 tree.go_to(current)
         elif isinstance(record.get("name"), str):
             tree.name = text_of(record, "name")
+        elif isinstance(settings := record.get("settings"), dict):
+            tree.settings = settings
         elif (entry := to_entry(record, load)) is not None:
             tree.add(entry if entry.id else _placed(tree, entry, data, gap=gap))
             gap = False
@@ -136,6 +139,11 @@ def _placed(tree: ChatTree, entry: SessionEntry, data: bytes, *, gap: bool) -> S
 def name_record(name: str) -> Mapping[str, Any]:
     """Return the record that names a chat."""
     return {"name": name}
+
+
+def settings_record(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the record of all that was chosen for a chat."""
+    return {"settings": dict(settings)}
 
 
 def current_record(entry_id: str) -> Mapping[str, Any]:

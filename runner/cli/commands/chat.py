@@ -55,6 +55,11 @@ if TYPE_CHECKING:
 @click.option(
     "--temperature", type=click.FloatRange(0, 5), help="Sampling temperature; 0 is greedy."
 )
+@click.option(
+    "--max-thinking",
+    type=click.IntRange(min=0, max=10**9 - 1),
+    help="Maximum reasoning in tokens, 0 for none; the answer follows.",
+)
 @click.option("--show-thinking", is_flag=True, help="Show the reasoning (with -p: on stderr).")
 @click.option("--url", help="Use a server that is already running, yours or a service.")
 @click.option(
@@ -118,6 +123,7 @@ def chat(**options: Any) -> int:
         effort=options["effort"],
         max_tokens=options["max_tokens"],
         temperature=options["temperature"],
+        thinking_cap=options["max_thinking"],
     )
     common = {
         "pictures": images,

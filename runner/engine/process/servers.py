@@ -27,7 +27,8 @@ _NOTICE: Final = ".starting"
 class Served(msgspec.Struct, frozen=True, kw_only=True):
     """What a server serves.
 
-    `source`: which model: a name of the catalog, a path or an address of the hub. `model`: its name
+    `source`: which model: a name of the catalog, a path or an address of the hub. `engine_kind`:
+    which program the engine is, empty where a steprun of before does not say. `model`: its name
     for clients; `title` the one for people. `context` in tokens of one conversation, `parallel` how
     many are answered at once. `sees`: pictures may be sent; `drafts`: draft heads are in use.
     `extras`: the projector and the draft heads that were named, as typed. `weights_bytes`: on disk,
@@ -39,6 +40,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     title: str = ""
     quant: str = ""
     engine: str = ""
+    engine_kind: str = ""
     context: int = 0
     parallel: int = 1
     kv_type: str = ""

@@ -1,6 +1,7 @@
 """Composing: earlier messages found again, and the user's own editor for a long one."""
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -51,18 +52,26 @@ class Composing(Wing):
 
     def open_editor(self, _: str) -> None:
         """Edit the message in the user's own editor."""
+        self.edit(self.chat.composer.text, self._edited)
+
+    def _edited(self, text: str) -> None:
+        self.chat.composer.prompt.clear()
+        self.chat.composer.insert(text)
+
+    def edit(self, text: str, use: Callable[[str], None]) -> None:
+        """Edit a text in the user's own editor; `use` gets what becomes of it."""
         try:
             argv = editor_command()
         except Refused as error:
             self.chat.problem(error)
         else:
             self.chat.run_worker(
-                self._edit(argv), group="editor", exclusive=True, exit_on_error=False
+                self._edit(argv, text, use), group="editor", exclusive=True, exit_on_error=False
             )
 
-    async def _edit(self, argv: list[str]) -> None:
+    async def _edit(self, argv: list[str], before: str, use: Callable[[str], None]) -> None:
         chat = self.chat
-        edit = partial(edit_text, argv, chat.composer.text, PASTE_BYTES)
+        edit = partial(edit_text, argv, before, PASTE_BYTES)
         try:
             # Nothing is drawn over the editor, while an answer goes on arriving.
             with chat.batch_update(), chat.suspend():
@@ -77,8 +86,7 @@ class Composing(Wing):
         except SteprunError as error:
             chat.problem(error)
         else:
-            chat.composer.prompt.clear()
-            chat.composer.insert(text)
+            use(text)
 
     actions = (
         Action(

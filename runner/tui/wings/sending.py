@@ -24,6 +24,7 @@ from runner.tui.paste import find_pictures
 from runner.tui.talking import ChatTalk
 from runner.tui.wings.built_in import built_in
 from runner.tui.wings.copying import Copying
+from runner.tui.wings.going_on import GoingOn
 from runner.tui.wings.pictures import PictureWing
 from runner.tui.wings.versions import Versions
 from runner.tui.wings.wing import Hear, Wing
@@ -85,6 +86,7 @@ class Sending(Wing):
         chat = self.chat
         text = chat.composer.text
         if chat.composer.empty:
+            await chat.wing(GoingOn).entered()
             return
         try:
             typed = parse_command(text, chat.commands)

@@ -6,9 +6,11 @@ from typing import ClassVar, Final
 
 from textual.message import Message
 
-from runner.base.errors import UsageError
+from runner.base.errors import Refused, UsageError
 from runner.chat.wire import EFFORTS
 from runner.tui.actions import Action
+from runner.tui.costs import reading_again
+from runner.tui.settings import THINKING_DIGITS
 from runner.tui.turnview import ThoughtToggled
 from runner.tui.wings.wing import Hear, Wing
 
@@ -40,7 +42,33 @@ class Thinking(Wing):
         self.chat.options = replace(self.chat.options, effort=sent or None)
         self.chat.remember(effort=sent)
         self.chat.show_status()
-        self.chat.hint(f"Reasoning effort: {chosen}, from the next question on.")
+        # Step's template says it at the beginning of the prompt.
+        price = reading_again(self.chat) if self.chat.setup.prices else ""
+        self.chat.hint(f"Reasoning effort: {chosen}, from the next question on.{price}")
+
+    def limit(self, typed: str) -> None:
+        """Limit the tokens of the thinking, from the next question on; say how it is now."""
+        chat, word = self.chat, typed.lower()
+        if not word:
+            chat.hint(_limit_text(chat.options.thinking_cap))
+        elif word != DEFAULT and not (word.isdecimal() and len(word) <= THINKING_DIGITS):
+            chat.composer.give_back(f"/thinking {typed}", ())
+            chat.problem(
+                UsageError(f"{typed[:40]!r} is not a number of tokens.", next="/thinking 4096")
+            )
+        elif word != DEFAULT and not chat.options.dialect.thinking_cap:
+            chat.problem(
+                Refused(
+                    "This server takes no limit on thinking.",
+                    why=f"It is {chat.options.dialect.name}.",
+                    next="/effort low",
+                )
+            )
+        else:
+            cap = None if word == DEFAULT else int(word)
+            chat.options = replace(chat.options, thinking_cap=cap)
+            chat.remember(max_thinking="" if cap is None else str(cap))
+            chat.hint(_limit_text(cap))
 
     actions = (
         Action(
@@ -56,5 +84,17 @@ class Thinking(Wing):
             keys=("shift+tab",),
             priority=True,
         ),
+        Action(
+            "chat.max-thinking",
+            "limit the thinking to so many tokens, 0 for none, or default for no limit",
+            limit,
+            *("thinking", f"[N|{DEFAULT}]"),
+        ),
     )
     hears: ClassVar[Mapping[type[Message], Hear]] = {ThoughtToggled: toggle}
+
+
+def _limit_text(cap: int | None) -> str:
+    if cap is None:
+        return "The thinking has no limit: /thinking N sets one."
+    return f"The thinking ends after {cap:,} tokens, from the next question on."

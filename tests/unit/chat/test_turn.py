@@ -67,7 +67,8 @@ def test_how_the_prompt_was_read_is_said_of_a_finished_answer():
 @pytest.mark.parametrize(
     ("turn", "context", "words"),
     [
-        (done("q", "", finish="length", reasoning="hm"), 0, "/effort low"),
+        (done("q", "", finish="length", reasoning="hm"), 0, "lets it continue"),
+        (done("q", "", finish="stop", reasoning="hm"), 0, "has it answer from what it thought"),
         (done("q", "a", finish="length"), 0, "token limit"),
         (done("q", "a", finish="length", usage=Usage(90, 0, 10)), 100, "/new"),
         (done("q", "", finish="stop"), 0, "/retry"),

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from runner.base.errors import Refused
+from runner.base.errors import Refused, SteprunError
 from runner.chat.host import ChatSetup, NeedsTerminal
 from runner.chat.wire import Options
 from runner.cli import chat_here
 from runner.cli.chat_here import AskedChat
 from runner.cli.commands import chat as chatting
-from runner.plan.request import PlanRequest
+from runner.plan.request import PlanRequest, Profile
 from runner.run.request import ModelRequest
 
 COMMON = {"pictures": (), "show_thinking": False, "resume": ""}
@@ -137,3 +137,45 @@ def test_where_the_terminal_refuses_it_the_way_back_is_named(
     with pytest.raises(Refused, match="Cancelled"):
         chatting._run_tui(found("unknown"), here)
     assert capsys.readouterr().err == "farewell 1\n"
+
+
+async def test_another_way_is_looked_for_with_its_options_and_without_the_first_images(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked_for: list[AskedChat] = []
+
+    async def search(wish: AskedChat, _: object) -> ChatSetup:
+        asked_for.append(wish)
+        return found("fast")
+
+    monkeypatch.setattr(chat_here, "_search", search)
+    wish = AskedChat(REQUEST, Options(), {**COMMON, "pictures": ("x",)}, "chat", False, typed=False)
+    ask = PlanRequest(profile=Profile.FAST)
+    way = chat_here._another(wish, ("--demo",), "Faster", ask)
+    assert way.words == ("--demo", "--profile", "fast")
+    assert not way.sees
+    setup = await way.find(lambda _: None)
+    assert setup.words == way.words, "the chat is resumed with the same engine"
+    assert asked_for[0].request.ask.profile is Profile.FAST
+    assert asked_for[0].own
+    assert asked_for[0].common["pictures"] == ()
+
+
+async def test_what_takes_a_terminal_is_no_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def search(*_: object) -> ChatSetup:
+        raise NeedsTerminal("A download is shown in the terminal.")
+
+    monkeypatch.setattr(chat_here, "_search", search)
+    way = chat_here._another(asked(), ("--demo",), "Quant Q8_0", PlanRequest(quant="Q8_0"))
+    with pytest.raises(SteprunError) as caught:
+        await way.find(lambda _: None)
+    assert not isinstance(caught.value, NeedsTerminal)
+    assert caught.value.next == "steprun chat --demo --quant Q8_0"
+
+
+def test_the_python_engine_is_not_sent_the_beginning_of_an_answer() -> None:
+    for kind, continues in (("llama-cpp-python", False), ("llama-server", True), ("", True)):
+        dialect = chat_here._dialect(kind)
+        assert dialect.continues is continues
+        assert bool(dialect.thinking_cap) is dialect.control is continues
+        assert dialect.progress

@@ -104,8 +104,12 @@ async def test_a_resumed_chat_carries_its_turns_and_grows(capsys):
 
 
 async def test_a_failure_keeps_what_arrived(capsys):
-    with FakeServer([Say("A part"), Die()]) as server, pytest.raises(SteprunError, match="broke"):
+    with (
+        FakeServer([Say("A part"), Die()]) as server,
+        pytest.raises(SteprunError, match="broke") as caught,
+    ):
         await ask(server, "hi")
+    assert "kept" not in str(caught.value), "there is no key here to continue it with"
     assert capsys.readouterr().out == "A part\n"
     assert said() == [("user", "hi"), ("assistant", "A part")]
     assert "broke" in Session.load().entries[-1].failed

@@ -286,7 +286,7 @@ async def test_an_answer_asks_and_runs_with_a_real_server():
 async def test_an_answer_calls_a_tool_of_a_server_and_goes_on_with_its_result():
     configure(table("good", GOOD))
     call = sse_server.Call("good__add", '{"a": 2, "b": 40}')
-    script = [call, End("tool_calls")]
+    script: list[sse_server.Step] = [call, End("tool_calls")]
     async with chat(script, [Say("It is 42."), End()], mcp=("good",)) as c:
         await c.reads("good is on: 8 tools")
         await c.type("add them")

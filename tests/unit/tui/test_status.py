@@ -11,6 +11,7 @@ from runner.chat.events import PromptProgress, Text
 from runner.chat.host import ChatSetup
 from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Options
+from runner.tui import standing
 from runner.tui.app import ChatApp
 from runner.tui.status import ChatStatus, context_text, status_parts, turn_states
 
@@ -44,7 +45,7 @@ def test_a_chat_that_has_joined_a_server_does_not_say_that_it_stops_an_engine(ho
     for own in (True, False):
         app = ChatApp(ChatSetup("Step", cast("Any", None), Options(), own=own))
         app.leaving, app.host_task.loading = True, False
-        words.append((app._states()[0], app._retries))
+        words.append((standing.states(app)[0], app.retries))
     assert words == [
         ("stopping the engine", "starts the engine again"),
         ("leaving", "looks for the server again"),

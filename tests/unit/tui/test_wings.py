@@ -113,7 +113,7 @@ async def test_a_message_after_one_that_waits_for_the_engine_waits_too():
     async with chat([Say("One."), End()], [Say("Two."), End()], gate=gate) as c:
         await c.sees("loading")
         await c.type("first")
-        await c.sees("Waiting for the engine")
+        await c.sees("Not sent yet")
         await c.type("second")
         await c.sees("next: second")
         gate.set()

@@ -1,0 +1,153 @@
+"""Going on: the thinking ended at once, and an answer that broke off continued.
+
+A server that writes on behind the beginning of an answer (llama-server) is sent what is there. Any
+other is asked again with less thinking, where thinking is all that came, or told to continue. In
+each case what was there before stays, as a version of its own where the new one does not hold it.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from textual.message import Message
+
+from runner.base.errors import UsageError
+from runner.chat.turn import SAID, Turn, TurnState
+from runner.tui.actions import Action
+from runner.tui.talking import ChatTalk
+from runner.tui.wings.versions import Versions
+from runner.tui.wings.wing import Hear, Wing
+
+if TYPE_CHECKING:
+    from runner.tui.app import ChatApp
+
+LESS: Final = "low"  # the effort of a server that cannot go on from what was thought
+_CONTINUE: Final = "continue"
+
+
+class GoingOn(Wing):
+    """Ends the thinking, and continues answers."""
+
+    title = "Continuing"
+
+    def __init__(self, chat: "ChatApp") -> None:
+        super().__init__(chat)
+        self._to_answer: Turn | None = None  # is being stopped, to be continued with its answer
+        self._refused = False  # the server was asked to write on, and would not
+
+    # --- ending the thinking -----------------------------------------------------------------
+
+    def answer_now(self, _: str) -> None:
+        """End the thinking of the answer under way, or answer from what was thought before."""
+        chat, turn = self.chat, self.chat.live
+        if turn is None:
+            last = chat.conversation.retriable()
+            if last is not None and last.thinks_only:
+                chat.call_later(self.go_on, last, answers=True)
+            else:
+                chat.hint("Nothing is being thought.")
+        elif turn.phase is not TurnState.THINKING:
+            done = turn.phase is TurnState.ANSWERING
+            chat.hint("It answers already." if done else "It does not think yet.")
+        else:
+            chat.run_worker(self._end(turn), group="control", exclusive=True, exit_on_error=False)
+
+    async def _end(self, turn: Turn) -> None:
+        """Have the server end the thinking, else stop it and go on with the answer."""
+        chat, host, known = self.chat, self.chat.host_task.host, self.chat.clock.answer_id
+        dialect = chat.options.dialect
+        if host is not None and dialect.control and known:
+            from runner.chat.control import end_thinking  # noqa: PLC0415 - brings httpx2
+
+            chat.clock.ended_thinking = True
+            if await end_thinking(host.endpoint, known):
+                chat.hint("The thinking ends here; the answer follows.")
+                return
+        if chat.live is not turn or turn.phase is not TurnState.THINKING:
+            return  # it was done in the meantime
+        if self._can_write_on(turn):
+            self._to_answer = turn
+            await chat.stop_answer()
+        else:
+            chat.hint("This server cannot be told to answer now. Esc stops it.")
+
+    # --- continuing --------------------------------------------------------------------------
+
+    async def resume(self, _: str) -> None:
+        """Go on with the last answer, where it broke off."""
+        chat = self.chat
+        turn = chat.conversation.retriable()
+        if chat.busy:
+            chat.hint("Still answering: Esc stops it.")
+        elif turn is None:
+            chat.hint("No answer to continue.")
+        elif not self.open_ended(turn):
+            chat.hint("This answer is whole.")
+        else:
+            await self.go_on(turn, answers=turn.thinks_only and turn.finish == "stop")
+
+    async def entered(self) -> None:
+        """Go on, as Enter with nothing typed does below an answer that says so."""
+        turn = self.chat.conversation.retriable()
+        if turn is not None and turn.phase is TurnState.DONE and self.open_ended(turn):
+            await self.resume("")
+
+    def open_ended(self, turn: Turn) -> bool:
+        """Whether an answer broke off, or never began."""
+        full = turn.finish == "length" and not turn.note(self.chat.setup.context).endswith("/new")
+        broken = turn.phase is not TurnState.DONE and bool(turn.steps)
+        return turn.thinks_only or full or broken
+
+    async def go_on(self, turn: Turn, *, answers: bool) -> None:
+        """Go on with an answer; `answers`: its thinking is over."""
+        chat = self.chat
+        chat.wing(Versions).leave()
+        chat.transcript.follow()
+        if self._can_write_on(turn):
+            make = partial(chat.conversation.continued, answers=answers)
+            await chat.ask(turn, again=True, make=make)
+        elif turn.answered:
+            following = await chat.wing(Versions).begin_turn(_CONTINUE, ())
+            await chat.ask(following)
+        else:
+            chat.hint("This server cannot continue what was thought: it is asked to think less.")
+            await chat.ask(turn, again=True, make=self._with_less)
+
+    def _with_less(self, turn: Turn) -> Turn:
+        again = self.chat.conversation.regenerate(turn)
+        again.effort = LESS
+        return again
+
+    def _can_write_on(self, turn: Turn) -> bool:
+        able = self.chat.options.dialect.continues and not self._refused
+        return able and bool(turn.steps) and turn.steps[-1].kind in SAID
+
+    def ended(self, message: ChatTalk.Ended) -> None:
+        """Go on with what was stopped for that, or otherwise where the server would not."""
+        turn = message.turn
+        to_answer, self._to_answer = self._to_answer, None
+        if to_answer is turn and turn.phase is TurnState.STOPPED:
+            self.chat.call_later(self.go_on, turn, answers=True)
+        elif turn.kept and not turn.grew and isinstance(turn.error, UsageError):
+            self._refused = True
+            self.chat.call_later(self._otherwise)
+
+    async def _otherwise(self) -> None:
+        if (turn := self.chat.conversation.retriable()) is not None and not self.chat.busy:
+            await self.go_on(turn, answers=False)
+
+    actions = (
+        Action(
+            *("chat.answer", "end the thinking, and have the answer now", answer_now),
+            *("answer", ""),
+            keys=("alt+a",),
+            priority=True,
+        ),
+        Action(
+            "chat.continue",
+            "continue an answer that broke off; Enter does it too, where the answer says so",
+            resume,
+            command="continue",
+        ),
+    )
+    hears: ClassVar[Mapping[type[Message], Hear]] = {ChatTalk.Ended: ended}
