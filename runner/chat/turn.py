@@ -68,7 +68,8 @@ class Turn:
     lost, so it is shown and not sent. `prefilled` of `prompt_tokens` are processed so far;
     `began_at`, of the first token, and `latest_at` are seconds of a monotonic clock. `kept`: the
     steps of an earlier answer that this one goes on from; `answers`: with its thinking at an end.
-    `effort`: of this turn alone. `thinking_cap`: tokens of thinking, 0 where there is no limit.
+    `effort`: of this turn alone. `thinking_cap`: tokens of thinking, 0 where there is no limit;
+    `can_answer`: the thinking can be ended while it lasts.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class Turn:
         self.answers = False
         self.effort = ""
         self.thinking_cap = 0
+        self.can_answer = False
 
     def go_on_from(self, turn: "Turn", *, answers: bool) -> None:
         """Begin with the steps of an earlier answer; `answers`: whether its thinking is over."""

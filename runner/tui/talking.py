@@ -273,6 +273,7 @@ class ChatTalk(ChatView):
     def _begin(self, turn: Turn) -> None:
         turn.begin()
         turn.thinking_cap = self.options.thinking_cap or 0
+        turn.can_answer = self.options.dialect.continues
         self.clock.ask(time.monotonic())
         self._live = turn
         if self._ticker is not None:

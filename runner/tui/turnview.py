@@ -216,7 +216,8 @@ class TurnView(Block):
         now = thought_text(turn)
         head = " · ".join(part for part in (words, now, rate_text(turn.thought_rate())) if part)
         text = f"{'▾' if self._opened else '▸'} {head}"
-        if turn.phase is TurnState.THINKING and len(text) + len(ANSWERS) + len(COPY) < room:
+        thinks = turn.can_answer and turn.phase is TurnState.THINKING
+        if thinks and len(text) + len(ANSWERS) + len(COPY) < room:
             text += ANSWERS
         copy = self._opened and len(text) + len(COPY) < room
         line = f"{text:{room - len(COPY)}}{COPY}" if copy else text[:room]

@@ -158,6 +158,23 @@ async def test_an_answer_that_was_cut_is_continued(
     assert len(turn.steps) == 2
 
 
+async def test_to_continue_costs_one_token_of_reading(
+    trained: Served, conversation: Conversation
+) -> None:
+    # Longer than the sliding window of 512: in a shorter prompt the engine (b11549) always goes
+    # back to its latest checkpoint, however much of it is the same.
+    long = "circle square green star number. " * 150
+    question = conversation.append(long, (load_picture(PICTURE),))
+    first, _ = await asked(conversation, trained, replace(OPTIONS, max_tokens=10), turn=question)
+    assert first.thinks_only
+    for answers in (False, True):
+        again = conversation.continued(conversation.turns[-1], answers=answers)
+        turn, _ = await asked(conversation, trained, replace(OPTIONS, max_tokens=3), turn=again)
+        assert turn.usage is not None
+        assert turn.usage.prompt_tokens > 1000
+        assert turn.usage.prompt_tokens - turn.usage.cached_tokens <= 8, "the end of the thinking"
+
+
 async def test_the_gateway_tells_its_memory(trained: Served) -> None:
     figures = await ask_figures(replace(Endpoint(trained.url), owned=True))
     assert figures is not None

@@ -81,6 +81,7 @@ async def test_of_a_server_that_can_do_neither_it_is_said():
         await c.sees("thinking")
         await c.pilot.press("alt+a")
         await c.sees("cannot be told to answer now")
+        assert "Alt+A" not in c.screen()
         assert not c.server.controls
         assert "reasoning_control" not in c.server.requests[0]
         gate.open()
