@@ -1,6 +1,6 @@
 """Rows of the conversation that belong together, and how each of them is drawn."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from rich.segment import Segment
@@ -8,6 +8,7 @@ from textual.color import Color
 from textual.content import Content
 from textual.events import Click
 from textual.filter import LineFilter
+from textual.geometry import Offset
 from textual.message import Message
 from textual.selection import Selection
 from textual.strip import Strip
@@ -59,14 +60,14 @@ class Brush(NamedTuple):
 class Block:
     """Parts, one below the other. `number`: its place in the conversation, of its rows' numbers.
 
-    A subclass says in `_arranged` what the parts are.
+    A subclass says in `_arranged` what the parts are. `parts` as far as they are laid out.
     """
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.height = 0
         self.space: Space | None = None
-        self._parts: list[Part] = []
+        self.parts: list[Part] = []
         self._drawn: dict[int, Drawn] = {}
         self._brush: Brush | None = None
 
@@ -88,15 +89,19 @@ class Block:
     def lay_out(self) -> None:
         """Lay out what is new."""
         if self.space is not None:
-            self._parts = self._arranged(self.space)
-            self.height = sum(len(part.rows) for part in self._parts)
+            self.parts = self._arranged(self.space)
+            self.height = sum(len(part.rows) for part in self.parts)
 
     def _arranged(self, space: Space) -> list[Part]:
         raise NotImplementedError
 
+    def _looks(self, part: Part, index: int) -> Content:
+        """Return a row as it is drawn: a subclass may mark something in it."""
+        return part.rows[index].content
+
     def row(self, y: int) -> tuple[Part, int] | None:
         """Return the part of a row, and which of its rows it is."""
-        for part in self._parts:
+        for part in self.parts:
             if y < len(part.rows):
                 return part, y
             y -= len(part.rows)
@@ -105,9 +110,7 @@ class Block:
     def lines(self) -> list[str]:
         """Return the text of its rows, without their marks."""
         return [
-            part.rows[index].content.plain
-            for part in self._parts
-            for index in range(len(part.rows))
+            part.rows[index].content.plain for part in self.parts for index in range(len(part.rows))
         ]
 
     def clicked(self, event: Click, x: int, y: int) -> Message | None:
@@ -126,7 +129,7 @@ class Block:
             self._drawn.clear()
             self._brush = brush
         part, index = found
-        content = part.rows[index].content
+        content = self._looks(part, index)
         drawn = self._drawn.get(y)
         if drawn is None or drawn.part != part[2:] or not _same(drawn.content, content):
             drawn = Drawn(content, part[2:], self._draw(part, content, y, brush))
@@ -187,6 +190,18 @@ class Remark(Block):
         air = [] if space.compact else [Part("air", [EMPTY])]
         above = air if self._above else []
         return [*above, Part("words", rows, mark, self._style), *air]
+
+
+def selected_text(blocks: Iterable[Block], start: Offset, end: Offset) -> str:
+    """Return what is selected of blocks, from a character of a row (by its number) to another."""
+    lines: list[str] = []
+    for block in blocks:
+        for number, line in enumerate(block.lines(), block.number * ROWS):
+            if start.y <= number <= end.y:
+                left = max(0, start.x) if number == start.y else 0
+                stop = max(0, end.x) if number == end.y else None
+                lines.append(line[left:stop].rstrip())
+    return "\n".join(lines)
 
 
 def wrapped(content: Content, width: int) -> list[Content]:

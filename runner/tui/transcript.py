@@ -22,7 +22,7 @@ from textual.timer import Timer
 from textual.widget import Widget
 
 from runner.chat.turn import Turn
-from runner.tui.block import ROWS, Block, Brush, Remark
+from runner.tui.block import ROWS, Block, Brush, Remark, selected_text
 from runner.tui.fit import Space, compact, expected_rows, thumb_at
 from runner.tui.rows import MUTED
 from runner.tui.turnview import TurnView, VersionOf
@@ -81,17 +81,27 @@ class Transcript(ScrollView):
         self._notice.show(content or Content(""))
         self._place()
 
+    @property
+    def views(self) -> Sequence[TurnView]:
+        """What shows the turns that were in view of late; the others are made anew."""
+        return tuple(self._views.values())
+
     def view_of(self, turn: Turn) -> TurnView | None:
-        """Return what shows a turn, None where it was not in view for long."""
+        """Return what shows a turn, None where it was not in view of late."""
         return self._views.get(turn)
+
+    def renew(self) -> None:
+        """Lay out and draw anew what is in view: what turns show beside their text has changed."""
+        for view in self._views.values():
+            view.forget()
+        self._place()
 
     async def show_turns(self, turns: Sequence[Turn], *, opened: bool) -> None:
         """Show a conversation, or another branch of it, from its end."""
         self._turns = turns
-        for view in self._views.values():
-            view.forget()  # how many versions there are may have changed
+        self._following = True
         await self.set_opened(opened=opened, live=None)
-        self.follow()
+        self.renew()  # how many versions there are may have changed
 
     async def added(self) -> None:
         """Show the turn that was appended to the conversation, and follow it."""
@@ -127,11 +137,20 @@ class Transcript(ScrollView):
         self._following = True
         self._place()
 
-    def reveal(self, turn: Turn, row: int = 0) -> None:
-        """Scroll so that a row of a turn is the first in view, or near the end of the chat."""
+    def reach(self, index: int) -> TurnView:
+        """Scroll so that a turn of the conversation is the first in view; return what shows it."""
         self._following = False
-        self._held = (1 + self._turns.index(turn), row)
+        self._held = (1 + index, 0)
         self._place()
+        return self._views[self._turns[index]]
+
+    def show_row(self, view: TurnView, row: int) -> None:
+        """Scroll a row of a turn into view, unless it is, with a third of the view above it."""
+        if (view, row) not in self._seen:
+            self._following = False
+            self._held = (view.number, row)
+            self._held = self._moved(-(self.container_size.height // 3))
+            self._place()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Take over where the user has scrolled to."""
@@ -357,20 +376,12 @@ class Transcript(ScrollView):
         (above, top), (below, bottom) = self._seen[0], self._seen[-1]
         start = selection.start or Offset(0, above.number * ROWS + top)
         end = selection.end or Offset(self._outer(), below.number * ROWS + bottom)
-        lines: list[str] = []
-        for index in range(len(self._heights)):
-            if start.y // ROWS <= self._number(index) <= end.y // ROWS:
-                block = self._block(index)
-                block.fit(self._space())
-                for number, line in enumerate(block.lines(), block.number * ROWS):
-                    if start.y <= number <= end.y:
-                        left = max(0, start.x) if number == start.y else 0
-                        stop = max(0, end.x) if number == end.y else None
-                        lines.append(line[left:stop].rstrip())
-        return "\n".join(lines), "\n"
-
-    def _number(self, index: int) -> int:
-        return LAST if index > len(self._shown) else index
+        numbers = [*range(len(self._heights) - 1), LAST]
+        within = [i for i, n in enumerate(numbers) if start.y // ROWS <= n <= end.y // ROWS]
+        blocks = [self._block(index) for index in within]
+        for block in blocks:
+            block.fit(self._space())
+        return selected_text(blocks, start, end), "\n"
 
     def selection_updated(self, selection: Selection | None) -> None:
         """Draw what is selected."""

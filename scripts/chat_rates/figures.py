@@ -91,7 +91,7 @@ def ask(terminal: Terminal, numbers: range) -> None:
         since = len(terminal.pieces)
         terminal.send(f"ask {number}\r")
         terminal.seen(f"ended {number}.", since)
-        terminal.quiet()
+        terminal.quiet(timeout=2.0)  # some never are
 
 
 def stream(terminal: Terminal, kind: str, count: int, rate: int, mark: str) -> Figures:
