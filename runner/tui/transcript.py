@@ -215,7 +215,7 @@ class Transcript(ScrollView):
             return self._notice
         turn = self._shown[index - 1]
         view = self._views.get(turn)
-        if view is None or view.number != index:
+        if view is None:
             shown = {"opened": self._opened, "prices": self._prices}
             view = TurnView(turn, self._version, **shown, context=self._room, number=index)
             self._views[turn] = view
@@ -233,6 +233,9 @@ class Transcript(ScrollView):
         if same == len(self._turns) == len(self._shown) and same:
             return
         self._shown = list(self._turns)
+        for turn, view in [*self._views.items()]:
+            if self._shown[view.number - 1 : view.number] != [turn]:
+                del self._views[turn]
         expected = (expected_rows(turn, width) for turn in self._shown[same:])
         self._heights = [*self._heights[: 1 + same], *expected, self._heights[-1]]
 

@@ -237,6 +237,19 @@ async def test_a_text_that_came_at_once_is_laid_out_by_and_by(monkeypatch):
         assert len([taken for taken in steps if taken]) > 1
 
 
+async def test_another_conversation_leaves_nothing_of_the_first():
+    long = Turn("q", phase=TurnState.DONE, answer="A paragraph of some words.\n\n" * 30_000)
+    async with window([*(done(n) for n in range(5)), long]) as c:
+        assert any(view.behind for view in c.transcript.views)
+        other = [done(7)]
+        await c.transcript.show_turns(other, opened=False)
+        assert [view.turn for view in c.transcript.views] == other
+        c.transcript._catch_up()
+        assert c.transcript.virtual_size.height == c.row_of("answer 7") + 2
+        c.transcript.sync(long, opened=False)
+        assert c.transcript.view_of(long) is None
+
+
 async def test_a_selection_goes_over_turns_and_holds_while_more_is_laid_out_above():
     turns = [done(n, 2) for n in range(40)]
     async with window(turns) as c:
