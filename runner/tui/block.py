@@ -147,18 +147,14 @@ class Block:
             content = content.stylize(brush.chosen, start, end)
         # Where a row starts for the one who selects: after its mark.
         x = -len(part.mark.plain) - brush.edge
+        whole = Content(" " * brush.edge) + part.mark + content
+        if (free := brush.width - whole.cell_length) > 0:
+            whole += Content(" " * free)
         segments: list[Segment] = []
-        pieces = [(" " * brush.edge, Style.null())] if brush.edge else []
-        pieces += (part.mark + content).render(Style.null(), end="", parse_style=brush.parse)
-        cells = 0
-        for text, own in pieces:
+        for text, own in _joined(whole.render(Style.null(), end="", parse_style=brush.parse)):
             style = (brush.style + own).rich_style_with_offset(x, number)
-            segments.append(piece := Segment(text, style))
-            cells += piece.cell_length
+            segments.append(Segment(text, style))
             x += len(text)
-        if (free := brush.width - cells) > 0:
-            style = brush.style.rich_style_with_offset(x, number)
-            segments.append(Segment(" " * free, style))
         strip = Strip(segments).adjust_cell_length(brush.width, brush.style.rich_style)
         for each in brush.filters:
             strip = strip.apply_filter(each, brush.background)
@@ -208,6 +204,26 @@ def wrapped(content: Content, width: int) -> list[Content]:
     """Return the lines that a text makes at a width, blank ones too."""
     lines = content.split("\n", allow_blank=True)
     return [piece for line in lines for piece in line.wrap(max(1, width))]
+
+
+def _joined(pieces: Iterable[tuple[str, Style]]) -> list[tuple[str, Style]]:
+    """Join neighbours that look the same: each costs a terminal some forty bytes.
+
+    Of a blank the colour is not seen, unless it has lines.
+    """
+    joined: list[tuple[str, Style]] = []
+    for text, style in pieces:
+        before, last = joined[-1] if joined else ("", style)
+        blank = not text.strip(" ") and style.background == last.background
+        if style == last or (blank and not _lined(style) and not _lined(last)):
+            joined[-1:] = [(before + text, last)]
+        else:
+            joined.append((text, style))
+    return joined
+
+
+def _lined(style: Style) -> bool:
+    return bool(style.underline or style.underline2 or style.strike or style.reverse)
 
 
 def _same(one: Content, other: Content) -> bool:

@@ -7,7 +7,7 @@ stays in its place. So a long chat opens as fast as a short one, and all of it c
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
-from itertools import accumulate, groupby, zip_longest
+from itertools import accumulate, groupby, takewhile, zip_longest
 from typing import Final
 
 from textual.content import Content
@@ -224,14 +224,11 @@ class Transcript(ScrollView):
 
     def _expect(self, width: int) -> None:
         """Expect a height of each turn that was not laid out."""
-        same = 0
-        if width == self._width:
-            pairs = zip(self._turns, self._shown, strict=False)
-            same = next((i for i, (now, before) in enumerate(pairs) if now is not before), -1)
-            same = min(len(self._turns), len(self._shown)) if same < 0 else same
-        self._width = width
-        if same == len(self._turns) == len(self._shown) and same:
+        pairs = zip(self._turns, self._shown, strict=False) if width == self._width else ()
+        same = sum(1 for _ in takewhile(lambda pair: pair[0] is pair[1], pairs))
+        if width == self._width and same == len(self._turns) == len(self._shown):
             return
+        self._width = width
         self._shown = list(self._turns)
         for turn, view in [*self._views.items()]:
             if self._shown[view.number - 1 : view.number] != [turn]:
