@@ -1,6 +1,6 @@
 """Rows of the conversation that belong together, and how each of them is drawn."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from rich.segment import Segment
@@ -8,6 +8,7 @@ from textual.color import Color
 from textual.content import Content
 from textual.events import Click
 from textual.filter import LineFilter
+from textual.geometry import Offset
 from textual.message import Message
 from textual.selection import Selection
 from textual.strip import Strip
@@ -59,14 +60,14 @@ class Brush(NamedTuple):
 class Block:
     """Parts, one below the other. `number`: its place in the conversation, of its rows' numbers.
 
-    A subclass says in `_arranged` what the parts are.
+    A subclass says in `_arranged` what the parts are. `parts` as far as they are laid out.
     """
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.height = 0
         self.space: Space | None = None
-        self._parts: list[Part] = []
+        self.parts: list[Part] = []
         self._drawn: dict[int, Drawn] = {}
         self._brush: Brush | None = None
 
@@ -88,15 +89,19 @@ class Block:
     def lay_out(self) -> None:
         """Lay out what is new."""
         if self.space is not None:
-            self._parts = self._arranged(self.space)
-            self.height = sum(len(part.rows) for part in self._parts)
+            self.parts = self._arranged(self.space)
+            self.height = sum(len(part.rows) for part in self.parts)
 
     def _arranged(self, space: Space) -> list[Part]:
         raise NotImplementedError
 
+    def _looks(self, part: Part, index: int) -> Content:
+        """Return a row as it is drawn: a subclass may mark something in it."""
+        return part.rows[index].content
+
     def row(self, y: int) -> tuple[Part, int] | None:
         """Return the part of a row, and which of its rows it is."""
-        for part in self._parts:
+        for part in self.parts:
             if y < len(part.rows):
                 return part, y
             y -= len(part.rows)
@@ -105,9 +110,7 @@ class Block:
     def lines(self) -> list[str]:
         """Return the text of its rows, without their marks."""
         return [
-            part.rows[index].content.plain
-            for part in self._parts
-            for index in range(len(part.rows))
+            part.rows[index].content.plain for part in self.parts for index in range(len(part.rows))
         ]
 
     def clicked(self, event: Click, x: int, y: int) -> Message | None:
@@ -126,7 +129,7 @@ class Block:
             self._drawn.clear()
             self._brush = brush
         part, index = found
-        content = self.marked(part, index)
+        content = self._looks(part, index)
         drawn = self._drawn.get(y)
         if drawn is None or drawn.part != part[2:] or not _same(drawn.content, content):
             drawn = Drawn(content, part[2:], self._draw(part, content, y, brush))
@@ -148,18 +151,14 @@ class Block:
             content = content.stylize(brush.chosen, start, end)
         # Where a row starts for the one who selects: after its mark.
         x = -len(part.mark.plain) - brush.edge
+        whole = Content(" " * brush.edge) + part.mark + content
+        if (free := brush.width - whole.cell_length) > 0:
+            whole += Content(" " * free)
         segments: list[Segment] = []
-        pieces = [(" " * brush.edge, Style.null())] if brush.edge else []
-        pieces += (part.mark + content).render(Style.null(), end="", parse_style=brush.parse)
-        cells = 0
-        for text, own in pieces:
+        for text, own in _joined(whole.render(Style.null(), end="", parse_style=brush.parse)):
             style = (brush.style + own).rich_style_with_offset(x, number)
-            segments.append(piece := Segment(text, style))
-            cells += piece.cell_length
+            segments.append(Segment(text, style))
             x += len(text)
-        if (free := brush.width - cells) > 0:
-            style = brush.style.rich_style_with_offset(x, number)
-            segments.append(Segment(" " * free, style))
         strip = Strip(segments).adjust_cell_length(brush.width, brush.style.rich_style)
         for each in brush.filters:
             strip = strip.apply_filter(each, brush.background)
@@ -193,10 +192,42 @@ class Remark(Block):
         return [*above, Part("words", rows, mark, self._style), *air]
 
 
+def selected_text(blocks: Iterable[Block], start: Offset, end: Offset) -> str:
+    """Return what is selected of blocks, from a character of a row (by its number) to another."""
+    lines: list[str] = []
+    for block in blocks:
+        for number, line in enumerate(block.lines(), block.number * ROWS):
+            if start.y <= number <= end.y:
+                left = max(0, start.x) if number == start.y else 0
+                stop = max(0, end.x) if number == end.y else None
+                lines.append(line[left:stop].rstrip())
+    return "\n".join(lines)
+
+
 def wrapped(content: Content, width: int) -> list[Content]:
     """Return the lines that a text makes at a width, blank ones too."""
     lines = content.split("\n", allow_blank=True)
     return [piece for line in lines for piece in line.wrap(max(1, width))]
+
+
+def _joined(pieces: Iterable[tuple[str, Style]]) -> list[tuple[str, Style]]:
+    """Join neighbours that look the same: each costs a terminal some forty bytes.
+
+    Of a blank the colour is not seen, unless it has lines.
+    """
+    joined: list[tuple[str, Style]] = []
+    for text, style in pieces:
+        before, last = joined[-1] if joined else ("", style)
+        blank = not text.strip(" ") and style.background == last.background
+        if style == last or (blank and not _lined(style) and not _lined(last)):
+            joined[-1:] = [(before + text, last)]
+        else:
+            joined.append((text, style))
+    return joined
+
+
+def _lined(style: Style) -> bool:
+    return bool(style.underline or style.underline2 or style.strike or style.reverse)
 
 
 def _same(one: Content, other: Content) -> bool:

@@ -7,7 +7,7 @@ stays in its place. So a long chat opens as fast as a short one, and all of it c
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
-from itertools import accumulate, groupby, zip_longest
+from itertools import accumulate, groupby, takewhile, zip_longest
 from typing import Final
 
 from textual.content import Content
@@ -22,7 +22,7 @@ from textual.timer import Timer
 from textual.widget import Widget
 
 from runner.chat.turn import Turn
-from runner.tui.block import ROWS, Block, Brush, Remark
+from runner.tui.block import ROWS, Block, Brush, Remark, selected_text
 from runner.tui.fit import Space, compact, expected_rows, thumb_at
 from runner.tui.found import FoundWords
 from runner.tui.rows import MUTED
@@ -84,23 +84,27 @@ class Transcript(ScrollView):
         self._notice.show(content or Content(""))
         self._place()
 
-    def pictures_arrived(self) -> None:
-        """Draw the thumbnails that have been made, or leave out those that are off."""
+    @property
+    def views(self) -> Sequence[TurnView]:
+        """What shows the turns that were in view of late; the others are made anew."""
+        return tuple(self._views.values())
+
+    def view_of(self, turn: Turn) -> TurnView | None:
+        """Return what shows a turn, None where it was not in view of late."""
+        return self._views.get(turn)
+
+    def renew(self) -> None:
+        """Lay out and draw anew what is in view: what turns show beside their text has changed."""
         for view in self._views.values():
             view.forget()
         self._place()
 
-    def view_of(self, turn: Turn) -> TurnView | None:
-        """Return what shows a turn, None where it was not in view for long."""
-        return self._views.get(turn)
-
     async def show_turns(self, turns: Sequence[Turn], *, opened: bool) -> None:
         """Show a conversation, or another branch of it, from its end."""
         self._turns = turns
-        for view in self._views.values():
-            view.forget()  # how many versions there are may have changed
+        self._following = True
         await self.set_opened(opened=opened, live=None)
-        self.follow()
+        self.renew()  # how many versions there are may have changed
 
     async def added(self) -> None:
         """Show the turn that was appended to the conversation, and follow it."""
@@ -137,32 +141,25 @@ class Transcript(ScrollView):
         self._place()
 
     def reach(self, index: int) -> TurnView:
-        """Return what shows a turn, laid out as far as it is; nothing moves."""
-        self._expect(self._space().width)
-        view = self._block(1 + index)
-        assert isinstance(view, TurnView)  # noqa: S101 - the blocks of turns are
-        view.fit(self._space())
+        """Scroll so that a turn of the conversation is the first in view; return what shows it."""
+        self._following = False
+        self._held = (1 + index, 0)
         self._place()
-        return view
+        return self._views[self._turns[index]]
 
     def show_row(self, view: TurnView, row: int) -> None:
-        """Scroll a row of a turn into view, unless it is; draw it anew."""
-        if (view, row) in self._seen or view.turn not in self._turns:
-            self._place()
-        else:
-            self.reveal(view.turn, max(0, row - self.container_size.height // 3))
+        """Scroll a row of a turn into view, unless it is, with a third of the view above it."""
+        if (view, row) not in self._seen:
+            self._following = False
+            self._held = (view.number, row)
+            self._held = self._moved(-(self.container_size.height // 3))
+        self._place()
 
     def find(self, found: FoundWords | None) -> None:
-        """Make what is looked for visible in all turns; None: nothing is."""
+        """Mark in all turns what is looked for; None: nothing is."""
         self._found = found
         for view in self._views.values():
             view.find(found)
-        self._place()
-
-    def reveal(self, turn: Turn, row: int = 0) -> None:
-        """Scroll so that a row of a turn is the first in view, or near the end of the chat."""
-        self._following = False
-        self._held = (1 + self._turns.index(turn), row)
         self._place()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
@@ -228,7 +225,7 @@ class Transcript(ScrollView):
             return self._notice
         turn = self._shown[index - 1]
         view = self._views.get(turn)
-        if view is None or view.number != index:
+        if view is None:
             view = TurnView(
                 turn,
                 self._version,
@@ -245,15 +242,15 @@ class Transcript(ScrollView):
 
     def _expect(self, width: int) -> None:
         """Expect a height of each turn that was not laid out."""
-        same = 0
-        if width == self._width:
-            pairs = zip(self._turns, self._shown, strict=False)
-            same = next((i for i, (now, before) in enumerate(pairs) if now is not before), -1)
-            same = min(len(self._turns), len(self._shown)) if same < 0 else same
-        self._width = width
-        if same == len(self._turns) == len(self._shown) and same:
+        pairs = zip(self._turns, self._shown, strict=False) if width == self._width else ()
+        same = sum(1 for _ in takewhile(lambda pair: pair[0] is pair[1], pairs))
+        if width == self._width and same == len(self._turns) == len(self._shown):
             return
+        self._width = width
         self._shown = list(self._turns)
+        for turn, view in [*self._views.items()]:
+            if self._shown[view.number - 1 : view.number] != [turn]:
+                del self._views[turn]
         expected = (expected_rows(turn, width) for turn in self._shown[same:])
         self._heights = [*self._heights[: 1 + same], *expected, self._heights[-1]]
 
@@ -397,20 +394,12 @@ class Transcript(ScrollView):
         (above, top), (below, bottom) = self._seen[0], self._seen[-1]
         start = selection.start or Offset(0, above.number * ROWS + top)
         end = selection.end or Offset(self._outer(), below.number * ROWS + bottom)
-        lines: list[str] = []
-        for index in range(len(self._heights)):
-            if start.y // ROWS <= self._number(index) <= end.y // ROWS:
-                block = self._block(index)
-                block.fit(self._space())
-                for number, line in enumerate(block.lines(), block.number * ROWS):
-                    if start.y <= number <= end.y:
-                        left = max(0, start.x) if number == start.y else 0
-                        stop = max(0, end.x) if number == end.y else None
-                        lines.append(line[left:stop].rstrip())
-        return "\n".join(lines), "\n"
-
-    def _number(self, index: int) -> int:
-        return LAST if index > len(self._shown) else index
+        numbers = [*range(len(self._heights) - 1), LAST]
+        within = [i for i, n in enumerate(numbers) if start.y // ROWS <= n <= end.y // ROWS]
+        blocks = [self._block(index) for index in within]
+        for block in blocks:
+            block.fit(self._space())
+        return selected_text(blocks, start, end), "\n"
 
     def selection_updated(self, selection: Selection | None) -> None:
         """Draw what is selected."""

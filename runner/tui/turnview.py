@@ -1,6 +1,6 @@
 """One turn on the screen: the question, the reasoning, the answer and the note."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -94,11 +94,6 @@ class TurnView(Block):
         return self._answer.behind or self._thought.behind
 
     @property
-    def parts(self) -> Sequence[Part]:
-        """Its rows, as far as they are laid out."""
-        return self._parts
-
-    @property
     def settled(self) -> bool:
         """Whether all of it is laid out."""
         return self.space is not None and not self.behind
@@ -118,8 +113,7 @@ class TurnView(Block):
         """Make what is looked for visible; None: nothing is."""
         self._found = found
 
-    def marked(self, part: Part, index: int) -> Content:
-        """Return a row with what was found in it made visible."""
+    def _looks(self, part: Part, index: int) -> Content:
         content = part.rows[index].content
         return content if self._found is None else self._found.mark(content, (part.name, index))
 

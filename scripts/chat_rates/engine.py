@@ -112,7 +112,12 @@ def _event(text: str, finish: str | None = None) -> bytes:
     return b"data: " + json.dumps(data).encode() + b"\n\n"
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Be silent: a program that is measured may hang up."""
+
+
 if __name__ == "__main__":
-    server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), _Handler)
+    server = _Server(("127.0.0.1", int(sys.argv[1])), _Handler)
     print(server.server_port, flush=True)
     server.serve_forever()

@@ -24,7 +24,7 @@ def first_paints(programs: Sequence[Program], times: int) -> dict[str, Figures]:
     for number in range(times + 1):
         for program in programs:
             terminal = program.start()
-            when = terminal.seen(program.painted)
+            when = terminal.seen(program.painted, timeout=90)
             if number and when is not None:
                 walls[program.name].append(when - terminal.began)
                 works[program.name].append(terminal.cpu())
@@ -85,13 +85,16 @@ def at_rest(terminal: Terminal, times: int = 8) -> Figures:
     return plain.figures("key") | away.figures("focus_out") | back.figures("focus_in")
 
 
-def ask(terminal: Terminal, numbers: range) -> None:
-    """Ask short questions and wait for their answers."""
+def ask(terminal: Terminal, numbers: range, said: Callable[[], str]) -> None:
+    """Ask short questions and wait for their answers; `said`: what the engine says it sent.
+
+    Not for their end on the screen: a program need not show it.
+    """
     for number in numbers:
-        since = len(terminal.pieces)
         terminal.send(f"ask {number}\r")
-        terminal.seen(f"ended {number}.", since)
-        terminal.quiet()
+        while not said().endswith(f" ask {number}\n"):
+            pass
+        terminal.quiet(timeout=2.0)  # some never are
 
 
 def stream(terminal: Terminal, kind: str, count: int, rate: int, mark: str) -> Figures:

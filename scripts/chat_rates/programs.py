@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chat_rates.terminal import Terminal
@@ -75,4 +75,13 @@ def vibe(program: Path, port: int, folder: Path) -> Program:
     return Program("vibe", (str(program), "--trust"), env, folder, ">", "k tokens")
 
 
-PEERS: Mapping[str, Callable[[Path, int, Path], Program]] = {"oterm": oterm, "vibe": vibe}
+def checkout(path: Path, port: int, folder: Path) -> Program:
+    """Return steprun's chat of another checkout, to compare it before and after a change."""
+    return replace(steprun(path, port, folder), name="checkout")
+
+
+PEERS: Mapping[str, Callable[[Path, int, Path], Program]] = {
+    "checkout": checkout,
+    "oterm": oterm,
+    "vibe": vibe,
+}

@@ -68,7 +68,7 @@ class PictureShow(Wing):
 
     def _draw(self) -> None:
         self.chat.composer.pictures_arrived()
-        self.chat.transcript.pictures_arrived()
+        self.chat.transcript.renew()
 
     def switch(self, wanted: str) -> None:
         """Draw thumbnails or not: as it is said, else the other way round."""

@@ -16,7 +16,7 @@ from textual.selection import Selection
 from runner.chat.events import Text
 from runner.chat.turn import Turn, TurnState
 from runner.tui import transcript as module
-from runner.tui.block import ROWS
+from runner.tui.block import ROWS, Part
 from runner.tui.flow import Flow
 from runner.tui.transcript import Transcript
 from runner.tui.turnview import TurnView
@@ -171,21 +171,48 @@ async def test_a_tick_has_no_layout_of_the_screen_and_writes_the_rows_that_chang
         assert not layouts
 
 
-async def test_a_row_of_a_turn_is_revealed():
+async def test_a_turn_far_away_is_reached_and_a_row_of_it_shown():
     turns = [done(n, 20) for n in range(300)]
     async with window(turns) as c:
-        c.transcript.reveal(turns[40])
-        await c.pilot.pause()
+        view = c.transcript.reach(40)
+        assert view.turn is turns[40]
         assert "question 40" in "\n".join(c.rows()[:3])
         assert not c.transcript.following
-        c.transcript.reveal(turns[299], 10**6)
+        before = c.rows()
+        c.transcript.show_row(view, 4)  # it is in view
+        assert c.rows() == before
+        row = next(y for y, line in enumerate(view.lines()) if "line 19" in line)
+        c.transcript.show_row(view, row)
+        assert c.row_of("answer 40 line 19") == 10
+        c.transcript.show_row(c.transcript.reach(0), 19)
+        assert "question 0" in c.rows()[1]
+        c.transcript.reach(0)
+        c.transcript.show_row(view, 0)
+        assert c.row_of("question 40") == 11
+        c.transcript.show_row(c.transcript.reach(299), 10**6)
         assert c.transcript.following
+
+
+async def test_what_is_marked_in_a_row_is_drawn_when_it_is_renewed(monkeypatch):
+    turns = [done(n) for n in range(3)]
+    async with window(turns) as c:
+        before = [c.transcript.render_line(y) for y in range(c.transcript.size.height)]
+        row = c.row_of("answer 1 line")
+
+        def looks(view: TurnView, part: Part, index: int) -> Content:
+            content = part.rows[index].content
+            return content.stylize("reverse", 0, 3) if "answer 1 " in content.plain else content
+
+        monkeypatch.setattr(TurnView, "_looks", looks)
+        c.transcript.renew()
+        after = [c.transcript.render_line(y) for y in range(c.transcript.size.height)]
+        assert [y for y, strip in enumerate(after) if strip is not before[y]] == [row]
 
 
 async def test_other_widths_keep_the_turn_in_view():
     turns = [Turn("q", phase=TurnState.DONE, answer=f"n{n} " + "word " * 200) for n in range(50)]
     async with window(turns, (120, 30)) as c:
-        c.transcript.reveal(turns[20])
+        c.transcript.reach(20)
         await c.pilot.resize_terminal(50, 30)
         await c.pilot.pause()
         assert any("n20 " in row for row in c.rows())
@@ -208,6 +235,19 @@ async def test_a_text_that_came_at_once_is_laid_out_by_and_by(monkeypatch):
         c.transcript.sync(live, opened=False)
         await c.until(lambda: any("the end" in row for row in c.rows()))
         assert len([taken for taken in steps if taken]) > 1
+
+
+async def test_another_conversation_leaves_nothing_of_the_first():
+    long = Turn("q", phase=TurnState.DONE, answer="A paragraph of some words.\n\n" * 30_000)
+    async with window([*(done(n) for n in range(5)), long]) as c:
+        assert any(view.behind for view in c.transcript.views)
+        other = [done(7)]
+        await c.transcript.show_turns(other, opened=False)
+        assert [view.turn for view in c.transcript.views] == other
+        c.transcript._catch_up()
+        assert c.transcript.virtual_size.height == c.row_of("answer 7") + 2
+        c.transcript.sync(long, opened=False)
+        assert c.transcript.view_of(long) is None
 
 
 async def test_a_selection_goes_over_turns_and_holds_while_more_is_laid_out_above():
