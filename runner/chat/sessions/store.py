@@ -72,6 +72,7 @@ class Session:
     tree: ChatTree = field(default_factory=ChatTree)
     warnings: list[str] = field(default_factory=list)
     pictures: PictureShelf = field(default_factory=lambda: PictureShelf(sessions_dir()))
+    folder: Path = field(default_factory=sessions_dir)  # a thread may outlive the environment
     _lock: FileLock | None = None
 
     @classmethod
@@ -97,17 +98,17 @@ class Session:
     @property
     def path(self) -> Path:
         """The session's file."""
-        return sessions_dir() / f"{self.id}.jsonl"
+        return self.folder / f"{self.id}.jsonl"
 
     @property
     def draft_path(self) -> Path:
         """The file of what was typed and not sent."""
-        return sessions_dir() / f"{self.id}.draft.json"
+        return self.folder / f"{self.id}.draft.json"
 
     @property
     def part_path(self) -> Path:
         """The file of an answer that is still growing."""
-        return sessions_dir() / f"{self.id}.part.jsonl"
+        return self.folder / f"{self.id}.part.jsonl"
 
     @property
     def entries(self) -> list[SessionEntry]:
@@ -116,8 +117,7 @@ class Session:
 
     def claim(self) -> None:
         """Keep other chats out of this session. Raises `InUse` where one is in it."""
-        make_private_dir(sessions_dir())
-        path = sessions_dir() / f"{self.id}.lock"
+        path = make_private_dir(self.folder) / f"{self.id}.lock"
         lock = FileLock(path, mode=0o600, thread_local=False)  # released in another thread
         try:
             lock.acquire(timeout=0)
@@ -128,7 +128,7 @@ class Session:
                 next="Close the other one or wait for it, or start a new chat: steprun chat",
             ) from None
         except OSError as error:
-            raise cannot_write(sessions_dir(), error) from error
+            raise cannot_write(self.folder, error) from error
         self._lock = lock
 
     def release(self) -> None:
