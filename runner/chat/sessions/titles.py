@@ -1,7 +1,9 @@
 """A short title of a chat, from what the user asked. Pure.
 
-No model is asked: a title is there at once, costs no prompt its place in an engine's cache, and
-says what the user will look for. Measured beside a model's: see `title_of_text`.
+No model is asked. Behind the gateway that would cost no prompt its place in the cache (measured
+with tiny Step: of 2,017 tokens of the next question, 1,990 were cached after a title, 1,992 without
+one), but it would cost seconds of the machine for each chat, thinking included, and on a server of
+somebody else with one slot the whole prompt. And one looks for a chat by what one has asked.
 """
 
 import re

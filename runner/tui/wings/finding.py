@@ -30,9 +30,10 @@ LAID_OUT_S: Final = 10.0  # a turn that takes longer to lay out is gone to as fa
 class FindInput(Input):
     """What is looked for."""
 
+    # Most terminals send Shift+F3 as what Textual calls F15.
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,f3,down", "go(1)", "Next", id="find.next", priority=True),
-        Binding("shift+f3,up", "go(-1)", "Previous", id="find.previous", priority=True),
+        Binding("shift+f3,f15,up", "go(-1)", "Previous", id="find.previous", priority=True),
         Binding("escape", "close", "Close", id="find.close", priority=True),
         Binding("pageup", "app.page(-1)", "Scroll up", id="find.up", show=False),
         Binding("pagedown", "app.page(1)", "Scroll down", id="find.down", show=False),
@@ -121,6 +122,8 @@ class Finding(Wing):
 
     def find(self, typed: str) -> None:
         """Open the line; with words, go to the last place that has them."""
+        if len(self.chat.screen_stack) > 1:  # a list is in front of the chat
+            return
         self._line.display = True
         field = self._line.input
         if typed:

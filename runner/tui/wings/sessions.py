@@ -13,7 +13,7 @@ from runner.chat.sessions.index import ChatTitle
 from runner.chat.sessions.store import InUse
 from runner.tui.actions import Action
 from runner.tui.chooser import Choice, Chooser
-from runner.tui.picker import ChatPicker, PickedChat, chat_rows
+from runner.tui.picker import NAME_CHARS, ChatPicker, PickedChat, chat_rows
 from runner.tui.talking import ChatTalk
 from runner.tui.wings.finding import Finding
 from runner.tui.wings.versions import Versions
@@ -164,7 +164,7 @@ class Sessions(Wing):
     def name(self, name: str) -> None:
         """Give this chat a name."""
         conversation = self.chat.conversation
-        conversation.rename(" ".join(name.split()))
+        conversation.rename(" ".join(name.split())[:NAME_CHARS])
         self.chat.unsent.save_soon()
         self.chat.hint(f"This chat is called {conversation.session.tree.name}.")
 
