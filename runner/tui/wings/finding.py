@@ -30,10 +30,10 @@ LAID_OUT_S: Final = 10.0  # a turn that takes longer to lay out is gone to as fa
 class FindInput(Input):
     """What is looked for."""
 
-    # Most terminals send Shift+F3 as what Textual calls F15.
+    # Shift+F3 comes by the Kitty protocol: the older code is that of a report of the cursor, too.
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,f3,down", "go(1)", "Next", id="find.next", priority=True),
-        Binding("shift+f3,f15,up", "go(-1)", "Previous", id="find.previous", priority=True),
+        Binding("shift+f3,up", "go(-1)", "Previous", id="find.previous", priority=True),
         Binding("escape", "close", "Close", id="find.close", priority=True),
         Binding("pageup", "app.page(-1)", "Scroll up", id="find.up", show=False),
         Binding("pagedown", "app.page(1)", "Scroll down", id="find.down", show=False),

@@ -242,7 +242,6 @@ def test_a_full_disk_costs_the_index_and_nothing_else(monkeypatch):
     assert "free some space" in caught.value.next
     assert found("apples", made) == [session.id]
     assert session.path.read_bytes() == before
-    monkeypatch.undo()
 
 
 def test_a_folder_in_its_place_is_said():

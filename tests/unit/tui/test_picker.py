@@ -316,3 +316,33 @@ def test_a_chat_of_a_newer_version_is_listed_and_says_so():
         assert listed.title == "(made by a newer version: update steprun to open it)"
     session.path.write_text(data.replace("steprun.session/9", "steprun.session/2"))
     assert [each.title for each in SavedChats().chats()] == ["apples"]
+
+
+async def test_messages_of_all_chats_are_searched_this_chats_first():
+    saved("apples are red")
+    saved("pears")
+    async with chat([Say("Fine."), End()], [Say("Fine."), End()]) as c:
+        await c.type("plums")
+        await c.ready()
+        await c.type("pears")
+        await c.ready()
+        await c.pilot.press("ctrl+r")
+        await c.sees("Earlier messages · 3")
+        rows = [row.text for row in c.app.screen.choices]
+        assert rows == ["pears", "plums", "apples are red"]
+        await c.pilot.press(*"red", "enter")
+        await c.until(lambda: c.app.composer.text == "apples are red")
+
+
+async def test_the_search_ends_where_another_chat_is_opened():
+    saved("apples")
+    async with chat([Say("Fine."), End()]) as c:
+        await c.type("plums")
+        await c.ready()
+        await c.type("/find fine")
+        await c.sees("1 of 1")
+        await c.pilot.press("ctrl+o")
+        await c.sees("apples")
+        await c.pilot.press("ctrl+f", *"apples", "enter")
+        await c.sees("answer to apples")
+        await c.gone("1 of 1")
