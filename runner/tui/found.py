@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from rich.cells import cell_len
-from textual.content import Content
 
 from runner.chat.finding import Hit, Needle, Place, folded, unfolded
 
@@ -32,15 +31,19 @@ class FoundWords:
     wanted: Needle
     here: dict[RowKey, tuple[int, int]] = field(default_factory=dict)
 
-    def mark(self, content: Content, key: RowKey) -> Content:
-        """Return a row with its hits made visible."""
-        if key[0] in _HEADS:
-            return content
-        for begin, end in self.wanted.spans(content.plain):
-            content = content.stylize(ALL, begin, end)
-        if key in self.here:
-            content = content.stylize(HERE, *self.here[key])
-        return content
+    def mark(self, part: "Part", index: int) -> "Row":
+        """Return a row of a part with its hits made visible, also those that are broken in two."""
+        row, first = part.rows[index], max(0, index - 1)
+        if part.name in _HEADS:
+            return row
+        content = row.content
+        near = [part.rows[at] for at in range(first, min(len(part.rows), index + 2))]
+        for spans in _spans(near, self.wanted):
+            if (span := spans.get(index - first)) is not None:
+                content = content.stylize(ALL, *span)
+        if (here := self.here.get((part.name, index))) is not None:
+            content = content.stylize(HERE, *here)
+        return row._replace(content=content)
 
 
 def locate(

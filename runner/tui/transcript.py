@@ -165,13 +165,13 @@ class Transcript(VerticalScroll):
         assert view is not None  # noqa: S101 - it is in the window
         return view
 
-    def show_row(self, view: TurnView, row: int) -> None:
-        """Scroll a row of a turn into view, unless it is, once it has its place."""
+    def show_rows(self, view: TurnView, row: int, count: int = 1) -> None:
+        """Scroll rows of a turn into view, unless they are, once they have their place."""
 
         def show() -> None:
             y = self._body.virtual_region.y + view.virtual_region.y + row
             top, height = self.scroll_offset.y, self.size.height
-            if not top <= y < top + height:
+            if not top <= y <= top + height - count:
                 self.scroll_to(y=max(0, y - height // 3), animate=False, immediate=True)
 
         self.release_anchor()

@@ -298,10 +298,8 @@ class TurnView(Widget):
             self._drawn_as = drawn_as
         drawn = self._drawn.get(y)
         if drawn is None or drawn[0] is not row:
-            row_found = row
-            if self._found is not None:
-                row_found = row._replace(content=self._found.mark(row.content, (part.name, index)))
-            drawn = self._drawn[y] = row, self._draw(part, row_found, y, style, selection)
+            shown = row if self._found is None else self._found.mark(part, index)
+            drawn = self._drawn[y] = row, self._draw(part, shown, y, style, selection)
         return drawn[1]
 
     def _draw(

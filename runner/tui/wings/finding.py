@@ -15,7 +15,7 @@ from textual.widgets import Input, Static
 
 from runner.chat.finding import MOST, WORDS_CHARS, Hit, Needle, Place, find_in, needle
 from runner.tui.actions import Action
-from runner.tui.found import FoundWords, RowKey, locate
+from runner.tui.found import FoundWords, locate
 from runner.tui.talking import ChatTalk
 from runner.tui.turnview import TurnView, VersionWanted
 from runner.tui.wings.wing import Hear, Wing
@@ -73,6 +73,9 @@ class FindLine(Horizontal):
     class Typed(Message):
         """Other words are looked for."""
 
+    class Resized(Message):
+        """The window has another width."""
+
     def __init__(self) -> None:
         super().__init__(id="find")
         self.input = FindInput(placeholder="words", max_length=WORDS_CHARS, compact=True)
@@ -87,6 +90,10 @@ class FindLine(Horizontal):
     def say(self, text: str) -> None:
         """Show the count, or why there is none."""
         self._count.update(Content(text))
+
+    def on_resize(self) -> None:
+        """Say so: what is shown may be elsewhere now."""
+        self.post_message(self.Resized())
 
     @on(Input.Changed)
     def _changed(self, event: Input.Changed) -> None:
@@ -162,7 +169,7 @@ class Finding(Wing):
     def leave(self) -> None:
         """Look for nothing any more: another chat is about to be shown."""
         self._line.display = False
-        self._hits, self._wanted, self._aim = [], None, (-1, None)
+        self._hits, self._wanted, self._aim, self._target = [], None, (-1, None), None
         self._mark_all()
 
     # --- searching ---------------------------------------------------------------------------
@@ -235,15 +242,22 @@ class Finding(Wing):
         if self._target is None:
             return
         view, hit, wanted = self._target
-        row = 0
-        here: dict[RowKey, tuple[int, int]] = {}
+        before: object = None
+        # A scrollbar that comes with the line breaks the rows anew: looked at until it stays.
         for _ in range(int(LAID_OUT_S / PAUSE_S)):
-            row, here = locate(view.parts, hit, wanted)
+            row, here = found = locate(view.parts, hit, wanted)
+            if before == found and view.settled:
+                return
+            before = found
             if here or view.settled:
-                break
+                view.find(FoundWords(wanted, here))
+                self.chat.transcript.show_rows(view, row, len(here) or 1)
             await asyncio.sleep(PAUSE_S)
-        view.find(FoundWords(wanted, here))
-        self.chat.transcript.show_row(view, row)
+
+    def resized(self, _: Message) -> None:
+        """Show the hit again: rows are broken in other places now."""
+        if self._target is not None and self.open:
+            self.chat.run_worker(self._show(), group="find", exclusive=True, exit_on_error=False)
 
     def _mark_all(self) -> None:
         found = FoundWords(self._wanted) if self._wanted is not None else None
@@ -266,6 +280,7 @@ class Finding(Wing):
         FindInput.Closed: close,
         FindInput.Moved: moved,
         FindLine.Typed: typed,
+        FindLine.Resized: resized,
         ChatTalk.Ended: changed,
         VersionWanted: changed,
     }

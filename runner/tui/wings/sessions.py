@@ -181,13 +181,18 @@ class Sessions(Wing):
         if len(others) < len(listed):
             self._picker.explain("This chat is open. Open another one first.")
         else:
-            self._change(partial(self.chat.shelf.delete, *others))
+            shelf = self.chat.shelf
+            self._change(partial(shelf.remove, *others), partial(shelf.forget, others))
 
-    def _change(self, change: Callable[[], object]) -> None:
-        """Change a chat in a thread, and show the list as it is then."""
-        self.chat.run_worker(self._changed(change), group="chats", exit_on_error=False)
+    def _change(
+        self, change: Callable[[], object], after: Callable[[], object] | None = None
+    ) -> None:
+        """Change a chat in a thread, and show the list as it is then; `after` may take longer."""
+        self.chat.run_worker(self._changed(change, after), group="chats", exit_on_error=False)
 
-    async def _changed(self, change: Callable[[], object]) -> None:
+    async def _changed(
+        self, change: Callable[[], object], after: Callable[[], object] | None
+    ) -> None:
         trouble = ""
         try:
             await asyncio.to_thread(change)
@@ -197,6 +202,11 @@ class Sessions(Wing):
             self._picker.replace(await self._listed())
             if trouble:
                 self._picker.explain(trouble)
+        if after is not None:
+            try:
+                await asyncio.to_thread(after)
+            except SteprunError as error:
+                self.chat.problem(error)
 
     # --- the index ---------------------------------------------------------------------------
 

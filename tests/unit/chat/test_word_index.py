@@ -274,6 +274,24 @@ def test_a_chat_cut_at_every_byte_is_indexed_as_far_as_it_goes():
         ] or (b'"apples"}' in data[:at])
 
 
+@pytest.mark.parametrize(
+    "spoil", [b"", b"{}", b"\xff\x00", b'{"id": 5}', b'{"retry": true}', b"[" * 9]
+)
+def test_a_chat_spoiled_in_any_line_is_indexed_and_copied_as_far_as_it_goes(spoil):
+    session = saved("apples", (StepKind.TEXT, "pears"))
+    session.add(SessionEntry(Message("user", "plums")))
+    lines = session.path.read_bytes().split(b"\n")
+    made = index()
+    for at in range(len(lines) - 1):
+        session.path.write_bytes(b"\n".join([*lines[:at], spoil, *lines[at + 1 :]]))
+        made.update(LONG_S)
+        for word, line in (("apples", 1), ("pears", 2), ("plums", 3)):
+            assert found(word, made) == ([session.id] if at != line else [])
+        copied = Session.load(SavedChats().copy(session.id))
+        assert len(copied.tree.entries) == (3 if at == 0 else 2)
+        copied.path.unlink()
+
+
 def test_messages_of_all_chats_are_returned_newest_first():
     for n in range(3):
         saved(f"question {n}", at=1_700_000_000 + n)

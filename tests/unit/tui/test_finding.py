@@ -25,15 +25,19 @@ def saved(*turns):
     return session.id
 
 
-def marked(c):
-    """Return the texts on the screen that are drawn as the hit that was gone to."""
-    lines = c.app.screen._compositor.render_strips()
+def styled(c, *names):
+    """Return the texts on the screen that are drawn in these ways."""
     return [
         segment.text
-        for strip in lines
+        for strip in c.app.screen._compositor.render_strips()
         for segment in strip
-        if segment.style and segment.style.reverse and segment.style.bold
+        if segment.style and all(getattr(segment.style, name) for name in names)
     ]
+
+
+def marked(c):
+    """Return the texts on the screen that are drawn as the hit that was gone to."""
+    return styled(c, "reverse", "bold")
 
 
 async def test_hits_are_walked_through_from_the_last_one():
@@ -59,15 +63,16 @@ async def test_hits_are_walked_through_from_the_last_one():
 
 
 @pytest.mark.parametrize("size", [(80, 24), (40, 10)])
-async def test_a_phrase_that_is_broken_into_two_rows_is_marked(size):
-    filler = "word " * 40
-    resume = saved(("hello", "", f"{filler} the end of the line is here {filler}"))
-    async with chat(resume=resume, size=size) as c:
+@pytest.mark.parametrize("shift", range(5))
+async def test_a_phrase_that_is_broken_into_two_rows_is_marked(size, shift):
+    text = "word " * (12 + shift) + "the end of the line is here. "
+    async with chat(resume=saved(("hello", "", text * 2)), size=size) as c:
         await c.type("/find end of the line is here")
-        await c.sees("1 of 1")
-        await c.until(
-            lambda: " ".join("".join(marked(c)).split()).replace(" ", "") == "endofthelineishere"
-        )
+        await c.sees("2 of 2")
+        phrase = "endofthelineishere"
+        await c.until(lambda: "".join("".join(marked(c)).split()) == phrase)
+        if size[1] > 10:  # both are in view
+            await c.until(lambda: "".join("".join(styled(c, "underline")).split()) == phrase * 2)
 
 
 async def test_a_hit_in_hidden_thinking_opens_it():

@@ -6,7 +6,15 @@ import sys
 
 import pytest
 
-HEAVY = {"httpx2", "markdown_it", "pygments", "PIL", "runner.run.prepare", "runner.gateway.run"}
+HEAVY = {
+    "httpx2",
+    "markdown_it",
+    "pygments",
+    "PIL",
+    "runner.run.prepare",
+    "runner.gateway.run",
+    "sqlite3",
+}
 
 
 @pytest.mark.parametrize("kind", ["remote_chat", "chat_here"])

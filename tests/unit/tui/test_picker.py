@@ -33,7 +33,10 @@ class FakeShelf:
             raise Refused(self.broken)
         self.listed = [replace(c, title=name) if c.id == chat_id else c for c in self.listed]
 
-    def delete(self, *chat_ids):
+    def forget(self, chat_ids):
+        pass
+
+    def remove(self, *chat_ids):
         self.listed = [each for each in self.listed if each.id not in chat_ids]
 
     def image_bytes(self):
