@@ -98,6 +98,11 @@ class WordIndex:
             self._file.discard()
 
 
+def _begin(base: sqlite3.Connection) -> None:
+    """Keep other windows from writing between what is read from here on and what is written."""
+    base.execute("BEGIN IMMEDIATE")
+
+
 # --- taking chats in -------------------------------------------------------------------------
 
 
@@ -107,6 +112,7 @@ def _update(base: sqlite3.Connection, until: float) -> IndexState:
         for name, kind, stat in scan_sessions()
         if kind == "jsonl"
     }
+    _begin(base)
     known = {
         name: (number, (size, changed))
         for number, name, size, changed in base.execute(
@@ -126,6 +132,7 @@ def _update(base: sqlite3.Connection, until: float) -> IndexState:
             break
         if time.monotonic() >= commit_at:
             base.commit()
+            _begin(base)
             commit_at = time.monotonic() + COMMIT_S
     return IndexState(done, len(files))
 
@@ -203,6 +210,8 @@ def _indexed(text: str) -> str:
 
 
 def _forget(base: sqlite3.Connection, chat_ids: list[str]) -> None:
+    if not base.in_transaction:
+        _begin(base)
     for name in chat_ids:
         rows = base.execute(
             "SELECT texts.id FROM texts JOIN chats ON texts.chat = chats.number WHERE chats.id = ?",

@@ -1,5 +1,6 @@
 """The words of all chats: found, kept up to date, forgotten, made anew where they are damaged."""
 
+import concurrent.futures
 import contextlib
 import os
 import sqlite3
@@ -221,6 +222,22 @@ def test_another_window_that_writes_is_waited_for_and_then_named(monkeypatch):
         assert "Try again" in caught.value.next
         assert found("apples", WordIndex())  # reading goes on
     assert found("pears")
+
+
+def test_two_windows_may_bring_it_up_to_date_at_once(monkeypatch):
+    monkeypatch.setattr(word_index, "COMMIT_S", 0.0)
+    monkeypatch.setattr(word_file.WordFile, "discard", None)  # neither takes it for damaged
+    for n in range(40):
+        saved(f"apples {n}", at=1_700_000_000)
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        states = list(threads.map(lambda _: WordIndex().update(LONG_S), range(4)))
+    assert states == [IndexState(40, 40)] * 4
+    assert len(found("apples")) == 40
+    with contextlib.closing(sqlite3.connect(WordIndex().path)) as base:
+        assert base.execute("SELECT count(*), count(DISTINCT chat) FROM texts").fetchone() == (
+            80,
+            40,
+        )
 
 
 def test_a_full_disk_costs_the_index_and_nothing_else(monkeypatch):
