@@ -137,7 +137,7 @@ class Finding(Wing):
             with field.prevent(Input.Changed):
                 field.value = typed
             field.cursor_position = len(typed)
-        field.focus()
+        self.chat.screen.set_focus(field)  # at once: `focus` would let the next keys pass by
         if field.value:
             self._search()
 
