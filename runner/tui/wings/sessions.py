@@ -43,24 +43,25 @@ class Sessions(Wing):
 
     # --- the list ----------------------------------------------------------------------------
 
-    def pick(self, _: str) -> None:
-        """List the saved chats."""
-        self.chat.run_worker(self._pick(), group="chats", exclusive=True, exit_on_error=False)
-
-    async def _pick(self) -> None:
-        rows = await self._listed()
-        if not rows:
-            self.chat.hint("No saved chat yet.")
+    async def pick(self, _: str) -> None:
+        """List the saved chats. The list is there at once, and takes the next keys."""
+        if len(self.chat.screen_stack) > 1:  # another list is in front of the chat
             return
-        shelf = self.chat.shelf
         self._picker = ChatPicker(
-            rows,
-            rename=self._rename,
-            delete=self._delete,
-            saved=shelf,
-            image_bytes=await asyncio.to_thread(shelf.image_bytes),
+            (), rename=self._rename, delete=self._delete, saved=self.chat.shelf
         )
-        self.chat.push_screen(self._picker, self._picked)
+        await self.chat.push_screen(self._picker, self._picked)
+        self.chat.run_worker(self._fill(), group="chats", exclusive=True, exit_on_error=False)
+
+    async def _fill(self) -> None:
+        picker = self._picker
+        rows = await self._listed()
+        images = await asyncio.to_thread(self.chat.shelf.image_bytes)
+        if picker.is_attached and rows:
+            picker.fill(rows, images)
+        elif picker.is_attached:
+            picker.dismiss(None)
+            self.chat.hint("No saved chat yet.")
 
     async def _listed(self) -> Sequence[Choice]:
         try:
@@ -230,6 +231,7 @@ class Sessions(Wing):
             "open, rename or delete a saved chat; search the texts of all",
             *(pick, "chats"),
             keys=("ctrl+o",),
+            priority=True,  # the keys after it are for the list
         ),
         Action("chat.name", "name this chat", name, "rename", "NAME", needs_args=True),
         Action("chat.fork", "continue in a copy of this chat", fork, "fork"),
