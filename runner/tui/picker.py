@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import Input
+from textual.worker import Worker
 
 from runner.base import units
 from runner.base.errors import SteprunError
@@ -112,6 +113,7 @@ class ChatPicker(Chooser):
         self._renaming: ChatTitle | None = None
         self._deleting: tuple[ChatTitle, ...] = ()
         self._marked: set[str] = set()
+        self._worker: Worker[None] | None = None
         self._hits: tuple[str, Sequence[ChatHit]] = ("", ())
         self._note, self._said = "", "" if rows else "Reading the list of chats"
 
@@ -188,7 +190,9 @@ class ChatPicker(Chooser):
             self._redraw()
 
     def _look(self) -> None:
-        self.run_worker(self._searched(), group="look", exclusive=True, exit_on_error=False)
+        self._worker = self.run_worker(
+            self._searched, group="look", exclusive=True, exit_on_error=False
+        )
 
     async def _searched(self) -> None:
         await asyncio.sleep(PAUSE_S)

@@ -12,6 +12,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, Static
+from textual.worker import Worker
 
 from runner.chat.finding import MOST, WORDS_CHARS, Hit, Needle, Place, find_in, needle
 from runner.tui.actions import Action
@@ -113,6 +114,7 @@ class Finding(Wing):
         self._hits: list[Hit] = []
         self._at = 0
         self._pause, self._stay = 0.0, False  # before a search, and whether it goes nowhere
+        self._worker: Worker[None] | None = None
         self._target: tuple[TurnView, Hit, Needle] | None = None
         self._aim: tuple[int, Place | None] = (-1, None)  # the turn and the part to go to
 
@@ -185,7 +187,9 @@ class Finding(Wing):
 
     def _search(self, *, pause: float = 0.0, stay: bool = False) -> None:
         self._pause, self._stay = pause, stay
-        self.chat.run_worker(self._found(), group="find", exclusive=True, exit_on_error=False)
+        self._worker = self.chat.run_worker(
+            self._found, group="find", exclusive=True, exit_on_error=False
+        )
 
     async def _found(self) -> None:
         await asyncio.sleep(self._pause)
@@ -235,7 +239,9 @@ class Finding(Wing):
             self._say("in hidden thinking, opened · ")
         self._mark_all()
         self._target = view, hit, self._wanted
-        self.chat.run_worker(self._show(), group="find", exclusive=True, exit_on_error=False)
+        self._worker = self.chat.run_worker(
+            self._show, group="find", exclusive=True, exit_on_error=False
+        )
 
     async def _show(self) -> None:
         """Scroll to the hit, once its turn is laid out as far as there."""
@@ -257,7 +263,9 @@ class Finding(Wing):
     def resized(self, _: Message) -> None:
         """Show the hit again: rows are broken in other places now."""
         if self._target is not None and self.open:
-            self.chat.run_worker(self._show(), group="find", exclusive=True, exit_on_error=False)
+            self._worker = self.chat.run_worker(
+                self._show, group="find", exclusive=True, exit_on_error=False
+            )
 
     def _mark_all(self) -> None:
         found = FoundWords(self._wanted) if self._wanted is not None else None
