@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     metavar="[ID|TITLE]",
     is_flag=False,
     flag_value="latest",
-    help="Resume a chat by its ID or words of its title (the latest if none is given).",
+    help="Resume a chat by its ID or by words in its title (the latest if none is given).",
 )
 @click.option(
     "--open",
