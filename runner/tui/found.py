@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.cells import cell_len
 
-from runner.chat.finding import Hit, Needle, Place, folded, unfolded
+from runner.chat.finding import Hit, HitPlace, Needle, folded, unfolded
 
 if TYPE_CHECKING:
     from runner.tui.flow import Flow
@@ -18,7 +18,11 @@ ALL: Final = "underline on $warning 30%"
 HERE: Final = "bold reverse"  # without colors, too
 
 # Where on the screen a part of a turn is; what is none of these belongs to tools.
-_PARTS: Final = {Place.QUESTION: "question", Place.THINKING: "words", Place.ANSWER: "answer"}
+_PARTS: Final = {
+    HitPlace.QUESTION: "question",
+    HitPlace.THINKING: "words",
+    HitPlace.ANSWER: "answer",
+}
 _HEADS: Final = ("air", "thought", "end", "note", "versions")
 
 RowKey = tuple[str, int]  # a part's name, and which of its rows
@@ -54,7 +58,7 @@ def locate(
     What the rows show may differ from the text that was searched (tables, formulas): where the hit
     is not among them, it is the row that is as far into the part, and nothing is marked.
     """
-    tool = hit.place is Place.TOOL
+    tool = hit.place is HitPlace.TOOL
     known = (*_PARTS.values(), *_HEADS)
     meant = [part for part in parts if (tool and part.name not in known) or _is(part, hit.place)]
     above, number = 0, hit.number
@@ -73,7 +77,7 @@ def locate(
     return 0, {}
 
 
-def _is(part: "Part", place: Place) -> bool:
+def _is(part: "Part", place: HitPlace) -> bool:
     return part.name == _PARTS.get(place)
 
 

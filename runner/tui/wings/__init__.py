@@ -8,7 +8,7 @@ from typing import Final
 from runner.tui.actions import ActionGroup
 from runner.tui.wings.composing import Composing
 from runner.tui.wings.copying import Copying
-from runner.tui.wings.finding import Finding
+from runner.tui.wings.finding import FindWing
 from runner.tui.wings.looks import Looks
 from runner.tui.wings.pictures import PictureWing
 from runner.tui.wings.saving import Saving
@@ -22,6 +22,6 @@ from runner.tui.wings.wing import Wing
 # In the order of the help.
 WINGS: Final[tuple[type[Wing], ...]] = (
     *(Sending, Versions, Composing, PictureWing, Thinking),
-    *(Copying, Finding, Saving, Sessions, Looks, Window),
+    *(Copying, FindWing, Saving, Sessions, Looks, Window),
 )
 GROUPS: Final = tuple(ActionGroup(wing.title, wing.actions) for wing in WINGS)

@@ -14,7 +14,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 from textual.worker import Worker
 
-from runner.chat.finding import MOST, WORDS_CHARS, Hit, Needle, Place, find_in, needle
+from runner.chat.finding import MOST, WORDS_CHARS, Hit, HitPlace, Needle, find_in, needle
 from runner.tui.actions import Action
 from runner.tui.found import FoundWords, locate
 from runner.tui.talking import ChatTalk
@@ -102,7 +102,7 @@ class FindLine(Horizontal):
         self.post_message(self.Typed())
 
 
-class Finding(Wing):
+class FindWing(Wing):
     """Walks through the hits of some words in this chat."""
 
     title = "Finding"
@@ -116,7 +116,7 @@ class Finding(Wing):
         self._pause, self._stay = 0.0, False  # before a search, and whether it goes nowhere
         self._worker: Worker[None] | None = None
         self._target: tuple[TurnView, Hit, Needle] | None = None
-        self._aim: tuple[int, Place | None] = (-1, None)  # the turn and the part to go to
+        self._aim: tuple[int, HitPlace | None] = (-1, None)  # the turn and the part to go to
 
     def panels(self) -> Iterable[Widget]:
         """Return the line of the search."""
@@ -150,7 +150,7 @@ class Finding(Wing):
         else:
             self.find("")
 
-    async def go_to(self, entry_id: str, place: Place, words: str) -> None:
+    async def go_to(self, entry_id: str, place: HitPlace, words: str) -> None:
         """Go to what was found in the texts of all chats: words of a question or an answer."""
         chat = self.chat
         last = [view.turn for view in chat.transcript.query(TurnView)][-1:]
@@ -234,7 +234,7 @@ class Finding(Wing):
             return
         self._say()
         view = await self.chat.transcript.reach(hit.turn)
-        if hit.place is Place.THINKING and not view.shows_thinking:
+        if hit.place is HitPlace.THINKING and not view.shows_thinking:
             await view.sync(opened=True)
             self._say("in hidden thinking, opened · ")
         self._mark_all()
@@ -294,7 +294,7 @@ class Finding(Wing):
     }
 
 
-def _first(hits: Sequence[Hit], turn: int, place: Place | None) -> int:
+def _first(hits: Sequence[Hit], turn: int, place: HitPlace | None) -> int:
     """Return which hit to begin with: the one that is aimed at, else the last.
 
     As one remembers a talk: the last time that it was said.

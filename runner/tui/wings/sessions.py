@@ -15,7 +15,7 @@ from runner.tui.actions import Action
 from runner.tui.chooser import Choice, Chooser
 from runner.tui.picker import NAME_CHARS, ChatPicker, PickedChat, chat_rows
 from runner.tui.talking import ChatTalk
-from runner.tui.wings.finding import Finding
+from runner.tui.wings.finding import FindWing
 from runner.tui.wings.versions import Versions
 from runner.tui.wings.wing import Hear, Wing
 
@@ -34,7 +34,7 @@ class Sessions(Wing):
             chat.hint("Still answering: Esc stops it.")
             return
         chat.wing(Versions).leave()
-        chat.wing(Finding).leave()
+        chat.wing(FindWing).leave()
         old = chat.conversation.session.id if chat.conversation.saved else ""
         chat.conversation.start_new()
         chat.transcript.notice(None)
@@ -80,7 +80,7 @@ class Sessions(Wing):
     async def _open(self, chosen: PickedChat) -> None:
         hit = chosen.hit
         if await self.open(chosen.chat.id, quiet=hit is not None) and hit is not None:
-            await self.chat.wing(Finding).go_to(hit.entry, hit.place, hit.wanted)
+            await self.chat.wing(FindWing).go_to(hit.entry, hit.place, hit.wanted)
 
     async def open(self, chat_id: str, *, quiet: bool = False) -> bool:
         """Continue a saved chat in this window; what is typed stays with the chat it belongs to.
@@ -107,7 +107,7 @@ class Sessions(Wing):
             chat.hint("Still answering: Esc stops it.")
             return False
         chat.wing(Versions).leave()
-        chat.wing(Finding).leave()
+        chat.wing(FindWing).leave()
         chat.unsent.keep()
         chat.conversation.close()
         chat.composer.take()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.chat.finding import Hit, Place, find_in, folded, needle, snippet, unfolded
+from runner.chat.finding import Hit, HitPlace, find_in, folded, needle, snippet, unfolded
 from runner.chat.steps import StepKind, TurnStep
 from runner.chat.turn import Turn, TurnState
 
@@ -34,7 +34,7 @@ def places(turns, words):
     ],
 )
 def test_a_text_is_found(text, words):
-    assert places([turn(answer=text)], words) == [(0, Place.ANSWER, 0)]
+    assert places([turn(answer=text)], words) == [(0, HitPlace.ANSWER, 0)]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,10 @@ def test_a_text_is_not_found(text, words):
 
 
 def test_only_marks_are_found_as_they_are():
-    assert places([turn(answer="5 * 3 * 2")], "*") == [(0, Place.ANSWER, 0), (0, Place.ANSWER, 1)]
+    assert places([turn(answer="5 * 3 * 2")], "*") == [
+        (0, HitPlace.ANSWER, 0),
+        (0, HitPlace.ANSWER, 1),
+    ]
     assert needle("  ") is None
 
 
@@ -64,16 +67,16 @@ def test_every_part_of_a_turn_is_searched_in_order():
     ]
     turns = [turn("hello"), Turn("fox?", phase=TurnState.DONE, steps=steps)]
     assert places(turns, "fox") == [
-        (1, Place.QUESTION, 0),
-        (1, Place.THINKING, 0),
-        (1, Place.TOOL, 0),
-        (1, Place.TOOL, 1),
-        (1, Place.TOOL, 2),
-        (1, Place.ANSWER, 0),
+        (1, HitPlace.QUESTION, 0),
+        (1, HitPlace.THINKING, 0),
+        (1, HitPlace.TOOL, 0),
+        (1, HitPlace.TOOL, 1),
+        (1, HitPlace.TOOL, 2),
+        (1, HitPlace.ANSWER, 0),
     ]
     assert find_in(turns, needle("fox"), most=2) == [
-        Hit(1, Place.QUESTION, 0),
-        Hit(1, Place.THINKING, 0, 4 / 14),
+        Hit(1, HitPlace.QUESTION, 0),
+        Hit(1, HitPlace.THINKING, 0, 4 / 14),
     ]
 
 

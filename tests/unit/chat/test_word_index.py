@@ -10,7 +10,7 @@ import time
 import pytest
 
 from runner.base.errors import Refused
-from runner.chat.finding import Place
+from runner.chat.finding import HitPlace
 from runner.chat.sessions import word_file, word_index
 from runner.chat.sessions.entries import SessionEntry, answered
 from runner.chat.sessions.saved import SavedChats
@@ -56,11 +56,11 @@ def test_words_of_every_part_of_a_chat_are_found():
     )
     made = index()
     for words, place in (
-        ("quetzal?", Place.QUESTION),
-        ("BIRD think", Place.THINKING),
-        ("lookup guatemala", Place.TOOL),
-        ("a trogon of elan", Place.ANSWER),
-        ("elan trogon", Place.ANSWER),
+        ("quetzal?", HitPlace.QUESTION),
+        ("BIRD think", HitPlace.THINKING),
+        ("lookup guatemala", HitPlace.TOOL),
+        ("a trogon of elan", HitPlace.ANSWER),
+        ("elan trogon", HitPlace.ANSWER),
     ):
         (hit,) = made.search(words)
         assert (hit.chat, hit.place) == (session.id, place)
