@@ -79,7 +79,7 @@ def needle(words: str) -> Needle | None:
     return None
 
 
-class Place(StrEnum):
+class HitPlace(StrEnum):
     """Which part of a turn a hit is in."""
 
     QUESTION = "question"
@@ -89,10 +89,10 @@ class Place(StrEnum):
 
 
 _PLACES: Final = {
-    StepKind.THINKING: Place.THINKING,
-    StepKind.TEXT: Place.ANSWER,
-    StepKind.CALL: Place.TOOL,
-    StepKind.RESULT: Place.TOOL,
+    StepKind.THINKING: HitPlace.THINKING,
+    StepKind.TEXT: HitPlace.ANSWER,
+    StepKind.CALL: HitPlace.TOOL,
+    StepKind.RESULT: HitPlace.TOOL,
 }
 
 
@@ -104,7 +104,7 @@ class Hit:
     """
 
     turn: int
-    place: Place
+    place: HitPlace
     number: int
     part: float = 0.0
 
@@ -113,7 +113,7 @@ def find_in(turns: Sequence[Turn], wanted: Needle, most: int = MOST) -> list[Hit
     """Return the hits in these turns, in their order: at most `most`."""
     hits: list[Hit] = []
     for index, turn in enumerate(turns):
-        counts = dict.fromkeys(Place, 0)
+        counts = dict.fromkeys(HitPlace, 0)
         for place, text in texts_of(turn):
             compared = folded(text, marks=wanted.marks)
             for found in wanted.pattern.finditer(compared):
@@ -124,12 +124,12 @@ def find_in(turns: Sequence[Turn], wanted: Needle, most: int = MOST) -> list[Hit
     return hits
 
 
-def texts_of(turn: Turn) -> Iterator[tuple[Place, str]]:
+def texts_of(turn: Turn) -> Iterator[tuple[HitPlace, str]]:
     """Yield the texts of a turn, in their order."""
-    yield Place.QUESTION, turn.text
+    yield HitPlace.QUESTION, turn.text
     for step in list(turn.steps):
         if step.kind is StepKind.CALL:
-            yield Place.TOOL, f"{step.name} {step.text}"
+            yield HitPlace.TOOL, f"{step.name} {step.text}"
         else:
             yield _PLACES[step.kind], step.text
 

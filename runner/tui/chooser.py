@@ -109,7 +109,7 @@ class Chooser(ModalScreen[Any]):
     def on_mount(self) -> None:
         """Show everything, and take the keys."""
         self.set_class(self.app.screen_stack[0].has_class("-compact"), "-compact")
-        self.filter.focus()
+        self.set_focus(self.filter)  # at once: the next keys are for it
 
     def on_resize(self) -> None:
         """Fit the rows to the new width."""

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from rich.cells import cell_len
-from textual.content import Content
 
-from runner.chat.finding import Hit, Needle, Place, folded, unfolded
+from runner.chat.finding import Hit, HitPlace, Needle, folded, unfolded
 
 if TYPE_CHECKING:
     from runner.tui.block import Part
@@ -19,8 +18,12 @@ ALL: Final = "underline on $warning 30%"
 HERE: Final = "bold reverse"  # without colors, too
 
 # Where on the screen a part of a turn is; what is none of these belongs to tools.
-_PARTS: Final = {Place.QUESTION: "question", Place.THINKING: "words", Place.ANSWER: "answer"}
-_HEADS: Final = ("air", "thought", "end", "note", "versions")
+_PARTS: Final = {
+    HitPlace.QUESTION: "question",
+    HitPlace.THINKING: "words",
+    HitPlace.ANSWER: "answer",
+}
+_HEADS: Final = ("pictures", "air", "thought", "end", "note", "versions")
 
 RowKey = tuple[str, int]  # a part's name, and which of its rows
 
@@ -32,15 +35,19 @@ class FoundWords:
     wanted: Needle
     here: dict[RowKey, tuple[int, int]] = field(default_factory=dict)
 
-    def mark(self, content: Content, key: RowKey) -> Content:
-        """Return a row with its hits made visible."""
-        if key[0] in _HEADS:
-            return content
-        for begin, end in self.wanted.spans(content.plain):
-            content = content.stylize(ALL, begin, end)
-        if key in self.here:
-            content = content.stylize(HERE, *self.here[key])
-        return content
+    def mark(self, part: "Part", index: int) -> "Row":
+        """Return a row of a part with its hits made visible, also those that are broken in two."""
+        row, first = part.rows[index], max(0, index - 1)
+        if part.name in _HEADS:
+            return row
+        content = row.content
+        near = [part.rows[at] for at in range(first, min(len(part.rows), index + 2))]
+        for spans in _spans(near, self.wanted):
+            if (span := spans.get(index - first)) is not None:
+                content = content.stylize(ALL, *span)
+        if (here := self.here.get((part.name, index))) is not None:
+            content = content.stylize(HERE, *here)
+        return row._replace(content=content)
 
 
 def locate(
@@ -51,7 +58,7 @@ def locate(
     What the rows show may differ from the text that was searched (tables, formulas): where the hit
     is not among them, it is the row that is as far into the part, and nothing is marked.
     """
-    tool = hit.place is Place.TOOL
+    tool = hit.place is HitPlace.TOOL
     known = (*_PARTS.values(), *_HEADS)
     meant = [part for part in parts if (tool and part.name not in known) or _is(part, hit.place)]
     above, number = 0, hit.number
@@ -70,7 +77,7 @@ def locate(
     return 0, {}
 
 
-def _is(part: "Part", place: Place) -> bool:
+def _is(part: "Part", place: HitPlace) -> bool:
     return part.name == _PARTS.get(place)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import Input
+from textual.worker import Worker
 
 from runner.base import units
 from runner.base.errors import SteprunError
@@ -64,6 +65,11 @@ def chat_row(chat: ChatTitle, now: float) -> Choice:
     return Choice(chat.title or chat.id, PickedChat(chat), detail)
 
 
+def _title(rows: Sequence[Choice], image_bytes: int = 0) -> str:
+    total = units.size(sum(row.value.chat.bytes for row in rows))
+    return f"Chats, {total}" + (f" and {units.size(image_bytes)} of images" if image_bytes else "")
+
+
 def _with_mark(row: Choice, *, marked: bool) -> Choice:
     return replace(row, text=f"{MARK if marked else ''}{row.text.removeprefix(MARK)}")
 
@@ -101,19 +107,15 @@ class ChatPicker(Chooser):
         rename: Callable[[ChatTitle, str], None],
         delete: Callable[[Sequence[ChatTitle]], None],
         saved: Searched | None = None,
-        image_bytes: int = 0,
     ) -> None:
-        total = units.size(sum(row.value.chat.bytes for row in rows))
-        images = f" and {units.size(image_bytes)} of images" if image_bytes else ""
-        super().__init__(
-            f"Chats, {total}{images}", rows, keys="F2 renames · Tab marks · Delete deletes"
-        )
+        super().__init__(_title(rows), rows, keys="F2 renames · Tab marks · Delete deletes")
         self._rename, self._delete, self._saved = rename, delete, saved
         self._renaming: ChatTitle | None = None
         self._deleting: tuple[ChatTitle, ...] = ()
         self._marked: set[str] = set()
+        self._worker: Worker[None] | None = None
         self._hits: tuple[str, Sequence[ChatHit]] = ("", ())
-        self._note = self._said = ""
+        self._note, self._said = "", "" if rows else "Reading the list of chats"
 
     def on_mount(self) -> None:
         """Show everything, and bring the index of the texts up to date."""
@@ -124,6 +126,11 @@ class ChatPicker(Chooser):
     @property
     def _chat(self) -> ChatTitle | None:
         return self.marked.value.chat if self.marked is not None else None
+
+    def fill(self, rows: Sequence[Choice], image_bytes: int) -> None:
+        """Show the chats, once they are read."""
+        self._title = _title(rows, image_bytes)
+        self.replace(rows)
 
     def replace(self, rows: Sequence[Choice]) -> None:
         """Show the chats as they are now, with the mark on the same chat, else where it was."""
@@ -183,7 +190,9 @@ class ChatPicker(Chooser):
             self._redraw()
 
     def _look(self) -> None:
-        self.run_worker(self._searched(), group="look", exclusive=True, exit_on_error=False)
+        self._worker = self.run_worker(
+            self._searched, group="look", exclusive=True, exit_on_error=False
+        )
 
     async def _searched(self) -> None:
         await asyncio.sleep(PAUSE_S)

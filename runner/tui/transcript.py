@@ -147,9 +147,9 @@ class Transcript(ScrollView):
         self._place()
         return self._views[self._turns[index]]
 
-    def show_row(self, view: TurnView, row: int) -> None:
-        """Scroll a row of a turn into view, unless it is, with a third of the view above it."""
-        if (view, row) not in self._seen:
+    def show_rows(self, view: TurnView, row: int, count: int = 1) -> None:
+        """Scroll rows of a turn into view, unless they are, with a third of the view above them."""
+        if not {(view, row), (view, row + count - 1)} <= set(self._seen):
             self._following = False
             self._held = (view.number, row)
             self._held = self._moved(-(self.container_size.height // 3))

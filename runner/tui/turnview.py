@@ -114,8 +114,8 @@ class TurnView(Block):
         self._found = found
 
     def _looks(self, part: Part, index: int) -> Content:
-        content = part.rows[index].content
-        return content if self._found is None else self._found.mark(content, (part.name, index))
+        found = self._found
+        return part.rows[index].content if found is None else found.mark(part, index).content
 
     def know(self, *, prices: bool, context: int) -> None:
         """Take over what was not known of the model when this was made."""
@@ -178,7 +178,7 @@ class TurnView(Block):
         """Return the text of its rows, without their marks: a thumbnail is none."""
         return [
             "" if part.name == "pictures" else part.rows[index].content.plain
-            for part in self._parts
+            for part in self.parts
             for index in range(len(part.rows))
         ]
 

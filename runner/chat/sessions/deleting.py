@@ -7,7 +7,8 @@ from typing import Final
 
 from runner.base.errors import Refused
 from runner.base.files import listed
-from runner.chat.sessions.store import FILE_BYTES, Session, find_session, sessions_dir
+from runner.chat.sessions.appending import FILE_BYTES
+from runner.chat.sessions.store import Session, find_session, sessions_dir
 
 # The names of stored images, wherever a chat or a draft mentions them.
 _REFERENCE: Final = re.compile(rb'"sha256": ?"([0-9a-f]{64})"')

@@ -8,10 +8,11 @@ from typing import Final
 from runner.base.errors import BadFile, SteprunError
 from runner.base.files import write_private
 from runner.chat.as_json import PictureReader, bad_document, from_json
+from runner.chat.sessions.appending import FILE_BYTES
 from runner.chat.sessions.branch import answer_of, question_of
 from runner.chat.sessions.entries import SCHEMA, SessionEntry, line, to_record
 from runner.chat.sessions.index import note_chat
-from runner.chat.sessions.store import FILE_BYTES, Session, new_id
+from runner.chat.sessions.store import Session, new_id
 from runner.chat.sessions.tree import ChatTree, current_record, name_record
 from runner.chat.turn import Turn, TurnState
 from runner.chat.untrusted import mapping

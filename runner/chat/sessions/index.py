@@ -19,11 +19,13 @@ from runner.base.files import make_private_dir, write_private
 from runner.base.text import clean_name
 from runner.chat.sessions.entries import line, record_of, text_of
 from runner.chat.sessions.store import FORMAT, Session, by_last_use, sessions_dir
+from runner.chat.sessions.titles import TITLE_CHARS, title_of_text, title_of_texts
 from runner.chat.sessions.tree import ChatTree
 from runner.chat.untrusted import integer
 
-TITLE_CHARS: Final = 72
+TITLED_BY: Final = 6  # questions and answers: what a chat is about shows early
 NEWER: Final = "(made by a newer version: update steprun to open it)"
+INDEX: Final = "index.jsonl"
 READ_AT_ONCE: Final = 200  # chats that are not in the index yet; each takes about a millisecond
 INDEX_BYTES: Final = 32 << 20  # of 100,000 chats; a longer one is written anew
 
@@ -46,7 +48,7 @@ class ChatTitle:
 
 def index_path() -> Path:
     """Return the file of the index."""
-    return sessions_dir() / "index.jsonl"
+    return sessions_dir() / INDEX
 
 
 def list_chats(read: int = READ_AT_ONCE) -> tuple[ChatTitle, ...]:
@@ -71,7 +73,7 @@ def list_chats(read: int = READ_AT_ONCE) -> tuple[ChatTitle, ...]:
     if lines + len(new) > 2 * len(used) + READ_AT_ONCE:
         _rewrite([title for title in found if title.title])
     else:
-        _append(new)
+        _append(new, index_path())
     return tuple(found)
 
 
@@ -80,24 +82,17 @@ def note_chat(session: Session) -> None:
     with contextlib.suppress(OSError):
         size = session.path.stat().st_size
         answers = sum(not entry.asks for entry in session.entries)
-        _append([ChatTitle(session.id, title_of(session.tree), 0.0, answers, size)])
+        title = ChatTitle(session.id, title_of(session.tree), 0.0, answers, size)
+        _append([title], session.folder / INDEX)
 
 
 def title_of(tree: ChatTree) -> str:
-    """Return a chat's name, or else the first words of its first question, or its first picture."""
+    """Return a chat's name, or else what it asks first, or the name of its first picture."""
     if tree.name:
         return clean_name(tree.name, TITLE_CHARS)
-    first = next((entry.message for entry in tree.branch() if entry.asks), None)
-    if first is None:
-        return ""
-    text = first.text[: 4 * TITLE_CHARS].strip()
-    names = [picture.name for picture in first.pictures]
-    return _beginning(text or ", ".join(names))
-
-
-def _beginning(text: str) -> str:
-    text = clean_name(text, len(text) + 1) if text else ""
-    return text if len(text) <= TITLE_CHARS else f"{text[: TITLE_CHARS - 1].rstrip()}…"
+    asked = [entry.message for entry in tree.branch()[:TITLED_BY] if entry.asks]
+    names = ", ".join(picture.name for message in asked[:1] for picture in message.pictures)
+    return title_of_texts(message.text for message in asked) or title_of_text(names)
 
 
 def _read_chat(session_id: str, size: int) -> tuple[ChatTitle, bool]:
@@ -109,7 +104,7 @@ def _read_chat(session_id: str, size: int) -> tuple[ChatTitle, bool]:
         title = title_of(session.tree)
         answers = sum(not entry.asks for entry in session.entries)
         if not title and (draft := session.draft_text()):
-            title = _beginning(draft[: 4 * TITLE_CHARS])
+            title = title_of_text(draft)
     except SteprunError as error:
         newer = session.format() > FORMAT
         title, whole = NEWER if newer else f"({error.what})", False
@@ -140,14 +135,14 @@ def _lines(titles: list[ChatTitle]) -> bytes:
     return b"".join(line({name: record[name] for name in names}) for record in records)
 
 
-def _append(titles: list[ChatTitle]) -> None:
+def _append(titles: list[ChatTitle], path: Path) -> None:
     if not titles:
         return
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
     with contextlib.suppress(OSError, SteprunError):
-        make_private_dir(sessions_dir())
+        make_private_dir(path.parent)
         # One write: several chats append to the file at once.
-        with os.fdopen(os.open(index_path(), flags, 0o600), "ab", buffering=0) as file:
+        with os.fdopen(os.open(path, flags, 0o600), "ab", buffering=0) as file:
             file.write(b"\n" + _lines(titles))
 
 

@@ -49,13 +49,19 @@ class SavedChats:
 
     def delete(self, *chat_ids: str) -> None:
         """Delete chats for good, with their words in the index; one that cannot be stops none."""
+        try:
+            self.remove(*chat_ids)
+        finally:
+            self.forget(chat_ids)
+
+    def remove(self, *chat_ids: str) -> None:
+        """Delete chats for good, but for their words in the index: `forget` takes longer."""
         troubles: list[SteprunError] = []
         for chat_id in chat_ids:
             try:
                 delete_chat(chat_id)
             except SteprunError as error:
                 troubles.append(error)
-        self.forget(chat_ids)
         if troubles:
             raise troubles[0]
 

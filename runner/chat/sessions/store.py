@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from runner.base import paths
 from runner.base.errors import BadFile, Refused
 from runner.base.files import cannot_write, make_private_dir, write_private
+from runner.chat.sessions.appending import FILE_BYTES, append_lines
 from runner.chat.sessions.entries import (
     SCHEMA,
     Draft,
@@ -41,7 +42,6 @@ from runner.chat.wire import Picture
 
 DRAFT_SCHEMA = "steprun.draft/1"
 FORMAT = version({"schema": SCHEMA})
-FILE_BYTES = 64 << 20  # a chat of 256K tokens is about 1 MB: more is not one of ours
 HEAD_BYTES = 64 << 10  # more than any first line has
 LATEST = "latest"  # not an ID: what a bare --resume means
 # Earlier versions gave four hexadecimal digits: too few for scripts that ask in parallel.
@@ -72,6 +72,7 @@ class Session:
     tree: ChatTree = field(default_factory=ChatTree)
     warnings: list[str] = field(default_factory=list)
     pictures: PictureShelf = field(default_factory=lambda: PictureShelf(sessions_dir()))
+    folder: Path = field(default_factory=sessions_dir)  # a thread may outlive the environment
     _lock: FileLock | None = None
 
     @classmethod
@@ -97,17 +98,17 @@ class Session:
     @property
     def path(self) -> Path:
         """The session's file."""
-        return sessions_dir() / f"{self.id}.jsonl"
+        return self.folder / f"{self.id}.jsonl"
 
     @property
     def draft_path(self) -> Path:
         """The file of what was typed and not sent."""
-        return sessions_dir() / f"{self.id}.draft.json"
+        return self.folder / f"{self.id}.draft.json"
 
     @property
     def part_path(self) -> Path:
         """The file of an answer that is still growing."""
-        return sessions_dir() / f"{self.id}.part.jsonl"
+        return self.folder / f"{self.id}.part.jsonl"
 
     @property
     def entries(self) -> list[SessionEntry]:
@@ -116,8 +117,7 @@ class Session:
 
     def claim(self) -> None:
         """Keep other chats out of this session. Raises `InUse` where one is in it."""
-        make_private_dir(sessions_dir())
-        path = sessions_dir() / f"{self.id}.lock"
+        path = make_private_dir(self.folder) / f"{self.id}.lock"
         lock = FileLock(path, mode=0o600, thread_local=False)  # released in another thread
         try:
             lock.acquire(timeout=0)
@@ -128,7 +128,7 @@ class Session:
                 next="Close the other one or wait for it, or start a new chat: steprun chat",
             ) from None
         except OSError as error:
-            raise cannot_write(sessions_dir(), error) from error
+            raise cannot_write(self.folder, error) from error
         self._lock = lock
 
     def release(self) -> None:
@@ -157,13 +157,13 @@ class Session:
     def append(self, record: Mapping[str, Any]) -> None:
         """Append a record and wait until it is on the disk. Raises `Refused`."""
         header = {"schema": SCHEMA, "id": self.id, "created": self.created, "title": self.title}
-        _append(self.path, line(record), line(header))
+        append_lines(self.path, line(record), line(header))
 
     def append_part(self, data: bytes, *, begin: bool) -> None:
         """Append lines of a growing answer and wait until they are on the disk."""
         if begin:
             self.drop_part()
-        _append(self.part_path, data)
+        append_lines(self.part_path, data)
 
     def drop_part(self) -> None:
         """Delete the growing answer: it is whole, and saved."""
@@ -273,40 +273,6 @@ class Session:
         return pictures
 
 
-def _append(path: Path, data: bytes, header: bytes = b"") -> None:
-    """Append lines to a file, `header` first where it is new, and wait until they are on the disk.
-
-    What a full disk took only a part of is taken back. Raises `Refused`.
-    """
-    make_private_dir(path.parent)
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
-    try:
-        with os.fdopen(os.open(path, flags, 0o600), "r+b", buffering=0) as file:
-            size = file.seek(0, os.SEEK_END)
-            data = data if size else header + data
-            if size + len(data) > FILE_BYTES:
-                raise Refused(
-                    "The chat has grown too long to be saved.",
-                    why=f"{path} may hold at most {FILE_BYTES >> 20} MiB.",
-                    next="Start a new chat: /new",
-                )
-            if size:
-                # A crash can leave half a line behind: it must not swallow this one.
-                file.seek(-1, os.SEEK_END)
-                data = data if file.read(1) == b"\n" else b"\n" + data
-            try:
-                rest = memoryview(data)
-                while rest:
-                    rest = rest[file.write(rest) or 0 :]
-                os.fsync(file.fileno())
-            except OSError:
-                with contextlib.suppress(OSError):
-                    file.truncate(size)
-                raise
-    except OSError as error:
-        raise cannot_write(path, error) from error
-
-
 def _cut_header(lines: Sequence[bytes]) -> bool:
     """Whether a file holds no more than the beginning of a header, or nothing."""
     begin = b'{"schema": "steprun.session/'
@@ -353,10 +319,15 @@ def scan_sessions() -> Iterator[tuple[str, str, os.stat_result]]:
                     yield name, kind, file.stat()
 
 
+def is_session_id(text: str) -> bool:
+    """Return whether a text may be the ID of a chat: nothing else becomes a file name."""
+    return _ID.fullmatch(text) is not None
+
+
 def is_deleted(session_id: str) -> bool:
     """Return whether a chat of this ID is not on the disk any more. Other names are never."""
     session = Session(session_id)
-    if not _ID.fullmatch(session_id):
+    if not is_session_id(session_id):
         return False
     try:
         return not (session.path.is_file() or session.draft_path.is_file())
@@ -379,8 +350,7 @@ def find_session(session_id: str = "", newer: list[str] | None = None) -> str:
                 next="Update steprun." if newer else "Start one: steprun chat",
             )
         return newest
-    # The ID becomes a file name: nothing but an ID may pass.
-    session = Session(session_id) if _ID.fullmatch(session_id) else None
+    session = Session(session_id) if is_session_id(session_id) else None
     if session is None or not (session.path.is_file() or session.draft_path.is_file()):
         raise Refused(
             f"No saved chat has the ID {session_id[:60]!r}.",

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from runner.base.errors import Refused, SteprunError
-from runner.chat.finding import Needle, Place, folded, needle, snippet
+from runner.chat.finding import HitPlace, Needle, folded, needle, snippet
 from runner.chat.sessions.entries import SessionEntry
 from runner.chat.sessions.index import note_chat
 from runner.chat.sessions.store import Session, scan_sessions, sessions_dir
@@ -44,7 +44,7 @@ class ChatHit:
 
     chat: str
     entry: str
-    place: Place
+    place: HitPlace
     piece: str
     wanted: str
 
@@ -98,6 +98,11 @@ class WordIndex:
             self._file.discard()
 
 
+def _begin(base: sqlite3.Connection) -> None:
+    """Keep other windows from writing between what is read from here on and what is written."""
+    base.execute("BEGIN IMMEDIATE")
+
+
 # --- taking chats in -------------------------------------------------------------------------
 
 
@@ -107,6 +112,7 @@ def _update(base: sqlite3.Connection, until: float) -> IndexState:
         for name, kind, stat in scan_sessions()
         if kind == "jsonl"
     }
+    _begin(base)
     known = {
         name: (number, (size, changed))
         for number, name, size, changed in base.execute(
@@ -126,6 +132,7 @@ def _update(base: sqlite3.Connection, until: float) -> IndexState:
             break
         if time.monotonic() >= commit_at:
             base.commit()
+            _begin(base)
             commit_at = time.monotonic() + COMMIT_S
     return IndexState(done, len(files))
 
@@ -173,9 +180,9 @@ def _take_in(base: sqlite3.Connection, name: str, state: tuple[int, int], until:
     return True
 
 
-def _texts(entry: SessionEntry) -> Iterator[tuple[Place, str]]:
+def _texts(entry: SessionEntry) -> Iterator[tuple[HitPlace, str]]:
     """Yield the texts of a question or an answer, bounded and fit for the file."""
-    found = [(Place.QUESTION, entry.message.text)]
+    found = [(HitPlace.QUESTION, entry.message.text)]
     if not entry.asks:
         tools = [
             f"{step.name} {step.text}".strip()
@@ -183,9 +190,9 @@ def _texts(entry: SessionEntry) -> Iterator[tuple[Place, str]]:
             if step.kind in (StepKind.CALL, StepKind.RESULT)
         ]
         found = [
-            (Place.THINKING, words(entry.steps, StepKind.THINKING)),
-            (Place.ANSWER, words(entry.steps, StepKind.TEXT)),
-            (Place.TOOL, "\n\n".join(tools)),
+            (HitPlace.THINKING, words(entry.steps, StepKind.THINKING)),
+            (HitPlace.ANSWER, words(entry.steps, StepKind.TEXT)),
+            (HitPlace.TOOL, "\n\n".join(tools)),
         ]
     for place, text in found:
         if text.strip():
@@ -203,6 +210,8 @@ def _indexed(text: str) -> str:
 
 
 def _forget(base: sqlite3.Connection, chat_ids: list[str]) -> None:
+    if not base.in_transaction:
+        _begin(base)
     for name in chat_ids:
         rows = base.execute(
             "SELECT texts.id FROM texts JOIN chats ON texts.chat = chats.number WHERE chats.id = ?",
@@ -239,14 +248,14 @@ def _search(base: sqlite3.Connection, typed: str, wanted: list[Needle]) -> list[
     rows = _candidates(base, typed, wanted)
     with _until(until):
         for name, entry, place, text in rows:
-            if name not in found and place in list(Place):
+            if name not in found and place in list(HitPlace):
                 text = str(text)  # noqa: PLW2901 - whatever a damaged file has there
                 compared = folded(text)
                 if all(each.pattern.search(compared) for each in wanted):
                     best = whole if whole and whole.pattern.search(compared) else None
                     best = best or max(wanted, key=lambda each: len(each.words))
                     piece = snippet(text, best)
-                    found[name] = ChatHit(name, str(entry), Place(place), piece, best.words)
+                    found[name] = ChatHit(name, str(entry), HitPlace(place), piece, best.words)
             if len(found) >= MOST_CHATS or time.monotonic() >= until:
                 break
     return list(found.values())

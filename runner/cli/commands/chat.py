@@ -74,10 +74,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--resume",
-    metavar="[ID]",
+    metavar="[ID|TITLE]",
     is_flag=False,
     flag_value="latest",
-    help="Resume a chat (the latest if no ID is given).",
+    help="Resume a chat by its ID or by words in its title (the latest if none is given).",
 )
 @click.option(
     "--open",
@@ -116,9 +116,9 @@ def chat(**options: Any) -> int:
     if (file := options["opened"]) is not None:
         resume = _open(file, resume)
     if resume:  # an unknown ID is refused at once
-        from runner.chat.sessions.store import find_session
+        from runner.chat.sessions.resuming import chat_meant
 
-        find_session(resume)
+        resume = chat_meant(resume)
     answer = Options(
         effort=options["effort"],
         max_tokens=options["max_tokens"],

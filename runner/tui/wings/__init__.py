@@ -9,7 +9,7 @@ from runner.tui.actions import ActionGroup
 from runner.tui.wings.composing import Composing
 from runner.tui.wings.copying import Copying
 from runner.tui.wings.editing_pictures import PictureEditing
-from runner.tui.wings.finding import Finding
+from runner.tui.wings.finding import FindWing
 from runner.tui.wings.going_on import GoingOn
 from runner.tui.wings.looks import Looks
 from runner.tui.wings.mcp_servers import McpServers
@@ -33,6 +33,6 @@ from runner.tui.wings.wing import Wing
 WINGS: Final[tuple[type[Wing], ...]] = (
     *(Sending, Versions, Composing, PictureWing, Pasting, PictureEditing, PictureShow, Thinking),
     *(GoingOn, ToolWing, McpServers, Permission),
-    *(Copying, Finding, Saving, Sessions, Switches, ModelWing, Looks, StatusPanel, Window),
+    *(Copying, FindWing, Saving, Sessions, Switches, ModelWing, Looks, StatusPanel, Window),
 )
 GROUPS: Final = tuple(ActionGroup(wing.title, wing.actions) for wing in WINGS)

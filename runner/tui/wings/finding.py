@@ -12,10 +12,11 @@ from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, Static
+from textual.worker import Worker
 
-from runner.chat.finding import MOST, WORDS_CHARS, Hit, Needle, Place, find_in, needle
+from runner.chat.finding import MOST, WORDS_CHARS, Hit, HitPlace, Needle, find_in, needle
 from runner.tui.actions import Action
-from runner.tui.found import FoundWords, RowKey, locate
+from runner.tui.found import FoundWords, locate
 from runner.tui.talking import ChatTalk
 from runner.tui.turnview import TurnView, VersionWanted
 from runner.tui.wings.wing import Hear, Wing
@@ -30,6 +31,7 @@ LAID_OUT_S: Final = 10.0  # a turn that takes longer to lay out is gone to as fa
 class FindInput(Input):
     """What is looked for."""
 
+    # Shift+F3 comes by the Kitty protocol: the older code is that of a report of the cursor, too.
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,f3,down", "go(1)", "Next", id="find.next", priority=True),
         Binding("shift+f3,up", "go(-1)", "Previous", id="find.previous", priority=True),
@@ -72,6 +74,9 @@ class FindLine(Horizontal):
     class Typed(Message):
         """Other words are looked for."""
 
+    class Resized(Message):
+        """The window has another width."""
+
     def __init__(self) -> None:
         super().__init__(id="find")
         self.input = FindInput(placeholder="words", max_length=WORDS_CHARS, compact=True)
@@ -87,13 +92,17 @@ class FindLine(Horizontal):
         """Show the count, or why there is none."""
         self._count.update(Content(text))
 
+    def on_resize(self) -> None:
+        """Say so: what is shown may be elsewhere now."""
+        self.post_message(self.Resized())
+
     @on(Input.Changed)
     def _changed(self, event: Input.Changed) -> None:
         event.stop()
         self.post_message(self.Typed())
 
 
-class Finding(Wing):
+class FindWing(Wing):
     """Walks through the hits of some words in this chat."""
 
     title = "Finding"
@@ -105,8 +114,9 @@ class Finding(Wing):
         self._hits: list[Hit] = []
         self._at = 0
         self._pause, self._stay = 0.0, False  # before a search, and whether it goes nowhere
+        self._worker: Worker[None] | None = None
         self._target: tuple[TurnView, Hit, Needle] | None = None
-        self._aim: tuple[int, Place | None] = (-1, None)  # the turn and the part to go to
+        self._aim: tuple[int, HitPlace | None] = (-1, None)  # the turn and the part to go to
 
     def panels(self) -> Iterable[Widget]:
         """Return the line of the search."""
@@ -121,13 +131,15 @@ class Finding(Wing):
 
     def find(self, typed: str) -> None:
         """Open the line; with words, go to the last place that has them."""
+        if len(self.chat.screen_stack) > 1:  # a list is in front of the chat
+            return
         self._line.display = True
         field = self._line.input
         if typed:
             with field.prevent(Input.Changed):
                 field.value = typed
             field.cursor_position = len(typed)
-        field.focus()
+        self.chat.screen.set_focus(field)  # at once: `focus` would let the next keys pass by
         if field.value:
             self._search()
 
@@ -138,7 +150,7 @@ class Finding(Wing):
         else:
             self.find("")
 
-    async def go_to(self, entry_id: str, place: Place, words: str) -> None:
+    async def go_to(self, entry_id: str, place: HitPlace, words: str) -> None:
         """Go to what was found in the texts of all chats: words of a question or an answer."""
         chat = self.chat
         last = chat.conversation.turns[-1:]
@@ -159,7 +171,7 @@ class Finding(Wing):
     def leave(self) -> None:
         """Look for nothing any more: another chat is about to be shown."""
         self._line.display = False
-        self._hits, self._wanted, self._aim = [], None, (-1, None)
+        self._hits, self._wanted, self._aim, self._target = [], None, (-1, None), None
         self._mark_all()
 
     # --- searching ---------------------------------------------------------------------------
@@ -175,7 +187,9 @@ class Finding(Wing):
 
     def _search(self, *, pause: float = 0.0, stay: bool = False) -> None:
         self._pause, self._stay = pause, stay
-        self.chat.run_worker(self._found(), group="find", exclusive=True, exit_on_error=False)
+        self._worker = self.chat.run_worker(
+            self._found, group="find", exclusive=True, exit_on_error=False
+        )
 
     async def _found(self) -> None:
         await asyncio.sleep(self._pause)
@@ -220,27 +234,38 @@ class Finding(Wing):
             return
         self._say()
         view = self.chat.transcript.reach(hit.turn)
-        if hit.place is Place.THINKING and not view.shows_thinking:
+        if hit.place is HitPlace.THINKING and not view.shows_thinking:
             view.show(opened=True)
             self._say("in hidden thinking, opened · ")
         self._mark_all()
         self._target = view, hit, self._wanted
-        self.chat.run_worker(self._show(), group="find", exclusive=True, exit_on_error=False)
+        self._worker = self.chat.run_worker(
+            self._show, group="find", exclusive=True, exit_on_error=False
+        )
 
     async def _show(self) -> None:
         """Scroll to the hit, once its turn is laid out as far as there."""
         if self._target is None:
             return
         view, hit, wanted = self._target
-        row = 0
-        here: dict[RowKey, tuple[int, int]] = {}
+        before: object = None
+        # A scrollbar that comes with the line breaks the rows anew: looked at until it stays.
         for _ in range(int(LAID_OUT_S / PAUSE_S)):
-            row, here = locate(view.parts, hit, wanted)
+            row, here = found = locate(view.parts, hit, wanted)
+            if before == found and view.settled:
+                return
+            before = found
             if here or view.settled:
-                break
+                view.find(FoundWords(wanted, here))
+                self.chat.transcript.show_rows(view, row, len(here) or 1)
             await asyncio.sleep(PAUSE_S)
-        view.find(FoundWords(wanted, here))
-        self.chat.transcript.show_row(view, row)
+
+    def resized(self, _: Message) -> None:
+        """Show the hit again: rows are broken in other places now."""
+        if self._target is not None and self.open:
+            self._worker = self.chat.run_worker(
+                self._show, group="find", exclusive=True, exit_on_error=False
+            )
 
     def _mark_all(self) -> None:
         found = FoundWords(self._wanted) if self._wanted is not None else None
@@ -262,12 +287,13 @@ class Finding(Wing):
         FindInput.Closed: close,
         FindInput.Moved: moved,
         FindLine.Typed: typed,
+        FindLine.Resized: resized,
         ChatTalk.Ended: changed,
         VersionWanted: changed,
     }
 
 
-def _first(hits: Sequence[Hit], turn: int, place: Place | None) -> int:
+def _first(hits: Sequence[Hit], turn: int, place: HitPlace | None) -> int:
     """Return which hit to begin with: the one that is aimed at, else the last.
 
     As one remembers a talk: the last time that it was said.

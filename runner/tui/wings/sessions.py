@@ -13,9 +13,9 @@ from runner.chat.sessions.index import ChatTitle
 from runner.chat.sessions.store import InUse
 from runner.tui.actions import Action
 from runner.tui.chooser import Choice, Chooser
-from runner.tui.picker import ChatPicker, PickedChat, chat_rows
+from runner.tui.picker import NAME_CHARS, ChatPicker, PickedChat, chat_rows
 from runner.tui.talking import ChatTalk
-from runner.tui.wings.finding import Finding
+from runner.tui.wings.finding import FindWing
 from runner.tui.wings.versions import Versions
 from runner.tui.wings.wing import Hear, Wing
 
@@ -34,7 +34,7 @@ class Sessions(Wing):
             chat.hint("Still answering: Esc stops it.")
             return
         chat.wing(Versions).leave()
-        chat.wing(Finding).leave()
+        chat.wing(FindWing).leave()
         old = chat.conversation.session.id if chat.conversation.saved else ""
         chat.conversation.start_new()
         chat.transcript.notice(None)
@@ -43,24 +43,25 @@ class Sessions(Wing):
 
     # --- the list ----------------------------------------------------------------------------
 
-    def pick(self, _: str) -> None:
-        """List the saved chats."""
-        self.chat.run_worker(self._pick(), group="chats", exclusive=True, exit_on_error=False)
-
-    async def _pick(self) -> None:
-        rows = await self._listed()
-        if not rows:
-            self.chat.hint("No saved chat yet.")
+    async def pick(self, _: str) -> None:
+        """List the saved chats. The list is there at once, and takes the next keys."""
+        if len(self.chat.screen_stack) > 1:  # another list is in front of the chat
             return
-        shelf = self.chat.shelf
         self._picker = ChatPicker(
-            rows,
-            rename=self._rename,
-            delete=self._delete,
-            saved=shelf,
-            image_bytes=await asyncio.to_thread(shelf.image_bytes),
+            (), rename=self._rename, delete=self._delete, saved=self.chat.shelf
         )
-        self.chat.push_screen(self._picker, self._picked)
+        await self.chat.push_screen(self._picker, self._picked)
+        self.chat.run_worker(self._fill(), group="chats", exclusive=True, exit_on_error=False)
+
+    async def _fill(self) -> None:
+        picker = self._picker
+        rows = await self._listed()
+        images = await asyncio.to_thread(self.chat.shelf.image_bytes)
+        if picker.is_attached and rows:
+            picker.fill(rows, images)
+        elif picker.is_attached:
+            picker.dismiss(None)
+            self.chat.hint("No saved chat yet.")
 
     async def _listed(self) -> Sequence[Choice]:
         try:
@@ -79,7 +80,7 @@ class Sessions(Wing):
     async def _open(self, chosen: PickedChat) -> None:
         hit = chosen.hit
         if await self.open(chosen.chat.id, quiet=hit is not None) and hit is not None:
-            await self.chat.wing(Finding).go_to(hit.entry, hit.place, hit.wanted)
+            await self.chat.wing(FindWing).go_to(hit.entry, hit.place, hit.wanted)
 
     async def open(self, chat_id: str, *, quiet: bool = False) -> bool:
         """Continue a saved chat in this window; what is typed stays with the chat it belongs to.
@@ -106,7 +107,7 @@ class Sessions(Wing):
             chat.hint("Still answering: Esc stops it.")
             return False
         chat.wing(Versions).leave()
-        chat.wing(Finding).leave()
+        chat.wing(FindWing).leave()
         chat.unsent.keep()
         chat.conversation.close()
         chat.composer.take()
@@ -164,7 +165,7 @@ class Sessions(Wing):
     def name(self, name: str) -> None:
         """Give this chat a name."""
         conversation = self.chat.conversation
-        conversation.rename(" ".join(name.split()))
+        conversation.rename(" ".join(name.split())[:NAME_CHARS])
         self.chat.unsent.save_soon()
         self.chat.hint(f"This chat is called {conversation.session.tree.name}.")
 
@@ -181,13 +182,18 @@ class Sessions(Wing):
         if len(others) < len(listed):
             self._picker.explain("This chat is open. Open another one first.")
         else:
-            self._change(partial(self.chat.shelf.delete, *others))
+            shelf = self.chat.shelf
+            self._change(partial(shelf.remove, *others), partial(shelf.forget, others))
 
-    def _change(self, change: Callable[[], object]) -> None:
-        """Change a chat in a thread, and show the list as it is then."""
-        self.chat.run_worker(self._changed(change), group="chats", exit_on_error=False)
+    def _change(
+        self, change: Callable[[], object], after: Callable[[], object] | None = None
+    ) -> None:
+        """Change a chat in a thread, and show the list as it is then; `after` may take longer."""
+        self.chat.run_worker(self._changed(change, after), group="chats", exit_on_error=False)
 
-    async def _changed(self, change: Callable[[], object]) -> None:
+    async def _changed(
+        self, change: Callable[[], object], after: Callable[[], object] | None
+    ) -> None:
         trouble = ""
         try:
             await asyncio.to_thread(change)
@@ -197,6 +203,11 @@ class Sessions(Wing):
             self._picker.replace(await self._listed())
             if trouble:
                 self._picker.explain(trouble)
+        if after is not None:
+            try:
+                await asyncio.to_thread(after)
+            except SteprunError as error:
+                self.chat.problem(error)
 
     # --- the index ---------------------------------------------------------------------------
 
@@ -220,6 +231,7 @@ class Sessions(Wing):
             "open, rename or delete a saved chat; search the texts of all",
             *(pick, "chats"),
             keys=("ctrl+o",),
+            priority=True,  # the keys after it are for the list
         ),
         Action("chat.name", "name this chat", name, "rename", "NAME", needs_args=True),
         Action("chat.fork", "continue in a copy of this chat", fork, "fork"),

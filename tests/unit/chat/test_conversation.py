@@ -24,10 +24,12 @@ def home(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def full(monkeypatch):
+def full():
     """A disk that is full until the fixture is called."""
-    monkeypatch.setattr("runner.base.files.os.fsync", _no_space)
-    return monkeypatch.undo
+    # A patch of its own: to undo the test's would take its home away, too.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("runner.base.files.os.fsync", _no_space)
+        yield patch.undo
 
 
 def _no_space(_: int) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.chat.finding import Hit, Place, find_in, folded, needle, snippet, unfolded
+from runner.chat.finding import Hit, HitPlace, Needle, find_in, folded, needle, snippet, unfolded
 from runner.chat.steps import StepKind, TurnStep
 from runner.chat.turn import Turn, TurnState
 
@@ -15,8 +15,14 @@ def turn(question="", thinking="", answer="", **more):
     return Turn(question, phase=TurnState.DONE, reasoning=thinking, answer=answer, **more)
 
 
+def sought(words) -> Needle:
+    found = needle(words)
+    assert found is not None
+    return found
+
+
 def places(turns, words):
-    return [(hit.turn, hit.place, hit.number) for hit in find_in(turns, needle(words))]
+    return [(hit.turn, hit.place, hit.number) for hit in find_in(turns, sought(words))]
 
 
 @pytest.mark.parametrize(
@@ -34,7 +40,7 @@ def places(turns, words):
     ],
 )
 def test_a_text_is_found(text, words):
-    assert places([turn(answer=text)], words) == [(0, Place.ANSWER, 0)]
+    assert places([turn(answer=text)], words) == [(0, HitPlace.ANSWER, 0)]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +56,10 @@ def test_a_text_is_not_found(text, words):
 
 
 def test_only_marks_are_found_as_they_are():
-    assert places([turn(answer="5 * 3 * 2")], "*") == [(0, Place.ANSWER, 0), (0, Place.ANSWER, 1)]
+    assert places([turn(answer="5 * 3 * 2")], "*") == [
+        (0, HitPlace.ANSWER, 0),
+        (0, HitPlace.ANSWER, 1),
+    ]
     assert needle("  ") is None
 
 
@@ -64,16 +73,16 @@ def test_every_part_of_a_turn_is_searched_in_order():
     ]
     turns = [turn("hello"), Turn("fox?", phase=TurnState.DONE, steps=steps)]
     assert places(turns, "fox") == [
-        (1, Place.QUESTION, 0),
-        (1, Place.THINKING, 0),
-        (1, Place.TOOL, 0),
-        (1, Place.TOOL, 1),
-        (1, Place.TOOL, 2),
-        (1, Place.ANSWER, 0),
+        (1, HitPlace.QUESTION, 0),
+        (1, HitPlace.THINKING, 0),
+        (1, HitPlace.TOOL, 0),
+        (1, HitPlace.TOOL, 1),
+        (1, HitPlace.TOOL, 2),
+        (1, HitPlace.ANSWER, 0),
     ]
-    assert find_in(turns, needle("fox"), most=2) == [
-        Hit(1, Place.QUESTION, 0),
-        Hit(1, Place.THINKING, 0, 4 / 14),
+    assert find_in(turns, sought("fox"), most=2) == [
+        Hit(1, HitPlace.QUESTION, 0),
+        Hit(1, HitPlace.THINKING, 0, 4 / 14),
     ]
 
 
@@ -96,12 +105,12 @@ def test_what_is_in_a_text_is_found(around, words):
 
 def test_a_snippet_is_one_line_around_the_hit():
     text = f"{'x' * 50}\nthe Fox\n{'y' * 200}"
-    found = snippet(text, needle("fox"))
+    found = snippet(text, sought("fox"))
     assert found.startswith("…")
     assert " the Fox y" in found
     assert "\n" not in found
     assert len(found) < 140
-    assert snippet(text, needle("bear")) == ""
+    assert snippet(text, sought("bear")) == ""
 
 
 def test_a_chat_of_a_thousand_turns_is_searched_at_once():
@@ -109,7 +118,7 @@ def test_a_chat_of_a_thousand_turns_is_searched_at_once():
         turn(f"question {n}", "hm " * 100, "Über Äpfel und Birnen " * 200) for n in range(1000)
     ]
     begin = time.thread_time()
-    hits = find_in(turns, needle("birnen ü"))
+    hits = find_in(turns, sought("birnen ü"))
     assert len(hits) == 9_999
-    find_in(turns, needle("nowhere"))
-    assert time.thread_time() - begin < 5.0  # 4.7 million characters; 0.3 s measured
+    find_in(turns, sought("nowhere"))
+    assert time.thread_time() - begin < 5.0  # 4.7 million characters

@@ -1,5 +1,6 @@
 """The words of all chats: found, kept up to date, forgotten, made anew where they are damaged."""
 
+import concurrent.futures
 import contextlib
 import os
 import sqlite3
@@ -9,7 +10,7 @@ import time
 import pytest
 
 from runner.base.errors import Refused
-from runner.chat.finding import Place
+from runner.chat.finding import HitPlace
 from runner.chat.sessions import word_file, word_index
 from runner.chat.sessions.entries import SessionEntry, answered
 from runner.chat.sessions.saved import SavedChats
@@ -55,11 +56,11 @@ def test_words_of_every_part_of_a_chat_are_found():
     )
     made = index()
     for words, place in (
-        ("quetzal?", Place.QUESTION),
-        ("BIRD think", Place.THINKING),
-        ("lookup guatemala", Place.TOOL),
-        ("a trogon of elan", Place.ANSWER),
-        ("elan trogon", Place.ANSWER),
+        ("quetzal?", HitPlace.QUESTION),
+        ("BIRD think", HitPlace.THINKING),
+        ("lookup guatemala", HitPlace.TOOL),
+        ("a trogon of elan", HitPlace.ANSWER),
+        ("elan trogon", HitPlace.ANSWER),
     ):
         (hit,) = made.search(words)
         assert (hit.chat, hit.place) == (session.id, place)
@@ -223,6 +224,22 @@ def test_another_window_that_writes_is_waited_for_and_then_named(monkeypatch):
     assert found("pears")
 
 
+def test_two_windows_may_bring_it_up_to_date_at_once(monkeypatch):
+    monkeypatch.setattr(word_index, "COMMIT_S", 0.0)
+    monkeypatch.setattr(word_file.WordFile, "discard", None)  # neither takes it for damaged
+    for n in range(40):
+        saved(f"apples {n}", at=1_700_000_000)
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        states = list(threads.map(lambda _: WordIndex().update(LONG_S), range(4)))
+    assert states == [IndexState(40, 40)] * 4
+    assert len(found("apples")) == 40
+    with contextlib.closing(sqlite3.connect(WordIndex().path)) as base:
+        assert base.execute("SELECT count(*), count(DISTINCT chat) FROM texts").fetchone() == (
+            80,
+            40,
+        )
+
+
 def test_a_full_disk_costs_the_index_and_nothing_else(monkeypatch):
     session = saved("apples")
     made = index()
@@ -242,7 +259,6 @@ def test_a_full_disk_costs_the_index_and_nothing_else(monkeypatch):
     assert "free some space" in caught.value.next
     assert found("apples", made) == [session.id]
     assert session.path.read_bytes() == before
-    monkeypatch.undo()
 
 
 def test_a_folder_in_its_place_is_said():
@@ -273,6 +289,24 @@ def test_a_chat_cut_at_every_byte_is_indexed_as_far_as_it_goes():
         assert found("apples", made) == ([session.id] if data[:at].count(b"\n") >= 2 else [])[
             :1
         ] or (b'"apples"}' in data[:at])
+
+
+@pytest.mark.parametrize(
+    "spoil", [b"", b"{}", b"\xff\x00", b'{"id": 5}', b'{"retry": true}', b"[" * 9]
+)
+def test_a_chat_spoiled_in_any_line_is_indexed_and_copied_as_far_as_it_goes(spoil):
+    session = saved("apples", (StepKind.TEXT, "pears"))
+    session.add(SessionEntry(Message("user", "plums")))
+    lines = session.path.read_bytes().split(b"\n")
+    made = index()
+    for at in range(len(lines) - 1):
+        session.path.write_bytes(b"\n".join([*lines[:at], spoil, *lines[at + 1 :]]))
+        made.update(LONG_S)
+        for word, line in (("apples", 1), ("pears", 2), ("plums", 3)):
+            assert found(word, made) == ([session.id] if at != line else [])
+        copied = Session.load(SavedChats().copy(session.id))
+        assert len(copied.tree.entries) == (3 if at == 0 else 2)
+        copied.path.unlink()
 
 
 def test_messages_of_all_chats_are_returned_newest_first():

@@ -10,7 +10,6 @@ from runner.chat.sessions.store import Session
 from runner.chat.steps import StepKind, TurnStep
 from runner.chat.wire import Message
 from runner.tui.found import locate
-from runner.tui.turnview import TurnView
 from tests.fakes.sse_server import End, Say
 from tests.unit.tui.test_app import chat, user_home  # noqa: F401 - a fixture
 
@@ -25,15 +24,19 @@ def saved(*turns):
     return session.id
 
 
-def marked(c):
-    """Return the texts on the screen that are drawn as the hit that was gone to."""
-    lines = c.app.screen._compositor.render_strips()
+def styled(c, *names):
+    """Return the texts on the screen that are drawn in these ways."""
     return [
         segment.text
-        for strip in lines
+        for strip in c.app.screen._compositor.render_strips()
         for segment in strip
-        if segment.style and segment.style.reverse and segment.style.bold
+        if segment.style and all(getattr(segment.style, name) for name in names)
     ]
+
+
+def marked(c):
+    """Return the texts on the screen that are drawn as the hit that was gone to."""
+    return styled(c, "reverse", "bold")
 
 
 async def test_hits_are_walked_through_from_the_last_one():
@@ -44,7 +47,7 @@ async def test_hits_are_walked_through_from_the_last_one():
         await c.until(lambda: marked(c) == ["Élan"])
         await c.pilot.press("enter")
         await c.sees("1 of 60", "number 0.")
-        assert len(c.app.transcript.query(TurnView)) <= 60
+        assert len(c.app.transcript.views) <= 60
         await c.pilot.press("f3")
         await c.sees("2 of 60", "number 1.")
         await c.pilot.press("up", "shift+f3")
@@ -59,15 +62,16 @@ async def test_hits_are_walked_through_from_the_last_one():
 
 
 @pytest.mark.parametrize("size", [(80, 24), (40, 10)])
-async def test_a_phrase_that_is_broken_into_two_rows_is_marked(size):
-    filler = "word " * 40
-    resume = saved(("hello", "", f"{filler} the end of the line is here {filler}"))
-    async with chat(resume=resume, size=size) as c:
+@pytest.mark.parametrize("shift", range(5))
+async def test_a_phrase_that_is_broken_into_two_rows_is_marked(size, shift):
+    text = "word " * (12 + shift) + "the end of the line is here. "
+    async with chat(resume=saved(("hello", "", text * 2)), size=size) as c:
         await c.type("/find end of the line is here")
-        await c.sees("1 of 1")
-        await c.until(
-            lambda: " ".join("".join(marked(c)).split()).replace(" ", "") == "endofthelineishere"
-        )
+        await c.sees("2 of 2")
+        phrase = "endofthelineishere"
+        await c.until(lambda: "".join("".join(marked(c)).split()) == phrase)
+        if size[1] > 10:  # both are in view
+            await c.until(lambda: "".join("".join(styled(c, "underline")).split()) == phrase * 2)
 
 
 async def test_a_hit_in_hidden_thinking_opens_it():
@@ -111,8 +115,9 @@ async def test_where_the_screen_shows_another_text_the_row_is_near():
     answer = "\n\n".join([*(["line"] * 50), r"$\alpha$", *(["line"] * 50)])
     async with chat(resume=saved(("math", "", answer))) as c:
         wanted = needle("alpha")
+        assert wanted is not None
         (hit,) = find_in(c.app.conversation.turns, wanted)
-        (view,) = c.app.transcript.query(TurnView)
+        (view,) = c.app.transcript.views
         await c.until(lambda: view.settled)
         row, here = locate(view.parts, hit, wanted)
         assert not here
@@ -132,8 +137,8 @@ async def test_a_chat_of_a_file_is_opened(tmp_path):
         await c.type(f"/open {path}")
         await c.sees("is not a chat that can be opened")
         assert c.app.composer.text == f"/open {path}"
-        document = {"schema": "steprun.conversation/1", "turns": [{"text": "look"}]}
-        document["turns"][0]["pictures"] = [{"name": "cat.png", "data": "AAAA"}]
+        look = {"text": "look", "pictures": [{"name": "cat.png", "data": "AAAA"}]}
+        document = {"schema": "steprun.conversation/1", "turns": [look]}
         path.write_text(json.dumps(document))
         await c.pilot.press("enter")
         await c.sees("look", "The image 'cat.png' of chat.json cannot be used")

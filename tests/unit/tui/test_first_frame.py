@@ -20,6 +20,7 @@ HEAVY = {
     "PIL",
     "runner.run.prepare",
     "runner.gateway.run",
+    "sqlite3",
 }
 
 

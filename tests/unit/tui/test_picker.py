@@ -12,6 +12,7 @@ from runner.chat.sessions.saved import SavedChats
 from runner.chat.sessions.store import Session
 from runner.chat.sessions.word_index import IndexState, WordIndex
 from runner.chat.wire import Message
+from runner.tui.chooser import Chooser
 from runner.tui.picker import ChatPicker, chat_row, chat_rows, when
 from runner.tui.wings.sessions import Sessions
 from tests.fakes.sse_server import End, Gate, Say
@@ -33,7 +34,10 @@ class FakeShelf:
             raise Refused(self.broken)
         self.listed = [replace(c, title=name) if c.id == chat_id else c for c in self.listed]
 
-    def delete(self, *chat_ids):
+    def forget(self, chat_ids):
+        pass
+
+    def remove(self, *chat_ids):
         self.listed = [each for each in self.listed if each.id not in chat_ids]
 
     def image_bytes(self):
@@ -316,3 +320,34 @@ def test_a_chat_of_a_newer_version_is_listed_and_says_so():
         assert listed.title == "(made by a newer version: update steprun to open it)"
     session.path.write_text(data.replace("steprun.session/9", "steprun.session/2"))
     assert [each.title for each in SavedChats().chats()] == ["apples"]
+
+
+async def test_messages_of_all_chats_are_searched_this_chats_first():
+    saved("apples are red")
+    saved("pears")
+    async with chat([Say("Fine."), End()], [Say("Fine."), End()]) as c:
+        await c.type("plums")
+        await c.ready()
+        await c.type("pears")
+        await c.ready()
+        await c.pilot.press("ctrl+r")
+        await c.sees("Earlier messages · 3")
+        assert isinstance(c.app.screen, Chooser)
+        rows = [row.text for row in c.app.screen.choices]
+        assert rows == ["pears", "plums", "apples are red"]
+        await c.pilot.press(*"red", "enter")
+        await c.until(lambda: c.app.composer.text == "apples are red")
+
+
+async def test_the_search_ends_where_another_chat_is_opened():
+    saved("apples")
+    async with chat([Say("Fine."), End()]) as c:
+        await c.type("plums")
+        await c.ready()
+        await c.type("/find fine")
+        await c.sees("1 of 1")
+        await c.pilot.press("ctrl+o")
+        await c.sees("apples")
+        await c.pilot.press("ctrl+f", *"apples", "enter")
+        await c.sees("answer to apples")
+        await c.gone("1 of 1")

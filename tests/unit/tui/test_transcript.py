@@ -179,17 +179,17 @@ async def test_a_turn_far_away_is_reached_and_a_row_of_it_shown():
         assert "question 40" in "\n".join(c.rows()[:3])
         assert not c.transcript.following
         before = c.rows()
-        c.transcript.show_row(view, 4)  # it is in view
+        c.transcript.show_rows(view, 4)  # it is in view
         assert c.rows() == before
         row = next(y for y, line in enumerate(view.lines()) if "line 19" in line)
-        c.transcript.show_row(view, row)
+        c.transcript.show_rows(view, row)
         assert c.row_of("answer 40 line 19") == 10
-        c.transcript.show_row(c.transcript.reach(0), 19)
+        c.transcript.show_rows(c.transcript.reach(0), 19)
         assert "question 0" in c.rows()[1]
         c.transcript.reach(0)
-        c.transcript.show_row(view, 0)
+        c.transcript.show_rows(view, 0)
         assert c.row_of("question 40") == 11
-        c.transcript.show_row(c.transcript.reach(299), 10**6)
+        c.transcript.show_rows(c.transcript.reach(299), 10**6)
         assert c.transcript.following
 
 

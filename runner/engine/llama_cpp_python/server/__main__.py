@@ -48,7 +48,8 @@ def main(argv: Sequence[str]) -> int:
             timeout_graceful_shutdown=CLOSING_S,
         )
     )
-    server.capture_signals = contextlib.nullcontext  # it would raise them again at the end
+    # It would raise them again at the end.
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment, unused-ignore]
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: setattr(server, "should_exit", True))
     sys.stderr.write(f"llama-cpp-python serves on port {wanted['server']['port']}\n")
