@@ -48,14 +48,8 @@ async def answer(
             # With the HTTP library it takes long to import: not before the window is painted.
             client = await asyncio.to_thread(import_module, "runner.chat.client")
             chat = conversation.session.id
-            own = conversation.chosen.temperature
-            options = replace(
-                options,
-                prefill=turn.prefill(),
-                effort=turn.effort or options.effort,
-                temperature=options.temperature if own is None else own,
-            )
-            events = client.stream(host.endpoint, messages, options, chat=chat, clock=clock)
+            asking = _of_turn(conversation, turn, options)
+            events = client.stream(host.endpoint, messages, asking, chat=chat, clock=clock)
             await _fill(turn, host, events, clock, on_event)
     except BrokenPipeError:
         raise
@@ -68,6 +62,17 @@ async def answer(
         turn.stop()  # unless it is over
         conversation.ended(turn)
         await _saved(conversation)
+
+
+def _of_turn(conversation: Conversation, turn: Turn, options: Options) -> Options:
+    """Return the options with what this chat and this turn say themselves."""
+    own = conversation.chosen.temperature
+    return replace(
+        options,
+        prefill=turn.prefill(),
+        effort=turn.effort or options.effort,
+        temperature=options.temperature if own is None else own,
+    )
 
 
 async def _save_often(conversation: Conversation, turn: Turn) -> None:
