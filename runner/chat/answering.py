@@ -53,23 +53,15 @@ async def answer(
             # With the HTTP library it takes long to import: not before the window is painted.
             client = await asyncio.to_thread(import_module, "runner.chat.client")
             chat, rounds = conversation.session.id, ToolRounds(turn, tools)
-            own = conversation.chosen.temperature
-            options = replace(
-                options,
-                prefill=turn.prefill(),
-                effort=turn.effort or options.effort,
-                temperature=options.temperature if own is None else own,
-            )
             while True:
-                offering = rounds.options(options)
-                events = client.stream(host.endpoint, messages, offering, chat=chat, clock=clock)
+                asking = rounds.options(_of_turn(conversation, turn, options))
+                events = client.stream(host.endpoint, messages, asking, chat=chat, clock=clock)
                 async with contextlib.aclosing(events):
                     await _fill(turn, host, rounds.watch(events), clock, on_event)
                 if not rounds.go_on:
                     break
                 await rounds.run(messages)
                 messages = conversation.messages()
-                options = replace(options, prefill=None)  # what it began with is a message by now
                 turn.go_on()
                 clock.ask_again(time.monotonic())
     except BrokenPipeError:
@@ -83,6 +75,17 @@ async def answer(
         turn.stop()  # unless it is over
         conversation.ended(turn)
         await _saved(conversation)
+
+
+def _of_turn(conversation: Conversation, turn: Turn, options: Options) -> Options:
+    """Return the options with what this chat and this turn say themselves."""
+    own = conversation.chosen.temperature
+    return replace(
+        options,
+        prefill=turn.prefill(),
+        effort=turn.effort or options.effort,
+        temperature=options.temperature if own is None else own,
+    )
 
 
 async def _save_often(conversation: Conversation, turn: Turn) -> None:

@@ -137,7 +137,7 @@ async def test_the_system_prompt_is_sent_first_kept_and_has_its_price():
         await c.type("/system Talk like a pirate.")
         await c.sees("The system prompt is changed.")
         assert "again" not in c.screen(), "nothing is read yet"
-        assert not c.app.conversation.saved, "an empty chat is not worth a file"
+        assert not c.app.conversation.session.path.exists(), "an empty chat is not worth a file"
         await c.type("hi")
         await c.sees("Arr.")
         await c.ready()
