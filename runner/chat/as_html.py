@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from runner.base.text import clean_name
 from runner.chat.export import picture_label
+from runner.chat.files.attached import AttachedFile, label
 from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Picture
 
@@ -28,6 +29,7 @@ h1 { font-size: 1.3rem; }
 .answer { overflow-wrap: anywhere; }
 details, .note { color: var(--pale); }
 details div { white-space: pre-wrap; overflow-wrap: anywhere; font-style: italic; }
+.file { white-space: normal; margin: 0 0 .6rem; }
 figure { margin: 0 0 .6rem; }
 figcaption { font-size: .85rem; }
 img { max-width: 100%; height: auto; }
@@ -61,7 +63,8 @@ def _markdown() -> "MarkdownIt":
 
 def _turn(turn: Turn, markdown: "MarkdownIt") -> str:
     figures = "".join(_figure(number, each) for number, each in enumerate(turn.pictures, 1))
-    parts = [f'<div class="question">{figures}{escape(turn.text)}</div>']
+    files = "".join(_file(each) for each in turn.files if each.text)
+    parts = [f'<div class="question">{figures}{files}{escape(turn.text)}</div>']
     if turn.reasoning.strip():
         thought = escape(turn.reasoning.strip())
         parts.append(f"<details><summary>Thinking</summary><div>{thought}</div></details>")
@@ -73,10 +76,15 @@ def _turn(turn: Turn, markdown: "MarkdownIt") -> str:
 
 
 def _figure(number: int, picture: Picture) -> str:
-    label = escape(picture_label(number, picture, prices=False))
+    caption = escape(picture_label(number, picture, prices=False))
     size = f'width="{picture.width}" height="{picture.height}"'
-    image = f'<img src="{escape(picture.data_url())}" alt="{label}" {size}>'
-    return f"<figure>{image}<figcaption>{label}</figcaption></figure>"
+    image = f'<img src="{escape(picture.data_url())}" alt="{caption}" {size}>'
+    return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
+
+
+def _file(file: AttachedFile) -> str:
+    summary = f"<summary>{escape(label(file))}</summary>"
+    return f'<details class="file">{summary}<pre>{escape(file.text)}</pre></details>'
 
 
 def _note(turn: Turn) -> str:

@@ -15,7 +15,7 @@ def to_json(turns: Sequence[Turn], title: str) -> str:
     """Return the conversation as a document; `title`: the model's name.
 
     Each turn has the question's `text` and `pictures` (`data` is base64 of the bytes as they were
-    sent), the `reasoning` and the `answer`; `state` is `done`, `stopped`, `failed`, or `running`
+    sent), its `files` (`text` as it was sent, before the question's), the `reasoning` and the `answer`; `state` is `done`, `stopped`, `failed`, or `running`
     where the answer had not ended.
     """
     document = {"schema": SCHEMA, "model": title, "turns": [_turn(turn) for turn in turns]}
@@ -28,6 +28,9 @@ def _turn(turn: Turn) -> dict[str, Any]:
     record: dict[str, Any] = {
         "text": turn.text,
         "pictures": [_picture(picture) for picture in turn.pictures],
+        "files": [
+            {"name": each.name, "text": each.text, "tokens": each.tokens} for each in turn.files
+        ],
         "reasoning": turn.reasoning,
         "answer": turn.answer,
         "state": state,

@@ -20,6 +20,7 @@ from runner.chat.events import (
     Usage,
     WasReasoning,
 )
+from runner.chat.files.attached import AttachedFile, sent_text
 from runner.chat.reading import reading_text
 from runner.chat.steps import StepKind, TurnStep, seconds, steps_of, tokens, words
 from runner.chat.wire import Message, Picture
@@ -72,10 +73,12 @@ class Turn:
         failed: str = "",
         prefilled: int = 0,
         prompt_tokens: int = 0,
+        files: tuple[AttachedFile, ...] = (),
     ) -> None:
         """Make a turn; `reasoning` and `answer` are steps of which only the words are known."""
         self.text = text
         self.pictures = pictures
+        self.files = files
         self.phase = phase
         self.steps = [*steps, *steps_of(reasoning, answer)]
         self.finish = finish
@@ -310,7 +313,7 @@ def to_messages(turns: Sequence[Turn]) -> list[Message]:
         failed = turn.phase is TurnState.FAILED and not turn.answered
         if (failed or turn.broken) and not last:
             continue
-        question = Message("user", turn.text, turn.pictures)
+        question = Message("user", sent_text(turn.files, turn.text), turn.pictures)
         if messages and messages[-1].role == "user":
             before = messages.pop()
             text = "\n\n".join(part for part in (before.text, question.text) if part)

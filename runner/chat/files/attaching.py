@@ -1,0 +1,127 @@
+"""Attaches what a mention names: a text file, a folder, a PDF or a picture."""
+
+import asyncio
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from runner.base.errors import SteprunError
+from runner.chat.files.attached import AttachedFile, fenced, own_pictures, title_of
+from runner.chat.files.folders import read_folder
+from runner.chat.files.mentions import Mention, Reading
+from runner.chat.files.pdf import read_pdf
+from runner.chat.files.pricing import estimate
+from runner.chat.files.reading import Stamp, bad, read_bytes, stamp_of, text_of
+from runner.chat.files.secret_names import looks_secret
+from runner.chat.images.formats import SUFFIXES
+from runner.chat.images.load import load_picture
+from runner.chat.wire import Picture
+
+_PDF: Final = b"%PDF-"
+_HEAD: Final = 1024  # PDFium looks for the mark there, too
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that was read. `notes`: what to know of it; `lines` of its text, 0 for others."""
+
+    file: AttachedFile
+    pictures: tuple[Picture, ...] = ()
+    notes: tuple[str, ...] = ()
+    lines: int = 0
+    stamp: Stamp | None = None
+
+    def counted(self, tokens: int) -> "Attachment":
+        """Return it with the tokens that the engine has counted."""
+        return replace(self, file=replace(self.file, tokens=tokens, exact=True))
+
+
+def located(mention: Mention, folder: Path) -> tuple[Path, Reading] | None:
+    """Return the file that a mention means, None where there is none. Blocks."""
+    for reading in mention.readings:
+        try:
+            path = folder / os.path.expanduser(reading.path)  # noqa: PTH111 - Path raises for `~nobody`
+            if path.exists():
+                return path, reading
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+async def attach(name: str, path: Path, part: str = "", *, sees: bool, pictures: int) -> Attachment:
+    """Read a file, a folder, a PDF or a picture. `name`: as it was typed.
+
+    `sees`: pictures can be sent, `pictures` more of them. Raises `SteprunError`.
+    """
+    stamp = await asyncio.to_thread(stamp_of, path)
+    read = await _read(name, path, part, sees=sees, pictures=pictures)
+    return replace(read, stamp=stamp)
+
+
+async def _read(name: str, path: Path, part: str, *, sees: bool, pictures: int) -> Attachment:
+    if await asyncio.to_thread(path.is_dir):
+        found = await asyncio.to_thread(read_folder, path, name)
+        return Attachment(await _priced(name, found.text), notes=found.notes())
+    if path.suffix.lower() in SUFFIXES:
+        if not sees:
+            raise bad(name, "It is a picture, and this chat cannot take any.")
+        picture = await asyncio.to_thread(load_picture, path)
+        return Attachment(AttachedFile(name, "", pictures=1), (picture,))
+    data = await asyncio.to_thread(read_bytes, path)
+    if _PDF in data[:_HEAD]:
+        document = await read_pdf(name, data, part, sees=sees, most=pictures)
+        drawn = tuple(picture for _, picture in document.pictures)
+        file = replace(await _priced(name, document.sent()), pictures=len(drawn))
+        return Attachment(file, drawn, document.notes())
+    read = await asyncio.to_thread(text_of, name, data, part)
+    shown = name.removesuffix(f"#{part}")
+    sent = await asyncio.to_thread(fenced, title_of(shown, read.taken), read.text, path.suffix)
+    secret = ("may hold secrets",) if looks_secret(path.name) else ()
+    return Attachment(
+        await _priced(name, sent),
+        notes=(*filter(None, [read.taken]), *read.notes, *secret),
+        lines=read.lines,
+    )
+
+
+async def _priced(name: str, text: str) -> AttachedFile:
+    return AttachedFile(name, text, await asyncio.to_thread(estimate, text))
+
+
+def kept_of(
+    files: tuple[AttachedFile, ...], pictures: tuple[Picture, ...]
+) -> dict[str, Attachment]:
+    """Return the files of a question that was sent, by name: what was read of them then."""
+    rest = pictures[len(own_pictures(pictures, files)) :]
+    kept = {}
+    for file in files:
+        kept[file.name] = Attachment(file, rest[: file.pictures], ("as it was sent",))
+        rest = rest[file.pictures :]
+    return kept
+
+
+async def attach_all(
+    paths: tuple[Path, ...], *, sees: bool, pictures: int
+) -> tuple[Attachment, ...]:
+    """Read the files that a command line names. Raises `SteprunError` for the first that fails."""
+    found: list[Attachment] = []
+    for path in paths:
+        mention = Mention(str(path), str(path), (Reading(str(path)), *_parts(str(path))))
+        place = await asyncio.to_thread(located, mention, Path())
+        if place is None:
+            raise bad(path, "There is no such file.", next="Check the path.")
+        room = pictures - sum(len(each.pictures) for each in found)
+        found.append(await attach(str(path), place[0], place[1].part, sees=sees, pictures=room))
+    if sum(len(each.pictures) for each in found) > pictures:
+        raise SteprunError(
+            "These files have too many pictures.",
+            why=f"A message can have {pictures} more.",
+            next="Send fewer at once.",
+        )
+    return tuple(found)
+
+
+def _parts(path: str) -> tuple[Reading, ...]:
+    name, sign, part = path.rpartition("#")
+    return (Reading(name, part),) if sign and part[:1].isdigit() else ()
