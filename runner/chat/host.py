@@ -120,6 +120,7 @@ class ChatSetup:
     greeting: str = ""
     hint: str = ""
     pictures: tuple[Path, ...] = ()
+    files: tuple[Path, ...] = ()
     resume: str = ""
     words: tuple[str, ...] = ()
     find: "Find | None" = None

@@ -25,6 +25,7 @@ from runner.chat.events import (
     Usage,
     WasReasoning,
 )
+from runner.chat.files.attaching import PICTURES, attach_all
 from runner.chat.host import ChatHost, ChatSetup, follow
 from runner.chat.images.load import load_picture
 from runner.chat.turn import Turn, TurnState
@@ -39,6 +40,9 @@ async def ask_once(setup: ChatSetup, prompt: str) -> int:
     session, the engine or the server refuses; what arrived until then is printed and saved.
     """
     pictures = tuple(load_picture(path) for path in setup.pictures)
+    attached = await attach_all(setup.files, sees=setup.sees, pictures=PICTURES - len(pictures))
+    files = tuple(each.file for each in attached)
+    pictures += tuple(picture for each in attached for picture in each.pictures)
     conversation = Conversation(setup.title, setup.resume)
     try:
         _print_warnings(conversation, setup)
@@ -51,7 +55,7 @@ async def ask_once(setup: ChatSetup, prompt: str) -> int:
 
             async with setup.open_host() as host:
                 await host.wait_ready(shows)
-                turn = conversation.append(prompt, pictures)
+                turn = conversation.append(prompt, pictures, files)
                 turn.begin()
                 clock = AnswerClock()
                 unsure = not host.endpoint.owned and not sys.stdout.isatty()

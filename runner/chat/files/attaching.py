@@ -18,6 +18,7 @@ from runner.chat.images.formats import SUFFIXES
 from runner.chat.images.load import load_picture
 from runner.chat.wire import Picture
 
+PICTURES: Final = 16  # of one message, pages of PDFs included
 _PDF: Final = b"%PDF-"
 _HEAD: Final = 1024  # PDFium looks for the mark there, too
 

@@ -43,6 +43,14 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="An image to send (repeatable).",
 )
+@click.option(
+    "--file",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A text file, a folder or a PDF to send (repeatable); notes.txt#1-40 sends lines of it, "
+    "report.pdf#2-4 pages as pictures.",
+)
 @demo_option("Use")
 @model_options
 @kv_disk_option
@@ -88,10 +96,11 @@ def chat(**options: Any) -> int:
     """
     prompt = read_prompt(options.pop("prompt"))
     images = _images(options.pop("images"))
+    files: tuple[Path, ...] = options.pop("files")
     demo = options.pop("demo")
     request = take_request(options, demo=demo)
-    _check(prompt, images)
-    if demo and not images and options["resume"] is None and request.ask.see:
+    _check(prompt, (*images, *files))
+    if demo and not images and not files and options["resume"] is None and request.ask.see:
         images = _example(request)
     resume: str = options["resume"] or ""
     if resume:  # an unknown ID is refused at once
@@ -103,7 +112,8 @@ def chat(**options: Any) -> int:
         max_tokens=options["max_tokens"],
         temperature=options["temperature"],
     )
-    common = {"pictures": images, "show_thinking": options["show_thinking"], "resume": resume}
+    common = {"pictures": images, "files": files, "resume": resume}
+    common |= {"show_thinking": options["show_thinking"]}
     if options["url"] is not None:  # of an empty variable: not a chat with an engine of ours
         from runner.cli import remote_chat
 
@@ -148,12 +158,12 @@ def _example(request: ModelRequest) -> tuple[Path, ...]:
     return (Path(picture),) if picture else ()
 
 
-def _check(prompt: str | None, images: tuple[Path, ...]) -> None:
+def _check(prompt: str | None, attached: tuple[Path, ...]) -> None:
     """Refuse what cannot work, before anything is planned or downloaded for it."""
-    if prompt is not None and not prompt.strip() and not images:
+    if prompt is not None and not prompt.strip() and not attached:
         raise UsageError(
             "The prompt is empty.",
-            why="Neither -p nor stdin has any text, and there is no --image.",
+            why="Neither -p nor stdin has any text, and there is no --image and no --file.",
             next='steprun chat -p "Your question"',
         )
     if prompt is None and not sys.stdout.isatty():
