@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -25,7 +25,9 @@ from runner.chat.events import (
     Usage,
     WasReasoning,
 )
-from runner.chat.files.attaching import PICTURES, attach_all
+from runner.chat.files.attaching import PICTURES, Attachment, attach_all
+from runner.chat.files.fitting import needs_count, too_long
+from runner.chat.files.pricing import count_tokens
 from runner.chat.host import ChatHost, ChatSetup, follow
 from runner.chat.images.load import load_picture
 from runner.chat.turn import Turn, TurnState
@@ -55,6 +57,7 @@ async def ask_once(setup: ChatSetup, prompt: str) -> int:
 
             async with setup.open_host() as host:
                 await host.wait_ready(shows)
+                await _check_fit(attached, conversation, host, setup)
                 turn = conversation.append(prompt, pictures, files)
                 turn.begin()
                 clock = AnswerClock()
@@ -84,6 +87,21 @@ async def ask_once(setup: ChatSetup, prompt: str) -> int:
             resume = as_typed(f"Resume with: {conversation.resume_command(setup.words)}")
             click.secho(resume, dim=True, err=True)
     return Exit.DONE
+
+
+async def _check_fit(
+    attached: Sequence[Attachment], conversation: Conversation, host: ChatHost, setup: ChatSetup
+) -> None:
+    """Refuse files that do not fit the context, as far as that is known."""
+    free, prices = setup.context - conversation.context_used(), setup.prices
+    if not setup.context or not needs_count(attached, free, prices=prices):
+        return
+    counted = []
+    for each in attached:
+        tokens = await count_tokens(host.endpoint, setup.options.dialect, each.file.text)
+        counted.append(each if tokens is None else each.counted(tokens))
+    if refusal := too_long(counted, max(0, free), prices=prices):
+        raise refusal
 
 
 @asynccontextmanager

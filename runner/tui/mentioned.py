@@ -45,14 +45,6 @@ class MentionedFile:
             return Content(" · ".join((*parts, *found.notes)))
         return Content(f"[File] {name} · reading …") if self.path is not None else None
 
-    @property
-    def tokens(self) -> int:
-        """What it costs, pictures included."""
-        found = self.attachment
-        if found is None:
-            return 0
-        return found.file.tokens + sum(picture.tokens for picture in found.pictures)
-
 
 class FileChips(Static):
     """The files that the message mentions, one a line."""

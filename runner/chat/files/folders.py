@@ -29,16 +29,16 @@ class FolderText:
 
     def notes(self) -> tuple[str, ...]:
         """Return what to know of it, in words."""
-        said = [f"{self.files:,} file{'' if self.files == 1 else 's'}"]
+        notes = [f"{self.files:,} file{'' if self.files == 1 else 's'}"]
         if self.left_out:
             named = [f"{clean_name(name)} ({why})" for name, why in self.left_out[:NAMED]]
             rest = len(self.left_out) - NAMED
-            said.append(
+            notes.append(
                 f"left out: {', '.join([*named, *([f'{rest:,} more'] if rest > 0 else [])])}"
             )
         if self.more:
-            said.append("not all of it was listed")
-        return tuple(said)
+            notes.append("not all of it was listed")
+        return tuple(notes)
 
 
 def read_folder(path: Path, name: str) -> FolderText:

@@ -73,9 +73,9 @@ def _listed(pages: Sequence[int]) -> str:
             spans[-1][1] = page
         else:
             spans.append([page, page])
-    said = [f"{first}-{last}" if last > first else f"{first}" for first, last in spans[:10]]
+    spans_text = [f"{first}-{last}" if last > first else f"{first}" for first, last in spans[:10]]
     more = ", …" if len(spans) > 10 else ""
-    return f"page{'s' if len(pages) > 1 else ''} {', '.join(said)}{more}"
+    return f"page{'s' if len(pages) > 1 else ''} {', '.join(spans_text)}{more}"
 
 
 async def read_pdf(name: str, data: bytes, part: str = "", *, sees: bool, most: int) -> PdfText:
@@ -118,7 +118,7 @@ async def read_pdf(name: str, data: bytes, part: str = "", *, sees: bool, most: 
     return found
 
 
-_FEWER: Final = "Take a few pages of it, as pictures: put #1-4 behind its name."
+_FEWER: Final = "Take a few of its pages, as pictures: put #1-4 behind its name."
 
 
 def _check_installed() -> None:

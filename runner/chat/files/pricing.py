@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Final
 
-from runner.base.errors import Refused, SteprunError
+from runner.base.errors import SteprunError
 from runner.chat.dialect import LLAMA_SERVER, Dialect
 from runner.chat.long_word import holds_longer_run
 from runner.net.endpoint import Endpoint
@@ -75,19 +75,3 @@ async def _commas(pieces: Callable[[], object]) -> int | None:
     if not begin.startswith(b'{"tokens":['):
         return None
     return 0 if begin.startswith(b'{"tokens":[]') else numbers + 1
-
-
-def too_much(name: str, tokens: int, free: int, lines: int, *, exact: bool) -> Refused:
-    """Return why a file is not sent: it has `tokens`, the context has `free`.
-
-    `lines`: how many of its lines do fit, 0 where it cannot be cut by lines.
-    """
-    from runner.chat.files.mentions import mention_of  # noqa: PLC0415
-
-    about = "" if exact else "about "
-    part = f"Take a part of it: {mention_of(f'{name}#1-{lines}')}" if lines else "Send less of it"
-    return Refused(
-        f"{mention_of(name)} does not fit.",
-        why=f"It has {about}{tokens:,} tokens, and the context has {free:,} free.",
-        next=f"{part}, or begin a new chat: /new",
-    )

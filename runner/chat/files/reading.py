@@ -98,7 +98,9 @@ def read_bytes(path: Path, most: int = FILE_BYTES) -> bytes:
 
 
 def _too_large(path: Path, most: int) -> BadFile:
-    return bad(path.name, f"It is larger than {most >> 20} MiB.", next="Save a part of it first.")
+    return bad(
+        path.name, f"It is larger than {most >> 20} MiB.", next="Save a part in another file first."
+    )
 
 
 def _kind(mode: int) -> str:
@@ -160,13 +162,13 @@ def text_of(name: str, data: bytes, part: str = "") -> FileText:
         return FileText(text, lines, notes=tuple(notes))
     every = text.splitlines(keepends=True)
     chosen: list[str] = []
-    said: list[str] = []
+    which: list[str] = []
     for first, last in ranges(part):
         last = min(last or lines, lines)  # noqa: PLW2901 - the same range, made to fit
         if first <= last:
             chosen += every[first - 1 : last]
-            said.append(f"{first:,}-{last:,}" if last > first else f"{first:,}")
+            which.append(f"{first:,}-{last:,}" if last > first else f"{first:,}")
     if not chosen:
         raise bad(f"{name}#{part}", f"The file has {lines:,} lines.")
-    which = "lines" if len(chosen) > 1 else "line"
-    return FileText("".join(chosen), lines, f"{which} {', '.join(said)} of {lines:,}", tuple(notes))
+    kind = "lines" if len(chosen) > 1 else "line"
+    return FileText("".join(chosen), lines, f"{kind} {', '.join(which)} of {lines:,}", tuple(notes))

@@ -83,9 +83,9 @@ class Walk:
             return True
         for base, spec in reversed(rules):  # the nearest file that says something counts
             if path.startswith(base):
-                said = spec.check_file(path[len(base) :] + ("/" if folder else "")).include
-                if said is not None:
-                    return said
+                ruled = spec.check_file(path[len(base) :] + ("/" if folder else "")).include
+                if ruled is not None:
+                    return ruled
         return False
 
 

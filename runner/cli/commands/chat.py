@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     "files",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="A text file, a folder or a PDF to send (repeatable); notes.txt#1-40 sends lines of it, "
+    help="A text file, a folder or a PDF to send (repeatable); notes.txt#1-40 sends these lines, "
     "report.pdf#2-4 pages as pictures.",
 )
 @demo_option("Use")

@@ -117,7 +117,7 @@ class Completing(Wing):
     actions = (
         built_in(
             *(Prompt.BINDINGS, "composer.choose_tab"),
-            does="after an @: take the marked file, as Enter does, or go on in the marked folder",
+            does="after an @: take the marked file, as Enter does, or open the marked folder",
         ),
     )
     hears: ClassVar[Mapping[type[Message], Hear]] = {

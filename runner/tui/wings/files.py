@@ -18,8 +18,9 @@ from textual.widgets import TextArea
 from runner.base.errors import Refused, SteprunError
 from runner.base.text import clean_name
 from runner.chat.files.attaching import PICTURES, Attachment, attach, located
+from runner.chat.files.fitting import needs_count, too_long
 from runner.chat.files.mentions import Mention, mention_of, mentions
-from runner.chat.files.pricing import count_tokens, too_much
+from runner.chat.files.pricing import count_tokens
 from runner.chat.files.reading import stamp_of
 from runner.chat.host_task import HostKnown, HostReady
 from runner.tui.actions import Action
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 LOOK_S: Final = 0.2  # after a key: each letter of a name would be another file
 READERS: Final = 2  # files read at once
-CERTAIN: Final = 0.5  # an estimate is as good as a count for what fills less of what is free
 
 
 class Files(Wing):
@@ -232,7 +232,7 @@ class Files(Wing):
             elif file.path is not None and not file.pasted and file.error is not None:
                 await self._read(file)  # it may be readable by now
         errors = [file.error for file in files if file.error is not None]
-        ready = [file.attachment for file in files if file.attachment is not None]
+        ready = _attached(files)
         if self._prompt.text != text:  # typed on meanwhile
             self._prompt.action_send()
             return
@@ -264,21 +264,10 @@ class Files(Wing):
         if not context:
             return None
         free = max(0, context - self._used())
-        files = [file for file in self._files.values() if file.attachment is not None]
-        if sum(file.tokens for file in files) > CERTAIN * free:
+        prices, files = self.chat.setup.prices, list(self._files.values())
+        if needs_count(_attached(files), free, prices=prices):
             await asyncio.gather(*map(self._count, files))
-        total = sum(file.tokens for file in files)
-        if total < free or not files:
-            return None
-        largest = max(files, key=lambda file: file.tokens)
-        found = largest.attachment
-        if found is None:
-            return None
-        room = free - (total - largest.tokens)
-        lines = int(0.9 * found.lines * room / max(1, largest.tokens)) if room > 0 else 0
-        exact = found.file.exact or not found.file.text
-        name = found.file.name
-        return too_much(name, largest.tokens, max(0, room), lines, exact=exact)
+        return too_long(_attached(files), free, prices=prices)
 
     def _used(self) -> int:
         """Return how many tokens of the context stand before the message."""
@@ -306,3 +295,7 @@ def _short(path: str) -> str:
     """Return a path as it is typed: relative where it is in the working folder."""
     here = f"{os.getcwd()}{os.sep}"  # noqa: PTH109 - a text is wanted
     return path.removeprefix(here) if len(path) > len(here) else path
+
+
+def _attached(files: Iterable[MentionedFile]) -> list[Attachment]:
+    return [file.attachment for file in files if file.attachment is not None]

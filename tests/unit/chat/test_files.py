@@ -25,11 +25,12 @@ from runner.chat.files.attached import (
     split_text,
     typed_again,
 )
-from runner.chat.files.attaching import attach, attach_all, kept_of, located
+from runner.chat.files.attaching import Attachment, attach, attach_all, kept_of, located
 from runner.chat.files.completing import Completer
+from runner.chat.files.fitting import needs_count, too_long, too_much
 from runner.chat.files.folders import read_folder
 from runner.chat.files.mentions import TypedPath, mention_of, mentions, ranges, typed_path
-from runner.chat.files.pricing import count_tokens, estimate, too_much
+from runner.chat.files.pricing import count_tokens, estimate
 from runner.chat.files.reading import FALLBACK, decoded, encoding_of, read_bytes, text_of
 from runner.chat.files.secret_names import looks_secret
 from runner.chat.files.walking import Walk
@@ -544,7 +545,7 @@ def test_the_refusal_says_what_fits():
     error = too_much("my notes.txt", 182_000, 96_000, 4_000, exact=True)
     assert str(error) == (
         '@"my notes.txt" does not fit. It has 182,000 tokens, and the context has 96,000 free. '
-        'Take a part of it: @"my notes.txt"#1-4000, or begin a new chat: /new'
+        'Take a part: @"my notes.txt"#1-4000, or begin a new chat: /new'
     )
 
 
@@ -552,3 +553,16 @@ def test_the_estimate():
     assert estimate("a" * 1000) == 300
     assert estimate("\u4e2d" * 1000) == 600
     assert estimate("") == 0
+
+
+def test_what_fits_is_not_refused():
+    big = Attachment(AttachedFile("big.txt", "x", 900, exact=True), lines=1000)
+    drawn = Attachment(AttachedFile("r.pdf", "x", 100, pictures=1), (picture(),))
+    assert too_long([], 0, prices=True) is None
+    assert too_long([big, drawn], 1172, prices=True) is None
+    error = too_long([big, drawn], 1171, prices=True)
+    assert error is not None
+    assert "@big.txt#1-900," in error.next
+    assert too_long([big, drawn], 1001, prices=False) is None
+    assert needs_count([big], 1000, prices=True)
+    assert not needs_count([big], 2000, prices=True)

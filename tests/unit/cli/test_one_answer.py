@@ -262,3 +262,25 @@ def test_an_unknown_chat_is_refused_before_anything_is_planned(monkeypatch):
     argv = ["chat", "--resume", "20260101-000000-0000", "-p", "hi"]
     with pytest.raises(Refused, match="No saved chat has the ID"):
         steprun.main(argv, standalone_mode=False)
+
+
+async def test_files_go_before_the_question(tmp_path, capsys):
+    path = tmp_path / "notes.txt"
+    path.write_text("one\ntwo\n")
+    with FakeServer([Say("Two."), End()], [Say("Again."), End()]) as server:
+        assert await ask(server, "How many? See @nothing", files=(path,)) == Exit.DONE
+        sent = f"File: {path}\n```txt\none\ntwo\n```\n\nHow many? See @nothing"
+        assert server.requests[0]["messages"] == [{"role": "user", "content": sent}]
+        path.write_text("changed")
+        await ask(server, "And now?", resume="latest")
+    assert server.requests[1]["messages"][0]["content"] == sent
+    assert said()[0] == ("user", "How many? See @nothing")
+    with FakeServer() as server:
+        with pytest.raises(SteprunError) as raised:
+            await ask(server, "x", files=(tmp_path / "gone",))
+        assert "no such file" in raised.value.why
+        path.write_text("word " * 5000)
+        with pytest.raises(Refused) as refused:
+            await ask(server, "x", files=(path,), context=4096)
+        assert refused.value.why == "It has 5,004 tokens, and the context has 4,096 free."
+        assert not server.requests

@@ -1,0 +1,49 @@
+"""Whether the files of a message fit the context, and what to type where they do not. Pure."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from runner.base.errors import Refused
+from runner.chat.files.attaching import Attachment
+from runner.chat.files.mentions import mention_of
+
+CERTAIN: Final = 0.5  # an estimate is as good as a count for what fills less of what is free
+_SPARE: Final = 0.9  # of the lines that would fit: lines are not of one length
+
+
+def tokens_of(found: Attachment, *, prices: bool) -> int:
+    """Return what a file costs; `prices`: its pictures cost what they do with Step."""
+    drawn = sum(picture.tokens for picture in found.pictures) if prices else 0
+    return found.file.tokens + drawn
+
+
+def needs_count(attached: Sequence[Attachment], free: int, *, prices: bool) -> bool:
+    """Return whether an estimate is not enough to know that files fit."""
+    return sum(tokens_of(each, prices=prices) for each in attached) > CERTAIN * free
+
+
+def too_long(attached: Sequence[Attachment], free: int, *, prices: bool) -> Refused | None:
+    """Return why files are not sent where `free` tokens of the context are left; None: they are."""
+    costs = [tokens_of(each, prices=prices) for each in attached]
+    if not costs or sum(costs) < free:
+        return None
+    most = max(costs)
+    found = attached[costs.index(most)]
+    room = max(0, free - (sum(costs) - most))
+    lines = int(_SPARE * found.lines * room / max(1, most))
+    exact = found.file.exact or not found.file.text
+    return too_much(found.file.name, most, room, lines, exact=exact)
+
+
+def too_much(name: str, tokens: int, free: int, lines: int, *, exact: bool) -> Refused:
+    """Return why a file is not sent: it has `tokens`, the context has `free`.
+
+    `lines`: how many of its lines do fit, 0 where it cannot be cut by lines.
+    """
+    about = "" if exact else "about "
+    part = f"Take a part: {mention_of(f'{name}#1-{lines}')}" if lines else "Send less"
+    return Refused(
+        f"{mention_of(name)} does not fit.",
+        why=f"It has {about}{tokens:,} tokens, and the context has {free:,} free.",
+        next=f"{part}, or begin a new chat: /new",
+    )
