@@ -15,7 +15,7 @@ from runner.chat.files.attaching import Attachment
 from runner.chat.files.mentions import Mention
 from runner.tui.composer import ROOMY
 
-CHIP_ROWS, CHIP_ROWS_COMPACT = 6, 2
+CHIP_ROWS, CHIP_ROWS_COMPACT = 6, 1
 _NAME_CHARS: Final = 60
 
 
@@ -59,6 +59,7 @@ class FileChips(Static):
         """Show lines, as many as there is room for."""
         self.display = bool(chips)
         rows = CHIP_ROWS if self.app.size.height >= ROOMY else CHIP_ROWS_COMPACT
-        if len(chips) > rows:
-            chips[rows - 1 :] = [Content(f"and {len(chips) - rows + 1} more")]
+        if (more := len(chips) - rows) > 0:
+            del chips[:more]
+            chips[0] += Content(f"  (and {more} before it)")
         self.update(Content("\n").join(chips))

@@ -7,7 +7,8 @@ from runner.base.errors import Refused
 from runner.chat.files.attaching import Attachment
 from runner.chat.files.mentions import mention_of
 
-CERTAIN: Final = 0.5  # an estimate is as good as a count for what fills less of what is free
+# Of what is free: an estimate is as good as a count for what takes less, or more than all of it.
+CERTAIN: Final = (0.5, 4.0)
 _SPARE: Final = 0.9  # of the lines that would fit: lines are not of one length
 
 
@@ -18,8 +19,9 @@ def tokens_of(found: Attachment, *, prices: bool) -> int:
 
 
 def needs_count(attached: Sequence[Attachment], free: int, *, prices: bool) -> bool:
-    """Return whether an estimate is not enough to know that files fit."""
-    return sum(tokens_of(each, prices=prices) for each in attached) > CERTAIN * free
+    """Return whether an estimate is not enough to know whether files fit."""
+    least, most = CERTAIN
+    return least * free < sum(tokens_of(each, prices=prices) for each in attached) < most * free
 
 
 def too_long(attached: Sequence[Attachment], free: int, *, prices: bool) -> Refused | None:

@@ -59,7 +59,7 @@ class PdfText:
         notes = []
         if self.pictures:
             count = len(self.pictures)
-            notes.append(f"{count} page{'' if count == 1 else 's'} as pictures")
+            notes.append("1 page as a picture" if count == 1 else f"{count} pages as pictures")
         if self.scans:
             notes.append(f"left out: {_listed(self.scans)}, without text")
         return tuple(notes)

@@ -21,7 +21,7 @@ from runner.chat.files.attaching import PICTURES, Attachment, attach, located
 from runner.chat.files.fitting import needs_count, too_long
 from runner.chat.files.mentions import Mention, mention_of, mentions
 from runner.chat.files.pricing import count_tokens
-from runner.chat.files.reading import stamp_of
+from runner.chat.files.reading import bad, stamp_of
 from runner.chat.host_task import HostKnown, HostReady
 from runner.tui.actions import Action
 from runner.tui.composer import Prompt
@@ -153,8 +153,10 @@ class Files(Wing):
         try:
             async with self._readers:
                 place = await asyncio.to_thread(located, file.mention, Path())
-                file.path = place[0] if place else None
+                known, file.path = file.path, place[0] if place else None
                 self._show()
+                if place is None and known is not None:
+                    raise bad(name, "It is gone since it was read.")  # noqa: TRY301 - as below
                 if place is None:
                     file.attachment = kept
                 elif not file.pasted:
@@ -263,9 +265,12 @@ class Files(Wing):
         context = self.chat.setup.context
         if not context:
             return None
-        free = max(0, context - self._used())
-        prices, files = self.chat.setup.prices, list(self._files.values())
+        prices, own = self.chat.setup.prices, self.chat.composer.pictures
+        drawn = sum(picture.tokens for picture in own) if prices else 0
+        free = max(0, context - self._used() - drawn)
+        files = list(self._files.values())
         if needs_count(_attached(files), free, prices=prices):
+            self.chat.hint("Counting the tokens of the files …")
             await asyncio.gather(*map(self._count, files))
         return too_long(_attached(files), free, prices=prices)
 

@@ -10,6 +10,7 @@ from textual import events
 from runner.chat.conversation import Conversation
 from runner.chat.files.attached import AttachedFile
 from runner.tui.paste import find_files
+from runner.tui.wings.files import Files
 from tests.fakes.pdf_files import pdf
 from tests.fakes.sse_server import End, Gate, Say
 from tests.unit.tui.test_app import chat, picture
@@ -154,8 +155,8 @@ async def test_a_file_is_priced_sent_shown_and_kept():
     resumed.close()
 
 
-async def test_what_has_changed_since_is_read_again_and_what_is_gone_is_text():
-    async with chat([Say("1st."), End()], [Say("2nd."), End()]) as c:
+async def test_what_has_changed_since_is_read_again_and_what_is_gone_is_refused():
+    async with chat([Say("1st."), End()]) as c:
         await c.type("see @notes.txt", "space")
         await c.sees("[File] notes.txt")
         Path("notes.txt").write_text("four five\n")
@@ -164,11 +165,12 @@ async def test_what_has_changed_since_is_read_again_and_what_is_gone_is_text():
         assert "four five" in asked(c)
         await c.ready()
         await c.type("and @notes.txt", "space")
-        await c.until(lambda: len(c.server.counted) == 3)
+        await c.until(lambda: c.app.wing(Files)._files["notes.txt"].attachment)
         Path("notes.txt").unlink()
         await c.pilot.press("enter")
-        await c.sees("2nd.")
-        assert asked(c) == "and @notes.txt"
+        await c.reads("notes.txt cannot be attached.", "It is gone since it was read.")
+        assert len(c.server.requests) == 1
+        assert c.app.composer.text == "and @notes.txt "
 
 
 async def test_a_file_that_cannot_be_read_is_refused_and_the_text_stays():
@@ -239,14 +241,14 @@ async def test_pages_of_a_pdf_go_as_pictures(tmp_path):
         await c.paste(str(picture(tmp_path)))
         await c.sees("[Image #1]")
         await c.type("what is @r.pdf", "space")
-        await c.sees("[File] r.pdf", "671 tokens", "1 page as pictures")
+        await c.sees("[File] r.pdf", "671 tokens", "1 page as a picture")
         await c.pilot.press("enter")
         await c.sees("Seen.", "[Image #2] r.pdf page 2")
         kinds = [part["type"] for part in asked(c)]
         assert kinds == ["image_url", "image_url", "text"]
         await c.ready()
         await c.type("/edit")
-        await c.sees("1 page as pictures")
+        await c.sees("1 page as a picture")
         assert [each.name for each in c.app.composer.pictures] == ["cat.png"]
         await c.type(" really")
         await c.sees("Again.")
@@ -289,17 +291,11 @@ async def test_what_a_pasted_text_mentions_stays_text_until_it_is_attached():
         await c.ready()
         await c.paste("see @notes.txt ")
         await c.sees("stays text")
-        c.app.wing(_files()).attach("notes.txt")
+        c.app.wing(Files).attach("notes.txt")
         await c.sees("[File] notes.txt · 7 tokens")
         await c.pilot.press("enter")
         await c.sees("Read.")
         assert asked(c) == f"{BLOCK}\n\nsee @notes.txt"
-
-
-def _files():
-    from runner.tui.wings.files import Files
-
-    return Files
 
 
 async def test_attach_by_command():
