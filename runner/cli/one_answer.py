@@ -25,7 +25,8 @@ from runner.chat.events import (
     Usage,
     WasReasoning,
 )
-from runner.chat.files.attaching import PICTURES, Attachment, attach_all
+from runner.chat.files.attached import PICTURES, Attachment
+from runner.chat.files.attaching import attach_all
 from runner.chat.files.fitting import needs_count, too_long
 from runner.chat.files.pricing import count_tokens
 from runner.chat.host import ChatHost, ChatSetup, follow

@@ -6,7 +6,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from runner.base.text import clean_name
-from runner.chat.files.completing import Candidate, Candidates
+from runner.chat.files.candidates import Candidate, Candidates
 from runner.tui.composer import ROOMY
 
 ROWS, ROWS_COMPACT = 8, 3

@@ -14,16 +14,20 @@ from textual.message import Message
 from textual.widgets import Static, TextArea
 
 from runner.base.text import clean
-from runner.chat.files.attached import AttachedFile, own_pictures, typed_again
-from runner.chat.files.attaching import Attachment, kept_of
+from runner.chat.files.attached import (
+    PICTURES,
+    AttachedFile,
+    Attachment,
+    kept_of,
+    own_pictures,
+    typed_again,
+)
 from runner.chat.wire import Picture
 from runner.tui.fit import chip_lines
-from runner.tui.paste import PATHS
 
 PASTE_BYTES = 1 << 20
 # A longer paste is folded: the field lays each of its lines out at every key.
 FOLDED_CHARS, FOLDED_LINES = 4000, 60
-PICTURES = PATHS  # one message's
 CHIP_ROWS, CHIP_ROWS_COMPACT = 6, 2
 ROOMY = 16  # rows of a terminal with room for more than two chips
 

@@ -10,8 +10,7 @@ from textual.widgets import Static
 
 from runner.base.errors import SteprunError
 from runner.base.text import clean_name
-from runner.chat.files.attached import label
-from runner.chat.files.attaching import Attachment
+from runner.chat.files.attached import Attachment, label
 from runner.chat.files.mentions import Mention
 from runner.tui.composer import ROOMY
 

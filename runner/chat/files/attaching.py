@@ -2,40 +2,23 @@
 
 import asyncio
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from runner.base.errors import SteprunError
-from runner.chat.files.attached import AttachedFile, fenced, own_pictures, title_of
+from runner.chat.files.attached import AttachedFile, Attachment, fenced, title_of
 from runner.chat.files.folders import read_folder
 from runner.chat.files.mentions import Mention, Reading
 from runner.chat.files.pdf import read_pdf
 from runner.chat.files.pricing import estimate
-from runner.chat.files.reading import Stamp, bad, read_bytes, stamp_of, text_of
+from runner.chat.files.reading import bad, read_bytes, stamp_of, text_of
 from runner.chat.files.secret_names import looks_secret
 from runner.chat.images.formats import SUFFIXES
 from runner.chat.images.load import load_picture
-from runner.chat.wire import Picture
 
-PICTURES: Final = 16  # of one message, pages of PDFs included
 _PDF: Final = b"%PDF-"
 _HEAD: Final = 1024  # PDFium looks for the mark there, too
-
-
-@dataclass(frozen=True, slots=True)
-class Attachment:
-    """A file that was read. `notes`: what to know of it; `lines` of its text, 0 for others."""
-
-    file: AttachedFile
-    pictures: tuple[Picture, ...] = ()
-    notes: tuple[str, ...] = ()
-    lines: int = 0
-    stamp: Stamp | None = None
-
-    def counted(self, tokens: int) -> "Attachment":
-        """Return it with the tokens that the engine has counted."""
-        return replace(self, file=replace(self.file, tokens=tokens, exact=True))
 
 
 def located(mention: Mention, folder: Path) -> tuple[Path, Reading] | None:
@@ -88,18 +71,6 @@ async def _read(name: str, path: Path, part: str, *, sees: bool, pictures: int) 
 
 async def _priced(name: str, text: str) -> AttachedFile:
     return AttachedFile(name, text, await asyncio.to_thread(estimate, text))
-
-
-def kept_of(
-    files: tuple[AttachedFile, ...], pictures: tuple[Picture, ...]
-) -> dict[str, Attachment]:
-    """Return the files of a question that was sent, by name: what was read of them then."""
-    rest = pictures[len(own_pictures(pictures, files)) :]
-    kept = {}
-    for file in files:
-        kept[file.name] = Attachment(file, rest[: file.pictures], ("as it was sent",))
-        rest = rest[file.pictures :]
-    return kept
 
 
 async def attach_all(

@@ -7,38 +7,16 @@ folder. Blocks: call it in a thread, one at a time.
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from runner.chat.files.candidates import Candidate, Candidates
 from runner.chat.files.mentions import may_be_mentioned
 from runner.chat.files.walking import Found, Walk
 
 MOST: Final = 50
 KEPT_S: Final = 10.0  # a walk serves the next keys, too
 PREFIX_OF_NAME, IN_NAME, IN_PATH = range(3)
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A path to take, as it is mentioned: a folder ends in a slash. `detail` explains it."""
-
-    path: str
-    detail: str = ""
-
-    @property
-    def folder(self) -> bool:
-        """Whether it is a folder."""
-        return self.path.endswith("/")
-
-
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """What fits `typed`. `cut`: not everything was looked at."""
-
-    typed: str
-    rows: tuple[Candidate, ...] = ()
-    cut: bool = False
 
 
 class Completer:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from runner.base.errors import Refused
-from runner.chat.files.attaching import Attachment
+from runner.chat.files.attached import Attachment
 from runner.chat.files.mentions import mention_of
 
 # Of what is free: an estimate is as good as a count for what takes less, or more than all of it.

@@ -1,7 +1,9 @@
 """What a text costs in tokens: as the engine counts it, or else by a rule of thumb."""
 
+import asyncio
 import json
 from collections.abc import Callable
+from importlib import import_module
 from typing import Final
 
 from runner.base.errors import SteprunError
@@ -37,18 +39,17 @@ async def count_tokens(endpoint: Endpoint, dialect: Dialect, text: str) -> int |
         return None
     if holds_longer_run(text, endpoint.longest_word or UNKNOWN_WORD):
         return None  # it might end the engine
-    import asyncio  # noqa: PLC0415 - with the next: the window is painted without them
-
-    import httpx2  # noqa: PLC0415
-
-    from runner.net.http import async_client  # noqa: PLC0415
-
     body = await asyncio.to_thread(_body, text)
+    # It takes a tenth of a second to import, and a client a third of that to make: in a thread.
+    httpx2 = await asyncio.to_thread(import_module, "httpx2")
+    made = await asyncio.to_thread(import_module, "runner.net.http")
     headers = {"Content-Type": "application/json", **endpoint.headers()}
     try:
         async with (
-            async_client(httpx2.Timeout(COUNT_S), endpoint, headers=headers) as http,
             asyncio.timeout(COUNT_S),
+            await asyncio.to_thread(
+                *(made.async_client, httpx2.Timeout(COUNT_S), endpoint), headers=headers
+            ) as http,
             http.stream("POST", f"{endpoint.base_url}/tokenize", content=body) as response,
         ):
             if response.status_code != 200:

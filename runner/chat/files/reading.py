@@ -14,6 +14,7 @@ from typing import Final
 
 from runner.base.errors import BadFile
 from runner.base.text import clean, clean_name
+from runner.chat.files.attached import Stamp
 from runner.chat.files.mentions import ranges
 
 FILE_BYTES: Final = 32 << 20  # ten times what fits the largest context; lines of it can be taken
@@ -32,15 +33,6 @@ FALLBACK: Final = "cp1252"
 _FALLBACK_NAME: Final = "Latin-1"
 _CONTROLS: Final = bytes(set(range(0x20)) - set(b"\t\n\r\f\x1b"))
 AS_TEXT: Final = "Put a space after the @ to send the name as text."
-
-
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """What tells one state of a file from another."""
-
-    size: int
-    changed_ns: int
-    inode: int
 
 
 @dataclass(frozen=True, slots=True)

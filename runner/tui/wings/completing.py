@@ -9,7 +9,6 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import TextArea
 
-from runner.chat.files.completing import Completer
 from runner.chat.files.mentions import PATH_CHARS, TypedPath, mention_of, typed_path
 from runner.tui.completion import FileList
 from runner.tui.composer import Prompt
@@ -18,6 +17,8 @@ from runner.tui.wings.files import Files
 from runner.tui.wings.wing import Hear, Wing
 
 if TYPE_CHECKING:
+    from runner.chat.files.candidates import Candidates
+    from runner.chat.files.completing import Completer
     from runner.tui.app import ChatApp
 
 
@@ -29,7 +30,7 @@ class Completing(Wing):
     def __init__(self, chat: "ChatApp") -> None:
         super().__init__(chat)
         self._list = FileList()
-        self._completer = Completer(Path())
+        self._completer: Completer | None = None  # loaded with the first name
         self._typed: TypedPath | None = None
         self._asking = self._take_first = False
         self._closed = ""  # the path for which the list was closed
@@ -67,7 +68,7 @@ class Completing(Wing):
     async def _ask(self) -> None:
         try:
             while (typed := self._typed) is not None:
-                found = await asyncio.to_thread(self._completer.complete, typed.path)
+                found = await asyncio.to_thread(self._found, typed.path)
                 if typed != self._typed:
                     continue
                 self._list.show(found)
@@ -77,6 +78,14 @@ class Completing(Wing):
                 return
         finally:
             self._asking = self._take_first = False
+
+    def _found(self, path: str) -> "Candidates":
+        """Return what fits a path. Blocks."""
+        if self._completer is None:
+            from runner.chat.files.completing import Completer  # noqa: PLC0415
+
+            self._completer = Completer(Path())
+        return self._completer.complete(path)
 
     def _hide(self) -> None:
         self._take_first = False

@@ -7,8 +7,9 @@ that is no file stays text. What was pasted is not trusted to name files: it may
 import asyncio
 import os
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from textual.message import Message
 from textual.timer import Timer
@@ -17,11 +18,9 @@ from textual.widgets import TextArea
 
 from runner.base.errors import Refused, SteprunError
 from runner.base.text import clean_name
-from runner.chat.files.attaching import PICTURES, Attachment, attach, located
+from runner.chat.files.attached import PICTURES, Attachment
 from runner.chat.files.fitting import needs_count, too_long
 from runner.chat.files.mentions import Mention, mention_of, mentions
-from runner.chat.files.pricing import count_tokens
-from runner.chat.files.reading import bad, stamp_of
 from runner.chat.host_task import HostKnown, HostReady
 from runner.tui.actions import Action
 from runner.tui.composer import Prompt
@@ -98,7 +97,7 @@ class Files(Wing):
         quoted = len(name) > 1 and name[0] == name[-1] and name[0] in "'\""
         name = name[1:-1] if quoted else name
         found = mentions(mention_of(name))
-        if len(name) > PATH_CHARS or not found or located(found[0], Path()) is None:
+        if len(name) > PATH_CHARS or not found or _reader().located(found[0], Path()) is None:
             self.chat.composer.give_back(f"/attach {path}", ())
             self.chat.problem(
                 Refused(f"There is no file {clean_name(name, 80)}.", next="Check the path.")
@@ -152,21 +151,26 @@ class Files(Wing):
         file.error = None
         try:
             async with self._readers:
-                place = await asyncio.to_thread(located, file.mention, Path())
+                attaching = await asyncio.to_thread(_reader)
+                place = await asyncio.to_thread(attaching.located, file.mention, Path())
                 known, file.path = file.path, place[0] if place else None
                 self._show()
                 if place is None and known is not None:
-                    raise bad(name, "It is gone since it was read.")  # noqa: TRY301 - as below
+                    raise attaching.bad(name, "It is gone since it was read.")  # noqa: TRY301 - as below
                 if place is None:
                     file.attachment = kept
                 elif not file.pasted:
                     sees = self.chat.setup.sees
-                    file.attachment = await attach(
+                    file.attachment = await attaching.attach(
                         name, place[0], place[1].part, sees=sees, pictures=PICTURES
                     )
         except SteprunError as error:
             file.attachment = kept
             file.error = None if kept else error
+        except Exception as error:  # noqa: BLE001 - whatever a file does, the message says it
+            file.error = SteprunError(
+                f"{clean_name(name)} cannot be attached.", why=f"{type(error).__name__}: {error}."
+            )
         finally:
             file.read.set()
         self._show()
@@ -178,7 +182,8 @@ class Files(Wing):
         if found is None or host is None or found.file.exact or not found.file.text:
             return
         dialect = self.chat.options.dialect
-        tokens = await count_tokens(host.endpoint, dialect, found.file.text)
+        pricing = await asyncio.to_thread(import_module, "runner.chat.files.pricing")
+        tokens = await pricing.count_tokens(host.endpoint, dialect, found.file.text)
         if tokens is not None and file.attachment is found:
             file.attachment = found.counted(tokens)
             self._show()
@@ -229,7 +234,7 @@ class Files(Wing):
             await file.read.wait()
             found = file.attachment
             if file.path is not None and found is not None and found.stamp is not None:
-                if await asyncio.to_thread(stamp_of, file.path) != found.stamp:
+                if await asyncio.to_thread(_reader().stamp_of, file.path) != found.stamp:
                     await self._read(file)
             elif file.path is not None and not file.pasted and file.error is not None:
                 await self._read(file)  # it may be readable by now
@@ -300,6 +305,11 @@ def _short(path: str) -> str:
     """Return a path as it is typed: relative where it is in the working folder."""
     here = f"{os.getcwd()}{os.sep}"  # noqa: PTH109 - a text is wanted
     return path.removeprefix(here) if len(path) > len(here) else path
+
+
+def _reader() -> Any:
+    """Return what reads files: it is loaded with the first one."""
+    return import_module("runner.chat.files.attaching")
 
 
 def _attached(files: Iterable[MentionedFile]) -> list[Attachment]:

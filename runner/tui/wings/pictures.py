@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.message import Message
 
 from runner.base.errors import Refused, SteprunError
+from runner.chat.files.attached import PICTURES
 from runner.chat.images.load import load_picture
 from runner.chat.wire import Picture
 from runner.tui.actions import Action
-from runner.tui.composer import PASTE_BYTES, PICTURES, Prompt
+from runner.tui.composer import PASTE_BYTES, Prompt
 from runner.tui.paste import find_pictures
 from runner.tui.wings.built_in import built_in
 from runner.tui.wings.files import Files

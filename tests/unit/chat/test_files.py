@@ -17,15 +17,17 @@ from runner.chat.export import to_markdown
 from runner.chat.files import pdf as pdf_module
 from runner.chat.files.attached import (
     AttachedFile,
+    Attachment,
     fenced,
     file_records,
+    kept_of,
     label,
     own_pictures,
     sent_text,
     split_text,
     typed_again,
 )
-from runner.chat.files.attaching import Attachment, attach, attach_all, kept_of, located
+from runner.chat.files.attaching import attach, attach_all, located
 from runner.chat.files.completing import Completer
 from runner.chat.files.fitting import needs_count, too_long, too_much
 from runner.chat.files.folders import read_folder
