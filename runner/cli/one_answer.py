@@ -25,7 +25,7 @@ from runner.chat.events import (
     Usage,
     WasReasoning,
 )
-from runner.chat.files.attached import PICTURES, Attachment
+from runner.chat.files.attached import PICTURES, Attachment, label, typed_again
 from runner.chat.files.attaching import attach_all
 from runner.chat.files.fitting import needs_count, too_long
 from runner.chat.files.pricing import count_tokens
@@ -46,11 +46,15 @@ async def ask_once(setup: ChatSetup, prompt: str) -> int:
     attached = await attach_all(setup.files, sees=setup.sees, pictures=PICTURES - len(pictures))
     files = tuple(each.file for each in attached)
     pictures += tuple(picture for each in attached for picture in each.pictures)
+    prompt = prompt if prompt.strip() else typed_again("", files)
     conversation = Conversation(setup.title, setup.resume)
     try:
         _print_warnings(conversation, setup)
         if setup.greeting:
             say(setup.greeting, err=True)
+        for each in attached:
+            if each.notes:
+                say(" · ".join((label(each.file), *each.notes)), err=True)
         with TransientLine() as status:
 
             def shows(seconds: float) -> None:

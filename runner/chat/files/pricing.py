@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Final
 
@@ -44,12 +45,11 @@ async def count_tokens(endpoint: Endpoint, dialect: Dialect, text: str) -> int |
     httpx2 = await asyncio.to_thread(import_module, "httpx2")
     made = await asyncio.to_thread(import_module, "runner.net.http")
     headers = {"Content-Type": "application/json", **endpoint.headers()}
+    make = partial(made.async_client, httpx2.Timeout(COUNT_S), endpoint, headers=headers)
     try:
         async with (
             asyncio.timeout(COUNT_S),
-            await asyncio.to_thread(
-                *(made.async_client, httpx2.Timeout(COUNT_S), endpoint), headers=headers
-            ) as http,
+            await asyncio.to_thread(make) as http,
             http.stream("POST", f"{endpoint.base_url}/tokenize", content=body) as response,
         ):
             if response.status_code != 200:

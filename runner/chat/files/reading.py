@@ -147,7 +147,7 @@ def text_of(name: str, data: bytes, part: str = "") -> FileText:
     notes = []
     if encoding == FALLBACK:
         notes.append(f"read as {_FALLBACK_NAME}")
-    if not text.strip():
+    if not text or text.isspace():
         raise bad(name, "It is empty.")
     lines = text.count("\n") + (not text.endswith("\n"))
     if not part:

@@ -73,6 +73,7 @@ class Completing(Wing):
                     continue
                 self._list.show(found)
                 self._prompt.chooses = self._key if found.rows else None
+                self.chat.wing(Files).look_soon()
                 if self._take_first:
                     self._key("tab")
                 return
@@ -91,6 +92,7 @@ class Completing(Wing):
         self._take_first = False
         self._list.hide()
         self._prompt.chooses = None
+        self.chat.wing(Files).look_soon()
 
     def _key(self, key: str) -> None:
         """Do what a key does while there is a list, or one is being made."""

@@ -20,7 +20,7 @@ from runner.base.errors import Refused, SteprunError
 from runner.base.text import clean_name
 from runner.chat.files.attached import PICTURES, Attachment
 from runner.chat.files.fitting import needs_count, too_long
-from runner.chat.files.mentions import Mention, mention_of, mentions
+from runner.chat.files.mentions import Mention, mention_of, mentions, typed_path
 from runner.chat.host_task import HostKnown, HostReady
 from runner.tui.actions import Action
 from runner.tui.composer import Prompt
@@ -69,8 +69,12 @@ class Files(Wing):
     def changed(self, message: TextArea.Changed) -> None:
         """Look for mentions soon."""
         del message
+        self.look_soon()
+
+    def look_soon(self) -> None:
+        """Look for mentions once the user has stopped typing for a moment."""
         if self._timer is None:
-            self._timer = self.chat.set_timer(LOOK_S, self._look)
+            self._timer = self.chat.set_timer(LOOK_S, self._look_now)
 
     def pasted(self, message: Prompt.Pasted) -> None:
         """Note what a pasted text mentions: that attaches nothing."""
@@ -113,7 +117,8 @@ class Files(Wing):
         names = [_short(name) for name in names]
         for name in names:
             self.trust(name)
-        text = " ".join(mention_of(name) for name in names if f"@{name} " not in prompt.text)
+        there = {each.name for each in mentions(prompt.text)}
+        text = " ".join(mention_of(name) for name in names if name not in there)
         if text:
             gap = "" if not before or before[-1].isspace() else " "
             self.chat.composer.insert(f"{gap}{text} ")
@@ -121,7 +126,15 @@ class Files(Wing):
 
     # --- reading -----------------------------------------------------------------------------
 
-    def _look(self) -> None:
+    def _look_now(self) -> None:
+        """Look for mentions, but for the one that is typed now: `@/` may become `@/etc/hosts`."""
+        typed = None
+        if self._prompt.chooses is not None:
+            row, column = self._prompt.cursor_location
+            typed = typed_path(self._prompt.document.get_line(row)[:column])
+        self._look(typed.path if typed is not None else "")
+
+    def _look(self, typing: str = "") -> None:
         """Begin to read what is mentioned now, and forget what is not any more."""
         if self._timer is not None:
             self._timer.stop()
@@ -134,6 +147,8 @@ class Files(Wing):
         before, self._files = self._files, {}
         for name, mention in found.items():
             known = before.get(name)
+            if known is None and name == typing:
+                continue
             if known is None or not known.read.is_set() or known.path is not None:
                 self._files[name] = known or self._begin(mention)
             else:
@@ -303,7 +318,10 @@ class Files(Wing):
 
 def _short(path: str) -> str:
     """Return a path as it is typed: relative where it is in the working folder."""
-    here = f"{os.getcwd()}{os.sep}"  # noqa: PTH109 - a text is wanted
+    try:
+        here = f"{os.getcwd()}{os.sep}"  # noqa: PTH109 - a text is wanted
+    except OSError:  # it was deleted
+        return path
     return path.removeprefix(here) if len(path) > len(here) else path
 
 

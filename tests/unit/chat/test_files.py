@@ -1,5 +1,6 @@
 """Files in a message: what a mention means, how files are read, what is sent and saved of them."""
 
+import json
 import os
 import socket
 import time
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from runner.base.errors import BadFile, SteprunError
+from runner.chat.as_html import to_html
+from runner.chat.as_json import to_json
 from runner.chat.conversation import Conversation
 from runner.chat.dialect import LLAMA_SERVER, OPENAI
 from runner.chat.export import to_markdown
@@ -214,6 +217,17 @@ def test_an_export_has_the_files_folded():
     turn = Turn("What is it?", files=(FILES[0],), answer="A list.", phase=TurnState.DONE)
     text = to_markdown([turn], "Step")
     assert "<details><summary>[File] a.txt · 12 tokens</summary>\n\nFile: a.txt\n```" in text
+
+
+def test_a_page_and_a_document_have_the_files():
+    hostile = AttachedFile("<b>.txt", "File: <b>.txt\n```\n<script>x</script>\n```", 5)
+    turn = Turn("See.", files=(hostile,), answer="Yes.", phase=TurnState.DONE)
+    page = to_html([turn], "Step")
+    assert "<summary>[File] &lt;b&gt;.txt · ~5 tokens</summary><pre>File: &lt;b&gt;.txt" in page
+    assert "<script>" not in page
+    document = json.loads(to_json([turn], "Step"))
+    assert document["turns"][0]["files"] == [{"name": "<b>.txt", "text": hostile.text, "tokens": 5}]
+    assert document["turns"][0]["text"] == "See."
 
 
 # --- text files -------------------------------------------------------------------------------

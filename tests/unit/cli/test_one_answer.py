@@ -284,3 +284,17 @@ async def test_files_go_before_the_question(tmp_path, capsys):
             await ask(server, "x", files=(path,), context=4096)
         assert refused.value.why == "It has 5,004 tokens, and the context has 4,096 free."
         assert not server.requests
+
+
+async def test_files_alone_are_a_question_and_what_is_left_out_is_told(tmp_path, capsys):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "a.txt").write_text("one\n")
+    (tmp_path / "work" / ".env").write_text("SECRET=1\n")
+    (tmp_path / "work" / "key.pem").write_text("secret\n")
+    with FakeServer([Say("Fine."), End()]) as server:
+        await ask(server, "", files=(tmp_path / "work",))
+        assert "secret\n" not in str(server.requests)
+    assert "1 file · left out: key.pem (may hold secrets)" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert said()[0] == ("user", f"@{tmp_path}/work")

@@ -80,6 +80,16 @@ async def test_tab_goes_on_in_a_folder_and_enter_takes_it_whole():
         await c.sees("[File] src/", "2 files")
 
 
+async def test_what_is_being_typed_is_not_read_yet():
+    async with chat() as c:
+        await keys(c, "@src/")
+        await c.sees("the whole folder")
+        await c.pilot.pause(0.4)
+        assert "[File]" not in c.screen()
+        await c.pilot.press("escape")
+        await c.sees("[File] src/", "2 files")
+
+
 async def test_a_name_with_blanks_is_quoted():
     async with chat() as c:
         await keys(c, '@"a b')
