@@ -15,13 +15,15 @@ from runner.base.text import clean
 from runner.chat.files.attached import fenced as in_fence
 from runner.chat.files.attached import title_of
 from runner.chat.files.mentions import ranges
-from runner.chat.files.reading import bad
+from runner.chat.files.pdf_process import PAGES
+from runner.chat.files.reading import AS_TEXT, bad
 from runner.chat.images.load import picture_from_bytes
 from runner.chat.untrusted import integer, mapping
 from runner.chat.wire import Picture
 
 MODULE: Final = "runner.chat.files.pdf_process"
 READ_S: Final = 30.0
+END_S: Final = 5.0  # of a process that has said all
 RESULT_BYTES: Final = 64 << 20  # of one page: a picture of 1,512 pixels has 7 MB unpacked
 _PIECE: Final = 256 << 10
 _CREATE_NO_WINDOW: Final = 0x08000000  # subprocess.CREATE_NO_WINDOW, on Windows only
@@ -41,18 +43,30 @@ class PdfText:
     texts: list[tuple[int, str]] = field(default_factory=list)
     pictures: list[tuple[int, Picture]] = field(default_factory=list)
     scans: list[int] = field(default_factory=list)
+    last: int = 0  # of the pages that were looked at
+
+    @property
+    def pages(self) -> str:
+        """How many pages it has, in words."""
+        return f"{self.count:,} page{'' if self.count == 1 else 's'}"
 
     def sent(self) -> str:
         """Return the text that is sent for it."""
-        number = f"{self.count:,} page{'' if self.count == 1 else 's'}"
-        parts = [title_of(self.name, f"PDF, {number}")]
+        parts = [title_of(self.name, f"PDF, {self.pages}")]
         parts += [in_fence(f"Page {page:,}:", text) for page, text in self.texts]
         if self.pictures:
             pages = _listed([page for page, _ in self.pictures])
             parts.append(f"Shown as pictures above, in this order: {pages} of this PDF.")
         if self.scans:
             parts.append(f"Left out, as pictures without text: {_listed(self.scans)}.")
+        if self.cut:
+            parts.append(f"Left out: all pages after page {self.last:,}.")
         return "\n".join(parts)
+
+    @property
+    def cut(self) -> bool:
+        """Whether there are pages after those that one file may have."""
+        return self.last >= PAGES and self.last < self.count
 
     def notes(self) -> tuple[str, ...]:
         """Return what to know of it, in words."""
@@ -62,6 +76,8 @@ class PdfText:
             notes.append("1 page as a picture" if count == 1 else f"{count} pages as pictures")
         if self.scans:
             notes.append(f"left out: {_listed(self.scans)}, without text")
+        if self.cut:
+            notes.append(f"left out: all after page {self.last:,}")
         return tuple(notes)
 
 
@@ -103,7 +119,8 @@ async def read_pdf(name: str, data: bytes, part: str = "", *, sees: bool, most: 
             while (record := await _record(process)) is not None:
                 await _take(found, *record)
     except TimeoutError:
-        raise bad(name, f"It takes longer than {READ_S:.0f} s to read.", next=_FEWER) from None
+        why = f"It takes longer than {READ_S:.0f} s to read."
+        raise bad(name, why, next=AS_TEXT if part else _FEWER) from None
     except (OSError, EOFError, ValueError) as error:
         raise bad(name, "It cannot be read: it is damaged, or takes too much memory.") from error
     finally:
@@ -113,7 +130,7 @@ async def read_pdf(name: str, data: bytes, part: str = "", *, sees: bool, most: 
     if not found.count:
         raise bad(name, "It cannot be read: it is damaged, or takes too much memory.")
     if not (found.texts or found.pictures or found.scans):
-        why = f"It has {found.count:,} pages" if part else "None of its pages has any text"
+        why = f"It has {found.pages}" if part else "None of its pages has any text"
         raise bad(f"{name}#{part}" if part else name, f"{why}.")
     return found
 
@@ -162,6 +179,7 @@ async def _take(found: PdfText, record: Mapping[str, Any], data: bytes) -> None:
         raise bad(found.name, _WHY.get(str(why), _WHY["broken"]))
     found.count = found.count or integer(record.get("count"))
     page, kind = integer(record.get("page")), record.get("kind")
+    found.last = max(found.last, page)
     if kind == "text":
         found.texts.append((page, clean(data.decode("utf-8", "replace"))))
     elif kind == "picture":
@@ -177,9 +195,15 @@ async def _take(found: PdfText, record: Mapping[str, Any], data: bytes) -> None:
 
 
 async def _ended(process: Process) -> None:
-    """Kill the process, and return when nothing of it is left."""
-    with suppress(ProcessLookupError):
-        process.kill()
+    """Return when nothing of the process is left; kill it where it has more to say, or no end."""
+    # To kill one that has just ended would take its end from asyncio, which then complains.
+    if process.stdout is not None and process.stdout.at_eof():
+        with suppress(TimeoutError):
+            async with asyncio.timeout(END_S):
+                await process.wait()
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            process.kill()
     if process.stdout is not None:
         with suppress(OSError, ValueError):
             await process.stdout.read()

@@ -64,7 +64,7 @@ class _Answer:
         self._say(count=count)
         chosen = wanted["pages"] or [[1, count]]
         for first, last in chosen:
-            for number in range(first, min(last or count, count, first + PAGES) + 1):
+            for number in range(first, min(last or count, count, first + PAGES - 1) + 1):
                 try:
                     self._page(document, number, wanted)
                 except (pypdfium2.PdfiumError, MemoryError, OSError, ValueError):

@@ -35,6 +35,7 @@ from runner.chat.files.completing import Completer
 from runner.chat.files.fitting import needs_count, too_long, too_much
 from runner.chat.files.folders import read_folder
 from runner.chat.files.mentions import TypedPath, mention_of, mentions, ranges, typed_path
+from runner.chat.files.pdf_process import PAGES
 from runner.chat.files.pricing import count_tokens, estimate
 from runner.chat.files.reading import FALLBACK, decoded, encoding_of, read_bytes, text_of
 from runner.chat.files.secret_names import looks_secret
@@ -473,6 +474,16 @@ async def test_pages_as_pictures(tmp_path):
     with pytest.raises(BadFile) as raised:
         await read("r.pdf#31", path, "31")
     assert "30 pages" in raised.value.why
+
+
+async def test_a_long_pdf_is_cut_and_says_so(tmp_path, caplog):
+    path = tmp_path / "r.pdf"
+    path.write_bytes(pdf(*(f"Page {number}" for number in range(1, PAGES + 3))))
+    found = await read("r.pdf", path)
+    assert found.notes == (f"left out: all after page {PAGES:,}",)
+    assert f"Left out: all pages after page {PAGES:,}." in found.file.text
+    assert f"Page {PAGES:,}:" in found.file.text
+    assert not caplog.records  # of asyncio, whose processes were waited for
 
 
 @pytest.mark.parametrize(
