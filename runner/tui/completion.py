@@ -17,6 +17,7 @@ _NONE: Final = Candidates("")
 class FileList(Static):
     """Shows what fits, one row marked. It takes no focus: the field passes its keys on."""
 
+    SCOPED_CSS = False  # the screen's class counts
     DEFAULT_CSS = """
     FileList { height: auto; padding: 0 3; display: none; text-wrap: nowrap;
         text-overflow: ellipsis; color: $foreground-muted; }

@@ -48,6 +48,7 @@ class MentionedFile:
 class FileChips(Static):
     """The files that the message mentions, one a line."""
 
+    SCOPED_CSS = False  # the screen's class counts
     DEFAULT_CSS = """
     FileChips { height: auto; padding: 0 3; color: $text-accent; display: none;
         text-wrap: nowrap; text-overflow: ellipsis; }
@@ -60,5 +61,5 @@ class FileChips(Static):
         rows = CHIP_ROWS if self.app.size.height >= ROOMY else CHIP_ROWS_COMPACT
         if (more := len(chips) - rows) > 0:
             del chips[:more]
-            chips[0] += Content(f"  (and {more} before it)")
+            chips[0] = Content(f"(+{more}) ") + chips[0]
         self.update(Content("\n").join(chips))

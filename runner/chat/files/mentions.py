@@ -7,9 +7,11 @@ is such a file decides, and without one it stays text, as an address of a mail o
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 MOST: Final = 32  # mentions of one message
+LOOKED_AT: Final = 1000  # signs of a text: they take some milliseconds
 PATH_CHARS: Final = 4096  # Linux's own limit
 _BEFORE: Final = r"(?:(?<=[\s(\[{<'\"])|^)"
 _QUOTED: Final = r'"((?:[^"\\\n]|\\.)*)"(#[0-9,\-]+)?'
@@ -50,7 +52,7 @@ class TypedPath:
 def mentions(text: str) -> list[Mention]:
     """Return what may be mentions, each once, in order."""
     found: dict[str, Mention] = {}
-    for match in _MENTION.finditer(text):
+    for match in islice(_MENTION.finditer(text), LOOKED_AT):
         quoted, part, bare = match.groups()
         if bare is not None:
             mention = Mention(match[0], bare.rstrip(_ENDS) or bare, tuple(_readings(bare)))
