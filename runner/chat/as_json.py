@@ -15,8 +15,8 @@ def to_json(turns: Sequence[Turn], title: str) -> str:
     """Return the conversation as a document; `title`: the model's name.
 
     Each turn has the question's `text` and `pictures` (`data` is base64 of the bytes as they were
-    sent), its `files` (`text` as it was sent, before the question's), the `reasoning` and the
-    `answer`; `state` is `done`, `stopped`, `failed`, or `running` where the answer had not ended.
+    sent), its `files` (`text` as it was sent, before the question's; the last `pictures` are of
+    them), the `reasoning` and the `answer`; `state` is `done`, `stopped`, `failed`, or `running` where the answer had not ended.
     """
     document = {"schema": SCHEMA, "model": title, "turns": [_turn(turn) for turn in turns]}
     # ASCII only: half a character in an answer must not fail the write.
@@ -29,7 +29,13 @@ def _turn(turn: Turn) -> dict[str, Any]:
         "text": turn.text,
         "pictures": [_picture(picture) for picture in turn.pictures],
         "files": [
-            {"name": each.name, "text": each.text, "tokens": each.tokens} for each in turn.files
+            {
+                "name": each.name,
+                "text": each.text,
+                "tokens": each.tokens,
+                "pictures": each.pictures,
+            }
+            for each in turn.files
         ],
         "reasoning": turn.reasoning,
         "answer": turn.answer,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from runner.base.text import clean_name
+from runner.base.text import clean, clean_name
 from runner.base.units import duration
 from runner.chat.files.mentions import mention_of, mentions
 from runner.chat.untrusted import integer, mapping
@@ -52,12 +52,17 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file that was read. `notes`: what to know of it; `lines` of its text, 0 for others."""
+    """A file that was read. `notes`: what to know of it.
+
+    `lines`: of how many parts some can be taken: lines, or pages of a PDF; 0 for others. `as_text`:
+    what is put behind their numbers.
+    """
 
     file: AttachedFile
     pictures: tuple[Picture, ...] = ()
     notes: tuple[str, ...] = ()
     lines: int = 0
+    as_text: str = ""
     stamp: Stamp | None = None
 
     def counted(self, tokens: int) -> "Attachment":
@@ -162,6 +167,14 @@ def split_text(sent: str, records: object) -> tuple[tuple[AttachedFile, ...], st
                 return (), sent
             at = min(len(sent), end + len(GAP))
     return tuple(files), sent[at:]
+
+
+def files_of(records: object) -> tuple[AttachedFile, ...]:
+    """Return the files of a question in a document (`as_json`). Nothing of it is trusted."""
+    return tuple(
+        _read(record, str(record.get("name") or ""), clean(str(record.get("text") or "")))
+        for record in map(mapping, records if isinstance(records, list) else ())
+    )
 
 
 def _read(record: Mapping[str, Any], name: str, text: str) -> AttachedFile:

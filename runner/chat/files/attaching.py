@@ -9,7 +9,7 @@ from typing import Final
 from runner.base.errors import SteprunError
 from runner.chat.files.attached import AttachedFile, Attachment, fenced, title_of
 from runner.chat.files.folders import read_folder
-from runner.chat.files.mentions import Mention, Reading
+from runner.chat.files.mentions import AS_TEXT, Mention, Reading
 from runner.chat.files.pdf import read_pdf
 from runner.chat.files.pricing import estimate
 from runner.chat.files.reading import bad, read_bytes, stamp_of, text_of
@@ -58,7 +58,8 @@ async def _read(name: str, path: Path, part: str, *, sees: bool, pictures: int) 
         document = await read_pdf(whole, data, part, sees=sees, most=pictures)
         drawn = tuple(picture for _, picture in document.pictures)
         file = replace(await _priced(name, document.sent()), pictures=len(drawn))
-        return Attachment(file, drawn, document.notes())
+        pages = 0 if part or drawn else document.count
+        return Attachment(file, drawn, document.notes(), pages, AS_TEXT)
     read = await asyncio.to_thread(text_of, name, data, part)
     shown = name.removesuffix(f"#{part}")
     sent = await asyncio.to_thread(fenced, title_of(shown, read.taken), read.text, path.suffix)
@@ -66,7 +67,7 @@ async def _read(name: str, path: Path, part: str, *, sees: bool, pictures: int) 
     return Attachment(
         await _priced(name, sent),
         notes=(*filter(None, [read.taken]), *read.notes, *secret),
-        lines=read.lines,
+        lines=0 if part else read.lines,
     )
 
 

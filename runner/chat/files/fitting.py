@@ -34,18 +34,19 @@ def too_long(attached: Sequence[Attachment], free: int, *, prices: bool) -> Refu
     room = max(0, free - (sum(costs) - most))
     lines = int(_SPARE * found.lines * room / max(1, most))
     exact = found.file.exact or not found.file.text
-    return too_much(found.file.name, most, room, lines, exact=exact)
+    part = f"#1-{lines}{found.as_text}" if lines else ""
+    return too_much(found.file.name, most, room, part, exact=exact)
 
 
-def too_much(name: str, tokens: int, free: int, lines: int, *, exact: bool) -> Refused:
+def too_much(name: str, tokens: int, free: int, part: str, *, exact: bool) -> Refused:
     """Return why a file is not sent: it has `tokens`, the context has `free`.
 
-    `lines`: how many of its lines do fit, 0 where it cannot be cut by lines.
+    `part`: of it that does fit, as it is mentioned; empty where none can be taken.
     """
     about = "" if exact else "about "
-    part = f"Take a part: {mention_of(f'{name}#1-{lines}')}" if lines else "Send less"
+    advice = f"Take a part: {mention_of(name + part)}" if part else "Send less"
     return Refused(
         f"{mention_of(name)} does not fit.",
         why=f"It has {about}{tokens:,} tokens, and the context has {free:,} free.",
-        next=f"{part}, or begin a new chat: /new",
+        next=f"{advice}, or begin a new chat: /new",
     )

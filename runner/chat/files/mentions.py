@@ -11,14 +11,15 @@ from itertools import islice
 from typing import Final
 
 MOST: Final = 32  # mentions of one message
+AS_TEXT: Final = "t"  # behind the pages of a PDF
 LOOKED_AT: Final = 1000  # signs of a text: they take some milliseconds
 PATH_CHARS: Final = 4096  # Linux's own limit
 _BEFORE: Final = r"(?:(?<=[\s(\[{<'\"])|^)"
-_QUOTED: Final = r'"((?:[^"\\\n]|\\.)*)"(#[0-9,\-]+)?'
+_QUOTED: Final = r'"((?:[^"\\\n]|\\.)*)"(#[0-9,\-]+t?)?'
 _MENTION: Final = re.compile(rf'{_BEFORE}@(?:{_QUOTED}|([^\s"@][^\s"]*))', re.MULTILINE)
 # What is being typed up to the cursor: as above, the quotes not closed yet.
 _TYPED: Final = re.compile(rf'{_BEFORE}@(?:"((?:[^"\\\n]|\\.)*)|([^\s"@][^\s"]*))$')
-_PART: Final = re.compile(r"(.+)#([0-9]+(?:-[0-9]*)?(?:,[0-9]+(?:-[0-9]*)?)*)", re.DOTALL)
+_PART: Final = re.compile(r"(.+)#([0-9]+(?:-[0-9]*)?(?:,[0-9]+(?:-[0-9]*)?)*t?)", re.DOTALL)
 _RANGE: Final = re.compile(r"([0-9]{1,9})(-([0-9]{1,9})?)?")
 _ENDS: Final = ".,;:!?)]}>'"
 _PLAIN: Final = re.compile(r"[^\s\"@\\][^\s\"\\]*")
@@ -26,7 +27,10 @@ _PLAIN: Final = re.compile(r"[^\s\"@\\][^\s\"\\]*")
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One thing that a mention may mean: a path, and which pages or lines of it (`2-4,7`)."""
+    """One thing that a mention may mean: a path, and which pages or lines of it (`2-4,7`).
+
+    Pages of a PDF are pictures, and with a `t` behind them text.
+    """
 
     path: str
     part: str = ""
@@ -106,7 +110,7 @@ def may_be_mentioned(name: str) -> bool:
 def ranges(part: str) -> list[tuple[int, int]]:
     """Return the first and last number of each range of a part, from 1; the last 0 for the end."""
     found = []
-    for each in part.split(","):
+    for each in part.removesuffix(AS_TEXT).split(","):
         if match := _RANGE.fullmatch(each):
             first = max(1, int(match[1]))
             found.append((first, int(match[3] or 0) if match[2] else first))

@@ -14,6 +14,7 @@ from runner.base.errors import BadFile, Refused
 from runner.base.text import clean
 from runner.chat.files.attached import fenced as in_fence
 from runner.chat.files.attached import title_of
+from runner.chat.files.mentions import AS_TEXT as PAGES_AS_TEXT
 from runner.chat.files.mentions import ranges
 from runner.chat.files.pdf_process import PAGES
 from runner.chat.files.reading import AS_TEXT, bad
@@ -95,14 +96,15 @@ def _listed(pages: Sequence[int]) -> str:
 
 
 async def read_pdf(name: str, data: bytes, part: str = "", *, sees: bool, most: int) -> PdfText:
-    """Return a PDF as it is sent; `part`: the pages that are wanted as pictures, all else as text.
+    """Return a PDF as it is sent; `part`: the pages that are wanted, as pictures or as text.
 
     `sees`: pictures can be sent, `most` at most. Raises `BadFile`, or `Refused` where the library
     is not installed.
     """
     _check_installed()
     pages = [list(each) for each in ranges(part)] if part else []
-    wanted = {"pages": pages, "sees": sees, "most": most}
+    draw = sees and not part.endswith(PAGES_AS_TEXT)
+    wanted = {"pages": pages, "draw": draw, "sees": sees, "most": most}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", MODULE),
         stdin=PIPE,

@@ -4,10 +4,11 @@
 results to its standard output. So the chat stays up whatever the library does with a file: one
 that crashes, hangs or takes too much memory takes this process with it.
 
-The request is a line of JSON (`pages`: the ranges that are wanted as pictures, empty for text;
-`sees`: pages without text become pictures; `most`: pictures), then the file. Results are lines of
-JSON, each with `size` bytes behind it: first `count`, the pages that the file has; then for each
-page `page` (from 1), and `text` or `picture` or `empty`; or `error`, a reason in words.
+The request is a line of JSON (`pages`: the ranges that are wanted, empty for all of them as text;
+`draw`: they become pictures; `sees`: pages without text do; `most`: pictures), then the file.
+Results are lines of JSON, each with `size` bytes behind it: first `count`, the pages that the file
+has; then for each page `page` (from 1) and `kind`: `text`, `picture`, `scan` (which is left out) or
+`empty`; or `error`, a reason in a word.
 """
 
 import io
@@ -76,7 +77,7 @@ class _Answer:
     def _page(self, document: "PdfDocument", number: int, wanted: Mapping[str, Any]) -> None:
         page = document[number - 1]
         try:
-            draws = bool(wanted["pages"]) and wanted["sees"]
+            draws = bool(wanted["pages"]) and wanted["draw"]
             text = "" if draws else page.get_textpage().get_text_bounded()
             if not draws:
                 letters = len("".join(text.split()))

@@ -493,6 +493,21 @@ async def test_a_long_pdf_is_cut_and_says_so(tmp_path, caplog):
     assert not caplog.records  # of asyncio, whose processes were waited for
 
 
+async def test_pages_as_text(tmp_path):
+    path = tmp_path / "r.pdf"
+    path.write_bytes(pdf(*(f"Page {number}" for number in range(1, 31))))
+    found = await read("r.pdf#2-3t", path, "2-3t")
+    assert not found.pictures
+    assert "Page 2:\n```\nPage 2\n```\nPage 3:\n```\nPage 3\n```" in found.file.text
+    assert "Page 4" not in found.file.text
+    whole = await read("r.pdf", path)
+    refusal = too_long([whole], whole.file.tokens // 2, prices=True)
+    assert refusal is not None
+    assert "Take a part: @r.pdf#1-13t," in refusal.next
+    assert mentions(f"{mention_of('a b.pdf#1-13t')} @r.pdf#1-13t.")[0].readings[0].part == "1-13t"
+    assert mentions("@r.pdf#1-13t.")[0].readings[-1].part == "1-13t"
+
+
 @pytest.mark.parametrize(
     ("data", "why"),
     [
@@ -576,7 +591,7 @@ async def test_an_engine_counts_and_others_are_not_asked():
 
 
 def test_the_refusal_says_what_fits():
-    error = too_much("my notes.txt", 182_000, 96_000, 4_000, exact=True)
+    error = too_much("my notes.txt", 182_000, 96_000, "#1-4000", exact=True)
     assert str(error) == (
         '@"my notes.txt" does not fit. It has 182,000 tokens, and the context has 96,000 free. '
         'Take a part: @"my notes.txt"#1-4000, or begin a new chat: /new'
