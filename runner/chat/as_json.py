@@ -16,7 +16,8 @@ def to_json(turns: Sequence[Turn], title: str) -> str:
 
     Each turn has the question's `text` and `pictures` (`data` is base64 of the bytes as they were
     sent), its `files` (`text` as it was sent, before the question's; the last `pictures` are of
-    them), the `reasoning` and the `answer`; `state` is `done`, `stopped`, `failed`, or `running` where the answer had not ended.
+    them), the `reasoning` and the `answer`; `state` is `done`, `stopped`, `failed`, or `running`
+    where the answer had not ended.
     """
     document = {"schema": SCHEMA, "model": title, "turns": [_turn(turn) for turn in turns]}
     # ASCII only: half a character in an answer must not fail the write.

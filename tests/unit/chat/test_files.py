@@ -23,6 +23,7 @@ from runner.chat.files.attached import (
     Attachment,
     fenced,
     file_records,
+    files_of,
     kept_of,
     label,
     own_pictures,
@@ -234,8 +235,16 @@ def test_a_page_and_a_document_have_the_files():
     assert "<summary>[File] &lt;b&gt;.txt · ~5 tokens</summary><pre>File: &lt;b&gt;.txt" in page
     assert "<script>" not in page
     document = json.loads(to_json([turn], "Step"))
-    assert document["turns"][0]["files"] == [{"name": "<b>.txt", "text": hostile.text, "tokens": 5}]
+    assert document["turns"][0]["files"] == [
+        {"name": "<b>.txt", "text": hostile.text, "tokens": 5, "pictures": 0}
+    ]
     assert document["turns"][0]["text"] == "See."
+    assert files_of(document["turns"][0]["files"]) == (hostile,)
+    assert files_of([{"name": 7, "text": None, "tokens": -1}, "x"]) == (
+        AttachedFile("7", ""),
+        AttachedFile("", ""),
+    )
+    assert files_of("x") == ()
 
 
 # --- text files -------------------------------------------------------------------------------
