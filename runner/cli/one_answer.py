@@ -10,7 +10,7 @@ from functools import partial
 import click
 
 from runner.base.errors import Exit, SteprunError
-from runner.base.shell import as_typed
+from runner.base.shell import as_typed, shell_line
 from runner.base.text import clean
 from runner.chat.answering import answer
 from runner.chat.clock import AnswerClock
@@ -99,14 +99,19 @@ async def _check_fit(
 ) -> None:
     """Refuse files that do not fit the context, as far as that is known."""
     free, prices = setup.context - conversation.context_used(), setup.prices
-    if not setup.context or not needs_count(attached, free, prices=prices):
+    if not setup.context:
         return
-    counted = []
-    for each in attached:
-        tokens = await count_tokens(host.endpoint, setup.options.dialect, each.file.text)
-        counted.append(each if tokens is None else each.counted(tokens))
-    if refusal := too_long(counted, max(0, free), prices=prices):
+    counted = list(attached)
+    if needs_count(attached, free, prices=prices):
+        for place, each in enumerate(attached):
+            tokens = await count_tokens(host.endpoint, setup.options.dialect, each.file.text)
+            counted[place] = each if tokens is None else each.counted(tokens)
+    if refusal := too_long(counted, max(0, free), prices=prices, typed=_option):
         raise refusal
+
+
+def _option(name: str) -> str:
+    return shell_line(("--file", name))
 
 
 @asynccontextmanager

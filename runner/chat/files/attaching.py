@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from runner.base.errors import SteprunError
+from runner.base.errors import BadFile, SteprunError
 from runner.chat.files.attached import AttachedFile, Attachment, fenced, title_of
 from runner.chat.files.folders import read_folder
 from runner.chat.files.mentions import AS_TEXT, Mention, Reading
 from runner.chat.files.pdf import read_pdf
 from runner.chat.files.pricing import estimate
+from runner.chat.files.reading import AS_TEXT as SPACE_AFTER
 from runner.chat.files.reading import bad, read_bytes, stamp_of, text_of
 from runner.chat.files.secret_names import looks_secret
 from runner.chat.images.formats import SUFFIXES
@@ -86,7 +87,11 @@ async def attach_all(
         if place is None:
             raise bad(path, "There is no such file.", next="Check the path.")
         room = pictures - sum(len(each.pictures) for each in found)
-        found.append(await attach(str(path), place[0], place[1].part, sees=sees, pictures=room))
+        try:
+            found.append(await attach(str(path), place[0], place[1].part, sees=sees, pictures=room))
+        except BadFile as error:
+            after = "Leave it out." if error.next == SPACE_AFTER else error.next
+            raise BadFile(error.what, why=error.why, next=after) from error
     if sum(len(each.pictures) for each in found) > pictures:
         raise SteprunError(
             "These files have too many pictures.",

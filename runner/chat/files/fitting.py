@@ -1,9 +1,10 @@
 """Whether the files of a message fit the context, and what to type where they do not. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from runner.base.errors import Refused
+from runner.base.text import clean_name
 from runner.chat.files.attached import Attachment
 from runner.chat.files.mentions import mention_of
 
@@ -24,8 +25,17 @@ def needs_count(attached: Sequence[Attachment], free: int, *, prices: bool) -> b
     return least * free < sum(tokens_of(each, prices=prices) for each in attached) < most * free
 
 
-def too_long(attached: Sequence[Attachment], free: int, *, prices: bool) -> Refused | None:
-    """Return why files are not sent where `free` tokens of the context are left; None: they are."""
+def too_long(
+    attached: Sequence[Attachment],
+    free: int,
+    *,
+    prices: bool,
+    typed: Callable[[str], str] = mention_of,
+) -> Refused | None:
+    """Return why files are not sent where `free` tokens of the context are left; None: they are.
+
+    `typed`: how a part of a file is asked for.
+    """
     costs = [tokens_of(each, prices=prices) for each in attached]
     if not costs or sum(costs) < free:
         return None
@@ -35,18 +45,26 @@ def too_long(attached: Sequence[Attachment], free: int, *, prices: bool) -> Refu
     lines = int(_SPARE * found.lines * room / max(1, most))
     exact = found.file.exact or not found.file.text
     part = f"#1-{lines}{found.as_text}" if lines else ""
-    return too_much(found.file.name, most, room, part, exact=exact)
+    return too_much(found.file.name, most, room, part, exact=exact, typed=typed)
 
 
-def too_much(name: str, tokens: int, free: int, part: str, *, exact: bool) -> Refused:
+def too_much(
+    name: str,
+    tokens: int,
+    free: int,
+    part: str,
+    *,
+    exact: bool,
+    typed: Callable[[str], str] = mention_of,
+) -> Refused:
     """Return why a file is not sent: it has `tokens`, the context has `free`.
 
     `part`: of it that does fit, as it is mentioned; empty where none can be taken.
     """
     about = "" if exact else "about "
-    advice = f"Take a part: {mention_of(name + part)}" if part else "Send less"
+    advice = f"Take a part: {typed(name + part)}" if part else "Send less"
     return Refused(
-        f"{mention_of(name)} does not fit.",
+        f"{clean_name(name, 80)} does not fit.",
         why=f"It has {about}{tokens:,} tokens, and the context has {free:,} free.",
-        next=f"{advice}, or begin a new chat: /new",
+        next=f"{advice}, or begin a new chat: /new" if typed is mention_of else f"{advice}.",
     )

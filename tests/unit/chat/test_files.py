@@ -602,7 +602,7 @@ async def test_an_engine_counts_and_others_are_not_asked():
 def test_the_refusal_says_what_fits():
     error = too_much("my notes.txt", 182_000, 96_000, "#1-4000", exact=True)
     assert str(error) == (
-        '@"my notes.txt" does not fit. It has 182,000 tokens, and the context has 96,000 free. '
+        "my notes.txt does not fit. It has 182,000 tokens, and the context has 96,000 free. "
         'Take a part: @"my notes.txt"#1-4000, or begin a new chat: /new'
     )
 

@@ -283,6 +283,15 @@ async def test_files_go_before_the_question(tmp_path, capsys):
         with pytest.raises(Refused) as refused:
             await ask(server, "x", files=(path,), context=4096)
         assert refused.value.why == "It has 5,004 tokens, and the context has 4,096 free."
+        path.write_text("a line of words\n" * 60_000)
+        with pytest.raises(Refused) as refused:
+            await ask(server, "x", files=(path,), context=4096)
+        assert refused.value.why.startswith("It has about 288,0")
+        assert refused.value.next == f"Take a part: --file '{path}#1-767'."
+        path.write_bytes(b"\0")
+        with pytest.raises(SteprunError) as raised:
+            await ask(server, "x", files=(path,))
+        assert raised.value.next == "Leave it out."
         assert not server.requests
 
 

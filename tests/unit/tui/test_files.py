@@ -202,7 +202,7 @@ async def test_a_file_that_does_not_fit_is_refused_with_figures_and_a_part_is_ta
     Path("big.txt").write_text("".join(f"line {number}\n" for number in range(1, 5001)))
     async with chat([Say("A part."), End()], context=4096) as c:
         await c.type("@big.txt")
-        await c.reads("@big.txt does not fit.", "It has 10,004 tokens", "has 4,096 free")
+        await c.reads("big.txt does not fit.", "It has 10,004 tokens", "has 4,096 free")
         assert not c.server.requests
         await c.sees("@big.txt#1-1842")
         c.app.composer.prompt.clear()
