@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from runner.base.text import clean_name
 from runner.chat.export import picture_label
+from runner.chat.files.attached import AttachedFile, label
 from runner.chat.steps import ToolUse, uses_of
 from runner.chat.tools.shown import use_words
 from runner.chat.turn import Turn, TurnState
@@ -32,6 +33,7 @@ h1 { font-size: 1.3rem; }
   margin: .6rem 0 .3rem; }
 details, .note { color: var(--pale); }
 details div { white-space: pre-wrap; overflow-wrap: anywhere; font-style: italic; }
+.file { white-space: normal; margin: 0 0 .6rem; }
 figure { margin: 0 0 .6rem; }
 figcaption { font-size: .85rem; }
 img { max-width: 100%; height: auto; }
@@ -65,7 +67,8 @@ def _markdown() -> "MarkdownIt":
 
 def _turn(turn: Turn, markdown: "MarkdownIt") -> str:
     figures = "".join(_figure(number, each) for number, each in enumerate(turn.pictures, 1))
-    parts = [f'<div class="question">{figures}{escape(turn.text)}</div>']
+    files = "".join(_file(each) for each in turn.files if each.text)
+    parts = [f'<div class="question">{figures}{files}{escape(turn.text)}</div>']
     if turn.reasoning.strip():
         thought = escape(turn.reasoning.strip())
         parts.append(f"<details><summary>Thinking</summary><div>{thought}</div></details>")
@@ -90,11 +93,16 @@ def _figure(number: int, picture: Picture) -> str:
     return _image(picture, picture_label(number, picture, prices=False))
 
 
-def _image(picture: Picture, label: str) -> str:
-    label = escape(label)
+def _image(picture: Picture, shown: str) -> str:
+    caption = escape(shown)
     size = f'width="{picture.width}" height="{picture.height}"'
-    image = f'<img src="{escape(picture.data_url())}" alt="{label}" {size}>'
-    return f"<figure>{image}<figcaption>{label}</figcaption></figure>"
+    image = f'<img src="{escape(picture.data_url())}" alt="{caption}" {size}>'
+    return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
+
+
+def _file(file: AttachedFile) -> str:
+    summary = f"<summary>{escape(label(file))}</summary>"
+    return f'<details class="file">{summary}<pre>{escape(file.text)}</pre></details>'
 
 
 def _note(turn: Turn) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from runner.base.errors import BadFile, SteprunError
 from runner.base.text import clean, clean_name
 from runner.chat.events import Usage
+from runner.chat.files.attached import files_of
 from runner.chat.images.load import picture_from_bytes
 from runner.chat.sessions.entries import step_record, to_step
 from runner.chat.steps import TurnStep, steps_of
@@ -32,7 +33,8 @@ def to_json(turns: Sequence[Turn], title: str) -> str:
     """Return the conversation as a document; `title`: the model's name.
 
     Each turn has the question's `text` and `pictures` (`data` is base64 of the bytes as they were
-    sent), the `reasoning` and the `answer`; `state` is `done`, `stopped`, `failed`, `cut`, or
+    sent), its `files` (`text` as it was sent, before the question's; the last `pictures` are of
+    them), the `reasoning` and the `answer`; `state` is `done`, `stopped`, `failed`, `cut`, or
     `running` where the answer had not ended. `steps` has the same in its order, with the tool calls
     and their results, as the session format has it.
     """
@@ -46,6 +48,15 @@ def _turn(turn: Turn) -> dict[str, Any]:
     record: dict[str, Any] = {
         "text": turn.text,
         "pictures": [_picture(picture) for picture in turn.pictures],
+        "files": [
+            {
+                "name": each.name,
+                "text": each.text,
+                "tokens": each.tokens,
+                "pictures": each.pictures,
+            }
+            for each in turn.files
+        ],
         "reasoning": turn.reasoning,
         "answer": turn.answer,
         "state": state,
@@ -125,7 +136,8 @@ def _to_turn(record: object, where: str, name: str, reader: PictureReader) -> Tu
     state = texts["state"] or "done"
     if state not in (*_STATES, "running"):
         raise bad_document(name, f"`{where}.state` is {state[:20]!r}.")
-    turn = Turn(clean(texts["text"]), reader.load(record.get("pictures")))
+    files = files_of(record.get("files"))
+    turn = Turn(clean(texts["text"]), reader.load(record.get("pictures")), files=files)
     turn.phase = _STATES.get(state, TurnState.CUT)
     turn.steps = _steps(record, where, name, reader)
     if not turn.steps:

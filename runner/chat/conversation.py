@@ -16,10 +16,11 @@ from typing import Any
 
 from runner.base.errors import SteprunError
 from runner.base.shell import as_typed, shell_line
+from runner.chat.files.attached import AttachedFile
 from runner.chat.history import to_messages
 from runner.chat.sessions.branch import answer_of, lost_in, question_of, to_turn, to_turns
 from runner.chat.sessions.choices import ChatChoices
-from runner.chat.sessions.entries import Draft, SessionEntry
+from runner.chat.sessions.entries import Draft, SessionEntry, draft_of
 from runner.chat.sessions.index import note_chat
 from runner.chat.sessions.parts import PartLines
 from runner.chat.sessions.store import InUse, Session, find_session, new_id, skipped
@@ -133,15 +134,17 @@ class Conversation:
 
     # --- questions and answers ---------------------------------------------------------------
 
-    def append(self, text: str, pictures: tuple[Picture, ...]) -> Turn:
+    def append(
+        self, text: str, pictures: tuple[Picture, ...], files: tuple[AttachedFile, ...] = ()
+    ) -> Turn:
         """Add a question, which is not sent yet."""
-        turn = Turn(text, pictures)
+        turn = Turn(text, pictures, files=files)
         self.turns.append(turn)
         return turn
 
     def regenerate(self, turn: Turn) -> Turn:
         """Return a turn with the same question, for another answer; it takes the turn's place."""
-        again = Turn(turn.text, turn.pictures)
+        again = Turn(turn.text, turn.pictures, files=turn.files)
         again.asked_id = turn.asked_id
         return self._put(again, turn)
 
@@ -151,9 +154,15 @@ class Conversation:
         again.go_on_from(turn, answers=answers)
         return again
 
-    def edit(self, turn: Turn, text: str, pictures: tuple[Picture, ...]) -> Turn:
+    def edit(
+        self,
+        turn: Turn,
+        text: str,
+        pictures: tuple[Picture, ...],
+        files: tuple[AttachedFile, ...] = (),
+    ) -> Turn:
         """Return a turn with another question in place of `turn`, and of what followed that."""
-        return self._put(Turn(text, pictures), turn)
+        return self._put(Turn(text, pictures, files=files), turn)
 
     def _put(self, turn: Turn, instead_of: Turn) -> Turn:
         at = self.turns.index(instead_of)
@@ -302,10 +311,10 @@ class Conversation:
 
     def _unsaved(self) -> Draft:
         """Return what is typed, and each question before it that its file does not have yet."""
-        due = [each.message for each in list(self._due) if isinstance(each, SessionEntry)]
-        parts = [Draft(each.text, each.pictures) for each in due if each.role == "user"]
+        due = [each for each in list(self._due) if isinstance(each, SessionEntry) and each.asks]
+        parts = [draft_of(each.message.text, each.message.pictures, each.files) for each in due]
         if self.turns and not _end(waits := self.turns[-1]):
-            parts.append(Draft(waits.text, waits.pictures))
+            parts.append(draft_of(waits.text, waits.pictures, waits.files))
         parts.append(self._typed)
         text = "\n".join(part.text for part in parts if part.text)
         return Draft(text, tuple(picture for part in parts for picture in part.pictures))

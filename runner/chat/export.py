@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Sequence
+from html import escape
 
 from runner.base.text import clean_name
 from runner.base.units import duration
+from runner.chat.files.attached import AttachedFile, labels
 from runner.chat.steps import ToolUse, uses_of
 from runner.chat.tools.shown import use_words
 from runner.chat.turn import Turn, TurnState
@@ -63,9 +65,12 @@ def to_markdown(turns: Sequence[Turn], title: str) -> str:
     """
     parts = [f"# {title}"]
     for turn in turns:
-        labels = [f"- {label}" for label in picture_labels(turn.pictures, prices=False)]
+        chips = [f"- {label}" for label in picture_labels(turn.pictures, prices=False)]
         parts.append("## You")
-        parts += ["\n".join(labels)] if labels else []
+        parts += ["\n".join(chips)] if chips else []
+        for file, named in zip(filter(_has_text, turn.files), labels(turn.files), strict=True):
+            head = f"<details><summary>{escape(named)}</summary>"
+            parts.append(f"{head}\n\n{file.text}\n\n</details>")
         parts += [turn.text] if turn.text else []
         parts.append(f"## {title}")
         if turn.reasoning.strip():
@@ -82,6 +87,10 @@ def to_markdown(turns: Sequence[Turn], title: str) -> str:
         elif turn.phase is TurnState.FAILED:
             parts.append(f"*(failed: {turn.error or turn.failed})*")
     return "\n\n".join(parts) + "\n"
+
+
+def _has_text(file: AttachedFile) -> bool:
+    return bool(file.text)
 
 
 def _tool_markdown(use: ToolUse) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from runner.chat.files.attached import sent_text
 from runner.chat.steps import StepKind, rounds_of, uses_of, words
 from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Call, Message
@@ -21,7 +22,7 @@ def to_messages(turns: Sequence[Turn], system: str = "") -> list[Message]:
         failed = turn.phase is TurnState.FAILED and not turn.answered
         if (failed or turn.broken) and not last:
             continue
-        question = Message("user", turn.text, turn.pictures)
+        question = Message("user", sent_text(turn.files, turn.text), turn.pictures)
         if messages and messages[-1].role == "user":
             before = messages.pop()
             text = "\n\n".join(part for part in (before.text, question.text) if part)

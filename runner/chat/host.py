@@ -147,6 +147,7 @@ class ChatSetup:
     greeting: str = ""
     hint: str = ""
     pictures: tuple[Path, ...] = ()
+    files: tuple[Path, ...] = ()
     resume: str = ""
     words: tuple[str, ...] = ()
     mcp: tuple[str, ...] = ()

@@ -22,6 +22,7 @@ from runner.chat.events import (
     Usage,
     WasReasoning,
 )
+from runner.chat.files.attached import AttachedFile
 from runner.chat.reading import reading_text
 from runner.chat.steps import (
     StepKind,
@@ -87,10 +88,12 @@ class Turn:
         failed: str = "",
         prefilled: int = 0,
         prompt_tokens: int = 0,
+        files: tuple[AttachedFile, ...] = (),
     ) -> None:
         """Make a turn; `reasoning` and `answer` are steps of which only the words are known."""
         self.text = text
         self.pictures = pictures
+        self.files = files
         self.phase = phase
         self.steps = [*steps, *steps_of(reasoning, answer)]
         self.finish = finish

@@ -3,14 +3,14 @@
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
 import click
 
 from runner.base.errors import Exit, SteprunError
-from runner.base.shell import as_typed
+from runner.base.shell import as_typed, shell_line
 from runner.base.text import clean
 from runner.chat.answering import answer
 from runner.chat.clock import AnswerClock
@@ -25,6 +25,10 @@ from runner.chat.events import (
     Usage,
     WasReasoning,
 )
+from runner.chat.files.attached import PICTURES, Attachment, label, typed_again
+from runner.chat.files.attaching import attach_all
+from runner.chat.files.fitting import needs_count, too_long
+from runner.chat.files.pricing import count_tokens
 from runner.chat.host import ChatHost, ChatSetup, follow
 from runner.chat.images.load import load_picture
 from runner.chat.turn import Turn, TurnState
@@ -39,6 +43,10 @@ async def ask_once(setup: ChatSetup, prompt: str) -> int:
     session, the engine or the server refuses; what arrived until then is printed and saved.
     """
     pictures = tuple(load_picture(path) for path in setup.pictures)
+    attached = await attach_all(setup.files, sees=setup.sees, pictures=PICTURES - len(pictures))
+    files = tuple(each.file for each in attached)
+    pictures += tuple(picture for each in attached for picture in each.pictures)
+    prompt = prompt if prompt.strip() else typed_again("", files)
     conversation = Conversation(setup.title, setup.resume)
     try:
         _print_warnings(conversation, setup)
@@ -46,6 +54,9 @@ async def ask_once(setup: ChatSetup, prompt: str) -> int:
             say(setup.greeting, err=True)
         if setup.options.thinking_cap is not None and not setup.options.dialect.thinking_cap:
             say("This server takes no limit on thinking: --max-thinking has no effect.", err=True)
+        for each in attached:
+            if each.notes:
+                say(" · ".join((label(each.file), *each.notes)), err=True)
         with TransientLine() as status:
 
             def shows(seconds: float) -> None:
@@ -53,7 +64,8 @@ async def ask_once(setup: ChatSetup, prompt: str) -> int:
 
             async with setup.open_host() as host:
                 await host.wait_ready(shows)
-                turn = conversation.append(prompt, pictures)
+                await _check_fit(attached, conversation, host, setup)
+                turn = conversation.append(prompt, pictures, files)
                 turn.begin()
                 clock = AnswerClock()
                 unsure = not host.endpoint.owned and not sys.stdout.isatty()
@@ -82,6 +94,26 @@ async def ask_once(setup: ChatSetup, prompt: str) -> int:
             resume = as_typed(f"Resume with: {conversation.resume_command(setup.words)}")
             click.secho(resume, dim=True, err=True)
     return Exit.DONE
+
+
+async def _check_fit(
+    attached: Sequence[Attachment], conversation: Conversation, host: ChatHost, setup: ChatSetup
+) -> None:
+    """Refuse files that do not fit the context, as far as that is known."""
+    free, prices = setup.context - conversation.context_used(), setup.prices
+    if not setup.context:
+        return
+    counted = list(attached)
+    if needs_count(attached, free, prices=prices):
+        for place, each in enumerate(attached):
+            tokens = await count_tokens(host.endpoint, setup.options.dialect, each.file.text)
+            counted[place] = each if tokens is None else each.counted(tokens)
+    if refusal := too_long(counted, max(0, free), prices=prices, typed=_option):
+        raise refusal
+
+
+def _option(name: str) -> str:
+    return shell_line(("--file", name))
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final, NamedTuple
 
 from rich.cells import cell_len
 from textual import events
@@ -16,22 +16,48 @@ from textual.widgets import Static, TextArea
 
 from runner.base.text import clean
 from runner.chat.export import price_text
+from runner.chat.files.attached import (
+    PICTURES,
+    AttachedFile,
+    Attachment,
+    kept_of,
+    own_pictures,
+    typed_again,
+)
 from runner.chat.wire import Picture
 from runner.tui.fit import ROOMY, chip_lines
-from runner.tui.paste import PATHS
 from runner.tui.thumbnails import ThumbnailRow, composer_rows, thumbnails_of
 
 PASTE_BYTES = 1 << 20
 # A longer paste is folded: the field lays each of its lines out at every key.
 FOLDED_CHARS, FOLDED_LINES = 4000, 60
-PICTURES = PATHS  # one message's
 CHIP_ROWS, CHIP_ROWS_COMPACT = 6, 2
+
+
+CHOOSING: Final = ("tab", "enter", "up", "down", "escape")  # the keys of a list above the field
+
+
+class TypedMessage(NamedTuple):
+    """A message as it was typed, with its pictures and its files, whose pictures are the last."""
+
+    text: str
+    pictures: tuple[Picture, ...]
+    files: tuple[AttachedFile, ...] = ()
 
 
 class Prompt(TextArea):
     """The text field. Enter sends; a paste is checked for images first."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        *(
+            Binding(
+                *(key, f"choose('{key}')", "Choose"),
+                id=f"composer.choose_{key}",
+                show=False,
+                priority=True,
+            )
+            for key in CHOOSING
+        ),
         Binding("enter", "send", "Send", id="composer.send", priority=True),
         Binding("shift+enter,ctrl+j", "newline", "New line", id="composer.newline", priority=True),
         Binding("up", "earlier", "Earlier message", id="composer.earlier", show=False),
@@ -65,8 +91,20 @@ class Prompt(TextArea):
         super().__init__(id="prompt", compact=True, show_line_numbers=False, tab_behavior="focus")
         self.sent_before: Callable[[], Sequence[str]] = tuple
         self.fold: Callable[[str], str] = str  # what stands for a long text in the field
+        self.chooses: Callable[[str], None] | None = None  # while there is a list above the field
         self._recalled = 0  # how far back; 0: the user's own text
         self._recalled_as = ""
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Leave the keys of a list to others while there is none."""
+        if action == "choose":
+            return self.chooses is not None
+        return super().check_action(action, parameters)
+
+    def action_choose(self, key: str) -> None:
+        """Hand a key to the list above the field."""
+        if self.chooses is not None:
+            self.chooses(key)
 
     def action_send(self) -> None:
         """Hand the message over."""
@@ -144,13 +182,16 @@ class Composer(Vertical):
     def __init__(self, *, prices: bool, expected_rate: float = 0) -> None:
         super().__init__(id="composer")
         self._prices = prices
-        self._rate = 0.0
+        self.rate = 0.0  # tokens of a prompt that are read in a second, 0 where unknown
         self._expected_rate = expected_rate
         self._chips = Static(id="chips")
         self._thumbnails = ThumbnailRow(id="thumbnails")
         self.prompt = Prompt()
         self.prompt.fold = self._fold
         self.pictures: list[Picture] = []
+        self.files: tuple[AttachedFile, ...] = ()  # what the message mentions, once it is ready
+        self.file_pictures: tuple[Picture, ...] = ()
+        self.kept: dict[str, Attachment] = {}  # files of messages that were given back, by name
         self._folded: dict[str, str] = {}  # long texts, by the marks that stand for them
 
     def compose(self) -> ComposeResult:
@@ -208,14 +249,14 @@ class Composer(Vertical):
         measured; `expected_rate`: as the plan expects.
         """
         self._prices = self._prices if prices is None else prices
-        self._rate = rate or self._rate
+        self.rate = rate or self.rate
         self._expected_rate = expected_rate or self._expected_rate
         self._show_chips()
 
     def price(self, tokens: int) -> str:
         """Return what so many tokens cost, empty where the model is another one."""
-        rate = self._rate or self._expected_rate
-        return price_text(tokens, rate, estimated=not self._rate) if self._prices else ""
+        rate = self.rate or self._expected_rate
+        return price_text(tokens, rate, estimated=not self.rate) if self._prices else ""
 
     def detach_all(self) -> None:
         """Take all pictures off."""
@@ -238,20 +279,26 @@ class Composer(Vertical):
         self._show_chips()
         return bool(places)
 
-    def take(self) -> tuple[str, tuple[Picture, ...]]:
+    def take(self) -> TypedMessage:
         """Return what is to be sent, and be empty."""
-        taken = self.text.strip(), tuple(self.pictures)
+        pictures = (*self.pictures, *self.file_pictures)
+        taken = TypedMessage(self.text.strip(), pictures, self.files)
         self.prompt.clear()
         self.pictures.clear()
+        self.files = self.file_pictures = ()
+        self.kept.clear()
         self._show_chips()
         return taken
 
-    def give_back(self, text: str, pictures: Sequence[Picture]) -> None:
+    def give_back(
+        self, text: str, pictures: Sequence[Picture], files: Sequence[AttachedFile] = ()
+    ) -> None:
         """Put a message back that was not sent, before what was typed since."""
-        text = self._fold(text)
+        self.kept |= kept_of(tuple(files), tuple(pictures))
+        text = typed_again(self._fold(text), files)
         self.prompt.text = "\n".join(part for part in (text, self.prompt.text) if part)
         self.prompt.move_cursor(self.prompt.document.end)
-        self.pictures[:0] = pictures
+        self.pictures[:0] = own_pictures(pictures, files)
         self._show_chips()
 
     def on_resize(self) -> None:
@@ -270,8 +317,8 @@ class Composer(Vertical):
             self.pictures,
             rows,
             prices=self._prices,
-            rate=self._rate or self._expected_rate,
-            estimated=not self._rate,
+            rate=self.rate or self._expected_rate,
+            estimated=not self.rate,
             width=self.app.size.width - frame,
         )
         self._chips.display = bool(lines)

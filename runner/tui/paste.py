@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from runner.chat.images.formats import SUFFIXES
@@ -34,7 +35,36 @@ def find_pictures(text: str) -> list[str]:
     return picture_paths(text, as_on_disk, windows=windows, wsl=wsl, home=home)
 
 
-def picture_paths(
+def find_files(text: str) -> list[str]:
+    """Return the files and folders of this computer that the whole text names by absolute paths.
+
+    A name alone is just a word: only what a drop looks like counts.
+    """
+    windows = sys.platform == "win32"
+    wsl = "WSL_DISTRO_NAME" in os.environ
+    home = os.path.expanduser("~")  # noqa: PTH111 - Path.home raises where there is none
+    return named_paths(text, _absolute, windows=windows, wsl=wsl, home=home)
+
+
+def _absolute(path: str) -> str | None:
+    try:
+        whole = os.path.isabs(path) and path.isprintable()  # noqa: PTH117 - Path loses a last slash
+        return path if whole and len(path) > 1 and os.path.exists(path) else None  # noqa: PTH110
+    except (OSError, ValueError):
+        return None
+
+
+def picture_paths(text: str, find_file: FindFile, **system: Any) -> list[str]:
+    """Return the picture files that the whole text names, empty where it is just text. Pure.
+
+    `system`: as for `named_paths`.
+    """
+    return named_paths(
+        text, lambda path: find_file(path) if _means_picture(path) else None, **system
+    )
+
+
+def named_paths(
     text: str,
     find_file: FindFile,
     *,
@@ -42,7 +72,7 @@ def picture_paths(
     wsl: bool = False,
     home: str = "~",
 ) -> list[str]:
-    """Return the picture files that the whole text names, empty where it is just text. Pure.
+    """Return the files that the whole text names, empty where it is just text. Pure.
 
     `wsl`: this is Linux under Windows, where `C:/a.png` is `/mnt/c/a.png`.
     """
@@ -78,7 +108,7 @@ def _words(text: str, *, windows: bool) -> list[str]:
 
 def _existing(word: str, find_file: FindFile, *, windows: bool, wsl: bool, home: str) -> str | None:
     for candidate in _readings(word, windows=windows, wsl=wsl, home=home):
-        if len(candidate) <= PATH_CHARS and _means_picture(candidate):
+        if len(candidate) <= PATH_CHARS:
             found = find_file(candidate)
             if found is not None:
                 return found

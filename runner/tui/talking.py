@@ -23,7 +23,7 @@ from runner.chat.host_task import HostEvent, HostKnown, HostReady, HostTask
 from runner.chat.reading import read_rate
 from runner.chat.tools.toolboxes import Toolboxes
 from runner.chat.turn import Turn, TurnState
-from runner.chat.wire import Picture
+from runner.tui.composer import TypedMessage
 from runner.tui.end_signals import catch_signals, leave
 from runner.tui.standing import chat_status, retries
 from runner.tui.unsent import Unsent
@@ -79,7 +79,7 @@ class ChatTalk(ChatView):
         self._live: Turn | None = None
         self._queued: Turn | None = None
         self._queued_again = False
-        self.waiting: list[tuple[str, tuple[Picture, ...]]] = []  # to be sent after the answer
+        self.waiting: list[TypedMessage] = []  # to be sent after the answer
         self.loading_pictures = 0
         self.thinking: Literal["auto", "open", "closed"] = "open" if setup.show_thinking else "auto"
         self.leaving = False
@@ -225,7 +225,7 @@ class ChatTalk(ChatView):
         """Put a question that was not sent back into the composer."""
         self.conversation.withdraw(turn)
         await self.show_branch()
-        self.composer.give_back(turn.text, turn.pictures)
+        self.composer.give_back(turn.text, turn.pictures, turn.files)
 
     # --- asking ------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from runner.base.errors import SteprunError
 from runner.base.shell import as_typed
 from runner.chat.export import picture_labels
 from runner.chat.fences import fenced_code
+from runner.chat.files.attached import labels
 from runner.chat.turn import Turn, TurnState
 from runner.tui.block import EMPTY, Block, Part, wrapped
 from runner.tui.fit import Space, last_words
@@ -188,7 +189,10 @@ class TurnView(Block):
         def rows() -> list[Row]:
             chips = [
                 (f"{label}\n", "$text-accent")
-                for label in picture_labels(turn.pictures, prices=prices)
+                for label in (
+                    *picture_labels(turn.pictures, prices=prices),
+                    *labels(turn.files),
+                )
             ]
             # Assembled, never parsed: what the user pasted may look like markup.
             content = Content.assemble(*chips, Content(turn.text[:QUESTION_CHARS]))
@@ -201,7 +205,7 @@ class TurnView(Block):
             lines = [(bar + line).stylize_before("$text") for line in body]
             return [Row(_filled(line, width), 0) for line in lines]
 
-        shown = width, left, turn.text, turn.pictures, prices
+        shown = width, left, turn.text, turn.pictures, turn.files, prices
         return self._keep("question", shown, rows)
 
     def _thought_head(self, room: int) -> list[Row]:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Final
 
 from textual.timer import Timer
 
+from runner.chat.sessions.entries import draft_of
+
 if TYPE_CHECKING:
     from runner.tui.talking import ChatTalk
 
@@ -28,8 +30,9 @@ class Unsent:
     def keep(self) -> None:
         """Take in what is typed and what waits; the next flush writes it, with what is not sent."""
         composer, waiting = self._chat.composer, self._chat.waiting
-        texts = [*(text for text, _ in waiting), composer.text]
-        pictures = [picture for _, its in waiting for picture in its]
+        drafts = [draft_of(*message) for message in waiting]
+        texts = [*(draft.text for draft in drafts), composer.text]
+        pictures = [picture for draft in drafts for picture in draft.pictures]
         draft = "\n".join(text for text in texts if text)
         self._chat.conversation.keep_draft(draft, [*pictures, *composer.pictures])
 

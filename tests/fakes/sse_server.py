@@ -103,6 +103,7 @@ class FakeServer(Loopback):
     def __init__(self, *scripts: Sequence[Step]) -> None:
         self.scripts = list(scripts)
         self.requests: list[dict[str, Any]] = []
+        self.counted: list[str] = []  # the texts whose tokens were asked for
         self.sent: list[dict[str, str]] = []  # the headers of each request, in lower case
         self.authorised: list[str | None] = []  # the header of each request
         self.headers: dict[str, str] = {}  # of each answer, besides
@@ -118,6 +119,9 @@ class FakeServer(Loopback):
     def answer(self, to: BaseHTTPRequestHandler) -> None:
         if to.command == "GET":
             self._show_page(to)
+            return
+        if to.path == "/tokenize":
+            self._count(to)
             return
         self.authorised.append(to.headers["Authorization"])
         self.sent.append({name.lower(): value for name, value in to.headers.items()})
@@ -143,6 +147,18 @@ class FakeServer(Loopback):
         to.wfile.write(reply)
         if self.controlled is not None:
             self.controlled.open()
+
+    def _count(self, to: BaseHTTPRequestHandler) -> None:
+        """Make a token of each word."""
+        text = json.loads(to.rfile.read(int(to.headers["Content-Length"])))["content"]
+        self.counted.append(text)
+        data = json.dumps(
+            {"tokens": list(range(len(text.split())))}, separators=(",", ":")
+        ).encode()
+        to.send_response(200)
+        to.send_header("Content-Length", str(len(data)))
+        to.end_headers()
+        to.wfile.write(data)
 
     def _show_page(self, to: BaseHTTPRequestHandler) -> None:
         while not self.free.wait(0.02) and not self.over.is_set():

@@ -1,6 +1,7 @@
 """The current branch of a saved chat as turns, and a turn as what is saved of it. Pure."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from runner.base.text import clean, clean_name
 from runner.chat.sessions.entries import SessionEntry, answered
@@ -17,7 +18,10 @@ Made = Callable[[SessionEntry | None, SessionEntry | None], Turn]
 def question_of(turn: Turn, parents: tuple[str, ...]) -> SessionEntry:
     """Return a turn's question as it is saved."""
     return SessionEntry(
-        Message("user", turn.text, turn.pictures), id=turn.asked_id, parents=parents
+        Message("user", turn.text, turn.pictures),
+        id=turn.asked_id,
+        parents=parents,
+        files=turn.files,
     )
 
 
@@ -44,6 +48,7 @@ def to_turn(question: SessionEntry | None, answer: SessionEntry | None) -> Turn:
     turn.broken = question is None
     if question is not None:
         turn.text, turn.pictures = clean(question.message.text), question.message.pictures
+        turn.files = tuple(replace(each, text=clean(each.text)) for each in question.files)
         turn.asked_id = question.id
     if answer is not None:
         turn.answer_id = answer.id

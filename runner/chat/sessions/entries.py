@@ -4,6 +4,9 @@ Format 2: a question or an answer is one line of JSON with an `id`, and `parents
 the nearest first, so that it still has its place where the line of the nearest is lost. An edited
 question and another answer to the same question are siblings: nothing is ever replaced. Lines of
 format 1 have neither; `tree` gives them both.
+
+The `text` of a question is all that was sent, the text of its files included; `files` says which
+parts of it they are. So a steprun that knows no files sends the same text again.
 """
 
 import hashlib
@@ -15,6 +18,14 @@ from typing import Any, Final
 
 from runner.base.text import clean_name
 from runner.chat.events import Usage
+from runner.chat.files.attached import (
+    AttachedFile,
+    file_records,
+    own_pictures,
+    sent_text,
+    split_text,
+    typed_again,
+)
 from runner.chat.steps import StepKind, TurnStep, steps_of, words
 from runner.chat.untrusted import integer, mapping, number
 from runner.chat.wire import Message, Picture
@@ -38,6 +49,7 @@ class SessionEntry:
     `steps` of an answer, in order; its `message` holds the same words. `stopped`: the user ended
     the answer; `cut`: the end of the program did; `failed`: the text of the error that did;
     `finish`: why the model ended it. `parents`: the IDs of what it follows, the nearest first.
+    `files` of a question, whose `message` holds the user's own words.
     """
 
     message: Message
@@ -49,6 +61,7 @@ class SessionEntry:
     cut: bool = False
     id: str = ""
     parents: tuple[str, ...] = ()
+    files: tuple[AttachedFile, ...] = ()
 
     @property
     def asks(self) -> bool:
@@ -62,6 +75,11 @@ class Draft:
 
     text: str
     pictures: tuple[Picture, ...] = ()
+
+
+def draft_of(text: str, pictures: Sequence[Picture], files: Sequence[AttachedFile] = ()) -> Draft:
+    """Return a question as what is typed to ask it: its files are mentioned in the text."""
+    return Draft(typed_again(text, files), own_pictures(pictures, files))
 
 
 def answered(steps: Sequence[TurnStep], **marks: Any) -> SessionEntry:
@@ -91,7 +109,9 @@ def to_record(entry: SessionEntry, at: str, keep: Keep) -> dict[str, Any]:
     record: dict[str, Any] = {"id": entry.id, "parents": list(entry.parents)}
     record |= {"role": message.role, "at": at}
     if entry.asks:
-        record["text"] = message.text
+        record["text"] = sent_text(entry.files, message.text)
+        if entry.files:
+            record["files"] = file_records(entry.files)
         if message.pictures:
             record["pictures"] = [keep(picture) for picture in message.pictures]
         return record
@@ -125,8 +145,9 @@ def to_entry(record: Mapping[str, Any], load: Load) -> SessionEntry | None:
         return None
     parents = tuple(str(each)[:40] for each in _listed(record.get("parents"))[:ANCESTORS])
     if role == "user" and isinstance(record.get("text"), str):
-        message = Message("user", record["text"], load(record.get("pictures")))
-        return SessionEntry(message, id=entry_id, parents=parents)
+        files, text = split_text(record["text"], record.get("files"))
+        message = Message("user", text, load(record.get("pictures")))
+        return SessionEntry(message, id=entry_id, parents=parents, files=files)
     if role != "assistant":
         return None
     if isinstance(saved := record.get("steps"), list):

@@ -43,6 +43,14 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="An image to send: PNG, JPEG, WebP, AVIF, HEIC, TIFF, BMP or GIF (repeatable).",
 )
+@click.option(
+    "--file",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A text file, a folder or a PDF to send (repeatable); notes.txt#1-40 sends these lines, "
+    "report.pdf#2-4 pages as pictures.",
+)
 @demo_option("Use")
 @model_options
 @kv_disk_option
@@ -105,12 +113,13 @@ def chat(**options: Any) -> int:
     """
     prompt = read_prompt(options.pop("prompt"))
     images = _images(options.pop("images"))
+    files: tuple[Path, ...] = options.pop("files")
     demo = options.pop("demo")
     request = take_request(options, demo=demo)
-    _check(prompt, images)
+    _check(prompt, (*images, *files))
     mcp = _servers(options.pop("mcp"), prompt)
     another = (options["resume"], options["opened"]) != (None, None)
-    if demo and not images and not another and request.ask.see:
+    if demo and not images and not files and not another and request.ask.see:
         images = _example(request)
     resume: str = options["resume"] or ""
     if (file := options["opened"]) is not None:
@@ -127,6 +136,7 @@ def chat(**options: Any) -> int:
     )
     common = {
         "pictures": images,
+        "files": files,
         "show_thinking": options["show_thinking"],
         "resume": resume,
         "mcp": mcp,
@@ -208,12 +218,12 @@ def _example(request: ModelRequest) -> tuple[Path, ...]:
     return (Path(picture),) if picture else ()
 
 
-def _check(prompt: str | None, images: tuple[Path, ...]) -> None:
+def _check(prompt: str | None, attached: tuple[Path, ...]) -> None:
     """Refuse what cannot work, before anything is planned or downloaded for it."""
-    if prompt is not None and not prompt.strip() and not images:
+    if prompt is not None and not prompt.strip() and not attached:
         raise UsageError(
             "The prompt is empty.",
-            why="Neither -p nor stdin has any text, and there is no --image.",
+            why="Neither -p nor stdin has any text, and there is no --image and no --file.",
             next='steprun chat -p "Your question"',
         )
     if prompt is None and not sys.stdout.isatty():

@@ -6,9 +6,11 @@ A further feature is a further wing in `WINGS`: nothing else lists what the chat
 from typing import Final
 
 from runner.tui.actions import ActionGroup
+from runner.tui.wings.completing import Completing
 from runner.tui.wings.composing import Composing
 from runner.tui.wings.copying import Copying
 from runner.tui.wings.editing_pictures import PictureEditing
+from runner.tui.wings.files import Files
 from runner.tui.wings.finding import FindWing
 from runner.tui.wings.going_on import GoingOn
 from runner.tui.wings.looks import Looks
@@ -31,8 +33,8 @@ from runner.tui.wings.wing import Wing
 
 # In the order of the help.
 WINGS: Final[tuple[type[Wing], ...]] = (
-    *(Sending, Versions, Composing, PictureWing, Pasting, PictureEditing, PictureShow, Thinking),
-    *(GoingOn, ToolWing, McpServers, Permission),
+    *(Sending, Versions, Composing, PictureWing, Pasting, PictureEditing, PictureShow),
+    *(Files, Completing, Thinking, GoingOn, ToolWing, McpServers, Permission),
     *(Copying, FindWing, Saving, Sessions, Switches, ModelWing, Looks, StatusPanel, Window),
 )
 GROUPS: Final = tuple(ActionGroup(wing.title, wing.actions) for wing in WINGS)

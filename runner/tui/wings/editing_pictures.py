@@ -156,7 +156,7 @@ class PictureEditing(Wing):
         self._edits = kept
 
     def _waiting(self) -> list[Picture]:
-        return [picture for _, pictures in self.chat.waiting for picture in pictures]
+        return [picture for message in self.chat.waiting for picture in message.pictures]
 
     actions = (
         Action(

@@ -14,6 +14,7 @@ from textual.message import Message
 from runner.base.errors import UsageError
 from runner.chat.turn import SAID, Turn, TurnState
 from runner.tui.actions import Action
+from runner.tui.composer import TypedMessage
 from runner.tui.talking import ChatTalk
 from runner.tui.wings.versions import Versions
 from runner.tui.wings.wing import Hear, Wing
@@ -107,7 +108,7 @@ class GoingOn(Wing):
             make = partial(chat.conversation.continued, answers=answers)
             await chat.ask(turn, again=True, make=make)
         elif turn.answered:
-            following = await chat.wing(Versions).begin_turn(_CONTINUE, ())
+            following = await chat.wing(Versions).begin_turn(TypedMessage(_CONTINUE, ()))
             await chat.ask(following)
         else:
             chat.hint("This server cannot continue what was thought: it is asked to think less.")

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.message import Message
 
 from runner.base.errors import Refused, SteprunError
+from runner.chat.files.attached import PICTURES
 from runner.chat.wire import Picture
 from runner.tui.actions import Action
 from runner.tui.apart import in_workshop
-from runner.tui.composer import PASTE_BYTES, PICTURES, Prompt
+from runner.tui.composer import PASTE_BYTES, Prompt
 from runner.tui.paste import find_pictures
 from runner.tui.wings.built_in import built_in
+from runner.tui.wings.files import Files
 from runner.tui.wings.wing import Hear, Wing
 
 if TYPE_CHECKING:
@@ -68,11 +70,13 @@ class PictureWing(Wing):
                     next="Paste a part.",
                 )
             )
-        elif self.chat.setup.sees and (paths := find_pictures(message.text)):
-            self.load(paths)
-        else:
-            if find_pictures(message.text):
+        elif paths := find_pictures(message.text):
+            if self.chat.setup.sees:
+                self.load(paths)
+            else:
                 self.chat.problem(self.chat.blind())
+                self.chat.composer.insert(message.text)
+        elif not self.chat.wing(Files).dropped(message.text):
             self.chat.composer.insert(message.text)
 
     def emptied(self, _: Prompt.Emptied) -> None:

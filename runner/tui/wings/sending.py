@@ -18,12 +18,13 @@ from runner.chat.events import Failed
 from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Picture
 from runner.tui.actions import Action, parse_command
-from runner.tui.composer import Prompt
+from runner.tui.composer import Prompt, TypedMessage
 from runner.tui.fit import ROOMY
 from runner.tui.paste import find_pictures
 from runner.tui.talking import ChatTalk
 from runner.tui.wings.built_in import built_in
 from runner.tui.wings.copying import Copying
+from runner.tui.wings.files import Files
 from runner.tui.wings.going_on import GoingOn
 from runner.tui.wings.pictures import PictureWing
 from runner.tui.wings.versions import Versions
@@ -47,13 +48,13 @@ class WaitingLine(Static):
     .-compact WaitingLine { padding: 0 1; }
     """
 
-    def show(self, messages: Sequence[tuple[str, tuple[Picture, ...]]]) -> None:
+    def show(self, messages: Sequence[TypedMessage]) -> None:
         """Show messages, or nothing."""
         self.display = bool(messages)
         if not messages:
             return
         rows = WAITING_ROWS if self.app.size.height >= ROOMY else WAITING_ROWS_COMPACT
-        lines = [waiting_row(*message) for message in messages[-rows:]]
+        lines = [waiting_row(message.text, message.pictures) for message in messages[-rows:]]
         if (more := len(messages) - rows) > 0:
             lines[0] += f"  (and {more} before it)"
         hint = Content.styled("  Esc takes it back", "$foreground-muted")
@@ -103,16 +104,18 @@ class Sending(Wing):
         elif pictures.loading:
             pictures.send_when_loaded = True
             chat.hint("Will be sent as soon as the image is loaded.")
+        elif chat.wing(Files).holds_back():
+            pass  # it is sent as soon as its files are read
         elif not chat.busy:
-            await self._ask(*chat.composer.take())
+            await self._ask(chat.composer.take())
         elif len(chat.waiting) >= WAITING:
             chat.hint(f"{WAITING} messages are waiting: Esc takes the last one back.")
         else:
             chat.waiting.append(chat.composer.take())
             self._waiting_changed()
 
-    async def _ask(self, text: str, pictures: tuple[Picture, ...]) -> None:
-        turn = await self.chat.wing(Versions).begin_turn(text, pictures)
+    async def _ask(self, message: TypedMessage) -> None:
+        turn = await self.chat.wing(Versions).begin_turn(message)
         self.chat.unsent.keep()  # it is sent: no draft any more
         await self.chat.ask(turn)
 
@@ -140,7 +143,7 @@ class Sending(Wing):
         elif self.chat.waiting and not self.chat.busy:
             message = self.chat.waiting.pop(0)
             self._waiting_changed()
-            await self._ask(*message)
+            await self._ask(message)
 
     def host_changed(self, message: ChatTalk.HostChanged) -> None:
         """Give back what waits where there will be no engine."""

@@ -8,9 +8,10 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from runner.chat.events import Failed
+from runner.chat.sessions.entries import Draft, draft_of
 from runner.chat.turn import Turn
-from runner.chat.wire import Picture
 from runner.tui.actions import Action
+from runner.tui.composer import TypedMessage
 from runner.tui.talking import ChatTalk
 from runner.tui.turnview import VersionWanted
 from runner.tui.wings.wing import Hear, Wing
@@ -50,6 +51,11 @@ class Versions(Wing):
         """Return the line that says what is edited."""
         return (self._line,)
 
+    @property
+    def edits(self) -> Turn | None:
+        """The turn whose message is being edited, None where none is."""
+        return self._edits
+
     # --- editing -----------------------------------------------------------------------------
 
     def edit(self, _: str) -> None:
@@ -63,7 +69,7 @@ class Versions(Wing):
         elif not chat.composer.empty:
             chat.hint("Send or clear what is typed first.")
         else:
-            chat.composer.give_back(turn.text, turn.pictures)
+            chat.composer.give_back(turn.text, turn.pictures, turn.files)
             self._begin(turn)
 
     def _begin(self, turn: Turn) -> None:
@@ -84,22 +90,23 @@ class Versions(Wing):
             return False
         self.leave()
         composer = self.chat.composer
-        if (composer.text.strip(), tuple(composer.pictures)) == (turn.text, turn.pictures):
+        now = Draft(composer.text.strip(), tuple(composer.pictures))
+        if now == draft_of(turn.text, turn.pictures, turn.files):
             composer.take()
         elif not composer.empty:
             self.chat.hint("What you changed is a new message now.")
         return True
 
-    async def begin_turn(self, text: str, pictures: tuple[Picture, ...]) -> Turn:
+    async def begin_turn(self, message: TypedMessage) -> Turn:
         """Show a new turn, in place of the one that is edited; return it."""
         chat, edited = self.chat, self._edits
         self.leave()
         self._asked = None
         if edited is None or edited not in chat.conversation.turns:
-            turn = chat.conversation.append(text, pictures)
+            turn = chat.conversation.append(*message)
             await chat.transcript.added()
             return turn
-        turn = chat.conversation.edit(edited, text, pictures)
+        turn = chat.conversation.edit(edited, *message)
         self._asked = turn, edited
         await chat.show_branch()
         return turn
@@ -119,7 +126,7 @@ class Versions(Wing):
             return
         composer = self.chat.composer
         if turn.text not in composer.text or (not composer.pictures and turn.pictures):
-            composer.give_back(turn.text, turn.pictures)
+            composer.give_back(turn.text, turn.pictures, turn.files)
         self._begin(asked[1])
 
     # --- looking at versions -----------------------------------------------------------------

@@ -281,3 +281,48 @@ def test_a_chat_of_a_file_is_opened_by_the_command(monkeypatch, capsys, tmp_path
     assert capsys.readouterr().out == "two\n"
     with pytest.raises(UsageError, match="name two chats"):
         steprun.main([*argv, "--resume"], standalone_mode=False)
+
+
+async def test_files_go_before_the_question(tmp_path, capsys):
+    path = tmp_path / "notes.txt"
+    path.write_text("one\ntwo\n")
+    with FakeServer([Say("Two."), End()], [Say("Again."), End()]) as server:
+        assert await ask(server, "How many? See @nothing", files=(path,)) == Exit.DONE
+        sent = f"File: {path}\n```txt\none\ntwo\n```\n\nHow many? See @nothing"
+        assert server.requests[0]["messages"] == [{"role": "user", "content": sent}]
+        path.write_text("changed")
+        await ask(server, "And now?", resume="latest")
+    assert server.requests[1]["messages"][0]["content"] == sent
+    assert said()[0] == ("user", "How many? See @nothing")
+    with FakeServer() as server:
+        with pytest.raises(SteprunError) as raised:
+            await ask(server, "x", files=(tmp_path / "gone",))
+        assert "no such file" in raised.value.why
+        path.write_text("word " * 5000)
+        with pytest.raises(Refused) as refused:
+            await ask(server, "x", files=(path,), context=4096)
+        assert refused.value.why == "It has 5,004 tokens, and the context has 4,096 free."
+        path.write_text("a line of words\n" * 60_000)
+        with pytest.raises(Refused) as refused:
+            await ask(server, "x", files=(path,), context=4096)
+        assert refused.value.why.startswith("It has about 288,0")
+        assert refused.value.next == f"Take a part: --file '{path}#1-767'."
+        path.write_bytes(b"\0")
+        with pytest.raises(SteprunError) as raised:
+            await ask(server, "x", files=(path,))
+        assert raised.value.next == "Leave it out."
+        assert not server.requests
+
+
+async def test_files_alone_are_a_question_and_what_is_left_out_is_told(tmp_path, capsys):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "a.txt").write_text("one\n")
+    (tmp_path / "work" / ".env").write_text("SECRET=1\n")
+    (tmp_path / "work" / "key.pem").write_text("secret\n")
+    with FakeServer([Say("Fine."), End()]) as server:
+        await ask(server, "", files=(tmp_path / "work",))
+        assert "secret\n" not in str(server.requests)
+    assert "1 file · left out: key.pem (may hold secrets)" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert said()[0] == ("user", f"@{tmp_path}/work")
