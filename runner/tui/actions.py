@@ -6,7 +6,7 @@ the palette, /help and the reference all read these tables and nothing else.
 
 import difflib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from runner.base.errors import UsageError
@@ -42,6 +42,10 @@ class Action:
     needs_args: bool = False
     keys: tuple[str, ...] = ()
     priority: bool = False
+
+    def by(self, run: Run, *, keys: tuple[str, ...] = (), priority: bool = False) -> "Action":
+        """Return it with what carries it out, and with its keys."""
+        return replace(self, run=run, keys=keys, priority=priority)
 
     @property
     def usage(self) -> str:

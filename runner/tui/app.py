@@ -15,12 +15,11 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from runner.base.errors import UsageError
-from runner.chat.dialect import OPENAI
 from runner.chat.host import ChatSetup
 from runner.chat.turn import Turn
 from runner.tui.actions import Action, ActionGroup, by_command
 from runner.tui.background import Background, ask_terminal
-from runner.tui.settings import SettingsFile, write_quietly
+from runner.tui.settings import SettingsFile, as_remembered, write_quietly
 from runner.tui.shelf import SavedChats
 from runner.tui.talking import ChatTalk
 from runner.tui.wings import GROUPS, WINGS
@@ -55,7 +54,7 @@ class ChatApp(ChatTalk):
         self.settings = SettingsFile()
         self.background = Background()
         self.shelf = SavedChats()
-        super().__init__(_as_remembered(setup, self.settings.now.effort))
+        super().__init__(as_remembered(setup, self.settings.now.effort))
         if self.settings.now.thinking == "closed" and not setup.show_thinking:
             self.thinking = "closed"
         elif self.settings.now.thinking == "open":
@@ -70,7 +69,7 @@ class ChatApp(ChatTalk):
         """Show what the host has turned out to be; it may be one that takes the effort."""
         super().know(setup)
         if not self.options.effort:
-            effort = _as_remembered(setup, self.settings.now.effort).options.effort
+            effort = as_remembered(setup, self.settings.now.effort).options.effort
             self.options = replace(self.options, effort=effort)
 
     def version(self, turn: Turn) -> tuple[int, int]:
@@ -153,17 +152,6 @@ class ChatApp(ChatTalk):
             self.composer.prompt.focus()
         else:
             self.call_later(self._run, action.id, "")
-
-
-def _as_remembered(setup: ChatSetup, effort: str) -> ChatSetup:
-    """Return the setup with the effort that was chosen earlier, where this start names none.
-
-    Not for a server that nobody knows: some refuse what they do not understand.
-    """
-    options = setup.options
-    if options.effort or not effort or options.dialect == OPENAI:
-        return setup
-    return replace(setup, options=replace(options, effort=effort))
 
 
 async def _finished(outcome: Awaitable[None] | None) -> None:

@@ -8,13 +8,15 @@ reported and left alone: nothing is remembered then.
 import json
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
 from runner.base import paths
 from runner.base.errors import SteprunError
 from runner.base.files import write_private
+from runner.chat.dialect import OPENAI
+from runner.chat.host import ChatSetup
 from runner.chat.wire import EFFORTS
 
 SCHEMA: Final = "steprun.chat/1"
@@ -129,3 +131,14 @@ def write_quietly(settings: SettingsFile) -> SteprunError | None:
     except SteprunError as error:
         return error
     return None
+
+
+def as_remembered(setup: ChatSetup, effort: str) -> ChatSetup:
+    """Return the setup with the effort that was chosen earlier, where this start names none.
+
+    Not for a server that nobody knows: some refuse what they do not understand.
+    """
+    options = setup.options
+    if options.effort or not effort or options.dialect == OPENAI:
+        return setup
+    return replace(setup, options=replace(options, effort=effort))

@@ -10,6 +10,7 @@ from runner.tui.actions import Action
 from runner.tui.chooser import Choice, Chooser
 from runner.tui.composer import PASTE_BYTES
 from runner.tui.editor import edit_text, editor_command
+from runner.tui.shared import EDITOR
 from runner.tui.wings.wing import Wing
 
 
@@ -72,11 +73,5 @@ class Composing(Wing):
             *("history", "[WORDS]"),
             keys=("ctrl+r",),
         ),
-        Action(
-            "composer.editor",
-            "write in your own editor ($VISUAL, $EDITOR)",
-            open_editor,
-            "editor",
-            keys=("ctrl+g",),
-        ),
+        EDITOR.by(open_editor, keys=("ctrl+g",)),
     )

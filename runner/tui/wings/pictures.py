@@ -12,9 +12,9 @@ from textual.message import Message
 from runner.base.errors import Refused, SteprunError
 from runner.chat.images.load import load_picture
 from runner.chat.wire import Picture
-from runner.tui.actions import Action
 from runner.tui.composer import PASTE_BYTES, PICTURES, Prompt
 from runner.tui.paste import find_pictures
+from runner.tui.shared import ATTACH, DETACH
 from runner.tui.wings.built_in import built_in
 from runner.tui.wings.wing import Hear, Wing
 
@@ -130,8 +130,8 @@ class PictureWing(Wing):
         chat.show_status()
 
     actions = (
-        Action("pictures.attach", "attach an image", attach, "image", "PATH", needs_args=True),
-        Action("pictures.detach", "remove image N, or the last", detach, "detach", "[N]"),
+        ATTACH.by(attach),
+        DETACH.by(detach),
         built_in(
             Prompt.BINDINGS, "composer.backspace", does="at the very start: remove the last image"
         ),

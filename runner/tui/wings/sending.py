@@ -20,6 +20,7 @@ from runner.chat.wire import Picture
 from runner.tui.actions import Action, parse_command
 from runner.tui.composer import ROOMY, Prompt
 from runner.tui.paste import find_pictures
+from runner.tui.shared import RETRY
 from runner.tui.talking import ChatTalk
 from runner.tui.wings.built_in import built_in
 from runner.tui.wings.copying import Copying
@@ -201,7 +202,7 @@ class Sending(Wing):
             *(Prompt.BINDINGS, "composer.earlier", "composer.later"),
             does="earlier messages, while nothing is typed",
         ),
-        Action("chat.retry", "ask the last question again", retry, command="retry"),
+        RETRY.by(retry),
         Action(
             "chat.stop",
             "take a waiting message back; leave an edit; stop the answer",

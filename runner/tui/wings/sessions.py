@@ -9,6 +9,7 @@ from runner.chat.conversation import Conversation
 from runner.chat.sessions.index import ChatTitle
 from runner.tui.actions import Action
 from runner.tui.picker import ChatPicker
+from runner.tui.shared import NEW
 from runner.tui.wings.versions import Versions
 from runner.tui.wings.wing import Wing
 
@@ -114,6 +115,6 @@ class Sessions(Wing):
                 self._picker.explain(trouble)
 
     actions = (
-        Action("chat.new", "start a new chat", start_new, command="new"),
+        NEW.by(start_new),
         Action("chat.pick", "open, rename or delete a saved chat", pick, "chats", keys=("ctrl+o",)),
     )

@@ -2,17 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from textual.message import Message
 
 from runner.base.errors import UsageError
 from runner.chat.wire import EFFORTS
-from runner.tui.actions import Action
+from runner.tui.shared import DEFAULT_EFFORT, EFFORT, THINK
 from runner.tui.turnview import ThoughtToggled
 from runner.tui.wings.wing import Hear, Wing
-
-DEFAULT: Final = "default"  # the effort that the server or the model's template chooses
 
 
 class Thinking(Wing):
@@ -27,8 +25,8 @@ class Thinking(Wing):
 
     def set_effort(self, effort: str) -> None:
         """Set the reasoning effort, from the next question on; the next one without a name."""
-        efforts = (DEFAULT, *EFFORTS)
-        now = efforts.index(self.chat.options.effort or DEFAULT)
+        efforts = (DEFAULT_EFFORT, *EFFORTS)
+        now = efforts.index(self.chat.options.effort or DEFAULT_EFFORT)
         chosen = effort.lower() or efforts[(now + 1) % len(efforts)]
         if chosen not in efforts:
             self.chat.composer.give_back(f"/effort {effort}", ())
@@ -36,25 +34,14 @@ class Thinking(Wing):
                 UsageError(f"{effort[:40]!r} is not a reasoning effort.", next="/effort low")
             )
             return
-        sent = "" if chosen == DEFAULT else chosen
+        sent = "" if chosen == DEFAULT_EFFORT else chosen
         self.chat.options = replace(self.chat.options, effort=sent or None)
         self.chat.remember(effort=sent)
         self.chat.show_status()
         self.chat.hint(f"Reasoning effort: {chosen}, from the next question on.")
 
     actions = (
-        Action(
-            *("chat.thinking", "show or hide the reasoning", toggle, "think"),
-            keys=("ctrl+t",),
-            priority=True,
-        ),
-        Action(
-            "chat.effort",
-            f"set the reasoning effort: {', '.join(EFFORTS)} or {DEFAULT}; the next one by its key",
-            set_effort,
-            *("effort", "[LEVEL]"),
-            keys=("shift+tab",),
-            priority=True,
-        ),
+        THINK.by(toggle, keys=("ctrl+t",), priority=True),
+        EFFORT.by(set_effort, keys=("shift+tab",), priority=True),
     )
     hears: ClassVar[Mapping[type[Message], Hear]] = {ThoughtToggled: toggle}

@@ -10,7 +10,7 @@ from textual.widgets import Static
 from runner.chat.events import Failed
 from runner.chat.turn import Turn
 from runner.chat.wire import Picture
-from runner.tui.actions import Action
+from runner.tui.shared import EARLIER, EDIT, LATER
 from runner.tui.talking import ChatTalk
 from runner.tui.turnview import VersionWanted
 from runner.tui.wings.wing import Hear, Wing
@@ -168,14 +168,9 @@ class Versions(Wing):
         chat.show_status()
 
     actions = (
-        Action("versions.edit", "edit your last message and ask it again", edit, command="edit"),
-        Action(
-            "versions.earlier",
-            "show the version before: of an answer asked again, or of an edited message",
-            *(earlier, "earlier"),
-            keys=("alt+left",),
-        ),
-        Action("versions.later", "show the version after", later, "later", keys=("alt+right",)),
+        EDIT.by(edit),
+        EARLIER.by(earlier, keys=("alt+left",)),
+        LATER.by(later, keys=("alt+right",)),
     )
     hears: ClassVar[Mapping[type[Message], Hear]] = {
         VersionWanted: clicked,
