@@ -30,7 +30,8 @@ DETACH: Final = Action(
 THINK: Final = Action("chat.thinking", "show or hide the reasoning", command="think")
 EFFORT: Final = Action(
     "chat.effort",
-    f"set the reasoning effort: {', '.join(EFFORTS)} or {DEFAULT_EFFORT}; the next one without LEVEL",
+    f"set the reasoning effort: {', '.join(EFFORTS)} or {DEFAULT_EFFORT}; "
+    "the next one without LEVEL",
     command="effort",
     args="[LEVEL]",
 )

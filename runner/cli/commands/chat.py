@@ -1,8 +1,7 @@
-"""`steprun chat`: the TUI, or with `-p` (or text on stdin) one answer to stdout."""
+"""`steprun chat`: the TUI, the same in plain lines, or with `-p` (or text on stdin) one answer."""
 
 import asyncio
 import gc
-import os
 import sys
 from dataclasses import replace
 from functools import partial
@@ -16,6 +15,7 @@ from runner.chat.host import ChatSetup
 from runner.chat.wire import EFFORTS, Options
 from runner.cli.lazy import examples
 from runner.cli.options import demo_option, kv_disk_option, model_options, take_request
+from runner.cli.render.common import is_dumb, only_print
 from runner.cli.render.wrap import say
 from runner.cli.stdin import read_prompt
 from runner.run.request import ModelRequest
@@ -56,6 +56,11 @@ if TYPE_CHECKING:
     "--temperature", type=click.FloatRange(0, 5), help="Sampling temperature; 0 is greedy."
 )
 @click.option("--show-thinking", is_flag=True, help="Show the reasoning (with -p: on stderr).")
+@click.option(
+    "--plain",
+    is_flag=True,
+    help="Chat in lines of plain text: for screen readers, slow connections and logs.",
+)
 @click.option("--url", help="Use a server that is already running, yours or a service.")
 @click.option(
     "--api-key-file",
@@ -85,12 +90,18 @@ def chat(**options: Any) -> int:
 
     Where `steprun serve` or another chat runs here with the same model, the chat joins it instead
     of starting a second engine.
+
+    --plain is the same chat in lines of plain text, without colors, and without moving the cursor.
+    It is chosen by itself on a terminal that can only print (TERM=dumb). Of a pipe, each line is
+    a message then.
     """
-    prompt = read_prompt(options.pop("prompt"))
+    given: str | None = options.pop("prompt")
+    plain = _is_plain(given, asked=options.pop("plain"))
+    prompt = given if plain else read_prompt(given)
     images = _images(options.pop("images"))
     demo = options.pop("demo")
     request = take_request(options, demo=demo)
-    _check(prompt, images)
+    _check(prompt, images, plain=plain)
     if demo and not images and options["resume"] is None and request.ask.see:
         images = _example(request)
     resume: str = options["resume"] or ""
@@ -110,9 +121,8 @@ def chat(**options: Any) -> int:
         endpoint = remote_chat.endpoint_of(options["url"], options["api_key_file"])
         find = partial(remote_chat.ask_server, endpoint, request.model, answer, common)
         if prompt is None:
-            return _run_tui(
-                remote_chat.not_asked_yet(endpoint, request.model, answer, common, find)
-            )
+            setup = remote_chat.not_asked_yet(endpoint, request.model, answer, common, find)
+            return _run_plain(setup) if plain else _run_tui(setup)
         return _ask_once(asyncio.run(find(None)), prompt)
     from runner.cli import chat_here
 
@@ -122,7 +132,33 @@ def chat(**options: Any) -> int:
     asked = chat_here.AskedChat(request, answer, common, command, options["own"], typed)
     if prompt is not None:
         return _ask_once(chat_here.find(asked), prompt)
+    if plain:
+        return _run_plain(chat_here.find(asked))
     return _run_tui(chat_here.not_found_yet(asked), partial(chat_here.find, asked))
+
+
+def _is_plain(prompt: str | None, *, asked: bool) -> bool:
+    """Whether to chat in plain lines; on a terminal that can do no more it says so."""
+    if prompt is not None:
+        if asked:
+            raise UsageError(
+                "--plain is for a chat, and -p asks once.",
+                why="An answer to -p is plain text anyhow.",
+                next="Leave one of them out.",
+            )
+        return False
+    if not asked and is_dumb() and sys.stdin is not None and sys.stdin.isatty():
+        say("This terminal can only print (TERM is dumb): a chat in plain lines (--plain).")
+        asked = True
+    if asked:
+        only_print()
+    return asked
+
+
+def _run_plain(setup: ChatSetup) -> int:
+    from runner.tui.plain.chat import run_plain
+
+    return run_plain(setup)
 
 
 def _ask_once(setup: ChatSetup, prompt: str) -> int:
@@ -148,7 +184,7 @@ def _example(request: ModelRequest) -> tuple[Path, ...]:
     return (Path(picture),) if picture else ()
 
 
-def _check(prompt: str | None, images: tuple[Path, ...]) -> None:
+def _check(prompt: str | None, images: tuple[Path, ...], *, plain: bool) -> None:
     """Refuse what cannot work, before anything is planned or downloaded for it."""
     if prompt is not None and not prompt.strip() and not images:
         raise UsageError(
@@ -156,17 +192,11 @@ def _check(prompt: str | None, images: tuple[Path, ...]) -> None:
             why="Neither -p nor stdin has any text, and there is no --image.",
             next='steprun chat -p "Your question"',
         )
-    if prompt is None and not sys.stdout.isatty():
+    if prompt is None and not plain and not sys.stdout.isatty():
         raise UsageError(
             "The chat needs a terminal.",
             why="Its output is not a terminal.",
-            next='For one answer: steprun chat -p "Your question"',
-        )
-    if prompt is None and os.environ.get("TERM") == "dumb":
-        raise UsageError(
-            "The chat needs a terminal that can move its cursor.",
-            why="TERM is dumb.",
-            next='For one answer: steprun chat -p "Your question"',
+            next='For one answer: steprun chat -p "Your question"; in lines: steprun chat --plain',
         )
 
 
