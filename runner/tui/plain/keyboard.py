@@ -9,6 +9,7 @@ import ctypes
 import os
 import select
 import sys
+from collections import deque
 from collections.abc import Callable
 from types import ModuleType
 from typing import Final, TextIO
@@ -26,8 +27,8 @@ HISTORY: Final = 200
 class Keyboard:
     """Reads messages. `stream` is the terminal or the pipe; `edits`: with Python's readline.
 
-    `parts`: the lines of the message that is being typed. After `watch`, `line` is what stands in
-    the line that is not ended yet, as far as that can be known.
+    `parts`: the lines of the message that is being typed. `asking`: the prompt, while the user is
+    asked.
     """
 
     def __init__(self, stream: TextIO, out: PlainOutput, *, edits: bool = False) -> None:
@@ -39,8 +40,8 @@ class Keyboard:
         self._hook: object = None
         self._dropped = 0  # characters of a line that is longer than any message
         self.parts: list[str] = []
-        self.line = ""
-        self.asking = ""  # the prompt, while the user is asked
+        self._line: deque[str] = deque(maxlen=1)
+        self.asking = ""
 
     def remember(self, texts: list[str]) -> None:
         """Let Up find earlier messages, where there is line editing."""
@@ -77,9 +78,16 @@ class Keyboard:
         self.parts.clear()
         return text
 
+    @property
+    def line(self) -> str:
+        """What stands in the line that is not ended yet, where `watch` can know it."""
+        lines = list(self._line)
+        return lines[0] if lines and self.asking else ""
+
     def typed(self) -> str:
         """Return what is typed of the message so far."""
-        return "\n".join([*self.parts, self.line]) if self.line else "\n".join(self.parts)
+        line = self.line
+        return "\n".join([*self.parts, line] if line else list(self.parts))
 
     def say_meanwhile(self, text: str) -> None:
         """Say something while the user types; what is typed is shown again after it."""
@@ -92,7 +100,8 @@ class Keyboard:
         self._out.prompt(asking + line)
 
     def _read(self, prompt: str) -> str:
-        self.asking, self.line = prompt, ""
+        self._line.clear()
+        self.asking = prompt
         try:
             if self._prompts:
                 self._out.end_line()
@@ -106,14 +115,14 @@ class Keyboard:
                 line = line.removesuffix("\n").removesuffix("\r")
                 if not self.terminal:  # so that a log has both sides
                     self._out.write(f"{line}\n")
-        except KeyboardInterrupt:
-            if self.line:  # it may be wanted after all
-                self.parts.append(self.line)
+        except BaseException as error:
+            if line := self.line:  # a signal, or a terminal that was closed: it may be wanted
+                self.parts.append(line)
+            if isinstance(error, OSError):
+                raise EOFError from error
             raise
-        except OSError as error:  # a terminal that was closed
-            raise EOFError from error
         finally:
-            self.asking = self.line = ""
+            self.asking = ""
             self._out.entered()
         return line
 
@@ -122,7 +131,7 @@ class Keyboard:
         self._dropped = 0
         while line and not line.endswith("\n"):
             line = self._stream.readline(MESSAGE_BYTES)
-            self._dropped += len(line)
+            self._dropped += len(line.removesuffix("\n"))
 
     def _more_waits(self) -> bool:
         """Whether the next line is there already, as with a paste."""
@@ -138,37 +147,27 @@ class Keyboard:
 
     def watch(self) -> None:
         """Note what is typed as it is typed, where readline tells it."""
-        readline = self._readline
-        if readline is not None:
-
-            def note() -> None:
-                if self.asking:
-                    self.line = readline.get_line_buffer()
-
-            self._hook = call_when_idle(note)
+        if self._readline is not None:
+            # Only C code runs between two keys: where Python ran, a signal's handler would run
+            # in it, and a Ctrl+C that is raised there goes nowhere.
+            noting = map(self._line.append, iter(self._readline.get_line_buffer, None))
+            self._hook = call_between_keys(noting.__next__)
 
 
-def call_when_idle(call: Callable[[], object]) -> object:
-    """Call a function between the keys that readline waits for; return what to keep meanwhile.
+def call_between_keys(call: Callable[[], object]) -> object:
+    """Call a function of C between the keys that readline waits for; return what is to be kept.
 
     By `PyOS_InputHook` of Python's C interface, in the thread that reads: readline's own line may
     move in memory while another thread reads it.
     """
-    kind = ctypes.CFUNCTYPE(ctypes.c_int)
-
-    def hook() -> int:
-        with contextlib.suppress(Exception):
-            call()
-        return 0
-
-    hooked = kind(hook)
+    hooked = ctypes.CFUNCTYPE(None)(call)
     place = ctypes.c_void_p.in_dll(ctypes.pythonapi, "PyOS_InputHook")
     place.value = ctypes.cast(hooked, ctypes.c_void_p).value
     return hooked
 
 
-def forget_idle_call() -> None:
-    """Call nothing any more between the keys."""
+def call_nothing_between_keys() -> None:
+    """Forget what was to be called."""
     ctypes.c_void_p.in_dll(ctypes.pythonapi, "PyOS_InputHook").value = None
 
 
