@@ -83,10 +83,10 @@ class PlainChat:
         if self._keyboard.terminal:
             self._out.say("/help lists the commands. Ctrl+D ends the chat.")
         if talk.setup.resume:
-            self.commands.tell_resumed()
+            self.commands.show_resumed()
         else:
-            talk.tell_kept()
-        talk.tell_warnings()
+            talk.report_kept()
+        talk.report_warnings()
         if talk.setup.hint:
             self._out.say(f"Ask it, for example: {talk.setup.hint}")
         if talk.setup.pictures:
@@ -137,7 +137,7 @@ class PlainChat:
         if typed := self._keyboard.typed():
             self.talk.unsent.give_back(typed)
             self._keyboard.parts.clear()
-            self.talk.tell_kept()
+            self.talk.report_kept()
         if self._twice():
             self.left = True
         else:
@@ -159,7 +159,7 @@ class PlainChat:
             if self.talk.setup.own and self.talk.host_alive:
                 self._out.say("Stopping the engine.")
             self._loop.wait(self.talk.end(), lambda: None)
-            self.talk.tell_warnings()
+            self.talk.report_warnings()
             for line in self.talk.conversation.farewell(self.talk.setup.words):
                 self._out.say(line)
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 LISTED: Final = 20  # chats at a time
 
 HELP_AFTER: Final = (
-    "A line is a message. A backslash at its end goes on in the next line; lines that are pasted "
-    "together are one message. The path of an image attaches it.",
+    "A line is a message. A backslash at its end continues it in the next line; lines that are "
+    "pasted together are one message. The path of an image attaches it.",
     "Ctrl+C stops an answer; twice, it ends the chat, as Ctrl+D does.",
 )
 
@@ -155,12 +155,12 @@ class PlainCommands:
             if 1 <= version + step <= count:
                 shown = talk.conversation.switch(turn, step)
                 talk.out.say(f"Version {version + step} of {count}.")
-                self.tell(shown)
+                self.show_turn(shown)
                 await talk.save()
                 return
         talk.out.say(f"There is no {'earlier' if step < 0 else 'later'} version.")
 
-    def tell(self, turn: Turn) -> None:
+    def show_turn(self, turn: Turn) -> None:
         """Print a turn that is over: the question and the answer."""
         talk = self.talk
         for number, picture in enumerate(turn.pictures, 1):
@@ -213,7 +213,7 @@ class PlainCommands:
             own = talk.setup.own
             lines.append("The engine is not ready." if own else "The server has not answered yet.")
         talk.out.say("\n".join(lines))
-        talk.tell_kept()
+        talk.report_kept()
 
     # --- chats -------------------------------------------------------------------------------
 
@@ -252,9 +252,9 @@ class PlainCommands:
             talk.out.say("This chat is open already.")
             return
         await talk.exchange(await asyncio.to_thread(Conversation, talk.setup.title, which))
-        self.tell_resumed()
+        self.show_resumed()
 
-    def tell_resumed(self) -> None:
+    def show_resumed(self) -> None:
         """Say what the chat that was opened has, and print its last turn."""
         talk = self.talk
         turns = talk.conversation.turns
@@ -262,9 +262,9 @@ class PlainCommands:
         last = " The last one:" if turns else ""
         talk.out.say(f"Resumed the chat {talk.conversation.session.id}: {questions}.{last}")
         if turns:
-            self.tell(turns[-1])
-        talk.tell_kept()
-        talk.tell_warnings()
+            self.show_turn(turns[-1])
+        talk.report_kept()
+        talk.report_warnings()
 
     async def save(self, path: str) -> None:
         """Write the conversation to a new file."""

@@ -103,28 +103,35 @@ class Keyboard:
         self._line.clear()
         self.asking = prompt
         try:
-            if self._prompts:
-                self._out.end_line()
-                line = input(prompt)
-            else:
-                self._out.prompt(prompt)
-                line = self._stream.readline(MESSAGE_BYTES + 2)
-                if not line:
-                    raise EOFError
-                self._drop_rest(line)
-                line = line.removesuffix("\n").removesuffix("\r")
-                if not self.terminal:  # so that a log has both sides
-                    self._out.write(f"{line}\n")
-        except BaseException as error:
-            if line := self.line:  # a signal, or a terminal that was closed: it may be wanted
-                self.parts.append(line)
-            if isinstance(error, OSError):
-                raise EOFError from error
+            return self._line_from(prompt)
+        except OSError as error:  # the terminal was closed
+            self._keep_line()
+            raise EOFError from error
+        except BaseException:  # of a signal
+            self._keep_line()
             raise
         finally:
             self.asking = ""
             self._out.entered()
+
+    def _line_from(self, prompt: str) -> str:
+        if self._prompts:
+            self._out.end_line()
+            return input(prompt)
+        self._out.prompt(prompt)
+        line = self._stream.readline(MESSAGE_BYTES + 2)
+        if not line:
+            raise EOFError
+        self._drop_rest(line)
+        line = line.removesuffix("\n").removesuffix("\r")
+        if not self.terminal:  # so that a log has both sides
+            self._out.write(f"{line}\n")
         return line
+
+    def _keep_line(self) -> None:
+        """Keep what stands in the line as a part of the message: it may be wanted after all."""
+        if line := self.line:
+            self.parts.append(line)
 
     def _drop_rest(self, line: str) -> None:
         """Read on to the end of a line that is too long, and count what is dropped."""

@@ -184,8 +184,8 @@ class PlainTalk:
             await asyncio.gather(showing, return_exceptions=True)
         self.out.write(words.more(turn, end=True))
         self.out.end_line()
-        self._tell_end(turn)
-        self.tell_warnings()
+        self._report_end(turn)
+        self.report_warnings()
 
     async def _show(self, turn: Turn, clock: AnswerClock, words: AnswerWords) -> None:
         """Print what arrives while it arrives, and for what one waits where nothing does."""
@@ -198,7 +198,7 @@ class PlainTalk:
                 waiting.heard(now)
             elif waiting.due(now) and not turn.phase.over:
                 self.out.say(waits_for(turn, clock, now, own=self.setup.own))
-            self.tell_warnings()
+            self.report_warnings()
 
     def _not_asked(self, turn: Turn, why: str) -> None:
         """Take a question back that was not sent; one that was asked before stands as it did."""
@@ -208,9 +208,9 @@ class PlainTalk:
             self.unsent.give_back(turn.text, turn.pictures)
         self.out.say(why)
         if not again:
-            self.tell_kept()
+            self.report_kept()
 
-    def _tell_end(self, turn: Turn) -> None:
+    def _report_end(self, turn: Turn) -> None:
         stands = turn in self.conversation.turns
         self.failure = turn.error
         if turn.error is not None:
@@ -227,7 +227,7 @@ class PlainTalk:
 
     # --- what is said ------------------------------------------------------------------------
 
-    def tell_kept(self) -> None:
+    def report_kept(self) -> None:
         """Say that there is a text that was not sent."""
         if text := " ".join(self.unsent.kept.split()):
             shown = text if len(text) <= QUOTED else f"{text[:QUOTED]} …"
@@ -236,7 +236,7 @@ class PlainTalk:
                 "/send sends it, /editor changes it, /drop forgets it."
             )
 
-    def tell_warnings(self) -> None:
+    def report_warnings(self) -> None:
         """Say what could not be saved or read, once."""
         for warning in (warnings := list(self.conversation.warnings)):
             self.keyboard.say_meanwhile(warning)
@@ -259,13 +259,13 @@ class PlainTalk:
             self._keep()
             written, saved = await asyncio.to_thread(self.conversation.flush), draft
             if self.keyboard.asking:
-                self.tell_warnings()
+                self.report_warnings()
 
     async def save(self) -> None:
         """Save what is typed, now."""
         self._keep()
         await asyncio.to_thread(self.conversation.flush)
-        self.tell_warnings()
+        self.report_warnings()
 
     async def exchange(self, opened: Conversation) -> None:
         """Go on with another conversation; what is not sent stays with the one that it is of."""

@@ -26,17 +26,17 @@ class AnswerWords:
         self._step: TurnStep | None = None  # the one that is being told
         self._kind: StepKind | None = None  # what it was when that began
         self._chars = 0  # of it that are told
-        self._told: list[TurnStep] = []
+        self._finished: list[TurnStep] = []
         self._line_open = False
 
     def more(self, turn: Turn, *, end: bool = False) -> str:
         """Return what is new since the last call; `end`: all that is left, and a line feed."""
         new: list[str] = []
-        steps = [step for step in turn.steps if all(step is not told for told in self._told)]
+        steps = [step for step in turn.steps if all(step is not done for done in self._finished)]
         if self._step is not None and all(step is not self._step for step in steps):
             # What looked like the answer has become thinking, in a step of its own.
             new += [self._new_line(), REASONED]
-            self._told += steps[:1]
+            self._finished += steps[:1]
             steps = steps[1:]
             self._step = None
         for step in steps:
@@ -46,7 +46,7 @@ class AnswerWords:
             new.append(self._piece(step, whole=whole))
             if whole:
                 new.append(self._new_line())
-                self._told.append(step)
+                self._finished.append(step)
                 self._step = None
         return "".join(new)
 
@@ -89,8 +89,8 @@ def _sentence(step: TurnStep) -> str:
         case _:
             count = len(step.pictures)
             images = f", {count} image{'s' if count > 1 else ''}" if count else ""
-            said = " ".join(step.text.split())
-            return f"{_short(step.name or 'The tool')} returned{images}: {_short(said)}"
+            returned = " ".join(step.text.split())
+            return f"{_short(step.name or 'The tool')} returned{images}: {_short(returned)}"
 
 
 def _short(text: str) -> str:
@@ -130,11 +130,11 @@ def waits_for(turn: Turn, clock: AnswerClock, now: float, *, own: bool) -> str:
     if clock.total:
         left = clock.left_s(now)
         until = f", {duration(left)} left" if left >= 1 else ""
-        return f"Reading the prompt: {clock.done:,} of {clock.total:,} tokens{until}."
+        return f"Prefill: {clock.done:,} of {clock.total:,} tokens{until}."
     if not clock.connected_at:
         return f"Connecting, for {waited}."
     if clock.reading:
-        return f"Reading the prompt, for {waited}."
+        return f"Prefill, for {waited}."
     return f"Waiting for the {'engine' if own else 'server'}, for {waited}."
 
 

@@ -111,14 +111,14 @@ def test_what_is_waited_for():
     clock.connected(112.0)
     assert waits_for(turn, clock, 130.0, own=False) == "Waiting for the server, for 30 s."
     clock.heard(130.0)
-    assert waits_for(turn, clock, 131.0, own=True) == "Reading the prompt, for 31 s."
+    assert waits_for(turn, clock, 131.0, own=True) == "Prefill, for 31 s."
     events: list[tuple[float, Event]] = [(131.0, PromptProgress(0, 60_000))]
     events.append((141.0, PromptProgress(12_400, 60_000, 0, 10.0)))
     for now, event in events:
         clock.apply(event, now)
         turn.apply(event, now)
     assert waits_for(turn, clock, 141.0, own=True) == (
-        "Reading the prompt: 12,400 of 60,000 tokens, 38 s left."
+        "Prefill: 12,400 of 60,000 tokens, 38 s left."
     )
     for now in (180.0, 190.0):
         clock.apply(Reasoning("x"), now)
