@@ -23,32 +23,47 @@ class AnswerWords:
 
     def __init__(self, *, thinking: bool = False) -> None:
         self._thinking = thinking
-        self._step: TurnStep | None = None  # the one that is being told
-        self._kind: StepKind | None = None  # what it was when that began
-        self._chars = 0  # of it that are told
-        self._finished: list[TurnStep] = []
+        self._at = 0  # how many steps are printed whole
+        self._last: TurnStep | None = None  # of them
+        self._step: TurnStep | None = None  # the one that is being printed
+        self._chars = 0  # of it that are printed
+        self._calls: set[int] = set()  # the identities of the calls and results that are printed
         self._line_open = False
 
     def more(self, turn: Turn, *, end: bool = False) -> str:
         """Return what is new since the last call; `end`: all that is left, and a line feed."""
         new: list[str] = []
-        steps = [step for step in turn.steps if all(step is not done for done in self._finished)]
-        if self._step is not None and all(step is not self._step for step in steps):
+        steps = turn.steps
+        if self._rewritten(steps):
             # What looked like the answer has become thinking, in a step of its own.
             new += [self._new_line(), REASONED]
-            self._finished += steps[:1]
-            steps = steps[1:]
-            self._step = None
-        for step in steps:
-            whole = end or step is not steps[-1]
+            self._at, self._step = 1, None
+            while self._at < len(steps) and id(steps[self._at]) in self._calls:
+                self._at += 1
+            self._last = steps[self._at - 1]
+        while self._at < len(steps):
+            step = steps[self._at]
+            whole = end or self._at < len(steps) - 1
             if step is not self._step:
-                self._step, self._kind, self._chars = step, step.kind, 0
+                self._step, self._chars = step, 0
             new.append(self._piece(step, whole=whole))
-            if whole:
-                new.append(self._new_line())
-                self._finished.append(step)
-                self._step = None
+            if not whole:
+                break
+            new.append(self._new_line())
+            if step.kind in (StepKind.CALL, StepKind.RESULT):
+                self._calls.add(id(step))
+            self._at, self._last, self._step = self._at + 1, step, None
         return "".join(new)
+
+    def _rewritten(self, steps: list[TurnStep]) -> bool:
+        """Whether what was printed is no longer what the answer begins with."""
+        if not steps:
+            return False
+        done = self._at and (len(steps) < self._at or steps[self._at - 1] is not self._last)
+        now = self._step is not None and (
+            len(steps) <= self._at or steps[self._at] is not self._step
+        )
+        return bool(done) or now
 
     def _piece(self, step: TurnStep, *, whole: bool) -> str:
         if step.kind is StepKind.TEXT or (step.kind is StepKind.THINKING and self._thinking):
