@@ -14,7 +14,7 @@ ESCAPES: Final = (
 FLOOD: Final = 10_000
 SSE: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 _END: Final = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
-_NUMBERS: Final = (
+_NUMBERS: Final[tuple[Any, ...]] = (
     -1,
     0,
     1e308,
@@ -28,7 +28,7 @@ _NUMBERS: Final = (
     {},
     True,
 )
-_VALUES: Final = (*_NUMBERS, "", "x", ESCAPES, [[]], {"a": {}}, ["x", 1], "\ud800")
+_VALUES: Final[tuple[Any, ...]] = (*_NUMBERS, "", "x", ESCAPES, [[]], {"a": {}}, ["x", 1], "\ud800")
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _figures(dice: random.Random) -> HostileStream:
 
 
 def _empty(dice: random.Random) -> HostileStream:
-    empty = dice.choice((delta(), delta(content=""), {"choices": []}, {}, ": ping"))
+    empty: Any = dice.choice((delta(), delta(content=""), {"choices": []}, {}, ": ping"))
     data = b": ping\n\n" if empty == ": ping" else event(empty)
     return HostileStream("10,000 empty deltas", (stream(data * FLOOD, _END),))
 
@@ -247,7 +247,7 @@ def _chunked(dice: random.Random) -> HostileStream:
 
 
 def _zipped(dice: random.Random) -> HostileStream:
-    body = gzip.compress(event(delta(content="x" * (8 << 20))))
+    body = gzip.compress(event(delta(content="x" * (8 << 20))), mtime=0)
     body = dice.choice((body, body[: len(body) // 2], b"\x1f\x8b" + dice.randbytes(200)))
     return HostileStream(
         "gzip", (stream(body, head=SSE + b"Content-Encoding: gzip\r\n", done=False),)
