@@ -59,7 +59,11 @@ def _stream(options: argparse.Namespace, seed: int) -> list[str]:
     failures = []
     dice = random.Random(seed)  # noqa: S311 - chance, not a secret
     for name, report in streams.attack(options.streams, dice, options.against).items():
-        stall = f", its longest step {report.stall_s:.2f} s" if report.stall_s else ""
+        stall = (
+            f", its longest step {report.stall_s:.2f} s ({report.stalled})"
+            if report.stall_s
+            else ""
+        )
         print(
             f"{report.sent.total()} hostile answers to {name}: {len(report.failures)} went wrong; "
             f"the slowest ({report.slowest}) took {report.slowest_s:.1f} s{stall}; memory grew by "

@@ -36,12 +36,17 @@ _CONTROL: Final = frozenset(
 
 @dataclass
 class StreamReport:
-    """What came of the streams. `stall_s`: the longest that the window did nothing else."""
+    """What came of the streams. `stall_s`: the longest that the window did nothing else.
+
+    `now`: the kind that is being answered.
+    """
 
     sent: Counter[str] = field(default_factory=Counter)
     slowest_s: float = 0.0
     slowest: str = ""
     stall_s: float = 0.0
+    stalled: str = ""
+    now: str = ""
     grown_bytes: int = 0
     failures: list[str] = field(default_factory=list)
 
@@ -177,6 +182,7 @@ async def _window(streams: list[HostileStream], report: StreamReport) -> None:
                 await pilot.pause(0.02)
             for number, each in enumerate(streams, 1):
                 server.streams = [each]
+                report.now = each.kind
                 began = time.monotonic()
                 app.composer.insert("hi")
                 await pilot.press("enter")
@@ -202,7 +208,8 @@ async def _stalls(report: StreamReport) -> None:
     while True:
         before = time.thread_time()
         await asyncio.sleep(0.01)
-        report.stall_s = max(report.stall_s, time.thread_time() - before)
+        if (stall := time.thread_time() - before) > report.stall_s:
+            report.stall_s, report.stalled = stall, report.now
 
 
 AGAINST: Final[dict[str, Callable[[list[HostileStream]], StreamReport]]] = {
@@ -226,7 +233,8 @@ def attack(count: int, dice: random.Random, only: str = "") -> dict[str, StreamR
                 _at_home(Path(folder))
                 part = against(streams[at : at + PER_CHAT])
             whole.sent += part.sent
-            whole.stall_s = max(whole.stall_s, part.stall_s)
+            if part.stall_s > whole.stall_s:
+                whole.stall_s, whole.stalled = part.stall_s, part.stalled
             if part.slowest_s > whole.slowest_s:
                 whole.slowest_s, whole.slowest = part.slowest_s, part.slowest
             whole.failures += part.failures

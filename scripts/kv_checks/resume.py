@@ -1,8 +1,8 @@
-"""What a saved chat costs that is resumed: the real program, its own engine, against reading it all.
+"""What a saved chat costs that is resumed: the real program and its own engine, with and without.
 
 Each case is a chat whose first message is long. It ends; `steprun chat --plain --resume` asks once
-more (after an edit, in another branch, with images). The same is asked in a copy of the chat whose
-engine has nothing saved; it has answered another question before, as a first answer is slower.
+more (after an edit, in another branch, with images). The same is then asked, by the same program
+that has just been started, in a copy of the chat whose engine keeps no prompts.
 """
 
 import argparse
@@ -60,9 +60,7 @@ def cases(document: str, images: Sequence[Path]) -> list[Case]:
         Case("the next question", two, ["Tell me more."]),
         Case("the last message edited", two, ["/edit"]),
         Case("another branch", [*two, "/retry"], ["/earlier", "Tell me more."]),
-        Case(
-            "a chat in between", [*two, "/new", "Hello there."], ["/resume FIRST", "Tell me more."]
-        ),
+        Case("a chat in between", [*two, "/new", "Hello."], ["/resume FIRST", "Tell me more."]),
     ]
     if images:
         found.append(Case("two images, the next question", two, ["Which shapes?"], images))
@@ -109,9 +107,8 @@ class Home:
 
     def chat(self, which: int = 0) -> str:
         """Return the ID of a chat, the oldest first."""
-        return sorted(path.stem for path in self.sessions.glob("2*.jsonl") if "." not in path.stem)[
-            which
-        ]
+        names = (path.stem for path in self.sessions.glob("2*.jsonl"))
+        return sorted(name for name in names if "." not in name)[which]
 
     def last(self, chat: str) -> Measured:
         """Return the last answer of a chat."""
@@ -141,9 +138,8 @@ def measure(place: Path, case: Case, arguments: Sequence[str]) -> tuple[Measured
     asks = [line.replace("FIRST", first) for line in case.asks]
     cold = Home(place / "cold", [*arguments, "--kv-disk", "off"])
     shutil.copytree(kept.sessions, cold.sessions)
-    kept.run(asks, "--resume", kept.chat(-1))
-    asks = [line for line in asks if not line.startswith("/resume")]
-    cold.run(["Hello.", f"/resume {first}", *asks])
+    for home in (kept, cold):
+        home.run(asks, "--resume", home.chat(-1))
     return kept.last(first), cold.last(first)
 
 

@@ -8,6 +8,7 @@ import contextlib
 import time
 from collections.abc import Coroutine
 from dataclasses import replace
+from importlib import import_module
 from typing import Any, Final
 
 from runner.base.errors import Exit, SteprunError
@@ -53,6 +54,7 @@ class PlainTalk:
         self._opened = asyncio.Event()  # or it is known that it cannot be
         self._work: asyncio.Task[Any] | None = None  # what Ctrl+C stops
         self._saver: asyncio.Task[None] | None = None
+        self._preload: asyncio.Task[Any] | None = None
 
     # --- beginning and end -------------------------------------------------------------------
 
@@ -61,6 +63,8 @@ class PlainTalk:
         if (draft := self.conversation.draft) is not None:
             self.unsent.give_back(draft.text, draft.pictures)
         self._host.start()
+        # With the HTTP library it takes long to import: while the host opens, it costs no time.
+        self._preload = asyncio.create_task(asyncio.to_thread(import_module, "runner.chat.client"))
         self._saver = asyncio.create_task(self._save_often())
 
     async def end(self) -> None:
