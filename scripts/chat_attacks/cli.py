@@ -33,7 +33,8 @@ def main(argv: list[str]) -> int:
     for failure in failures:
         print(f"WRONG: {failure}", file=sys.stderr)
     if failures:
-        print(f"Again: scripts/attack_chat {' '.join(argv)} --seed {seed}", file=sys.stderr)
+        again = argv if options.seed else [*argv, "--seed", str(seed)]
+        print(f"Again: scripts/attack_chat {' '.join(again)}", file=sys.stderr)
     return 1 if failures else 0
 
 
@@ -56,6 +57,8 @@ def _kill(options: argparse.Namespace, seed: int) -> list[str]:
 
 
 def _stream(options: argparse.Namespace, seed: int) -> list[str]:
+    if not options.streams:
+        return []
     failures = []
     dice = random.Random(seed)  # noqa: S311 - chance, not a secret
     for name, report in streams.attack(options.streams, dice, options.against).items():

@@ -88,7 +88,7 @@ class PlainChat:
             talk.report_kept()
         talk.report_warnings()
         if talk.setup.hint:
-            self._out.say(f"Ask it, for example: {talk.setup.hint}")
+            self._out.say(talk.setup.hint)
         if talk.setup.pictures:
             self.wait(self.commands.load([str(path) for path in talk.setup.pictures]))
         talk.remember_history()

@@ -120,7 +120,7 @@ class WaitingWords:
 
     def heard(self, now: float) -> None:
         """Note that something was printed: nobody wonders yet."""
-        self._due = max(self._due, now + EACH_S)
+        self._due = now + FIRST_S
 
     def due(self, now: float) -> bool:
         """Whether a line is due now; then the next one is in `EACH_S`."""

@@ -100,7 +100,8 @@ def test_a_line_each_half_minute():
     assert due[0] == 100 + FIRST_S
     assert {b - a for a, b in pairwise(due)} == {EACH_S}
     waiting.heard(200.0)
-    assert not waiting.due(200.0 + EACH_S - 1)
+    assert not waiting.due(200.0 + FIRST_S - 1)
+    assert waiting.due(200.0 + FIRST_S)
 
 
 def test_what_is_waited_for():
