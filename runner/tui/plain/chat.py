@@ -16,7 +16,7 @@ from runner.chat.host import ChatSetup
 from runner.tui.actions import Action, parse_command
 from runner.tui.paste import find_pictures
 from runner.tui.plain.commands import PlainCommands, needs
-from runner.tui.plain.keyboard import Keyboard, call_nothing_between_keys
+from runner.tui.plain.keyboard import Keyboard
 from runner.tui.plain.loop_thread import LoopThread
 from runner.tui.plain.output import PlainOutput
 from runner.tui.plain.talk import PlainTalk
@@ -154,7 +154,7 @@ class PlainChat:
 
     def _end(self) -> None:
         """Save, stop the engine, and say how to go on; a further Ctrl+C does not cut it short."""
-        call_nothing_between_keys()
+        self._keyboard.watch_no_more()
         with self.terminal_lent():
             if self.talk.setup.own and self.talk.host_alive:
                 self._out.say("Stopping the engine.")

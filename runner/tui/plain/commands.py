@@ -187,7 +187,8 @@ class PlainCommands:
         chosen = effort.lower() or efforts[(now + 1) % len(efforts)]
         if chosen not in efforts:
             raise UsageError(
-                f"{effort[:40]!r} is not a reasoning effort.", next=f"Type one of {list(efforts)}."
+                f"{effort[:40]!r} is not a reasoning effort.",
+                next=f"It can be {', '.join(EFFORTS)} or {shared.DEFAULT_EFFORT}.",
             )
         sent = "" if chosen == shared.DEFAULT_EFFORT else chosen
         talk.options = replace(talk.options, effort=sent or None)

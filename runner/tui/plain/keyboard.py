@@ -158,7 +158,14 @@ class Keyboard:
             # Only C code runs between two keys: where Python ran, a signal's handler would run
             # in it, and a Ctrl+C that is raised there goes nowhere.
             noting = map(self._line.append, iter(self._readline.get_line_buffer, None))
-            self._hook = call_between_keys(noting.__next__)
+            with contextlib.suppress(ValueError):  # a Python that does not have it
+                self._hook = call_between_keys(noting.__next__)
+
+    def watch_no_more(self) -> None:
+        """Note nothing any more."""
+        if self._hook is not None:
+            call_nothing_between_keys()
+            self._hook = None
 
 
 def call_between_keys(call: Callable[[], object]) -> object:
