@@ -13,14 +13,16 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
-from runner.base.errors import Exit, Refused, SteprunError
+from runner.base.errors import Exit, Refused, SteprunError, UsageError
 from runner.chat.conversation import Conversation
 from runner.chat.export import TIMES
 from runner.chat.host import ChatSetup
 from runner.chat.turn import TurnState
 from runner.chat.wire import Options
+from runner.cli.commands.chat import chat as chat_command
 from runner.tui.actions import by_command
 from runner.tui.composer import PASTE_BYTES
 from runner.tui.plain import talk as talks
@@ -360,3 +362,9 @@ def test_no_textual_is_imported():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
     )
     assert ran.stdout.split() == []
+
+
+def test_plain_is_no_way_to_ask_once():
+    ran = CliRunner().invoke(chat_command, ["--plain", "-p", "hi"])
+    assert isinstance(ran.exception, UsageError)
+    assert "-p asks once" in str(ran.exception)
