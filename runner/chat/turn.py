@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from enum import Enum, auto
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import Final
 
 from runner.base.errors import SteprunError
@@ -58,6 +58,9 @@ class TurnState(Enum):
 
 CALL_CHARACTERS: Final = 1 << 20
 """Of a call's arguments, as of a message: a server that never ends one must not fill memory."""
+
+OPEN_CALLS: Final = 64
+"""Among so many of the latest calls a piece looks for its own: more, no model makes at once."""
 
 SAID: Final = (StepKind.THINKING, StepKind.TEXT)
 
@@ -215,7 +218,8 @@ class Turn:
 
     def _call(self, piece: ToolCall, now: float) -> None:
         """Add a piece of a call: pieces of one call have its index, and others come between."""
-        now_open = takewhile(lambda step: step.kind is StepKind.CALL, reversed(self.steps))
+        latest = islice(reversed(self.steps), OPEN_CALLS)
+        now_open = takewhile(lambda step: step.kind is StepKind.CALL, latest)
         same = (
             step for step in now_open if step.index == piece.index and piece.id in ("", step.call)
         )

@@ -56,10 +56,11 @@ def steprun() -> None:
 def print_error(error: SteprunError) -> None:
     """Print on stderr what happened, why, and what to type next."""
     # Some errors quote a server or a file: a terminal must not obey what they contain.
+    from runner.cli.render.common import is_dumb
     from runner.cli.render.wrap import say, wrapped
 
     what = wrapped(f"error: {clean(error.what)}", 7, err=True)
-    click.secho(what, fg="red", err=True, color=COLOUR)
+    click.secho(what, fg="red", err=True, color=False if is_dumb() else COLOUR)
     for label, text in (("why:  ", error.why), ("next: ", error.next)):
         if text:
             say(f"  {label}{clean(text)}", 8, err=True)

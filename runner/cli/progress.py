@@ -9,6 +9,7 @@ import click
 
 from runner.base.progress import OnProgress, Phase, Progress
 from runner.base.units import duration, rate, size
+from runner.cli.render.common import is_dumb
 
 _BYTES = 1 << 20  # larger counts are bytes: no build has a million steps
 _WINDOW_S = 20.0  # seconds that a rate is measured over
@@ -27,7 +28,7 @@ def shown(*, paced: bool = False) -> Iterator[OnProgress]:
 
     console = Console(stderr=True)
     pace = Pace() if paced else None
-    if not console.is_terminal or console.is_dumb_terminal:
+    if not console.is_terminal or is_dumb():
         yield _Lines(pace)
         return
     columns = (

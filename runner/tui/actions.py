@@ -6,7 +6,7 @@ the palette, /help and the reference all read these tables and nothing else.
 
 import difflib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from runner.base.errors import UsageError
@@ -42,6 +42,10 @@ class Action:
     needs_args: bool = False
     keys: tuple[str, ...] = ()
     priority: bool = False
+
+    def by(self, run: Run, *, keys: tuple[str, ...] = (), priority: bool = False) -> "Action":
+        """Return it with what carries it out, and with its keys."""
+        return replace(self, run=run, keys=keys, priority=priority)
 
     @property
     def usage(self) -> str:
@@ -83,6 +87,12 @@ def by_command(groups: Iterable[ActionGroup]) -> dict[str, Action]:
     return {each.command: each for group in groups for each in group.actions if each.command}
 
 
+def looks_like_command(text: str) -> bool:
+    """Whether a line is meant as a command, known or not: it starts with a slash and a word."""
+    word = text.rstrip().partition(" ")[0]
+    return word.startswith("/") and word[1:].isalpha()
+
+
 def parse_command(text: str, commands: Mapping[str, Action]) -> tuple[Action, str] | None:
     """Return the command that a message is, with its arguments; None where it is a message.
 
@@ -92,7 +102,7 @@ def parse_command(text: str, commands: Mapping[str, Action]) -> tuple[Action, st
     text = text.rstrip()
     word, _, args = text.partition(" ")
     name = word[1:]
-    if not word.startswith("/") or "\n" in text or not name.isalpha():
+    if "\n" in text or not looks_like_command(text):
         return None
     if (command := commands.get(name.lower())) is not None:
         return command, args.strip()

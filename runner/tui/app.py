@@ -15,13 +15,12 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from runner.base.errors import UsageError
-from runner.chat.dialect import OPENAI
 from runner.chat.host import ChatSetup
 from runner.chat.sessions.saved import SavedChats
 from runner.chat.turn import Turn
 from runner.tui.actions import Action, ActionGroup, by_command
 from runner.tui.background import Background, ask_terminal
-from runner.tui.settings import ChatSettings, SettingsFile, write_quietly
+from runner.tui.settings import SettingsFile, as_remembered, write_quietly
 from runner.tui.talking import ChatTalk
 from runner.tui.thumbnails import Thumbnails
 from runner.tui.wings import GROUPS, WINGS
@@ -57,7 +56,7 @@ class ChatApp(ChatTalk):
         self.settings = SettingsFile()
         self.background = Background()
         self.shelf = SavedChats()
-        super().__init__(_as_remembered(setup, self.settings.now))
+        super().__init__(as_remembered(setup, self.settings.now))
         if self.settings.now.thinking == "closed" and not setup.show_thinking:
             self.thinking = "closed"
         elif self.settings.now.thinking == "open":
@@ -71,7 +70,7 @@ class ChatApp(ChatTalk):
     def know(self, setup: ChatSetup) -> None:
         """Show what the host has turned out to be; it may be one that takes the effort."""
         super().know(setup)
-        known = _as_remembered(setup, self.settings.now).options
+        known = as_remembered(setup, self.settings.now).options
         if not self.options.effort:
             self.options = replace(self.options, effort=known.effort)
         if self.options.thinking_cap is None:
@@ -157,20 +156,6 @@ class ChatApp(ChatTalk):
             self.composer.prompt.focus()
         else:
             self.call_later(self._run, action.id, "")
-
-
-def _as_remembered(setup: ChatSetup, settings: ChatSettings) -> ChatSetup:
-    """Return the setup with what was chosen earlier of the thinking, where this start does not.
-
-    Not for a server that nobody knows: some refuse what they do not understand.
-    """
-    options = setup.options
-    if options.dialect == OPENAI:
-        return setup
-    cap = int(settings.max_thinking) if settings.max_thinking else None
-    effort = options.effort or settings.effort or None
-    cap = cap if options.thinking_cap is None else options.thinking_cap
-    return replace(setup, options=replace(options, effort=effort, thinking_cap=cap))
 
 
 async def _finished(outcome: Awaitable[None] | None) -> None:

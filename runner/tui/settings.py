@@ -8,13 +8,15 @@ reported and left alone: nothing is remembered then.
 import json
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
 from runner.base import paths
 from runner.base.errors import SteprunError
 from runner.base.files import write_private
+from runner.chat.dialect import OPENAI
+from runner.chat.host import ChatSetup
 from runner.chat.wire import EFFORTS
 
 SCHEMA: Final = "steprun.chat/1"
@@ -142,3 +144,17 @@ def write_quietly(settings: SettingsFile) -> SteprunError | None:
     except SteprunError as error:
         return error
     return None
+
+
+def as_remembered(setup: ChatSetup, settings: ChatSettings) -> ChatSetup:
+    """Return the setup with what was chosen earlier of the thinking, where this start does not.
+
+    Not for a server that nobody knows: some refuse what they do not understand.
+    """
+    options = setup.options
+    if options.dialect == OPENAI:
+        return setup
+    cap = int(settings.max_thinking) if settings.max_thinking else None
+    effort = options.effort or settings.effort or None
+    cap = cap if options.thinking_cap is None else options.thinking_cap
+    return replace(setup, options=replace(options, effort=effort, thinking_cap=cap))

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -18,6 +19,7 @@ from runner.chat.sessions.store import find_session
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PROGRAM = _ROOT / "tests/fakes/chat_program.py"
+_WORD = re.compile(r"[a-z]+\d+")  # as the typist and the engine write them
 START_S = 120.0
 IDLE_S = 0.7  # before the next question is sent: the chat has seen the end of the answer
 PER_CHAT = 5  # kills, then another chat begins
@@ -66,7 +68,8 @@ def look() -> Kept:
                 each = conversation.switch(turn, at - conversation.siblings(turn)[0] + 1)
                 texts += [each.text, each.reasoning, each.answer]
                 turn = each  # noqa: PLW2901 - the version that stands now
-        words = frozenset(word for text in texts for word in text.split())
+        # A draft that was saved between a word and the blank after it goes on without that blank.
+        words = frozenset(word for text in texts for word in _WORD.findall(text))
         return Kept(words, len(conversation.turns), tuple(conversation.warnings))
     finally:
         conversation.session.release()  # nothing is written: the next program finds what this did

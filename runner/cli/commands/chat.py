@@ -1,8 +1,7 @@
-"""`steprun chat`: the TUI, or with `-p` (or text on stdin) one answer to stdout."""
+"""`steprun chat`: the TUI, the same in plain lines, or with `-p` (or text on stdin) one answer."""
 
 import asyncio
 import gc
-import os
 import sys
 from dataclasses import replace
 from functools import partial
@@ -16,6 +15,7 @@ from runner.chat.host import ChatSetup
 from runner.chat.wire import EFFORTS, Options
 from runner.cli.lazy import examples
 from runner.cli.options import demo_option, kv_disk_option, model_options, take_request
+from runner.cli.render.common import is_dumb, only_print
 from runner.cli.render.wrap import say
 from runner.cli.stdin import read_prompt
 from runner.run.request import ModelRequest
@@ -69,6 +69,11 @@ if TYPE_CHECKING:
     help="Maximum reasoning in tokens, 0 for none; the answer follows.",
 )
 @click.option("--show-thinking", is_flag=True, help="Show the reasoning (with -p: on stderr).")
+@click.option(
+    "--plain",
+    is_flag=True,
+    help="Chat in lines of plain text: for screen readers, slow connections and logs.",
+)
 @click.option("--url", help="Use a server that is already running, yours or a service.")
 @click.option(
     "--api-key-file",
@@ -110,13 +115,19 @@ def chat(**options: Any) -> int:
 
     Where `steprun serve` or another chat runs here with the same model, the chat joins it instead
     of starting a second engine.
+
+    --plain is the same chat in lines of plain text, without colors, and without moving the cursor.
+    It is chosen by itself on a terminal that can only print (TERM=dumb). Of a pipe, each line is
+    a message then.
     """
-    prompt = read_prompt(options.pop("prompt"))
+    given: str | None = options.pop("prompt")
+    plain = _is_plain(given, asked=options.pop("plain"))
+    prompt = given if plain else read_prompt(given)
     images = _images(options.pop("images"))
     files: tuple[Path, ...] = options.pop("files")
     demo = options.pop("demo")
     request = take_request(options, demo=demo)
-    _check(prompt, (*images, *files))
+    _check(prompt, (*images, *files), plain=plain)
     mcp = _servers(options.pop("mcp"), prompt)
     another = (options["resume"], options["opened"]) != (None, None)
     if demo and not images and not files and not another and request.ask.see:
@@ -147,9 +158,8 @@ def chat(**options: Any) -> int:
         endpoint = remote_chat.endpoint_of(options["url"], options["api_key_file"])
         find = partial(remote_chat.ask_server, endpoint, request.model, answer, common)
         if prompt is None:
-            return _run_tui(
-                remote_chat.not_asked_yet(endpoint, request.model, answer, common, find)
-            )
+            setup = remote_chat.not_asked_yet(endpoint, request.model, answer, common, find)
+            return _run_plain(setup) if plain else _run_tui(setup)
         return _ask_once(asyncio.run(find(None)), prompt)
     from runner.cli import chat_here
 
@@ -159,6 +169,8 @@ def chat(**options: Any) -> int:
     asked = chat_here.AskedChat(request, answer, common, command, options["own"], typed)
     if prompt is not None:
         return _ask_once(chat_here.find(asked), prompt)
+    if plain:
+        return _run_plain(chat_here.find(asked))
     return _run_tui(chat_here.not_found_yet(asked), partial(chat_here.find, asked))
 
 
@@ -174,6 +186,30 @@ def _open(file: str, resume: str) -> str:
     for line in lost:
         say(line, err=True)
     return made
+
+
+def _is_plain(prompt: str | None, *, asked: bool) -> bool:
+    """Whether to chat in plain lines; on a terminal that can do no more it says so."""
+    if prompt is not None:
+        if asked:
+            raise UsageError(
+                "--plain is for a chat, and -p asks once.",
+                why="An answer to -p is plain text anyhow.",
+                next="Leave one of them out.",
+            )
+        return False
+    if not asked and is_dumb() and sys.stdin is not None and sys.stdin.isatty():
+        say("This terminal can only print (TERM is dumb): a chat in plain lines (--plain).")
+        asked = True
+    if asked:
+        only_print()
+    return asked
+
+
+def _run_plain(setup: ChatSetup) -> int:
+    from runner.tui.plain.chat import run_plain
+
+    return run_plain(setup)
 
 
 def _ask_once(setup: ChatSetup, prompt: str) -> int:
@@ -218,7 +254,7 @@ def _example(request: ModelRequest) -> tuple[Path, ...]:
     return (Path(picture),) if picture else ()
 
 
-def _check(prompt: str | None, attached: tuple[Path, ...]) -> None:
+def _check(prompt: str | None, attached: tuple[Path, ...], *, plain: bool) -> None:
     """Refuse what cannot work, before anything is planned or downloaded for it."""
     if prompt is not None and not prompt.strip() and not attached:
         raise UsageError(
@@ -226,17 +262,11 @@ def _check(prompt: str | None, attached: tuple[Path, ...]) -> None:
             why="Neither -p nor stdin has any text, and there is no --image and no --file.",
             next='steprun chat -p "Your question"',
         )
-    if prompt is None and not sys.stdout.isatty():
+    if prompt is None and not plain and not sys.stdout.isatty():
         raise UsageError(
             "The chat needs a terminal.",
             why="Its output is not a terminal.",
-            next='For one answer: steprun chat -p "Your question"',
-        )
-    if prompt is None and os.environ.get("TERM") == "dumb":
-        raise UsageError(
-            "The chat needs a terminal that can move its cursor.",
-            why="TERM is dumb.",
-            next='For one answer: steprun chat -p "Your question"',
+            next='For one answer: steprun chat -p "Your question"; in lines: steprun chat --plain',
         )
 
 

@@ -246,7 +246,7 @@ def _terminal(_: Facts) -> Finding:
     term = os.environ.get("TERM", "unset")
     if term == "dumb":
         return Finding(
-            "warn", "TERM is dumb: the chat needs a terminal", "export TERM=xterm-256color"
+            "warn", "TERM is dumb: the chat runs in plain lines", "export TERM=xterm-256color"
         )
     columns, lines = shutil.get_terminal_size()
     return Finding("ok", f"{columns} x {lines}, TERM={term}")

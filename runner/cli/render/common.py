@@ -14,9 +14,17 @@ def emit_json(document: dict[str, Any]) -> None:
     click.echo(json.dumps(document, ensure_ascii=False, indent=2))
 
 
+_only_prints: list[bool] = []
+
+
+def only_print() -> None:
+    """Take every terminal for one that only prints, as the user has asked for."""
+    _only_prints.append(True)
+
+
 def is_dumb() -> bool:
     """Return whether the terminal only prints: it cannot move its cursor or change colours."""
-    return os.environ.get("TERM") == "dumb"
+    return bool(_only_prints) or os.environ.get("TERM") == "dumb"
 
 
 class TransientLine:

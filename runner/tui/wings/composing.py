@@ -12,6 +12,7 @@ from runner.tui.actions import Action
 from runner.tui.chooser import ROW_CHARS, Choice, Chooser
 from runner.tui.composer import PASTE_BYTES
 from runner.tui.editor import edit_text, editor_command
+from runner.tui.shared import EDITOR
 from runner.tui.wings.wing import Wing
 
 TAKE_IN_S: Final = 0.3  # of the index, before the list opens: what was said in other windows
@@ -96,11 +97,5 @@ class Composing(Wing):
             *("history", "[WORDS]"),
             keys=("ctrl+r",),
         ),
-        Action(
-            "composer.editor",
-            "write in your own editor ($VISUAL, $EDITOR)",
-            open_editor,
-            "editor",
-            keys=("ctrl+g",),
-        ),
+        EDITOR.by(open_editor, keys=("ctrl+g",)),
     )

@@ -12,10 +12,10 @@ from textual.message import Message
 from runner.base.errors import Refused, SteprunError
 from runner.chat.files.attached import PICTURES
 from runner.chat.wire import Picture
-from runner.tui.actions import Action
 from runner.tui.apart import in_workshop
 from runner.tui.composer import PASTE_BYTES, Prompt
 from runner.tui.paste import find_pictures
+from runner.tui.shared import ATTACH, DETACH
 from runner.tui.wings.built_in import built_in
 from runner.tui.wings.files import Files
 from runner.tui.wings.wing import Hear, Wing
@@ -150,8 +150,8 @@ class PictureWing(Wing):
         self.chat.show_status()
 
     actions = (
-        Action("pictures.attach", "attach an image", attach, "image", "PATH", needs_args=True),
-        Action("pictures.detach", "remove image N, or the last", detach, "detach", "[N]"),
+        ATTACH.by(attach),
+        DETACH.by(detach),
         built_in(
             Prompt.BINDINGS, "composer.backspace", does="at the very start: remove the last image"
         ),

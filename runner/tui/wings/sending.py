@@ -21,6 +21,7 @@ from runner.tui.actions import Action, parse_command
 from runner.tui.composer import Prompt, TypedMessage
 from runner.tui.fit import ROOMY
 from runner.tui.paste import find_pictures
+from runner.tui.shared import RETRY
 from runner.tui.talking import ChatTalk
 from runner.tui.wings.built_in import built_in
 from runner.tui.wings.copying import Copying
@@ -207,7 +208,7 @@ class Sending(Wing):
             *(Prompt.BINDINGS, "composer.earlier", "composer.later"),
             does="earlier messages, while nothing is typed",
         ),
-        Action("chat.retry", "ask the last question again", retry, command="retry"),
+        RETRY.by(retry),
         Action(
             "chat.stop",
             "take a waiting message back; leave an edit; stop the answer",

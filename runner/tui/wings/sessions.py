@@ -14,6 +14,7 @@ from runner.chat.sessions.store import InUse
 from runner.tui.actions import Action
 from runner.tui.chooser import Choice, Chooser
 from runner.tui.picker import NAME_CHARS, ChatPicker, PickedChat, chat_rows
+from runner.tui.shared import NEW
 from runner.tui.talking import ChatTalk
 from runner.tui.wings.finding import FindWing
 from runner.tui.wings.versions import Versions
@@ -225,7 +226,7 @@ class Sessions(Wing):
             return  # whoever searches is told
 
     actions = (
-        Action("chat.new", "start a new chat", start_new, command="new"),
+        NEW.by(start_new),
         Action(
             "chat.pick",
             "open, rename or delete a saved chat; search the texts of all",

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from textual.message import Message
 
@@ -11,10 +11,9 @@ from runner.chat.wire import EFFORTS
 from runner.tui.actions import Action
 from runner.tui.costs import reading_again
 from runner.tui.settings import THINKING_DIGITS
+from runner.tui.shared import DEFAULT_EFFORT, EFFORT, THINK
 from runner.tui.turnview import ThoughtToggled
 from runner.tui.wings.wing import Hear, Wing
-
-DEFAULT: Final = "default"  # the effort that the server or the model's template chooses
 
 
 class Thinking(Wing):
@@ -29,8 +28,8 @@ class Thinking(Wing):
 
     def set_effort(self, effort: str) -> None:
         """Set the reasoning effort, from the next question on; the next one without a name."""
-        efforts = (DEFAULT, *EFFORTS)
-        now = efforts.index(self.chat.options.effort or DEFAULT)
+        efforts = (DEFAULT_EFFORT, *EFFORTS)
+        now = efforts.index(self.chat.options.effort or DEFAULT_EFFORT)
         chosen = effort.lower() or efforts[(now + 1) % len(efforts)]
         if chosen not in efforts:
             self.chat.composer.give_back(f"/effort {effort}", ())
@@ -38,7 +37,7 @@ class Thinking(Wing):
                 UsageError(f"{effort[:40]!r} is not a reasoning effort.", next="/effort low")
             )
             return
-        sent = "" if chosen == DEFAULT else chosen
+        sent = "" if chosen == DEFAULT_EFFORT else chosen
         self.chat.options = replace(self.chat.options, effort=sent or None)
         self.chat.remember(effort=sent)
         self.chat.show_status()
@@ -51,12 +50,12 @@ class Thinking(Wing):
         chat, word = self.chat, typed.lower()
         if not word:
             chat.hint(_limit_text(chat.options.thinking_cap))
-        elif word != DEFAULT and not (word.isdecimal() and len(word) <= THINKING_DIGITS):
+        elif word != DEFAULT_EFFORT and not (word.isdecimal() and len(word) <= THINKING_DIGITS):
             chat.composer.give_back(f"/thinking {typed}", ())
             chat.problem(
                 UsageError(f"{typed[:40]!r} is not a number of tokens.", next="/thinking 4096")
             )
-        elif word != DEFAULT and not chat.options.dialect.thinking_cap:
+        elif word != DEFAULT_EFFORT and not chat.options.dialect.thinking_cap:
             chat.problem(
                 Refused(
                     "This server takes no limit on thinking.",
@@ -65,30 +64,19 @@ class Thinking(Wing):
                 )
             )
         else:
-            cap = None if word == DEFAULT else int(word)
+            cap = None if word == DEFAULT_EFFORT else int(word)
             chat.options = replace(chat.options, thinking_cap=cap)
             chat.remember(max_thinking="" if cap is None else str(cap))
             chat.hint(_limit_text(cap))
 
     actions = (
-        Action(
-            *("chat.thinking", "show or hide the reasoning", toggle, "think"),
-            keys=("ctrl+t",),
-            priority=True,
-        ),
-        Action(
-            "chat.effort",
-            f"set the reasoning effort: {', '.join(EFFORTS)} or {DEFAULT}; the next one by its key",
-            set_effort,
-            *("effort", "[LEVEL]"),
-            keys=("shift+tab",),
-            priority=True,
-        ),
+        THINK.by(toggle, keys=("ctrl+t",), priority=True),
+        EFFORT.by(set_effort, keys=("shift+tab",), priority=True),
         Action(
             "chat.max-thinking",
             "limit the thinking to so many tokens, 0 for none, or default for no limit",
             limit,
-            *("thinking", f"[N|{DEFAULT}]"),
+            *("thinking", f"[N|{DEFAULT_EFFORT}]"),
         ),
     )
     hears: ClassVar[Mapping[type[Message], Hear]] = {ThoughtToggled: toggle}

@@ -10,8 +10,8 @@ from textual.widgets import Static
 from runner.chat.events import Failed
 from runner.chat.sessions.entries import Draft, draft_of
 from runner.chat.turn import Turn
-from runner.tui.actions import Action
 from runner.tui.composer import TypedMessage
+from runner.tui.shared import EARLIER, EDIT, LATER
 from runner.tui.talking import ChatTalk
 from runner.tui.turnview import VersionWanted
 from runner.tui.wings.wing import Hear, Wing
@@ -173,14 +173,9 @@ class Versions(Wing):
         chat.show_status()
 
     actions = (
-        Action("versions.edit", "edit your last message and ask it again", edit, command="edit"),
-        Action(
-            "versions.earlier",
-            "show the version before: of an answer asked again, or of an edited message",
-            *(earlier, "earlier"),
-            keys=("alt+left",),
-        ),
-        Action("versions.later", "show the version after", later, "later", keys=("alt+right",)),
+        EDIT.by(edit),
+        EARLIER.by(earlier, keys=("alt+left",)),
+        LATER.by(later, keys=("alt+right",)),
     )
     hears: ClassVar[Mapping[type[Message], Hear]] = {
         VersionWanted: clicked,

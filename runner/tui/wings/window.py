@@ -5,6 +5,7 @@ from textual.app import App
 from runner.tui.actions import Action
 from runner.tui.composer import Prompt
 from runner.tui.help import HelpScreen
+from runner.tui.shared import HELP, QUIT
 from runner.tui.wings.built_in import built_in
 from runner.tui.wings.wing import Wing
 
@@ -39,6 +40,6 @@ class Window(Wing):
             priority=True,
         ),
         Action("window.palette", "every command by name", keys=(App.COMMAND_PALETTE_BINDING,)),
-        Action("chat.help", "commands and keys", show_help, "help", keys=("f1",)),
-        Action("chat.quit", "end the chat", leave, "quit", keys=("ctrl+q",), priority=True),
+        HELP.by(show_help, keys=("f1",)),
+        QUIT.by(leave, keys=("ctrl+q",), priority=True),
     )

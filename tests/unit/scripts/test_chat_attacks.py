@@ -29,10 +29,10 @@ def test_a_look_finds_the_words_of_the_draft_and_of_each_version(tmp_path, monke
         turn.apply(Text(answer), 1.0)
         chat.ended(turn)
         turn = chat.regenerate(turn)
-    chat.keep_draft("d1", ())
+    chat.keep_draft("d1d2", ())  # typed after a kill that came before the blank
     chat.close()
     kept = look()
-    assert kept.words == {"q1", "q2", "ra1", "a1", "ra2", "a2", "d1"}
+    assert kept.words == {"q1", "q2", "ra1", "a1", "ra2", "a2", "d1", "d2"}
     assert kept.warnings == ()
 
 

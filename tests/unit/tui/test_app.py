@@ -650,7 +650,7 @@ async def test_a_file_is_saved_whole_or_not_at_all(tmp_path, monkeypatch):
         await c.ready()
         with monkeypatch.context() as patch:
             patch.setattr("runner.base.files.os.fsync", full)
-            patch.setattr("runner.tui.wings.saving.write_private", write)
+            patch.setattr("runner.tui.save_as.write_private", write)
             await c.type(f"/save {tmp_path / 'out.md'}")
             await c.reads("No space left", "Choose another file")
         assert c.app.composer.text == f"/save {tmp_path / 'out.md'}"

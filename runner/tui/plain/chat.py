@@ -1,0 +1,194 @@
+"""The chat in plain lines as its user drives it, one message after the other: the main thread."""
+
+import contextlib
+import signal
+import sys
+import threading
+import time
+from collections.abc import Coroutine, Iterator
+from inspect import isawaitable
+from types import FrameType
+from typing import Any, Final, TypeVar
+
+from runner.base.errors import Exit, SteprunError
+from runner.base.files import write_trace
+from runner.chat.host import ChatSetup
+from runner.tui.actions import Action, parse_command
+from runner.tui.paste import find_pictures
+from runner.tui.plain.commands import PlainCommands, needs
+from runner.tui.plain.keyboard import Keyboard
+from runner.tui.plain.loop_thread import LoopThread
+from runner.tui.plain.output import PlainOutput
+from runner.tui.plain.talk import PlainTalk
+
+T = TypeVar("T")
+
+TWICE_S: Final = 3.0  # two presses of Ctrl+C within it quit, as in the window
+
+
+class Terminated(BaseException):
+    """The system ends the chat, or its terminal was closed."""
+
+
+class PlainChat:
+    """`PlainChat(setup, keyboard, out).run()` returns the exit code."""
+
+    def __init__(self, setup: ChatSetup, keyboard: Keyboard, out: PlainOutput) -> None:
+        self._keyboard = keyboard
+        self._out = out
+        self._loop = LoopThread()
+        self._interrupted_at = float("-inf")
+        self.left = False
+        self.talk = PlainTalk(setup, keyboard, out)
+        self.commands = PlainCommands(self.talk, self)
+
+    def run(self) -> int:
+        """Chat until the user leaves or the messages end. Blocks."""
+        code: int | None = None
+        with self._loop, _signals():
+            try:
+                self.wait(self.talk.start())
+                self._greet()
+                while not self.left and not self._out.gone:
+                    self._next()
+            except Terminated:
+                self._out.write("\n")  # nothing was entered after the prompt
+                code = Exit.INTERRUPTED
+            finally:
+                self._end()
+        return self.talk.exit_code if code is None else code
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what comes of some work; Ctrl+C stops what of it can be stopped."""
+        return self._loop.wait(work, self._interrupt_work)
+
+    @contextlib.contextmanager
+    def terminal_lent(self) -> Iterator[None]:
+        """Within it, another program has the terminal: a Ctrl+C is meant for that."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    # --- one message -------------------------------------------------------------------------
+
+    def _greet(self) -> None:
+        talk = self.talk
+        if talk.setup.greeting:
+            self._out.say(talk.setup.greeting)
+        if self._keyboard.terminal:
+            self._out.say("/help lists the commands. Ctrl+D ends the chat.")
+        if talk.setup.resume:
+            self.commands.show_resumed()
+        else:
+            talk.report_kept()
+        talk.report_warnings()
+        if talk.setup.hint:
+            self._out.say(talk.setup.hint)
+        if talk.setup.pictures:
+            self.wait(self.commands.load([str(path) for path in talk.setup.pictures]))
+        talk.remember_history()
+        self._keyboard.watch()
+
+    def _next(self) -> None:
+        """Read a message and do what it says."""
+        try:
+            self._obey(self._keyboard.message())
+        except EOFError:
+            self._out.write("\n")  # nothing was entered after the prompt
+            self.left = True
+        except KeyboardInterrupt:
+            self._interrupted()
+        except SteprunError as error:
+            self._out.say(str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the chat goes on
+            log = write_trace(error)
+            self._out.say(
+                f"steprun failed: {type(error).__name__}. This is a bug in steprun: please report "
+                f"it, with the trace in {log}."
+            )
+
+    def _obey(self, text: str) -> None:
+        if not text.strip():
+            return
+        typed = parse_command(text, PlainCommands.commands)
+        if typed is not None:
+            self._run(*typed)
+        elif paths := find_pictures(text):
+            self.wait(self.commands.load(paths))
+        else:
+            self.wait(self.commands.send(text, self.talk.unsent.take_pictures()))
+
+    def _run(self, action: Action, args: str) -> None:
+        if action.needs_args and not args:
+            raise needs(action)
+        if action.run is not None and isawaitable(outcome := action.run(self.commands, args)):
+            self.wait(_coroutine(outcome))
+
+    # --- Ctrl+C, the end ---------------------------------------------------------------------
+
+    def _interrupted(self) -> None:
+        """Take a Ctrl+C at the prompt: what was typed is kept; the second one quits."""
+        self._out.write("\n")
+        if typed := self._keyboard.typed():
+            self.talk.unsent.give_back(typed)
+            self._keyboard.parts.clear()
+            self.talk.report_kept()
+        if self._twice():
+            self.left = True
+        else:
+            self._out.say("Ctrl+C again quits.")
+
+    def _interrupt_work(self) -> None:
+        self._loop.call(self.talk.stop)
+        if self._twice():
+            self.left = True
+
+    def _twice(self) -> bool:
+        before, self._interrupted_at = self._interrupted_at, time.monotonic()
+        return self._interrupted_at - before < TWICE_S
+
+    def _end(self) -> None:
+        """Save, stop the engine, and say how to go on; a further Ctrl+C does not cut it short."""
+        self._keyboard.watch_no_more()
+        with self.terminal_lent():
+            if self.talk.setup.own and self.talk.host_alive:
+                self._out.say("Stopping the engine.")
+            self._loop.wait(self.talk.end(), lambda: None)
+            self.talk.report_warnings()
+            for line in self.talk.conversation.farewell(self.talk.setup.words):
+                self._out.say(line)
+
+
+async def _coroutine(outcome: Any) -> Any:
+    return await outcome
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """Within it, SIGTERM and SIGHUP end the chat in order."""
+
+    def end(_: int, __: FrameType | None) -> None:
+        raise Terminated
+
+    here = threading.current_thread() is threading.main_thread()
+    before = {}
+    for name in ("SIGTERM", "SIGHUP") if here else ():
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run_plain(setup: ChatSetup) -> int:
+    """Chat on this terminal, or with the lines of a pipe; return the exit code."""
+    out = PlainOutput(sys.stdout)
+    return PlainChat(setup, Keyboard(sys.stdin, out, edits=True), out).run()

@@ -1,0 +1,47 @@
+"""The actions that the window and the chat in plain lines both have: each in the same words. Pure.
+
+What carries one out differs: `Action.by` adds it.
+"""
+
+from typing import Final
+
+from runner.chat.wire import EFFORTS
+from runner.tui.actions import Action
+
+DEFAULT_EFFORT: Final = "default"  # the one that the server or the model's template chooses
+
+RETRY: Final = Action("chat.retry", "ask the last question again", command="retry")
+EDIT: Final = Action("versions.edit", "edit your last message and ask it again", command="edit")
+EARLIER: Final = Action(
+    "versions.earlier",
+    "show the version before: of an answer asked again, or of an edited message",
+    command="earlier",
+)
+LATER: Final = Action("versions.later", "show the version after", command="later")
+EDITOR: Final = Action(
+    "composer.editor", "write in your own editor ($VISUAL, $EDITOR)", command="editor"
+)
+ATTACH: Final = Action(
+    "pictures.attach", "attach an image", command="image", args="PATH", needs_args=True
+)
+DETACH: Final = Action(
+    "pictures.detach", "remove image N, or the last", command="detach", args="[N]"
+)
+THINK: Final = Action("chat.thinking", "show or hide the reasoning", command="think")
+EFFORT: Final = Action(
+    "chat.effort",
+    f"set the reasoning effort: {', '.join(EFFORTS)} or {DEFAULT_EFFORT}; "
+    "the next one without LEVEL",
+    command="effort",
+    args="[LEVEL]",
+)
+SAVE: Final = Action(
+    "chat.save",
+    "save the chat to a new file: .md, .html with the images in it, or .json",
+    command="save",
+    args="PATH",
+    needs_args=True,
+)
+NEW: Final = Action("chat.new", "start a new chat", command="new")
+HELP: Final = Action("chat.help", "commands and keys", command="help")
+QUIT: Final = Action("chat.quit", "end the chat", command="quit")
