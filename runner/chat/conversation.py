@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from runner.base.errors import SteprunError
-from runner.base.shell import as_typed, shell_line
 from runner.chat.files.attached import AttachedFile
 from runner.chat.history import to_messages
 from runner.chat.sessions.branch import answer_of, lost_in, question_of, to_turn, to_turns
@@ -116,21 +115,6 @@ class Conversation:
     def context_used(self) -> int:
         """Return how many tokens of the context are in use, 0 where unknown."""
         return next((used for turn in reversed(self.turns) if (used := turn.context_used())), 0)
-
-    def resume_command(self, words: Sequence[str]) -> str:
-        """Return the command that resumes this; `words`: the options that name the model."""
-        return f"{shell_line(('steprun', 'chat', *words))} --resume {self.session.id}"
-
-    def farewell(self, words: Sequence[str]) -> tuple[str, ...]:
-        """Return what to print after the chat: where the unsent text is, how to resume."""
-        lines = []
-        if self.draft_path is not None:
-            lines.append(f"Your unsent text is saved in {self.draft_path}")
-        if self.trouble is not None:
-            lines.append(f"This chat is not saved whole. {as_typed(str(self.trouble))}")
-        if self.saved:
-            lines.append(f"Resume with: {self.resume_command(words)}")
-        return tuple(lines)
 
     # --- questions and answers ---------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from runner.chat.events import (
     Usage,
     WasReasoning,
 )
+from runner.chat.farewell import resume_command
 from runner.chat.files.attached import PICTURES, Attachment, label, typed_again
 from runner.chat.files.attaching import attach_all
 from runner.chat.files.fitting import needs_count, too_long
@@ -91,7 +92,7 @@ async def ask_once(setup: ChatSetup, prompt: str) -> int:
         conversation.close()
         _print_warnings(conversation, setup)
         if sys.stderr.isatty() and conversation.saved:
-            resume = as_typed(f"Resume with: {conversation.resume_command(setup.words)}")
+            resume = as_typed(f"Resume with: {resume_command(conversation, setup.words)}")
             click.secho(resume, dim=True, err=True)
     return Exit.DONE
 

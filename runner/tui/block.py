@@ -13,8 +13,9 @@ from textual.message import Message
 from textual.selection import Selection
 from textual.strip import Strip
 from textual.style import Style
+from textual.widget import Widget
 
-from runner.tui.fit import Space
+from runner.tui.fit import Space, compact
 from runner.tui.flow import Flow
 from runner.tui.rows import Row
 
@@ -55,6 +56,24 @@ class Brush(NamedTuple):
     background: Color
     chosen: Style
     selection: Selection | None
+
+
+def dipped(widget: Widget, width: int) -> Brush:
+    """Return what the rows of a widget are drawn with at this moment."""
+    selection, chosen = widget.text_selection, Style.null()
+    if selection is not None:
+        chosen = Style.from_styles(widget.screen.get_component_styles("screen--selection"))
+    return Brush(
+        width,
+        0 if compact(*widget.app.size) else 1,
+        widget.visual_style,
+        widget.app.theme,
+        widget._get_style,  # noqa: SLF001 - as Textual's own widgets draw themselves
+        widget.get_line_filters(),
+        widget.background_colors[1],
+        chosen,
+        selection,
+    )
 
 
 class Block:

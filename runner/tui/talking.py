@@ -18,6 +18,7 @@ from runner.chat.answering import answer
 from runner.chat.clock import AnswerClock
 from runner.chat.conversation import Conversation
 from runner.chat.events import Failed
+from runner.chat.farewell import farewell
 from runner.chat.host import ChatSetup, NeedsTerminal
 from runner.chat.host_task import HostEvent, HostKnown, HostReady, HostTask
 from runner.chat.reading import read_rate
@@ -168,7 +169,7 @@ class ChatTalk(ChatView):
     @property
     def farewell(self) -> tuple[str, ...]:
         """What to print after the chat."""
-        return self.conversation.farewell(self.setup.words)
+        return farewell(self.conversation, self.setup.words)
 
     # --- the engine --------------------------------------------------------------------------
 

@@ -17,12 +17,11 @@ from textual.scroll_view import ScrollView
 from textual.scrollbar import ScrollBar
 from textual.selection import Selection
 from textual.strip import Strip
-from textual.style import Style
 from textual.timer import Timer
 from textual.widget import Widget
 
 from runner.chat.turn import Turn
-from runner.tui.block import ROWS, Block, Brush, Remark, selected_text
+from runner.tui.block import ROWS, Block, Brush, Remark, dipped, selected_text
 from runner.tui.fit import Space, compact, expected_rows, thumb_at
 from runner.tui.found import FoundWords
 from runner.tui.rows import MUTED
@@ -348,30 +347,13 @@ class Transcript(ScrollView):
             self.refresh(*(Region(0, run[0], self._outer(), len(run)) for run in runs))
 
     def _draw(self) -> None:
-        brush = self._dipped()
+        brush = dipped(self, self._outer())
+        if brush != self._brush:  # the same one as long as nothing changes
+            self._brush = brush
+        brush = self._brush or brush
         strips = [block.strip(y, brush) for block, y in self._seen]
         blank = Strip.blank(brush.width, brush.style.rich_style)
         self._strips = strips + [blank] * (self.container_size.height - len(strips))
-
-    def _dipped(self) -> Brush:
-        """Return what the rows are drawn with, the same one as long as nothing changes."""
-        selection, chosen = self.text_selection, Style.null()
-        if selection is not None:
-            chosen = Style.from_styles(self.screen.get_component_styles("screen--selection"))
-        brush = Brush(
-            self._outer(),
-            0 if compact(*self.app.size) else 1,
-            self.visual_style,
-            self.app.theme,
-            self._get_style,
-            self.get_line_filters(),
-            self.background_colors[1],
-            chosen,
-            selection,
-        )
-        if brush != self._brush:
-            self._brush = brush
-        return self._brush or brush
 
     def render_lines(self, crop: Region) -> list[Strip]:
         """Return the rows in view: drawn as they are, Textual's own way styles each anew."""

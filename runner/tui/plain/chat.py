@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from runner.base.errors import Exit, SteprunError
 from runner.base.files import write_trace
+from runner.chat.farewell import farewell
 from runner.chat.host import ChatSetup
 from runner.tui.actions import Action, parse_command
 from runner.tui.paste import find_pictures
@@ -160,7 +161,7 @@ class PlainChat:
                 self._out.say("Stopping the engine.")
             self._loop.wait(self.talk.end(), lambda: None)
             self.talk.report_warnings()
-            for line in self.talk.conversation.farewell(self.talk.setup.words):
+            for line in farewell(self.talk.conversation, self.talk.setup.words):
                 self._out.say(line)
 
 

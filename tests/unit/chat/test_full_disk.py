@@ -13,6 +13,7 @@ from PIL import Image
 
 from runner.chat.conversation import Conversation
 from runner.chat.events import Finished, Reasoning, Text
+from runner.chat.farewell import farewell
 from runner.chat.sessions.store import Session
 from runner.chat.turn import Turn
 from runner.chat.wire import Picture
@@ -209,7 +210,7 @@ def test_what_was_written_before_a_disk_is_full_for_good_stays(monkeypatch, tmp_
             assert any(each.startswith(text) for each in left["texts"]), f"call {at}: {text}"
         last = left["texts"]
         if day.chat.trouble is not None:
-            (line,) = (each for each in day.chat.farewell(()) if "not saved whole" in each)
+            (line,) = (each for each in farewell(day.chat, ()) if "not saved whole" in each)
             assert "Free some space" in line
 
 
