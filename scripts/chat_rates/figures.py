@@ -162,7 +162,7 @@ def _drawn(terminal: Terminal, since: int, mark: str) -> float:
         found = re.findall(mark.encode() + rb"(\d{5})", tail)
         if found and (newest := max(map(int, found))) > (drawn[-1][1] if drawn else -1):
             drawn.append((when, newest))
-    if len(drawn) < 2:
+    if len(drawn) < 2 or drawn[-1][0] - drawn[0][0] < 0.5:  # all of it came at the end
         return 0.0
     return round((drawn[-1][1] - drawn[0][1]) / (drawn[-1][0] - drawn[0][0]), 1)
 
