@@ -229,6 +229,7 @@ class Files(Wing):
         ready, self._ready = self._ready, None
         composer = self.chat.composer
         if ready == composer.prompt.text:
+            self._files.clear()  # it is sent: the same name is read anew in the next message
             return False
         self._look()
         composer.files = composer.file_pictures = ()

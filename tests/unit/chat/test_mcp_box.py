@@ -79,12 +79,14 @@ class Chat:
 
 @contextlib.asynccontextmanager
 async def chat(*answers, children=0):
+    before = {each.pid for each in psutil.Process().children(recursive=True)}  # of other tests
     user = Chat(*answers)
     try:
         yield user
     finally:
         await user.box.close()
-        assert len(psutil.Process().children(recursive=True)) <= children
+        after = {each.pid for each in psutil.Process().children(recursive=True)}
+        assert len(after - before) <= children
 
 
 async def test_a_real_server_offers_its_tools_and_runs_calls(monkeypatch, tmp_path):

@@ -222,7 +222,7 @@ def table(name, *argv, more=""):
 async def test_without_a_server_it_says_how_to_configure_one():
     async with chat(size=(100, 40)) as c:
         await c.type("/mcp")
-        await c.reads("mcp.toml", "[server.files]", "type /mcp NAME")
+        await c.reads("MCP servers are in a file of yours", "[server.files]", "type /mcp NAME")
         await c.type("/mcp wiki")
         await c.reads("No MCP server is called wiki.", "None is configured yet.")
 
@@ -231,7 +231,7 @@ async def test_a_wrong_file_is_reported():
     configure('[server.files]\ncomand = "npx"\n')
     async with chat() as c:
         await c.type("/mcp")
-        await c.reads("mcp.toml cannot be used", "Line 2, server.files.comand")
+        await c.reads("cannot be used", "Line 2, server.files.comand")
 
 
 async def test_a_server_is_switched_on_and_off_and_decisions_are_taken_back():
@@ -271,6 +271,7 @@ async def test_an_answer_asks_and_runs_with_a_real_server():
     configure(table("good", GOOD))
     from runner.chat.tools.toolbox import Call
 
+    before = {each.pid for each in psutil.Process().children()}  # of other tests
     async with chat(mcp=("good",)) as c:
         await c.reads("good is on: 8 tools")
         (box,) = c.app.wing(McpServers).toolboxes
@@ -279,8 +280,8 @@ async def test_an_answer_asks_and_runs_with_a_real_server():
         await c.pilot.press("a")
         assert (await task).text == "3"
         assert (await box.run(Call("2", "good__add", '{"a": 2, "b": 2}'), ())).text == "4"
-        assert psutil.Process().children()
-    assert not psutil.Process().children()  # it ends with the chat
+        assert {each.pid for each in psutil.Process().children()} - before
+    assert not {each.pid for each in psutil.Process().children()} - before  # it ends with the chat
 
 
 async def test_an_answer_calls_a_tool_of_a_server_and_goes_on_with_its_result():

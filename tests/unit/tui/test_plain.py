@@ -148,7 +148,7 @@ def test_the_effort_is_remembered_and_sent():
 
 def test_shared_commands_are_told_in_the_same_words():
     window = by_command(GROUPS)
-    other = {"help", "chats", "resume"}
+    other = {"help", "chats", "resume", "status"}
     for name, action in PlainCommands.commands.items():
         assert not action.keys
         if name in window and name not in other:

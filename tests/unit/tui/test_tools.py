@@ -148,9 +148,11 @@ async def test_a_chat_with_calls_is_saved_as_each_kind_of_document(tmp_path):
     page = (tmp_path / "a.html").read_text()
     assert page.count("<img ") == 2
     assert "zoom cat.png · 100,200 · 500x500" in page
-    (call,) = json.loads((tmp_path / "a.json").read_text())["turns"][0]["tool_calls"]
-    assert call["name"] == "zoom"
-    assert call["result"]["pictures"][0]["name"] == "cat.png (zoom 1)"
+    steps = json.loads((tmp_path / "a.json").read_text())["turns"][0]["steps"]
+    (call,) = (step for step in steps if step["kind"] == "call")
+    (result,) = (step for step in steps if step["kind"] == "result")
+    assert (call["name"], result["call"]) == ("zoom", call["call"])
+    assert result["pictures"][0]["name"] == "cat.png (zoom 1)"
 
 
 # --- rows -------------------------------------------------------------------------------------
