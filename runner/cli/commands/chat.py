@@ -127,7 +127,8 @@ def chat(**options: Any) -> int:
     files: tuple[Path, ...] = options.pop("files")
     demo = options.pop("demo")
     request = take_request(options, demo=demo)
-    _check(prompt, (*images, *files), plain=plain)
+    windowed = "--file" if files else "--mcp" if options["mcp"] else ""
+    _check(prompt, (*images, *files), plain=plain, windowed=windowed)
     mcp = _servers(options.pop("mcp"), prompt)
     another = (options["resume"], options["opened"]) != (None, None)
     if demo and not images and not files and not another and request.ask.see:
@@ -254,8 +255,14 @@ def _example(request: ModelRequest) -> tuple[Path, ...]:
     return (Path(picture),) if picture else ()
 
 
-def _check(prompt: str | None, attached: tuple[Path, ...], *, plain: bool) -> None:
+def _check(prompt: str | None, attached: tuple[Path, ...], *, plain: bool, windowed: str) -> None:
     """Refuse what cannot work, before anything is planned or downloaded for it."""
+    if plain and windowed:
+        raise UsageError(
+            f"--plain does not take {windowed}.",
+            why="Only the chat in its window does.",
+            next=f"Leave out --plain or {windowed}.",
+        )
     if prompt is not None and not prompt.strip() and not attached:
         raise UsageError(
             "The prompt is empty.",
