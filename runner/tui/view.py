@@ -110,9 +110,15 @@ class ChatView(App[None]):
         del turn
         return 1, 1
 
+    def on_mount(self) -> None:
+        """Choose the layout that fits: the first size may have come before there was a screen."""
+        self._fit(*self.size)
+
     def on_resize(self, event: Resize) -> None:
         """Choose the layout that fits."""
-        width, height = event.size
+        self._fit(*event.size)
+
+    def _fit(self, width: int, height: int) -> None:
         small = compact(width, height)
         for screen in self.screen_stack:
             screen.set_class(small, "-compact")
