@@ -1,4 +1,4 @@
-"""Draws what a terminal shows, text with ANSI colours, as a picture. Pure but for the font's file."""
+"""Draws what a terminal shows, text with ANSI colours, as a picture. Pure but for the font."""
 
 import io
 from collections.abc import Iterator

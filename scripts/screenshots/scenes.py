@@ -41,17 +41,14 @@ def scripted(*scripts: list[Step]) -> Iterator[FakeServer]:
 
 
 def pictures(desk: Desk) -> None:
-    """Two pictures with thumbnails and prices, answered by the trained tiny Step; its thinking."""
-    shapes = ROOT / "runner/testbed/trained/shapes.png"
+    """Show two pictures with their prices; the trained tiny Step thinks and answers."""
     with desk.chat("--demo", "pictures", "--temperature", "0", "--own") as chat:
         chat.sees("ready")
-        chat.type(f"/image {shapes}")
-        chat.press("Enter")
-        chat.sees("[Image #1]")
-        chat.type(f"/image {desk.files / 'chart.png'}")
+        chat.sees("[Image #1] shapes.png")  # the demo's own
+        chat.type(f"/image {desk.files / 'sign.png'}")
         chat.press("Enter")
         chat.sees("[Image #2]")
-        chat.type("How many shapes are there in the first picture?")
+        chat.type("What is different?")
         desk.save("two-pictures", chat)
         chat.press("Enter")
         chat.sees("· ready", "tokens/s")
@@ -61,7 +58,7 @@ def pictures(desk: Desk) -> None:
 
 
 def streaming(desk: Desk) -> None:
-    """An answer under way: its thinking, then its text, then the whole."""
+    """Show an answer under way: its thinking, then its text, then the whole."""
     thinking, saying = Gate(), Gate()
     half = TABLE.index("```python") + 90
     pieces = [Think(f"{word} ") for word in THOUGHT.split()]
@@ -74,17 +71,17 @@ def streaming(desk: Desk) -> None:
         chat.type("What is a Bloom filter, and what does it cost?")
         chat.press("Enter")
         chat.sees("item is added")
-        desk.save("streaming-thinking", chat)
+        desk.save("streaming-thinking", chat, still=False)
         thinking.open()
         chat.sees("seed in range")
-        desk.save("streaming-answer", chat)
+        desk.save("streaming-answer", chat, still=False)
         saying.open()
         chat.sees("· ready")
         desk.save("answered", chat)
 
 
 def zoom(desk: Desk) -> None:
-    """The model looks closer: the chat's own code crops."""
+    """Show the model looking closer: the chat's own code crops."""
     part = json.dumps({"image": 1, "x": 570, "y": 360, "w": 260, "h": 420})
     place = json.dumps({"image": 1, "x": 625, "y": 690, "w": 130, "h": 60, "label": "K-217"})
     scripts: list[list[Step]] = [
@@ -106,7 +103,7 @@ def zoom(desk: Desk) -> None:
 
 
 def mcp(desk: Desk) -> None:
-    """A call of an MCP server's tool is asked for; the server is a real one."""
+    """Show what asks for a call of an MCP server's tool; the server is a real one."""
     server_file = ROOT / "tests/fakes/mcp_server.py"
     desk.configure("mcp.toml", f'[server.fake]\ncommand = "{sys.executable}"\n'
                    f'args = ["{server_file}"]\n')  # fmt: skip
@@ -133,7 +130,7 @@ def mcp(desk: Desk) -> None:
 
 
 def talk(desk: Desk) -> None:
-    """Palette, search, versions of an answer, and the picker with a hit in a text."""
+    """Show versions of an answer, search, palette, and the picker with a hit in a text."""
     said = [
         "Fort Point was lit in 1853.",
         "The *Fresnel lens* bends light into a beam that is seen 20 nautical miles away.",
@@ -180,7 +177,7 @@ def talk(desk: Desk) -> None:
 
 
 def refusals(desk: Desk) -> None:
-    """A picture that is broken, a file that is not there, an engine that is not there."""
+    """Show a broken picture, and a file, a server and an engine that are not there."""
     with scripted() as server, desk.chat("--url", server.url) as chat:
         chat.sees("ready")
         chat.type(f"/image {desk.files / 'broken.png'}")
@@ -199,7 +196,7 @@ def refusals(desk: Desk) -> None:
 
 
 def small(desk: Desk) -> None:
-    """Forty columns and ten rows."""
+    """Show forty columns and ten rows."""
     script: list[Step] = [Think(THOUGHT), Say(TABLE), End(prompt=900, tokens=412, tps=23.4)]
     with (
         scripted(script) as server,
@@ -221,7 +218,7 @@ def small(desk: Desk) -> None:
 
 
 def light(desk: Desk) -> None:
-    """A light terminal: the theme follows, and the thumbnail's ground with it."""
+    """Show a light terminal, which the theme follows."""
     script: list[Step] = [Think(THOUGHT), Say(TABLE), End(prompt=900, tokens=412, tps=23.4)]
     with scripted(script) as server, desk.chat("--url", server.url, light=True) as chat:
         chat.sees("ready")
@@ -238,7 +235,7 @@ def light(desk: Desk) -> None:
 
 
 def files(desk: Desk) -> None:
-    """A file mentioned by @, with its price."""
+    """Show a file mentioned by @, with its price."""
     with scripted() as server, desk.chat("--url", server.url) as chat:
         chat.sees("ready")
         chat.type("Which berth is free at noon? @no")
@@ -254,7 +251,7 @@ def files(desk: Desk) -> None:
 
 
 def plain(desk: Desk) -> None:
-    """The chat in lines of plain text, which a terminal that can only print gets by itself."""
+    """Show the plain chat, which a terminal that can only print gets by itself."""
     script: list[Step] = [
         Read(300, 900), Read(900, 900), Think(THOUGHT), Say(TABLE),
         End(prompt=900, tokens=412, tps=23.4),

@@ -56,7 +56,13 @@ def make(folder: Path) -> None:
     drawing.line((80, 620, 960, 620), fill="black", width=4)
     drawing.line((80, 60, 80, 620), fill="black", width=4)
     chart.save(folder / "chart.png")
-    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
+    whole = (folder / "chart.png").read_bytes()
+    (folder / "broken.png").write_bytes(whole[: len(whole) // 2])  # as a download that was cut off
+    sign = Image.new("RGB", (728, 728), "#f4f1e6")
+    drawing = ImageDraw.Draw(sign)
+    drawing.ellipse((430, 90, 610, 270), fill="#e02020")
+    drawing.rectangle((120, 430, 290, 600), fill="#2050d0")
+    sign.save(folder / "sign.png")
     (folder / "notes.md").write_text(NOTES)
     (folder / "berths").mkdir(exist_ok=True)
     for name in ("north", "south"):

@@ -45,6 +45,7 @@ class Terminal:
         self._own = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
+        """Start the program."""
         base = Path(self._own.enter_context(tempfile.TemporaryDirectory(prefix="screens.")))
         self._tmux_argv = ["tmux", "-u", "-S", str(base / "socket"), "-f", str(base / "conf")]
         front, back = (
@@ -61,12 +62,13 @@ class Terminal:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """End the terminal, and the program with it."""
         self._own.close()
 
     def _tmux(self, *words: str, check: bool = True) -> str:
         env = {**os.environ, "LC_ALL": "C.UTF-8"}
         argv = [*self._tmux_argv, *words]
-        done = subprocess.run(argv, env=env, check=check, capture_output=True, text=True)  # noqa: S603
+        done = subprocess.run(argv, env=env, check=check, capture_output=True, text=True)
         return done.stdout
 
     def type(self, text: str) -> None:
