@@ -4,6 +4,7 @@ import io
 
 import pytest
 from PIL import Image
+
 from screenshots.drawing import DARK, LIGHT, as_png, cells, draw, filled
 
 RED, BLUE = (200, 10, 20), (0, 0, 250)
