@@ -17,7 +17,13 @@ FONT: Final = "DejaVuSansMono.ttf"  # has the blocks, the lines and the arrows t
 POINTS: Final = 16
 COLOURS: Final = 256  # of a PNG with a palette, which is a third of one without
 
-_ANSI: Final = [tuple(Color.from_ansi(n).get_truecolor(DEFAULT_TERMINAL_THEME)) for n in range(16)]
+
+def _rgb(colour: tuple[int, ...]) -> Rgb:
+    red, green, blue = colour
+    return red, green, blue
+
+
+_ANSI: Final = [_rgb(Color.from_ansi(n).get_truecolor(DEFAULT_TERMINAL_THEME)) for n in range(16)]
 DARK: Final = TerminalTheme((24, 24, 24), (224, 224, 224), _ANSI[:8], _ANSI[8:])
 LIGHT: Final = TerminalTheme((255, 255, 255), (32, 32, 32), _ANSI[:8], _ANSI[8:])
 
@@ -67,22 +73,14 @@ def cells(shown: str, theme: TerminalTheme = DARK) -> Iterator[Cell]:
 
 def _colours(style: Style, theme: TerminalTheme) -> tuple[Rgb, Rgb]:
     """Return the colours of a character and of its cell."""
-    front = style.color.get_truecolor(theme) if style.color else theme.foreground_color
-    back = (
-        style.bgcolor.get_truecolor(theme, foreground=False)
-        if style.bgcolor
-        else theme.background_color
-    )
+    front = _rgb(style.color.get_truecolor(theme) if style.color else theme.foreground_color)
+    behind = style.bgcolor
+    back = _rgb(behind.get_truecolor(theme, foreground=False) if behind else theme.background_color)
     if style.reverse:
         front, back = back, front
     if style.dim:  # as terminals do it: half of the way to what is behind
-        front = tuple((one + other) // 2 for one, other in zip(front, back, strict=True))
-    return _rgb(front), _rgb(back)
-
-
-def _rgb(colour: tuple[int, ...]) -> Rgb:
-    red, green, blue = colour
-    return red, green, blue
+        front = _rgb(tuple((one + other) // 2 for one, other in zip(front, back, strict=True)))
+    return front, back
 
 
 def filled(text: str) -> tuple[float, float, float, float] | None:

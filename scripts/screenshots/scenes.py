@@ -137,7 +137,7 @@ def talk(desk: Desk) -> None:
         "A lens in rings is thin, and bends light into one beam.",
         "Rings of glass do the work of one thick lens: **less glass, the same beam**.",
     ]
-    scripts = [[Say(each), End(prompt=40, tokens=18, tps=24.1)] for each in said]
+    scripts: list[list[Step]] = [[Say(each), End(prompt=40, tokens=18, tps=24.1)] for each in said]
     with scripted(*scripts) as server:
         with desk.chat("--url", server.url) as chat:
             chat.sees("ready")

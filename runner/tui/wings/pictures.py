@@ -114,12 +114,10 @@ class PictureWing(Wing):
         """Attach what these functions return, or show why not; each runs in a thread."""
         self.chat.loading_pictures += 1
         self.chat.show_status()
-        self.chat.run_worker(
-            self._load(pictures, typed, given), group="pictures", exit_on_error=False
-        )
+        loading = self._load(pictures, LoadedPictures(typed, given))
+        self.chat.run_worker(loading, group="pictures", exit_on_error=False)
 
-    async def _load(self, pictures: Sequence[Load], typed: str, given: bool) -> None:  # noqa: FBT001
-        result = LoadedPictures(typed, given)
+    async def _load(self, pictures: Sequence[Load], result: LoadedPictures) -> None:
         for load in pictures[:PICTURES]:
             try:
                 result.pictures.append(await in_workshop(load))
