@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from rich.cells import cell_len
 from rich.color import Color
 from rich.style import Style
-from rich.terminal_theme import DEFAULT_TERMINAL_THEME, TerminalTheme
+from rich.terminal_theme import SVG_EXPORT_THEME, TerminalTheme
 from rich.text import Text
 
 Rgb = tuple[int, int, int]
@@ -23,7 +23,7 @@ def _rgb(colour: tuple[int, ...]) -> Rgb:
     return red, green, blue
 
 
-_ANSI: Final = [_rgb(Color.from_ansi(n).get_truecolor(DEFAULT_TERMINAL_THEME)) for n in range(16)]
+_ANSI: Final = [_rgb(Color.from_ansi(n).get_truecolor(SVG_EXPORT_THEME)) for n in range(16)]
 DARK: Final = TerminalTheme((24, 24, 24), (224, 224, 224), _ANSI[:8], _ANSI[8:])
 LIGHT: Final = TerminalTheme((255, 255, 255), (32, 32, 32), _ANSI[:8], _ANSI[8:])
 
