@@ -123,7 +123,7 @@ class Chooser(ModalScreen[Any]):
         self.list.set_options(Option(row(choice, room)) for choice in self._shown)
         if self._shown:
             self.list.highlighted = min(mark, len(self._shown) - 1)
-        self.headline(Content(f"{self._title} · {self.count(len(found))}"))
+        self.headline(Content(" · ".join(filter(None, (self._title, self.count(len(found)))))))
 
     def found(self) -> list[Choice]:
         """Return the choices that match what is typed."""

@@ -103,6 +103,11 @@ class McpScreen(Chooser):
         super().show(mark)
         self._explain()
 
+    def count(self, found: int) -> str:
+        """Return nothing: rows are servers, and their tools, and help."""
+        del found
+        return ""
+
     def _explain(self) -> None:
         row = self.marked.value if self.marked is not None else HELP
         if row.note:

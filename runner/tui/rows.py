@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from textual.content import Content
 
+from runner.chat.wire import Picture
 from runner.tui.lines import TAB, bounded, cut_line
 
 SLICE = 2048  # characters of a text that are laid out at a time
@@ -19,12 +20,13 @@ COPY = "copy"
 class Row(NamedTuple):
     """A line on the screen. `line`: of the source, where what it shows begins.
 
-    `copies`: a click on it copies what it heads.
+    `copies`: a click on it copies what it heads. `picture`: it is a part of its thumbnail.
     """
 
     content: Content
     line: int
     copies: bool = False
+    picture: Picture | None = None
 
 
 Rows = list[Row]

@@ -17,6 +17,7 @@ OPENED_ROWS: Final = 20  # of arguments, and of a result, where they are opened
 OPENED_CHARS: Final = 4000
 MORE: Final = "/think shows more"
 _HEAD_ROWS: Final = 2
+RESULT_LEFT: Final = 4  # cells left of what is returned
 
 # Returns the rows of a picture that fit so many cells: its thumbnail.
 ShowPicture = Callable[[Picture, int], Sequence[Row]]
@@ -52,7 +53,10 @@ def tool_rows(
         rows += _result(use, turn, room, opened=opened)
         for picture in use.result.pictures if use.result is not None else ():
             rows += _fit(Content.styled(f"  ↳ {_chip(picture, prices)}", "$text-accent"), room, 1)
-            rows += [Row(Content("    ") + row.content, 0) for row in show(picture, room - 4)]
+            rows += [
+                row._replace(content=Content(" " * RESULT_LEFT) + row.content)
+                for row in show(picture, room - RESULT_LEFT)
+            ]
     return rows
 
 

@@ -14,6 +14,7 @@ from runner.chat.export import picture_labels
 from runner.chat.fences import fenced_code
 from runner.chat.files.attached import labels
 from runner.chat.turn import Turn, TurnState
+from runner.chat.wire import Picture
 from runner.tui.block import EMPTY, Block, Part, wrapped
 from runner.tui.fit import Space, last_words
 from runner.tui.flow import Flow
@@ -21,7 +22,7 @@ from runner.tui.found import FoundWords
 from runner.tui.rows import COPY, MEASURE, MUTED, Growing, GrowingWords, Row
 from runner.tui.status import rate_text, thought_text
 from runner.tui.thumbnails import NONE, Beside, PictureWanted, Thumbnails, turn_rows
-from runner.tui.toolrows import tool_rows, tools_shown
+from runner.tui.toolrows import RESULT_LEFT, tool_rows, tools_shown
 
 # While it thinks, its last lines are enough to follow; the whole is laid out when it is opened.
 LIVE_THOUGHT_ROWS = 5
@@ -140,7 +141,7 @@ class TurnView(Block):
                 parts.append(Part("words", self._words(space, room), mark, f"italic {MUTED}"))
             parts += air
         if turn.calls:
-            parts += [Part("tools", self._tools(room), mark), *air]
+            parts += [Part("tools", self._tools(space, room), mark), *air]
         self._answer.show(turn.answer)
         self._answer.fit(room)
         self._answer.step()
@@ -177,11 +178,12 @@ class TurnView(Block):
 
     def lines(self) -> list[str]:
         """Return the text of its rows, without their marks: a thumbnail is none."""
-        return [
-            "" if part.name == "pictures" else part.rows[index].content.plain
+        rows = (
+            (part.name == "pictures", part.rows[index])
             for part in self.parts
             for index in range(len(part.rows))
-        ]
+        )
+        return ["" if drawn or row.picture else row.content.plain for drawn, row in rows]
 
     def _question(self, space: Space, left: int, right: int) -> list[Row]:
         turn, width, prices = self.turn, space.width, self._prices
@@ -231,10 +233,20 @@ class TurnView(Block):
         self._thought.step()
         return self._thought
 
-    def _tools(self, room: int) -> list[Row]:
+    def _tools(self, space: Space, room: int) -> list[Row]:
         turn, opened, prices = self.turn, self._opened, self._prices
-        shown = room, opened, prices, tools_shown(turn)
-        rows = partial(tool_rows, turn, room, opened=opened, prices=prices)
+        high = turn_rows((space.width, space.height))
+
+        def beside(picture: Picture, room: int) -> Beside:
+            return self._thumbnails.beside([picture], room, high)
+
+        def show(picture: Picture, room: int) -> list[Row]:
+            return [Row(line, 0, picture=picture) for line in beside(picture, room).lines()]
+
+        returned = [picture for step in turn.steps for picture in step.pictures]
+        states = [beside(picture, room - RESULT_LEFT).state for picture in returned]
+        shown = room, opened, prices, tools_shown(turn), states
+        rows = partial(tool_rows, turn, room, opened=opened, prices=prices, show=show)
         return self._keep("tools", shown, rows)
 
     def _end(self, room: int) -> Row:
@@ -283,6 +295,10 @@ class TurnView(Block):
             event.stop()
             place = self._beside(self.space).at(x - MARGINS[0])
             return None if place is None else PictureWanted(self.turn.pictures[place])
+        if row.picture is not None:
+            event.stop()
+            wide = len(part.mark.plain) + row.content.cell_length
+            return PictureWanted(row.picture) if x < wide else None
         if part.name == "versions":
             event.stop()
             middle = len(part.mark.plain) + len(row.content.plain) // 2

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 from textual.timer import Timer
 
 from runner.chat.sessions.entries import draft_of
+from runner.chat.wire import Picture
 
 if TYPE_CHECKING:
     from runner.tui.talking import ChatTalk
@@ -21,6 +22,7 @@ class Unsent:
     def __init__(self, chat: "ChatTalk") -> None:
         self._chat = chat
         self._timer: Timer | None = None
+        self.given: list[Picture] = []  # by the command line, which gives them again
 
     def changed(self) -> None:
         """Save the draft soon: even a killed chat loses no more than a moment's typing."""
@@ -34,7 +36,10 @@ class Unsent:
         texts = [*(draft.text for draft in drafts), composer.text]
         pictures = [picture for draft in drafts for picture in draft.pictures]
         draft = "\n".join(text for text in texts if text)
-        self._chat.conversation.keep_draft(draft, [*pictures, *composer.pictures])
+        pictures += composer.pictures
+        if not draft and all(any(each is given for given in self.given) for each in pictures):
+            pictures = []  # nothing of it is the user's work
+        self._chat.conversation.keep_draft(draft, pictures)
 
     def save_soon(self) -> None:
         """Write what is due, beside whatever else happens."""

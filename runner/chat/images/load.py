@@ -89,7 +89,8 @@ def picture_from_bytes(data: bytes, name: str) -> Picture:
     except SteprunError:
         raise
     except Exception as error:  # of a damaged file decoders raise whatever they like
-        raise _bad(name, f"It is damaged or cut short ({error}).") from error
+        why = f"It is damaged or cut short ({error})."
+        raise _bad(name, why, next="Copy or download it again.") from error
 
 
 def _converted(data: bytes, name: str) -> Picture:

@@ -96,7 +96,8 @@ def _sentence(step: TurnStep) -> str:
     """Return the line that stands for a step that is not read out."""
     match step.kind:
         case StepKind.THINKING:
-            return f"Thought for {duration(step.seconds)}, {step.tokens:,} tokens."
+            tokens = f"{step.tokens:,} token{'' if step.tokens == 1 else 's'}"
+            return f"Thought for {duration(step.seconds)}, {tokens}."
         case StepKind.CALL:
             asked = " ".join(step.text.split())
             with_what = f" with {_short(asked)}" if asked else ""

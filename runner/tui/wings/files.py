@@ -141,6 +141,7 @@ class Files(Wing):
             self._timer = None
         if "@" not in self._prompt.text and not self._files:
             self._pasted.clear()
+            self._chips.show([])
             return
         found = {each.name: each for each in mentions(self._prompt.text)}
         self._pasted &= found.keys()

@@ -63,7 +63,7 @@ class FindLine(Horizontal):
     """The line above the composer: what is looked for, and which of how many hits is shown."""
 
     DEFAULT_CSS = """
-    FindLine { height: 1; padding: 0 2; display: none; }
+    FindLine { height: 1; padding: 0 3; display: none; }
     FindLine > .label { width: auto; color: $text-accent; }
     FindLine > Input { width: 1fr; border: none; padding: 0; height: 1; background: $surface; }
     FindLine > .count { width: auto; padding: 0 0 0 1; color: $foreground-muted; }

@@ -33,9 +33,13 @@ def _loaded_from(path: str, workshop: "Workshop") -> Picture:
 
 @dataclass(slots=True)
 class LoadedPictures:
-    """Pictures that were loaded, or could not be. `typed`: what to give back on an error."""
+    """Pictures that were loaded, or could not be. `typed`: what to give back on an error.
+
+    `given`: by the command line.
+    """
 
     typed: str
+    given: bool = False
     pictures: list[Picture] = field(default_factory=list)
     errors: list[SteprunError] = field(default_factory=list)
 
@@ -52,7 +56,7 @@ class PictureWing(Wing):
     def started(self) -> None:
         """Attach the pictures that the command line named."""
         if self.chat.setup.pictures:
-            self.load([str(path) for path in self.chat.setup.pictures])
+            self.load([str(path) for path in self.chat.setup.pictures], given=True)
 
     @property
     def loading(self) -> bool:
@@ -96,23 +100,24 @@ class PictureWing(Wing):
             self.chat.hint("No such image.")
         self.chat.unsent.changed()
 
-    def load(self, paths: Sequence[str], *, typed: str = "") -> None:
-        """Load images in a thread and attach them, or show why not."""
+    def load(self, paths: Sequence[str], *, typed: str = "", given: bool = False) -> None:
+        """Load images in a thread and attach them, or show why not. See `LoadedPictures`."""
         if not self.chat.setup.sees:
             self.chat.problem(self.chat.blind())
             if typed:
                 self.chat.composer.give_back(typed, ())
             return
-        self.attach_all([partial(_loaded_from, path) for path in paths], typed=typed)
+        loads = [partial(_loaded_from, path) for path in paths]
+        self.attach_all(loads, typed=typed, given=given)
 
-    def attach_all(self, pictures: Sequence[Load], *, typed: str = "") -> None:
+    def attach_all(self, pictures: Sequence[Load], *, typed: str = "", given: bool = False) -> None:
         """Attach what these functions return, or show why not; each runs in a thread."""
         self.chat.loading_pictures += 1
         self.chat.show_status()
-        self.chat.run_worker(self._load(pictures, typed), group="pictures", exit_on_error=False)
+        loading = self._load(pictures, LoadedPictures(typed, given))
+        self.chat.run_worker(loading, group="pictures", exit_on_error=False)
 
-    async def _load(self, pictures: Sequence[Load], typed: str) -> None:
-        result = LoadedPictures(typed)
+    async def _load(self, pictures: Sequence[Load], result: LoadedPictures) -> None:
         for load in pictures[:PICTURES]:
             try:
                 result.pictures.append(await in_workshop(load))
@@ -123,6 +128,7 @@ class PictureWing(Wing):
     async def _loaded(self, loaded: LoadedPictures) -> None:
         chat = self.chat
         errors = list(loaded.errors)
+        chat.unsent.given += loaded.pictures if loaded.given else ()
         left_out = sum(not chat.composer.attach(picture) for picture in loaded.pictures)
         if left_out:
             errors.append(

@@ -142,6 +142,21 @@ async def test_a_picture_is_stored_as_soon_as_it_is_attached(tmp_path):
         await c.until(lambda: c.app.conversation.draft_path is not None)
 
 
+async def test_a_picture_of_the_command_line_alone_is_no_unsent_text(tmp_path):
+    async with chat(pictures=(picture(tmp_path),)) as c:
+        await c.sees("[Image #1]")
+        c.app.unsent.keep()
+        c.app.conversation.flush()
+        assert c.app.conversation.draft_path is None
+        await c.pilot.press("w")
+        c.app.unsent.keep()
+        c.app.conversation.flush()
+        assert c.app.conversation.draft_path is not None
+        draft = c.app.conversation.session.draft()
+        assert draft is not None
+        assert (draft.text, len(draft.pictures)) == ("w", 1)
+
+
 async def test_an_edited_question_and_a_switch_show_the_branch_that_stands():
     scripts: list[list[Step]] = [[Say(f"Answer {n}."), End()] for n in range(4)]
     async with chat(*scripts) as c:

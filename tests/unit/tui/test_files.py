@@ -9,6 +9,7 @@ from textual import events
 
 from runner.chat.conversation import Conversation
 from runner.chat.files.attached import AttachedFile
+from runner.tui.mentioned import FileChips
 from runner.tui.paste import find_files
 from runner.tui.wings.files import Files
 from tests.fakes.pdf_files import pdf
@@ -155,6 +156,7 @@ async def test_a_file_is_priced_sent_shown_and_kept():
         assert "one two three" not in c.screen()
         assert asked(c) == f"{BLOCK}\n\ncount @notes.txt"
         await c.ready()
+        await c.until(lambda: not c.app.query_one(FileChips).display)  # it is sent
         Path("notes.txt").write_text("changed\n")
         await c.type("/retry")
         await c.sees("Again.")

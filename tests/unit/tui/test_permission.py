@@ -242,6 +242,7 @@ async def test_a_server_is_switched_on_and_off_and_decisions_are_taken_back():
         assert c.app.wing(McpServers).toolboxes[0].tools == []
         await c.pilot.press("enter")
         await c.sees("on · 8 tools", "good__add", "asked each time")
+        assert "MCP servers ·" not in c.screen(), "rows are not only servers: they are not counted"
         box = c.app.wing(McpServers)._box
         assert box is not None
         fingerprint = box.entries["good"].offers.tools[0].fingerprint

@@ -114,6 +114,13 @@ async def test_chats_are_listed_searched_renamed_and_deleted(size):
         await c.until(lambda: not isinstance(c.app.screen, ChatPicker))
 
 
+async def test_the_chat_is_seen_behind_the_list():
+    async with chat() as c:
+        c.app.push_screen(Chooser("Things", []))
+        await c.sees("Things")
+        assert 0 < c.app.screen.styles.background.a < 1
+
+
 async def test_a_chat_is_opened_in_the_same_window():
     saved("apples")
     async with chat([Say("Fine."), End()]) as c:

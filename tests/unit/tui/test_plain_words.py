@@ -68,6 +68,7 @@ def test_steps_are_told_in_order(each):
     assert "".join(told(*events, each=each)) == (
         'Thought for 1 s, 2 tokens.\nLet me look.\nCalled zoom with {"x": 1}.\nRed.\n'
     )
+    assert ", 1 token.\n" in "".join(told(*events[1:], each=each))
     assert "".join(told(*events, thinking=True, each=each)) == (
         'Thinking:\nhm hm\nLet me look.\nCalled zoom with {"x": 1}.\nRed.\n'
     )

@@ -13,6 +13,8 @@ from runner.chat.steps import StepKind, ToolUse, TurnStep
 from runner.chat.tools.shown import arguments_text, use_words
 from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Picture
+from runner.tui.half_blocks import UPPER
+from runner.tui.picture_screens import LargePicture
 from runner.tui.rows import Row
 from runner.tui.settings import SettingsFile
 from runner.tui.status import turn_states
@@ -44,6 +46,27 @@ async def test_a_zoom_is_run_and_shown_with_its_crop_and_its_price(tmp_path):
         assert names == ["zoom", "mark"]
         await c.pilot.press("ctrl+t")
         await c.sees('{"image": 1, "x": 100,', "Image 2: image 1, x 100 to 601")
+
+
+async def test_a_crop_is_drawn_below_its_line_and_a_click_shows_it_large(tmp_path):
+    async with chat(LOOKS, [Say("It is a cat."), End()], size=(80, 40)) as c:
+        await attach(c, tmp_path)
+        await c.type("what is it?")
+        await c.sees("It is a cat.")
+
+        def crop() -> list[int]:
+            rows = c.screen().splitlines()
+            chip = next(n for n, row in enumerate(rows) if "(zoom 1)" in row)
+            return [n for n, row in enumerate(rows) if n > chip and UPPER in row]
+
+        await c.until(crop)
+        (view,) = c.app.transcript.views
+        assert not any(UPPER in line for line in view.lines()), "it is no text to be searched"
+        c.app.screen.text_select_all()
+        assert UPPER not in (c.app.screen.get_selected_text() or "")
+        await c.pilot.click(offset=(10, crop()[0]))
+        await c.until(lambda: isinstance(c.app.screen, LargePicture))
+        await c.sees("cat.png (zoom 1)")
 
 
 async def test_the_tools_come_with_the_first_picture_and_stay(tmp_path):

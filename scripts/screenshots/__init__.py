@@ -1,0 +1,1 @@
+"""Pictures of the chat in a real terminal."""
