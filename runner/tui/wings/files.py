@@ -213,6 +213,7 @@ class Files(Wing):
 
     def _read_again(self) -> None:
         self._files.clear()
+        self._show()
         self._look()
 
     def _show(self) -> None:
@@ -230,6 +231,7 @@ class Files(Wing):
         composer = self.chat.composer
         if ready == composer.prompt.text:
             self._files.clear()  # it is sent: the same name is read anew in the next message
+            self._show()
             return False
         self._look()
         composer.files = composer.file_pictures = ()
