@@ -82,7 +82,9 @@ def _result(use: ToolUse, turn: Turn, room: int, *, opened: bool) -> list[Row]:
         more = len(words if whole else result.text) - len(lines[0])
         lines = [lines[0], Content.styled(f"… {more:,} more characters · {MORE}", MUTED)]
     marks = (Content.styled("  ↳ ", style), Content("    "))
-    return [row for mark, line in zip(marks, lines) for row in _fit(mark + line, room, 1)]
+    return [
+        row for mark, line in zip(marks, lines, strict=False) for row in _fit(mark + line, room, 1)
+    ]
 
 
 def _chip(picture: Picture, prices: bool) -> str:  # noqa: FBT001 - as a label has it

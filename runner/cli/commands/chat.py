@@ -128,7 +128,7 @@ def chat(**options: Any) -> int:
     demo = options.pop("demo")
     request = take_request(options, demo=demo)
     _check(prompt, (*images, *files), plain=plain)
-    mcp = _servers(options.pop("mcp"), prompt)
+    mcp = _servers(options.pop("mcp"), prompt, plain=plain)
     another = (options["resume"], options["opened"]) != (None, None)
     if demo and not images and not files and not another and request.ask.see:
         images = _example(request)
@@ -227,7 +227,7 @@ def _images(given: tuple[Path, ...]) -> tuple[Path, ...]:
     return tuple(Path(path) for each in given for path in find_pictures(str(each)) or [str(each)])
 
 
-def _servers(names: tuple[str, ...], prompt: str | None) -> tuple[str, ...]:
+def _servers(names: tuple[str, ...], prompt: str | None, *, plain: bool = False) -> tuple[str, ...]:
     """Return the names of the MCP servers to begin with. Raises where one is not configured."""
     if not names:
         return ()
@@ -236,6 +236,12 @@ def _servers(names: tuple[str, ...], prompt: str | None) -> tuple[str, ...]:
             "--mcp is for the chat in the terminal.",
             why="Each call of a tool needs a permission, and with -p there is nobody to give it.",
             next=f"steprun chat --mcp {names[0]}",
+        )
+    if plain:
+        raise UsageError(
+            "--mcp is for the chat in the window.",
+            why="The chat in lines asks for no permissions, and each call of a tool needs one.",
+            next="Leave --mcp or --plain out.",
         )
     from runner.base.errors import find
     from runner.chat.tools.mcp.config import config_path, read_servers

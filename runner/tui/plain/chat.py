@@ -115,6 +115,8 @@ class PlainChat:
 
     def _obey(self, text: str) -> None:
         if not text.strip():
+            if self._keyboard.terminal:  # in a pipe, a blank line is no Enter
+                self.wait(self.commands.entered())
             return
         typed = parse_command(text, PlainCommands.commands)
         if typed is not None:

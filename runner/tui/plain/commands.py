@@ -10,9 +10,10 @@ from runner.base.errors import Refused, SteprunError, UsageError
 from runner.base.text import clean_name
 from runner.chat.conversation import Conversation
 from runner.chat.export import picture_label
+from runner.chat.going_on import GO_ON, LESS_EFFORT, can_write_on, open_ended
 from runner.chat.images.load import load_picture
 from runner.chat.sessions.index import ChatTitle, list_chats
-from runner.chat.turn import Turn
+from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import EFFORTS, Picture
 from runner.tui import shared
 from runner.tui.actions import Action, ActionGroup, by_command
@@ -74,6 +75,44 @@ class PlainCommands:
         else:
             talk.out.say("There is nothing to ask again.")
 
+    async def resume_answer(self, _: str) -> None:
+        """Go on with the last answer, where it broke off."""
+        talk = self.talk
+        turn = talk.conversation.retriable()
+        if turn is None:
+            talk.out.say("There is no answer to continue.")
+        elif not open_ended(turn, talk.setup.context):
+            talk.out.say("This answer is whole.")
+        else:
+            await self._go_on(turn, answers=turn.thinks_only and turn.finish == "stop")
+
+    async def answer_now(self, _: str) -> None:
+        """Have the answer to what was thought before."""
+        turn = self.talk.conversation.retriable()
+        if turn is not None and turn.thinks_only:
+            await self._go_on(turn, answers=True)
+        else:
+            self.talk.out.say("There is no thinking without an answer.")
+
+    async def entered(self) -> None:
+        """Go on, as Enter with nothing typed does below an answer that says so."""
+        turn = self.talk.conversation.retriable()
+        done = turn is not None and turn.phase is TurnState.DONE
+        if turn is not None and done and open_ended(turn, self.talk.setup.context):
+            await self.resume_answer("")
+
+    async def _go_on(self, turn: Turn, *, answers: bool) -> None:
+        talk = self.talk
+        if can_write_on(turn, talk.options.dialect):
+            await talk.ask(talk.conversation.continued(turn, answers=answers))
+        elif turn.answered:
+            await self.send(GO_ON, ())
+        else:
+            again = talk.conversation.regenerate(turn)
+            again.effort = LESS_EFFORT if turn.thinks_only else again.effort
+            talk.out.say("It cannot be continued from there: the question is asked again.")
+            await talk.ask(again)
+
     def edit(self, _: str) -> None:
         """Edit the last message in the user's editor, and ask it."""
         talk = self.talk
@@ -85,7 +124,9 @@ class PlainCommands:
         if text.strip() == turn.text.strip() or not text.strip():
             talk.out.say("The message was not changed.")
         else:
-            self.chat.wait(talk.ask(talk.conversation.edit(turn, text.strip(), turn.pictures)))
+            self.chat.wait(
+                talk.ask(talk.conversation.edit(turn, text.strip(), turn.pictures, turn.files))
+            )
 
     def compose(self, _: str) -> None:
         """Write a message in the user's editor, from what is kept; it is sent when that closes."""
@@ -290,6 +331,8 @@ class PlainCommands:
 
     actions: ClassVar[tuple[Action, ...]] = (
         shared.RETRY.by(retry),
+        shared.CONTINUE.by(resume_answer),
+        shared.ANSWER.by(answer_now),
         shared.EDIT.by(edit),
         shared.EDITOR.by(compose),
         Action("plain.send", "send a text that was kept, or images alone", send_kept, "send"),

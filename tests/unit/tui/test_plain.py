@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import re
 import select
 import subprocess
 import sys
@@ -18,9 +19,11 @@ from PIL import Image
 
 from runner.base.errors import Exit, Refused, SteprunError, UsageError
 from runner.chat.conversation import Conversation
+from runner.chat.dialect import LLAMA_SERVER
 from runner.chat.export import TIMES
 from runner.chat.host import ChatSetup
-from runner.chat.turn import TurnState
+from runner.chat.steps import StepKind, TurnStep
+from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Options
 from runner.cli.commands.chat import chat as chat_command
 from runner.tui.actions import by_command
@@ -170,6 +173,34 @@ def test_images_are_attached_by_command_and_by_path(tmp_path):
     assert [len(turn.pictures) for turn in ran.turns] == [1, 0]
     blind = Ran(lines=[f"/image {paths[0]}"], sees=False, blind_why="It has no mmproj.")
     assert "This model cannot see images. It has no mmproj." in blind.text
+
+
+def test_an_answer_that_broke_off_is_continued():
+    more = ["/continue", "count", "/continue", "/continue"]
+    options = Options(dialect=LLAMA_SERVER)
+    cut: Sequence[Step] = [Say("One, t"), End("length")]
+    ran = Ran(cut, [Say("wo."), End()], lines=more, options=options)
+    assert "There is no answer to continue." in ran.text
+    assert "This answer is whole." in ran.text
+    assert [turn.answer for turn in ran.turns] == ["One, two."]
+    assert ran.server.requests[1]["messages"][-1] == {"role": "assistant", "content": "One, t"}
+
+
+def test_what_was_only_thought_is_answered():
+    thought: Sequence[Step] = [Think("so much"), End()]
+    ran = Ran(thought, [Say("Blue."), End()], lines=["which?", "/answer", "/answer"])
+    assert ran.text.count("There is no thinking without an answer.") == 1
+    assert [turn.answer for turn in ran.turns] == ["Blue."]
+
+
+def test_commands_that_an_answer_names_are_there():
+    named = set()
+    for phase in (TurnState.STOPPED, TurnState.CUT, TurnState.DONE):
+        for finish in ("stop", "length"):
+            turn = Turn("q", phase=phase, steps=[TurnStep(StepKind.THINKING, "so much")])
+            turn.finish = finish
+            named |= set(re.findall(r"/(\w+)", turn.note(4096)))
+    assert {"continue", "answer"} <= named <= set(PlainCommands.commands)
 
 
 def test_another_answer_and_the_one_before():
@@ -362,6 +393,12 @@ def test_no_textual_is_imported():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
     )
     assert ran.stdout.split() == []
+
+
+def test_a_plain_chat_says_that_it_has_no_mcp_servers():
+    ran = CliRunner().invoke(chat_command, ["--plain", "--mcp", "wiki", "--url", "localhost:1"])
+    assert isinstance(ran.exception, UsageError)
+    assert "each call of a tool needs one" in str(ran.exception)
 
 
 def test_plain_is_no_way_to_ask_once():
