@@ -33,6 +33,13 @@ ATTACH: Final = Action(
 DETACH: Final = Action(
     "pictures.detach", "remove image N, or the last", command="detach", args="[N]"
 )
+ATTACH_FILE: Final = Action(
+    "files.attach",
+    "attach a text file, a folder or a PDF",
+    command="attach",
+    args="PATH",
+    needs_args=True,
+)
 THINK: Final = Action("chat.thinking", "show or hide the reasoning", command="think")
 EFFORT: Final = Action(
     "chat.effort",

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -151,7 +152,7 @@ def test_the_effort_is_remembered_and_sent():
 
 def test_shared_commands_are_told_in_the_same_words():
     window = by_command(GROUPS)
-    other = {"help", "chats", "resume", "status"}
+    other = {"help", "chats", "resume", "status", "attach"}
     for name, action in PlainCommands.commands.items():
         assert not action.keys
         if name in window and name not in other:
@@ -173,6 +174,32 @@ def test_images_are_attached_by_command_and_by_path(tmp_path):
     assert [len(turn.pictures) for turn in ran.turns] == [1, 0]
     blind = Ran(lines=[f"/image {paths[0]}"], sees=False, blind_why="It has no mmproj.")
     assert "This model cannot see images. It has no mmproj." in blind.text
+
+
+def test_files_go_with_the_next_message(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    notes = Path("notes.txt")
+    notes.write_text("one two three\n")
+    lines = [f"/attach {notes}", "/attach /nothing/here.txt", "/status", "and?", "/retry"]
+    ran = Ran(FINE, FINE, FINE, lines=["count", *lines], files=(notes,))
+    assert ran.text.count(f"[File] {notes}") == 2
+    assert ran.text.count("sent with the next message.") == 2
+    assert "/nothing/here.txt cannot be attached." in ran.text
+    assert "Files for the next message: 1." in ran.text
+    sent = [request["messages"][-1]["content"] for request in ran.server.requests]
+    assert sent[0].endswith("\n\ncount")
+    assert sent[1] == sent[2]
+    assert all("one two three" in each for each in sent)
+    resumed = Ran(lines=[], resume=ran.conversation.session.id)
+    assert f"[File] {notes}" in resumed.text
+
+
+def test_a_message_that_is_not_sent_keeps_its_files(tmp_path):
+    notes = tmp_path / "notes.txt"
+    notes.write_text("one two three\n")
+    ran = Ran(lines=["count"], files=(notes,), fails=SteprunError("No memory."))
+    assert ran.user.chat is not None
+    assert [each.file.name for each in ran.user.chat.talk.unsent.files] == [str(notes)]
 
 
 def test_an_answer_that_broke_off_is_continued():
