@@ -16,6 +16,7 @@ from runner.tui.rows import MUTED, Row
 OPENED_ROWS: Final = 20  # of arguments, and of a result, where they are opened
 OPENED_CHARS: Final = 4000
 MORE: Final = "Ctrl+T shows more"
+RESULT_INDENT: Final = 4  # cells
 _HEAD_ROWS: Final = 2
 _RESULT_ROWS: Final = 2  # of one that is not opened: as many as saying that there is more takes
 # What is said of a call that has no result: one that was stopped may have run.
@@ -60,7 +61,8 @@ def tool_rows(
         rows += _result(use, turn, room, opened=opened)
         for picture in use.result.pictures if use.result is not None else ():
             rows += _fit(Content.styled(f"  ↳ {_chip(picture, prices)}", "$text-accent"), room, 1)
-            rows += [Row(Content("    ") + row.content, 0) for row in show(picture, room - 4)]
+            indent, inner = Content(" " * RESULT_INDENT), room - RESULT_INDENT
+            rows += [Row(indent + row.content, 0) for row in show(picture, inner)]
     return rows
 
 

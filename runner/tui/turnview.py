@@ -14,6 +14,7 @@ from runner.chat.export import picture_labels
 from runner.chat.fences import fenced_code
 from runner.chat.files.attached import labels
 from runner.chat.turn import Turn, TurnState
+from runner.chat.wire import Picture
 from runner.tui.block import EMPTY, Block, Part, wrapped
 from runner.tui.fit import Space, last_words
 from runner.tui.flow import Flow
@@ -21,7 +22,7 @@ from runner.tui.found import FoundWords
 from runner.tui.rows import COPY, MEASURE, MUTED, Growing, GrowingWords, Row
 from runner.tui.status import rate_text, thought_text
 from runner.tui.thumbnails import NONE, Beside, PictureWanted, Thumbnails, turn_rows
-from runner.tui.toolrows import tool_rows, tools_shown
+from runner.tui.toolrows import RESULT_INDENT, tool_rows, tools_shown
 
 # While it thinks, its last lines are enough to follow; the whole is laid out when it is opened.
 LIVE_THOUGHT_ROWS = 5
@@ -140,7 +141,7 @@ class TurnView(Block):
                 parts.append(Part("words", self._words(space, room), mark, f"italic {MUTED}"))
             parts += air
         if turn.calls:
-            parts += [Part("tools", self._tools(room), mark), *air]
+            parts += [Part("tools", self._tools(space, room), mark), *air]
         self._answer.show(turn.answer)
         self._answer.fit(room)
         self._answer.step()
@@ -231,10 +232,22 @@ class TurnView(Block):
         self._thought.step()
         return self._thought
 
-    def _tools(self, room: int) -> list[Row]:
+    def _tools(self, space: Space, room: int) -> list[Row]:
         turn, opened, prices = self.turn, self._opened, self._prices
-        shown = room, opened, prices, tools_shown(turn)
-        rows = partial(tool_rows, turn, room, opened=opened, prices=prices)
+        high = turn_rows((space.width, space.height))
+        made = [
+            (picture, self._thumbnails.beside((picture,), room - RESULT_INDENT, high))
+            for step in turn.steps
+            for picture in step.pictures
+        ]
+
+        def show(wanted: Picture, room: int) -> list[Row]:
+            del room
+            found = [beside for picture, beside in made if picture is wanted and beside.shown]
+            return [Row(line, 0) for beside in found[:1] for line in beside.lines()]
+
+        shown = room, opened, prices, tools_shown(turn), [beside.state for _, beside in made]
+        rows = partial(tool_rows, turn, room, opened=opened, prices=prices, show=show)
         return self._keep("tools", shown, rows)
 
     def _end(self, room: int) -> Row:

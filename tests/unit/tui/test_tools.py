@@ -46,6 +46,21 @@ async def test_a_zoom_is_run_and_shown_with_its_crop_and_its_price(tmp_path):
         await c.sees('{"image": 1, "x": 100,', "Image 2: image 1, x 100 to 601")
 
 
+async def test_what_a_tool_has_made_is_drawn_below_its_call(tmp_path):
+    async with chat(LOOKS, [Say("It is a cat."), End()], size=(80, 40)) as c:
+        await attach(c, tmp_path)
+        await c.type("what is it?")
+        await c.sees("It is a cat.")
+        await c.ready()
+
+        def below() -> str:
+            return c.screen().split("(zoom 1)")[1].split("It is a cat.")[0]
+
+        await c.until(lambda: "▀" in below())
+        await c.type("/thumbnails off")
+        await c.until(lambda: "▀" not in below())
+
+
 async def test_the_tools_come_with_the_first_picture_and_stay(tmp_path):
     async with chat() as c:
         await c.type("hi")
