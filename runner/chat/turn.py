@@ -45,6 +45,7 @@ class TurnState(Enum):
     THINKING = auto()
     ANSWERING = auto()
     CALLING = auto()  # the tools that it called are being run
+    ASKING = auto()  # the user is asked whether one may run
     DONE = auto()
     STOPPED = auto()
     FAILED = auto()

@@ -11,6 +11,12 @@ from runner.tui.actions import Action
 DEFAULT_EFFORT: Final = "default"  # the one that the server or the model's template chooses
 
 RETRY: Final = Action("chat.retry", "ask the last question again", command="retry")
+CONTINUE: Final = Action(
+    "chat.continue",
+    "continue an answer that broke off; Enter does it too, where the answer says so",
+    command="continue",
+)
+ANSWER: Final = Action("chat.answer", "end the thinking, and have the answer now", command="answer")
 EDIT: Final = Action("versions.edit", "edit your last message and ask it again", command="edit")
 EARLIER: Final = Action(
     "versions.earlier",
@@ -26,6 +32,13 @@ ATTACH: Final = Action(
 )
 DETACH: Final = Action(
     "pictures.detach", "remove image N, or the last", command="detach", args="[N]"
+)
+ATTACH_FILE: Final = Action(
+    "files.attach",
+    "attach a text file, a folder or a PDF",
+    command="attach",
+    args="PATH",
+    needs_args=True,
 )
 THINK: Final = Action("chat.thinking", "show or hide the reasoning", command="think")
 EFFORT: Final = Action(

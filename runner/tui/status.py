@@ -53,6 +53,8 @@ def turn_states(
             waits = turn.not_run
             name = clean_name(waits[0].name, 40) if waits and waits[0].name else "a tool"
             return (f"running {name}", "running a tool")
+        case TurnState.ASKING:
+            return ("a tool asks for permission", "permission?")
         case _:
             return ("ready",)
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from textual.content import Content
 
-from runner.base.text import clean_name
+from runner.base.text import clean, clean_name
 from runner.chat.export import TIMES
 from runner.chat.steps import StepKind, ToolUse, uses_of
 from runner.chat.tools.shown import arguments_text, use_words
@@ -15,9 +15,17 @@ from runner.tui.rows import MUTED, Row
 
 OPENED_ROWS: Final = 20  # of arguments, and of a result, where they are opened
 OPENED_CHARS: Final = 4000
-MORE: Final = "/think shows more"
+MORE: Final = "Ctrl+T shows more"
+RESULT_INDENT: Final = 4  # cells
 _HEAD_ROWS: Final = 2
-RESULT_LEFT: Final = 4  # cells left of what is returned
+_RESULT_ROWS: Final = 2  # of one that is not opened: as many as saying that there is more takes
+# What is said of a call that has no result: one that was stopped may have run.
+_WITHOUT: Final = {
+    TurnState.CALLING: "running …",
+    TurnState.ASKING: "waits for your permission",
+    TurnState.STOPPED: "stopped",
+    TurnState.CUT: "no result",
+}
 
 # Returns the rows of a picture that fit so many cells: its thumbnail.
 ShowPicture = Callable[[Picture, int], Sequence[Row]]
@@ -54,8 +62,8 @@ def tool_rows(
         for picture in use.result.pictures if use.result is not None else ():
             rows += _fit(Content.styled(f"  ↳ {_chip(picture, prices)}", "$text-accent"), room, 1)
             rows += [
-                row._replace(content=Content(" " * RESULT_LEFT) + row.content)
-                for row in show(picture, room - RESULT_LEFT)
+                row._replace(content=Content(" " * RESULT_INDENT) + row.content)
+                for row in show(picture, room - RESULT_INDENT)
             ]
     return rows
 
@@ -63,21 +71,24 @@ def tool_rows(
 def _result(use: ToolUse, turn: Turn, room: int, *, opened: bool) -> list[Row]:
     result = use.result
     if result is None:
-        words = "not run" if turn.phase.over else ""
-        words = "running …" if turn.phase is TurnState.CALLING else words
+        words = _WITHOUT.get(turn.phase, "not run" if turn.phase.over else "")
         return _fit(Content.styled(f"  ↳ {words}", MUTED), room, 1) if words else []
     if opened:
         return _indented(result.text, room)
     failed = result.text.startswith("Error: ")
     if result.pictures and not failed:
         return []  # they say more than the words that the model is told about them
-    first = clean_name(result.text[:OPENED_CHARS], max(8, room - 4)) if result.text.strip() else ""
     style = "$text-error" if failed else MUTED
-    rows = _fit(Content.styled(f"  ↳ {first or 'nothing'}", style), room, 1)
-    more = len(result.text) - len(first)
-    if more > 0 and first and " ".join(result.text.split()) != first:
-        rows += _fit(Content.styled(f"    … {more:,} more characters · {MORE}", MUTED), room, 1)
-    return rows
+    words = " ".join(clean(result.text[:OPENED_CHARS]).split()) or "nothing"
+    lines = _wrapped(Content.styled(words, style), max(1, room - 4))
+    whole = len(result.text) <= OPENED_CHARS
+    if not (whole and len(lines) <= _RESULT_ROWS):
+        more = len(words if whole else result.text) - len(lines[0])
+        lines = [lines[0], Content.styled(f"… {more:,} more characters · {MORE}", MUTED)]
+    marks = (Content.styled("  ↳ ", style), Content("    "))
+    return [
+        row for mark, line in zip(marks, lines, strict=False) for row in _fit(mark + line, room, 1)
+    ]
 
 
 def _chip(picture: Picture, prices: bool) -> str:  # noqa: FBT001 - as a label has it

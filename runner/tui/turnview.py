@@ -22,7 +22,7 @@ from runner.tui.found import FoundWords
 from runner.tui.rows import COPY, MEASURE, MUTED, Growing, GrowingWords, Row
 from runner.tui.status import rate_text, thought_text
 from runner.tui.thumbnails import NONE, Beside, PictureWanted, Thumbnails, turn_rows
-from runner.tui.toolrows import RESULT_LEFT, tool_rows, tools_shown
+from runner.tui.toolrows import RESULT_INDENT, tool_rows, tools_shown
 
 # While it thinks, its last lines are enough to follow; the whole is laid out when it is opened.
 LIVE_THOUGHT_ROWS = 5
@@ -244,7 +244,7 @@ class TurnView(Block):
             return [Row(line, 0, picture=picture) for line in beside(picture, room).lines()]
 
         returned = [picture for step in turn.steps for picture in step.pictures]
-        states = [beside(picture, room - RESULT_LEFT).state for picture in returned]
+        states = [beside(picture, room - RESULT_INDENT).state for picture in returned]
         shown = room, opened, prices, tools_shown(turn), states
         rows = partial(tool_rows, turn, room, opened=opened, prices=prices, show=show)
         return self._keep("tools", shown, rows)

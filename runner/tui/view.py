@@ -24,6 +24,7 @@ from runner.tui.turnview import error_content
 
 TINY = (20, 5)  # narrower or lower: nothing fits
 HINT_S = 3.0
+HINT_ROWS = 3  # the most: at 40 columns the longest hints take as many
 FIGURES_S = 0.5  # nobody reads figures that change faster
 
 
@@ -60,8 +61,12 @@ class StatusLine(Static):
 
     def _draw(self) -> None:
         width = self.content_size.width
-        status = ChatStatus("", self._hint) if self._hint else self._status
-        title, state, figures = status_parts(status, width)
+        hint = Content.styled(self._hint, "$text")
+        self.styles.height = min(HINT_ROWS, max(1, len(hint.wrap(max(1, width)))))
+        if self._hint:
+            self.update(hint, layout=False)
+            return
+        title, state, figures = status_parts(self._status, width)
         left = Content.assemble(
             (f"{title} · ", "$foreground-muted") if title else "", (state, "$text")
         )
@@ -110,7 +115,7 @@ class ChatView(App[None]):
         del turn
         return 1, 1
 
-    def on_mount(self) -> None:
+    async def on_mount(self) -> None:
         """Choose the layout that fits: the first size may have come before there was a screen."""
         self._fit(*self.size)
 

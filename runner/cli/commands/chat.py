@@ -127,9 +127,8 @@ def chat(**options: Any) -> int:
     files: tuple[Path, ...] = options.pop("files")
     demo = options.pop("demo")
     request = take_request(options, demo=demo)
-    windowed = "--file" if files else "--mcp" if options["mcp"] else ""
-    _check(prompt, (*images, *files), plain=plain, windowed=windowed)
-    mcp = _servers(options.pop("mcp"), prompt)
+    _check(prompt, (*images, *files), plain=plain)
+    mcp = _servers(options.pop("mcp"), prompt, plain=plain)
     another = (options["resume"], options["opened"]) != (None, None)
     if demo and not images and not files and not another and request.ask.see:
         images = _example(request)
@@ -228,7 +227,7 @@ def _images(given: tuple[Path, ...]) -> tuple[Path, ...]:
     return tuple(Path(path) for each in given for path in find_pictures(str(each)) or [str(each)])
 
 
-def _servers(names: tuple[str, ...], prompt: str | None) -> tuple[str, ...]:
+def _servers(names: tuple[str, ...], prompt: str | None, *, plain: bool = False) -> tuple[str, ...]:
     """Return the names of the MCP servers to begin with. Raises where one is not configured."""
     if not names:
         return ()
@@ -237,6 +236,12 @@ def _servers(names: tuple[str, ...], prompt: str | None) -> tuple[str, ...]:
             "--mcp is for the chat in the terminal.",
             why="Each call of a tool needs a permission, and with -p there is nobody to give it.",
             next=f"steprun chat --mcp {names[0]}",
+        )
+    if plain:
+        raise UsageError(
+            "--mcp is for the chat in the window.",
+            why="The chat in lines asks for no permissions, and each call of a tool needs one.",
+            next="Leave --mcp or --plain out.",
         )
     from runner.base.errors import find
     from runner.chat.tools.mcp.config import config_path, read_servers
@@ -255,14 +260,8 @@ def _example(request: ModelRequest) -> tuple[Path, ...]:
     return (Path(picture),) if picture else ()
 
 
-def _check(prompt: str | None, attached: tuple[Path, ...], *, plain: bool, windowed: str) -> None:
+def _check(prompt: str | None, attached: tuple[Path, ...], *, plain: bool) -> None:
     """Refuse what cannot work, before anything is planned or downloaded for it."""
-    if plain and windowed:
-        raise UsageError(
-            f"--plain does not take {windowed}.",
-            why="Only the chat in its window does.",
-            next=f"Leave out --plain or {windowed}.",
-        )
     if prompt is not None and not prompt.strip() and not attached:
         raise UsageError(
             "The prompt is empty.",

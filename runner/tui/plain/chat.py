@@ -92,6 +92,11 @@ class PlainChat:
             self._out.say(talk.setup.hint)
         if talk.setup.pictures:
             self.wait(self.commands.load([str(path) for path in talk.setup.pictures]))
+        if talk.setup.files:
+            try:
+                self.wait(self.commands.load_files(talk.setup.files))
+            except SteprunError as error:
+                self._out.say(str(error))
         talk.remember_history()
         self._keyboard.watch()
 
@@ -115,6 +120,8 @@ class PlainChat:
 
     def _obey(self, text: str) -> None:
         if not text.strip():
+            if self._keyboard.terminal:  # in a pipe, a blank line is no Enter
+                self.wait(self.commands.entered())
             return
         typed = parse_command(text, PlainCommands.commands)
         if typed is not None:
@@ -122,7 +129,7 @@ class PlainChat:
         elif paths := find_pictures(text):
             self.wait(self.commands.load(paths))
         else:
-            self.wait(self.commands.send(text, self.talk.unsent.take_pictures()))
+            self.wait(self.commands.send(text))
 
     def _run(self, action: Action, args: str) -> None:
         if action.needs_args and not args:

@@ -10,10 +10,12 @@ from runner.base.errors import Refused, SteprunError, UsageError
 from runner.base.text import clean_name
 from runner.chat.conversation import Conversation
 from runner.chat.export import picture_label
+from runner.chat.files.attached import PICTURES, label, labels, own_pictures
+from runner.chat.going_on import GO_ON, LESS_EFFORT, can_write_on, open_ended
 from runner.chat.images.load import load_picture
 from runner.chat.sessions.index import ChatTitle, list_chats
-from runner.chat.turn import Turn
-from runner.chat.wire import EFFORTS, Picture
+from runner.chat.turn import Turn, TurnState
+from runner.chat.wire import EFFORTS
 from runner.tui import shared
 from runner.tui.actions import Action, ActionGroup, by_command
 from runner.tui.editor import edit_text, editor_command
@@ -46,15 +48,16 @@ class PlainCommands:
 
     # --- messages ----------------------------------------------------------------------------
 
-    async def send(self, text: str, pictures: tuple[Picture, ...]) -> None:
-        """Ask a question."""
-        await self.talk.ask(self.talk.conversation.append(text, pictures))
+    async def send(self, text: str) -> None:
+        """Ask a question, with what is attached."""
+        attached = self.talk.unsent.take_attached()
+        await self.talk.ask(self.talk.conversation.append(text, *attached))
 
     async def send_kept(self, _: str) -> None:
-        """Send the text that was not sent, or images alone."""
-        taken = self.talk.unsent.take()
-        if taken.text or taken.pictures:
-            await self.send(taken.text, taken.pictures)
+        """Send the text that was not sent, or images and files alone."""
+        unsent = self.talk.unsent
+        if unsent.kept or unsent.pictures or unsent.files:
+            await self.send(unsent.take_text())
         else:
             self.talk.out.say("There is nothing to send.")
 
@@ -74,6 +77,44 @@ class PlainCommands:
         else:
             talk.out.say("There is nothing to ask again.")
 
+    async def resume_answer(self, _: str) -> None:
+        """Go on with the last answer, where it broke off."""
+        talk = self.talk
+        turn = talk.conversation.retriable()
+        if turn is None:
+            talk.out.say("There is no answer to continue.")
+        elif not open_ended(turn, talk.setup.context):
+            talk.out.say("This answer is whole.")
+        else:
+            await self._go_on(turn, answers=turn.thinks_only and turn.finish == "stop")
+
+    async def answer_now(self, _: str) -> None:
+        """Have the answer to what was thought before."""
+        turn = self.talk.conversation.retriable()
+        if turn is not None and turn.thinks_only:
+            await self._go_on(turn, answers=True)
+        else:
+            self.talk.out.say("There is no thinking without an answer.")
+
+    async def entered(self) -> None:
+        """Go on, as Enter with nothing typed does below an answer that says so."""
+        turn = self.talk.conversation.retriable()
+        done = turn is not None and turn.phase is TurnState.DONE
+        if turn is not None and done and open_ended(turn, self.talk.setup.context):
+            await self.resume_answer("")
+
+    async def _go_on(self, turn: Turn, *, answers: bool) -> None:
+        talk = self.talk
+        if can_write_on(turn, talk.options.dialect):
+            await talk.ask(talk.conversation.continued(turn, answers=answers))
+        elif turn.answered:
+            await talk.ask(talk.conversation.append(GO_ON, ()))
+        else:
+            again = talk.conversation.regenerate(turn)
+            again.effort = LESS_EFFORT if turn.thinks_only else again.effort
+            talk.out.say("It cannot be continued from there: the question is asked again.")
+            await talk.ask(again)
+
     def edit(self, _: str) -> None:
         """Edit the last message in the user's editor, and ask it."""
         talk = self.talk
@@ -85,15 +126,16 @@ class PlainCommands:
         if text.strip() == turn.text.strip() or not text.strip():
             talk.out.say("The message was not changed.")
         else:
-            self.chat.wait(talk.ask(talk.conversation.edit(turn, text.strip(), turn.pictures)))
+            self.chat.wait(
+                talk.ask(talk.conversation.edit(turn, text.strip(), turn.pictures, turn.files))
+            )
 
     def compose(self, _: str) -> None:
         """Write a message in the user's editor, from what is kept; it is sent when that closes."""
         unsent = self.talk.unsent
-        text = self._edited(unsent.kept).strip()
-        unsent.kept = ""
+        text = self._edited(unsent.take_text()).strip()
         if text:
-            self.chat.wait(self.send(text, unsent.take_pictures()))
+            self.chat.wait(self.send(text))
         else:
             self.talk.out.say("The message is empty, and was not sent.")
 
@@ -127,6 +169,22 @@ class PlainCommands:
             label = picture_label(number, picture, prices=talk.setup.prices)
             talk.out.say(f"{label}, sent with the next message.")
         await talk.save()
+
+    async def attach_file(self, path: str) -> None:
+        """Attach a text file, a folder or a PDF."""
+        await self.load_files((Path(_expanded(path)),))
+
+    async def load_files(self, paths: tuple[Path, ...]) -> None:
+        """Attach files. Raises `SteprunError` for the first that fails."""
+        from runner.chat.files.attaching import attach_all  # noqa: PLC0415 - most chats have none
+
+        talk = self.talk
+        there = talk.unsent.pictures, *(each.pictures for each in talk.unsent.files)
+        room = PICTURES - sum(map(len, there))
+        for each in await attach_all(paths, sees=talk.setup.sees, pictures=room):
+            talk.unsent.files.append(each)
+            parts = (label(each.file), *each.notes)
+            talk.out.say(f"{' · '.join(parts)}, sent with the next message.")
 
     async def detach(self, number: str) -> None:
         """Remove an image."""
@@ -163,8 +221,10 @@ class PlainCommands:
     def show_turn(self, turn: Turn) -> None:
         """Print a turn that is over: the question and the answer."""
         talk = self.talk
-        for number, picture in enumerate(turn.pictures, 1):
+        for number, picture in enumerate(own_pictures(turn.pictures, turn.files), 1):
             talk.out.say(picture_label(number, picture, prices=talk.setup.prices))
+        for line in labels(turn.files):
+            talk.out.say(line)
         if turn.text:
             talk.out.say("\n".join(f"> {line}" for line in turn.text.split("\n")))
         talk.out.write(AnswerWords(thinking=talk.thinking).more(turn, end=True))
@@ -210,6 +270,8 @@ class PlainCommands:
             lines.append(f"Last answer: {rate:.1f} tokens/s.")
         if count := len(talk.unsent.pictures):
             lines.append(f"Images for the next message: {count}.")
+        if count := len(talk.unsent.files):
+            lines.append(f"Files for the next message: {count}.")
         if not talk.host_alive:
             own = talk.setup.own
             lines.append("The engine is not ready." if own else "The server has not answered yet.")
@@ -290,12 +352,17 @@ class PlainCommands:
 
     actions: ClassVar[tuple[Action, ...]] = (
         shared.RETRY.by(retry),
+        shared.CONTINUE.by(resume_answer),
+        shared.ANSWER.by(answer_now),
         shared.EDIT.by(edit),
         shared.EDITOR.by(compose),
-        Action("plain.send", "send a text that was kept, or images alone", send_kept, "send"),
-        Action("plain.drop", "forget a text and images that were not sent", drop, "drop"),
+        Action(
+            "plain.send", "send a text that was kept, or images and files alone", send_kept, "send"
+        ),
+        Action("plain.drop", "forget a text, images and files that were not sent", drop, "drop"),
         shared.ATTACH.by(attach),
         shared.DETACH.by(detach),
+        shared.ATTACH_FILE.by(attach_file),
         shared.EARLIER.by(earlier),
         shared.LATER.by(later),
         shared.THINK.by(think),

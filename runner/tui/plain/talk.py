@@ -209,7 +209,7 @@ class PlainTalk:
         again = bool(turn.asked_id)
         self.conversation.withdraw(turn)
         if not again:
-            self.unsent.give_back(turn.text, turn.pictures)
+            self.unsent.give_back(turn.text, turn.pictures, turn.files)
         self.out.say(why)
         if not again:
             self.report_kept()

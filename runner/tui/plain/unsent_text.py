@@ -1,5 +1,8 @@
-"""What a plain chat has that is not sent: texts that came back, images, and what is being typed."""
+"""What a plain chat has that is not sent: texts that came back, images, files, what is typed."""
 
+from collections.abc import Sequence
+
+from runner.chat.files.attached import AttachedFile, Attachment, kept_of, own_pictures
 from runner.chat.sessions.entries import Draft
 from runner.chat.wire import Picture
 from runner.tui.plain.keyboard import Keyboard
@@ -12,28 +15,33 @@ class UnsentText:
         self._keyboard = keyboard
         self.kept = ""
         self.pictures: list[Picture] = []
+        self.files: list[Attachment] = []
 
     def now(self) -> Draft:
         """Return all of it, as it is saved."""
         text = "\n".join(part for part in (self.kept, self._keyboard.typed()) if part)
         return Draft(text, tuple(self.pictures))
 
-    def give_back(self, text: str, pictures: tuple[Picture, ...] = ()) -> None:
-        """Keep a text that was not sent, before what is kept already."""
+    def give_back(
+        self, text: str, pictures: tuple[Picture, ...] = (), files: tuple[AttachedFile, ...] = ()
+    ) -> None:
+        """Keep a message that was not sent, before what is kept already."""
         self.kept = "\n".join(part for part in (text, self.kept) if part)
-        self.pictures[:0] = pictures
+        self.pictures[:0] = own_pictures(pictures, files)
+        self.files[:0] = kept_of(files, pictures).values()
 
-    def take(self) -> Draft:
-        """Return what is kept, and keep nothing."""
-        taken = Draft(self.kept, tuple(self.pictures))
-        self.drop()
-        return taken
+    def take_text(self) -> str:
+        """Return the text that is kept, and keep none."""
+        text, self.kept = self.kept, ""
+        return text
 
-    def take_pictures(self) -> tuple[Picture, ...]:
-        """Return the images, and keep none."""
-        pictures, self.pictures = tuple(self.pictures), []
-        return pictures
+    def take_attached(self) -> tuple[tuple[Picture, ...], tuple[AttachedFile, ...]]:
+        """Return the images, those of the files last, and the files; keep none."""
+        files: Sequence[Attachment] = self.files
+        pictures = (*self.pictures, *(picture for each in files for picture in each.pictures))
+        self.pictures, self.files = [], []
+        return pictures, tuple(each.file for each in files)
 
     def drop(self) -> None:
         """Forget it."""
-        self.kept, self.pictures = "", []
+        self.kept, self.pictures, self.files = "", [], []

@@ -7,6 +7,7 @@ that is no file stays text. What was pasted is not trusted to name files: it may
 import asyncio
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -22,10 +23,10 @@ from runner.chat.files.attached import PICTURES, Attachment
 from runner.chat.files.fitting import needs_count, too_long
 from runner.chat.files.mentions import Mention, mention_of, mentions, typed_path
 from runner.chat.host_task import HostKnown, HostReady
-from runner.tui.actions import Action
 from runner.tui.composer import Prompt
 from runner.tui.mentioned import FileChips, MentionedFile
 from runner.tui.paste import PATH_CHARS, find_files
+from runner.tui.shared import ATTACH_FILE
 from runner.tui.talking import ChatTalk
 from runner.tui.wings.versions import Versions
 from runner.tui.wings.wing import Hear, Wing
@@ -214,6 +215,7 @@ class Files(Wing):
 
     def _read_again(self) -> None:
         self._files.clear()
+        self._show()
         self._look()
 
     def _show(self) -> None:
@@ -231,6 +233,7 @@ class Files(Wing):
         composer = self.chat.composer
         if ready == composer.prompt.text:
             self._files.clear()  # it is sent: the same name is read anew in the next message
+            self._show()
             return False
         self._look()
         composer.files = composer.file_pictures = ()
@@ -304,12 +307,7 @@ class Files(Wing):
         return next((used for turn in reversed(before) if (used := turn.context_used())), 0)
 
     actions = (
-        Action(
-            "files.attach",
-            "attach a text file, a folder or a PDF: as typing @ and its name does",
-            *(attach, "attach", "PATH"),
-            needs_args=True,
-        ),
+        replace(ATTACH_FILE.by(attach), does=f"{ATTACH_FILE.does}: as typing @ and its name does"),
     )
     hears: ClassVar[Mapping[type[Message], Hear]] = {
         TextArea.Changed: changed,

@@ -62,6 +62,7 @@ class FindInput(Input):
 class FindLine(Horizontal):
     """The line above the composer: what is looked for, and which of how many hits is shown."""
 
+    SCOPED_CSS = False  # the screen's class counts
     DEFAULT_CSS = """
     FindLine { height: 1; padding: 0 3; display: none; }
     FindLine > .label { width: auto; color: $text-accent; }

@@ -7,23 +7,21 @@ each case what was there before stays, as a version of its own where the new one
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.message import Message
 
 from runner.base.errors import UsageError
-from runner.chat.turn import SAID, Turn, TurnState
-from runner.tui.actions import Action
+from runner.chat.going_on import GO_ON, LESS_EFFORT, can_write_on, open_ended
+from runner.chat.turn import Turn, TurnState
 from runner.tui.composer import TypedMessage
+from runner.tui.shared import ANSWER, CONTINUE
 from runner.tui.talking import ChatTalk
 from runner.tui.wings.versions import Versions
 from runner.tui.wings.wing import Hear, Wing
 
 if TYPE_CHECKING:
     from runner.tui.app import ChatApp
-
-LESS: Final = "low"  # the effort of a server that cannot go on from what was thought
-_CONTINUE: Final = "continue"
 
 
 class GoingOn(Wing):
@@ -95,9 +93,7 @@ class GoingOn(Wing):
 
     def open_ended(self, turn: Turn) -> bool:
         """Whether an answer broke off, or never began."""
-        full = turn.finish == "length" and not turn.note(self.chat.setup.context).endswith("/new")
-        broken = turn.phase is not TurnState.DONE and bool(turn.steps)
-        return turn.thinks_only or full or broken
+        return open_ended(turn, self.chat.setup.context)
 
     async def go_on(self, turn: Turn, *, answers: bool) -> None:
         """Go on with an answer; `answers`: its thinking is over."""
@@ -108,20 +104,22 @@ class GoingOn(Wing):
             make = partial(chat.conversation.continued, answers=answers)
             await chat.ask(turn, again=True, make=make)
         elif turn.answered:
-            following = await chat.wing(Versions).begin_turn(TypedMessage(_CONTINUE, ()))
+            following = await chat.wing(Versions).begin_turn(TypedMessage(GO_ON, ()))
             await chat.ask(following)
+        elif not turn.thinks_only:  # it broke off at a call
+            chat.hint("It cannot be continued from a call: the question is asked again.")
+            await chat.ask(turn, again=True)
         else:
             chat.hint("This server cannot continue what was thought: it is asked to think less.")
             await chat.ask(turn, again=True, make=self._with_less)
 
     def _with_less(self, turn: Turn) -> Turn:
         again = self.chat.conversation.regenerate(turn)
-        again.effort = LESS
+        again.effort = LESS_EFFORT
         return again
 
     def _can_write_on(self, turn: Turn) -> bool:
-        able = self.chat.options.dialect.continues and not self._refused
-        return able and bool(turn.steps) and turn.steps[-1].kind in SAID
+        return not self._refused and can_write_on(turn, self.chat.options.dialect)
 
     def ended(self, message: ChatTalk.Ended) -> None:
         """Go on with what was stopped for that, or otherwise where the server would not."""
@@ -138,17 +136,7 @@ class GoingOn(Wing):
             await self.go_on(turn, answers=False)
 
     actions = (
-        Action(
-            *("chat.answer", "end the thinking, and have the answer now", answer_now),
-            *("answer", ""),
-            keys=("alt+a",),
-            priority=True,
-        ),
-        Action(
-            "chat.continue",
-            "continue an answer that broke off; Enter does it too, where the answer says so",
-            resume,
-            command="continue",
-        ),
+        ANSWER.by(answer_now, keys=("alt+a",), priority=True),
+        CONTINUE.by(resume),
     )
     hears: ClassVar[Mapping[type[Message], Hear]] = {ChatTalk.Ended: ended}

@@ -20,6 +20,7 @@ from textual.widgets import Log, Static
 from runner.base.text import clean
 from runner.chat.tools.mcp.arguments import one_line, visible, written_out
 from runner.chat.tools.mcp.permissions import Answer
+from runner.chat.turn import TurnState
 from runner.tui.actions import Action
 from runner.tui.composer import Prompt
 from runner.tui.fit import ROOMY
@@ -217,6 +218,7 @@ class PermissionPanel(Vertical, can_focus=True):
         if armed and (key in _KEYS or key == _SHOW):
             self._choose(key)
         elif event.is_printable and event.character:
+            self._since = float("inf")  # the rest of the word may be here before the focus is there
             self.post_message(self.Typed(event.character))
         elif event.key != "escape":  # other keys (scrolling, quitting) do what they always do
             return
@@ -312,14 +314,18 @@ class Permission(Wing):
 
         Whoever is writing goes on writing: the panel takes the keys only over an empty composer.
         """
-        chat = self.chat
+        chat, turn = self.chat, self.chat.live
         self._answer = asyncio.get_running_loop().create_future()
+        if turn is not None:
+            turn.phase = TurnState.ASKING
         try:
             writing = bool(chat.composer.prompt.text)
             self._panel.ask(asked, focus=not writing)
             return await self._answer
         finally:
             self._answer = None
+            if turn is not None and turn.phase is TurnState.ASKING:
+                turn.phase = TurnState.CALLING
             had_keys = self._panel.has_focus
             self._panel.leave()
             if had_keys:

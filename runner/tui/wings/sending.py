@@ -43,6 +43,7 @@ ROW_CHARS = 300  # wider than a terminal
 class WaitingLine(Static):
     """The messages that wait for the answer to end, one a line."""
 
+    SCOPED_CSS = False  # the screen's class counts
     DEFAULT_CSS = """
     WaitingLine { height: auto; padding: 0 3; color: $text-accent; display: none;
         text-wrap: nowrap; text-overflow: ellipsis; }

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 class EditingLine(Static):
     """Says that the composer holds an earlier message."""
 
+    SCOPED_CSS = False  # the screen's class counts
     DEFAULT_CSS = """
     EditingLine { height: 1; padding: 0 3; color: $text-accent; display: none;
         text-wrap: nowrap; text-overflow: ellipsis; }

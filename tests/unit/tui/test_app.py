@@ -690,6 +690,25 @@ async def test_commands_are_on_the_palette():
 # --- size -------------------------------------------------------------------------------------
 
 
+async def test_a_hint_is_whole_where_it_is_narrow():
+    async with chat(size=(40, 10)) as c:
+        await c.until(lambda: c.app.status_line.size.height == 1)
+        c.app.hint("New chat. Ctrl+O opens the previous one again.")
+        await c.sees("New chat. Ctrl+O opens the previous", "one again.")
+        assert c.app.status_line.size.height == 2
+        c.app.hint("")
+        await c.until(lambda: c.app.status_line.size.height == 1)
+
+
+async def test_the_lines_above_the_composer_are_as_wide_as_it_is():
+    async with chat([Say("One."), End()], size=(40, 10)) as c:
+        await c.type("hi")
+        await c.sees("One.")
+        await c.ready()
+        await c.type("/edit")
+        await c.sees("Editing the message · Esc leaves it")
+
+
 @pytest.mark.parametrize("size", [(40, 10), (20, 5)])
 async def test_a_small_terminal(size):
     async with chat([Think("hm"), Say("Short."), End()], size=size) as c:

@@ -153,6 +153,7 @@ async def test_a_file_is_priced_sent_shown_and_kept():
         assert c.server.counted == [BLOCK]
         await c.pilot.press("enter")
         await c.sees("Three.", "[File] notes.txt · 7 tokens", "count @notes.txt")
+        assert c.screen().count("[File]") == 1  # in the transcript: the composer is empty
         assert "one two three" not in c.screen()
         assert asked(c) == f"{BLOCK}\n\ncount @notes.txt"
         await c.ready()

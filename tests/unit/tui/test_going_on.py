@@ -6,7 +6,7 @@ from runner.chat.dialect import OPENAI
 from runner.chat.steps import StepKind
 from runner.chat.turn import TurnState
 from runner.chat.wire import Options
-from tests.fakes.sse_server import ANSWER_ID, Die, End, Gate, Refuse, Say, Think
+from tests.fakes.sse_server import ANSWER_ID, Call, Die, End, Gate, Refuse, Say, Step, Think
 from tests.unit.tui.test_app import chat, user_home  # noqa: F401 - a fixture
 
 OTHER = Options(dialect=OPENAI)
@@ -222,6 +222,17 @@ async def test_a_server_that_refuses_to_write_on_is_told_to_continue():
         assert sent(c) == ({"role": "user", "content": "continue"}, {})
         assert c.server.requests[2]["messages"][1]["content"] == "One, t"
         assert "refused" not in c.screen()
+
+
+async def test_what_broke_off_at_a_call_is_asked_again():
+    call: list[Step] = [Think("I look."), Call("look", "{}"), End("length")]
+    async with chat(call, [Say("Seen."), End()]) as c:
+        await c.type("hi")
+        await c.reads("not run")
+        await c.ready()
+        await c.type("/continue")
+        await c.sees("Seen.", "asked again")
+        assert c.server.requests[1].get("reasoning_effort") is None
 
 
 async def test_there_is_nothing_to_go_on_with():

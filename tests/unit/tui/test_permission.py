@@ -111,6 +111,18 @@ async def test_keys_that_come_too_soon_are_the_users_typing(monkeypatch):
         assert c.app.composer.text == "ay"
 
 
+async def test_a_word_that_comes_at_once_is_all_the_users():
+    async with chat() as c:
+        task = await begin(c)
+        for letter in "one any":  # faster than the focus moves, as with a slow connection
+            c.app.post_message(events.Key("space" if letter == " " else letter, letter))
+        await c.until(lambda: c.app.composer.text == "one any")
+        assert not task.done()
+        await alt_p(c)
+        await c.pilot.press("y")
+        assert await task is Answer.ONCE
+
+
 async def test_whoever_writes_writes_on():
     async with chat() as c:
         await c.type("and", "space")
@@ -293,7 +305,7 @@ async def test_an_answer_calls_a_tool_of_a_server_and_goes_on_with_its_result():
         await c.reads("good is on: 8 tools")
         await c.type("add them")
         await c.pilot.press("enter")
-        await c.sees("good__add wants to run")
+        await c.sees("good__add wants to run", "waits for your permission", "a tool asks")
         await c.pilot.press("y")
         await c.sees("It is 42.")
         assert c.server.requests[1]["messages"][-1]["content"] == "42"

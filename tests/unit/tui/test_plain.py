@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import re
 import select
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,9 +20,11 @@ from PIL import Image
 
 from runner.base.errors import Exit, Refused, SteprunError, UsageError
 from runner.chat.conversation import Conversation
+from runner.chat.dialect import LLAMA_SERVER
 from runner.chat.export import TIMES
 from runner.chat.host import ChatSetup
-from runner.chat.turn import TurnState
+from runner.chat.steps import StepKind, TurnStep
+from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Options
 from runner.cli.commands.chat import chat as chat_command
 from runner.tui.actions import by_command
@@ -148,7 +152,7 @@ def test_the_effort_is_remembered_and_sent():
 
 def test_shared_commands_are_told_in_the_same_words():
     window = by_command(GROUPS)
-    other = {"help", "chats", "resume", "status"}
+    other = {"help", "chats", "resume", "status", "attach"}
     for name, action in PlainCommands.commands.items():
         assert not action.keys
         if name in window and name not in other:
@@ -170,6 +174,60 @@ def test_images_are_attached_by_command_and_by_path(tmp_path):
     assert [len(turn.pictures) for turn in ran.turns] == [1, 0]
     blind = Ran(lines=[f"/image {paths[0]}"], sees=False, blind_why="It has no mmproj.")
     assert "This model cannot see images. It has no mmproj." in blind.text
+
+
+def test_files_go_with_the_next_message(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    notes = Path("notes.txt")
+    notes.write_text("one two three\n")
+    lines = [f"/attach {notes}", "/attach /nothing/here.txt", "/status", "and?", "/retry"]
+    ran = Ran(FINE, FINE, FINE, lines=["count", *lines], files=(notes,))
+    assert ran.text.count(f"[File] {notes}") == 2
+    assert ran.text.count("sent with the next message.") == 2
+    assert "/nothing/here.txt cannot be attached." in ran.text
+    assert "Files for the next message: 1." in ran.text
+    sent = [request["messages"][-1]["content"] for request in ran.server.requests]
+    assert sent[0].endswith("\n\ncount")
+    assert sent[1] == sent[2]
+    assert all("one two three" in each for each in sent)
+    resumed = Ran(lines=[], resume=ran.conversation.session.id)
+    assert f"[File] {notes}" in resumed.text
+
+
+def test_a_message_that_is_not_sent_keeps_its_files(tmp_path):
+    notes = tmp_path / "notes.txt"
+    notes.write_text("one two three\n")
+    ran = Ran(lines=["count"], files=(notes,), fails=SteprunError("No memory."))
+    assert ran.user.chat is not None
+    assert [each.file.name for each in ran.user.chat.talk.unsent.files] == [str(notes)]
+
+
+def test_an_answer_that_broke_off_is_continued():
+    more = ["/continue", "count", "/continue", "/continue"]
+    options = Options(dialect=LLAMA_SERVER)
+    cut: Sequence[Step] = [Say("One, t"), End("length")]
+    ran = Ran(cut, [Say("wo."), End()], lines=more, options=options)
+    assert "There is no answer to continue." in ran.text
+    assert "This answer is whole." in ran.text
+    assert [turn.answer for turn in ran.turns] == ["One, two."]
+    assert ran.server.requests[1]["messages"][-1] == {"role": "assistant", "content": "One, t"}
+
+
+def test_what_was_only_thought_is_answered():
+    thought: Sequence[Step] = [Think("so much"), End()]
+    ran = Ran(thought, [Say("Blue."), End()], lines=["which?", "/answer", "/answer"])
+    assert ran.text.count("There is no thinking without an answer.") == 1
+    assert [turn.answer for turn in ran.turns] == ["Blue."]
+
+
+def test_commands_that_an_answer_names_are_there():
+    named = set()
+    for phase in (TurnState.STOPPED, TurnState.CUT, TurnState.DONE):
+        for finish in ("stop", "length"):
+            turn = Turn("q", phase=phase, steps=[TurnStep(StepKind.THINKING, "so much")])
+            turn.finish = finish
+            named |= set(re.findall(r"/(\w+)", turn.note(4096)))
+    assert {"continue", "answer"} <= named <= set(PlainCommands.commands)
 
 
 def test_another_answer_and_the_one_before():
@@ -362,6 +420,12 @@ def test_no_textual_is_imported():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
     )
     assert ran.stdout.split() == []
+
+
+def test_a_plain_chat_says_that_it_has_no_mcp_servers():
+    ran = CliRunner().invoke(chat_command, ["--plain", "--mcp", "wiki", "--url", "localhost:1"])
+    assert isinstance(ran.exception, UsageError)
+    assert "each call of a tool needs one" in str(ran.exception)
 
 
 def test_plain_is_no_way_to_ask_once():

@@ -67,6 +67,9 @@ async def test_a_crop_is_drawn_below_its_line_and_a_click_shows_it_large(tmp_pat
         await c.pilot.click(offset=(10, crop()[0]))
         await c.until(lambda: isinstance(c.app.screen, LargePicture))
         await c.sees("cat.png (zoom 1)")
+        await c.pilot.press("escape")
+        await c.type("/thumbnails off")
+        await c.until(lambda: not crop())
 
 
 async def test_the_tools_come_with_the_first_picture_and_stay(tmp_path):
@@ -197,11 +200,28 @@ def test_a_long_result_is_folded_and_opened():
     closed = plain(tool_rows(turn, 60, opened=False, prices=True))
     assert closed[0] == "→ read path=a.txt"
     assert len(closed) == 3
-    assert "more characters · /think shows more" in closed[2]
+    assert "more characters · Ctrl+T shows more" in closed[2]
     opened = plain(tool_rows(turn, 60, opened=True, prices=True))
     assert "    line 7" in opened
     assert len(opened) <= 2 * OPENED_ROWS + 4
     assert "more characters are not shown" in opened[-1]
+
+
+def test_a_result_of_two_rows_is_shown_whole():
+    turn = turn_of("read", "{}", "A walrus is a large marine mammal\nwith tusks.")
+    rows = plain(tool_rows(turn, 40, opened=False, prices=True))
+    assert rows == ["→ read", "  ↳ A walrus is a large marine mammal", "    with tusks."]
+    rows = plain(tool_rows(turn, 30, opened=False, prices=True))
+    assert rows == ["→ read", "  ↳ A walrus is a large marine", "    mammal with tusks."]
+    rows = plain(tool_rows(turn, 24, opened=False, prices=True))
+    assert rows[1:] == ["  ↳ A walrus is a large", "    … 26 more character…"]
+
+
+def test_a_call_that_was_stopped_may_have_run():
+    turn = turn_of("read", "{}", None)
+    for phase, words in ((TurnState.DONE, "not run"), (TurnState.STOPPED, "stopped")):
+        turn.phase = phase
+        assert plain(tool_rows(turn, 40, opened=False, prices=True))[-1] == f"  ↳ {words}"
 
 
 def test_rows_fit_any_width_and_a_hook_adds_a_thumbnail():
