@@ -70,6 +70,7 @@ class Conversation:
         self._due: deque[SessionEntry | Mapping[str, Any]] = deque()
         self._made: dict[tuple[str, str], Turn] = {}
         self._instead: tuple[Turn, list[Turn]] | None = None
+        self._system = ""  # of the answer that is asked for
         self._part: tuple[str, tuple[str, ...], list[TurnStep]] | None = None
         self._part_lines: PartLines | None = None
         self._typed = self._written = NOTHING
@@ -176,11 +177,16 @@ class Conversation:
             self._add(question)
             turn.asked_id = question.id  # until then it counts as typed
         turn.answer_id = new_id()
+        self._system = self.chosen.system
         return self.messages()
 
     def messages(self) -> list[Message]:
-        """Return the messages to send, the last turn's question last."""
-        return to_messages(self.turns, self.chosen.system)
+        """Return the messages to send, the last turn's question last.
+
+        What the model is told before them stays as it was when the turn was asked: another one
+        would have the engine read all again in the middle of an answer.
+        """
+        return to_messages(self.turns, self._system)
 
     def growing(self, turn: Turn) -> None:
         """Take in what of the answer has arrived; `flush` writes it."""

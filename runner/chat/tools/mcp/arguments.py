@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from runner.base.text import clean
+from runner.chat.inert import inert
 
 ARGUMENT_BYTES: Final = (
     256 << 10
@@ -52,11 +53,12 @@ def visible(text: str) -> str:
 def without_hidden(text: str) -> str:
     """Return a text without characters that are not seen: what a server says is read by both.
 
-    The model must not get words that the user cannot see.
+    The model must not get words that the user cannot see, nor take any for the end of its own.
     """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(c for c in clean(text) if c in _BREAKS or unicodedata.category(c) not in _HIDDEN)
+    if not (text.isascii() and text.isprintable()):
+        seen = (c for c in clean(text) if c in _BREAKS or unicodedata.category(c) not in _HIDDEN)
+        text = "".join(seen)
+    return inert(text)
 
 
 def _seen(character: str) -> str:
