@@ -205,6 +205,20 @@ async def test_it_is_not_started_again_before_there_is_room_for_what_it_took(hom
 
 
 @linux
+async def test_one_that_was_stopped_while_loading_waits_for_what_was_planned(home: Path) -> None:
+    left = left_now()
+    floors = Floors(low=left + 2 * GIB, least=left + GIB)
+    spec = LaunchSpec((), total_bytes=7 * MIB, floors=floors)
+    engine = EngineProcess([sys.executable, str(FAKE), "ready"], spec)
+    async with engine, asyncio.timeout(10):
+        while engine.alive():
+            await asyncio.sleep(0.02)
+        engine.verdict()
+    assert engine.short_of_memory
+    assert engine.lacks_memory() <= 3 * GIB, "not for all that was free before"
+
+
+@linux
 def test_a_look_leaves_no_file_open() -> None:
     me = psutil.Process()
     memory_watch.left_now(me.pid, GIB)
