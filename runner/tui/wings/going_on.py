@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from textual.message import Message
 
 from runner.base.errors import UsageError
+from runner.chat.host_task import HostKnown
 from runner.chat.turn import SAID, Turn, TurnState
 from runner.tui.actions import Action
 from runner.tui.composer import TypedMessage
@@ -133,6 +134,11 @@ class GoingOn(Wing):
             self._refused = True
             self.chat.call_later(self._otherwise)
 
+    def host_changed(self, message: ChatTalk.HostChanged) -> None:
+        """Have a server that is another one write on: it may do so."""
+        if isinstance(message.event, HostKnown):
+            self._refused = False
+
     async def _otherwise(self) -> None:
         if (turn := self.chat.conversation.retriable()) is not None and not self.chat.busy:
             await self.go_on(turn, answers=False)
@@ -151,4 +157,7 @@ class GoingOn(Wing):
             command="continue",
         ),
     )
-    hears: ClassVar[Mapping[type[Message], Hear]] = {ChatTalk.Ended: ended}
+    hears: ClassVar[Mapping[type[Message], Hear]] = {
+        ChatTalk.Ended: ended,
+        ChatTalk.HostChanged: host_changed,
+    }

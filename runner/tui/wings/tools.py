@@ -9,6 +9,7 @@ from textual.message import Message
 
 from runner.base.errors import UsageError
 from runner.base.text import clean, clean_name
+from runner.chat.host_task import HostKnown
 from runner.chat.tools.pictures import TOOLS, PictureTools
 from runner.tui.actions import Action
 from runner.tui.talking import ChatTalk
@@ -95,6 +96,11 @@ class ToolWing(Wing):
             self._noted = True
             self.chat.hint("This server takes no tools, so none are offered.")
 
+    def host_changed(self, message: ChatTalk.HostChanged) -> None:
+        """Offer tools again where the server is another one: it may take them."""
+        if isinstance(message.event, HostKnown):
+            self.chat.tools.refused = self._noted = False
+
     actions = (
         Action(
             "tools.switch",
@@ -104,7 +110,10 @@ class ToolWing(Wing):
             *("tools", "[on|off]"),
         ),
     )
-    hears: ClassVar[Mapping[type[Message], Hear]] = {ChatTalk.Ended: ended}
+    hears: ClassVar[Mapping[type[Message], Hear]] = {
+        ChatTalk.Ended: ended,
+        ChatTalk.HostChanged: host_changed,
+    }
 
 
 def _beginning(description: str) -> str:
