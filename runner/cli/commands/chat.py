@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.base.errors import Exit, UsageError
+from runner.base.shell import shell_line
 from runner.chat.host import ChatSetup
 from runner.chat.wire import EFFORTS, Options
 from runner.cli.lazy import examples
@@ -128,7 +129,13 @@ def chat(**options: Any) -> int:
     demo = options.pop("demo")
     request = take_request(options, demo=demo)
     _check(prompt, (*images, *files), plain=plain)
-    mcp = _servers(options.pop("mcp"), prompt)
+    if plain and files:
+        raise UsageError(
+            "--file is for the chat in a window, and for -p.",
+            why="A chat in plain lines attaches images only.",
+            next=f'steprun chat -p "Your question" {shell_line(("--file", str(files[0])))}',
+        )
+    mcp = _servers(options.pop("mcp"), prompt, plain=plain)
     another = (options["resume"], options["opened"]) != (None, None)
     if demo and not images and not files and not another and request.ask.see:
         images = _example(request)
@@ -227,7 +234,7 @@ def _images(given: tuple[Path, ...]) -> tuple[Path, ...]:
     return tuple(Path(path) for each in given for path in find_pictures(str(each)) or [str(each)])
 
 
-def _servers(names: tuple[str, ...], prompt: str | None) -> tuple[str, ...]:
+def _servers(names: tuple[str, ...], prompt: str | None, *, plain: bool) -> tuple[str, ...]:
     """Return the names of the MCP servers to begin with. Raises where one is not configured."""
     if not names:
         return ()
@@ -236,6 +243,12 @@ def _servers(names: tuple[str, ...], prompt: str | None) -> tuple[str, ...]:
             "--mcp is for the chat in the terminal.",
             why="Each call of a tool needs a permission, and with -p there is nobody to give it.",
             next=f"steprun chat --mcp {names[0]}",
+        )
+    if plain:
+        raise UsageError(
+            "--mcp is for the chat in a window.",
+            why="A chat in plain lines does not ask for the permission that each call needs.",
+            next="Leave --mcp out.",
         )
     from runner.base.errors import find
     from runner.chat.tools.mcp.config import config_path, read_servers
