@@ -177,15 +177,11 @@ class Conversation:
             self._add(question)
             turn.asked_id = question.id  # until then it counts as typed
         turn.answer_id = new_id()
-        self._system = self.chosen.system
+        self._system = self.chosen.system  # until it ends: another one is read again, with all else
         return self.messages()
 
     def messages(self) -> list[Message]:
-        """Return the messages to send, the last turn's question last.
-
-        What the model is told before them stays as it was when the turn was asked: another one
-        would have the engine read all again in the middle of an answer.
-        """
+        """Return the messages to send, the last turn's question last."""
         return to_messages(self.turns, self._system)
 
     def growing(self, turn: Turn) -> None:
