@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.base.errors import SteprunError
+from runner.base.text import clean
 from runner.chat.files.attached import AttachedFile
 from runner.chat.history import to_messages
 from runner.chat.sessions.branch import answer_of, lost_in, question_of, to_turn, to_turns
@@ -122,8 +123,8 @@ class Conversation:
     def append(
         self, text: str, pictures: tuple[Picture, ...], files: tuple[AttachedFile, ...] = ()
     ) -> Turn:
-        """Add a question, which is not sent yet."""
-        turn = Turn(text, pictures, files=files)
+        """Add a question, which is not sent yet; what is sent is what is read from the disk."""
+        turn = Turn(clean(text), pictures, files=files)
         self.turns.append(turn)
         return turn
 
@@ -147,7 +148,7 @@ class Conversation:
         files: tuple[AttachedFile, ...] = (),
     ) -> Turn:
         """Return a turn with another question in place of `turn`, and of what followed that."""
-        return self._put(Turn(text, pictures, files=files), turn)
+        return self._put(Turn(clean(text), pictures, files=files), turn)
 
     def _put(self, turn: Turn, instead_of: Turn) -> Turn:
         at = self.turns.index(instead_of)

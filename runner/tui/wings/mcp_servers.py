@@ -14,6 +14,7 @@ from textual.message import Message
 from runner.base.errors import Refused, SteprunError, UsageError
 from runner.base.text import clean_name
 from runner.tui.actions import Action
+from runner.tui.costs import reading_again
 from runner.tui.wings.permission import Permission
 from runner.tui.wings.wing import Hear, Wing
 
@@ -171,7 +172,8 @@ class McpServers(Wing):
     def _announce(self, entry: "McpEntry") -> None:
         if str(entry.state) == "on":
             count = len(entry.offers.tools)
-            self.chat.hint(f"{entry.name} is on: {count} {'tool' if count == 1 else 'tools'}.")
+            tools = f"{count} {'tool' if count == 1 else 'tools'}"
+            self.chat.hint(f"{entry.name} is on: {tools}.{reading_again(self.chat)}")
         elif str(entry.state) == "starting":
             self.chat.hint(f"{entry.name} is starting.")
         elif str(entry.state) == "ended":

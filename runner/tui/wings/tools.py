@@ -12,6 +12,7 @@ from runner.base.text import clean, clean_name
 from runner.chat.host_task import HostKnown
 from runner.chat.tools.pictures import TOOLS, PictureTools
 from runner.tui.actions import Action
+from runner.tui.costs import reading_again
 from runner.tui.talking import ChatTalk
 from runner.tui.wings.wing import Hear, Wing
 
@@ -56,8 +57,11 @@ class ToolWing(Wing):
             self.chat.problem(UsageError(why, next="/tools off"))
             return
         if chosen:
+            before = self.chat.tools.tools
             self.chat.remember(tools=chosen)
             self.chat.tools.refused = self._noted = False  # the server is asked again
+            if self.chat.tools.tools != before:  # they stand at the top of the prompt
+                self.chat.hint(f"The image tools are {chosen}.{reading_again(self.chat)}")
         self.chat.transcript.notice(self._list())
         self.chat.transcript.follow()
 
