@@ -149,7 +149,8 @@ def test_the_file_is_private_and_has_no_trace_of_a_deleted_chat():
     made = index()
     assert stat.S_IMODE(made.path.stat().st_mode) == 0o600
     assert b"xqzjkwv" in made.path.read_bytes()
-    SavedChats().delete(gone.id)
+    SavedChats().remove(gone.id)
+    SavedChats().forget([gone.id])
     data = made.path.read_bytes()
     for left in (b"xqzjkwv", b"wvkjzqx", b"xqz", b"qzj", b"kjz", gone.id.encode()):
         assert left not in data

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from runner.base.text import clean
 from runner.chat.inert import inert
+from runner.chat.wire import arguments_of
 
-ARGUMENT_BYTES: Final = (
-    256 << 10
-)  # a long file that the model writes; the API bounds its answer, too
+# A long file that the model writes; the API bounds its answer, too.
+ARGUMENT_CHARS: Final = 256 << 10
 # Categories of Unicode (UAX 44) that show nothing, or change how what is beside them is shown.
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _BREAKS: Final = frozenset({"\n", "\t"})
@@ -18,15 +18,10 @@ _BREAKS: Final = frozenset({"\n", "\t"})
 
 def parse_arguments(text: str) -> dict[str, Any] | str:
     """Return the arguments of a call, or a sentence that says why they cannot be used."""
-    if len(text) > ARGUMENT_BYTES:
-        return f"The arguments are longer than {ARGUMENT_BYTES:,} characters."
-    if not text.strip():
-        return {}
-    try:
-        arguments = json.loads(text)
-    except (ValueError, RecursionError):
-        return "The arguments are not JSON."
-    return arguments if isinstance(arguments, dict) else "The arguments are not a JSON object."
+    if len(text) > ARGUMENT_CHARS:
+        return f"The arguments are longer than {ARGUMENT_CHARS:,} characters."
+    arguments = arguments_of(text)
+    return "The arguments are not a JSON object." if arguments is None else arguments
 
 
 def one_line(arguments: Mapping[str, Any]) -> str:
