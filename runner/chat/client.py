@@ -130,7 +130,7 @@ async def _events(
                         async for event in _answer(response, arrived, clock):
                             yield event
                         return
-                    reply = await _json(response)
+                    reply = await read_json(response)
                     simpler = simpler_body(body, response.status_code, reply)
                     if simpler is None:
                         yield Failed(_refusal(endpoint, response, reply))
@@ -289,7 +289,7 @@ async def _get(endpoint: Endpoint, url: str) -> Any:
             asyncio.timeout(REPLY_S),
             http.stream("GET", url) as response,
         ):
-            reply = await _json(response)
+            reply = await read_json(response)
     except TimeoutError as error:
         raise _lost(endpoint, httpx2.ReadTimeout("")) from error
     except NETWORK_FAILURES as error:
@@ -310,7 +310,7 @@ def _is_loading(reply: Any) -> bool:
     return mapping(mapping(reply).get("error")).get("type") == "unavailable_error"
 
 
-async def _json(response: httpx2.Response) -> Any:
+async def read_json(response: httpx2.Response) -> Any:
     """Return a reply's JSON, empty where it is not JSON or is too long to be an answer."""
     body = b""
     with contextlib.suppress(ValueError, RecursionError, httpx2.HTTPError):

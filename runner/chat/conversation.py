@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.base.errors import SteprunError
+from runner.base.text import clean
 from runner.chat.files.attached import AttachedFile
 from runner.chat.history import to_messages
 from runner.chat.sessions.branch import answer_of, lost_in, question_of, to_turn, to_turns
@@ -70,6 +71,7 @@ class Conversation:
         self._due: deque[SessionEntry | Mapping[str, Any]] = deque()
         self._made: dict[tuple[str, str], Turn] = {}
         self._instead: tuple[Turn, list[Turn]] | None = None
+        self._system = ""  # of the answer that is asked for
         self._part: tuple[str, tuple[str, ...], list[TurnStep]] | None = None
         self._part_lines: PartLines | None = None
         self._typed = self._written = NOTHING
@@ -121,8 +123,8 @@ class Conversation:
     def append(
         self, text: str, pictures: tuple[Picture, ...], files: tuple[AttachedFile, ...] = ()
     ) -> Turn:
-        """Add a question, which is not sent yet."""
-        turn = Turn(text, pictures, files=files)
+        """Add a question, which is not sent yet; what is sent is what is read from the disk."""
+        turn = Turn(clean(text), pictures, files=files)
         self.turns.append(turn)
         return turn
 
@@ -146,7 +148,7 @@ class Conversation:
         files: tuple[AttachedFile, ...] = (),
     ) -> Turn:
         """Return a turn with another question in place of `turn`, and of what followed that."""
-        return self._put(Turn(text, pictures, files=files), turn)
+        return self._put(Turn(clean(text), pictures, files=files), turn)
 
     def _put(self, turn: Turn, instead_of: Turn) -> Turn:
         at = self.turns.index(instead_of)
@@ -176,11 +178,12 @@ class Conversation:
             self._add(question)
             turn.asked_id = question.id  # until then it counts as typed
         turn.answer_id = new_id()
+        self._system = self.chosen.system  # until it ends: another one is read again, with all else
         return self.messages()
 
     def messages(self) -> list[Message]:
         """Return the messages to send, the last turn's question last."""
-        return to_messages(self.turns, self.chosen.system)
+        return to_messages(self.turns, self._system)
 
     def growing(self, turn: Turn) -> None:
         """Take in what of the answer has arrived; `flush` writes it."""

@@ -1,7 +1,6 @@
 """What a server of steprun says of itself: its state, and its memory against the plan."""
 
 import asyncio
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,13 +10,13 @@ import psutil
 
 from runner.base.errors import SteprunError
 from runner.base.text import clean_name
+from runner.chat.client import read_json
 from runner.chat.untrusted import integer, mapping, number
 from runner.net.endpoint import Endpoint
 from runner.net.http import async_client
 
 PATH: Final = "/steprun/status"
 ANSWER_S: Final = 2.0  # a gateway answers within 0.6 s
-_REPLY_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +69,8 @@ async def ask_figures(endpoint: Endpoint) -> ServerFigures | None:
         ):
             if reply.status_code != 200:
                 return None
-            body = b""
-            async for data in reply.aiter_bytes():
-                body += data
-                if len(body) > _REPLY_BYTES:
-                    return None
-        found = json.loads(body)
-    except (httpx2.HTTPError, httpx2.StreamError, OSError, ValueError, RecursionError):
-        return None
-    except (SteprunError, TimeoutError):
+            found = await read_json(reply)
+    except (httpx2.HTTPError, httpx2.StreamError, OSError, ValueError, SteprunError):
         return None
     free = await asyncio.to_thread(_free) if endpoint.owned else 0
     return parse_figures(found, free)

@@ -5,7 +5,6 @@ the model reads why, and may call again. All of it is bounded: a model that call
 told that no more is run, and is then stopped.
 """
 
-import re
 import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from typing import Any, Final
 
 from runner.base.text import clean, clean_name
 from runner.chat.events import Event, Finished, ToolsRefused, Usage
+from runner.chat.inert import inert
 from runner.chat.steps import StepKind, TurnStep, since_result, uses_of
 from runner.chat.tools.toolbox import Call, Result, Tool
 from runner.chat.tools.toolboxes import Toolboxes, no_such_tool
@@ -29,13 +29,6 @@ RESULT_CHARACTERS: Final = 32_000  # about 8,000 tokens: a quarter of a context 
 RESULT_PICTURES: Final = 4
 ANSWER_PICTURES: Final = 24  # of all results of an answer
 _EXCERPT: Final = 200  # characters of arguments that cannot be read
-# What is a token of its own to an engine wherever it stands in a prompt: with these, a web page or
-# a file that a tool returns could end the tool's message and speak as the user.
-_CONTROL: Final = re.compile(
-    r"<(?=\|[^|<>\s]{1,40}\|>"
-    r"|/?(?:think|tool_call|tool_response|im_start|im_end|im_patch|patch_\w{1,20})>)"
-)
-_BROKEN: Final = "<\u200b"  # a zero-width space makes a text of it
 # Ends after which its calls may be cut short: they are not run.
 _CUT: Final = frozenset({"length", "content_filter"})
 
@@ -140,7 +133,7 @@ class ToolRounds:
 
     def _bounded(self, result: Result) -> Result:
         """Return a result with no more in it than a prompt can take, and what was left out."""
-        text, notes = _CONTROL.sub(_BROKEN, clean(result.text)), []
+        text, notes = inert(clean(result.text)), []
         if (more := len(text) - RESULT_CHARACTERS) > 0:
             notes.append(f"{more:,} more characters were left out.")
         there_are = sum(len(use.result.pictures) for use in uses_of(self._turn.steps) if use.result)

@@ -157,10 +157,6 @@ class Block:
         self._drawn[y] = drawn
         return drawn.strip
 
-    def marked(self, part: Part, index: int) -> Content:
-        """Return what is drawn of a row."""
-        return part.rows[index].content
-
     def _draw(self, part: Part, content: Content, y: int, brush: Brush) -> Strip:
         number = self.number * ROWS + y
         if part.style:

@@ -45,9 +45,10 @@ def matching(choices: Sequence[Choice], typed: str) -> list[Choice]:
 
 def row(choice: Choice, room: int) -> Content:
     """Return a choice as one line of `room` cells; its text has half of them at least. Pure."""
-    text = " ".join(clean(choice.text[:ROW_CHARS]).split()) or "(empty)"
-    text = _cut(text, max(room - cell_len(choice.detail) - GAP, room // 2))
-    detail = _cut(choice.detail, room - cell_len(text) - GAP)
+    words = (choice.text, choice.detail)
+    text, detail = (" ".join(clean(each[:ROW_CHARS]).split()) for each in words)
+    text = _cut(text or "(empty)", max(room - cell_len(detail) - GAP, room // 2))
+    detail = _cut(detail, room - cell_len(text) - GAP)
     return Content.assemble(text, (f"{' ' * GAP}{detail}", "$foreground-muted"))
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 from rich.cells import cell_len
 from textual.content import Content
 
+from runner.base.text import clean
 from runner.base.units import GIB, duration, size
 from runner.chat.events import Usage
 from runner.chat.reading import read_rate
@@ -101,7 +102,7 @@ def choice_rows(choices: ChosenSettings) -> list[tuple[str, str]]:
         ("temperature", "the server's own" if temperature is None else f"{temperature:g}"),
     ]
     if choices.system:
-        words = " ".join(choices.system.split())
+        words = " ".join(clean(choices.system).split())
         rows.append(("system", words if len(words) <= 200 else f"{words[:199]}…"))
     return rows
 

@@ -15,12 +15,11 @@ from textual.app import App
 from textual.content import Content
 from textual.events import Click
 from textual.message import Message
-from textual.widget import Widget
 from textual.widgets import Static
 
 from runner.base.errors import SteprunError
 from runner.chat.wire import Picture
-from runner.tui.apart import in_workshop, the_workshop
+from runner.tui.apart import in_workshop
 from runner.tui.half_blocks import GAP, cell_rows, fitted, half_block_rows, side_by_side
 from runner.tui.kitty import (
     MOST_IDS,
@@ -48,16 +47,6 @@ class PictureWanted(Message):
     """The user wants to see a picture large."""
 
     picture: Picture
-
-
-def picture_rows(picture: Picture, columns: int, rows: int) -> list[Content]:
-    """Return a picture as rows of text that fit `columns` and `rows` of cells.
-
-    Blocks while it is decoded, for a tenth of a second or so: call it in a thread. Raises
-    `SteprunError` where it cannot be.
-    """
-    width, height = fitted(picture.width, picture.height, columns, rows)
-    return half_block_rows(the_workshop().pixels(picture, width, height), width)
 
 
 def composer_rows(screen: tuple[int, int]) -> int:
@@ -265,8 +254,3 @@ def thumbnails_of(app: App[Any]) -> Thumbnails:
     """Return the thumbnails of an app, `NONE` where it has none."""
     found = getattr(app, "thumbnails", NONE)
     return found if isinstance(found, Thumbnails) else NONE
-
-
-def of_question(view: Widget, pictures: Sequence[Picture], columns: int) -> Beside:
-    """Return the thumbnails of a question's pictures, as far as there is room."""
-    return thumbnails_of(view.app).beside(pictures, columns, turn_rows(view.app.size))

@@ -11,6 +11,7 @@ from runner.chat.steps import StepKind, ToolUse, uses_of
 from runner.chat.tools.shown import arguments_text, use_words
 from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Picture
+from runner.tui.block import wrapped
 from runner.tui.rows import MUTED, Row
 
 OPENED_ROWS: Final = 20  # of arguments, and of a result, where they are opened
@@ -80,7 +81,7 @@ def _result(use: ToolUse, turn: Turn, room: int, *, opened: bool) -> list[Row]:
         return []  # they say more than the words that the model is told about them
     style = "$text-error" if failed else MUTED
     words = " ".join(clean(result.text[:OPENED_CHARS]).split()) or "nothing"
-    lines = _wrapped(Content.styled(words, style), max(1, room - 4))
+    lines = wrapped(Content.styled(words, style), max(1, room - 4))
     whole = len(result.text) <= OPENED_CHARS
     if not (whole and len(lines) <= _RESULT_ROWS):
         more = len(words if whole else result.text) - len(lines[0])
@@ -99,7 +100,7 @@ def _chip(picture: Picture, prices: bool) -> str:  # noqa: FBT001 - as a label h
 def _indented(text: str, room: int) -> list[Row]:
     """Return a text as it is, its first rows."""
     content = Content.styled(text[:OPENED_CHARS].rstrip("\n"), MUTED)
-    rows = [Row(Content("    ") + line, 0) for line in _wrapped(content, max(1, room - 4))]
+    rows = [Row(Content("    ") + line, 0) for line in wrapped(content, room - 4)]
     if len(rows) > OPENED_ROWS or len(text) > OPENED_CHARS:
         shown = sum(len(row.content.plain) - 4 for row in rows[:OPENED_ROWS])
         left = f"    … {max(1, len(text) - shown):,} more characters are not shown"
@@ -109,13 +110,8 @@ def _indented(text: str, room: int) -> list[Row]:
 
 def _fit(content: Content, room: int, most: int) -> list[Row]:
     """Return text in so many rows at most; what does not fit ends in dots."""
-    lines = _wrapped(content, room)
+    lines = wrapped(content, room)
     if len(lines) > most:
         last = lines[most - 1].rstrip()
         lines = [*lines[: most - 1], last.truncate(max(1, room - 1)).rstrip() + Content("…")]
     return [Row(line, 0) for line in lines]
-
-
-def _wrapped(content: Content, width: int) -> list[Content]:
-    lines = content.split("\n", allow_blank=True)
-    return [piece for line in lines for piece in line.wrap(max(1, width))]

@@ -88,10 +88,6 @@ class Transcript(ScrollView):
         """What shows the turns that were in view of late; the others are made anew."""
         return tuple(self._views.values())
 
-    def view_of(self, turn: Turn) -> TurnView | None:
-        """Return what shows a turn, None where it was not in view of late."""
-        return self._views.get(turn)
-
     def renew(self) -> None:
         """Lay out and draw anew what is in view: what turns show beside their text has changed."""
         for view in self._views.values():

@@ -10,6 +10,7 @@ from textual.message import Message
 
 from runner.base.errors import SteprunError
 from runner.base.shell import as_typed
+from runner.base.text import clean
 from runner.chat.export import picture_labels
 from runner.chat.fences import fenced_code
 from runner.chat.files.attached import labels
@@ -33,11 +34,12 @@ MARGINS = 3, 2  # cells left and right of what is said, where there is room
 
 def error_content(error: SteprunError) -> Content:
     """Return an error as it is shown: what happened, why, what to type next."""
-    parts: list[Content | tuple[str, str]] = [(error.what, "bold $text-error")]
+    # Some quote a server or the name of a file: a terminal must not obey what they contain.
+    parts: list[Content | tuple[str, str]] = [(clean(error.what), "bold $text-error")]
     if error.why:
-        parts.append(Content(f"\n{as_typed(error.why)}"))
+        parts.append(Content(f"\n{as_typed(clean(error.why))}"))
     if error.next:
-        parts.append((f"\n→ {as_typed(error.next)}", "$foreground-muted"))
+        parts.append((f"\n→ {as_typed(clean(error.next))}", "$foreground-muted"))
     return Content.assemble(*parts)
 
 

@@ -13,7 +13,6 @@ from runner.chat.host import ChatSetup
 from runner.chat.tools.toolbox import Call
 from runner.chat.wire import Options
 from runner.tui.app import ChatApp
-from runner.tui.wings.mcp_servers import McpServers
 from tests.fakes.sse_server import FakeHosts
 
 
@@ -26,10 +25,9 @@ class CallingChat(ChatApp):
         self.run_worker(self._call(), exit_on_error=False)
 
     async def _call(self) -> None:
-        boxes = self.wing(McpServers)
-        while not any(box.tools for box in boxes.toolboxes):
+        while not self.tools.tools:
             await asyncio.sleep(0.05)
-        result = await boxes.toolboxes[0].run(Call("1", "fake__add", sys.argv[2]), ())
+        result = await self.tools.run(Call("1", "fake__add", sys.argv[2]), ())
         self.hint(f"RESULT {result.text}")
 
 

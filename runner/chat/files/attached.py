@@ -13,6 +13,7 @@ from typing import Any, Final
 from runner.base.text import clean, clean_name
 from runner.base.units import duration
 from runner.chat.files.mentions import mention_of, mentions
+from runner.chat.inert import inert
 from runner.chat.untrusted import integer, mapping
 from runner.chat.wire import Picture
 
@@ -71,18 +72,22 @@ class Attachment:
 
 
 def fenced(title: str, text: str, suffix: str = "") -> str:
-    """Return a text under a title, in a fence that nothing in it ends. `suffix`: of its file."""
+    """Return a text under a title, in a fence that nothing in it ends. `suffix`: of its file.
+
+    What is a control token to an engine is broken up: a file does not speak as the model.
+    """
+    text = "".join(map(inert, text.splitlines(keepends=True))) if "<" in text else text
     ticks = _TICKS.findall(text) if "```" in text else ()  # the search alone is ten times as fast
     fence = "`" * (1 + max([2, *map(len, ticks)]))
     language = suffix.removeprefix(".").lower()
     language = language if _LANGUAGE.fullmatch(language) else ""
     body = text if text.endswith("\n") or not text else f"{text}\n"
-    return f"{title}\n{fence}{language}\n{body}{fence}"
+    return f"{inert(title)}\n{fence}{language}\n{body}{fence}"
 
 
 def title_of(name: str, detail: str = "") -> str:
     """Return the line that names a file to the model."""
-    return f"File: {clean_name(name, NAME_CHARS)}{f' ({detail})' if detail else ''}"
+    return inert(f"File: {clean_name(name, NAME_CHARS)}{f' ({detail})' if detail else ''}")
 
 
 def sent_text(files: Iterable[AttachedFile], text: str) -> str:

@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from runner.chat.images.converting import bound
+
 if TYPE_CHECKING:
     from pypdfium2 import PdfDocument, PdfPage
 
@@ -28,14 +30,13 @@ TEXT_CHARS: Final = 4 << 20
 PICTURE_PX: Final = 3 * 504
 # Of a page with an image on it: fewer letters are a page number or a stamp, and the page is a scan.
 LEAST_CHARS: Final = 20
-DATA_BYTES: Final = 1 << 30  # only Linux keeps this limit
 PASSWORD_ERROR: Final = 4  # FPDF_ERR_PASSWORD in PDFium's fpdfview.h
 OBJECTS: Final = 2000  # of a page that are looked at for an image
 
 
 def main(source: IO[bytes], result: IO[bytes]) -> None:
     """Answer one request."""
-    _bound()
+    bound()
     wanted = json.loads(source.readline())
     _Answer(result).read(source.read(), wanted)
 
@@ -113,14 +114,6 @@ def _drawn(page: "PdfPage") -> bytes:
     out = io.BytesIO()
     picture.convert("RGB").save(out, "PNG", compress_level=1)
     return out.getvalue()
-
-
-def _bound() -> None:
-    with suppress(ImportError, OSError, ValueError):
-        import resource  # noqa: PLC0415 - not on Windows
-
-        if sys.platform.startswith("linux"):
-            resource.setrlimit(resource.RLIMIT_DATA, (DATA_BYTES, DATA_BYTES))
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ def scaled(picture: Picture, width: int, height: int) -> Picture:
     """Return the picture at another size, in pixels."""
     from PIL import Image  # noqa: PLC0415 - only where there is a picture
 
-    image = _opened(picture).resize((width, height), Image.Resampling.LANCZOS)
-    return _saved(picture, image)
+    image = opened(picture).resize((width, height), Image.Resampling.LANCZOS)
+    return made_of(picture, image, picture.name)
 
 
 def cropped(picture: Picture, box: tuple[int, int, int, int]) -> Picture:
@@ -34,14 +34,15 @@ def cropped(picture: Picture, box: tuple[int, int, int, int]) -> Picture:
             why="No part of the picture is inside the frame.",
             next="Choose a part of the picture.",
         )
-    return _saved(picture, _opened(picture).crop((left, top, right, bottom)))
+    cut = opened(picture).crop((left, top, right, bottom))
+    return made_of(picture, cut, picture.name)
 
 
 def pixels(picture: Picture, width: int, height: int) -> bytes:
     """Return a thumbnail of exactly that size: three bytes a pixel, row by row."""
     from PIL import Image  # noqa: PLC0415
 
-    image = _opened(picture, draft=(2 * width, 2 * height))
+    image = opened(picture, draft=(2 * width, 2 * height))
     small = image.resize((width, height), Image.Resampling.BOX, reducing_gap=2.0)
     return small.tobytes()
 
@@ -50,14 +51,15 @@ def small_png(picture: Picture, width: int, height: int) -> bytes:
     """Return the picture at that size in 256 colours, as a PNG: for a terminal, maybe over SSH."""
     from PIL import Image  # noqa: PLC0415
 
-    image = _opened(picture, draft=(2 * width, 2 * height))
+    image = opened(picture, draft=(2 * width, 2 * height))
     small = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
     out = io.BytesIO()
     small.quantize(256).save(out, "PNG", optimize=True)
     return out.getvalue()
 
 
-def _opened(picture: Picture, draft: tuple[int, int] | None = None) -> "Image.Image":
+def opened(picture: Picture, draft: tuple[int, int] | None = None) -> "Image.Image":
+    """Return the pixels of a picture in RGB; `draft`: no more of them than fill this size."""
     from PIL import Image  # noqa: PLC0415
 
     image: Image.Image = Image.open(io.BytesIO(picture.data), formats=("PNG", "JPEG"))
@@ -66,12 +68,12 @@ def _opened(picture: Picture, draft: tuple[int, int] | None = None) -> "Image.Im
     return image.convert("RGB")
 
 
-def _saved(picture: Picture, image: "Image.Image") -> Picture:
+def made_of(picture: Picture, image: "Image.Image", name: str) -> Picture:
+    """Return other pixels as a picture of the same kind."""
     out = io.BytesIO()
     if picture.mime == JPEG:
         image.save(out, "JPEG", quality=95)
     else:
         image.save(out, "PNG", compress_level=1)
     width, height = image.size
-    data, price = out.getvalue(), image_tokens(width, height)
-    return Picture(picture.name, picture.mime, data, width, height, price)
+    return Picture(name, picture.mime, out.getvalue(), width, height, image_tokens(width, height))

@@ -47,15 +47,11 @@ class SavedChats:
         finally:
             session.release()
 
-    def delete(self, *chat_ids: str) -> None:
-        """Delete chats for good, with their words in the index; one that cannot be stops none."""
-        try:
-            self.remove(*chat_ids)
-        finally:
-            self.forget(chat_ids)
-
     def remove(self, *chat_ids: str) -> None:
-        """Delete chats for good, but for their words in the index: `forget` takes longer."""
+        """Delete chats for good, but for their words in the index: `forget` takes longer.
+
+        One that cannot be deleted stops none.
+        """
         troubles: list[SteprunError] = []
         for chat_id in chat_ids:
             try:

@@ -75,7 +75,10 @@ class WordFile:
 
     def _opened(self) -> sqlite3.Connection:
         make_private_dir(self.path.parent)
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite's own is for all
+        # SQLite's own is for all. One that is there is left closed: whoever closes it again takes
+        # the locks of all threads of this process off it (sqlite.org/howtocorrupt.html, 2.2).
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         base = sqlite3.connect(self.path, timeout=WAIT_S)
         try:
             self._check(base)
@@ -93,11 +96,10 @@ class WordFile:
         """Raise where pages are missing: SQLite may take them for empty ones (see its format)."""
         base.execute("BEGIN")
         base.execute("SELECT count(*) FROM sqlite_master").fetchone()  # now nobody writes
-        with self.path.open("rb") as file:
-            head = file.read(32)
-            page = int.from_bytes(head[16:18]) if head[16:18] != b"\x00\x01" else 1 << 16
-            if 0 < file.seek(0, os.SEEK_END) < page * int.from_bytes(head[28:32]):
-                raise sqlite3.DatabaseError("cut short")
+        (pages,) = base.execute("PRAGMA page_count").fetchone()
+        (size,) = base.execute("PRAGMA page_size").fetchone()
+        if self.path.stat().st_size < pages * size:
+            raise sqlite3.DatabaseError("cut short")
         base.execute("COMMIT")
 
     def discard(self) -> None:

@@ -140,11 +140,12 @@ def _update(base: sqlite3.Connection, until: float) -> IndexState:
 def _take_in(base: sqlite3.Connection, name: str, state: tuple[int, int], until: float) -> bool:
     """Take in what is new in a chat. False: there was not the time for all of it."""
     session = Session(name)
+    row = base.execute("SELECT number FROM chats WHERE id = ?", (name,)).fetchone()
     with contextlib.suppress(SteprunError):  # a newer version's, or none of ours: without words
         session.read(pictures=False)
-    row = base.execute("SELECT number FROM chats WHERE id = ?", (name,)).fetchone()
+        if row is None:
+            note_chat(session)  # its title, too, which the list may not have yet
     if row is None:
-        note_chat(session)  # its title, too, which the list may not have yet
         made = base.execute("INSERT INTO chats(id, bytes, changed) VALUES (?, -1, 0)", (name,))
         row = (made.lastrowid,)
     (number,) = row

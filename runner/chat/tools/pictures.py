@@ -5,11 +5,10 @@ chat like any other, and can be looked at again.
 """
 
 import asyncio
-import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from runner.chat.images.tokens import image_tokens
+from runner.chat.images.editing import made_of, opened
 from runner.chat.tools.region import (
     WHOLE,
     BadArguments,
@@ -111,20 +110,19 @@ def run_call(call: Call, pictures: Sequence[Picture]) -> Result:
     source = pictures[number - 1]
     names = [picture.name for picture in pictures]
     made = (_marked if call.name == _MARK else _enlarged)(source, part, given)
-    data, size, says = made
-    name = next_name(source.name, call.name, names)
-    picture = Picture(name, source.mime, data, *size, image_tokens(*size))
+    image, says = made
+    picture = made_of(source, image, next_name(source.name, call.name, names))
     beyond = f" What was named lay outside in part. {_WHERE}" if part.beyond else ""
     return Result(f"Image {len(pictures) + 1}: {says(number)}.{beyond}", (picture,))
 
 
-_Made = tuple[bytes, tuple[int, int], Callable[[int], str]]
+_Made = tuple["Image.Image", Callable[[int], str]]
 
 
 def _enlarged(source: Picture, part: PicturePart, _: Mapping[str, Any]) -> _Made:
     from PIL import Image  # noqa: PLC0415 - only where a tool is called
 
-    image = _opened(source)
+    image = opened(source)
     box = left, top, right, bottom = box_of(part, image.width, image.height)
     size = shown_size(right - left, bottom - top)
     cut = image.crop(box).resize(size, Image.Resampling.LANCZOS)  # nothing from beyond its edges
@@ -132,13 +130,13 @@ def _enlarged(source: Picture, part: PicturePart, _: Mapping[str, Any]) -> _Made
     where = PicturePart(left * wide, top * high, right * wide, bottom * high).words
     times = size[0] / (right - left)
     how = f", enlarged {times:.1f} times" if times > 1 else ""
-    return _written(cut, source.mime), size, lambda number: f"image {number}, {where}{how}"
+    return cut, lambda number: f"image {number}, {where}{how}"
 
 
 def _marked(source: Picture, part: PicturePart, given: Mapping[str, Any]) -> _Made:
     from PIL import Image, ImageDraw  # noqa: PLC0415
 
-    image = _opened(source)
+    image = opened(source)
     size = overview_size(image.width, image.height)
     if size != image.size:
         image = image.resize(size, Image.Resampling.LANCZOS)
@@ -150,7 +148,7 @@ def _marked(source: Picture, part: PicturePart, given: Mapping[str, Any]) -> _Ma
     what = "box" if part.right > part.left and part.bottom > part.top else "point"
     named = f" labelled {label!r}" if label else ""
     words = f"with a {what}{named} at {part.words}"
-    return _written(image, source.mime), size, lambda number: f"image {number} {words}"
+    return image, lambda number: f"image {number} {words}"
 
 
 def _draw(drawing: Any, edges: tuple[float, ...], label: str, size: tuple[int, int]) -> None:
@@ -178,19 +176,3 @@ def _draw(drawing: Any, edges: tuple[float, ...], label: str, size: tuple[int, i
     x = max(0, min(left, size[0] - wide - 2 * gap))
     drawing.rectangle((x, y, x + wide + 2 * gap, y + high + gap), fill="red")
     drawing.text((x + gap, y), label, fill="white", font=font)
-
-
-def _opened(source: Picture) -> "Image.Image":
-    from PIL import Image  # noqa: PLC0415
-
-    # Pictures of the chat were checked and bounded when they were loaded (`images.load`).
-    return Image.open(io.BytesIO(source.data), formats=("PNG", "JPEG")).convert("RGB")
-
-
-def _written(image: "Image.Image", mime: str) -> bytes:
-    out = io.BytesIO()
-    if mime == "image/jpeg":
-        image.save(out, "JPEG", quality=95)
-    else:
-        image.save(out, "PNG", compress_level=1)
-    return out.getvalue()

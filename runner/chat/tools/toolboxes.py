@@ -37,10 +37,6 @@ class Toolboxes:
         """Add a toolbox behind the others."""
         self._boxes.append(box)
 
-    def remove(self, box: Toolbox) -> None:
-        """Take a toolbox out, if it is there."""
-        self._boxes = [each for each in self._boxes if each is not box]
-
     @property
     def tools(self) -> tuple[Tool, ...]:
         """The tools that are offered now, each under a name of its own."""

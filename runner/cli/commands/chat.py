@@ -227,7 +227,7 @@ def _images(given: tuple[Path, ...]) -> tuple[Path, ...]:
     return tuple(Path(path) for each in given for path in find_pictures(str(each)) or [str(each)])
 
 
-def _servers(names: tuple[str, ...], prompt: str | None, *, plain: bool = False) -> tuple[str, ...]:
+def _servers(names: tuple[str, ...], prompt: str | None, *, plain: bool) -> tuple[str, ...]:
     """Return the names of the MCP servers to begin with. Raises where one is not configured."""
     if not names:
         return ()

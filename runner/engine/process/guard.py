@@ -118,7 +118,9 @@ def _watch_memory(
     meter, reported = watch.meter(engine.pid, args.mapped), "fine"
     judge = watch.Judge(args.low, args.least)
     while meter is not None and engine.returncode is None:
-        left = meter.left()
+        left = None
+        with contextlib.suppress(Exception):  # whatever a reading does, the watch goes on
+            left = meter.left()
         if left is None:  # it may be readable again: the machine is no safer for giving up
             time.sleep(watch.LONGEST_S)
             continue

@@ -39,6 +39,15 @@ async def minding(
 async def _mind(
     keeper: Keeper, turns: Turns, prompts: Saves | None, report: Report, timing: Timing
 ) -> None:
+    try:
+        await _watch(keeper, turns, prompts, report, timing)
+    finally:
+        turns.hold(held=False)  # whatever ends it, nobody waits for ever
+
+
+async def _watch(
+    keeper: Keeper, turns: Turns, prompts: Saves | None, report: Report, timing: Timing
+) -> None:
     since: float | None = None
     saving: asyncio.Task[None] | None = None
     while True:

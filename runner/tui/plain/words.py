@@ -79,11 +79,6 @@ class AnswerWords:
         open_line, self._line_open = self._line_open, False
         return "\n" if open_line else ""
 
-    @property
-    def line_open(self) -> bool:
-        """Whether the last line that was printed can go on."""
-        return self._line_open
-
 
 def _whole_words(text: str, *, whole: bool) -> str:
     """Return the beginning of a text up to its last whole word."""

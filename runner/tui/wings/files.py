@@ -98,11 +98,17 @@ class Files(Wing):
 
     def attach(self, path: str) -> None:
         """Attach a file or a folder that is named."""
+        self.chat.run_worker(self._attach(path), group="files", exit_on_error=False)
+
+    async def _attach(self, path: str) -> None:
         name = path.strip().removeprefix("@")
         quoted = len(name) > 1 and name[0] == name[-1] and name[0] in "'\""
         name = name[1:-1] if quoted else name
         found = mentions(mention_of(name))
-        if len(name) > PATH_CHARS or not found or _reader().located(found[0], Path()) is None:
+        place = None
+        if len(name) <= PATH_CHARS and found:  # in a thread: a disk far away may not answer
+            place = await asyncio.to_thread(lambda: _reader().located(found[0], Path()))
+        if place is None:
             self.chat.composer.give_back(f"/attach {path}", ())
             self.chat.problem(
                 Refused(f"There is no file {clean_name(name, 80)}.", next="Check the path.")

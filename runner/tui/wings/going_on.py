@@ -13,6 +13,7 @@ from textual.message import Message
 
 from runner.base.errors import UsageError
 from runner.chat.going_on import GO_ON, LESS_EFFORT, can_write_on, open_ended
+from runner.chat.host_task import HostKnown
 from runner.chat.turn import Turn, TurnState
 from runner.tui.composer import TypedMessage
 from runner.tui.shared import ANSWER, CONTINUE
@@ -131,6 +132,11 @@ class GoingOn(Wing):
             self._refused = True
             self.chat.call_later(self._otherwise)
 
+    def host_changed(self, message: ChatTalk.HostChanged) -> None:
+        """Have a server that is another one write on: it may do so."""
+        if isinstance(message.event, HostKnown):
+            self._refused = False
+
     async def _otherwise(self) -> None:
         if (turn := self.chat.conversation.retriable()) is not None and not self.chat.busy:
             await self.go_on(turn, answers=False)
@@ -139,4 +145,7 @@ class GoingOn(Wing):
         ANSWER.by(answer_now, keys=("alt+a",), priority=True),
         CONTINUE.by(resume),
     )
-    hears: ClassVar[Mapping[type[Message], Hear]] = {ChatTalk.Ended: ended}
+    hears: ClassVar[Mapping[type[Message], Hear]] = {
+        ChatTalk.Ended: ended,
+        ChatTalk.HostChanged: host_changed,
+    }

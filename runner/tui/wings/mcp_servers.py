@@ -13,8 +13,8 @@ from textual.message import Message
 
 from runner.base.errors import Refused, SteprunError, UsageError
 from runner.base.text import clean_name
-from runner.chat.tools.toolbox import Toolbox
 from runner.tui.actions import Action
+from runner.tui.costs import reading_again
 from runner.tui.wings.permission import Permission
 from runner.tui.wings.wing import Hear, Wing
 
@@ -39,19 +39,20 @@ class McpServers(Wing):
     def __init__(self, chat: "ChatApp") -> None:
         super().__init__(chat)
         self._box: McpToolbox | None = None
+        self._one_box = asyncio.Lock()
         self._servers: Mapping[str, McpServer] = {}
         self._screen: McpScreen | None = None
         self._announced: dict[str, str] = {}  # the states that the user has been told
 
-    @property
-    def toolboxes(self) -> tuple[Toolbox, ...]:
-        """What the model may call of MCP servers now; empty where none was ever switched on."""
-        return () if self._box is None else (self._box,)
-
     def started(self) -> None:
         """Switch on what the command line names."""
+        if self.chat.setup.mcp:
+            self.chat.set_timer(START_S, lambda: self._work(self._switch_on()))
+
+    async def _switch_on(self) -> None:
+        # One after the other: the order of the servers is that of their tools in the prompt.
         for name in self.chat.setup.mcp:
-            self.chat.set_timer(START_S, lambda name=name: self._work(self._switch(name, on=True)))
+            await self._switch(name, on=True)
 
     def _work(self, work: Any) -> None:
         self.chat.run_worker(work, group="mcp", exit_on_error=False)
@@ -64,9 +65,10 @@ class McpServers(Wing):
 
     async def _loaded(self) -> "McpToolbox | None":
         """Return the toolbox with the file read anew; None where that cannot be used."""
-        if self._box is None:
-            self._box = await asyncio.to_thread(_new_box, self)
-            self.chat.tools.add(self._box)
+        async with self._one_box:
+            if self._box is None:
+                self._box = await asyncio.to_thread(_new_box, self)
+                self.chat.tools.add(self._box)
         try:
             self._servers = await asyncio.to_thread(_read_servers)
         except SteprunError as error:
@@ -170,7 +172,8 @@ class McpServers(Wing):
     def _announce(self, entry: "McpEntry") -> None:
         if str(entry.state) == "on":
             count = len(entry.offers.tools)
-            self.chat.hint(f"{entry.name} is on: {count} {'tool' if count == 1 else 'tools'}.")
+            tools = f"{count} {'tool' if count == 1 else 'tools'}"
+            self.chat.hint(f"{entry.name} is on: {tools}.{reading_again(self.chat)}")
         elif str(entry.state) == "starting":
             self.chat.hint(f"{entry.name} is starting.")
         elif str(entry.state) == "ended":

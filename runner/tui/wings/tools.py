@@ -9,8 +9,10 @@ from textual.message import Message
 
 from runner.base.errors import UsageError
 from runner.base.text import clean, clean_name
+from runner.chat.host_task import HostKnown
 from runner.chat.tools.pictures import TOOLS, PictureTools
 from runner.tui.actions import Action
+from runner.tui.costs import reading_again
 from runner.tui.talking import ChatTalk
 from runner.tui.wings.wing import Hear, Wing
 
@@ -55,8 +57,11 @@ class ToolWing(Wing):
             self.chat.problem(UsageError(why, next="/tools off"))
             return
         if chosen:
+            before = self.chat.tools.tools
             self.chat.remember(tools=chosen)
             self.chat.tools.refused = self._noted = False  # the server is asked again
+            if self.chat.tools.tools != before:  # they stand at the top of the prompt
+                self.chat.hint(f"The image tools are {chosen}.{reading_again(self.chat)}")
         self.chat.transcript.notice(self._list())
         self.chat.transcript.follow()
 
@@ -95,6 +100,11 @@ class ToolWing(Wing):
             self._noted = True
             self.chat.hint("This server takes no tools, so none are offered.")
 
+    def host_changed(self, message: ChatTalk.HostChanged) -> None:
+        """Offer tools again where the server is another one: it may take them."""
+        if isinstance(message.event, HostKnown):
+            self.chat.tools.refused = self._noted = False
+
     actions = (
         Action(
             "tools.switch",
@@ -104,7 +114,10 @@ class ToolWing(Wing):
             *("tools", "[on|off]"),
         ),
     )
-    hears: ClassVar[Mapping[type[Message], Hear]] = {ChatTalk.Ended: ended}
+    hears: ClassVar[Mapping[type[Message], Hear]] = {
+        ChatTalk.Ended: ended,
+        ChatTalk.HostChanged: host_changed,
+    }
 
 
 def _beginning(description: str) -> str:

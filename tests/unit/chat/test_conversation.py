@@ -180,6 +180,19 @@ def test_a_chat_of_a_newer_version_is_named_where_the_last_one_is_resumed(home):
 # --- a program that is killed -------------------------------------------------------------------
 
 
+def test_a_resumed_chat_sends_what_was_sent(home):
+    chat = Conversation("Fake")
+    turn = begun(chat, chat.append("\x1b[31mred\x1b[0m\r\nblue", ()), "Fine.")
+    turn.apply(Finished("stop"), 2.0)
+    chat.ended(turn)
+    sent = chat.messages()
+    chat.close()
+    resumed = Conversation("Fake", chat.session.id)
+    resumed.append("and now?", ())
+    assert resumed.messages()[0] == sent[0], "else the engine reads all of it again"
+    resumed.close()
+
+
 def test_a_killed_chat_keeps_the_part_of_the_answer_that_arrived(home):
     conversation = Conversation("x")
     talked(conversation, "a")

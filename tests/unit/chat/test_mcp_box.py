@@ -111,10 +111,10 @@ async def test_a_real_server_offers_its_tools_and_runs_calls(monkeypatch, tmp_pa
         assert "\x1b" not in failed.text
         wrong = await user.call("s__add", a="x")
         assert wrong.failed
-        for text, why in (("{", "not JSON"), ("[1]", "not a JSON object")):
+        for text in ("{", "[1]"):
             result = await user.box.run(Call("1", "s__add", text), ())
             assert result.failed
-            assert why in result.text
+            assert "not a JSON object" in result.text
         user.box.switch_off("s")
         assert user.box.tools == []
         gone = await user.call("s__add", a=1, b=1)

@@ -5,6 +5,8 @@ import contextlib
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 import time
 
 import pytest
@@ -13,6 +15,7 @@ from runner.base.errors import Refused
 from runner.chat.finding import HitPlace
 from runner.chat.sessions import word_file, word_index
 from runner.chat.sessions.entries import SessionEntry, answered
+from runner.chat.sessions.index import NEWER, list_chats
 from runner.chat.sessions.saved import SavedChats
 from runner.chat.sessions.store import Session, sessions_dir
 from runner.chat.sessions.word_index import IndexState, WordIndex
@@ -146,7 +149,8 @@ def test_the_file_is_private_and_has_no_trace_of_a_deleted_chat():
     made = index()
     assert stat.S_IMODE(made.path.stat().st_mode) == 0o600
     assert b"xqzjkwv" in made.path.read_bytes()
-    SavedChats().delete(gone.id)
+    SavedChats().remove(gone.id)
+    SavedChats().forget([gone.id])
     data = made.path.read_bytes()
     for left in (b"xqzjkwv", b"wvkjzqx", b"xqz", b"qzj", b"kjz", gone.id.encode()):
         assert left not in data
@@ -224,6 +228,19 @@ def test_another_window_that_writes_is_waited_for_and_then_named(monkeypatch):
     assert found("pears")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="other systems have other locks")
+def test_a_search_takes_no_lock_off_a_thread_that_writes():
+    saved("apples")
+    made = index()
+    try_to_write = "import sqlite3, sys; b = sqlite3.connect(sys.argv[1], timeout=0); b.execute"
+    with contextlib.closing(sqlite3.connect(made.path)) as writes:
+        writes.execute("BEGIN IMMEDIATE")
+        assert found("apples", made)
+        other = [sys.executable, "-c", f"{try_to_write}('BEGIN IMMEDIATE')", str(made.path)]
+        tried = subprocess.run(other, capture_output=True, text=True, check=False)
+    assert "database is locked" in tried.stderr
+
+
 def test_two_windows_may_bring_it_up_to_date_at_once(monkeypatch):
     monkeypatch.setattr(word_index, "COMMIT_S", 0.0)
     monkeypatch.setattr(word_file.WordFile, "discard", None)  # neither takes it for damaged
@@ -277,6 +294,8 @@ def test_chats_that_cannot_be_read_have_no_words_and_stop_none():
     odd = saved("lone \ud800 and \0 and apples")
     assert found("apples") == [odd.id]
     assert WordIndex().update(LONG_S) == IndexState(3, 3)
+    titles = {each.id: each.title for each in list_chats()}
+    assert titles[newer.id] == NEWER, "the list still says why it cannot be opened"
 
 
 def test_a_chat_cut_at_every_byte_is_indexed_as_far_as_it_goes():

@@ -1,10 +1,11 @@
-"""`steprun chat --mcp`: what is refused before anything is started."""
+"""`steprun chat` with --mcp or --plain: what is refused before anything is started."""
 
 import pytest
+from click.testing import CliRunner
 
 from runner.base import paths
 from runner.base.errors import BadFile, UsageError
-from runner.cli.commands.chat import _servers
+from runner.cli.commands.chat import _servers, chat
 
 
 @pytest.fixture(autouse=True)
@@ -18,8 +19,8 @@ def configure(text):
     path.write_text(text)
 
 
-def asked(*words, prompt=None):
-    return _servers(words, prompt)
+def asked(*words, prompt=None, plain=False):
+    return _servers(words, prompt, plain=plain)
 
 
 def test_one_answer_runs_no_tools_of_servers():
@@ -27,6 +28,19 @@ def test_one_answer_runs_no_tools_of_servers():
         asked("files", prompt="hi")
     assert raised.value.next == "steprun chat --mcp files"
     assert asked(prompt="hi") == ()
+
+
+def test_a_chat_in_plain_lines_asks_for_no_permission_and_says_so():
+    with pytest.raises(UsageError, match="for the chat in a window"):
+        asked("files", plain=True)
+    assert asked(plain=True) == ()
+
+
+def test_a_chat_in_plain_lines_drops_no_file_without_a_word():
+    found = CliRunner().invoke(chat, ["--plain", "--file", "my notes.txt"])
+    assert isinstance(found.exception, UsageError)
+    assert found.exception.what == "--file is for the chat in a window, and for -p."
+    assert found.exception.next == "steprun chat -p \"Your question\" --file 'my notes.txt'"
 
 
 def test_a_server_that_is_not_configured_is_refused_with_the_nearest():

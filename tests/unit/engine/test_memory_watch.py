@@ -5,6 +5,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.base.errors import SteprunError
-from runner.engine.process import memory_watch
+from runner.engine.process import guard, memory_watch
 from runner.engine.process.guarded import Guarded
 from runner.engine.process.memory_watch import AGAIN, LONGEST_S, SHORTEST_S, Judge, LinuxMeter
 from runner.engine.process.supervisor import EngineProcess
@@ -205,6 +207,20 @@ async def test_it_is_not_started_again_before_there_is_room_for_what_it_took(hom
 
 
 @linux
+async def test_one_that_was_stopped_while_loading_waits_for_what_was_planned(home: Path) -> None:
+    left = left_now()
+    floors = Floors(low=left + 2 * GIB, least=left + GIB)
+    spec = LaunchSpec((), total_bytes=7 * MIB, floors=floors)
+    engine = EngineProcess([sys.executable, str(FAKE), "ready"], spec)
+    async with engine, asyncio.timeout(10):
+        while engine.alive():
+            await asyncio.sleep(0.02)
+        engine.verdict()
+    assert engine.short_of_memory
+    assert engine.lacks_memory() <= 3 * GIB, "not for all that was free before"
+
+
+@linux
 def test_a_look_leaves_no_file_open() -> None:
     me = psutil.Process()
     memory_watch.left_now(me.pid, GIB)
@@ -226,3 +242,24 @@ def test_its_owner_hears_that_memory_is_short_and_when_it_is_not(tmp_path: Path)
             time.sleep(0.02)
         assert guarded.memory_left is not None
         assert guarded.memory_left < floors.low
+
+
+def test_a_reading_that_fails_does_not_end_the_watch() -> None:
+    readings = iter([OSError("gone"), ValueError("odd"), None, 10])
+
+    class Odd:
+        def left(self) -> int | None:
+            reading = next(readings)
+            if isinstance(reading, Exception):
+                raise reading
+            return reading
+
+    killed: list[str] = []
+    engine: Any = SimpleNamespace(pid=1, returncode=None, kill=lambda: killed.append("killed"))
+    watch: Any = SimpleNamespace(
+        meter=lambda *_: Odd(), Judge=Judge, LONGEST_S=0, MARK="x", give_back=lambda _: None
+    )
+    log: Any = SimpleNamespace(write=killed.append)
+    floors: Any = SimpleNamespace(low=100, least=50, mapped=0)
+    guard._watch_memory(engine, log, watch, floors)
+    assert killed[0] == "killed"

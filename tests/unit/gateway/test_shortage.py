@@ -3,6 +3,8 @@
 import asyncio
 from dataclasses import replace
 
+import pytest
+
 from tests.fakes.kept_engine import FakeEngines
 from tests.unit.gateway.conftest import FAST, Open, Running
 
@@ -38,6 +40,25 @@ async def test_what_is_short_for_long_is_how_the_machine_is_used(
         await heard(running, "short 1000")
         assert (await running.text())[0] == 200
         assert running.told.words.count("short 1000") == 1
+
+
+async def test_nobody_waits_for_ever_where_it_cannot_be_told(
+    gateway: Open, engines: FakeEngines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with gateway() as running:
+        await heard(running, "ready")
+        told: list[int | None] = []
+
+        def gone(left: int | None) -> None:
+            told.append(left)
+            raise BrokenPipeError
+
+        monkeypatch.setattr(running.told, "short", gone)
+        engines.made[-1].memory_left = 1000
+        async with asyncio.timeout(10):
+            while not told:
+                await asyncio.sleep(0.005)
+            assert (await running.text())[0] == 200
 
 
 async def test_who_waits_for_memory_is_answered_where_the_engine_is_stopped(

@@ -10,6 +10,7 @@ from runner.cli import remote_chat
 from runner.net.endpoint import Endpoint
 from runner.tui.app import ChatApp
 from runner.tui.chooser import Chooser
+from runner.tui.wings.going_on import GoingOn
 from tests.fakes.sse_server import End, FakeHosts, FakeServer, Gate, Say
 from tests.unit.tui.test_app import Chat, chat, picture, user_home  # noqa: F401 - a fixture
 
@@ -53,6 +54,19 @@ async def test_another_model_of_a_server_is_chosen_from_a_list():
             assert [each["model"] for each in server.requests] == ["step-3.7-flash", "other-7b"]
             assert len(server.requests[1]["messages"]) == 3, "the conversation stays"
             assert "--model other-7b" in app.farewell[-1]
+
+
+async def test_what_one_model_refused_another_may_take():
+    with FakeServer([Say("One."), End()], [Say("Two."), End()]) as server:
+        app = remote(server)
+        async with app.run_test(size=(110, 30)) as pilot:
+            c = Chat(app, pilot, server, None)  # type: ignore[arg-type]
+            await c.ready()
+            app.tools.refused = app.wing(GoingOn)._refused = True
+            await c.type("/model other")
+            await c.sees("Now with other-7b.")
+            await c.ready()
+            assert (app.tools.refused, app.wing(GoingOn)._refused) == (False, False)
 
 
 async def test_a_model_is_named_in_part_and_one_that_is_not_there_is_refused():

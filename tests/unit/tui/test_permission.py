@@ -251,7 +251,7 @@ async def test_a_server_is_switched_on_and_off_and_decisions_are_taken_back():
     async with chat(size=(100, 40)) as c:
         await c.type("/mcp")
         await c.sees("good", "off ·", "off, and disabled", "How to add a server")
-        assert c.app.wing(McpServers).toolboxes[0].tools == []
+        assert c.app.tools.tools == ()
         await c.pilot.press("enter")
         await c.sees("on · 8 tools", "good__add", "asked each time")
         assert "MCP servers ·" not in c.screen(), "rows are not only servers: they are not counted"
@@ -272,6 +272,17 @@ async def test_a_server_is_switched_on_and_off_and_decisions_are_taken_back():
         await c.reads("The MCP server other is disabled.", "enabled = false")
 
 
+async def test_servers_are_switched_on_in_the_order_in_which_they_are_named():
+    configure("".join(table(name, GOOD) for name in ("d", "c", "b", "a")))
+    async with chat(mcp=("d", "b", "c", "a")) as c:
+        while len(c.app.tools.tools) < 32:
+            await c.pilot.pause(0.05)
+        sources = dict.fromkeys(tool.source for tool in c.app.tools.tools)
+        assert "".join(sources) == "dbca"
+        box = c.app.wing(McpServers)._box
+        assert [box] == [each for each in c.app.tools._boxes if isinstance(each, type(box))]
+
+
 async def test_a_server_that_ends_says_why():
     configure(table("bad", bad_mcp_server.__file__, "garbage"))
     async with chat(mcp=("bad",)) as c:
@@ -287,7 +298,7 @@ async def test_an_answer_asks_and_runs_with_a_real_server():
     before = {each.pid for each in psutil.Process().children()}  # of other tests
     async with chat(mcp=("good",)) as c:
         await c.reads("good is on: 8 tools")
-        (box,) = c.app.wing(McpServers).toolboxes
+        box = c.app.tools
         task = asyncio.create_task(box.run(Call("1", "good__add", '{"a": 1, "b": 2}'), ()))
         await c.sees("good__add wants to run", '{"a": 1, "b": 2}')
         await c.pilot.press("a")

@@ -211,7 +211,8 @@ def test_the_chats_on_the_disk_are_listed_and_deleted():
     assert {each.title for each in shelf.chats()} == {"apples", "pears"}
     shelf.rename(two, "Fruit")
     assert {each.title for each in shelf.chats()} == {"apples", "Fruit"}
-    shelf.delete(one)
+    shelf.remove(one)
+    shelf.forget([one])
     assert [each.id for each in shelf.chats()] == [two]
 
 

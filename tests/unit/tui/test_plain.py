@@ -432,10 +432,3 @@ def test_plain_is_no_way_to_ask_once():
     ran = CliRunner().invoke(chat_command, ["--plain", "-p", "hi"])
     assert isinstance(ran.exception, UsageError)
     assert "-p asks once" in str(ran.exception)
-
-
-@pytest.mark.parametrize(("option", "value"), [("--file", "README.md"), ("--mcp", "files")])
-def test_what_only_the_window_takes_is_refused(option, value):
-    ran = CliRunner().invoke(chat_command, ["--plain", option, value])
-    assert isinstance(ran.exception, UsageError)
-    assert option in ran.exception.what

@@ -13,9 +13,10 @@ from textual.style import Style
 from runner.base.errors import BadFile
 from runner.chat.images.load import load_picture
 from runner.chat.wire import Picture
+from runner.tui.apart import the_workshop
 from runner.tui.half_blocks import UPPER, cell_rows, fitted, half_block_rows, side_by_side
 from runner.tui.settings import SettingsFile
-from runner.tui.thumbnails import Thumbnails, composer_rows, picture_rows, turn_rows
+from runner.tui.thumbnails import Thumbnails, composer_rows, turn_rows
 from tests.fakes.sse_server import End, Say
 from tests.unit.tui.test_app import chat, picture, user_home  # noqa: F401 - a fixture
 
@@ -60,7 +61,9 @@ def test_small_terminals_have_few_rows_or_none():
 
 
 def test_a_picture_becomes_rows(tmp_path):
-    rows = picture_rows(load_picture(picture(tmp_path)), 20, 5)
+    shown = load_picture(picture(tmp_path))
+    width, height = fitted(shown.width, shown.height, 20, 5)
+    rows = half_block_rows(the_workshop().pixels(shown, width, height), width)
     assert len(rows) == 5
     assert rows[0].plain == UPPER * 13
     assert {pair for row in rows for pair in colours(row)} == {(Color(255, 0, 0),) * 2}

@@ -117,6 +117,7 @@ async def test_they_are_switched_off_and_on_and_that_is_remembered(tmp_path):
         await c.ready()
         await c.type("/tools on")
         await c.sees("zoom", "mark", "/tools off")
+        await c.sees("The image tools are on. The next message reads all")
         await c.type("and now?")
         await c.until(lambda: len(c.server.requests) == 2)
         assert offered(c) == [False, True]

@@ -166,6 +166,8 @@ def test_a_row_fits_and_keeps_a_short_detail(text, room):
     assert line.plain.endswith("  detail")
     assert line.cell_length <= room
     assert "\x1b" not in line.plain
+    odd = row(Choice("a\x1b[2Jb", 1, "c\x1b]52;c;AA\x07 \u202ed"), 80).plain
+    assert odd.isprintable(), "a terminal obeys nothing of what a chat says"
     line = row(Choice(text, 1, "a long detail " * 9), room)
     assert line.cell_length <= room
     assert line.plain[:4] == row(Choice(text, 1), room).plain[:4]

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from runner.base.text import clean
+from runner.chat.inert import inert
+from runner.chat.wire import arguments_of
 
-ARGUMENT_BYTES: Final = (
-    256 << 10
-)  # a long file that the model writes; the API bounds its answer, too
+# A long file that the model writes; the API bounds its answer, too.
+ARGUMENT_CHARS: Final = 256 << 10
 # Categories of Unicode (UAX 44) that show nothing, or change how what is beside them is shown.
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _BREAKS: Final = frozenset({"\n", "\t"})
@@ -17,15 +18,10 @@ _BREAKS: Final = frozenset({"\n", "\t"})
 
 def parse_arguments(text: str) -> dict[str, Any] | str:
     """Return the arguments of a call, or a sentence that says why they cannot be used."""
-    if len(text) > ARGUMENT_BYTES:
-        return f"The arguments are longer than {ARGUMENT_BYTES:,} characters."
-    if not text.strip():
-        return {}
-    try:
-        arguments = json.loads(text)
-    except (ValueError, RecursionError):
-        return "The arguments are not JSON."
-    return arguments if isinstance(arguments, dict) else "The arguments are not a JSON object."
+    if len(text) > ARGUMENT_CHARS:
+        return f"The arguments are longer than {ARGUMENT_CHARS:,} characters."
+    arguments = arguments_of(text)
+    return "The arguments are not a JSON object." if arguments is None else arguments
 
 
 def one_line(arguments: Mapping[str, Any]) -> str:
@@ -52,11 +48,12 @@ def visible(text: str) -> str:
 def without_hidden(text: str) -> str:
     """Return a text without characters that are not seen: what a server says is read by both.
 
-    The model must not get words that the user cannot see.
+    The model must not get words that the user cannot see, nor take any for the end of its own.
     """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(c for c in clean(text) if c in _BREAKS or unicodedata.category(c) not in _HIDDEN)
+    if not (text.isascii() and text.isprintable()):
+        seen = (c for c in clean(text) if c in _BREAKS or unicodedata.category(c) not in _HIDDEN)
+        text = "".join(seen)
+    return inert(text)
 
 
 def _seen(character: str) -> str:

@@ -75,7 +75,8 @@ class Permissions:
     """The decisions of the file, and those of this chat. Safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._here: dict[tuple[str, str], Decision | None] = {}  # None: taken back
+        # Those that the file could not take; None: taken back.
+        self._here: dict[tuple[str, str], Decision | None] = {}
         self._lock = threading.Lock()
 
     @property
@@ -125,6 +126,7 @@ class Permissions:
             write_private(
                 self.path, json.dumps({"schema": SCHEMA, "tools": tools}, indent=2) + "\n"
             )
+            self._here.pop(key)  # from now on another chat may take it back
 
     def _stored(self) -> tuple[dict[tuple[str, str], Decision], str]:
         try:

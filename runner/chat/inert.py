@@ -1,0 +1,19 @@
+"""Texts of others, of which no part is more than text to the model. Pure."""
+
+import re
+from typing import Final
+
+# What is a token of its own to an engine wherever it stands in a prompt: with these, a web page or
+# a file could end its message and speak as the user. Step's tokens for the beginning and the end of
+# a text have bars of full width.
+_CONTROL: Final = re.compile(
+    r"<(?=[|\N{FULLWIDTH VERTICAL LINE}][^|\N{FULLWIDTH VERTICAL LINE}<>\s]{1,40}"
+    r"[|\N{FULLWIDTH VERTICAL LINE}]>"
+    r"|/?(?:think|tool_call|tool_response|im_start|im_end|im_patch|patch_\w{1,20})>)"
+)
+_BROKEN: Final = "<\u200b"  # a zero-width space makes a text of it
+
+
+def inert(text: str) -> str:
+    """Return a text that looks the same, without a control token in it."""
+    return _CONTROL.sub(_BROKEN, text) if "<" in text else text
