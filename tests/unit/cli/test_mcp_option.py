@@ -1,11 +1,10 @@
 """`steprun chat` with --mcp or --plain: what is refused before anything is started."""
 
 import pytest
-from click.testing import CliRunner
 
 from runner.base import paths
 from runner.base.errors import BadFile, UsageError
-from runner.cli.commands.chat import _servers, chat
+from runner.cli.commands.chat import _servers
 
 
 @pytest.fixture(autouse=True)
@@ -31,16 +30,9 @@ def test_one_answer_runs_no_tools_of_servers():
 
 
 def test_a_chat_in_plain_lines_asks_for_no_permission_and_says_so():
-    with pytest.raises(UsageError, match="for the chat in a window"):
+    with pytest.raises(UsageError, match="for the chat in the window"):
         asked("files", plain=True)
     assert asked(plain=True) == ()
-
-
-def test_a_chat_in_plain_lines_drops_no_file_without_a_word():
-    found = CliRunner().invoke(chat, ["--plain", "--file", "my notes.txt"])
-    assert isinstance(found.exception, UsageError)
-    assert found.exception.what == "--file is for the chat in a window, and for -p."
-    assert found.exception.next == "steprun chat -p \"Your question\" --file 'my notes.txt'"
 
 
 def test_a_server_that_is_not_configured_is_refused_with_the_nearest():

@@ -42,7 +42,7 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     spec = SimpleNamespace(long_words=True)
     made = SimpleNamespace(title="Tiny", engine=SimpleNamespace(program=()), spec=spec, plan=plan)
-    monkeypatch.setattr("runner.run.joining.served_of", lambda *_: Served())
+    monkeypatch.setattr("runner.gateway.model_settings.served_of", lambda *_: Served())
     monkeypatch.setattr("runner.run.saved_prompts.kept", lambda *_: None)
     monkeypatch.setattr("runner.run.prepare.make_plan", lambda *_, **__: made)
     monkeypatch.setattr("runner.run.prepare.engine_notice", lambda _: "Engine: any.")
