@@ -12,6 +12,7 @@ import pyte
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0
+_OURS = frozenset({"NO_COLOR", "COLUMNS", "LINES"})  # of the tests, not of this terminal
 
 
 class Terminal:
@@ -29,7 +30,7 @@ class Terminal:
             encoding="utf-8",
             codec_errors="replace",
             env={
-                **{key: value for key, value in os.environ.items() if key != "NO_COLOR"},
+                **{key: value for key, value in os.environ.items() if key not in _OURS},
                 "STEPRUN_HOME": str(home),
                 "PYTHONPATH": str(ROOT),
                 "TERM": "xterm-256color",

@@ -2,10 +2,11 @@
 
 import contextlib
 import signal
+import socket
 import sys
 import threading
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Collection, Coroutine, Iterator
 from inspect import isawaitable
 from types import FrameType
 from typing import Any, Final, TypeVar
@@ -25,6 +26,7 @@ from runner.tui.plain.talk import PlainTalk
 T = TypeVar("T")
 
 TWICE_S: Final = 3.0  # two presses of Ctrl+C within it quit, as in the window
+INSIST_S: Final = 0.1  # a signal is handled at once where it is not lost
 
 
 class Terminated(BaseException):
@@ -179,9 +181,12 @@ async def _coroutine(outcome: Any) -> Any:
 @contextlib.contextmanager
 def _signals() -> Iterator[None]:
     """Within it, SIGTERM and SIGHUP end the chat in order."""
+    over = threading.Event()
 
     def end(_: int, __: FrameType | None) -> None:
-        raise Terminated
+        if not over.is_set():
+            over.set()
+            raise Terminated
 
     here = threading.current_thread() is threading.main_thread()
     before = {}
@@ -190,10 +195,44 @@ def _signals() -> Iterator[None]:
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             before[number] = signal.signal(number, end)
     try:
-        yield
+        with _insisting(before, over):
+            yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _insisting(numbers: Collection[int], over: threading.Event) -> Iterator[None]:
+    """Send a signal again until it is `over`: one that comes between two looks of readline is lost.
+
+    readline handles a signal that interrupts its waiting for a key. Before that, while Python's
+    hook runs, it is noted only, and handled after the next key, which may never come.
+    """
+    main = threading.main_thread().ident
+    if not hasattr(signal, "pthread_kill") or main is None or not numbers:
+        yield
+        return
+    hears, wakes = socket.socketpair()
+    wakes.setblocking(False)
+
+    def insist() -> None:
+        while came := hears.recv(64):
+            for number in came:
+                while number in numbers and not over.wait(INSIST_S):
+                    signal.pthread_kill(main, number)
+
+    thread = threading.Thread(target=insist, name="signals", daemon=True)
+    with hears:
+        woken = signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
+        thread.start()
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(woken)
+            over.set()
+            wakes.close()
+            thread.join()
 
 
 def run_plain(setup: ChatSetup) -> int:
