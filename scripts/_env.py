@@ -95,7 +95,7 @@ def _not_writable(error: OSError) -> str:
     return (
         f"error: {VENV} cannot be written.\n"
         f"  why:  {error.strerror or error}. This checkout may be another user's, or read-only.\n"
-        "  next: Name another folder for its Python packages (270 MB), for all that follows:\n"
+        "  next: Name another folder for its Python packages (370 MB), for all that follows:\n"
         f"        export STEPRUN_VENV={shlex.quote(folder)} && {shlex.join(sys.argv)}"
     )
 
@@ -126,7 +126,7 @@ def _need_new_python() -> None:
 def _make(*, dev: bool) -> None:
     if os.path.expanduser("~") == "~":  # noqa: PTH111 - Path.home raises
         os.environ["HOME"] = "/nonexistent"  # Debian's word for it: pip fails where there is none
-    size = "about 350 MB on disk" if dev else "about 270 MB on disk"
+    size = "about 560 MB on disk" if dev else "about 370 MB on disk"
     _say(
         f"Making this checkout's environment in {VENV if VENV.parent != ROOT else '.venv/'} "
         f"({size}, from the package registry) ..."
