@@ -22,12 +22,12 @@ MARK: Final = "steprun stopped the engine: "
 """What begins the line in the engine's log that says why."""
 
 LONGEST_S: Final = 0.25
-SHORTEST_S: Final = 0.02  # a look takes about 0.1 ms
-# Nothing takes memory faster than it can be written: a core writes zeros into new pages with 4 to
-# 8 GiB/s (a balloon measured here, and two of them).
+SHORTEST_S: Final = 0.02  # a look takes 0.02 ms of a core (measured, x86-64)
+# In bytes a second: a judgement, beyond what a balloon was seen to take (0.3 to 1.2 GiB/s, measured
+# by `scripts/attack_memory` in a virtual machine). Faster than that, a look comes too late.
 FASTEST: Final = 8 << 30
-# A killed engine gives its memory back within some tenths of a second; so far we look ahead.
-AHEAD_S: Final = 0.25
+# A judgement, too: the longest pause between two looks, in which nobody would see the fall go on.
+AHEAD_S: Final = LONGEST_S
 RATE_S: Final = 0.05  # a fall is measured over so long at least: one look alone is noise
 # Left again below `low`, plus a quarter: else a word is said at each page.
 AGAIN: Final = 1.25

@@ -309,10 +309,11 @@ class EngineProcess:
         tail = self.log_tail()
         self.short_of_memory = bool(short_of_memory(status, tail))
         if self.short_of_memory and not self._ready and self._before is not None:
-            # Nobody knows how much it was going to take. As much as was planned (the reserve is in
-            # that), or was free before, is enough to try again: to wait for more may have no end.
-            room = min(self._before, self._spec.total_bytes or self._before)
-            self._took = max(0, room - (self._spec.floors.low if self._spec.floors else 0))
+            # Nobody knows how much it was going to take: what was planned, above the first floor.
+            # What was free before is enough to try again: to wait for more may have no end.
+            low = self._spec.floors.low if self._spec.floors else 0
+            planned = self._spec.total_bytes + low if self._spec.total_bytes else self._before
+            self._took = max(0, min(self._before, planned) - low)
         error = diagnose(status, tail, str(self.log_path), ready=self._ready, fresh=fresh)
         if self.short_of_memory:
             error.why = f"{error.why} {in_words(takers(without=(os.getpid(),)))}".rstrip()
