@@ -1,8 +1,8 @@
 """The chat in plain lines as its user drives it, one message after the other: the main thread."""
 
 import contextlib
+import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -213,26 +213,26 @@ def _insisting(numbers: Collection[int], over: threading.Event) -> Iterator[None
     if not hasattr(signal, "pthread_kill") or main is None or not numbers:
         yield
         return
-    hears, wakes = socket.socketpair()
-    wakes.setblocking(False)
+    hears, wakes = os.pipe()
+    os.set_blocking(wakes, False)
 
     def insist() -> None:
-        while came := hears.recv(64):
+        while came := os.read(hears, 64):
             for number in came:
                 while number in numbers and not over.wait(INSIST_S):
                     signal.pthread_kill(main, number)
 
     thread = threading.Thread(target=insist, name="signals", daemon=True)
-    with hears:
-        woken = signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
-        thread.start()
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(woken)
-            over.set()
-            wakes.close()
-            thread.join()
+    woken = signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(woken)
+        over.set()
+        os.close(wakes)
+        thread.join()
+        os.close(hears)
 
 
 def run_plain(setup: ChatSetup) -> int:

@@ -59,6 +59,8 @@ def test_one_that_fails_fails_all(
     said = capfd.readouterr().err
     assert said.count("FAILED") == 2  # the step, and all
     assert said.count("passed") == 4  # the others ran all the same
+    failed = "engine and terminal tests" if name == "REAL" else "broken"
+    assert said.splitlines()[-1].startswith(f"all ({failed}): FAILED")
 
 
 @pytest.mark.parametrize("option", ["-h", "--help"])
