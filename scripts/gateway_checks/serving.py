@@ -56,12 +56,18 @@ def free_port() -> int:
 
 @contextmanager
 def gateway(
-    home: Path, arguments: Sequence[str], *, port: int = 0, log: Path | None = None
+    home: Path,
+    arguments: Sequence[str],
+    *,
+    port: int = 0,
+    log: Path | None = None,
+    program: Sequence[str] = (sys.executable, "-m", "runner"),
 ) -> Iterator[Served]:
     """Run `steprun serve` until the block ends. `log`: where its stderr goes."""
     port = port or free_port()
-    argv = [sys.executable, "-m", "runner", "serve", "--port", str(port), *arguments]
-    environment = {**os.environ, "STEPRUN_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    argv = [*program, "serve", "--port", str(port), *arguments]
+    path = os.pathsep.join((str(ROOT), str(ROOT / "scripts")))
+    environment = {**os.environ, "STEPRUN_HOME": str(home), "PYTHONPATH": path}
     home.mkdir(parents=True, exist_ok=True)
     with (log or home / "serve.log").open("wb") as out:
         process = subprocess.Popen(

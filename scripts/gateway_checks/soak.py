@@ -86,100 +86,105 @@ class Quiet:
 
 
 class Soak:
-    """One run against one gateway."""
+    """One run against one gateway. `spans`: when each request began and ended, and how."""
 
     def __init__(self, served: Served, plan: Plan) -> None:
-        self._served = served
-        self._plan = plan
+        self.served = served
+        self.plan = plan
         self._began = time.monotonic()
-        self._open = asyncio.Event()
+        self.open = asyncio.Event()
         self._over = asyncio.Event()
         self._busy = 0
         self.tally = Tally()
         self.disturbed: list[dict[str, Any]] = []
         self.health: dict[str, Any] = {}
         self.quiet: list[Quiet] = []
+        self.spans: list[tuple[float, float, str]] = []
 
     async def run(self, *, ollama: bool, sees: bool) -> None:
         """Load the gateway until the time is over, or until it has ended."""
-        length = self._plan.minutes * 60
-        self._open.set()
-        with probing(self._served.url, self.health):
+        length = self.plan.minutes * 60
+        self.open.set()
+        with probing(self.served.url, self.health):
             await self._load(length, ollama=ollama, sees=sees)
 
     async def _load(self, length: float, *, ollama: bool, sees: bool) -> None:
         async with asyncio.TaskGroup() as group:
-            for number in range(self._plan.clients):
-                load = Load(self._plan.seed + number, ollama=ollama, sees=sees)
+            for number in range(self.plan.clients):
+                load = Load(self.plan.seed + number, ollama=ollama, sees=sees)
                 group.create_task(self._client(number, load))
-            group.create_task(self._disturb())
+            group.create_task(self.disturb())
             try:
-                await self._wait(min(WARM_S, length / 4))
+                await self.wait(min(WARM_S, length / 4))
                 await self._be_quiet()
-                await self._wait(length - self._at())
+                await self.wait(length - self.at())
                 await self._be_quiet()
             finally:
                 self._over.set()
-                self._open.set()
+                self.open.set()
 
-    def _at(self) -> float:
+    def at(self) -> float:
+        """Return the seconds since the start."""
         return time.monotonic() - self._began
 
-    def _serves(self) -> bool:
-        return self._served.process.poll() is None and not self._over.is_set()
+    def serves(self) -> bool:
+        """Tell whether the gateway is there, and the soak goes on."""
+        return self.served.process.poll() is None and not self._over.is_set()
 
-    async def _wait(self, seconds: float) -> None:
+    async def wait(self, seconds: float) -> None:
+        """Wait, no longer than the soak goes on."""
         until = time.monotonic() + seconds
-        while self._serves() and time.monotonic() < until:  # noqa: ASYNC110 - a process has no event
+        while self.serves() and time.monotonic() < until:  # noqa: ASYNC110 - a process has no event
             await asyncio.sleep(0.2)
 
     async def _be_quiet(self) -> None:
         """Hold the clients back, let what is running end, and read the process."""
-        self._open.clear()
-        until = time.monotonic() + self._plan.limit_s + self._plan.hang_s
-        while self._busy and self._serves() and time.monotonic() < until:  # noqa: ASYNC110 - as above
+        self.open.clear()
+        until = time.monotonic() + self.plan.limit_s + self.plan.hang_s
+        while self._busy and self.serves() and time.monotonic() < until:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.1)
-        await self._wait(self._plan.quiet_s)
+        await self.wait(self.plan.quiet_s)
         with suppress(psutil.Error):
-            process = psutil.Process(self._served.process.pid)
+            process = psutil.Process(self.served.process.pid)
             descriptors = process.num_fds() if hasattr(process, "num_fds") else 0
             self.quiet.append(
                 Quiet(
-                    round(self._at(), 1),
+                    round(self.at(), 1),
                     process.memory_info().rss,
                     descriptors,
                     process.num_threads(),
                 )
             )
-        self._open.set()
+        self.open.set()
 
     async def _client(self, number: int, load: Load) -> None:
         """Ask one request after the other. Every second client takes a new connection for each."""
         chance = random.Random(number)  # noqa: S311 - thinking time
-        while self._serves():
-            await self._open.wait()
+        while self.serves():
+            await self.open.wait()
             connector = aiohttp.TCPConnector(force_close=number % 2 == 0)
             async with aiohttp.ClientSession(connector=connector, trust_env=False) as http:
-                while self._serves() and self._open.is_set():
+                while self.serves() and self.open.is_set():
                     await self._count(http, load.draw())
                     await asyncio.sleep(chance.random() * 0.3)
 
     async def _count(self, http: aiohttp.ClientSession, ask: Ask) -> None:
         self.tally.sent += 1
         self._busy += 1
-        began = self._at()
+        began = self.at()
         try:
             outcome = await self._ask(http, ask)
         finally:
             self._busy -= 1
         self.tally.take(ask, outcome, began)
+        self.spans.append((began, self.at(), outcome.kind))
 
     async def _ask(self, http: aiohttp.ClientSession, ask: Ask) -> Outcome:
-        limit = self._plan.limit_s if ask.cancel_s is None else ask.cancel_s
+        limit = self.plan.limit_s if ask.cancel_s is None else ask.cancel_s
         status, got = 0, bytearray()
         try:
             async with asyncio.timeout(limit):
-                async with http.post(self._served.url + ask.path, json=ask.body) as answer:
+                async with http.post(self.served.url + ask.path, json=ask.body) as answer:
                     status = answer.status
                     async for data in answer.content.iter_any():
                         got += data
@@ -191,18 +196,18 @@ class Soak:
             return Outcome("lost", status, f"{type(error).__name__}: {error}"[:200])
         return judge(ask, status, bytes(got))
 
-    async def _disturb(self) -> None:
+    async def disturb(self) -> None:
         """Kill or stop the engine every so many seconds, in turn."""
         number = 0
-        while self._serves():
-            await self._wait(self._plan.every_s)
-            await self._open.wait()
-            if not self._serves():
+        while self.serves():
+            await self.wait(self.plan.every_s)
+            await self.open.wait()
+            if not self.serves():
                 return
-            engine = self._served.engine()
-            action = self._plan.actions[number % len(self._plan.actions)]
+            engine = self.served.engine()
+            action = self.plan.actions[number % len(self.plan.actions)]
             number += 1
-            entry: dict[str, Any] = {"at_s": round(self._at(), 1), "action": action}
+            entry: dict[str, Any] = {"at_s": round(self.at(), 1), "action": action}
             self.disturbed.append(entry)
             if engine is None:
                 entry["result"] = "no engine at that time"
@@ -210,19 +215,19 @@ class Soak:
             began = time.monotonic()
             with suppress(psutil.Error):
                 engine.send_signal(signal.SIGKILL if action == "kill" else signal.SIGSTOP)
-            entry["result"] = await self._recovered(engine, action)
+            entry["result"] = await self.replaced(engine, action)
             entry["after_s"] = round(time.monotonic() - began, 1)
 
-    async def _recovered(self, engine: psutil.Process, action: str) -> str:
+    async def replaced(self, engine: psutil.Process, action: str) -> str:
         """Wait until the gateway has an engine again; say how it came to that."""
         if action == "pause":
-            await self._wait(PAUSE_S)
+            await self.wait(PAUSE_S)
             with suppress(psutil.Error):
                 engine.send_signal(signal.SIGCONT)
             return "continued"
-        until = time.monotonic() + self._plan.hang_s
-        while self._serves() and time.monotonic() < until:
-            now = self._served.engine()
+        until = time.monotonic() + self.plan.hang_s
+        while self.serves() and time.monotonic() < until:
+            now = self.served.engine()
             if now is not None and now.pid != engine.pid:
                 return "another engine"
             await asyncio.sleep(0.2)
@@ -241,12 +246,12 @@ class Soak:
                 "rss": round(last.rss / first.rss, 3),
                 "descriptors": round(last.descriptors / max(first.descriptors, 1), 3),
             }
-        ended = self._served.process.poll()
+        ended = self.served.process.poll()
         kept = {name: ratio <= GROWTH for name, ratio in ratios.items()}
         return {
             "schema": "steprun.soak/1",
-            "plan": asdict(self._plan),
-            "seconds": round(self._at(), 1),
+            "plan": asdict(self.plan),
+            "seconds": round(self.at(), 1),
             "serve_ended": ended,
             "sent": tally.sent,
             **{kind: tally.outcomes[kind] for kind in ("answered", "refused", "cancelled", "lost")},

@@ -1,11 +1,12 @@
 """A control group of one's own, in which memory can run out without harm to anybody else."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 NAME = "steprun-attack"
+_MEMBERS = "cgroup.procs"
 _LIMITS = ("memory.max", "memory.limit_in_bytes")
 
 
@@ -26,17 +27,38 @@ def limited(limit: int | None) -> Iterator[None]:
     if limit is None:
         yield
         return
+    with made(limit) as group, entered(group):
+        yield
+
+
+@contextmanager
+def made(limit: int) -> Iterator[Path]:
+    """Make a group that may hold `limit` bytes, with nobody in it; yield its folder."""
     top, file = _folder()
-    group = top / NAME
+    group = top / f"{NAME}-{os.getpid()}"
     try:
         group.mkdir(exist_ok=True)
         (group / file).write_text(str(limit), "ascii")
-        (group / "cgroup.procs").write_text(str(os.getpid()), "ascii")
     except OSError as error:
         raise SystemExit(f"A control group cannot be made here: {error}.") from error
     try:
-        yield
+        yield group
     finally:
-        (top / "cgroup.procs").write_text(str(os.getpid()), "ascii")
         with suppress(OSError):  # something in it has not ended yet
             group.rmdir()
+
+
+def inside(group: Path, argv: Sequence[str]) -> list[str]:
+    """Return the command line that runs a program in a group from its start."""
+    enter = f'echo $$ > "$0/{_MEMBERS}" && exec "$@"'
+    return ["sh", "-c", enter, str(group), *argv]
+
+
+@contextmanager
+def entered(group: Path) -> Iterator[None]:
+    """Have this process in a group within the block."""
+    (group / _MEMBERS).write_text(str(os.getpid()), "ascii")
+    try:
+        yield
+    finally:
+        (group.parent / _MEMBERS).write_text(str(os.getpid()), "ascii")
