@@ -61,7 +61,10 @@ class Weights:
 
 
 class Hour(Soak):
-    """A soak whose disturbances are balloons. `steps`: where on the ladder it was, and when."""
+    """A soak whose disturbances are balloons.
+
+    `steps`: where on the ladder it was, and when. `events`: what the gateway said of it.
+    """
 
     def __init__(self, served: Served, plan: Plan, room: Path, known: Weights, pace: float) -> None:
         super().__init__(served, plan)
@@ -70,6 +73,7 @@ class Hour(Soak):
         self._pace = pace
         self._rung = 0
         self.steps: list[dict[str, Any]] = []
+        self.events: dict[str, Any] = {}
         self.troubled: list[tuple[float, float]] = []
 
     async def disturb(self) -> None:
@@ -164,7 +168,10 @@ class Hour(Soak):
     async def _watch(self) -> None:
         """Note each change of the gateway's place on the ladder."""
         while True:
-            if (document := await self._status()) and document.get("state") in {"ready", "busy"}:
+            document = await self._status()
+            for event in document.get("events", ()):
+                self.events[json.dumps(event)] = event
+            if document.get("state") in {"ready", "busy"}:
                 place = _place(document)
                 if not self.steps or self.steps[-1]["place"] != place:
                     self.steps.append({"at_s": round(self.at(), 1), "place": place})
@@ -182,7 +189,7 @@ class Hour(Soak):
 
     @contextmanager
     def _balloon(self, size: int) -> Iterator["asyncio.Task[bytes]"]:
-        """Take `size` bytes of the group within the block; what is yielded ends when it has them."""
+        """Take `size` bytes of the group within the block; what it yields ends when it has them."""
         argv = group.inside(self._room, [sys.executable, str(BALLOON), str(size), str(GIB)])
         pipe = subprocess.PIPE
         with subprocess.Popen(argv, stdin=pipe, stdout=pipe) as process:
@@ -209,12 +216,14 @@ class Hour(Soak):
                 max((end - start for start, end, _ in self.spans), default=0)
             ),
             "steps": self.steps,
+            "events": list(self.events.values()),
             "passed": passed and not found["health_ms"].get("lost"),
         }
 
 
 def _place(document: dict[str, Any]) -> dict[str, Any]:
-    return {name: document.get(name) for name in ("context", "quant", "lowered")}
+    rung = (document.get("lowered") or {}).get("rung", 0)
+    return {"rung": rung, **{name: document.get(name) for name in ("context", "quant")}}
 
 
 def known(catalog: Path) -> Weights:
@@ -254,7 +263,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.out.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
     for key in ("sent", "answered", "answered_in_trouble", "refused", "cancelled", "lost"):
         print(f"{key}: {report[key]}")
-    for step in (*report["disturbed"], *report["steps"], *report["losses"]):
+    for step in (*report["disturbed"], *report["steps"], *report["events"], *report["losses"]):
         print(f"  {step}")
     print(f"{'passed' if report['passed'] else 'FAILED'}; report: {options.out}")
     return 0 if report["passed"] else 1
