@@ -110,7 +110,8 @@ class Hour(Soak):
         if left is None:
             return "memory cannot be read"
         if action == "short":
-            target = (self._known.floors.low + self._known.floors.least) // 2
+            # Near the first floor: what the engine grows by meanwhile is left above the second.
+            target = (3 * self._known.floors.low + self._known.floors.least) // 4
             with self._balloon(left - target) as full:
                 await asyncio.wait([full], timeout=FULL_S)
                 await self.wait(HELD_S * self._pace)
