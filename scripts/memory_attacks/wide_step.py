@@ -43,8 +43,8 @@ def ensure(folder: Path) -> Path:
 
 def use(catalog: Path) -> None:
     """Let the catalog of this process be that one, whose files lie beside it."""
-    models_toml.packaged = lambda _: catalog.parent  # type: ignore[attr-defined]
-    models_toml.as_shipped = lambda: models_toml.read_catalog(catalog)  # type: ignore[assignment]
+    found = models_toml.read_catalog
+    vars(models_toml).update(packaged=lambda _: catalog.parent, as_shipped=lambda: found(catalog))
 
 
 def _write(folder: Path) -> None:
