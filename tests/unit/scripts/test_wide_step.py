@@ -21,18 +21,13 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return wide_step.ensure(tmp_path)
 
 
-def test_it_is_a_model_of_the_catalog_in_two_quants(small: Path) -> None:
-    wide_step.use(small)
-    (model,) = models_toml.load_catalog().models
-    assert model.name == wide_step.NAME
-    assert [quant.name for quant in model.quants] == ["F16", "Q8_0"]
-    for quant in model.quants:
-        (file,) = quant.files
-        assert Path(file.path).stat().st_size == file.bytes
-
-
-def test_its_ladder_has_the_rungs_that_the_soak_goes_down(small: Path) -> None:
+def test_its_catalog_and_its_ladder(small: Path) -> None:
     known = hour.known(small)
+    (model,) = models_toml.load_catalog().models
+    assert [quant.name for quant in model.quants] == ["F16", "Q8_0"]
+    for file in (*(quant.files[0] for quant in model.quants), model.projector):
+        assert file is not None
+        assert Path(file.path).stat().st_size == file.bytes
     given_up = [rung.gives_up.partition(":")[0] for rung in known.rungs]
     assert given_up[:2] == ["", "checkpoints"]
     assert given_up.count("context") == 3
