@@ -25,7 +25,7 @@ from typing import Any, Final
 import aiohttp
 import psutil
 
-from gateway_checks.serving import Served, end_in_order, gateway
+from gateway_checks.serving import ROOT, Served, end_in_order, gateway
 from gateway_checks.soak import Plan, Soak
 from memory_attacks import group, wide_step
 from runner.catalog import models_toml
@@ -43,6 +43,7 @@ GIB: Final = 1 << 30
 LIMIT_BYTES: Final = 12 * GIB  # 8 are planned; what is left is for balloons, and mapped weights
 CONTEXT: Final = 131_072
 SLOTS: Final = 4
+FOLDER: Final = ROOT / ".cache" / "wide-step"
 BALLOON: Final = Path(__file__).with_name("balloon.py")
 FULL_S: Final = 60.0  # for a balloon to have what it wants
 HELD_S: Final = 20.0  # of an hour: a balloon stays so long at its full size
@@ -243,7 +244,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--clients", type=int, default=6)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--folder", type=Path, required=True, help="where the model is (1.5 GB)")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="of the model (1.5 GB)")
     parser.add_argument("--out", type=Path, default=Path("soak-memory.json"))
     options = parser.parse_args(argv)
     if not sys.platform.startswith("linux"):
