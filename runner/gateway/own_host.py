@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from functools import cached_property
 from importlib import import_module
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from runner.base.errors import SteprunError
 from runner.engine.process import servers
@@ -20,6 +20,12 @@ from runner.engine.process.supervisor import EngineProcess
 from runner.gateway.settings import Settings
 from runner.gateway.timing import Timing
 from runner.net.endpoint import Endpoint
+
+if TYPE_CHECKING:  # it is imported while the engine loads
+    from collections.abc import Sequence
+
+    from runner.gateway.engine.keeper import Engine
+    from runner.gateway.engine.rungs import Rungs, ServedRung
 
 # Somebody sits before it: why an engine does not load is said at once, not after more tries.
 AT_A_CHAT: Final = Timing(loads=1)
@@ -33,17 +39,22 @@ class OwnHost(AbstractAsyncContextManager["OwnHost"]):
     """An engine, and the gateway through which a chat speaks to it.
 
     Entering starts the engine, leaving stops it. `settings`: what is served; where the gateway
-    listens, and with which key, is decided here.
+    listens, and with which key, is decided here. `rungs`: how it is served with less memory.
     """
 
     def __init__(
-        self, settings: Settings, make: Callable[[], EngineProcess], timing: Timing = AT_A_CHAT
+        self,
+        settings: Settings,
+        make: Callable[[], EngineProcess],
+        timing: Timing = AT_A_CHAT,
+        rungs: "Rungs | None" = None,
     ) -> None:
         self._settings = settings
+        self._rungs = rungs
         self._make = make
         self._timing = timing
-        self._engine = make()
-        self._unused: EngineProcess | None = self._engine
+        self._unused: EngineProcess | None = make()
+        self._engine: Engine = self._unused
         self._left = AsyncExitStack()
         self._gateway: asyncio.Task[None] | None = None
         self._heard = HeardOfGateway()
@@ -53,7 +64,7 @@ class OwnHost(AbstractAsyncContextManager["OwnHost"]):
         """Start the engine, and listen. Raises SteprunError where the engine cannot be started."""
         async with AsyncExitStack() as stack:
             # The engine first: it loads while the gateway is imported.
-            await stack.enter_async_context(self._engine)
+            await stack.enter_async_context(self._engine)  # the one that is unused
             module = await asyncio.to_thread(import_module, "runner.gateway.run")
             key, stop, heard = secrets.token_urlsafe(32), module.StopSignal(), self._heard
             settings = replace(
@@ -62,7 +73,10 @@ class OwnHost(AbstractAsyncContextManager["OwnHost"]):
                 port=0,
                 key_file=stack.enter_context(servers.own_key(_CLIENT, key)),
             )
-            running = module.run(settings, self._next_engine, heard, stop, self._timing)
+            rungs = self._noted if self._rungs is not None else None
+            running = module.run(
+                settings, self._next_engine, heard, stop, self._timing, rungs=rungs
+            )
             gateway = self._gateway = asyncio.create_task(running, name="gateway")
             gateway.add_done_callback(heard.ended)
 
@@ -87,10 +101,24 @@ class OwnHost(AbstractAsyncContextManager["OwnHost"]):
         """Stop the gateway, and the engine with it."""
         await self._left.aclose()
 
-    def _next_engine(self) -> EngineProcess:
+    def _next_engine(self) -> "Engine":
         """Return the engine that was started already, later a new one."""
         self._engine, self._unused = self._unused or self._make(), None
         return self._engine
+
+    def _noted(self) -> "Sequence[ServedRung]":
+        """Return the rungs, with engines that are known here."""
+        if self._rungs is None:
+            raise AssertionError
+
+        def noted(make: "Callable[[], Engine]") -> "Callable[[], Engine]":
+            def made() -> "Engine":
+                self._engine = make()
+                return self._engine
+
+            return made
+
+        return [replace(rung, make=noted(rung.make)) for rung in self._rungs()]
 
     async def wait_ready(self, on_wait: Callable[[float], None]) -> None:
         """Return when the engine answers, also after a restart; raise why it never will."""

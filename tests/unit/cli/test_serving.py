@@ -23,7 +23,6 @@ from runner.cli.render.serving import ServeReport
 from runner.engine.process.servers import Served
 from runner.gateway.settings import Settings
 from runner.net import listening
-from runner.plan.launch import LaunchSpec
 
 EVERY = "0.0.0.0"  # noqa: S104 - nothing listens on it
 TINY = Settings(port=8080, model="step-3.7-flash", title="Step-3.7-Flash", context=65536)
@@ -193,12 +192,15 @@ def test_what_is_there_at_the_start_is_never_looked_through_for_garbage(
 ) -> None:
     frozen: list[int] = []
 
-    async def run(*_: object) -> None:
+    async def run(*_: object, **__: object) -> None:
         frozen.append(gc.get_freeze_count())
+
+    def no_engine() -> Any:
+        raise AssertionError
 
     monkeypatch.setattr("runner.gateway.run.run", run)
     try:
-        assert asyncio.run(_serve(TINY, (), LaunchSpec(()))) == Exit.DONE
+        assert asyncio.run(_serve(TINY, no_engine, list)) == Exit.DONE
     finally:
         gc.unfreeze()
     assert frozen[0] > 10_000
