@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Self
 from runner.base.errors import SteprunError
 from runner.engine.process import servers
 from runner.engine.process.supervisor import EngineProcess
+from runner.gateway.news import memory_news
 from runner.gateway.settings import Settings
 from runner.gateway.timing import Timing
 from runner.net.endpoint import Endpoint
@@ -24,6 +25,7 @@ from runner.net.endpoint import Endpoint
 if TYPE_CHECKING:  # it is imported while the engine loads
     from collections.abc import Sequence
 
+    from runner.chat.host_news import HostNews
     from runner.gateway.engine.keeper import Engine
     from runner.gateway.engine.rungs import Rungs, ServedRung
 
@@ -137,6 +139,10 @@ class OwnHost(AbstractAsyncContextManager["OwnHost"]):
     async def lost(self) -> None:
         """Return when the engine has ended: it is started again, or was given up."""
         await self._heard.away.wait()
+
+    async def news(self, report: "Callable[[HostNews], object]") -> None:
+        """Tell what memory does to the engine, until cancelled."""
+        await memory_news(self.endpoint, report)
 
     def alive(self) -> bool:
         """Whether the engine answers."""

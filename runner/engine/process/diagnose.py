@@ -173,8 +173,8 @@ def out_of_memory(
         return oom or bool(short_of_memory(status, log_tail))
     if signal_of(status) in _FROM_OUTSIDE:
         return False
-    said = (last_error(log_tail) if fresh else "") if ready else log_tail
-    return any(each in said.lower() for each in _NO_ROOM)
+    complaint = (last_error(log_tail) if fresh else "") if ready else log_tail
+    return any(each in complaint.lower() for each in _NO_ROOM)
 
 
 def short_of_memory(status: int | None, log_tail: str) -> str:

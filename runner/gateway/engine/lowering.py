@@ -30,7 +30,7 @@ class Lowered:
     """That an engine runs at a lower rung.
 
     `rung` of `of`, 0 as planned. `gave_up`: what, in words, a line each. `since`: as `time.time`.
-    `because`: what memory was left, and who holds it.
+    `because`: what memory was left, and who holds it. `context` and `sees`: as of `Settings`.
     """
 
     rung: int
@@ -38,12 +38,8 @@ class Lowered:
     gave_up: tuple[str, ...]
     since: float
     because: str
-
-    @property
-    def words(self) -> str:
-        """All of it in two sentences or three."""
-        what = "; ".join(self.gave_up)
-        return f"Memory was short. Given up for now ({self.rung} of {self.of}): {what}."
+    context: int
+    sees: bool
 
     def document(self) -> dict[str, Any]:
         """Return it as the API has it."""
@@ -51,6 +47,8 @@ class Lowered:
             "rung": self.rung,
             "of": self.of,
             "gave_up": list(self.gave_up),
+            "context": self.context,
+            "sees": self.sees,
             "since": stamp(self.since),
             "because": self.because,
         }
@@ -127,15 +125,24 @@ class Lowering:
         if number == before:
             return
         names = tuple(rung.gives_up for rung in self._all[1 : number + 1])
-        self.lowered = (
-            Lowered(number, self.last, names, time.time(), self._because) if number else None
+        now = self.rung.settings
+        self.lowered = Lowered(
+            rung=number,
+            of=self.last,
+            gave_up=names,
+            since=time.time(),
+            because=self._because,
+            context=now.context,
+            sees=now.sees,
         )
+        if not number:
+            self.lowered = None
         await self.on_change(self.rung)
         if number > before:
-            now = "; ".join(names[before:])
+            lost = "; ".join(names[before:])
             words = (
                 f"The engine is started again with less ({number} of {self.last}), as memory was "
-                f"short. Given up: {now}."
+                f"short. Given up: {lost}."
             )
         else:
             words = "Memory is free again: the engine is started again "
@@ -183,7 +190,7 @@ class Lowering:
 
     async def _room(self, engine: Engine) -> int:
         """Return the rung that there is room for, once there is."""
-        said = float("-inf")
+        reported_at = float("-inf")
         while True:
             missing = await asyncio.to_thread(engine.lacks_memory)
             if (found := self._fits(missing)) is not None:
@@ -191,8 +198,8 @@ class Lowering:
             lowest = self._all[-1].held_bytes
             needed = max(1, missing - (self.rung.held_bytes - lowest))
             self._report.lacking(needed)
-            if time.monotonic() - said >= self._timing.say_s:
-                said = time.monotonic()
+            if time.monotonic() - reported_at >= self._timing.say_s:
+                reported_at = time.monotonic()
                 self.waits_for = f"{size(needed)} more of memory to come free."
                 self.held_by = in_words(await asyncio.to_thread(takers, (os.getpid(),)))
                 words = f"The engine waits for {self.waits_for} {self.held_by}".rstrip()

@@ -127,7 +127,16 @@ class Status:
             document["loading_s"] = round(self._keeper.waited_s, 1)
             if (percent := self.loaded_percent()) is not None:
                 document["loaded_percent"] = percent
-        return document | (self.lowering.fields() if self.lowering is not None else {})
+        return document | self._memory_fields()
+
+    def _memory_fields(self, *, names: bool = False) -> dict[str, Any]:
+        """Return what want of memory does to the engine. `names`: also of other programs."""
+        if self.lowering is None:
+            return {}
+        engine = self._keeper.engine
+        left = engine.memory_left if engine is not None else None
+        short = {} if left is None else {"memory_left_bytes": left}
+        return short | self.lowering.fields(names=names)
 
     def loaded_percent(self) -> int | None:
         """Return how much of the weights the engine has read; None where that is not known.
@@ -163,6 +172,7 @@ class Status:
             "engine": served.engine,
             **self._state_fields(),
             "context": settings.context,
+            "sees": settings.sees,
             "slots": [*slots, *[_slot_row("", "idle")] * idle],
             "waiting": self.waiting(),
             "memory_bytes": served.total_bytes,
@@ -176,7 +186,7 @@ class Status:
     def _state_fields(self) -> dict[str, Any]:
         health = self.health()
         del health["status"], health["model"]
-        return health | (self.lowering.fields(names=True) if self.lowering is not None else {})
+        return health | self._memory_fields(names=True)
 
     def _served_now(self) -> list[Entry]:
         entries = [
