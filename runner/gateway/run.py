@@ -62,7 +62,7 @@ async def run(
             )
             service.climb = climber.ask
             recorded = Recorded(settings, service.observer)
-            follow(lowering, service, recorded, report)
+            follow(lowering, service, recorded)
             async with (
                 recorded,
                 guarding(service, report.changed),

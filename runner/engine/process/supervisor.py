@@ -27,7 +27,7 @@ from runner.engine.process import records, servers, stack
 from runner.engine.process.diagnose import LAST_LINES, by_itself, diagnose, out_of_memory
 from runner.engine.process.guarded import Guarded
 from runner.engine.process.log import LogReader
-from runner.engine.process.memory_watch import left_now
+from runner.engine.process.memory_watch import AGAIN, left_now
 from runner.engine.process.oom_kills import oom_kills
 from runner.machine.probes.takers import in_words, takers
 from runner.net.endpoint import Endpoint
@@ -283,13 +283,13 @@ class EngineProcess:
         return max(0, self._took + floors.low - left)
 
     def spare_memory(self) -> int | None:
-        """Return how many bytes are left above the first floor; None where nobody says.
+        """Return how many bytes could be taken before memory is nearly short; None if unknown.
 
         Reads a few files: call it in a thread.
         """
         floors = self._spec.floors
         left = left_now(self.pid, floors.mapped) if floors is not None else None
-        return left - floors.low if floors is not None and left is not None else None
+        return left - int(AGAIN * floors.low) if floors is not None and left is not None else None
 
     def alive(self) -> bool:
         """Whether the engine still runs."""

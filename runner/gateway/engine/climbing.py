@@ -63,8 +63,6 @@ class Climbing:
         Raises Refusal (409) where there is nothing to give back, or no memory for it.
         """
         lowering = self._lowering
-        if lowering.lowered is None:
-            return await nothing_given_up()
         if self._climb is not None and not self._climb.done():
             return "The engine is being started again already."
         engine = self._keeper.engine
@@ -72,6 +70,8 @@ class Climbing:
             waits = self._keeper.waits_for
             what = f"It waits for {waits}" if waits else "The engine is still being started."
             raise Refusal(409, what, retry_after_s=10)
+        if lowering.lowered is None:
+            return await nothing_given_up()
         spare = await asyncio.to_thread(engine.spare_memory)
         number = 0 if spare is None else lowering.higher(spare)
         if number is None:

@@ -36,7 +36,7 @@ class Engine(Protocol):
         """Return how many bytes must come free before it can be started again; 0 for none."""
 
     def spare_memory(self) -> int | None:
-        """Return how many bytes are left above the first floor; None where nobody says."""
+        """Return how many bytes could be taken before memory is nearly short; None if unknown."""
 
     async def __aenter__(self) -> Self:
         """Start it."""

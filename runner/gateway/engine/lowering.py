@@ -62,7 +62,8 @@ def stamp(when: float) -> str:
 class Lowering:
     """Makes the engines of one gateway, each at the rung that there is memory for.
 
-    `on_change` hears of what is served from now on, before the next engine is started; `on_event`
+    `on_change` hears of what is served from now on, before the next engine is started, and returns
+    what else is to be said of it; `on_event`
     of each step, climb and wait: its name, and what happened in words. `waits_for`: what the next
     engine waits for, in words, for anybody; `held_by`: who holds the memory, for this user's eyes.
     """
@@ -79,7 +80,7 @@ class Lowering:
         self.number = 0
         self.lowered: Lowered | None = None
         self.waits_for = self.held_by = ""
-        self.on_change: Callable[[ServedRung], Awaitable[None]] = _nobody
+        self.on_change: Callable[[ServedRung], Awaitable[str]] = _nobody
         self.on_event: Callable[[str, str], None] = lambda *_: None
 
     @property
@@ -137,7 +138,7 @@ class Lowering:
         )
         if not number:
             self.lowered = None
-        await self.on_change(self.rung)
+        more = await self.on_change(self.rung)
         if number > before:
             lost = "; ".join(names[before:])
             words = (
@@ -147,7 +148,7 @@ class Lowering:
         else:
             words = "Memory is free again: the engine is started again "
             words += "as it was planned." if not number else f"with more ({number} of {self.last})."
-        self._say("lowered" if number > before else "climbed", words)
+        self._say("lowered" if number > before else "climbed", f"{words} {more}".rstrip())
 
     def higher(self, spare: int) -> int | None:
         """Return the highest rung that takes so many bytes more at most; None where none does."""
@@ -228,5 +229,6 @@ class Lowering:
         self.on_event(event, words)
 
 
-async def _nobody(_: ServedRung) -> None:
+async def _nobody(_: ServedRung) -> str:
     """Hear of nothing."""
+    return ""

@@ -1,5 +1,6 @@
 """Lets the parts of a gateway follow the ladder: what is served, and what has happened."""
 
+import asyncio
 import time
 from dataclasses import replace
 from datetime import datetime
@@ -7,7 +8,6 @@ from typing import Final
 
 from runner.gateway.engine.lowering import Lowering, stamp
 from runner.gateway.engine.rungs import ServedRung
-from runner.gateway.report import Report
 from runner.gateway.service import Service
 from runner.gateway.settings import Settings
 from runner.gateway.watching.events import MemoryEvent
@@ -18,17 +18,17 @@ _UNREADABLE: Final = (
 )
 
 
-def follow(lowering: Lowering, service: Service, recorded: Recorded, report: Report) -> None:
+def follow(lowering: Lowering, service: Service, recorded: Recorded) -> None:
     """Have a gateway serve what its engine is started for from now on, and note each event."""
     planned = lowering.rung.settings
 
-    async def change(rung: ServedRung) -> None:
+    async def change(rung: ServedRung) -> str:
         since = lowering.lowered.since if lowering.lowered is not None else 0.0
         settings = replace(rung.settings, less_because=_because(planned, rung.settings, since))
         same = await service.change(settings)
-        recorded.change(settings)
-        if not same:
-            report.changed(_UNREADABLE)
+        await asyncio.to_thread(recorded.change, settings)
+        # What was saved before can be read again as planned.
+        return "" if same or not lowering.number else _UNREADABLE
 
     def note(event: str, words: str) -> None:
         service.observer.happened(

@@ -130,7 +130,9 @@ async def test_where_not_even_the_last_fits_it_waits_and_says_for_what(
         await until(lambda: any("engine waits" in word for word in running.told.words))
         found = await status(running)
         assert found["waits_for"].startswith("2.00 GiB more of memory")
-        assert (await climb(running))[0] == 409
+        code, text = await climb(running)
+        assert code == 409
+        assert "It waits for 2.00 GiB" in text
         engines.lacks[:] = [350, 300]
         await ready(running, 2)
         assert f"lacking {(1 << 31) - 300}" in running.told.words
