@@ -218,14 +218,20 @@ class HeardOfGateway:
         self.answers.clear()
         self.away.set()
 
+    def retiring(self) -> None:
+        """Note that the engine is ended in order, and is started again."""
+        self._because(SteprunError("The engine is being started again with more."))
+        self.answers.clear()
+        self.away.set()
+
     def changed(self, news: str) -> None:
-        """Hear of the key file, which nobody else writes."""
+        """Hear of the key file, which nobody else writes, and of memory, as `news` does."""
 
     def lacking(self, missing: int) -> None:
-        """Hear that memory has to come free: why the engine was stopped says it, too."""
+        """Hear that memory has to come free, as `news` does."""
 
     def short(self, left: int | None) -> None:
-        """Hear that memory is short, which the engine's end will explain if it comes to that."""
+        """Hear that memory is short, as `news` does."""
 
     def draining(self, answers: int, seconds: float) -> None:
         """Hear that answers go on: the chat has asked for its end, and waits for none."""

@@ -189,8 +189,10 @@ class ChatTalk(ChatView):
                     self._queued = None
                     self._begin(turn)
             case HostNews() as news:
+                dropped = bool(self.composer.pictures) and not news.sees
                 self.know(news.known(self.setup))
-                self.transcript.notice(Content.styled(news.words, "$foreground-muted"))
+                words = f"{news.words} The images were taken off." if dropped else news.words
+                self.transcript.notice(Content.styled(words, "$foreground-muted"))
                 self.transcript.follow()
             case Failed(error):
                 await self._not_loaded(error)

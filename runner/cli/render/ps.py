@@ -52,8 +52,9 @@ def _memory(server: dict[str, Any]) -> list[str]:
         lines.append(f"memory was short{_at(since)}; given up for now:")
         lines += [f"  {each}" for each in gave_up] if isinstance(gave_up, list) else []
         lines += [str(because)] if (because := lowered.get("because")) else []
-        if server.get("command", "serve") == "serve":
-            lines.append("to have it back when there is memory: steprun climb")
+        of_a_chat = server.get("command", "serve") != "serve"
+        port = f" {str(server['url']).rpartition(':')[2]}" if of_a_chat else ""
+        lines.append(f"to have it back when there is memory: steprun climb{port}")
     if waits := server.get("waits_for"):
         lines.append(f"the engine waits for {waits}")
     found = (_folded(line) for line in lines)

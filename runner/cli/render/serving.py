@@ -58,6 +58,10 @@ class ServeReport:
         what = f"{why.what} {why.why}".strip()
         say(f"{what} It is started again {when}; requests wait for it.", 2, err=True)
 
+    def retiring(self) -> None:
+        """Say nothing: why the engine is started again has been said."""
+        self._line.clear()
+
     def lacking(self, missing: int) -> None:
         """Say that the engine is started again when so many bytes of memory have come free."""
         self._line.show(f"waiting until {size(missing)} more of memory are free ...")

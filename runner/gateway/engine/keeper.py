@@ -238,6 +238,7 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
         while engine.alive():
             await asyncio.sleep(self._timing.poll_s)
             if self._retires:
+                self._report.retiring()
                 return None
             now = time.monotonic()
             if now - looked < self._timing.look_s:

@@ -106,7 +106,10 @@ class PlainTalk:
                 self._opened.set()
             case HostNews(words) as news:
                 self.setup = news.known(self.setup)
-                self.conversation.warnings.append(words)
+                if self._work is None and not self.leaving:
+                    self.keyboard.say_meanwhile(words)
+                else:  # between two pieces of an answer
+                    self.conversation.warnings.append(words)
             case Failed(error):
                 self.failure = error
                 self._opened.set()

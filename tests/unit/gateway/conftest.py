@@ -55,6 +55,9 @@ class Told:
     def restarting(self, why: SteprunError, seconds: float) -> None:
         self.words.append(f"restarting: {why.what} {why.why}")
 
+    def retiring(self) -> None:
+        self.words.append("retiring")
+
     def lacking(self, missing: int) -> None:
         self.words.append(f"lacking {missing}")
 
