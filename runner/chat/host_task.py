@@ -16,6 +16,7 @@ from typing import TypeVar
 from runner.base.errors import SteprunError
 from runner.chat.events import Failed, Loading
 from runner.chat.host import ChatHost, ChatSetup, Find, follow
+from runner.chat.host_news import HostNews, hearing
 
 T = TypeVar("T")
 
@@ -34,7 +35,7 @@ class HostKnown:
     setup: ChatSetup
 
 
-HostEvent = Loading | HostKnown | HostReady | Failed
+HostEvent = Loading | HostKnown | HostReady | HostNews | Failed
 
 
 class HostTask:
@@ -109,7 +110,7 @@ class HostTask:
                     return
                 self._open_host, self._find = found.open_host, found.find
                 self._report(HostKnown(found))
-            async with self._open_host() as host:
+            async with self._open_host() as host, hearing(host, self._report):
                 await self._until_closing(follow(host, self._waited, partial(self._ready, host)))
         except SteprunError as error:
             self._go_back()

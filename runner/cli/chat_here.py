@@ -172,6 +172,7 @@ def _local(
     """Set up a chat with an engine of our own. `make_ready`: downloads what is missing."""
     from runner.cli.remote_chat import must_see
     from runner.engine.process.supervisor import EngineProcess
+    from runner.gateway.model_rungs import rungs_of
     from runner.gateway.model_settings import with_files, with_model
     from runner.gateway.own_host import OwnHost
     from runner.gateway.settings import Settings
@@ -188,10 +189,13 @@ def _local(
         must_see(asked.common["pictures"], blind_why)
     # Who leaves a chat hangs up before, so that this is for the last bytes of a whole answer only.
     basis = with_model(Settings(drain_s=1, command=asked.command), prepared)
-    settings, spec = with_files(basis, make_ready(prepared), asked.request)
+    ready = make_ready(prepared)
+    settings, spec = with_files(basis, ready, asked.request)
+    make = partial(EngineProcess, prepared.engine.program)
+    rungs = rungs_of(settings, ready, asked.request, make)
     return ChatSetup(
         title=f"{prepared.title} {plan.variant.name}",
-        open_host=lambda: OwnHost(settings, lambda: EngineProcess(prepared.engine.program, spec)),
+        open_host=lambda: OwnHost(settings, lambda: make(spec), rungs=rungs),
         options=replace(asked.answer, dialect=_dialect(prepared.engine.stamp.kind)),
         context=plan.config.context,
         sees=plan.config.projector,

@@ -23,6 +23,7 @@ COMMANDS = {
     "serve": ("serve:serve", "Serve it with an OpenAI- and Anthropic-compatible API."),
     "ps": ("ps:ps", "Show the servers that run: who is served, and how fast."),
     "stop": ("stop:stop", "End a server."),
+    "climb": ("climb:climb", "Give a server back what it gave up when memory was short."),
     "logs": ("logs:logs", "Show or follow a server's requests."),
     "kv": ("kv:kv", "List and delete saved prompts (KV caches on the disk)."),
     "key": ("key:key", "Make and revoke the API keys of `serve`."),

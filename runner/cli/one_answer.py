@@ -31,6 +31,7 @@ from runner.chat.files.attaching import attach_all
 from runner.chat.files.fitting import needs_count, too_long
 from runner.chat.files.pricing import count_tokens
 from runner.chat.host import ChatHost, ChatSetup, follow
+from runner.chat.host_news import hearing
 from runner.chat.images.load import load_picture
 from runner.chat.turn import Turn, TurnState
 from runner.cli.render.common import TransientLine
@@ -122,7 +123,8 @@ async def _following(host: ChatHost, on_wait: Callable[[float], None]) -> AsyncI
     """Within the block, show when a host has to be waited for again; the answer says if in vain."""
     task = asyncio.create_task(follow(host, on_wait, lambda: None))
     try:
-        yield
+        async with hearing(host, lambda news: say(news.words, err=True)):
+            yield
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

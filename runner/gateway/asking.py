@@ -5,19 +5,25 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from msgspec.structs import replace
 
 from runner.base.errors import SteprunError
 from runner.base.shell import shell_line
+from runner.base.text import clean
 from runner.engine.process import servers
 from runner.engine.process.servers import Served, ServerRecord
+from runner.gateway.news import memory_news
 from runner.net.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from runner.chat.host_news import HostNews
 
 ANSWER_S: Final = 5.0  # a gateway answers within 0.6 s
 POLL_S: Final = 0.25
 _STATUS: Final = "/steprun/status"
+_CLIMB: Final = "/steprun/climb"
 
 
 def status_of(record: ServerRecord) -> dict[str, Any] | None:
@@ -41,6 +47,37 @@ def status_of(record: ServerRecord) -> dict[str, Any] | None:
     except (httpx2.HTTPError, OSError, ValueError):
         return None
     return document if isinstance(document, dict) else None
+
+
+def ask_to_climb(record: ServerRecord) -> str:
+    """Ask a server to take back what it gave up for want of memory; return what it says.
+
+    Raises SteprunError with its words where it does not.
+    """
+    import httpx2  # noqa: PLC0415 - as above
+
+    from runner.net.http import trusting  # noqa: PLC0415
+
+    try:
+        reply = httpx2.post(
+            record.url + _CLIMB,
+            json={},
+            headers=endpoint_of(record).headers(),
+            timeout=ANSWER_S,
+            verify=trusting(record.certificate) if record.certificate else True,
+            trust_env=False,
+        )
+        document = reply.json()
+        if reply.status_code == 202:
+            return str(document["message"])
+        why = str(document["error"]["message"])
+    except (httpx2.HTTPError, OSError, ValueError, LookupError, TypeError) as error:
+        why = f"It does not answer ({type(error).__name__})."
+    raise SteprunError(
+        f"The server at {record.url} stays as it is.",
+        why=clean(why),
+        next="See what it does: steprun ps",
+    )
 
 
 def endpoint_of(record: ServerRecord) -> Endpoint:
@@ -104,6 +141,10 @@ class Joined(AbstractAsyncContextManager["Joined"]):
     async def lost(self) -> None:
         """Wait for ever: its gateway lets requests wait while its engine is started again."""
         await asyncio.Event().wait()
+
+    async def news(self, report: "Callable[[HostNews], object]") -> None:
+        """Tell what memory does to its engine, until cancelled."""
+        await memory_news(self.endpoint, report)
 
     def alive(self) -> bool:
         """Whether its process still runs."""

@@ -76,6 +76,7 @@ class EngineCall:
     the engine's own. Of one that generates: `takes_slot`: it may name the slot that is to answer
     it; `reads_cache`: what is cached may be used; `answers`: how many at once; `answer_tokens`: how
     many are written at most, 0 where it does not say; `ahead`: what may be read before the rest.
+    `pictures`: the field of its first one, empty without any.
     """
 
     method: str
@@ -89,6 +90,7 @@ class EngineCall:
     answers: int = 1
     answer_tokens: int = 0
     ahead: Ahead | None = None
+    pictures: str = ""
 
     def at_slot(self, slot: int) -> "EngineCall":
         """Return the same for one slot of the engine, where it can be named.

@@ -12,14 +12,22 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from functools import cached_property
 from importlib import import_module
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from runner.base.errors import SteprunError
 from runner.engine.process import servers
 from runner.engine.process.supervisor import EngineProcess
+from runner.gateway.news import memory_news
 from runner.gateway.settings import Settings
 from runner.gateway.timing import Timing
 from runner.net.endpoint import Endpoint
+
+if TYPE_CHECKING:  # it is imported while the engine loads
+    from collections.abc import Sequence
+
+    from runner.chat.host_news import HostNews
+    from runner.gateway.engine.keeper import Engine
+    from runner.gateway.engine.rungs import Rungs, ServedRung
 
 # Somebody sits before it: why an engine does not load is said at once, not after more tries.
 AT_A_CHAT: Final = Timing(loads=1)
@@ -33,17 +41,22 @@ class OwnHost(AbstractAsyncContextManager["OwnHost"]):
     """An engine, and the gateway through which a chat speaks to it.
 
     Entering starts the engine, leaving stops it. `settings`: what is served; where the gateway
-    listens, and with which key, is decided here.
+    listens, and with which key, is decided here. `rungs`: how it is served with less memory.
     """
 
     def __init__(
-        self, settings: Settings, make: Callable[[], EngineProcess], timing: Timing = AT_A_CHAT
+        self,
+        settings: Settings,
+        make: Callable[[], EngineProcess],
+        timing: Timing = AT_A_CHAT,
+        rungs: "Rungs | None" = None,
     ) -> None:
         self._settings = settings
+        self._rungs = rungs
         self._make = make
         self._timing = timing
-        self._engine = make()
-        self._unused: EngineProcess | None = self._engine
+        self._unused: EngineProcess | None = make()
+        self._engine: Engine = self._unused
         self._left = AsyncExitStack()
         self._gateway: asyncio.Task[None] | None = None
         self._heard = HeardOfGateway()
@@ -53,7 +66,7 @@ class OwnHost(AbstractAsyncContextManager["OwnHost"]):
         """Start the engine, and listen. Raises SteprunError where the engine cannot be started."""
         async with AsyncExitStack() as stack:
             # The engine first: it loads while the gateway is imported.
-            await stack.enter_async_context(self._engine)
+            await stack.enter_async_context(self._engine)  # the one that is unused
             module = await asyncio.to_thread(import_module, "runner.gateway.run")
             key, stop, heard = secrets.token_urlsafe(32), module.StopSignal(), self._heard
             settings = replace(
@@ -62,7 +75,10 @@ class OwnHost(AbstractAsyncContextManager["OwnHost"]):
                 port=0,
                 key_file=stack.enter_context(servers.own_key(_CLIENT, key)),
             )
-            running = module.run(settings, self._next_engine, heard, stop, self._timing)
+            rungs = self._noted if self._rungs is not None else None
+            running = module.run(
+                settings, self._next_engine, heard, stop, self._timing, rungs=rungs
+            )
             gateway = self._gateway = asyncio.create_task(running, name="gateway")
             gateway.add_done_callback(heard.ended)
 
@@ -87,10 +103,24 @@ class OwnHost(AbstractAsyncContextManager["OwnHost"]):
         """Stop the gateway, and the engine with it."""
         await self._left.aclose()
 
-    def _next_engine(self) -> EngineProcess:
+    def _next_engine(self) -> "Engine":
         """Return the engine that was started already, later a new one."""
         self._engine, self._unused = self._unused or self._make(), None
         return self._engine
+
+    def _noted(self) -> "Sequence[ServedRung]":
+        """Return the rungs, with engines that are known here."""
+        if self._rungs is None:
+            raise AssertionError
+
+        def noted(make: "Callable[[], Engine]") -> "Callable[[], Engine]":
+            def made() -> "Engine":
+                self._engine = make()
+                return self._engine
+
+            return made
+
+        return [replace(rung, make=noted(rung.make)) for rung in self._rungs()]
 
     async def wait_ready(self, on_wait: Callable[[float], None]) -> None:
         """Return when the engine answers, also after a restart; raise why it never will."""
@@ -109,6 +139,10 @@ class OwnHost(AbstractAsyncContextManager["OwnHost"]):
     async def lost(self) -> None:
         """Return when the engine has ended: it is started again, or was given up."""
         await self._heard.away.wait()
+
+    async def news(self, report: "Callable[[HostNews], object]") -> None:
+        """Tell what memory does to the engine, until cancelled."""
+        await memory_news(self.endpoint, report)
 
     def alive(self) -> bool:
         """Whether the engine answers."""
@@ -184,14 +218,20 @@ class HeardOfGateway:
         self.answers.clear()
         self.away.set()
 
+    def retiring(self) -> None:
+        """Note that the engine is ended in order, and is started again."""
+        self._because(SteprunError("The engine is being started again with more."))
+        self.answers.clear()
+        self.away.set()
+
     def changed(self, news: str) -> None:
-        """Hear of the key file, which nobody else writes."""
+        """Hear of the key file, which nobody else writes, and of memory, as `news` does."""
 
     def lacking(self, missing: int) -> None:
-        """Hear that memory has to come free: why the engine was stopped says it, too."""
+        """Hear that memory has to come free, as `news` does."""
 
     def short(self, left: int | None) -> None:
-        """Hear that memory is short, which the engine's end will explain if it comes to that."""
+        """Hear that memory is short, as `news` does."""
 
     def draining(self, answers: int, seconds: float) -> None:
         """Hear that answers go on: the chat has asked for its end, and waits for none."""

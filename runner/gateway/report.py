@@ -23,6 +23,9 @@ class Report(Protocol):
     def restarting(self, why: SteprunError, seconds: float) -> None:
         """Say that the engine ended or hangs, why, and in how many seconds it is started again."""
 
+    def retiring(self) -> None:
+        """Say that the engine is ended in order, and is started again at once."""
+
     def lacking(self, missing: int) -> None:
         """Say that the engine is started again when so many bytes of memory have come free."""
 

@@ -6,15 +6,19 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from runner.gateway.clients.listener import listening
+from runner.gateway.engine.climbing import Climbing, climbing
 from runner.gateway.engine.keeper import Engine, Keeper
+from runner.gateway.engine.lowering import Lowering
 from runner.gateway.engine.relay import Relay, stopping
+from runner.gateway.engine.rungs import Rungs, ServedRung
 from runner.gateway.engine.shortage import minding
 from runner.gateway.guard import guarding, rules_of, tls_of
-from runner.gateway.prompts.keeping import keeping
+from runner.gateway.prompts.current import current_prompts
 from runner.gateway.report import Report
 from runner.gateway.service import Service
 from runner.gateway.settings import Settings
 from runner.gateway.timing import USUAL, Timing
+from runner.gateway.watching.lowered import follow
 from runner.gateway.watching.recorded import Recorded
 
 LOOK_S = 0.05  # between two looks whether the last answer has ended
@@ -38,18 +42,32 @@ async def run(
     report: Report,
     stop: StopSignal,
     timing: Timing = USUAL,
+    *,
+    rungs: Rungs | None = None,
 ) -> None:
-    """Serve until asked to stop. Raises SteprunError where the engine is given up."""
+    """Serve until asked to stop. Raises SteprunError where the engine is given up.
+
+    `rungs`: how the model is served with less memory, the first as `settings` and `make` have it;
+    None where it is served as planned or not at all.
+    """
     rules, tls = rules_of(settings), tls_of(settings)
     relay = Relay(timing)
+    lowering = Lowering(ServedRung(settings, make), rungs, report, timing)
     try:
-        async with Keeper(make, report, relay.traffic, timing=timing) as keeper:
-            prompts = await keeping(settings, keeper, relay, timing)
+        async with Keeper(lowering, report, relay.traffic, timing=timing) as keeper:
+            prompts = await current_prompts(settings, keeper, relay, timing)
             service = Service(settings, rules, keeper, relay, timing, prompts=prompts)
+            climber = Climbing(
+                keeper, lowering, service.turns, service.observer, prompts=prompts, timing=timing
+            )
+            service.climb = climber.ask
+            recorded = Recorded(settings, service.observer)
+            follow(lowering, service, recorded)
             async with (
-                Recorded(settings, service.observer) as recorded,
+                recorded,
                 guarding(service, report.changed),
                 minding(keeper, service.turns, prompts, report, timing),
+                climbing(climber),
                 listening(service, tls) as port,
             ):
                 recorded.listening(port)
@@ -63,8 +81,7 @@ async def run(
                     await relay.close()  # before the engine ends: each answer then says why
                     await _until_idle(service, timing.flush_s)
                     await service.pictures.close()
-                    if prompts is not None:
-                        await prompts.close()
+                    await prompts.close()
                     await keeper.close(politely=not stop.at_once.is_set())
     finally:
         await relay.close()

@@ -1,7 +1,9 @@
 """Answers requests: from the connection to the engine and back. The order of the checks is here."""
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 from aiohttp import web
@@ -15,20 +17,24 @@ from runner.gateway.clients.intake import OWN_BYTES, Intake, Room
 from runner.gateway.clients.outbox import Held
 from runner.gateway.clients.reply import ClientGone, Reply
 from runner.gateway.clients.upgrade import refuse_websocket
+from runner.gateway.engine.climbing import nothing_given_up
+from runner.gateway.engine.faults import CONTEXT_FULL
 from runner.gateway.engine.keeper import Keeper
-from runner.gateway.engine.relay import Relay
+from runner.gateway.engine.relay import Relay, anywhere
 from runner.gateway.engine.turns import Turns
 from runner.gateway.own import models, page
 from runner.gateway.pictures import Pictures
 from runner.gateway.pictures.find import Place
+from runner.gateway.pictures.settle import blind
 from runner.gateway.prompts.ahead import beginning_of
-from runner.gateway.prompts.keep import KeptPrompts
+from runner.gateway.prompts.current import CurrentPrompts
 from runner.gateway.prompts.reading import prompt_of
 from runner.gateway.refusal import Api, Refusal, body_of
 from runner.gateway.routes import Route
 from runner.gateway.settings import Settings
 from runner.gateway.timing import USUAL, Timing
 from runner.gateway.watching.observer import Observer
+from runner.net.endpoint import Endpoint
 from runner.plan.launch import HTTP_THREADS_BESIDE
 
 
@@ -43,7 +49,7 @@ class Service:
         relay: Relay,
         timing: Timing = USUAL,
         *,
-        prompts: KeptPrompts | None = None,
+        prompts: CurrentPrompts | None = None,
     ) -> None:
         self.settings = settings
         self.rules = rules
@@ -51,8 +57,7 @@ class Service:
         self.relay = relay
         self.timing = timing
         self.prompts = prompts
-        if prompts is not None:
-            relay.place = prompts.placed
+        relay.place = self._placed
         self.intake = Intake()
         self.attempts = Attempts()
         self.pictures = Pictures(settings)
@@ -63,6 +68,7 @@ class Service:
             settings, keeper, relay, prompts.reading if prompts is not None else None
         )
         self.activity = self.observer.activity
+        self.climb: Callable[[], Awaitable[str]] = nothing_given_up
         self._over: Callable[[], Refusal] | None = None
         self.started = time.time()
 
@@ -87,6 +93,31 @@ class Service:
         for turns in (self.turns, self.side_turns):
             turns.close(refusal)
         self.keeper.refuse(refusal)
+
+    async def change(self, settings: Settings) -> bool:
+        """Serve something else from now on; the engine of before has ended, or is about to.
+
+        Returns whether the next one can read what was saved.
+        """
+        self.settings = self.pictures.settings = settings
+        self.observer.change(settings)
+        if self.prompts is None:
+            return True
+        same = await self.prompts.change(settings, self.keeper, self.relay, self.timing)
+        self.observer.rate = self.prompts.reading or self.observer.rate
+        return same
+
+    @asynccontextmanager
+    async def _placed(
+        self, call: EngineCall, endpoint: Endpoint, entry: Entry
+    ) -> AsyncIterator[EngineCall]:
+        """Have a request placed by those who keep the prompts of the engine of this moment."""
+        # It may have waited while the engine was started again without its vision encoder.
+        if call.pictures and not self.settings.sees:
+            raise Refusal(400, blind(self.settings), param=call.pictures)
+        place = self.prompts.placed if self.prompts is not None else anywhere
+        async with place(call, endpoint, entry) as placed:
+            yield placed
 
     async def _entered(self, request: web.BaseRequest, entry: Entry) -> web.StreamResponse:
         request[ANSWER_HEADERS] = admission.enter(self.rules, request.raw_path, request.headers)
@@ -133,7 +164,13 @@ class Service:
                     await self.relay.run(request, call, self.keeper, reply, entry)
                 return await reply.end()
             except Refusal as refusal:
-                return await reply.refuse(refusal)
+                return await reply.refuse(self._explained(refusal))
+
+    def _explained(self, refusal: Refusal) -> Refusal:
+        """Add to the refusal of a long prompt why the context is shorter than it was."""
+        if refusal.kind == CONTEXT_FULL and (why := self.settings.less_because):
+            refusal.message = f"{refusal.message} {why}"
+        return refusal
 
     async def _call(
         self, request: web.BaseRequest, route: Route, room: Room, entry: Entry
@@ -159,7 +196,8 @@ class Service:
 
         asked, places = await self.intake.parse(data, read)
         await self.pictures.settle(asked, places)
-        return call_of(asked)
+        call = call_of(asked)
+        return replace(call, pictures=places[0].path) if places else call
 
     async def _own(self, request: web.BaseRequest, route: Route, api: Api) -> web.Response:
         """Answer what needs no turn at the engine."""
@@ -168,6 +206,8 @@ class Service:
         if route.body == "model":
             name = route.rest(request.path)
             return web.json_response(models.one(self.settings, name, api))
+        if route.body == "climb":
+            return web.json_response({"message": await self.climb()}, status=202)
         if route.api is not Api.OLLAMA:
             return await self.observer.answer(route.path)
         with self.intake.room() as room:

@@ -24,7 +24,8 @@ class Settings:
     `certificate` and `certificate_key`: TLS. `allow_origins`, `allow_hosts`: beside those of this
     machine. `served`: the same model, as other commands of steprun are told of it. `kept`: how
     prompts that were read are kept, None where the engine is left to itself. `command`: what the
-    gateway belongs to.
+    gateway belongs to. `less_because`: why pictures or the context are less than planned, in a
+    sentence, empty where they are not.
     """
 
     host: str = "127.0.0.1"
@@ -51,3 +52,4 @@ class Settings:
     served: Served = field(default_factory=Served)
     kept: Kept | None = None
     command: Command = "serve"
+    less_because: str = ""

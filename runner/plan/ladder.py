@@ -8,7 +8,7 @@ the weights. Each rung keeps what the ones before it have given up.
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from runner.plan.candidates import SHORT, STEP, UBATCHES
 from runner.plan.choose import Plan, changed
@@ -37,6 +37,14 @@ class Rung:
     held_bytes: int
 
 
+class Holds(Protocol):
+    """What takes so many bytes: a rung."""
+
+    @property
+    def held_bytes(self) -> int:
+        """As of `Rung`."""
+
+
 Given = tuple[str, Config, Variant]
 """What is given up, and the quant and the configuration after that."""
 
@@ -60,7 +68,7 @@ def ladder(plan: Plan, defaults: RunDefaults, on_disk: Container[str] = ()) -> t
     return tuple(rungs)
 
 
-def rung_for(rungs: tuple[Rung, ...], room: int, above: int = 0) -> int | None:
+def rung_for(rungs: Sequence[Holds], room: int, above: int = 0) -> int | None:
     """Return the number of the first rung after `above` that takes no more than `room` bytes."""
     fitting = (n for n, rung in enumerate(rungs) if n > above and rung.held_bytes <= room)
     return next(fitting, None)

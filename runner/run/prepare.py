@@ -149,6 +149,12 @@ def _with_slots(
     )
 
 
+def run_defaults(prepared: Prepared, request: ModelRequest) -> RunDefaults:
+    """Return how the engine of a plan is best run here, as the plan was made with it."""
+    defaults = recipe.load_recipe(prepared.plan.machine.backend).run
+    return _with_slots(defaults, engine=prepared.chosen, on_disk=request.kv_disk != 0)
+
+
 def choose_plan(machine: Machine, model_spec: ModelSpec, ask: PlanRequest) -> Plan:
     """Plan for the best way to use the machine's devices."""
     return weigh.weigh([_plan_on(way, model_spec, ask) for way in weigh.ways(machine)])[1]

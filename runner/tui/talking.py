@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from textual import on
+from textual.content import Content
 from textual.message import Message
 from textual.timer import Timer
 
@@ -20,6 +21,7 @@ from runner.chat.conversation import Conversation
 from runner.chat.events import Failed
 from runner.chat.farewell import farewell
 from runner.chat.host import ChatSetup, NeedsTerminal
+from runner.chat.host_news import HostNews
 from runner.chat.host_task import HostEvent, HostKnown, HostReady, HostTask
 from runner.chat.reading import read_rate
 from runner.chat.tools.toolboxes import Toolboxes
@@ -186,6 +188,12 @@ class ChatTalk(ChatView):
                 if (turn := self._queued) is not None:
                     self._queued = None
                     self._begin(turn)
+            case HostNews() as news:
+                dropped = bool(self.composer.pictures) and not news.sees
+                self.know(news.known(self.setup))
+                words = f"{news.words} The images were taken off." if dropped else news.words
+                self.transcript.notice(Content.styled(words, "$foreground-muted"))
+                self.transcript.follow()
             case Failed(error):
                 await self._not_loaded(error)
         self.show_status()

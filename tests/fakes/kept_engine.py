@@ -53,6 +53,7 @@ class FakeEngine:
         self.log_path = Path("fake.log")
         self.gave_up = False
         self.memory_left: int | None = None
+        self.short_of_memory = False
         self.pid = 0
         self.running = False
         self.still = False  # it answers nothing and does nothing, as after SIGSTOP
@@ -79,6 +80,7 @@ class FakeEngine:
             await self._house.loads.wait()
         if self._house.fails:
             self.gave_up, error = self._house.fails.pop(0)
+            self.short_of_memory = "memory" in error.what
             raise error
 
     async def vital_signs(self) -> VitalSigns:
@@ -91,6 +93,9 @@ class FakeEngine:
 
     def lacks_memory(self) -> int:
         return self._house.lacks.pop(0) if self._house.lacks else 0
+
+    def spare_memory(self) -> int | None:
+        return self._house.spare
 
     def verdict(self) -> SteprunError:
         return SteprunError("The engine was killed.", why="By the test.")
@@ -129,7 +134,8 @@ class FakeEngines:
 
     `loads`: an engine is ready when this is set. `fails`: how the next loads fail instead, each
     with whether the engine gave up by itself. `lacks`: how many bytes are missing at
-    each look before one is started again. `dropped`: requests whose caller hung up.
+    each look before one is started again. `spare`: how many are left beside one. `dropped`:
+    requests whose caller hung up.
     """
 
     def __init__(self) -> None:
@@ -140,6 +146,7 @@ class FakeEngines:
         self.fails: list[tuple[bool, SteprunError]] = []
         self.dropped = 0
         self.lacks: list[int] = []
+        self.spare: int | None = None
 
     def __call__(self) -> FakeEngine:
         self.made.append(FakeEngine(self))

@@ -27,9 +27,12 @@ from runner.cli.render.serving import ServeReport
 from runner.cli.render.wrap import say
 from runner.gateway.settings import PictureUrls, Settings
 from runner.net.endpoint import is_loopback_host
-from runner.plan.launch import LaunchSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runner.gateway.engine.keeper import Engine
+    from runner.gateway.engine.rungs import Rungs
     from runner.net.listening import Again
     from runner.run.prepare import Prepared
     from runner.run.request import ModelRequest
@@ -220,6 +223,8 @@ def _served(request: "ModelRequest", asked: Settings, again: "Again") -> int:
     `asked`: what the command line says of the gateway.
     """
     from runner.cli.terminal import make_ready, must_fit
+    from runner.engine.process.supervisor import EngineProcess
+    from runner.gateway.model_rungs import rungs_of
     from runner.gateway.model_settings import with_files
     from runner.net.listening import cannot_listen, check_listen
     from runner.run import saved_prompts
@@ -233,10 +238,12 @@ def _served(request: "ModelRequest", asked: Settings, again: "Again") -> int:
     ready = make_ready(prepared)
     say(engine_notice(prepared), err=True)
     settings, spec = with_files(settings, ready, request)
+    make = partial(EngineProcess, prepared.engine.program)
+    rungs = rungs_of(settings, ready, request, make)
     if settings.kept and (notice := saved_prompts.in_words(prepared, request.kv_disk)):
         say(notice, err=True)
     try:
-        return asyncio.run(_serve(settings, prepared.engine.program, spec))
+        return asyncio.run(_serve(settings, lambda: make(spec), rungs))
     except OSError as error:
         if error.errno in _TAKEN:  # by another program, after the check
             raise cannot_listen(settings.host, settings.port, error, again) from error
@@ -266,8 +273,7 @@ def _check_access(settings: Settings, *, own_key: bool) -> None:
         server_context(settings.certificate, settings.certificate_key)
 
 
-async def _serve(settings: Settings, argv: tuple[str, ...], spec: LaunchSpec) -> int:
-    from runner.engine.process.supervisor import EngineProcess
+async def _serve(settings: Settings, make: "Callable[[], Engine]", rungs: "Rungs") -> int:
     from runner.gateway.run import StopSignal, run
 
     # What the imports have made stays to the end. To look through its 50,000 objects for garbage
@@ -291,6 +297,6 @@ async def _serve(settings: Settings, argv: tuple[str, ...], spec: LaunchSpec) ->
         else:
             loop.add_signal_handler(number, ask, number)
     with TransientLine() as line:
-        await run(settings, lambda: EngineProcess(argv, spec), ServeReport(settings, line), stop)
+        await run(settings, make, ServeReport(settings, line), stop, rungs=rungs)
     click.echo("Stopped.", err=True)
     return Exit.INTERRUPTED if interrupted else Exit.DONE

@@ -1,5 +1,7 @@
 """Servers for people: what each is, and what it does for whom."""
 
+import textwrap
+from datetime import datetime
 from typing import Any
 
 import click
@@ -8,6 +10,7 @@ from runner.base.text import clean, clean_name
 from runner.base.units import duration, size
 
 _COLUMNS = ("prompt", "read", "cached", "written")
+_LONGEST = 600  # characters of a line about memory
 _WIDTH = 9  # of a figure: 262,144 tokens take seven
 _COLOURS = {"busy": "cyan", "ready": "green", "loading": "yellow", "restarting": "red"}
 
@@ -31,12 +34,47 @@ def server_text(server: dict[str, Any]) -> str:
     if server["waiting"]:
         facts.append(f"{server['waiting']} waiting")
     lines.append(f"  {', '.join(facts)}")
+    lines += _memory(server)
     rows = server["slots"]
     if any(row["state"] != "idle" for row in rows):
         titles = "".join(f"{title.upper():>{_WIDTH}}" for title in (*_COLUMNS, "tokens/s"))
         lines.append(click.style(f"  {'CLIENT':16} {'STATE':8}{titles}", dim=True))
         lines += [line for row in rows for line in (_row(row), *_reading(row))]
     return "\n".join(lines)
+
+
+def _memory(server: dict[str, Any]) -> list[str]:
+    """Return what was given up for want of memory, and what is waited for."""
+    lines = []
+    if isinstance(lowered := server.get("lowered"), dict):
+        gave_up = lowered.get("gave_up")
+        since = lowered.get("since")
+        lines.append(f"memory was short{_at(since)}; given up for now:")
+        lines += [f"  {each}" for each in gave_up] if isinstance(gave_up, list) else []
+        lines += [str(because)] if (because := lowered.get("because")) else []
+        of_a_chat = server.get("command", "serve") != "serve"
+        port = f" {str(server['url']).rpartition(':')[2]}" if of_a_chat else ""
+        lines.append(f"to have it back when there is memory: steprun climb{port}")
+    if waits := server.get("waits_for"):
+        lines.append(f"the engine waits for {waits}")
+    found = (_folded(line) for line in lines)
+    return [click.style(f"  {row}", fg="yellow") for rows in found for row in rows]
+
+
+def _folded(line: str) -> list[str]:
+    indent = " " * (len(line) - len(line.lstrip()))
+    text = clean(line.strip())[:_LONGEST]
+    return textwrap.wrap(text, 76, initial_indent=indent, subsequent_indent=f"{indent}  ")
+
+
+def _at(since: object) -> str:
+    """Return the local time of a moment of the API, to be put behind a word."""
+    try:
+        when = datetime.fromisoformat(str(since)).astimezone()
+    except ValueError:
+        return ""
+    today = when.date() == datetime.now(when.tzinfo).date()
+    return f" at {when:%H:%M}" if today else f" on {when:%Y-%m-%d at %H:%M}"
 
 
 def _row(row: dict[str, Any]) -> str:

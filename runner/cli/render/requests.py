@@ -22,6 +22,7 @@ _COLUMNS = (
 )
 
 
+_EVENT = 600  # characters of what happened to the engine
 _INDENT = " " * 9  # below the client
 
 
@@ -38,6 +39,10 @@ class RequestLines:
         if when and (day := f"{when:%Y-%m-%d}") != self._day:
             self._day = day
             found = [click.style(day, bold=True), click.style(_joined(_TITLES), dim=True)]
+        if "event" in request:
+            words = f"{when:%H:%M:%S} " if when else ""
+            words += clean(str(request.get("words", "")))[:_EVENT]
+            return [*found, click.style(words, fg="yellow")]
         first, rate = request.get("first_token_s"), request.get("tokens_per_s")
         cells = (
             f"{when:%H:%M:%S}" if when else "?",

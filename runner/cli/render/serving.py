@@ -23,7 +23,7 @@ class ServeReport:
         self._settings = settings
         self._line = line
         self._bases: tuple[str, ...] = ()
-        self._restarting = False
+        self._ready = False  # once at least
 
     def listening(self, port: int) -> None:
         """Say where the gateway answers, while the model is still loading."""
@@ -43,21 +43,24 @@ class ServeReport:
     def ready(self, log: str) -> None:
         """Say that the model answers, also after a restart. `log`: the path of the engine's log."""
         self._line.clear()
-        if self._restarting:
+        if self._ready:
             say(f"{self._settings.title} answers again.", err=True)
         else:
             where = f"{self._bases[0]}/"
             say(f"Serving {self._settings.title}: {where} - stop with Ctrl-C.", err=True)
-        self._restarting = False
+        self._ready = True
         say(f"  engine log {log}", _INDENT, err=True)
 
     def restarting(self, why: SteprunError, seconds: float) -> None:
         """Say that the engine ended or hangs, why, and in how many seconds it is started again."""
         self._line.clear()
-        self._restarting = True
         when = f"in {seconds:.0f} s" if seconds >= 1 else "now"
         what = f"{why.what} {why.why}".strip()
         say(f"{what} It is started again {when}; requests wait for it.", 2, err=True)
+
+    def retiring(self) -> None:
+        """Say nothing: why the engine is started again has been said."""
+        self._line.clear()
 
     def lacking(self, missing: int) -> None:
         """Say that the engine is started again when so many bytes of memory have come free."""

@@ -91,14 +91,25 @@ CAUSES = (
 )
 
 
+_NO_ROOM: Final = ("out of memory", "failed to allocate", "std::bad_alloc")
+"""What an engine writes that cannot have the memory it asks for, in lower case."""
+
+
 def diagnose(
-    status: int | None, log_tail: str, log_path: str, *, ready: bool, fresh: bool = True
+    status: int | None,
+    log_tail: str,
+    log_path: str,
+    *,
+    ready: bool,
+    fresh: bool = True,
+    oom: bool = False,
 ) -> SteprunError:
     """Return the error that explains why the engine ended: from its exit status first.
 
     `status`: exit status as the guard reports it (128 + N for signal N; None if unknown).
     `ready`: it had served before it ended; only while it loads is every line of the log about the
-    end. `fresh`: the log was written to just before the end.
+    end. `fresh`: the log was written to just before the end. `oom`: the kernel has killed a process
+    for want of memory since this one was started.
     """
     number = signal_of(status)
     when = "while it was answering" if ready else "while it was loading"
@@ -106,6 +117,12 @@ def diagnose(
         return _failed(
             f"The engine was stopped {when}, before this machine ran out of memory.",
             f"Other programs took more than was free: {short}",
+            f"Close other programs, then see what fits: steprun plan (log: {log_path})",
+        )
+    if number == _KILL and oom:
+        return _failed(
+            f"The system killed the engine {when}, as memory ran out.",
+            "Other programs took more than was free.",
             f"Close other programs, then see what fits: steprun plan (log: {log_path})",
         )
     if number == _KILL:
@@ -146,6 +163,18 @@ def _failed(what: str, why: str, then: str) -> SteprunError:
     error = SteprunError(what, why=why, next=then)
     error.exit_code = Exit.FAILED
     return error
+
+
+def out_of_memory(
+    status: int | None, log_tail: str, *, ready: bool, fresh: bool = True, oom: bool = False
+) -> bool:
+    """Whether an engine has ended for want of memory; the arguments are those of `diagnose`."""
+    if signal_of(status) == _KILL:
+        return oom or bool(short_of_memory(status, log_tail))
+    if signal_of(status) in _FROM_OUTSIDE:
+        return False
+    complaint = (last_error(log_tail) if fresh else "") if ready else log_tail
+    return any(each in complaint.lower() for each in _NO_ROOM)
 
 
 def short_of_memory(status: int | None, log_tail: str) -> str:

@@ -24,10 +24,11 @@ from runner.base.errors import Refused, SteprunError
 from runner.base.files import make_private_dir, write_private
 from runner.base.units import size
 from runner.engine.process import records, servers, stack
-from runner.engine.process.diagnose import LAST_LINES, by_itself, diagnose, short_of_memory
+from runner.engine.process.diagnose import LAST_LINES, by_itself, diagnose, out_of_memory
 from runner.engine.process.guarded import Guarded
 from runner.engine.process.log import LogReader
-from runner.engine.process.memory_watch import left_now
+from runner.engine.process.memory_watch import AGAIN, left_now
+from runner.engine.process.oom_kills import oom_kills
 from runner.machine.probes.takers import in_words, takers
 from runner.net.endpoint import Endpoint
 from runner.plan.launch import LaunchSpec
@@ -98,6 +99,7 @@ class EngineProcess:
         self.pid = 0
         self.gave_up = self.short_of_memory = False
         self._before: int | None = None  # what was left before it started
+        self._oom_kills: int | None = None  # before it started
         self._took = 0
         self.log_path = Path()
         self.endpoint = Endpoint("")
@@ -157,7 +159,7 @@ class EngineProcess:
         self.log_path = make_private_dir(paths.state_dir() / "logs") / f"engine-{name}.log"
         _trim_logs(self.log_path.parent)
         argv = [*self._spec.argv, *self._listen(folder / f"{name}.key")]
-        self._before = left_now()
+        self._before, self._oom_kills = left_now(), oom_kills()
         self._running = Guarded(
             [*self._program, *argv],
             self.log_path,
@@ -280,6 +282,15 @@ class EngineProcess:
             return 0
         return max(0, self._took + floors.low - left)
 
+    def spare_memory(self) -> int | None:
+        """Return how many bytes could be taken before memory is nearly short; None if unknown.
+
+        Reads a few files: call it in a thread.
+        """
+        floors = self._spec.floors
+        left = left_now(self.pid, floors.mapped) if floors is not None else None
+        return left - int(AGAIN * floors.low) if floors is not None and left is not None else None
+
     def alive(self) -> bool:
         """Whether the engine still runs."""
         return self._running is not None and self._running.status() is None
@@ -299,7 +310,8 @@ class EngineProcess:
         """Return why the engine ended. Waits a moment for its last lines.
 
         Sets `gave_up`: it ended by its own decision, not by a crash or a signal; and
-        `short_of_memory`: the guard has ended it before the machine ran out of memory.
+        `short_of_memory`: the guard has ended it before the machine ran out of memory, the system
+        did so after that, or it could not have what it asked for.
         """
         status = self._running.status(LAST_WORDS_S) if self._running is not None else None
         self.gave_up = by_itself(status)
@@ -307,14 +319,15 @@ class EngineProcess:
         with suppress(OSError):
             fresh = time.time() - self.log_path.stat().st_mtime < FRESH_S
         tail = self.log_tail()
-        self.short_of_memory = bool(short_of_memory(status, tail))
+        oom = self._oom_kills is not None and (oom_kills() or 0) > self._oom_kills
+        self.short_of_memory = out_of_memory(status, tail, ready=self._ready, fresh=fresh, oom=oom)
         if self.short_of_memory and not self._ready and self._before is not None:
             # Nobody knows how much it was going to take: what was planned, above the first floor.
             # What was free before is enough to try again: to wait for more may have no end.
             low = self._spec.floors.low if self._spec.floors else 0
             planned = self._spec.total_bytes + low if self._spec.total_bytes else self._before
             self._took = max(0, min(self._before, planned) - low)
-        error = diagnose(status, tail, str(self.log_path), ready=self._ready, fresh=fresh)
+        error = diagnose(status, tail, str(self.log_path), ready=self._ready, fresh=fresh, oom=oom)
         if self.short_of_memory:
             error.why = f"{error.why} {in_words(takers(without=(os.getpid(),)))}".rstrip()
         return error

@@ -25,6 +25,7 @@ class Engine(Protocol):
     endpoint: Endpoint
     log_path: Path
     gave_up: bool
+    short_of_memory: bool
     pid: int
 
     @property
@@ -33,6 +34,9 @@ class Engine(Protocol):
 
     def lacks_memory(self) -> int:
         """Return how many bytes must come free before it can be started again; 0 for none."""
+
+    def spare_memory(self) -> int | None:
+        """Return how many bytes could be taken before memory is nearly short; None if unknown."""
 
     async def __aenter__(self) -> Self:
         """Start it."""
@@ -54,6 +58,24 @@ class Engine(Protocol):
 
     async def stop(self, *, politely: bool = True) -> None:
         """Stop it; safe to call twice."""
+
+
+class Succession(Protocol):
+    """Decides which engine comes next, and when. `waits_for`: what it waits for, in words."""
+
+    waits_for: str
+
+    def make(self) -> Engine:
+        """Return the next engine."""
+
+    def yields(self, engine: Engine) -> bool:
+        """Whether another engine than one that did not load has better prospects."""
+
+    async def after(self, engine: Engine, error: SteprunError, served_s: float) -> None:
+        """Return when the next one may be started. Raises SteprunError where none shall be.
+
+        `error`: why this one has ended, after it has served so long.
+        """
 
 
 @dataclass(slots=True)
@@ -91,13 +113,13 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
 
     def __init__(
         self,
-        make: Callable[[], Engine],
+        engines: Succession,
         report: Report,
         traffic: Traffic,
         *,
         timing: Timing = USUAL,
     ) -> None:
-        self._make = make
+        self._engines = engines
         self._report = report
         self._traffic = traffic
         self._timing = timing
@@ -106,6 +128,7 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
         self._ready = asyncio.Event()
         self._over: Callable[[], Refusal] = _not_running
         self._politely = True
+        self._retires = False
         self.state: State = "loading"
         self.waited_s = 0.0
         self.restarts = 0
@@ -131,6 +154,15 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
         """The engine of this moment; None between two."""
         return self._engine
 
+    @property
+    def waits_for(self) -> str:
+        """What the next engine waits for, in words; empty where it waits for nothing."""
+        return self._engines.waits_for
+
+    def retire(self) -> None:
+        """End the engine of this moment in order, and start the next one."""
+        self._retires = True
+
     async def ended(self) -> None:
         """Return when the engine is given up. Raises why."""
         if self._task is not None:
@@ -154,7 +186,8 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
         pause, loads, served = self._timing.first_s, 0, False
         try:
             while True:
-                engine, ready_at = self._make(), 0.0
+                engine, ready_at = self._engines.make(), 0.0
+                error: SteprunError | None
                 try:
                     async with engine:
                         try:
@@ -170,23 +203,26 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
                     error, loads = _explained(failed), loads + 1
                     # Its first load: nothing about the next one would be different.
                     same = isinstance(error, BadFile | Refused) or engine.gave_up
-                    if loads >= self._timing.loads or (same and not served):
+                    if self._engines.yields(engine):
+                        loads = 0
+                    elif loads >= self._timing.loads or (same and not served):
                         raise error from None
-                if ready_at and time.monotonic() - ready_at >= self._timing.well_s:
+                served_s = time.monotonic() - ready_at if ready_at else 0.0
+                if error is None or served_s >= self._timing.well_s:
                     pause = self._timing.first_s
+                if error is None:
+                    continue
                 self.restarts += 1
                 self._report.restarting(error, pause)
                 await asyncio.sleep(pause)
-                while missing := await asyncio.to_thread(engine.lacks_memory):
-                    self._report.lacking(missing)
-                    await asyncio.sleep(self._timing.room_s)
+                await self._engines.after(engine, error, served_s)
                 pause = min(self._timing.longest_s, 2 * pause)
         finally:
             self.state = "stopped"
             self._ready.set()
 
     def _begins(self, engine: Engine) -> None:
-        self.state, self._engine = "ready", engine
+        self.state, self._engine, self._retires = "ready", engine, False
         self._ready.set()
         self._report.ready(str(engine.log_path))
 
@@ -196,11 +232,14 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
             self._ready.clear()
         self.state = "restarting"
 
-    async def _watch(self, engine: Engine) -> SteprunError:
-        """Return why the engine has ended, or hangs; it is killed then."""
+    async def _watch(self, engine: Engine) -> SteprunError | None:
+        """Return why the engine has ended, or hangs; it is killed then. None: it was retired."""
         pulse, looked, heard = Pulse(self._timing), time.monotonic(), -1
         while engine.alive():
             await asyncio.sleep(self._timing.poll_s)
+            if self._retires:
+                self._report.retiring()
+                return None
             now = time.monotonic()
             if now - looked < self._timing.look_s:
                 continue

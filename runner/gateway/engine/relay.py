@@ -236,7 +236,9 @@ async def _endpoint(keeper: Keeper, deadline: float) -> Endpoint:
         async with asyncio.timeout_at(deadline):
             return await keeper.endpoint()
     except TimeoutError:
-        raise Refusal(503, "The model is still loading.", retry_after_s=10) from None
+        waits = keeper.waits_for
+        what = f"The engine waits for {waits}" if waits else "The model is still loading."
+        raise Refusal(503, what, retry_after_s=10) from None
 
 
 class WholeEvents:

@@ -25,7 +25,7 @@ class Saves(Protocol):
 
 @asynccontextmanager
 async def minding(
-    keeper: Keeper, turns: Turns, prompts: Saves | None, report: Report, timing: Timing
+    keeper: Keeper, turns: Turns, prompts: Saves, report: Report, timing: Timing
 ) -> AsyncIterator[None]:
     """Watch for short memory within the block."""
     task = asyncio.create_task(_mind(keeper, turns, prompts, report, timing), name="shortage")
@@ -37,7 +37,7 @@ async def minding(
 
 
 async def _mind(
-    keeper: Keeper, turns: Turns, prompts: Saves | None, report: Report, timing: Timing
+    keeper: Keeper, turns: Turns, prompts: Saves, report: Report, timing: Timing
 ) -> None:
     try:
         await _watch(keeper, turns, prompts, report, timing)
@@ -46,7 +46,7 @@ async def _mind(
 
 
 async def _watch(
-    keeper: Keeper, turns: Turns, prompts: Saves | None, report: Report, timing: Timing
+    keeper: Keeper, turns: Turns, prompts: Saves, report: Report, timing: Timing
 ) -> None:
     since: float | None = None
     saving: asyncio.Task[None] | None = None
@@ -64,9 +64,8 @@ async def _watch(
             since = time.monotonic()
             turns.hold(held=True)
             report.short(left)
-            if prompts is not None:
-                saving = asyncio.create_task(prompts.save_all(timing.save_end_s))
-                saving.add_done_callback(_done)
+            saving = asyncio.create_task(prompts.save_all(timing.save_end_s))
+            saving.add_done_callback(_done)
         elif time.monotonic() - since > timing.hold_s:
             turns.hold(held=False)
 

@@ -41,12 +41,17 @@ class Turns:
         self._numbers = itertools.count(1)
         self._length_s = FIRST_GUESS_S
         self._over: Callable[[], Refusal] | None = None
-        self._held = False
+        self._held: set[str] = set()  # by whom
 
     @property
     def waiting(self) -> int:
         """How many wait."""
         return sum(map(len, self._queues.values()))
+
+    @property
+    def taken(self) -> int:
+        """How many have a place."""
+        return self._places - self._free
 
     def retry_after_s(self) -> int:
         """Return in how many seconds a place is likely, for somebody who comes now."""
@@ -62,9 +67,12 @@ class Turns:
                     place.set_exception(refusal())
         self._queues.clear()
 
-    def hold(self, *, held: bool) -> None:
-        """Give no turns for the time being, or give them again; who has one keeps it."""
-        self._held = held
+    def hold(self, *, held: bool, by: str = "memory") -> None:
+        """Give no turns for the time being, or give them again; who has one keeps it.
+
+        `by`: who wants it so. Turns are given again when nobody does.
+        """
+        (self._held.add if held else self._held.discard)(by)
         self._next()
 
     @asynccontextmanager

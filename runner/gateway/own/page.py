@@ -131,6 +131,8 @@ def _waiting(keeper: Keeper, settings: Settings) -> web.Response:
     if keeper.state == "restarting":
         headline = f"{name} is being started again"
         text = "The engine has stopped. The chat opens by itself when it is back."
+        if waits := keeper.waits_for:
+            text = f"It waits for {waits} The chat opens by itself when it is back."
     elif keeper.state == "stopped":
         headline = f"{name} has been stopped"
         text = "The terminal in which steprun serve runs says why."

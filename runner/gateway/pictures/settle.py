@@ -26,11 +26,17 @@ _FULL: Final = "Too many requests with pictures at once."
 _SLOW: Final = f"The pictures could not be downloaded within {DOWNLOADS_S:.0f} s."
 
 
+def blind(settings: Settings) -> str:
+    """Return why no picture is read."""
+    why = settings.less_because
+    return f"Pictures are not read now: the vision encoder is off. {why}" if why else _BLIND
+
+
 class Pictures:
     """The pictures of all requests. Close it at the end."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._fetcher = Fetcher(reach_of(settings.picture_urls))
         self.converter = Converter()
         self._recent = Recent()
@@ -71,9 +77,9 @@ class Pictures:
                 asked.changed = True
 
     def _check(self, asked: Asked, places: list[Place]) -> None:
-        if not self._settings.sees:
-            raise Refusal(400, _BLIND, param=places[0].path)
-        most = self._settings.context // OVERVIEW_TOKENS
+        if not self.settings.sees:
+            raise Refusal(400, blind(self.settings), param=places[0].path)
+        most = self.settings.context // OVERVIEW_TOKENS
         if most and len(places) > most:
             why = f"{len(places)} pictures are more than the context holds, which is {most}."
             raise Refusal(400, why, param=places[most].path)

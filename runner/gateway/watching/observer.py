@@ -17,6 +17,7 @@ from runner.gateway.prompts.earlier import Earlier
 from runner.gateway.settings import Settings
 from runner.gateway.watching import metrics
 from runner.gateway.watching.account import account_of
+from runner.gateway.watching.events import MemoryEvent
 from runner.gateway.watching.metrics import Metrics
 from runner.gateway.watching.read_rate import ReadRate
 from runner.gateway.watching.request_log import RequestLog
@@ -29,7 +30,8 @@ METRICS_PATH: Final = "/metrics"
 class Observer:
     """What is known of one gateway. `log`: where each request is written down, once it is there.
 
-    `rate`: where it notes how fast prompts are read.
+    `rate`: where it notes how fast prompts are read. `asked`: how many requests there were, but for
+    those that only look.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Observer:
         self.status = Status(settings, keeper, relay, self.activity)
         self.log: RequestLog | None = None
         self._earlier = Earlier()
+        self.asked = 0
         relay.begins = self._begins
 
     def _begins(self, entry: Entry) -> None:
@@ -52,6 +55,7 @@ class Observer:
     def _ended(self, entry: Entry) -> None:
         if entry.quiet:
             return
+        self.asked += 1
         account = account_of(entry, time.time())
         if account.prompt_tokens is not None and account.cached_tokens is not None:
             read = account.prompt_tokens - account.cached_tokens
@@ -62,6 +66,20 @@ class Observer:
         self._metrics.note(account)
         if self.log is not None:
             self.log.write(account)
+
+    def change(self, settings: Settings) -> None:
+        """Note that something else is served from now on."""
+        self._settings = self.status.settings = settings
+
+    def answering(self) -> int:
+        """Return how many requests the engine is answering."""
+        return self.activity.answering()
+
+    def happened(self, event: MemoryEvent) -> None:
+        """Note what happened to the engine."""
+        self.status.events.append(event)
+        if self.log is not None:
+            self.log.write(event)
 
     async def answer(self, path: str) -> web.Response:
         """Answer one of the gateway's own routes."""

@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Self
 
+from msgspec.structs import replace
+
 from runner.base.errors import SteprunError
 from runner.engine.process import servers
 from runner.gateway.settings import Settings
@@ -21,6 +23,7 @@ class Recorded(contextlib.AbstractAsyncContextManager["Recorded"]):
         self._observer = observer
         self._path: Path | None = None
         self._log: RequestLog | None = None
+        self._record: servers.ServerRecord | None = None
 
     async def __aenter__(self) -> Self:
         """Begin without a record: the port is not known yet."""
@@ -31,7 +34,7 @@ class Recorded(contextlib.AbstractAsyncContextManager["Recorded"]):
         settings = self._settings
         path = request_log_path(port if settings.command == "serve" else CHATS)
         self._log = self._observer.log = RequestLog(path)
-        record = servers.own_record(
+        self._record = servers.own_record(
             url_here(settings, port),
             time.time(),
             settings.served,
@@ -40,8 +43,18 @@ class Recorded(contextlib.AbstractAsyncContextManager["Recorded"]):
             request_log=path,
             command=settings.command,
         )
-        with contextlib.suppress(SteprunError):
-            self._path = servers.write_server(record)
+        self._write()
+
+    def change(self, settings: Settings) -> None:
+        """Note that something else is served from now on."""
+        if self._record is not None:
+            self._record = replace(self._record, served=settings.served)
+            self._write()
+
+    def _write(self) -> None:
+        if self._record is not None:
+            with contextlib.suppress(SteprunError):
+                self._path = servers.write_server(self._record)
 
     async def __aexit__(self, *_: object) -> None:
         """Remove the record, and write what is left of the log."""

@@ -1,5 +1,7 @@
 """The request log: one JSON line a request, bounded, for this user's eyes only.
 
+What memory did to the engine in between has lines of its own.
+
 A thread writes it, so that a slow disk delays no answer. Never in it: what was asked and answered,
 addresses of pictures or clients, keys.
 """
@@ -16,6 +18,7 @@ import msgspec
 from runner.base import paths
 from runner.base.files import make_private_dir
 from runner.gateway.watching.account import Account
+from runner.gateway.watching.events import MemoryEvent
 
 LOG_BYTES: Final = 4 << 20  # about 12,000 requests; a full one moves to FILE.1, which is replaced
 CHATS: Final = "chat"
@@ -45,7 +48,7 @@ class RequestLog:
         self._thread = threading.Thread(target=self._write_all, name="request-log", daemon=True)
         self._thread.start()
 
-    def write(self, account: Account) -> None:
+    def write(self, account: Account | MemoryEvent) -> None:
         """Hand a line to the thread that writes; never waits."""
         try:
             self._lines.put_nowait(msgspec.json.encode(account) + b"\n")

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,9 +14,11 @@ from runner.engine.process.log import LogReader
 from runner.gateway.activity import Activity, Entry
 from runner.gateway.engine.keeper import Keeper
 from runner.gateway.engine.line import EngineLost
+from runner.gateway.engine.lowering import Lowering
 from runner.gateway.engine.relay import Relay
 from runner.gateway.settings import Settings
 from runner.gateway.watching.account import last_object
+from runner.gateway.watching.events import EVENTS, MemoryEvent
 
 FRESH_S: Final = 0.5  # an account of the slots is asked for again after so long
 WAIT_S: Final = 0.5  # for the engine's answer: it comes between two batches
@@ -62,12 +65,16 @@ class SlotsSeen:
 
 
 class Status:
-    """Answers what is going on. `stopping` is set once no new request is taken."""
+    """Answers what is going on. `stopping` is set once no new request is taken.
+
+    `lowering`: which rung of the ladder the engine is at, None where nobody lowers it. `events`:
+    the last steps, climbs and waits.
+    """
 
     def __init__(
         self, settings: Settings, keeper: Keeper, relay: Relay, activity: Activity
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._keeper = keeper
         self._relay = relay
         self._activity = activity
@@ -79,6 +86,8 @@ class Status:
         self._measured = (0.0, 0, 0)
         self._log: LogReader | None = None
         self._totals: dict[int, int] = {}  # of the prompt of each task
+        self.lowering: Lowering | None = None
+        self.events: deque[MemoryEvent] = deque(maxlen=EVENTS)
 
     @property
     def uptime_s(self) -> float:
@@ -112,13 +121,22 @@ class Status:
         document: dict[str, Any] = {
             "status": "ok" if self.ready else self.state(),
             "state": self.state(),
-            "model": self._settings.model,
+            "model": self.settings.model,
         }
         if state in {"loading", "restarting"}:
             document["loading_s"] = round(self._keeper.waited_s, 1)
             if (percent := self.loaded_percent()) is not None:
                 document["loaded_percent"] = percent
-        return document
+        return document | self._memory_fields()
+
+    def _memory_fields(self, *, names: bool = False) -> dict[str, Any]:
+        """Return what want of memory does to the engine. `names`: also of other programs."""
+        if self.lowering is None:
+            return {}
+        engine = self._keeper.engine
+        left = engine.memory_left if engine is not None else None
+        short = {} if left is None else {"memory_left_bytes": left}
+        return short | self.lowering.fields(names=names)
 
     def loaded_percent(self) -> int | None:
         """Return how much of the weights the engine has read; None where that is not known.
@@ -126,7 +144,7 @@ class Status:
         It is what the process holds or has read, whichever is more: weights that are mapped are
         held, and those that go to a card are read. Never 100: it is not ready.
         """
-        whole = self._settings.served.weights_bytes
+        whole = self.settings.served.weights_bytes
         resident, read = self._memory()
         if not whole or not resident:
             return None
@@ -139,7 +157,7 @@ class Status:
 
     async def document(self) -> dict[str, Any]:
         """Return the server as `ps` shows it."""
-        settings, served = self._settings, self._settings.served
+        settings, served = self.settings, self.settings.served
         await self._look()
         entries = self._served_now()
         pairs = matched(entries, self._seen.slots)
@@ -154,6 +172,7 @@ class Status:
             "engine": served.engine,
             **self._state_fields(),
             "context": settings.context,
+            "sees": settings.sees,
             "slots": [*slots, *[_slot_row("", "idle")] * idle],
             "waiting": self.waiting(),
             "memory_bytes": served.total_bytes,
@@ -161,12 +180,13 @@ class Status:
             "resident_bytes": self.resident_bytes,
             "restarts": self._keeper.restarts,
             "uptime_s": round(self.uptime_s, 1),
+            "events": list(self.events),
         }
 
     def _state_fields(self) -> dict[str, Any]:
         health = self.health()
         del health["status"], health["model"]
-        return health
+        return health | self._memory_fields(names=True)
 
     def _served_now(self) -> list[Entry]:
         entries = [

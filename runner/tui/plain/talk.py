@@ -17,6 +17,7 @@ from runner.chat.clock import AnswerClock
 from runner.chat.conversation import Conversation
 from runner.chat.events import Failed
 from runner.chat.host import ChatSetup
+from runner.chat.host_news import HostNews
 from runner.chat.host_task import HostEvent, HostKnown, HostReady, HostTask
 from runner.chat.turn import Turn, TurnState
 from runner.tui.plain.keyboard import Keyboard
@@ -103,6 +104,12 @@ class PlainTalk:
             case HostReady():
                 self.failure = None
                 self._opened.set()
+            case HostNews(words) as news:
+                self.setup = news.known(self.setup)
+                if self._work is None and not self.leaving:
+                    self.keyboard.say_meanwhile(words)
+                else:  # between two pieces of an answer
+                    self.conversation.warnings.append(words)
             case Failed(error):
                 self.failure = error
                 self._opened.set()
@@ -136,6 +143,7 @@ class PlainTalk:
             await asyncio.sleep(TICK_S)
             if waiting.due(now := time.monotonic()):
                 self.out.say(host_waits(now - self._host.loading_since, own=self.setup.own))
+            self.report_warnings()
         self.failure = None
 
     # --- asking ------------------------------------------------------------------------------

@@ -23,7 +23,6 @@ from runner.cli.render.serving import ServeReport
 from runner.engine.process.servers import Served
 from runner.gateway.settings import Settings
 from runner.net import listening
-from runner.plan.launch import LaunchSpec
 
 EVERY = "0.0.0.0"  # noqa: S104 - nothing listens on it
 TINY = Settings(port=8080, model="step-3.7-flash", title="Step-3.7-Flash", context=65536)
@@ -101,19 +100,19 @@ def test_a_restart_and_a_stop_are_told(capsys: pytest.CaptureFixture[str]) -> No
     report = ServeReport(TINY, TransientLine())
     report.listening(8080)
     capsys.readouterr()
+    report.ready("/var/log/first.log")
     report.restarting(SteprunError("The engine stopped while it was answering (SIGKILL)."), 2.0)
     report.ready("/var/log/second.log")
-    report.ready("/var/log/third.log")
     report.draining(1, 30.0)
     report.draining(3, 30.0)
     said = capsys.readouterr().err
     assert said.splitlines() == [
+        "Serving Step-3.7-Flash: http://127.0.0.1:8080/ - stop with Ctrl-C.",
+        "  engine log /var/log/first.log",
         "The engine stopped while it was answering (SIGKILL). It is started again in 2 s; requests "
         "wait for it.",
         "Step-3.7-Flash answers again.",
         "  engine log /var/log/second.log",
-        "Serving Step-3.7-Flash: http://127.0.0.1:8080/ - stop with Ctrl-C.",
-        "  engine log /var/log/third.log",
         "Stopping: 1 answer may take 30 s more. Ctrl-C once more stops now.",
         "Stopping: 3 answers may take 30 s more. Ctrl-C once more stops now.",
     ]
@@ -193,12 +192,15 @@ def test_what_is_there_at_the_start_is_never_looked_through_for_garbage(
 ) -> None:
     frozen: list[int] = []
 
-    async def run(*_: object) -> None:
+    async def run(*_: object, **__: object) -> None:
         frozen.append(gc.get_freeze_count())
+
+    def no_engine() -> Any:
+        raise AssertionError
 
     monkeypatch.setattr("runner.gateway.run.run", run)
     try:
-        assert asyncio.run(_serve(TINY, (), LaunchSpec(()))) == Exit.DONE
+        assert asyncio.run(_serve(TINY, no_engine, list)) == Exit.DONE
     finally:
         gc.unfreeze()
     assert frozen[0] > 10_000

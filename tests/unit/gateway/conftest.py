@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from runner.base.errors import SteprunError
+from runner.gateway.engine.rungs import Rungs
 from runner.gateway.run import StopSignal, run
 from runner.gateway.settings import Settings
 from runner.gateway.timing import Timing
@@ -27,6 +28,7 @@ FAST = Timing(
     look_s=0.01,
     room_s=0.01,
     short_s=0.01,
+    quiet_look_s=0.01,
 )
 BODY = {"messages": [{"role": "user", "content": "Hi"}]}
 
@@ -52,6 +54,9 @@ class Told:
 
     def restarting(self, why: SteprunError, seconds: float) -> None:
         self.words.append(f"restarting: {why.what} {why.why}")
+
+    def retiring(self) -> None:
+        self.words.append("retiring")
 
     def lacking(self, missing: int) -> None:
         self.words.append(f"lacking {missing}")
@@ -100,11 +105,13 @@ def gateway(engines: FakeEngines) -> Open:
     """Return what runs a gateway: `async with gateway(timing, parallel=1) as running`."""
 
     @contextlib.asynccontextmanager
-    async def opened(timing: Timing = FAST, **settings: Any) -> AsyncIterator[Running]:
+    async def opened(
+        timing: Timing = FAST, rungs: Rungs | None = None, **settings: Any
+    ) -> AsyncIterator[Running]:
         told = Told(asyncio.get_running_loop().create_future())
         stop = StopSignal()
         task = asyncio.create_task(
-            run(Settings(port=0, **settings), engines, told, stop, timing=timing)
+            run(Settings(port=0, **settings), engines, told, stop, timing=timing, rungs=rungs)
         )
         async with aiohttp.ClientSession() as http:
             await asyncio.wait((task, told.port), return_when=asyncio.FIRST_COMPLETED)

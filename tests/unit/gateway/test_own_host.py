@@ -15,6 +15,7 @@ from runner.chat.host_task import HostReady, HostTask
 from runner.engine.process import servers
 from runner.engine.process.servers import Served
 from runner.engine.process.supervisor import EngineProcess
+from runner.gateway.engine.rungs import ServedRung
 from runner.gateway.own_host import OwnHost
 from runner.gateway.settings import Settings
 from runner.gateway.timing import Timing
@@ -145,3 +146,35 @@ async def test_the_chat_says_loading_until_the_engine_answers_again(engines: Fak
     assert len(engines.made) == 2
     await task.stop()
     assert not engines.made[1].running
+
+
+async def test_a_chat_waits_again_while_its_engine_is_started_with_less_and_with_more(
+    engines: FakeEngines,
+) -> None:
+    make = cast("Callable[[], EngineProcess]", engines)
+    rungs = [ServedRung(SETTINGS, make), ServedRung(SETTINGS, make, "something", -1)]
+    own = OwnHost(SETTINGS, make, SOON, rungs=lambda: rungs)
+    heard: list[str] = []
+    async with own, httpx2.AsyncClient(trust_env=False) as http:
+        following = asyncio.create_task(
+            follow(own, lambda _: heard.append("waits"), lambda: heard.append("ready"))
+        )
+
+        async def ready(times: int) -> None:
+            async with asyncio.timeout(10):
+                while heard.count("ready") < times:
+                    await asyncio.sleep(0.01)
+
+        await ready(1)
+        engines.made[0].short_of_memory = True
+        await engines.made[0].die()
+        await ready(2)
+        url = f"{own.endpoint.base_url}/steprun/climb"
+        reply = await http.post(url, json={}, headers=own.endpoint.headers())
+        assert reply.status_code == 202
+        await ready(3)
+        assert heard[-1] == "ready"
+        assert own.alive()
+        following.cancel()
+    assert len(engines.made) == 3
+    assert not any(engine.running for engine in engines.made)

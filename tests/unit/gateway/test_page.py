@@ -41,6 +41,7 @@ class FakeKeeper:
     engine: FakeEngineProcess | None
     state: str = "ready"
     waited_s: float = 12.0
+    waits_for: str = ""
 
 
 @dataclass

@@ -71,6 +71,7 @@ async def test_who_waits_for_memory_is_answered_where_the_engine_is_stopped(
         await heard(running, "short 1000")
         asked = asyncio.create_task(running.text())
         await asyncio.sleep(0.05)
+        engines.made[-1].short_of_memory = True
         await engines.made[-1].die()
         assert (await asked)[0] == 200
         said = running.told.words

@@ -11,6 +11,9 @@ from aiohttp.http import StreamWriter
 
 from runner.base.errors import BadFile, SteprunError
 from runner.gateway.engine.keeper import Keeper, Traffic
+from runner.gateway.engine.lowering import Lowering
+from runner.gateway.engine.rungs import ServedRung
+from runner.gateway.settings import Settings
 from tests.fakes.kept_engine import FakeEngine, FakeEngines, begun, fine, say
 from tests.unit.gateway.conftest import FAST, Open, Running, Told
 
@@ -299,7 +302,8 @@ async def test_an_engine_that_is_ready_for_a_moment_only_is_waited_for(
     engines: FakeEngines,
 ) -> None:
     """The waiter wakes when the engine that it was told of has died already."""
-    keeper = Keeper(engines, Told(asyncio.get_running_loop().create_future()), Traffic())
+    told = Told(asyncio.get_running_loop().create_future())
+    keeper = Keeper(Lowering(ServedRung(Settings(), engines), None, told), told, Traffic())
     waiting = asyncio.create_task(keeper.endpoint())
     await asyncio.sleep(0)
     async with FakeEngine(engines) as short, FakeEngine(engines) as lasting:
