@@ -27,6 +27,7 @@ from runner.chat.reading import reading_text
 from runner.chat.steps import (
     StepKind,
     TurnStep,
+    rate,
     seconds,
     since_result,
     steps_of,
@@ -287,11 +288,7 @@ class Turn:
             return self.usage.decode_tps
         # A chunk is a token, near enough.
         counted = sum(step.tokens for step in self.steps) - sum(step.tokens for step in self.kept)
-        return _rate(counted, self.latest_at - self.began_at)
-
-    def thought_rate(self) -> float:
-        """Return the tokens per second of the thinking."""
-        return _rate(self.thought_tokens, self.thought_s)
+        return rate(counted, self.latest_at - self.began_at)
 
     def context_used(self) -> int:
         """Return how many tokens of the context are in use, 0 where unknown."""
@@ -387,8 +384,3 @@ _NO_TOOLS: Final = (
     "This chat offers no tools, so nothing was run. Ask it to answer without tools; if it calls "
     "them again, the server adds them: turn them off there."
 )
-
-
-def _rate(tokens: int, seconds: float) -> float:
-    """Return tokens per second, 0 while there are too few: the first only starts the clock."""
-    return (tokens - 1) / seconds if tokens > 1 and seconds > 0.2 else 0.0

@@ -337,18 +337,17 @@ class ChatTalk(ChatView):
         # The chat may be on its way out: what it has kept is saved, and nothing is shown any more.
         if self.leaving or not self.is_running:
             return
-        self.transcript.sync(turn, opened=self._opened(turn))
+        self.transcript.sync(turn, opened=self._opened(), follows=self.thinking != "closed")
 
-    def _opened(self, turn: Turn | None = None) -> bool:
-        """Whether the thinking is open: while it thinks, unless closed; later, if opened."""
-        if turn is not None and turn.phase is TurnState.THINKING:
-            return self.thinking != "closed"
+    def _opened(self) -> bool:
+        """Whether the thinking is open; the end of what is being thought is, unless closed."""
         return self.thinking == "open"
 
     async def action_toggle_thinking(self) -> None:
         """Show or hide the thinking, in this turn and in later ones."""
-        newest = self.conversation.turns[-1] if self.conversation.turns else None
-        self.thinking = "closed" if self._opened(newest) else "open"
+        follows = self._live is not None and self._live.phase is TurnState.THINKING
+        shown = self.thinking != "closed" if follows else self._opened()
+        self.thinking = "closed" if shown else "open"
         await self.transcript.set_opened(opened=self._opened(), live=self._live)
         if self._live is not None:
             await self._sync(self._live)
