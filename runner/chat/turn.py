@@ -116,16 +116,18 @@ class Turn:
         self.thinking_cap = 0
         self.can_answer = False
 
-    def go_on_from(self, turn: "Turn", *, answers: bool) -> None:
-        """Begin with the steps of an earlier answer; `answers`: whether its thinking is over."""
-        self.kept, self.answers = tuple(turn.steps), answers
+    def go_on_from(self, steps: Iterable[TurnStep], *, answers: bool) -> None:
+        """Begin with steps of an earlier answer; `answers`: whether its thinking is over."""
+        self.kept, self.answers = tuple(steps), answers
 
     def prefill(self) -> Prefill | None:
-        """Return what the server is to write on behind, None where it begins anew."""
+        """Return what the server is to write on behind, None where nothing is said there yet."""
         if not self.kept or self.latest_at:
             return None
         called = (at for at, step in enumerate(self.kept, 1) if step.kind not in SAID)
         since = self.kept[max(called, default=0) :]
+        if not since:
+            return None
         thought, text = (words(since, kind) for kind in SAID)
         return Prefill(thought, text, self.answers)
 

@@ -9,11 +9,12 @@ from textual.content import Content
 
 from runner.base import paths
 from runner.chat.clock import AnswerClock
+from runner.chat.dialect import LLAMA_SERVER, OPENAI
 from runner.chat.finding import find_in, needle
 from runner.chat.steps import StepKind, ToolUse, TurnStep, uses_of
 from runner.chat.tools.shown import arguments_text, use_words
 from runner.chat.turn import Turn, TurnState
-from runner.chat.wire import Picture
+from runner.chat.wire import Options, Picture
 from runner.tui.found import locate
 from runner.tui.half_blocks import UPPER
 from runner.tui.picture_screens import LargePicture
@@ -21,7 +22,7 @@ from runner.tui.rows import Row
 from runner.tui.settings import SettingsFile
 from runner.tui.status import turn_states
 from runner.tui.toolrows import OPENED_ROWS, tool_rows
-from tests.fakes.sse_server import Call, End, Gate, Refuse, Say, Step, Think
+from tests.fakes.sse_server import Call, Die, End, Gate, Refuse, Say, Step, Think
 from tests.unit.tui.test_app import chat, picture, user_home  # noqa: F401 - a fixture
 
 ZOOM = Call("zoom", json.dumps({"image": 1, "x": 100, "y": 200, "w": 500, "h": 500}))
@@ -245,6 +246,41 @@ async def test_a_chat_with_calls_is_saved_as_each_kind_of_document(tmp_path):
     (result,) = (step for step in steps if step["kind"] == "result")
     assert (call["name"], result["call"]) == ("zoom", call["call"])
     assert result["pictures"][0]["name"] == "cat.png (zoom 1)"
+
+
+@pytest.mark.parametrize("dialect", [LLAMA_SERVER, OPENAI])
+async def test_what_broke_off_after_results_goes_on_from_them(tmp_path, dialect):
+    first: Sequence[Step] = [Say("I look closer."), ZOOM, End("tool_calls")]
+    second: Sequence[Step] = [Call("zoom", "{"), Die()]
+    third: Sequence[Step] = [Say("It is a cat."), End()]
+    async with chat(first, second, third, options=Options(dialect=dialect)) as c:
+        await attach(c, tmp_path)
+        await c.type("what is it?")
+        await c.sees("/continue resumes it")
+        await c.ready()
+        await c.type("/continue")
+        await c.sees("I look closer.", "↳ cat.png (zoom 1)", "It is a cat.")
+        await c.ready()
+        messages = c.server.requests[2]["messages"]
+        assert messages == c.server.requests[1]["messages"]
+        assert messages[2]["role"] == "tool"
+        kinds = [step.kind for step in c.turn.steps]
+        assert kinds == [StepKind.TEXT, StepKind.CALL, StepKind.RESULT, StepKind.TEXT]
+        assert c.turn.phase is TurnState.DONE
+
+
+async def test_a_server_that_refuses_to_go_on_from_results_is_asked_once(tmp_path):
+    script: list[list[Step]] = [[ZOOM, End("tool_calls")], [Die()], [Refuse(400, "Too long.")]]
+    async with chat(*script) as c:
+        await attach(c, tmp_path)
+        await c.type("what is it?")
+        await c.sees("/continue resumes it")
+        await c.ready()
+        await c.type("/continue")
+        await c.sees("Too long.")
+        await c.ready()
+        await c.pilot.pause(0.1)
+        assert len(c.server.requests) == 3
 
 
 # --- rows -------------------------------------------------------------------------------------
