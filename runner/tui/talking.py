@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -73,6 +73,8 @@ class ChatTalk(ChatView):
             setup.open_host, lambda event: self.post_message(self.HostChanged(event)), setup.find
         )
         self.tools = Toolboxes()
+        self.tools_ready: Callable[[], Awaitable[None]] | None = None  # what a question waits for,
+        self.waits_for = ""  # and what that is right now
         self.failure: SteprunError | None = None
         self.needs_terminal = False
         self.clock = AnswerClock()
@@ -284,8 +286,12 @@ class ChatTalk(ChatView):
     async def _answer(self, turn: Turn) -> None:
         """Ask and receive the answer. Touches no widget: the ticker shows how far it is."""
         try:
-            host, clock, tools = self.host_task.host, self.clock, self.tools
-            await answer(self.conversation, turn, host, self.options, clock=clock, tools=tools)
+            await answer(
+                *(self.conversation, turn, self.host_task.host, self.options),
+                clock=self.clock,
+                tools=self.tools,
+                ready=self.tools_ready,
+            )
         except Exception:  # noqa: BLE001 - whatever it is, the turn shows it and the chat continues
             _log.exception("The answer failed")
         finally:

@@ -14,7 +14,8 @@ from runner.chat.tools.mcp.box import AskedCall
 from runner.chat.tools.mcp.offers import Offer
 from runner.chat.tools.mcp.permissions import Answer, Decision
 from runner.chat.tools.toolbox import Tool
-from runner.tui.wings import permission
+from runner.chat.turn import TurnState
+from runner.tui.wings import mcp_servers, permission
 from runner.tui.wings.mcp_servers import McpServers
 from runner.tui.wings.permission import Permission, folded
 from tests.fakes import bad_mcp_server, sse_server
@@ -320,6 +321,69 @@ async def test_servers_are_switched_on_in_the_order_in_which_they_are_named():
         assert "".join(sources) == "dbca"
         box = c.app.wing(McpServers)._box
         assert [box] == [each for each in c.app.tools._boxes if isinstance(each, type(box))]
+
+
+def offered(c):
+    return [tool["function"]["name"] for tool in c.server.requests[0].get("tools", [])]
+
+
+async def test_a_message_waits_for_the_servers_that_are_starting():
+    configure(table("good", GOOD))
+    async with chat([Say("Yes."), End()], mcp=("good",)) as c:
+        await c.type("can you add?")
+        await c.sees("waits for the MCP server good", "Esc sends it without their tools")
+        await c.sees("Yes.")
+        await c.gone("waits for")
+        assert "good__add" in offered(c)
+        assert len(c.server.requests) == 1
+
+
+@pytest.mark.parametrize("by", ["escape", "time"])
+async def test_a_message_does_not_wait_for_ever(by, monkeypatch):
+    configure(table("slow", bad_mcp_server.__file__, "hang"))
+    monkeypatch.setattr(mcp_servers, "START_S", 0.0)
+    async with chat([Say("Yes."), End()], mcp=("slow",)) as c:
+        if by == "time":
+            monkeypatch.setattr(mcp_servers, "WAIT_S", 0.3)
+        await c.type("hello")
+        if by == "escape":
+            await c.sees("waits for the MCP server slow", "waiting for the MCP server slow …")
+            await c.pilot.press("escape")
+        await c.sees("Sent without the MCP server slow")
+        await c.sees("Yes.")
+        assert "waits for" not in c.screen()
+        assert offered(c) == []
+
+
+async def test_a_message_that_waits_for_a_server_can_be_stopped_and_is_saved(monkeypatch):
+    configure(table("slow", bad_mcp_server.__file__, "hang"))
+    monkeypatch.setattr(mcp_servers, "START_S", 0.0)
+    async with chat([Say("Yes."), End()], mcp=("slow",)) as c:
+        await c.type("hello")
+        await c.sees("waits for the MCP server slow")
+        session = c.app.conversation.session
+        await c.until(session.path.is_file)
+        await c.pilot.press("ctrl+c")
+        await c.ready()
+        assert c.turn.phase is TurnState.STOPPED
+        assert "waits for" not in c.screen()
+        assert not c.server.requests
+    session.read()
+    assert session.entries[0].message.text == "hello"
+
+
+async def test_a_server_that_fails_holds_nothing_back():
+    configure(table("bad", bad_mcp_server.__file__, "garbage"))
+    async with chat([Say("Yes."), End()], mcp=("bad", "none")) as c:
+        await c.type("hello")
+        await c.sees("Yes.")
+        assert offered(c) == []
+
+
+def test_servers_are_told_in_words():
+    assert mcp_servers.servers_text(["a"]) == "the MCP server a"
+    assert mcp_servers.servers_text(["a", "b", "c"]) == "the MCP servers a, b and c"
+    assert mcp_servers.servers_text(list("abcde")) == "the MCP servers a, b, c and 2 more"
 
 
 async def test_a_server_that_ends_says_why():
