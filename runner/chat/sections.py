@@ -67,9 +67,9 @@ def sections_of(steps: Sequence[TurnStep]) -> list[Section]:
     numbers: Counter[StepKind] = Counter()
     sections = []
     for kind, group in groups:
-        said = tuple(each for each in group if isinstance(each, TurnStep))
-        used = tuple(each for each in group if isinstance(each, ToolUse))
-        sections.append(Section(kind, numbers[kind], said, used))
+        own = tuple(each for each in group if isinstance(each, TurnStep))
+        uses_here = tuple(each for each in group if isinstance(each, ToolUse))
+        sections.append(Section(kind, numbers[kind], own, uses_here))
         numbers[kind] += 1
     return sections
 

@@ -145,11 +145,11 @@ class TurnView(Block):
         ]
         self._sections, self._until = sections_of(turn.steps), None
         flows, self._flows = self._flows, {}
-        said = [each for each in self._sections if each.kind is StepKind.TEXT]
+        texts = [each for each in self._sections if each.kind is StepKind.TEXT]
         for section in self._sections:
             shown = self._section(section, flows, space, room)
             parts += [part._replace(mark=mark, nth=section.nth) for part in shown]
-            last = bool(said) and section is said[-1]
+            last = bool(texts) and section is texts[-1]
             parts += [Part("end", [self._end(room)], mark)] if last else air
         if note := self._note(space, left, room):
             parts.append(Part("note", note))
