@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
 from importlib import import_module
 from typing import Final
@@ -32,10 +32,13 @@ async def answer(
     clock: AnswerClock | None = None,
     on_event: Callable[[Event], None] = lambda _: None,
     tools: Toolboxes | None = None,
+    ready: Callable[[], Awaitable[object]] | None = None,
 ) -> None:
     """Ask the conversation's last turn and save the answer, or as much of it as arrived.
 
     Where it calls `tools`, these are run and it is asked again, until it answers (`tool_rounds`).
+    `ready` is awaited between the saving of the question and the asking: for tools that are about
+    to be there.
 
     The question is saved before it is sent, and the answer while it grows; where `host` is None (it
     has closed), that is all. `clock` is told when what happens. A server's error, or the death of
@@ -50,6 +53,9 @@ async def answer(
     try:
         await _saved(conversation)
         if host is not None:
+            if ready is not None:
+                await ready()
+                clock.ask(time.monotonic())
             # With the HTTP library it takes long to import: not before the window is painted.
             client = await asyncio.to_thread(import_module, "runner.chat.client")
             chat, rounds = conversation.session.id, ToolRounds(turn, tools)

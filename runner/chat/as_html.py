@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 from runner.base.text import clean_name
 from runner.chat.export import picture_label
 from runner.chat.files.attached import AttachedFile, label
-from runner.chat.steps import ToolUse, uses_of
+from runner.chat.sections import Section, sections_of
+from runner.chat.steps import StepKind, ToolUse
 from runner.chat.tools.shown import use_words
 from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Picture
@@ -69,15 +70,20 @@ def _turn(turn: Turn, markdown: "MarkdownIt") -> str:
     figures = "".join(_figure(number, each) for number, each in enumerate(turn.pictures, 1))
     files = "".join(_file(each) for each in turn.files if each.text)
     parts = [f'<div class="question">{figures}{files}{escape(turn.text)}</div>']
-    if turn.reasoning.strip():
-        thought = escape(turn.reasoning.strip())
-        parts.append(f"<details><summary>Thinking</summary><div>{thought}</div></details>")
-    parts += [_tool(use) for use in uses_of(turn.steps)]
-    if turn.answered:
-        parts.append(f'<div class="answer">{markdown.render(turn.answer.strip())}</div>')
+    for section in sections_of(turn.steps):
+        parts += _section(section, markdown)
     if note := _note(turn):
         parts.append(f'<p class="note">{escape(note)}</p>')
     return "\n".join(parts)
+
+
+def _section(section: Section, markdown: "MarkdownIt") -> list[str]:
+    if section.kind is StepKind.CALL:
+        return [_tool(use) for use in section.uses]
+    text = section.text.strip()
+    if section.kind is StepKind.THINKING:
+        return [f"<details><summary>Thinking</summary><div>{escape(text)}</div></details>"]
+    return [f'<div class="answer">{markdown.render(text)}</div>']
 
 
 def _tool(use: ToolUse) -> str:

@@ -134,10 +134,15 @@ class Conversation:
         again.asked_id = turn.asked_id
         return self._put(again, turn)
 
-    def continued(self, turn: Turn, *, answers: bool) -> Turn:
-        """Return a turn that goes on with the answer of another one, and takes its place."""
+    def continued(
+        self, turn: Turn, *, answers: bool = False, steps: Sequence[TurnStep] = ()
+    ) -> Turn:
+        """Return a turn that goes on with the answer of another one, and takes its place.
+
+        `answers`: its thinking is over. `steps`: those to go on from, where these are not all.
+        """
         again = self.regenerate(turn)
-        again.go_on_from(turn, answers=answers)
+        again.go_on_from(steps or turn.steps, answers=answers)
         return again
 
     def edit(

@@ -7,7 +7,8 @@ from html import escape
 from runner.base.text import clean_name
 from runner.base.units import duration
 from runner.chat.files.attached import AttachedFile, labels
-from runner.chat.steps import ToolUse, uses_of
+from runner.chat.sections import Section, sections_of
+from runner.chat.steps import StepKind, ToolUse
 from runner.chat.tools.shown import use_words
 from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Picture
@@ -60,8 +61,8 @@ def picture_labels(pictures: Sequence[Picture], *, prices: bool) -> list[str]:
 def to_markdown(turns: Sequence[Turn], title: str) -> str:
     """Return the conversation as a document: `title`, the model's name, heads its answers.
 
-    Reasoning and what tools returned are folded away in `<details>`; a turn that was stopped, cut
-    off or failed says so.
+    The steps of an answer stand in their order. Reasoning and what tools returned are folded away
+    in `<details>`; a turn that was stopped, cut off or failed says so.
     """
     parts = [f"# {title}"]
     for turn in turns:
@@ -73,13 +74,8 @@ def to_markdown(turns: Sequence[Turn], title: str) -> str:
             parts.append(f"{head}\n\n{file.text}\n\n</details>")
         parts += [turn.text] if turn.text else []
         parts.append(f"## {title}")
-        if turn.reasoning.strip():
-            parts.append(
-                f"<details><summary>Thinking</summary>\n\n{turn.reasoning.strip()}\n\n</details>"
-            )
-        parts += [_tool_markdown(use) for use in uses_of(turn.steps)]
-        if turn.answered:
-            parts.append(turn.answer.strip())
+        for section in sections_of(turn.steps):
+            parts += _section_markdown(section)
         if turn.phase is TurnState.STOPPED:
             parts.append("*(stopped)*")
         elif turn.phase is TurnState.CUT:
@@ -87,6 +83,15 @@ def to_markdown(turns: Sequence[Turn], title: str) -> str:
         elif turn.phase is TurnState.FAILED:
             parts.append(f"*(failed: {turn.error or turn.failed})*")
     return "\n\n".join(parts) + "\n"
+
+
+def _section_markdown(section: Section) -> list[str]:
+    if section.kind is StepKind.CALL:
+        return [_tool_markdown(use) for use in section.uses]
+    text = section.text.strip()
+    if section.kind is StepKind.THINKING:
+        return [f"<details><summary>Thinking</summary>\n\n{text}\n\n</details>"]
+    return [text]
 
 
 def _has_text(file: AttachedFile) -> bool:

@@ -7,11 +7,13 @@ does not show (`*` and the backtick) are not part of a text.
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from runner.chat.sections import sections_of
 from runner.chat.steps import StepKind
 from runner.chat.turn import Turn
 
@@ -92,7 +94,6 @@ _PLACES: Final = {
     StepKind.THINKING: HitPlace.THINKING,
     StepKind.TEXT: HitPlace.ANSWER,
     StepKind.CALL: HitPlace.TOOL,
-    StepKind.RESULT: HitPlace.TOOL,
 }
 
 
@@ -100,38 +101,43 @@ _PLACES: Final = {
 class Hit:
     """One place in a chat: turn `turn` from 0, and the hit's `number` in that part of it, from 0.
 
-    `part`: how far into the part it is, from 0 to 1.
+    `part`: how far into the text it is, from 0 to 1. `nth`: which section of its kind it is in.
     """
 
     turn: int
     place: HitPlace
     number: int
     part: float = 0.0
+    nth: int = 0
 
 
 def find_in(turns: Sequence[Turn], wanted: Needle, most: int = MOST) -> list[Hit]:
     """Return the hits in these turns, in their order: at most `most`."""
     hits: list[Hit] = []
     for index, turn in enumerate(turns):
-        counts = dict.fromkeys(HitPlace, 0)
-        for place, text in texts_of(turn):
+        counts: Counter[tuple[HitPlace, int]] = Counter()
+        for place, nth, text in texts_of(turn):
             compared = folded(text, marks=wanted.marks)
             for found in wanted.pattern.finditer(compared):
-                hits.append(Hit(index, place, counts[place], found.start() / len(compared)))
-                counts[place] += 1
+                number, part = counts[place, nth], found.start() / len(compared)
+                hits.append(Hit(index, place, number, part, nth))
+                counts[place, nth] += 1
                 if len(hits) >= most:
                     return hits
     return hits
 
 
-def texts_of(turn: Turn) -> Iterator[tuple[HitPlace, str]]:
-    """Yield the texts of a turn, in their order."""
-    yield HitPlace.QUESTION, turn.text
-    for step in list(turn.steps):
-        if step.kind is StepKind.CALL:
-            yield HitPlace.TOOL, f"{step.name} {step.text}"
-        else:
-            yield _PLACES[step.kind], step.text
+def texts_of(turn: Turn) -> Iterator[tuple[HitPlace, int, str]]:
+    """Yield the texts of a turn in the order in which they are shown, with their `nth`."""
+    yield HitPlace.QUESTION, 0, turn.text
+    for section in sections_of(list(turn.steps)):
+        place = _PLACES[section.kind]
+        if section.steps:
+            yield place, section.nth, section.text
+        for use in section.uses:
+            yield place, section.nth, f"{use.call.name} {use.call.text}"
+            if use.result is not None:
+                yield place, section.nth, use.result.text
 
 
 def snippet(text: str, wanted: Needle, before: int = 24, after: int = 90) -> str:

@@ -1,5 +1,6 @@
 """The steps of an answer, in the order in which they happened. Pure."""
 
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -73,6 +74,11 @@ def seconds(steps: Iterable[TurnStep], kind: StepKind) -> float:
     return sum(step.seconds for step in steps if step.kind is kind)
 
 
+def rate(tokens: int, seconds: float) -> float:
+    """Return tokens per second, 0 while there are too few: the first only starts the clock."""
+    return (tokens - 1) / seconds if tokens > 1 and seconds > 0.2 else 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class ToolUse:
     """A call and what it returned; None: it was not run, or not to its end."""
@@ -97,11 +103,13 @@ def uses_of(steps: Iterable[TurnStep]) -> list[ToolUse]:
     """Return each call with its result, in order; IDs are compared within a round."""
     found: list[ToolUse] = []
     for one in rounds_of(steps):
-        results = [step for step in one if step.kind is StepKind.RESULT]
+        results: defaultdict[str, deque[TurnStep]] = defaultdict(deque)
+        for step in one:
+            if step.kind is StepKind.RESULT:
+                results[step.call].append(step)
         for call in (step for step in one if step.kind is StepKind.CALL):
-            result = next((each for each in results if each.call == call.call), None)
-            results = [each for each in results if each is not result]
-            found.append(ToolUse(call, result))
+            mine = results[call.call]
+            found.append(ToolUse(call, mine.popleft() if mine else None))
     return found
 
 

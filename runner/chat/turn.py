@@ -27,6 +27,7 @@ from runner.chat.reading import reading_text
 from runner.chat.steps import (
     StepKind,
     TurnStep,
+    rate,
     seconds,
     since_result,
     steps_of,
@@ -115,16 +116,18 @@ class Turn:
         self.thinking_cap = 0
         self.can_answer = False
 
-    def go_on_from(self, turn: "Turn", *, answers: bool) -> None:
-        """Begin with the steps of an earlier answer; `answers`: whether its thinking is over."""
-        self.kept, self.answers = tuple(turn.steps), answers
+    def go_on_from(self, steps: Iterable[TurnStep], *, answers: bool) -> None:
+        """Begin with steps of an earlier answer; `answers`: whether its thinking is over."""
+        self.kept, self.answers = tuple(steps), answers
 
     def prefill(self) -> Prefill | None:
-        """Return what the server is to write on behind, None where it begins anew."""
+        """Return what the server is to write on behind, None where nothing is said there yet."""
         if not self.kept or self.latest_at:
             return None
         called = (at for at, step in enumerate(self.kept, 1) if step.kind not in SAID)
         since = self.kept[max(called, default=0) :]
+        if not since:
+            return None
         thought, text = (words(since, kind) for kind in SAID)
         return Prefill(thought, text, self.answers)
 
@@ -287,11 +290,7 @@ class Turn:
             return self.usage.decode_tps
         # A chunk is a token, near enough.
         counted = sum(step.tokens for step in self.steps) - sum(step.tokens for step in self.kept)
-        return _rate(counted, self.latest_at - self.began_at)
-
-    def thought_rate(self) -> float:
-        """Return the tokens per second of the thinking."""
-        return _rate(self.thought_tokens, self.thought_s)
+        return rate(counted, self.latest_at - self.began_at)
 
     def context_used(self) -> int:
         """Return how many tokens of the context are in use, 0 where unknown."""
@@ -387,8 +386,3 @@ _NO_TOOLS: Final = (
     "This chat offers no tools, so nothing was run. Ask it to answer without tools; if it calls "
     "them again, the server adds them: turn them off there."
 )
-
-
-def _rate(tokens: int, seconds: float) -> float:
-    """Return tokens per second, 0 while there are too few: the first only starts the clock."""
-    return (tokens - 1) / seconds if tokens > 1 and seconds > 0.2 else 0.0

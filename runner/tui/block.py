@@ -25,12 +25,16 @@ EMPTY = Row(Content(""), 0)
 
 
 class Part(NamedTuple):
-    """Rows of a block that are of one kind. `mark` stands left of each row."""
+    """Rows of a block that are of one kind. `mark` stands left of each row.
+
+    `nth`: which part of its name it is, from 0.
+    """
 
     name: str
     rows: Flow | Sequence[Row]
     mark: Content = Content("")
     style: str = ""
+    nth: int = 0
 
 
 class Drawn(NamedTuple):
@@ -150,8 +154,8 @@ class Block:
         part, index = found
         content = self._looks(part, index)
         drawn = self._drawn.get(y)
-        if drawn is None or drawn.part != part[2:] or not _same(drawn.content, content):
-            drawn = Drawn(content, part[2:], self._draw(part, content, y, brush))
+        if drawn is None or drawn.part != part[2:4] or not _same(drawn.content, content):
+            drawn = Drawn(content, part[2:4], self._draw(part, content, y, brush))
         elif drawn.content is not content:
             drawn = drawn._replace(content=content)
         self._drawn[y] = drawn

@@ -35,19 +35,21 @@ class Flow:
         return len(self._growing.finished) if self._growing else 0
 
     def fit(self, width: int) -> bool:
-        """Lay it out for a width; return whether that is another one."""
+        """Begin to lay it out for a width; return whether that is another one."""
         if width == self._width:
             return False
         self._width = width
         self._begin()
-        self.step()
         return True
 
-    def step(self) -> None:
-        """Lay more of the text out, for about `STEP_S` of the processor's time."""
+    def step(self, until: float | None = None) -> None:
+        """Lay more of the text out, for about `STEP_S` of the processor's time.
+
+        `until`: the moment of `time.thread_time` at which to stop, where several texts share it.
+        """
         if self._growing is None or not self.behind:
             return
-        until = time.thread_time() + STEP_S
+        until = time.thread_time() + STEP_S if until is None else until
         while self.behind:
             self._growing.grow(self._source[self._taken : self._taken + SLICE])
             self._taken = min(self._taken + SLICE, len(self._source))

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 ALL: Final = "underline on $warning 30%"
 HERE: Final = "bold reverse"  # without colors, too
 
-# Where on the screen a part of a turn is; what is none of these belongs to tools.
+# Which parts of a turn on the screen show what.
 _PARTS: Final = {
     HitPlace.QUESTION: "question",
     HitPlace.THINKING: "words",
     HitPlace.ANSWER: "answer",
+    HitPlace.TOOL: "tools",
 }
-_HEADS: Final = ("pictures", "air", "thought", "end", "note", "versions")
 
-RowKey = tuple[str, int]  # a part's name, and which of its rows
+RowKey = tuple[str, int, int]  # a part's name, which of that name it is, and which of its rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +38,14 @@ class FoundWords:
     def mark(self, part: "Part", index: int) -> "Row":
         """Return a row of a part with its hits made visible, also those that are broken in two."""
         row, first = part.rows[index], max(0, index - 1)
-        if part.name in _HEADS:
+        if part.name not in _PARTS.values():
             return row
         content = row.content
         near = [part.rows[at] for at in range(first, min(len(part.rows), index + 2))]
         for spans in _spans(near, self.wanted):
             if (span := spans.get(index - first)) is not None:
                 content = content.stylize(ALL, *span)
-        if (here := self.here.get((part.name, index))) is not None:
+        if (here := self.here.get((part.name, part.nth, index))) is not None:
             content = content.stylize(HERE, *here)
         return row._replace(content=content)
 
@@ -58,27 +58,18 @@ def locate(
     What the rows show may differ from the text that was searched (tables, formulas): where the hit
     is not among them, it is the row that is as far into the part, and nothing is marked.
     """
-    tool = hit.place is HitPlace.TOOL
-    known = (*_PARTS.values(), *_HEADS)
-    meant = [part for part in parts if (tool and part.name not in known) or _is(part, hit.place)]
-    above, number = 0, hit.number
+    above = 0
     for part in parts:
-        if not any(part is each for each in meant):
-            above += len(part.rows)
-            continue
-        spans = _spans(part.rows, wanted)
-        if number < len(spans):
-            rows = spans[number]
-            return above + min(rows), {(part.name, row): span for row, span in rows.items()}
-        if part is meant[-1]:
-            return above + int(len(part.rows) * min(hit.part, 0.999)), {}
-        number -= len(spans)
+        if part.name == _PARTS[hit.place] and part.nth == hit.nth:
+            break
         above += len(part.rows)
-    return 0, {}
-
-
-def _is(part: "Part", place: HitPlace) -> bool:
-    return part.name == _PARTS.get(place)
+    else:
+        return 0, {}
+    spans = _spans(part.rows, wanted)
+    if hit.number >= len(spans):
+        return above + int(len(part.rows) * min(hit.part, 0.999)), {}
+    rows = spans[hit.number]
+    return above + min(rows), {(part.name, part.nth, row): span for row, span in rows.items()}
 
 
 def _spans(rows: "Flow | Sequence[Row]", wanted: Needle) -> list[dict[int, tuple[int, int]]]:

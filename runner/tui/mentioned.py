@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Final
 
 from textual.content import Content
-from textual.widgets import Static
 
 from runner.base.errors import SteprunError
 from runner.base.text import clean_name
 from runner.chat.files.attached import Attachment, label
 from runner.chat.files.mentions import Mention
-from runner.tui.fit import ROOMY
+from runner.tui.note_lines import NoteLines
 
-CHIP_ROWS, CHIP_ROWS_COMPACT = 6, 1
 _NAME_CHARS: Final = 60
 
 
@@ -45,21 +43,14 @@ class MentionedFile:
         return Content(f"[File] {name} · reading …") if self.path is not None else None
 
 
-class FileChips(Static):
+class FileChips(NoteLines):
     """The files that the message mentions, one a line."""
 
-    SCOPED_CSS = False  # the screen's class counts
-    DEFAULT_CSS = """
-    FileChips { height: auto; padding: 0 3; color: $text-accent; display: none;
-        text-wrap: nowrap; text-overflow: ellipsis; }
-    .-compact FileChips { padding: 0 1; }
-    """
+    ROWS = 6
 
     def show(self, chips: list[Content]) -> None:
         """Show lines, as many as there is room for."""
-        self.display = bool(chips)
-        rows = CHIP_ROWS if self.app.size.height >= ROOMY else CHIP_ROWS_COMPACT
-        if (more := len(chips) - rows) > 0:
+        if (more := len(chips) - self.rows) > 0:
             del chips[:more]
             chips[0] = Content(f"(+{more}) ") + chips[0]
-        self.update(Content("\n").join(chips))
+        self.say(chips)

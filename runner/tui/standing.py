@@ -3,6 +3,7 @@
 import time
 from typing import TYPE_CHECKING
 
+from runner.base.units import duration
 from runner.chat.turn import TurnState
 from runner.tui.panel import memory_text
 from runner.tui.status import ChatStatus, host_states, turn_states
@@ -36,6 +37,9 @@ def states(chat: "ChatTalk") -> tuple[str, ...]:
     waits = live is None or live.phase is TurnState.PREFILL
     if chat.host_task.loading and waits:
         return host_states(now - chat.host_task.loading_since, own=own)
+    if live is not None and chat.waits_for:
+        waited = duration(chat.clock.waited_s(now))
+        return f"waiting for {chat.waits_for} … {waited}", f"waiting for tools … {waited}"
     if live is not None:
         return turn_states(live, chat.clock, now, own=own)
     if chat.loading_pictures:

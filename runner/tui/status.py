@@ -109,10 +109,12 @@ def context_text(used: int, context: int, *, short: bool = False) -> str:
     return share if short else f"{used:,} / {context:,} ({share})"
 
 
-def thought_text(turn: Turn) -> str:
-    """Return how much was thought: `12 s · 1,024 of 4,096 tokens`; the limit while it counts."""
-    seconds, tokens = turn.thought_s, turn.thought_tokens
-    limit = f" of {turn.thinking_cap:,}" if turn.thinking_cap and not turn.phase.over else ""
+def thought_text(seconds: float, tokens: int, cap: int = 0) -> str:
+    """Return how much was thought: `12 s · 1,024 of 4,096 tokens`.
+
+    `cap`: the limit in tokens while it counts, else 0.
+    """
+    limit = f" of {cap:,}" if cap else ""
     plural = "" if tokens == 1 and not limit else "s"
     count = f"{tokens:,}{limit} token{plural}" if tokens else ""
     return " · ".join(filter(None, (duration(seconds) if seconds >= 1 else "", count)))

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -75,6 +75,8 @@ class ChatTalk(ChatView):
             setup.open_host, lambda event: self.post_message(self.HostChanged(event)), setup.find
         )
         self.tools = Toolboxes()
+        self.tools_ready: Callable[[], Awaitable[None]] | None = None  # what a question waits for,
+        self.waits_for = ""  # and what that is right now
         self.failure: SteprunError | None = None
         self.needs_terminal = False
         self.clock = AnswerClock()
@@ -292,8 +294,12 @@ class ChatTalk(ChatView):
     async def _answer(self, turn: Turn) -> None:
         """Ask and receive the answer. Touches no widget: the ticker shows how far it is."""
         try:
-            host, clock, tools = self.host_task.host, self.clock, self.tools
-            await answer(self.conversation, turn, host, self.options, clock=clock, tools=tools)
+            await answer(
+                *(self.conversation, turn, self.host_task.host, self.options),
+                clock=self.clock,
+                tools=self.tools,
+                ready=self.tools_ready,
+            )
         except Exception:  # noqa: BLE001 - whatever it is, the turn shows it and the chat continues
             _log.exception("The answer failed")
         finally:
@@ -345,18 +351,17 @@ class ChatTalk(ChatView):
         # The chat may be on its way out: what it has kept is saved, and nothing is shown any more.
         if self.leaving or not self.is_running:
             return
-        self.transcript.sync(turn, opened=self._opened(turn))
+        self.transcript.sync(turn, opened=self._opened(), follows=self.thinking != "closed")
 
-    def _opened(self, turn: Turn | None = None) -> bool:
-        """Whether the thinking is open: while it thinks, unless closed; later, if opened."""
-        if turn is not None and turn.phase is TurnState.THINKING:
-            return self.thinking != "closed"
+    def _opened(self) -> bool:
+        """Whether the thinking is open; the end of what is being thought is, unless closed."""
         return self.thinking == "open"
 
     async def action_toggle_thinking(self) -> None:
         """Show or hide the thinking, in this turn and in later ones."""
-        newest = self.conversation.turns[-1] if self.conversation.turns else None
-        self.thinking = "closed" if self._opened(newest) else "open"
+        follows = self._live is not None and self._live.phase is TurnState.THINKING
+        shown = self.thinking != "closed" if follows else self._opened()
+        self.thinking = "closed" if shown else "open"
         await self.transcript.set_opened(opened=self._opened(), live=self._live)
         if self._live is not None:
             await self._sync(self._live)

@@ -7,9 +7,9 @@ from textual.content import Content
 
 from runner.base.text import clean, clean_name
 from runner.chat.export import TIMES
-from runner.chat.steps import StepKind, ToolUse, uses_of
+from runner.chat.steps import ToolUse
 from runner.chat.tools.shown import arguments_text, use_words
-from runner.chat.turn import Turn, TurnState
+from runner.chat.turn import TurnState
 from runner.chat.wire import Picture
 from runner.tui.block import wrapped
 from runner.tui.rows import MUTED, Row
@@ -38,28 +38,36 @@ def no_picture(picture: Picture, room: int) -> Sequence[Row]:
     return ()
 
 
-def tools_shown(turn: Turn) -> object:
-    """Return what changes with the rows of a turn's tools, cheaply: they are made anew then."""
-    kinds = (StepKind.CALL, StepKind.RESULT)
-    steps = [(len(step.name), len(step.text)) for step in turn.steps if step.kind in kinds]
-    return steps, turn.phase
+def tools_shown(uses: Sequence[ToolUse], phase: TurnState) -> object:
+    """Return what changes with the rows of tools, cheaply: they are made anew then."""
+    lengths = [
+        (len(use.call.name), len(use.call.text), -1 if use.result is None else len(use.result.text))
+        for use in uses
+    ]
+    return lengths, phase
 
 
 def tool_rows(
-    turn: Turn, room: int, *, opened: bool, prices: bool, show: ShowPicture = no_picture
+    uses: Sequence[ToolUse],
+    phase: TurnState,
+    room: int,
+    *,
+    opened: bool,
+    prices: bool,
+    show: ShowPicture = no_picture,
 ) -> list[Row]:
-    """Return the rows of all calls of a turn with their results; `room` in cells.
+    """Return the rows of calls with their results; `phase` of their turn, `room` in cells.
 
     `opened`: with the arguments and the results in full, as far as rows are bounded. `prices`:
     pictures with their tokens in a Step prompt. `show`: what makes rows of a picture.
     """
     rows: list[Row] = []
-    for use in uses_of(turn.steps):
+    for use in uses:
         head = Content.styled("→ ", "$text-accent") + Content(use_words(use))
         rows += _fit(head, room, _HEAD_ROWS)
         if opened:
             rows += _indented(arguments_text(use), room)
-        rows += _result(use, turn, room, opened=opened)
+        rows += _result(use, phase, room, opened=opened)
         for picture in use.result.pictures if use.result is not None else ():
             rows += _fit(Content.styled(f"  ↳ {_chip(picture, prices)}", "$text-accent"), room, 1)
             rows += [
@@ -69,10 +77,10 @@ def tool_rows(
     return rows
 
 
-def _result(use: ToolUse, turn: Turn, room: int, *, opened: bool) -> list[Row]:
+def _result(use: ToolUse, phase: TurnState, room: int, *, opened: bool) -> list[Row]:
     result = use.result
     if result is None:
-        words = _WITHOUT.get(turn.phase, "not run" if turn.phase.over else "")
+        words = _WITHOUT.get(phase, "not run" if phase.over else "")
         return _fit(Content.styled(f"  ↳ {words}", MUTED), room, 1) if words else []
     if opened:
         return _indented(result.text, room)

@@ -113,11 +113,11 @@ class Transcript(ScrollView):
                 view.show(opened=opened)
         self._place()
 
-    def sync(self, turn: Turn, *, opened: bool) -> None:
-        """Show how far a turn is, about ten times a second at most."""
+    def sync(self, turn: Turn, *, opened: bool, follows: bool = True) -> None:
+        """Show how far a turn is, about ten times a second at most; `follows`: see `TurnView`."""
         view = self._views.get(turn)
         if view is not None:
-            view.show(opened=opened)
+            view.show(opened=opened, follows=follows)
             if not view.behind:  # else the next step shows it in a moment
                 view.lay_out()
                 self._heights[view.number] = view.height

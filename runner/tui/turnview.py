@@ -1,5 +1,6 @@
-"""One turn on the screen: the question, the reasoning, the answer and the note."""
+"""One turn on the screen: the question, the steps of the answer in their order, and the note."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,11 +15,13 @@ from runner.base.text import clean
 from runner.chat.export import picture_labels
 from runner.chat.fences import fenced_code
 from runner.chat.files.attached import labels
+from runner.chat.sections import Section, sections_of
+from runner.chat.steps import StepKind
 from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Picture
 from runner.tui.block import EMPTY, Block, Part, wrapped
 from runner.tui.fit import Space, last_words
-from runner.tui.flow import Flow
+from runner.tui.flow import STEP_S, Flow
 from runner.tui.found import FoundWords
 from runner.tui.rows import COPY, MEASURE, MUTED, Growing, GrowingWords, Row
 from runner.tui.status import rate_text, thought_text
@@ -87,15 +90,18 @@ class TurnView(Block):
         self._prices = prices
         self._room = context
         self._thumbnails = thumbnails
-        self._answer = Flow(_markdown)
-        self._thought = Flow(GrowingWords)
-        self._kept: dict[str, tuple[object, list[Row]]] = {}  # rows by part, and what they show
+        self._follows = True
+        self._sections: list[Section] = []
+        self._flows: dict[tuple[StepKind, int], Flow] = {}  # of the sections' texts
+        self._until: float | None = None  # when to stop laying them out
+        # Rows by part, and what they show.
+        self._kept: dict[tuple[str, int], tuple[object, list[Row]]] = {}
         self._found: FoundWords | None = None
 
     @property
     def behind(self) -> bool:
         """Whether more of its texts is to be laid out."""
-        return self._answer.behind or self._thought.behind
+        return any(flow.behind for flow in self._flows.values())
 
     @property
     def settled(self) -> bool:
@@ -107,10 +113,10 @@ class TurnView(Block):
         """Whether its thinking is open."""
         return self._opened
 
-    def show(self, *, opened: bool) -> None:
-        """Open or close the thinking."""
-        if opened != self._opened:
-            self._opened = opened
+    def show(self, *, opened: bool, follows: bool = True) -> None:
+        """Open or close the thinking. `follows`: the end of what it thinks right now is shown."""
+        if (opened, follows) != (self._opened, self._follows):
+            self._opened, self._follows = opened, follows
             self.forget()
 
     def find(self, found: FoundWords | None) -> None:
@@ -137,30 +143,65 @@ class TurnView(Block):
             Part("question", self._question(space, left, right)),
             *air,
         ]
-        if turn.reasoning.strip():
-            parts.append(Part("thought", self._thought_head(room), mark))
-            if self._opened:
-                parts.append(Part("words", self._words(space, room), mark, f"italic {MUTED}"))
-            parts += air
-        if turn.calls:
-            parts += [Part("tools", self._tools(space, room), mark), *air]
-        self._answer.show(turn.answer)
-        self._answer.fit(room)
-        self._answer.step()
-        if turn.answer:
-            parts.append(Part("answer", self._answer, mark))
-            parts.append(Part("end", [self._end(room)], mark))
+        self._sections, self._until = sections_of(turn.steps), None
+        flows, self._flows = self._flows, {}
+        texts = [each for each in self._sections if each.kind is StepKind.TEXT]
+        for section in self._sections:
+            shown = self._section(section, flows, space, room)
+            parts += [part._replace(mark=mark, nth=section.nth) for part in shown]
+            last = bool(texts) and section is texts[-1]
+            parts += [Part("end", [self._end(room)], mark)] if last else air
         if note := self._note(space, left, room):
             parts.append(Part("note", note))
         if versions := self._versions():
             parts.append(Part("versions", versions, mark))
         return parts + (air if note or versions else [])
 
-    def _keep(self, name: str, shown: object, rows: Callable[[], list[Row]]) -> list[Row]:
+    def _section(
+        self, section: Section, flows: dict[tuple[StepKind, int], Flow], space: Space, room: int
+    ) -> list[Part]:
+        """Return the parts of a section; `flows`: the texts as they are laid out so far."""
+        if section.kind is StepKind.CALL:
+            return [Part("tools", self._tools(section, space, room))]
+        if section.kind is StepKind.TEXT:
+            return [Part("answer", self._flow(section, flows, room))]
+        parts = [Part("thought", self._thought_head(section, room))]
+        italic = f"italic {MUTED}"
+        if self._shows_end(section):
+            rows = LIVE_THOUGHT_ROWS if space.roomy else 2
+            text = last_words(section.text.strip(), rows * room)
+            lines = [Row(line, 0) for line in wrapped(Content(text), room)]
+            return [*parts, Part("words", lines, style=italic)]
+        if self._opened:
+            parts.append(Part("words", self._flow(section, flows, room), style=italic))
+        return parts
+
+    def _flow(self, section: Section, flows: dict[tuple[StepKind, int], Flow], room: int) -> Flow:
+        """Return the rows of a text, with more of them laid out where there is time."""
+        key = section.kind, section.nth
+        thought = section.kind is StepKind.THINKING
+        flow = self._flows[key] = flows.get(key) or Flow(GrowingWords if thought else _markdown)
+        flow.show(section.text.strip() if thought else section.text)
+        flow.fit(room)
+        if flow.behind and (self._until is None or time.thread_time() < self._until):
+            self._until = self._until or time.thread_time() + STEP_S
+            flow.step(self._until)
+        return flow
+
+    def _thinks(self, section: Section) -> bool:
+        """Whether it is what is being thought right now."""
+        return self.turn.phase is TurnState.THINKING and section is self._sections[-1]
+
+    def _shows_end(self, section: Section) -> bool:
+        return self._follows and self._thinks(section)
+
+    def _keep(
+        self, name: str, shown: object, rows: Callable[[], list[Row]], nth: int = 0
+    ) -> list[Row]:
         """Return the rows of a part, the same ones as long as it shows the same."""
-        kept = self._kept.get(name)
+        kept = self._kept.get((name, nth))
         if kept is None or kept[0] != shown:
-            kept = self._kept[name] = shown, rows()
+            kept = self._kept[name, nth] = shown, rows()
         return kept[1]
 
     def _pictures(self, space: Space, left: int) -> list[Row]:
@@ -212,31 +253,22 @@ class TurnView(Block):
         shown = width, left, turn.text, turn.pictures, turn.files, prices
         return self._keep("question", shown, rows)
 
-    def _thought_head(self, room: int) -> list[Row]:
-        turn = self.turn
-        words = "thinking" if turn.phase is TurnState.THINKING else "thought"
-        now = thought_text(turn)
-        head = " · ".join(part for part in (words, now, rate_text(turn.thought_rate())) if part)
-        text = f"{'▾' if self._opened else '▸'} {head}"
-        thinks = turn.can_answer and turn.phase is TurnState.THINKING
-        if thinks and len(text) + len(ANSWERS) + len(COPY) < room:
+    def _thought_head(self, section: Section, room: int) -> list[Row]:
+        turn, thinks = self.turn, self._thinks(section)
+        shown = self._opened or self._shows_end(section)
+        now = thought_text(section.seconds, section.tokens, turn.thinking_cap if thinks else 0)
+        words = "thinking" if thinks else "thought"
+        head = " · ".join(part for part in (words, now, rate_text(section.rate)) if part)
+        text = f"{'▾' if shown else '▸'} {head}"
+        if thinks and turn.can_answer and len(text) + len(ANSWERS) + len(COPY) < room:
             text += ANSWERS
-        copy = self._opened and len(text) + len(COPY) < room
+        copy = shown and len(text) + len(COPY) < room
         line = f"{text:{room - len(COPY)}}{COPY}" if copy else text[:room]
-        return self._keep("thought", line, lambda: [Row(Content.styled(line, MUTED), 0, copy)])
+        row = partial(Row, Content.styled(line, MUTED), 0, copy)
+        return self._keep("thought", line, lambda: [row()], section.nth)
 
-    def _words(self, space: Space, room: int) -> Flow | list[Row]:
-        text = self.turn.reasoning.strip()
-        if self.turn.phase is TurnState.THINKING:
-            rows = LIVE_THOUGHT_ROWS if space.roomy else 2
-            return [Row(line, 0) for line in wrapped(Content(last_words(text, rows * room)), room)]
-        self._thought.show(text)
-        self._thought.fit(room)
-        self._thought.step()
-        return self._thought
-
-    def _tools(self, space: Space, room: int) -> list[Row]:
-        turn, opened, prices = self.turn, self._opened, self._prices
+    def _tools(self, section: Section, space: Space, room: int) -> list[Row]:
+        uses, phase, opened, prices = section.uses, self.turn.phase, self._opened, self._prices
         high = turn_rows((space.width, space.height))
 
         def beside(picture: Picture, room: int) -> Beside:
@@ -245,11 +277,11 @@ class TurnView(Block):
         def show(picture: Picture, room: int) -> list[Row]:
             return [Row(line, 0, picture=picture) for line in beside(picture, room).lines()]
 
-        returned = [picture for step in turn.steps for picture in step.pictures]
+        returned = [picture for use in uses if use.result for picture in use.result.pictures]
         states = [beside(picture, room - RESULT_INDENT).state for picture in returned]
-        shown = room, opened, prices, tools_shown(turn), states
-        rows = partial(tool_rows, turn, room, opened=opened, prices=prices, show=show)
-        return self._keep("tools", shown, rows)
+        shown = room, opened, prices, tools_shown(uses, phase), states
+        rows = partial(tool_rows, uses, phase, room, opened=opened, prices=prices, show=show)
+        return self._keep("tools", shown, rows, section.nth)
 
     def _end(self, room: int) -> Row:
         """Return the row below the answer, which copies it once it is there."""
@@ -311,11 +343,18 @@ class TurnView(Block):
                 return ThoughtToggled()
             return None
         event.stop()
-        text = {"thought": self.turn.reasoning.strip(), "end": self.turn.answer}.get(part.name)
-        if text is None:
-            number = sum(part.rows[before].copies for before in range(index))
-            text = _code_block(self.turn.answer, number)
+        if part.name == "end":
+            return CopyWanted(self.turn.answer)
+        text = self._text_of(part)
+        if part.name != "thought":
+            text = _code_block(text, sum(part.rows[before].copies for before in range(index)))
         return CopyWanted(text)
+
+    def _text_of(self, part: Part) -> str:
+        """Return the text of a section that a part shows or heads."""
+        kind = StepKind.TEXT if part.name == "answer" else StepKind.THINKING
+        found = (each for each in self._sections if (each.kind, each.nth) == (kind, part.nth))
+        return next((each.text for each in found), "").strip("\n")
 
 
 def _markdown(width: int) -> Growing:

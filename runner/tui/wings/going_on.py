@@ -1,7 +1,8 @@
 """Going on: the thinking ended at once, and an answer that broke off continued.
 
 A server that writes on behind the beginning of an answer (llama-server) is sent what is there. Any
-other is asked again with less thinking, where thinking is all that came, or told to continue. In
+server goes on from what tools have returned. Else it is asked again with less thinking, where
+thinking is all that came, or told to continue. In
 each case what was there before stays, as a version of its own where the new one does not hold it.
 """
 
@@ -12,7 +13,13 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.message import Message
 
 from runner.base.errors import UsageError
-from runner.chat.going_on import GO_ON, LESS_EFFORT, can_write_on, open_ended
+from runner.chat.going_on import (
+    GO_ON,
+    LESS_EFFORT,
+    can_write_on,
+    open_ended,
+    up_to_results,
+)
 from runner.chat.host_task import HostKnown
 from runner.chat.turn import Turn, TurnState
 from runner.tui.composer import TypedMessage
@@ -104,6 +111,8 @@ class GoingOn(Wing):
         if self._can_write_on(turn):
             make = partial(chat.conversation.continued, answers=answers)
             await chat.ask(turn, again=True, make=make)
+        elif steps := up_to_results(turn):
+            await chat.ask(turn, again=True, make=partial(chat.conversation.continued, steps=steps))
         elif turn.answered:
             following = await chat.wing(Versions).begin_turn(TypedMessage(GO_ON, ()))
             await chat.ask(following)
@@ -128,7 +137,7 @@ class GoingOn(Wing):
         to_answer, self._to_answer = self._to_answer, None
         if to_answer is turn and turn.phase is TurnState.STOPPED:
             self.chat.call_later(self.go_on, turn, answers=True)
-        elif turn.kept and not turn.grew and isinstance(turn.error, UsageError):
+        elif turn.prefill() is not None and isinstance(turn.error, UsageError):
             self._refused = True
             self.chat.call_later(self._otherwise)
 

@@ -1,4 +1,8 @@
-"""Permission: a call of a tool that is not the chat's own waits here for the user's answer."""
+"""Permission: a call of a tool that is not the chat's own waits here for the user's answer.
+
+A letter picks an answer and Enter gives it. So whoever begins a message in this moment answers
+nothing: with its second letter a word goes to the composer, whole.
+"""
 
 import asyncio
 import time
@@ -63,17 +67,19 @@ def folded(arguments: Mapping[str, object], width: int, rows: int) -> list[str]:
         return lines
     shown = lines[: rows - 1]
     more = len(text) - sum(map(len, shown))
-    return [*shown, f"… {more:,} more characters: v shows all"]
+    return [*shown, f"… {more:,} more characters: v and Enter show all"]
 
 
-def choices(*, focused: bool, narrow: bool) -> list[tuple[str, str]]:
-    """Return what can be answered: keys and texts; without a key, what to press first. Pure.
+def choices(*, focused: bool, narrow: bool, picked: str = "") -> list[tuple[str, str]]:
+    """Return what can be answered: keys and texts; without a key, what to press. Pure.
 
     That stands last and keeps its room: no answer moves under a mouse that is about to click.
+    `picked`: the key of what Enter would answer.
     """
     first = "(Alt+P first)" if narrow else "(press Alt+P first)"
+    hint = first if not focused else "(press Enter)" if picked else "(then Enter)"
     shown = [(key, short if narrow else text) for key, text, short in _LABELS]
-    return [*shown, ("", " " * len(first) if focused else first)]
+    return [*shown, ("", hint.ljust(len(first)))]
 
 
 def cell_lines(text: str, width: int) -> list[str]:
@@ -92,10 +98,13 @@ class Choices(Static):
 
         key: str
 
-    def show(self, width: int, *, focused: bool, narrow: bool) -> None:
-        """Show the answers in `width` cells, and how to come to them if the keys go elsewhere."""
+    def show(self, width: int, *, focused: bool, narrow: bool, picked: str = "") -> None:
+        """Show the answers in `width` cells, and how to come to them if the keys go elsewhere.
+
+        `picked`: the key of what Enter would answer.
+        """
         lines, room = [Content()], 0
-        for key, text in choices(focused=focused, narrow=narrow):
+        for key, text in choices(focused=focused, narrow=narrow, picked=picked):
             size = cell_len(text)
             if room < size:
                 lines.append(Content())
@@ -103,7 +112,9 @@ class Choices(Static):
             action = (
                 f"[@click=choose('{key}')]{text}[/]" if key else f"[$foreground-muted]{text}[/]"
             )
-            lines[-1] += Content.from_markup(action) + Content("  ")
+            content = Content.from_markup(action)
+            lines[-1] += content.stylize("bold reverse") if key and key == picked else content
+            lines[-1] += Content("  ")
             room -= size + 2
         self.update(Content("\n").join(lines[1:]))
 
@@ -141,17 +152,18 @@ class PermissionPanel(Vertical, can_focus=True):
         answer: Answer
 
     class Typed(Message):
-        """A key that is no answer was pressed: the user is writing."""
+        """What was typed is no answer: the user is writing."""
 
-        def __init__(self, character: str) -> None:
+        def __init__(self, text: str) -> None:
             super().__init__()
-            self.character = character
+            self.text = text
 
     def __init__(self) -> None:
         super().__init__(id="permission")
         self._asked: AskedCall | None = None
         self._since = float("inf")  # when it was first seen
         self._has_keys = False
+        self._picked = ""  # the letter of an answer, as it was typed; Enter gives it
         self._head, self._arguments = Static(), Static(id="asked-arguments")
         self._choices = Choices()
 
@@ -163,7 +175,7 @@ class PermissionPanel(Vertical, can_focus=True):
 
     def ask(self, asked: "AskedCall", *, focus: bool) -> None:
         """Show a call. `focus`: the keys go to the panel."""
-        self._asked, self._since = asked, float("inf")
+        self._asked, self._since, self._picked = asked, float("inf"), ""
         self.display = True
         self._draw()
         if focus:
@@ -174,7 +186,8 @@ class PermissionPanel(Vertical, can_focus=True):
         self._since = time.monotonic()
 
     def leave(self) -> None:
-        """Show nothing any more."""
+        """Show nothing any more. A letter that answers nothing any more was the user's."""
+        self._write("")
         self._asked = None
         self.display = False
 
@@ -189,7 +202,7 @@ class PermissionPanel(Vertical, can_focus=True):
 
     def on_blur(self) -> None:
         """Say how to come back."""
-        self._has_keys = False
+        self._has_keys, self._picked = False, ""
         self._draw()
 
     def _draw(self) -> None:
@@ -207,20 +220,37 @@ class PermissionPanel(Vertical, can_focus=True):
         width = self.content_size.width or size.width - 4
         lines = folded(asked.arguments, width, rows) if asked.arguments else ["(no arguments)"]
         self._arguments.update(Content("\n".join(lines)))
-        self._choices.show(width, focused=self._has_keys, narrow=size.width < NARROW)
+        focused, narrow, picked = self._has_keys, size.width < NARROW, self._picked.lower()
+        self._choices.show(width, focused=focused, narrow=narrow, picked=picked)
+
+    def _pick(self, letter: str) -> None:
+        self._picked = letter
+        self._draw()
+
+    def _write(self, text: str) -> None:
+        """Hand over what is typed, and the letter before it: that was no answer."""
+        text, self._picked = self._picked + text, ""
+        if text:
+            self.post_message(self.Typed(text))
 
     def on_key(self, event: events.Key) -> None:
-        """Take an answer; what else is typed is the user's message."""
+        """Pick an answer, or give it; what else is typed is the user's message."""
         key = event.key.lower()  # with Caps Lock, too
         if "+" in key:  # Alt with a letter is neither an answer nor text
             return
         armed = time.monotonic() - self._since >= QUIET_S
-        if armed and (key in _KEYS or key == _SHOW):
+        if armed and key == "escape":
             self._choose(key)
+        elif armed and key == "enter" and self._picked:
+            self._choose(self._picked.lower())
+        elif key == "backspace" and self._picked:
+            self._pick("")
+        elif armed and not self._picked and (key in _KEYS or key == _SHOW):
+            self._pick(event.character or key)
         elif event.is_printable and event.character:
             self._since = float("inf")  # the rest of the word may be here before the focus is there
-            self.post_message(self.Typed(event.character))
-        elif event.key != "escape":  # other keys (scrolling, quitting) do what they always do
+            self._write(event.character)
+        elif key not in {"escape", "enter"}:  # others (scrolling, quitting) do what they always do
             return
         event.stop()
         event.prevent_default()
@@ -228,6 +258,7 @@ class PermissionPanel(Vertical, can_focus=True):
     def on_paste(self, event: events.Paste) -> None:
         """Hand a paste to the composer: it is part of a message."""
         event.stop()
+        self._write("")
         prompt = self.screen.query_one(Prompt)
         prompt.focus()
         prompt.post_message(events.Paste(event.text))
@@ -241,6 +272,7 @@ class PermissionPanel(Vertical, can_focus=True):
     def _choose(self, key: str) -> None:
         if self._asked is None:
             return
+        self._pick("")
         if key == _SHOW:
             self.app.push_screen(CallScreen(self._asked))
         else:
@@ -341,7 +373,7 @@ class Permission(Wing):
 
     def typed(self, message: PermissionPanel.Typed) -> None:
         """Let the user write on."""
-        self.chat.composer.insert(message.character)
+        self.chat.composer.insert(message.text)
         self.chat.composer.prompt.focus()
 
     def answer(self, _: str) -> None:
@@ -354,7 +386,8 @@ class Permission(Wing):
     actions = (
         Action(
             "permission.answer",
-            "answer a tool that wants to run: y once, a always, n never, Esc not this time",
+            "answer a tool that wants to run: y once, a always, n never, then Enter; Esc not this "
+            "time",
             answer,
             keys=(ANSWER_KEY,),
             priority=True,  # terminals send a letter with it, which the composer would take

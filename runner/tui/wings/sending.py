@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
-from textual.widgets import Static, TextArea
+from textual.widgets import TextArea
 
 from runner.base.errors import UsageError
 from runner.chat.events import Failed
@@ -19,7 +19,7 @@ from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Picture
 from runner.tui.actions import Action, parse_command
 from runner.tui.composer import Prompt, TypedMessage
-from runner.tui.fit import ROOMY
+from runner.tui.note_lines import NoteLines
 from runner.tui.paste import find_pictures
 from runner.tui.shared import RETRY
 from runner.tui.talking import ChatTalk
@@ -27,6 +27,7 @@ from runner.tui.wings.built_in import built_in
 from runner.tui.wings.copying import Copying
 from runner.tui.wings.files import Files
 from runner.tui.wings.going_on import GoingOn
+from runner.tui.wings.mcp_servers import McpServers
 from runner.tui.wings.pictures import PictureWing
 from runner.tui.wings.versions import Versions
 from runner.tui.wings.wing import Hear, Wing
@@ -36,31 +37,23 @@ if TYPE_CHECKING:
 
 TWICE_S = 3.0  # two presses of Ctrl+C within it quit
 WAITING = 10  # messages: nobody keeps more of them in mind
-WAITING_ROWS, WAITING_ROWS_COMPACT = 3, 1
 ROW_CHARS = 300  # wider than a terminal
 
 
-class WaitingLine(Static):
+class WaitingLine(NoteLines):
     """The messages that wait for the answer to end, one a line."""
 
-    SCOPED_CSS = False  # the screen's class counts
-    DEFAULT_CSS = """
-    WaitingLine { height: auto; padding: 0 3; color: $text-accent; display: none;
-        text-wrap: nowrap; text-overflow: ellipsis; }
-    .-compact WaitingLine { padding: 0 1; }
-    """
+    ROWS = 3
 
     def show(self, messages: Sequence[TypedMessage]) -> None:
         """Show messages, or nothing."""
-        self.display = bool(messages)
-        if not messages:
-            return
-        rows = WAITING_ROWS if self.app.size.height >= ROOMY else WAITING_ROWS_COMPACT
-        lines = [waiting_row(message.text, message.pictures) for message in messages[-rows:]]
-        if (more := len(messages) - rows) > 0:
+        shown = messages[-self.rows :]
+        lines = [Content(waiting_row(message.text, message.pictures)) for message in shown]
+        if (more := len(messages) - len(shown)) > 0:
             lines[0] += f"  (and {more} before it)"
-        hint = Content.styled("  Esc takes it back", "$foreground-muted")
-        self.update(Content("\n").join(Content(line) for line in lines) + hint)
+        if lines:
+            lines[-1] += Content.styled("  Esc takes it back", "$foreground-muted")
+        self.say(lines)
 
 
 def waiting_row(text: str, pictures: Sequence[Picture]) -> str:
@@ -157,10 +150,13 @@ class Sending(Wing):
         self.chat.unsent.changed()
 
     async def stop(self, _: str) -> None:
-        """Take a waiting message back, the last one first; else stop editing, or the answer."""
+        """Take a waiting message back, the last one first; else stop editing, or the answer.
+
+        Where that waits for the tools of a server, it is asked without them.
+        """
         if self._take_back_waiting(keep=len(self.chat.waiting) - 1):
             return
-        if self.chat.wing(Versions).cancel():
+        if self.chat.wing(Versions).cancel() or self.chat.wing(McpServers).go_without():
             return
         if await self.chat.take_back_queued():
             self.chat.show_status()

@@ -14,6 +14,7 @@ from runner.chat.events import (
     WasReasoning,
 )
 from runner.chat.history import to_messages
+from runner.chat.sections import sections_of
 from runner.chat.steps import StepKind
 from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Message, Picture
@@ -42,7 +43,7 @@ def test_a_turn_takes_in_what_happens():
         "Let me think.",
         "Hello!",
     )
-    assert turn.thought_rate() == 1.0
+    assert [each.rate for each in sections_of(turn.steps)] == [1.0, pytest.approx(4 / 3)]
     assert turn.rate() == pytest.approx(4 / 3)
     assert turn.context_used() == 55
     turn.apply(Usage(prompt_tokens=200, completion_tokens=7, decode_tps=30.0), 4.1)

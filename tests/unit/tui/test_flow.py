@@ -53,6 +53,7 @@ def test_another_width_is_another_layout():
     shown = Flow(GrowingMarkdown)
     shown.show("some words that wrap")
     assert shown.fit(10)
+    shown.step()
     assert not shown.fit(10)
     assert rows(shown) == ["some words", "that wrap"]
 

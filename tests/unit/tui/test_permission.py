@@ -14,7 +14,8 @@ from runner.chat.tools.mcp.box import AskedCall
 from runner.chat.tools.mcp.offers import Offer
 from runner.chat.tools.mcp.permissions import Answer, Decision
 from runner.chat.tools.toolbox import Tool
-from runner.tui.wings import permission
+from runner.chat.turn import TurnState
+from runner.tui.wings import mcp_servers, permission
 from runner.tui.wings.mcp_servers import McpServers
 from runner.tui.wings.permission import Permission, folded
 from tests.fakes import bad_mcp_server, sse_server
@@ -65,11 +66,50 @@ async def test_a_key_answers(key, answer):
     async with chat() as c:
         task = await begin(c, {"path": "/home/me/a.txt"})
         await c.sees('{"path": "/home/me/a.txt"}')
-        await c.pilot.press(key)
+        await c.pilot.press(key, *([] if key == "escape" else ["enter"]))
         assert await task == answer
         await c.gone("wants to run")
         assert c.app.composer.prompt.has_focus
         assert c.app.composer.text == ""
+
+
+@pytest.mark.parametrize("word", ["yes please", "any", "no", "aye", "very good", "Yankee"])
+async def test_a_message_that_begins_like_an_answer_is_a_message(word):
+    async with chat() as c:
+        task = await begin(c)
+        for letter in word:
+            await c.pilot.press("space" if letter == " " else letter)
+        await c.until(lambda: c.app.composer.text == word)
+        assert c.app.composer.prompt.has_focus
+        assert not task.done()
+        task.cancel()
+
+
+async def test_a_letter_picks_and_only_enter_answers():
+    async with chat() as c:
+        task = await begin(c)
+        await c.pilot.press("enter")
+        assert not task.done(), "nothing is picked"
+        await c.pilot.press("n")
+        await c.sees("(press Enter)")
+        await c.pilot.press("backspace")
+        await c.sees("(then Enter)")
+        await c.pilot.press("enter")
+        assert not task.done()
+        await c.pilot.press("y")
+        task.cancel()  # the answer was stopped meanwhile
+        await c.gone("wants to run")
+        await c.until(lambda: c.app.composer.text == "y")
+
+
+async def test_a_paste_behind_a_letter_keeps_both():
+    async with chat() as c:
+        task = await begin(c)
+        await c.pilot.press("a")
+        c.app.post_message(events.Paste("nd more"))
+        await c.until(lambda: c.app.composer.text == "and more")
+        assert not task.done()
+        task.cancel()
 
 
 async def test_a_click_answers_while_the_user_writes():
@@ -106,7 +146,7 @@ async def test_keys_that_come_too_soon_are_the_users_typing(monkeypatch):
         await alt_p(c)
         await c.gone("(press Alt+P first)")
         assert places == (c.screen().index("Never"), c.screen().index("Show all"))
-        await c.pilot.press("y")
+        await c.pilot.press("y", "enter")
         assert await task is Answer.ONCE
         assert c.app.composer.text == "ay"
 
@@ -119,7 +159,7 @@ async def test_a_word_that_comes_at_once_is_all_the_users():
         await c.until(lambda: c.app.composer.text == "one any")
         assert not task.done()
         await alt_p(c)
-        await c.pilot.press("y")
+        await c.pilot.press("y", "enter")
         assert await task is Answer.ONCE
 
 
@@ -136,7 +176,7 @@ async def test_whoever_writes_writes_on():
         await alt_p(c)
         await c.pilot.press("enter")
         assert not task.done()
-        await c.pilot.press("n")
+        await c.pilot.press("n", "enter")
         assert await task is Answer.NEVER
 
 
@@ -181,11 +221,11 @@ async def test_long_arguments_are_folded_and_can_be_read_to_the_end(size):
     arguments = {"text": "word " * 3000 + "the end", "more": list(range(50))}
     async with chat(size=size) as c:
         task = await begin(c, arguments)
-        await c.reads("more characters: v shows all")
+        await c.reads("more characters: v and Enter show all")
         lines = c.screen().split("\n")
         assert all(cell_len(line) <= size[0] for line in lines)
         await c.reads("(y)", "(a)", "(n)", "(Esc)", "(v)")
-        await c.pilot.press("v")
+        await c.pilot.press("v", "enter")
         await c.sees("of the MCP")
         await c.pilot.press("y")
         assert not task.done()
@@ -194,7 +234,7 @@ async def test_long_arguments_are_folded_and_can_be_read_to_the_end(size):
         await c.pilot.press("escape")
         await c.sees("wants to run")
         assert not task.done()
-        await c.pilot.press("y")
+        await c.pilot.press("y", "enter")
         assert await task is Answer.ONCE
 
 
@@ -214,7 +254,7 @@ def test_folding_says_how_much_is_hidden():
         '{"a": ["x", "x", "x", "x", "x", "x", "x"',
         ', "x", "x", "x", "x", "x", "x", "x", "x"',
     ]
-    assert many[2] == "… 77 more characters: v shows all"
+    assert many[2] == "… 77 more characters: v and Enter show all"
 
 
 # --- /mcp ---------------------------------------------------------------------------------------
@@ -283,6 +323,69 @@ async def test_servers_are_switched_on_in_the_order_in_which_they_are_named():
         assert [box] == [each for each in c.app.tools._boxes if isinstance(each, type(box))]
 
 
+def offered(c):
+    return [tool["function"]["name"] for tool in c.server.requests[0].get("tools", [])]
+
+
+async def test_a_message_waits_for_the_servers_that_are_starting():
+    configure(table("good", GOOD))
+    async with chat([Say("Yes."), End()], mcp=("good",)) as c:
+        await c.type("can you add?")
+        await c.sees("waits for the MCP server good", "Esc sends it without their tools")
+        await c.sees("Yes.")
+        await c.gone("waits for")
+        assert "good__add" in offered(c)
+        assert len(c.server.requests) == 1
+
+
+@pytest.mark.parametrize("by", ["escape", "time"])
+async def test_a_message_does_not_wait_for_ever(by, monkeypatch):
+    configure(table("slow", bad_mcp_server.__file__, "hang"))
+    monkeypatch.setattr(mcp_servers, "START_S", 0.0)
+    async with chat([Say("Yes."), End()], mcp=("slow",)) as c:
+        if by == "time":
+            monkeypatch.setattr(mcp_servers, "WAIT_S", 0.3)
+        await c.type("hello")
+        if by == "escape":
+            await c.sees("waits for the MCP server slow", "waiting for the MCP server slow …")
+            await c.pilot.press("escape")
+        await c.sees("Sent without the MCP server slow")
+        await c.sees("Yes.")
+        assert "waits for" not in c.screen()
+        assert offered(c) == []
+
+
+async def test_a_message_that_waits_for_a_server_can_be_stopped_and_is_saved(monkeypatch):
+    configure(table("slow", bad_mcp_server.__file__, "hang"))
+    monkeypatch.setattr(mcp_servers, "START_S", 0.0)
+    async with chat([Say("Yes."), End()], mcp=("slow",)) as c:
+        await c.type("hello")
+        await c.sees("waits for the MCP server slow")
+        session = c.app.conversation.session
+        await c.until(session.path.is_file)
+        await c.pilot.press("ctrl+c")
+        await c.ready()
+        assert c.turn.phase is TurnState.STOPPED
+        assert "waits for" not in c.screen()
+        assert not c.server.requests
+    session.read()
+    assert session.entries[0].message.text == "hello"
+
+
+async def test_a_server_that_fails_holds_nothing_back():
+    configure(table("bad", bad_mcp_server.__file__, "garbage"))
+    async with chat([Say("Yes."), End()], mcp=("bad", "none")) as c:
+        await c.type("hello")
+        await c.sees("Yes.")
+        assert offered(c) == []
+
+
+def test_servers_are_told_in_words():
+    assert mcp_servers.servers_text(["a"]) == "the MCP server a"
+    assert mcp_servers.servers_text(["a", "b", "c"]) == "the MCP servers a, b and c"
+    assert mcp_servers.servers_text(list("abcde")) == "the MCP servers a, b, c and 2 more"
+
+
 async def test_a_server_that_ends_says_why():
     configure(table("bad", bad_mcp_server.__file__, "garbage"))
     async with chat(mcp=("bad",)) as c:
@@ -301,7 +404,7 @@ async def test_an_answer_asks_and_runs_with_a_real_server():
         box = c.app.tools
         task = asyncio.create_task(box.run(Call("1", "good__add", '{"a": 1, "b": 2}'), ()))
         await c.sees("good__add wants to run", '{"a": 1, "b": 2}')
-        await c.pilot.press("a")
+        await c.pilot.press("a", "enter")
         assert (await task).text == "3"
         assert (await box.run(Call("2", "good__add", '{"a": 2, "b": 2}'), ())).text == "4"
         assert {each.pid for each in psutil.Process().children()} - before
@@ -317,6 +420,6 @@ async def test_an_answer_calls_a_tool_of_a_server_and_goes_on_with_its_result():
         await c.type("add them")
         await c.pilot.press("enter")
         await c.sees("good__add wants to run", "waits for your permission", "a tool asks")
-        await c.pilot.press("y")
+        await c.pilot.press("y", "enter")
         await c.sees("It is 42.")
         assert c.server.requests[1]["messages"][-1]["content"] == "42"

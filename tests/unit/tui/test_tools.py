@@ -9,17 +9,20 @@ from textual.content import Content
 
 from runner.base import paths
 from runner.chat.clock import AnswerClock
-from runner.chat.steps import StepKind, ToolUse, TurnStep
+from runner.chat.dialect import LLAMA_SERVER, OPENAI
+from runner.chat.finding import find_in, needle
+from runner.chat.steps import StepKind, ToolUse, TurnStep, uses_of
 from runner.chat.tools.shown import arguments_text, use_words
 from runner.chat.turn import Turn, TurnState
-from runner.chat.wire import Picture
+from runner.chat.wire import Options, Picture
+from runner.tui.found import locate
 from runner.tui.half_blocks import UPPER
 from runner.tui.picture_screens import LargePicture
 from runner.tui.rows import Row
 from runner.tui.settings import SettingsFile
 from runner.tui.status import turn_states
 from runner.tui.toolrows import OPENED_ROWS, tool_rows
-from tests.fakes.sse_server import Call, End, Gate, Refuse, Say, Step, Think
+from tests.fakes.sse_server import Call, Die, End, Gate, Refuse, Say, Step, Think
 from tests.unit.tui.test_app import chat, picture, user_home  # noqa: F401 - a fixture
 
 ZOOM = Call("zoom", json.dumps({"image": 1, "x": 100, "y": 200, "w": 500, "h": 500}))
@@ -46,6 +49,69 @@ async def test_a_zoom_is_run_and_shown_with_its_crop_and_its_price(tmp_path):
         assert names == ["zoom", "mark"]
         await c.pilot.press("ctrl+t")
         await c.sees('{"image": 1, "x": 100,', "Image 2: image 1, x 100 to 601")
+
+
+async def test_steps_stand_in_the_order_in_which_they_happened(tmp_path):
+    first: Sequence[Step] = [Think("small"), Say("I look closer."), ZOOM, End("tool_calls")]
+    second: Sequence[Step] = [Think("sharp now"), Say("It is a cat."), End()]
+    ordered = [
+        *("▸ thought", "I look closer.", "→ zoom cat.png", "↳ cat.png (zoom 1)"),
+        *("▸ thought", "It is a cat."),
+    ]
+
+    def in_order(c):
+        at = -1
+        for words in ordered:
+            at = c.screen().find(words, at + 1)
+            if at < 0:
+                return False
+        return True
+
+    async with chat(first, second, size=(80, 40)) as c:
+        await c.type("/thumbnails off")
+        await attach(c, tmp_path)
+        await c.type("what is it?")
+        await c.sees("It is a cat.")
+        await c.ready()
+        assert in_order(c)
+        await c.pilot.press("ctrl+t")
+        await c.sees("small", "sharp now")
+        rows = c.screen().splitlines()
+        heads = [n for n, row in enumerate(rows) if "thought" in row]
+        await c.pilot.click(offset=(rows[heads[1]].index("copy"), heads[1]))
+        await c.until(lambda: c.app.clipboard == "sharp now")
+        end = next(n for n, row in enumerate(rows) if "copy" in row and n > heads[1])
+        await c.pilot.click(offset=(rows[end].index("copy"), end))
+        await c.until(lambda: c.app.clipboard == "I look closer.\n\nIt is a cat.")
+        await c.pilot.press("ctrl+t")
+        session = c.app.conversation.session.id
+    async with chat(resume=session, size=(80, 40)) as c:
+        await c.type("/thumbnails off")
+        await c.sees("It is a cat.")
+        await c.until(lambda: in_order(c))
+        await c.type("/find it is a cat")
+        await c.sees("1 of 1")
+        (view,) = c.app.transcript.views
+        wanted = needle("it is a cat")
+        assert wanted is not None
+        (hit,) = find_in([view.turn], wanted)
+        row, here = locate(view.parts, hit, wanted)
+        assert list(here) == [("answer", 1, 0)]
+        assert view.lines()[row] == "It is a cat."
+
+
+async def test_the_thinking_before_a_call_is_closed_while_the_next_goes_on(tmp_path):
+    gate = Gate()
+    first: Sequence[Step] = [Think("small letters"), ZOOM, End("tool_calls")]
+    second: Sequence[Step] = [Think("sharp now"), gate, Say("A cat."), End()]
+    async with chat(first, second, size=(80, 40)) as c:
+        await attach(c, tmp_path)
+        await c.type("what is it?")
+        await c.sees("▾ thinking", "sharp now", "▸ thought")
+        assert "small letters" not in c.screen()
+        assert '{"image"' not in c.screen()
+        gate.open()
+        await c.sees("A cat.")
 
 
 async def test_a_crop_is_drawn_below_its_line_and_a_click_shows_it_large(tmp_path):
@@ -182,6 +248,41 @@ async def test_a_chat_with_calls_is_saved_as_each_kind_of_document(tmp_path):
     assert result["pictures"][0]["name"] == "cat.png (zoom 1)"
 
 
+@pytest.mark.parametrize("dialect", [LLAMA_SERVER, OPENAI])
+async def test_what_broke_off_after_results_goes_on_from_them(tmp_path, dialect):
+    first: Sequence[Step] = [Say("I look closer."), ZOOM, End("tool_calls")]
+    second: Sequence[Step] = [Call("zoom", "{"), Die()]
+    third: Sequence[Step] = [Say("It is a cat."), End()]
+    async with chat(first, second, third, options=Options(dialect=dialect)) as c:
+        await attach(c, tmp_path)
+        await c.type("what is it?")
+        await c.sees("/continue resumes it")
+        await c.ready()
+        await c.type("/continue")
+        await c.sees("I look closer.", "↳ cat.png (zoom 1)", "It is a cat.")
+        await c.ready()
+        messages = c.server.requests[2]["messages"]
+        assert messages == c.server.requests[1]["messages"]
+        assert messages[2]["role"] == "tool"
+        kinds = [step.kind for step in c.turn.steps]
+        assert kinds == [StepKind.TEXT, StepKind.CALL, StepKind.RESULT, StepKind.TEXT]
+        assert c.turn.phase is TurnState.DONE
+
+
+async def test_a_server_that_refuses_to_go_on_from_results_is_asked_once(tmp_path):
+    script: list[list[Step]] = [[ZOOM, End("tool_calls")], [Die()], [Refuse(400, "Too long.")]]
+    async with chat(*script) as c:
+        await attach(c, tmp_path)
+        await c.type("what is it?")
+        await c.sees("/continue resumes it")
+        await c.ready()
+        await c.type("/continue")
+        await c.sees("Too long.")
+        await c.ready()
+        await c.pilot.pause(0.1)
+        assert len(c.server.requests) == 3
+
+
 # --- rows -------------------------------------------------------------------------------------
 
 
@@ -192,17 +293,21 @@ def turn_of(name: str, arguments: str, result: str | None, *pictures: Picture) -
     return Turn("q", phase=TurnState.DONE, steps=steps)
 
 
+def rows_of(turn: Turn, room: int, *, opened: bool = False) -> list[Row]:
+    return tool_rows(uses_of(turn.steps), turn.phase, room, opened=opened, prices=True)
+
+
 def plain(rows: list[Row]) -> list[str]:
     return [row.content.plain for row in rows]
 
 
 def test_a_long_result_is_folded_and_opened():
     turn = turn_of("read", '{"path": "a.txt"}', "\n".join(f"line {n}" for n in range(500)))
-    closed = plain(tool_rows(turn, 60, opened=False, prices=True))
+    closed = plain(rows_of(turn, 60))
     assert closed[0] == "→ read path=a.txt"
     assert len(closed) == 3
     assert "more characters · Ctrl+T shows more" in closed[2]
-    opened = plain(tool_rows(turn, 60, opened=True, prices=True))
+    opened = plain(rows_of(turn, 60, opened=True))
     assert "    line 7" in opened
     assert len(opened) <= 2 * OPENED_ROWS + 4
     assert "more characters are not shown" in opened[-1]
@@ -210,11 +315,11 @@ def test_a_long_result_is_folded_and_opened():
 
 def test_a_result_of_two_rows_is_shown_whole():
     turn = turn_of("read", "{}", "A walrus is a large marine mammal\nwith tusks.")
-    rows = plain(tool_rows(turn, 40, opened=False, prices=True))
+    rows = plain(rows_of(turn, 40))
     assert rows == ["→ read", "  ↳ A walrus is a large marine mammal", "    with tusks."]
-    rows = plain(tool_rows(turn, 30, opened=False, prices=True))
+    rows = plain(rows_of(turn, 30))
     assert rows == ["→ read", "  ↳ A walrus is a large marine", "    mammal with tusks."]
-    rows = plain(tool_rows(turn, 24, opened=False, prices=True))
+    rows = plain(rows_of(turn, 24))
     assert rows[1:] == ["  ↳ A walrus is a large", "    … 26 more character…"]
 
 
@@ -222,19 +327,16 @@ def test_a_call_that_was_stopped_may_have_run():
     turn = turn_of("read", "{}", None)
     for phase, words in ((TurnState.DONE, "not run"), (TurnState.STOPPED, "stopped")):
         turn.phase = phase
-        assert plain(tool_rows(turn, 40, opened=False, prices=True))[-1] == f"  ↳ {words}"
+        assert plain(rows_of(turn, 40))[-1] == f"  ↳ {words}"
 
 
 def test_rows_fit_any_width_and_a_hook_adds_a_thumbnail():
     seen = Picture("cat.png (zoom 1)", "image/png", b"", 728, 486, 171)
     turn = turn_of("zoom", ZOOM.arguments, "Image 2: x", seen)
     for room in (1, 5, 20, 300):
-        assert all(
-            row.content.cell_length <= max(room, 5)
-            for row in tool_rows(turn, room, opened=False, prices=True)
-        )
+        assert all(row.content.cell_length <= max(room, 5) for row in rows_of(turn, room))
     rows = tool_rows(
-        *(turn, 60),
+        *(uses_of(turn.steps), turn.phase, 60),
         opened=False,
         prices=False,
         show=lambda each, _: [Row(Content(f"<{each.name}>"), 0)],
@@ -243,14 +345,12 @@ def test_rows_fit_any_width_and_a_hook_adds_a_thumbnail():
 
 
 def test_a_call_that_was_not_run_and_one_that_failed_say_so():
-    assert plain(tool_rows(turn_of("a", "", None), 40, opened=False, prices=True)) == [
-        *("→ a", "  ↳ not run")
-    ]
+    assert plain(rows_of(turn_of("a", "", None), 40)) == [*("→ a", "  ↳ not run")]
     failed = turn_of("a", "{}", "Error: no such file")
-    assert plain(tool_rows(failed, 40, opened=False, prices=True))[1] == "  ↳ Error: no such file"
+    assert plain(rows_of(failed, 40))[1] == "  ↳ Error: no such file"
     running = turn_of("a", "{}", None)
     running.phase = TurnState.CALLING
-    assert plain(tool_rows(running, 40, opened=False, prices=True))[1] == "  ↳ running …"
+    assert plain(rows_of(running, 40))[1] == "  ↳ running …"
 
 
 def use(arguments: str, name: str = "tool") -> ToolUse:

@@ -223,9 +223,9 @@ async def test_a_text_that_came_at_once_is_laid_out_by_and_by(monkeypatch):
     steps: list[int] = []
     real = Flow.step
 
-    def step(flow: Flow) -> None:
+    def step(flow: Flow, until: float | None = None) -> None:
         before = flow._taken
-        real(flow)
+        real(flow, until)
         steps.append(flow._taken - before)
 
     monkeypatch.setattr(Flow, "step", step)
