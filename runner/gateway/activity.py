@@ -45,7 +45,8 @@ class Entry:
     tokens per second at which this machine reads, 0 where that is not known. Who knows it from an
     earlier run sets it before the request is passed on. `chat`: the ID of the chat that asks, empty
     where none says so. `ahead`: tokens of the prompt that were read before the rest of it, in
-    `ahead_s` seconds: to the engine they are cached then.
+    `ahead_s` seconds: to the engine they are cached then. `trouble`: why the gateway has ended its
+    answer, in words; empty where it has not.
     """
 
     number: int
@@ -74,6 +75,7 @@ class Entry:
     chat: str = ""
     ahead: int = 0
     ahead_s: float = 0.0
+    trouble: str = ""
 
     def wait(self) -> None:
         """Note that it waits for its turn."""

@@ -75,7 +75,8 @@ class EngineCall:
     `body`: in parts that follow each other. `headers`: what the answer to the client says beside
     the engine's own. Of one that generates: `takes_slot`: it may name the slot that is to answer
     it; `reads_cache`: what is cached may be used; `answers`: how many at once; `answer_tokens`: how
-    many are written at most, 0 where it does not say; `ahead`: what may be read before the rest.
+    many are written at most, 0 where it does not say; `ahead`: what may be read before the rest;
+    `guarded`: its answer is ended where it repeats itself without end.
     """
 
     method: str
@@ -89,6 +90,7 @@ class EngineCall:
     answers: int = 1
     answer_tokens: int = 0
     ahead: Ahead | None = None
+    guarded: bool = False
 
     def at_slot(self, slot: int) -> "EngineCall":
         """Return the same for one slot of the engine, where it can be named.
@@ -102,8 +104,13 @@ class EngineCall:
 
 def with_slot(body: Sequence[Buffer], slot: int) -> list[Buffer]:
     """Return a body of the engine's API with the slot that is to answer it."""
+    return with_number(body, b"id_slot", slot)
+
+
+def with_number(body: Sequence[Buffer], name: bytes, value: int) -> list[Buffer]:
+    """Return a body of the engine's API with one more field, without a copy of the rest."""
     *parts, last = [memoryview(each) for each in body]
-    return [*parts, last[: _last_brace(last)], b',"id_slot":%d}' % slot]
+    return [*parts, last[: _last_brace(last)], b',"%s":%d}' % (name, value)]
 
 
 def call_of(asked: Asked) -> EngineCall:

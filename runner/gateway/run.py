@@ -46,6 +46,7 @@ async def run(
         async with Keeper(make, report, relay.traffic, timing=timing) as keeper:
             prompts = await keeping(settings, keeper, relay, timing)
             service = Service(settings, rules, keeper, relay, timing, prompts=prompts)
+            service.observer.notices.tell = report.noticed
             async with (
                 Recorded(settings, service.observer) as recorded,
                 guarding(service, report.changed),

@@ -28,6 +28,7 @@ from runner.gateway.refusal import Api, Refusal, body_of
 from runner.gateway.routes import Route
 from runner.gateway.settings import Settings
 from runner.gateway.timing import USUAL, Timing
+from runner.gateway.trouble.limits import limited
 from runner.gateway.watching.observer import Observer
 from runner.plan.launch import HTTP_THREADS_BESIDE
 
@@ -159,7 +160,10 @@ class Service:
 
         asked, places = await self.intake.parse(data, read)
         await self.pictures.settle(asked, places)
-        return call_of(asked)
+        call = call_of(asked)
+        if not entry.generates:
+            return call
+        return limited(call, asked.document, request.headers, settings)
 
     async def _own(self, request: web.BaseRequest, route: Route, api: Api) -> web.Response:
         """Answer what needs no turn at the engine."""

@@ -19,6 +19,8 @@ from runner.gateway.engine.line import EngineAnswer, EngineLine, EngineLost, Spa
 from runner.gateway.prompts.headers import headers_of
 from runner.gateway.refusal import Refusal
 from runner.gateway.timing import USUAL, Timing
+from runner.gateway.trouble.endings import refusal_for
+from runner.gateway.trouble.repetition import Repetition
 from runner.net.endpoint import Endpoint
 
 # Of one connection only, so that they say nothing about the other one.
@@ -200,8 +202,11 @@ class Relay:
         if translator:
             kept["Content-Type"] = translator.content_type
         await reply.begin(answer.status, kept)
-        whole = WholeEvents()
+        whole, repetition = WholeEvents(), Repetition() if call.guarded else None
         async for data in self._pieces(answer, entry):
+            if repetition is not None and (loop := repetition.feed(data)):
+                entry.trouble = loop.in_words()
+                raise refusal_for(loop, entry)
             await reply.write(translator.feed(data) if translator else whole.feed(data))
         await reply.write(translator.close() if translator else whole.rest())
 

@@ -15,6 +15,7 @@ from runner.gateway.engine.keeper import Keeper
 from runner.gateway.engine.relay import Relay
 from runner.gateway.prompts.earlier import Earlier
 from runner.gateway.settings import Settings
+from runner.gateway.trouble.notices import Notices
 from runner.gateway.watching import metrics
 from runner.gateway.watching.account import account_of
 from runner.gateway.watching.metrics import Metrics
@@ -43,6 +44,7 @@ class Observer:
         self.status = Status(settings, keeper, relay, self.activity)
         self.log: RequestLog | None = None
         self._earlier = Earlier()
+        self.notices = Notices()
         relay.begins = self._begins
 
     def _begins(self, entry: Entry) -> None:
@@ -60,6 +62,8 @@ class Observer:
         if account.cached_tokens is not None and tps:
             account = replace(account, saved_s=round(account.cached_tokens / tps, 3))
         self._metrics.note(account)
+        if entry.trouble:
+            self.notices.add("ended", f"{entry.trouble}. The answer was ended ({entry.client}).")
         if self.log is not None:
             self.log.write(account)
 
@@ -67,6 +71,8 @@ class Observer:
         """Answer one of the gateway's own routes."""
         if path == STATUS_PATH:
             document = await self.status.document()
+            if notices := self.notices.rows():
+                document["notices"] = notices
             return _json({**document, "saved_s": round(self._metrics.saved_s, 1)})
         if path == METRICS_PATH:
             text = self._metrics.text(self._now(), self.status.state())
