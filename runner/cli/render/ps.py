@@ -43,11 +43,11 @@ def server_text(server: dict[str, Any]) -> str:
 
 def _troubles(server: dict[str, Any]) -> list[str]:
     """Return what slows the machine down, and the latest that went wrong, a paragraph each."""
-    said = [f"  {clean(str(each))[:300]}" for each in server.get("health") or ()]
+    texts = [f"  {clean(str(each))[:300]}" for each in server.get("health") or ()]
     for notice in (server.get("notices") or ())[-_NOTICES:]:
         when = str(notice.get("time", ""))[11:16]
-        said.append(f"  {when} UTC: {clean(str(notice.get('what', '')))[:400]}")
-    return [click.style(wrapped(each, 4), fg="yellow") for each in said]
+        texts.append(f"  {when} UTC: {clean(str(notice.get('what', '')))[:400]}")
+    return [click.style(wrapped(each, 4), fg="yellow") for each in texts]
 
 
 def _row(row: dict[str, Any]) -> str:
