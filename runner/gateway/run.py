@@ -15,6 +15,8 @@ from runner.gateway.report import Report
 from runner.gateway.service import Service
 from runner.gateway.settings import Settings
 from runner.gateway.timing import USUAL, Timing
+from runner.gateway.trouble.health import slowed
+from runner.gateway.trouble.watch import TroubleWatch, watching
 from runner.gateway.watching.recorded import Recorded
 
 LOOK_S = 0.05  # between two looks whether the last answer has ended
@@ -43,14 +45,16 @@ async def run(
     rules, tls = rules_of(settings), tls_of(settings)
     relay = Relay(timing)
     try:
-        async with Keeper(make, report, relay.traffic, timing=timing) as keeper:
+        on_gpu = settings.on_gpu
+        async with Keeper(make, report, relay.traffic, timing=timing, on_gpu=on_gpu) as keeper:
             prompts = await keeping(settings, keeper, relay, timing)
             service = Service(settings, rules, keeper, relay, timing, prompts=prompts)
-            service.observer.notices.tell = report.noticed
+            watch = _trouble_watch(service, report)
             async with (
                 Recorded(settings, service.observer) as recorded,
                 guarding(service, report.changed),
                 minding(keeper, service.turns, prompts, report, timing),
+                watching(watch),
                 listening(service, tls) as port,
             ):
                 recorded.listening(port)
@@ -69,6 +73,24 @@ async def run(
                     await keeper.close(politely=not stop.at_once.is_set())
     finally:
         await relay.close()
+
+
+def _trouble_watch(service: Service, report: Report) -> TroubleWatch:
+    observer = service.observer
+    observer.notices.tell = report.noticed
+    watch = TroubleWatch(
+        service.keeper,
+        service.relay,
+        turns=service.turns,
+        activity=service.activity,
+        notices=observer.notices,
+        timing=service.timing,
+        slowed=slowed,
+        on_gpu=service.settings.on_gpu,
+        prompts=service.prompts,
+    )
+    observer.hears, observer.share = watch.ended, lambda: watch.share
+    return watch
 
 
 async def _until(event: asyncio.Event, keeper: Keeper) -> None:

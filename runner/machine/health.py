@@ -124,7 +124,7 @@ def _card(card: dict[str, str]) -> Iterator[Slowed]:
         yield Slowed(
             "power",
             f"{name} is slowed down by its power supply{at}.",
-            "Use the power supply that came with it, at its own socket.",
+            "Use the power supply that belongs to it, at a socket of its own.",
         )
     limit, usual = (
         _figure(card[field], 1e5) for field in ("enforced.power.limit", "power.default_limit")

@@ -43,7 +43,10 @@ def server_text(server: dict[str, Any]) -> str:
 
 def _troubles(server: dict[str, Any]) -> list[str]:
     """Return what slows the machine down, and the latest that went wrong, a paragraph each."""
-    texts = [f"  {clean(str(each))[:300]}" for each in server.get("health") or ()]
+    share = server.get("rate_share")
+    slow = isinstance(share, int | float)
+    texts = [f"  decode is at {share:.0%} of the rate that it had"] if slow else []
+    texts += [f"  {clean(str(each))[:300]}" for each in server.get("health") or ()]
     for notice in (server.get("notices") or ())[-_NOTICES:]:
         when = str(notice.get("time", ""))[11:16]
         texts.append(f"  {when} UTC: {clean(str(notice.get('what', '')))[:400]}")

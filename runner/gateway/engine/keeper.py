@@ -96,16 +96,19 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
         traffic: Traffic,
         *,
         timing: Timing = USUAL,
+        on_gpu: bool = False,
     ) -> None:
         self._make = make
         self._report = report
         self._traffic = traffic
         self._timing = timing
+        self._on_gpu = on_gpu
         self._engine: Engine | None = None
         self._task: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._over: Callable[[], Refusal] = _not_running
         self._politely = True
+        self._renew: SteprunError | None = None
         self.state: State = "loading"
         self.waited_s = 0.0
         self.restarts = 0
@@ -135,6 +138,14 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
         """Return when the engine is given up. Raises why."""
         if self._task is not None:
             await asyncio.shield(self._task)
+
+    async def renew(self, why: SteprunError) -> None:
+        """Start the engine again; return when the one of this moment has ended."""
+        engine = self._engine
+        self._renew = why
+        while engine is not None and self._engine is engine:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(self._timing.poll_s)
+        self._renew = None
 
     def refuse(self, refusal: Callable[[], Refusal]) -> None:
         """Refuse everybody who waits for the engine, now and from now on."""
@@ -198,16 +209,20 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
 
     async def _watch(self, engine: Engine) -> SteprunError:
         """Return why the engine has ended, or hangs; it is killed then."""
-        pulse, looked, heard = Pulse(self._timing), time.monotonic(), -1
+        on_gpu = self._on_gpu
+        pulse, looked, heard = Pulse(self._timing, on_gpu), time.monotonic(), -1
         while engine.alive():
             await asyncio.sleep(self._timing.poll_s)
+            if self._renew is not None:
+                await engine.stop()
+                return self._renew
             now = time.monotonic()
             if now - looked < self._timing.look_s:
                 continue
             looked = now
             traffic = self._traffic
             if not traffic.waiting or traffic.heard != heard:
-                heard, pulse = traffic.heard, Pulse(self._timing)
+                heard, pulse = traffic.heard, Pulse(self._timing, on_gpu)
                 continue  # nobody waits, or it has just spoken: no need to look
             signs = await engine.vital_signs()
             why = pulse.look(time.monotonic(), signs, waiting=traffic.waiting, heard=traffic.heard)

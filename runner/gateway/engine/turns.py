@@ -41,7 +41,7 @@ class Turns:
         self._numbers = itertools.count(1)
         self._length_s = FIRST_GUESS_S
         self._over: Callable[[], Refusal] | None = None
-        self._held = False
+        self._held: set[str] = set()  # by whom
 
     @property
     def waiting(self) -> int:
@@ -62,9 +62,12 @@ class Turns:
                     place.set_exception(refusal())
         self._queues.clear()
 
-    def hold(self, *, held: bool) -> None:
-        """Give no turns for the time being, or give them again; who has one keeps it."""
-        self._held = held
+    def hold(self, *, held: bool, by: str = "memory") -> None:
+        """Give no turns for the time being, or give them again; who has one keeps it.
+
+        `by`: for what. Turns are given again when nothing holds them any more.
+        """
+        (self._held.add if held else self._held.discard)(by)
         self._next()
 
     @asynccontextmanager
