@@ -45,7 +45,9 @@ class Entry:
     tokens per second at which this machine reads, 0 where that is not known. Who knows it from an
     earlier run sets it before the request is passed on. `chat`: the ID of the chat that asks, empty
     where none says so. `ahead`: tokens of the prompt that were read before the rest of it, in
-    `ahead_s` seconds: to the engine they are cached then.
+    `ahead_s` seconds: to the engine they are cached then. `trouble`: why the gateway has ended its
+    answer, in words; empty where it has not. `heard`: when the last piece came. `shared`: others
+    were answered at the same time.
     """
 
     number: int
@@ -74,6 +76,9 @@ class Entry:
     chat: str = ""
     ahead: int = 0
     ahead_s: float = 0.0
+    trouble: str = ""
+    heard: float = 0.0
+    shared: bool = False
 
     def wait(self) -> None:
         """Note that it waits for its turn."""
@@ -91,8 +96,9 @@ class Entry:
     def passes(self, data: bytes) -> None:
         """Note a piece of the answer."""
         self.sent_bytes += len(data)
+        self.heard = time.monotonic()
         if not self.first_byte and not _NO_TOKEN.search(data[:HEAD_BYTES]):
-            self.first_byte, self.stage = time.monotonic(), "writing"
+            self.first_byte, self.stage = self.heard, "writing"
         if len(self.head) < HEAD_BYTES:
             self.head += data[: HEAD_BYTES - len(self.head)]
         self.tail += data[-TAIL_BYTES:]

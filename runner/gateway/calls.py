@@ -76,7 +76,8 @@ class EngineCall:
     the engine's own. Of one that generates: `takes_slot`: it may name the slot that is to answer
     it; `reads_cache`: what is cached may be used; `answers`: how many at once; `answer_tokens`: how
     many are written at most, 0 where it does not say; `ahead`: what may be read before the rest.
-    `pictures`: the field of its first one, empty without any.
+    `pictures`: the field of its first one, empty without any. `guarded`: its answer is ended where
+    it repeats itself without end.
     """
 
     method: str
@@ -91,6 +92,7 @@ class EngineCall:
     answer_tokens: int = 0
     ahead: Ahead | None = None
     pictures: str = ""
+    guarded: bool = False
 
     def at_slot(self, slot: int) -> "EngineCall":
         """Return the same for one slot of the engine, where it can be named.
@@ -104,8 +106,13 @@ class EngineCall:
 
 def with_slot(body: Sequence[Buffer], slot: int) -> list[Buffer]:
     """Return a body of the engine's API with the slot that is to answer it."""
+    return with_number(body, b"id_slot", slot)
+
+
+def with_number(body: Sequence[Buffer], name: bytes, value: int) -> list[Buffer]:
+    """Return a body of the engine's API with one more field, without a copy of the rest."""
     *parts, last = [memoryview(each) for each in body]
-    return [*parts, last[: _last_brace(last)], b',"id_slot":%d}' % slot]
+    return [*parts, last[: _last_brace(last)], b',"%s":%d}' % (name, value)]
 
 
 def call_of(asked: Asked) -> EngineCall:

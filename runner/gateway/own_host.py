@@ -233,6 +233,9 @@ class HeardOfGateway:
     def short(self, left: int | None) -> None:
         """Hear that memory is short, as `news` does."""
 
+    def noticed(self, what: str) -> None:
+        """Hear of an answer that was ended: the chat has heard it, too."""
+
     def draining(self, answers: int, seconds: float) -> None:
         """Hear that answers go on: the chat has asked for its end, and waits for none."""
 

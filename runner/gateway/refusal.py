@@ -21,6 +21,7 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
     `status`: of HTTP. `message`: for people: what is wrong, and what to send instead. `param`: the
     field that is wrong, empty where none is. `retry_after_s`: when to ask again, 0 for never.
     `kind`: what OpenAI's shape says in place of the usual type, `facts`: beside its usual fields.
+    `before`: of a stream that has begun, the event before that of the refusal, empty for none.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
         retry_after_s: int = 0,
         kind: str = "",
         facts: Mapping[str, str | int] | None = None,
+        before: bytes = b"",
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -40,6 +42,7 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
         self.retry_after_s = retry_after_s
         self.kind = kind
         self.facts = dict(facts or {})
+        self.before = before
 
 
 def body_of(api: Api, refusal: Refusal) -> bytes:

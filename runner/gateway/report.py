@@ -32,5 +32,8 @@ class Report(Protocol):
     def short(self, left: int | None) -> None:
         """Say that so many bytes of memory are left, and requests wait; None: there is enough."""
 
+    def noticed(self, what: str) -> None:
+        """Say that something went wrong with an answer or with the engine's speed."""
+
     def draining(self, answers: int, seconds: float) -> None:
         """Say that a stop waits for so many answers, so long at most."""

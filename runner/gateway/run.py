@@ -18,6 +18,8 @@ from runner.gateway.report import Report
 from runner.gateway.service import Service
 from runner.gateway.settings import Settings
 from runner.gateway.timing import USUAL, Timing
+from runner.gateway.trouble.health import slowed
+from runner.gateway.trouble.watch import TroubleWatch, watching
 from runner.gateway.watching.lowered import follow
 from runner.gateway.watching.recorded import Recorded
 
@@ -54,7 +56,8 @@ async def run(
     relay = Relay(timing)
     lowering = Lowering(ServedRung(settings, make), rungs, report, timing)
     try:
-        async with Keeper(lowering, report, relay.traffic, timing=timing) as keeper:
+        on_gpu = settings.on_gpu
+        async with Keeper(lowering, report, relay.traffic, timing=timing, on_gpu=on_gpu) as keeper:
             prompts = await current_prompts(settings, keeper, relay, timing)
             service = Service(settings, rules, keeper, relay, timing, prompts=prompts)
             climber = Climbing(
@@ -63,11 +66,13 @@ async def run(
             service.climb = climber.ask
             recorded = Recorded(settings, service.observer)
             follow(lowering, service, recorded)
+            watch = _trouble_watch(service, report)
             async with (
                 recorded,
                 guarding(service, report.changed),
                 minding(keeper, service.turns, prompts, report, timing),
                 climbing(climber),
+                watching(watch),
                 listening(service, tls) as port,
             ):
                 recorded.listening(port)
@@ -85,6 +90,24 @@ async def run(
                     await keeper.close(politely=not stop.at_once.is_set())
     finally:
         await relay.close()
+
+
+def _trouble_watch(service: Service, report: Report) -> TroubleWatch:
+    observer = service.observer
+    observer.notices.tell = report.noticed
+    watch = TroubleWatch(
+        service.keeper,
+        service.relay,
+        turns=service.turns,
+        activity=service.activity,
+        notices=observer.notices,
+        timing=service.timing,
+        slowed=slowed,
+        on_gpu=service.settings.on_gpu,
+        prompts=service.prompts,
+    )
+    observer.hears, observer.share = watch.ended, lambda: watch.share
+    return watch
 
 
 async def _until(event: asyncio.Event, keeper: Keeper) -> None:

@@ -33,6 +33,7 @@ from runner.gateway.refusal import Api, Refusal, body_of
 from runner.gateway.routes import Route
 from runner.gateway.settings import Settings
 from runner.gateway.timing import USUAL, Timing
+from runner.gateway.trouble.limits import limited
 from runner.gateway.watching.observer import Observer
 from runner.net.endpoint import Endpoint
 from runner.plan.launch import HTTP_THREADS_BESIDE
@@ -197,7 +198,10 @@ class Service:
         asked, places = await self.intake.parse(data, read)
         await self.pictures.settle(asked, places)
         call = call_of(asked)
-        return replace(call, pictures=places[0].path) if places else call
+        call = replace(call, pictures=places[0].path) if places else call
+        if not entry.generates:
+            return call
+        return limited(call, asked.document, request.headers, settings)
 
     async def _own(self, request: web.BaseRequest, route: Route, api: Api) -> web.Response:
         """Answer what needs no turn at the engine."""

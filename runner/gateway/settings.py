@@ -21,6 +21,7 @@ class Settings:
     it runs. `key_file`: of the API keys, None where no key is needed. `picture_urls`: which
     pictures by address are downloaded. `drain_s`: how long a stop waits for the answers that have
     begun. `keep_headers`: what clients change in the beginning of every prompt is passed on.
+    `allow_repetition`: an answer that repeats itself without end is not ended.
     `certificate` and `certificate_key`: TLS. `allow_origins`, `allow_hosts`: beside those of this
     machine. `served`: the same model, as other commands of steprun are told of it. `kept`: how
     prompts that were read are kept, None where the engine is left to itself. `command`: what the
@@ -45,6 +46,7 @@ class Settings:
     picture_urls: PictureUrls = "public"
     drain_s: float = 30.0
     keep_headers: bool = False
+    allow_repetition: bool = False
     certificate: Path | None = None
     certificate_key: Path | None = None
     allow_origins: tuple[str, ...] = ()

@@ -30,6 +30,13 @@ class Timing:
     tokens at most; 3 tokens a second, at which that would take so long, is a processor's speed
     only, and a processor's work is seen.
 
+    `mute_s`: where a GPU computes, and the processor seems busy all the while, which may be the
+    waiting itself: a batch of 2,048 tokens takes 42 s on a Strix Halo with a long context (49
+    tokens a second, StepFun's table), and part of a model in main memory may take some times that.
+
+    Trouble. `silent_s`: an answer without a byte for so long is looked at; `renew_s`: requests wait
+    so long at most for the end of others, before an engine is started again for its own good.
+
     Memory. `short_s`: between two looks whether it is short; `hold_s`: requests wait so long at
     most while it is: what is short and stays so is how this machine is used now. `say_s`: between
     two words about what is waited for. `steady_s`: an engine that has served so long has room: its
@@ -57,6 +64,9 @@ class Timing:
     look_s: float = 2.0
     still_s: float = 20.0
     idle_s: float = 600.0
+    mute_s: float = 600.0
+    silent_s: float = 60.0
+    renew_s: float = 120.0
     short_s: float = 0.25
     hold_s: float = 30.0
     say_s: float = 60.0

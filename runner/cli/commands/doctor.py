@@ -5,7 +5,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import click
@@ -25,6 +25,7 @@ from runner.engine.installed import describe, pick, store
 from runner.kv.files import found_files
 from runner.machine.captures import capture
 from runner.machine.facts import Machine
+from runner.machine.health import Slowed, look
 from runner.machine.probe import detect
 from runner.plan.choose import Plan
 from runner.plan.request import PlanRequest
@@ -49,11 +50,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What several checks look at: this machine, the plan for it while it is idle, its weights."""
+    """What several checks look at: this machine, the plan for it while it is idle, its weights.
+
+    `slowed`: by what the machine is slowed down now.
+    """
 
     machine: Machine
     plan: Plan
     weights: tuple[Kept, ...]
+    slowed: tuple[Slowed, ...] = ()
 
 
 @click.command(
@@ -71,7 +76,7 @@ class Facts:
 def doctor(*, as_json: bool, report_to: Path | None) -> int:
     """Check everything that chat and serve rely on, and say what to do. Changes nothing."""
     live = capture.Live()
-    facts = facts_of(detect(live))
+    facts = replace(facts_of(detect(live)), slowed=look(live))
     findings = {check.__name__.strip("_"): _safely(check, facts) for check in CHECKS}
     checks = [{"check": name, **asdict(finding)} for name, finding in findings.items()]
     if report_to is not None:
@@ -132,6 +137,13 @@ def _machine(facts: Facts) -> Finding:
     if m.warnings:
         return Finding("warn", f"{found}; {'; '.join(m.warnings)}", "steprun machine")
     return Finding("ok", found)
+
+
+def _heat_and_power(facts: Facts) -> Finding:
+    if not facts.slowed:
+        return Finding("ok", "nothing that is known slows this machine down")
+    found = " ".join(each.what for each in facts.slowed)
+    return Finding("warn", found, "; ".join(each.next for each in facts.slowed))
 
 
 def _plan(facts: Facts) -> Finding:
@@ -253,6 +265,6 @@ def _terminal(_: Facts) -> Finding:
 
 
 CHECKS = (
-    *(_python, _machine, _plan, _weights, _folders, _saved_prompts),
+    *(_python, _machine, _heat_and_power, _plan, _weights, _folders, _saved_prompts),
     *(_disk, _embedded, _engine, _terminal),
 )

@@ -137,6 +137,11 @@ def _origins(_: click.Context, __: click.Parameter, typed: tuple[str, ...]) -> t
     is_flag=True,
     help="Pass on what a client changes in each system prompt. Each is then read as a new one.",
 )
+@click.option(
+    "--allow-repetition",
+    is_flag=True,
+    help="Do not end an answer that repeats itself without end: it then fills the context.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the launch line and exit.")
 def serve(
     *,
@@ -151,6 +156,7 @@ def serve(
     drain: float,
     picture_urls: PictureUrls,
     keep_headers: bool,
+    allow_repetition: bool,
     dry_run: bool,
     **options: Any,
 ) -> int:
@@ -181,6 +187,7 @@ def serve(
         drain_s=drain,
         picture_urls=picture_urls,
         keep_headers=keep_headers,
+        allow_repetition=allow_repetition,
     )
     try:
         request = take_request(options, demo=demo)

@@ -8,10 +8,12 @@ import click
 
 from runner.base.text import clean, clean_name
 from runner.base.units import duration, size
+from runner.cli.render.wrap import wrapped
 
 _COLUMNS = ("prompt", "read", "cached", "written")
 _LONGEST = 600  # characters of a line about memory
 _WIDTH = 9  # of a figure: 262,144 tokens take seven
+_NOTICES = 3  # shown: the latest
 _COLOURS = {"busy": "cyan", "ready": "green", "loading": "yellow", "restarting": "red"}
 
 
@@ -40,7 +42,19 @@ def server_text(server: dict[str, Any]) -> str:
         titles = "".join(f"{title.upper():>{_WIDTH}}" for title in (*_COLUMNS, "tokens/s"))
         lines.append(click.style(f"  {'CLIENT':16} {'STATE':8}{titles}", dim=True))
         lines += [line for row in rows for line in (_row(row), *_reading(row))]
-    return "\n".join(lines)
+    return "\n".join((*lines, *_troubles(server)))
+
+
+def _troubles(server: dict[str, Any]) -> list[str]:
+    """Return what slows the machine down, and the latest that went wrong, a paragraph each."""
+    share = server.get("rate_share")
+    slow = isinstance(share, int | float)
+    texts = [f"  decode is at {share:.0%} of the rate that it had"] if slow else []
+    texts += [f"  {clean(str(each))[:300]}" for each in server.get("health") or ()]
+    for notice in (server.get("notices") or ())[-_NOTICES:]:
+        when = str(notice.get("time", ""))[11:16]
+        texts.append(f"  {when} UTC: {clean(str(notice.get('what', '')))[:400]}")
+    return [click.style(wrapped(each, 4), fg="yellow") for each in texts]
 
 
 def _memory(server: dict[str, Any]) -> list[str]:

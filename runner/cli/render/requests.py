@@ -75,6 +75,8 @@ def _reading(request: dict[str, Any]) -> list[str]:
         lines.append(f"{_INDENT}{restored:,} tokens from the disk{after}")
     if because := request.get("reread_because"):
         lines.append(f"{_INDENT}read again: {clean(str(because))[:200]}")
+    if ended := request.get("ended_because"):
+        lines.append(f"{_INDENT}ended: {clean(str(ended))[:200]}")
     return lines
 
 

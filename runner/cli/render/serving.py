@@ -79,6 +79,11 @@ class ServeReport:
                 err=True,
             )
 
+    def noticed(self, what: str) -> None:
+        """Say that something went wrong with an answer or with the engine's speed."""
+        self._line.clear()
+        say(what, 2, err=True)
+
     def draining(self, answers: int, seconds: float) -> None:
         """Say that a stop waits for so many answers, so long at most."""
         self._line.clear()

@@ -112,7 +112,7 @@ class Reply:
         self._entry.status = refusal.status
         if not self.headed:
             raise refusal
-        await self._send(event_of(self._entry.api, refusal))
+        await self._send(refusal.before + event_of(self._entry.api, refusal))
         return await self.end()
 
     async def _head(

@@ -78,6 +78,14 @@ class Succession(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """That an engine is to be replaced; the fields are the arguments of `Keeper.renew`."""
+
+    why: SteprunError | None
+    politely: bool
+
+
 @dataclass(slots=True)
 class Traffic:
     """What passes between gateway and engine.
@@ -118,17 +126,19 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
         traffic: Traffic,
         *,
         timing: Timing = USUAL,
+        on_gpu: bool = False,
     ) -> None:
         self._engines = engines
         self._report = report
         self._traffic = traffic
         self._timing = timing
+        self._on_gpu = on_gpu
         self._engine: Engine | None = None
         self._task: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._over: Callable[[], Refusal] = _not_running
         self._politely = True
-        self._retires = False
+        self._renewal: Renewal | None = None
         self.state: State = "loading"
         self.waited_s = 0.0
         self.restarts = 0
@@ -159,14 +169,21 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
         """What the next engine waits for, in words; empty where it waits for nothing."""
         return self._engines.waits_for
 
-    def retire(self) -> None:
-        """End the engine of this moment in order, and start the next one."""
-        self._retires = True
-
     async def ended(self) -> None:
         """Return when the engine is given up. Raises why."""
         if self._task is not None:
             await asyncio.shield(self._task)
+
+    async def renew(self, why: SteprunError | None, *, politely: bool = True) -> None:
+        """Start the next engine in place of this one; return when this one has ended.
+
+        `why`: what is wrong with it; None: another one is wanted, at once. `politely`: as of
+        `Engine.stop`.
+        """
+        engine = self._engine
+        self._renewal = Renewal(why, politely) if engine is not None else None
+        while engine is not None and self._engine is engine:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(self._timing.poll_s)
 
     def refuse(self, refusal: Callable[[], Refusal]) -> None:
         """Refuse everybody who waits for the engine, now and from now on."""
@@ -222,7 +239,7 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
             self._ready.set()
 
     def _begins(self, engine: Engine) -> None:
-        self.state, self._engine, self._retires = "ready", engine, False
+        self.state, self._engine, self._renewal = "ready", engine, None
         self._ready.set()
         self._report.ready(str(engine.log_path))
 
@@ -233,20 +250,23 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
         self.state = "restarting"
 
     async def _watch(self, engine: Engine) -> SteprunError | None:
-        """Return why the engine has ended, or hangs; it is killed then. None: it was retired."""
-        pulse, looked, heard = Pulse(self._timing), time.monotonic(), -1
+        """Return why the engine has ended, or hangs; it is killed then. None: another is wanted."""
+        on_gpu = self._on_gpu
+        pulse, looked, heard = Pulse(self._timing, on_gpu), time.monotonic(), -1
         while engine.alive():
             await asyncio.sleep(self._timing.poll_s)
-            if self._retires:
-                self._report.retiring()
-                return None
+            if (renewal := self._renewal) is not None:
+                if renewal.why is None:
+                    self._report.retiring()
+                await engine.stop(politely=renewal.politely)
+                return renewal.why
             now = time.monotonic()
             if now - looked < self._timing.look_s:
                 continue
             looked = now
             traffic = self._traffic
             if not traffic.waiting or traffic.heard != heard:
-                heard, pulse = traffic.heard, Pulse(self._timing)
+                heard, pulse = traffic.heard, Pulse(self._timing, on_gpu)
                 continue  # nobody waits, or it has just spoken: no need to look
             signs = await engine.vital_signs()
             why = pulse.look(time.monotonic(), signs, waiting=traffic.waiting, heard=traffic.heard)

@@ -14,15 +14,21 @@ GAP_S: Final = 10.0  # between two looks; more is a machine that slept, which pr
 
 @dataclass(slots=True)
 class Pulse:
-    """Follows one engine. Show it each look in order; it says when to give the engine up."""
+    """Follows one engine. Show it each look in order; it says when to give the engine up.
+
+    `on_gpu`: it computes on one, where each batch is short. The processor may then wait for it by
+    spinning, which looks like work.
+    """
 
     timing: Timing = USUAL
+    on_gpu: bool = False
     _at: float = 0.0
     _signs: VitalSigns | None = None
     _heard: int = 0
     _cpu_s: float = 0.0
     _still: float = 0.0
     _idle: float = 0.0
+    _mute: float = 0.0
 
     def look(self, now: float, signs: VitalSigns, *, waiting: int, heard: int) -> str:
         """Return why the engine hangs, empty where it does not, in a sentence.
@@ -34,10 +40,11 @@ class Pulse:
         moved = before is None or signs.log_bytes != before.log_bytes or heard != self._heard
         self._signs, self._at, self._heard = signs, now, heard
         if not waiting or before is None or passed > GAP_S:
-            self._still = self._idle = self._cpu_s = 0.0
+            self._still = self._idle = self._mute = self._cpu_s = 0.0
             return ""
         dead = not signs.answers and signs.progress == before.progress and not moved
         self._still = self._still + passed if dead else 0.0
+        self._mute = 0.0 if moved else self._mute + passed
         if moved:
             self._idle = self._cpu_s = 0.0
         else:
@@ -49,4 +56,6 @@ class Pulse:
             return f"It has not answered, computed or printed anything for {self._still:.0f} s."
         if self._idle >= self.timing.idle_s:
             return f"It has computed and printed nothing for {self._idle:.0f} s."
+        if self.on_gpu and self._mute >= self.timing.mute_s:
+            return f"It waits for its GPU: for {self._mute:.0f} s it has written and read nothing."
         return ""

@@ -19,6 +19,8 @@ from runner.gateway.engine.line import EngineAnswer, EngineLine, EngineLost, Spa
 from runner.gateway.prompts.headers import headers_of
 from runner.gateway.refusal import Refusal
 from runner.gateway.timing import USUAL, Timing
+from runner.gateway.trouble.endings import refusal_for
+from runner.gateway.trouble.repetition import Repetition
 from runner.net.endpoint import Endpoint
 
 # Of one connection only, so that they say nothing about the other one.
@@ -62,7 +64,8 @@ class Relay:
         self.begins: Callable[[Entry], None] = lambda _: None
         self._timing = timing
         self._stopping = False
-        self._running: set[asyncio.Timeout] = set()
+        self._running: dict[int, asyncio.Timeout] = {}
+        self._ended: dict[int, Refusal] = {}
         self._spare = SpareLines()
         # Who was aboard when an engine died is asked again alone, until the engine has begun with
         # the answer: so one request that kills it takes nobody else along a second time.
@@ -72,9 +75,15 @@ class Relay:
         """Ask no more: answers under way end with a refusal."""
         self._stopping = True
         self._spare.close()
-        for running in self._running:
+        for running in self._running.values():
             running.reschedule(0.0)  # long ago
         await asyncio.sleep(0)
+
+    def end(self, entry: Entry, refusal: Refusal) -> None:
+        """End the answer to one request with a refusal."""
+        if (running := self._running.get(entry.number)) is not None:
+            self._ended[entry.number] = refusal
+            running.reschedule(0.0)
 
     async def ask(self, path: str, endpoint: Endpoint, seconds: float) -> bytes:
         """Return what the engine answers to a GET of the gateway's own, less than 1 MiB.
@@ -128,13 +137,15 @@ class Relay:
         """
         try:
             async with asyncio.timeout(None) as running:
-                self._running.add(running)
+                self._running[entry.number] = running
                 try:
                     await self._until_answered(request, call, keeper, reply, entry)
                 finally:
-                    self._running.discard(running)
+                    self._running.pop(entry.number, None)
         except TimeoutError:
-            raise stopping() from None
+            raise (self._ended.get(entry.number) or stopping()) from None
+        finally:
+            self._ended.pop(entry.number, None)
 
     async def _until_answered(
         self,
@@ -200,8 +211,11 @@ class Relay:
         if translator:
             kept["Content-Type"] = translator.content_type
         await reply.begin(answer.status, kept)
-        whole = WholeEvents()
+        whole, repetition = WholeEvents(), Repetition() if call.guarded else None
         async for data in self._pieces(answer, entry):
+            if repetition is not None and (loop := repetition.feed(data)):
+                entry.trouble = loop.in_words()
+                raise refusal_for(loop, entry)
             await reply.write(translator.feed(data) if translator else whole.feed(data))
         await reply.write(translator.close() if translator else whole.rest())
 

@@ -70,7 +70,7 @@ class Turns:
     def hold(self, *, held: bool, by: str = "memory") -> None:
         """Give no turns for the time being, or give them again; who has one keeps it.
 
-        `by`: who wants it so. Turns are given again when nobody does.
+        `by`: for what. Turns are given again when nothing holds them any more.
         """
         (self._held.add if held else self._held.discard)(by)
         self._next()

@@ -26,7 +26,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     the rate measured here. `waited_s`: for its turn. `read_s`: until the prompt was
     read. `first_token_s`: from its arrival to the first token of a stream. `tokens`: written, of
     which `accepted` of `drafted` came from draft heads. `reread_because`: why much of a prompt was
-    read again that an earlier one had had.
+    read again that an earlier one had had. `ended_because`: why the gateway has ended the answer.
     """
 
     time: str
@@ -47,6 +47,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     accepted: int | None = None
     reread_because: str | None = None
     saved_s: float | None = None
+    ended_because: str | None = None
 
 
 def account_of(entry: Entry, now: float) -> Account:
@@ -62,7 +63,9 @@ def account_of(entry: Entry, now: float) -> Account:
     }
     if entry.began:
         common["waited_s"] = _rounded(entry.began - entry.arrived - entry.ahead_s)
-    if not (entry.generates and entry.began and entry.status in {200, 499}):
+    if entry.trouble:
+        common["ended_because"] = entry.trouble
+    elif not (entry.generates and entry.began and entry.status in {200, 499}):
         return Account(**common)
     if entry.stream and entry.first_byte:
         common["first_token_s"] = _rounded(entry.first_byte - entry.arrived)

@@ -4,7 +4,8 @@ It answers the gateway's own routes: `/health`, `/metrics` and `/steprun/status`
 """
 
 import time
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
@@ -15,8 +16,10 @@ from runner.gateway.engine.keeper import Keeper
 from runner.gateway.engine.relay import Relay
 from runner.gateway.prompts.earlier import Earlier
 from runner.gateway.settings import Settings
+from runner.gateway.trouble.health import HealthReading
+from runner.gateway.trouble.notices import Notices
 from runner.gateway.watching import metrics
-from runner.gateway.watching.account import account_of
+from runner.gateway.watching.account import Account, account_of
 from runner.gateway.watching.events import MemoryEvent
 from runner.gateway.watching.metrics import Metrics
 from runner.gateway.watching.read_rate import ReadRate
@@ -31,7 +34,8 @@ class Observer:
     """What is known of one gateway. `log`: where each request is written down, once it is there.
 
     `rate`: where it notes how fast prompts are read. `asked`: how many requests there were, but for
-    those that only look.
+    those that only look. `hears`: who is told of each account; `share`: who says how fast answers
+    are, of what they were, None where there is nothing to say.
     """
 
     def __init__(
@@ -46,11 +50,23 @@ class Observer:
         self.log: RequestLog | None = None
         self._earlier = Earlier()
         self.asked = 0
+        self.notices = Notices()
+        self.health = HealthReading()
+        self.hears: Callable[[Entry, Account], None] = lambda _, __: None
+        self.share: Callable[[], float | None] = lambda: None
         relay.begins = self._begins
 
     def _begins(self, entry: Entry) -> None:
         entry.read_tps = self.rate.tps or entry.read_tps
         self._earlier.judge(entry, self._keeper.restarts)
+        if entry.generates:
+            self._mark_shared(entry)
+
+    def _mark_shared(self, entry: Entry) -> None:
+        """Note who is answered at the same time: each is slower then."""
+        for other in self.activity.running.values():
+            if other is not entry and other.generates and other.stage in {"reading", "writing"}:
+                other.shared = entry.shared = True
 
     def _ended(self, entry: Entry) -> None:
         if entry.quiet:
@@ -64,6 +80,9 @@ class Observer:
         if account.cached_tokens is not None and tps:
             account = replace(account, saved_s=round(account.cached_tokens / tps, 3))
         self._metrics.note(account)
+        self.hears(entry, account)
+        if entry.trouble:
+            self.notices.add("ended", f"{entry.trouble}. The answer was ended ({entry.client}).")
         if self.log is not None:
             self.log.write(account)
 
@@ -84,13 +103,23 @@ class Observer:
     async def answer(self, path: str) -> web.Response:
         """Answer one of the gateway's own routes."""
         if path == STATUS_PATH:
-            document = await self.status.document()
-            return _json({**document, "saved_s": round(self._metrics.saved_s, 1)})
+            return _json(await self._status())
         if path == METRICS_PATH:
             text = self._metrics.text(self._now(), self.status.state())
             headers = {"Content-Type": metrics.CONTENT_TYPE}
             return web.Response(body=text.encode(), headers=headers)
         return _json(self.status.health(), 200 if self.status.ready else 503)
+
+    async def _status(self) -> dict[str, Any]:
+        document = await self.status.document()
+        share = self.share()
+        more = {
+            "saved_s": round(self._metrics.saved_s, 1),
+            "rate_share": None if share is None else round(share, 2),
+            "health": await self.health.words(),
+            "notices": self.notices.rows(),
+        }
+        return document | {name: value for name, value in more.items() if value not in (None, [])}
 
     def _now(self) -> dict[str, float]:
         return {

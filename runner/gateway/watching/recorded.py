@@ -60,6 +60,7 @@ class Recorded(contextlib.AbstractAsyncContextManager["Recorded"]):
         """Remove the record, and write what is left of the log."""
         self._observer.log = None
         await self._observer.status.close()
+        await self._observer.health.close()
         if self._path is not None:
             with contextlib.suppress(OSError):
                 self._path.unlink(missing_ok=True)

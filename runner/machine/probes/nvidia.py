@@ -22,6 +22,7 @@ from runner.machine.facts import (
 from runner.machine.probes import engine_view, wsl
 from runner.machine.probes.cards import LEAST_BYTES, beside, discrete, too_small
 from runner.machine.probes.host import HostFacts, Notes, beyond_group, display_ids
+from runner.machine.probes.known_trouble import check_known
 from runner.machine.probes.read import device_size, strip_codes
 
 # Newest first: a driver that does not know one of the fields refuses the whole query.
@@ -197,6 +198,8 @@ def _unified(
     reader: Reader, host: HostFacts, seen: tuple[_SharedChip, list[_Card]], notes: Notes
 ) -> Machine:
     kind, cards = seen
+    if host.os == "linux":
+        check_known(reader, kind.platform, notes)
     host, group_bytes = beyond_group(host, "CUDA's memory", notes)
     source = f"{host.available_source}, as it is now; swap is not counted"
     limit = host.available_bytes or 0

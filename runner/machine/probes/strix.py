@@ -9,7 +9,8 @@ from runner.machine.facts import AS_IF_IDLE, Advice, Backend, Device, Machine, P
 from runner.machine.probes import boot, cgroup
 from runner.machine.probes.amdgpu import Card, Node, check_rights
 from runner.machine.probes.host import HostFacts, Notes, beyond_group
-from runner.machine.probes.read import parse_size, stdout_of, strip_codes
+from runner.machine.probes.known_trouble import check_known
+from runner.machine.probes.read import parse_size, strip_codes
 
 # PCI 1002:1586 is shared by 8060S, 8050S and 8040S; gfx1151 is its exact engine version
 # (1150, 1152 and 1103 are smaller chips).
@@ -42,19 +43,6 @@ _SAME = 0.01  # the driver's own defaults for GTT and ttm differ by a page or so
 # hang of the GPU lost 35 (halogen 79).
 _MUCH_HIDDEN_BYTES = 8 * GIB
 
-# Version and flavour from which kernels are known to be stable for this chip's compute: mainline
-# 6.18.4, and Ubuntu's HWE 6.17 and OEM 6.14, which carry the fixes (kyuz0's toolboxes), as does
-# Proxmox's 6.17, which is built from Ubuntu's.
-_KERNELS = (((6, 18, 4), ""), ((6, 17, 0), "-generic"), ((6, 17, 0), "-pve"), ((6, 14, 0), "-oem"))
-_KERNELS_WANTED = "6.18.4 or later, Ubuntu's HWE 6.17 or OEM 6.14, or Proxmox's 6.17"
-# This release breaks ROCm on this chip; those before and after do not (kyuz0's toolboxes).
-_BAD_FIRMWARE = "20251125"
-_FIRMWARE_QUERIES = (
-    ("dpkg-query", "-W", "-f=${Version}", "linux-firmware"),
-    ("rpm", "-q", "linux-firmware"),
-    ("pacman", "-Q", "linux-firmware"),
-)
-
 
 @dataclass(frozen=True, slots=True)
 class _SharedMemory:
@@ -78,7 +66,7 @@ def machine(
     """Return the Strix Halo, as its card and its compute node tell, each where there is one."""
     card, node = seen
     host, group_bytes = beyond_group(host, "Memory that graphics map", notes)
-    _check_system(reader, notes)
+    check_known(reader, Platform.STRIX_HALO, notes)
     check_rights(reader, node.minor if node else None, notes)
     if not reader.glob("/dev/kfd*"):
         notes.warnings.append("/dev/kfd is missing: ROCm cannot run, but Vulkan can.")
@@ -127,27 +115,6 @@ def _carve_out(host: HostFacts, card: Card | None, notes: Notes) -> int:
         )
         return 0
     return carve_out
-
-
-def _check_system(reader: Reader, notes: Notes) -> None:
-    """Warn of kernels and firmware that are known to be bad for this chip."""
-    release = strip_codes(reader.file("/proc/sys/kernel/osrelease"))
-    match = re.match(r"([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,4}))?", release)
-    if match is None:
-        notes.unknown.append("kernel version")
-    else:
-        version = tuple(int(part or 0) for part in match.groups())
-        if not any(version >= least and flavour in release for least, flavour in _KERNELS):
-            notes.warnings.append(
-                f"Linux {release} is not known to be stable for compute on this chip: use "
-                f"{_KERNELS_WANTED}."
-            )
-    answer = next((text for query in _FIRMWARE_QUERIES if (text := stdout_of(reader, *query))), "")
-    if _BAD_FIRMWARE in answer:
-        notes.warnings.append(
-            f"linux-firmware {_BAD_FIRMWARE} breaks ROCm on this chip: update it, or go back to "
-            "the release before, and restart."
-        )
 
 
 def _check_available(host: HostFacts, card: Card | None, wanted: int, notes: Notes) -> None:

@@ -64,6 +64,9 @@ class Told:
     def short(self, left: int | None) -> None:
         self.words.append("no longer short" if left is None else f"short {left}")
 
+    def noticed(self, what: str) -> None:
+        self.words.append(what)
+
     def draining(self, answers: int, seconds: float) -> None:
         self.words.append(f"draining {answers}")
 

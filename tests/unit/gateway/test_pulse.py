@@ -58,6 +58,17 @@ def test_a_batch_of_a_slow_card_is_not_a_hang() -> None:
     assert IDLE_CORES * USUAL.idle_s >= 10, "of processor time, or a few threads' polling hides it"
 
 
+def test_a_processor_that_waits_for_its_gpu_by_spinning_is_seen_on_a_gpu_only() -> None:
+    for on_gpu, after_s in ((True, USUAL.mute_s), (False, 0.0)):
+        pulse, ended = Pulse(on_gpu=on_gpu), 0.0
+        for look in range(720):
+            seconds = look * LOOK_S
+            signs = VitalSigns(answers=True, cpu_s=seconds, progress=seconds)
+            if not ended and pulse.look(seconds, signs, waiting=1, heard=7):
+                ended = seconds
+        assert ended == pytest.approx(after_s, abs=LOOK_S)
+
+
 def test_a_machine_that_slept_proves_nothing() -> None:
     pulse = Pulse()
     assert not pulse.look(0, STILL, waiting=1, heard=0)
