@@ -1,6 +1,6 @@
 """Options that several commands share, declared once, and the request they add up to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, TypeVar
 
 import click
@@ -149,18 +149,31 @@ def take_request(options: dict[str, Any], *, demo: str | None = None) -> ModelRe
     )
 
 
-def typed_again(context: click.Context, option: str, value: str) -> str:
-    """Return the command that was typed, with another value of one option: an advice to type."""
-    words = ["steprun", str(context.info_name)]
+def words_typed(
+    context: click.Context, without: Collection[str], instead: Mapping[str, Any] | None = None
+) -> list[str]:
+    """Return the options that were typed, as words of a command.
+
+    `without`: names of options to leave out. `instead`: other values, by an option's name.
+    """
+    words: list[str] = []
     for parameter in context.command.params:
         name, given = str(parameter.name), context.params.get(str(parameter.name))
         source = context.get_parameter_source(name)
-        if source is not click.core.ParameterSource.COMMANDLINE or option in parameter.opts:
+        if source is not click.core.ParameterSource.COMMANDLINE or name in without:
             continue
         flag = max(parameter.opts, key=len)
         if given is True or given == getattr(parameter, "flag_value", None):
             words.append(flag)
-        else:
+        elif not getattr(parameter, "is_flag", False):  # else another flag of the same name
+            given = (instead or {}).get(name, given)
             for each in given if isinstance(given, (tuple, list)) else (given,):
                 words += [flag, str(each)]
-    return shell_line((*words, option, value))
+    return words
+
+
+def typed_again(context: click.Context, option: str, value: str) -> str:
+    """Return the command that was typed, with another value of one option: an advice to type."""
+    names = {str(each.name) for each in context.command.params if option in each.opts}
+    words = words_typed(context, names)
+    return shell_line(("steprun", str(context.info_name), *words, option, value))
