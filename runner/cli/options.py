@@ -7,7 +7,7 @@ import click
 
 from runner.base.errors import UsageError
 from runner.base.shell import shell_line
-from runner.base.units import read_size
+from runner.base.units import read_duration, read_size
 from runner.plan.memory.kv_cache import KV_BLOCK_BYTES
 from runner.plan.request import PlanRequest, Profile
 from runner.run.request import ModelRequest
@@ -107,6 +107,32 @@ def _disk_size(_: click.Context, __: click.Parameter, typed: str | None) -> int 
             next="Such as: --kv-disk 20GB",
         )
     return size
+
+
+def sleep_options(command: F) -> F:
+    """Add the options that say when the model is in memory."""
+    command = click.option(
+        "--idle-unload",
+        metavar="TIME",
+        callback=_duration,
+        help="Unload the model after TIME without a request (30m, 2h); the next one loads it.",
+    )(command)
+    return click.option(
+        "--on-demand", is_flag=True, help="Listen at once; load the model at the first request."
+    )(command)
+
+
+def _duration(_: click.Context, parameter: click.Parameter, typed: str | None) -> float:
+    if typed is None:
+        return 0.0
+    seconds = read_duration(typed)
+    if not seconds:
+        raise UsageError(
+            f"{typed!r} is not a time.",
+            why="A time is a number above 0 with a unit: s, m or h.",
+            next=f"Such as: {parameter.opts[0]} 30m",
+        )
+    return seconds
 
 
 def demo_option(does: str) -> Callable[[F], F]:

@@ -158,11 +158,13 @@ def _content(system: "ServiceSystem", prepared: "Prepared", *, limit_memory: boo
 
 
 def whole_paths(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options with paths that lead to the same files from every folder."""
+    """Return options as they mean the same in every folder, and as they are typed."""
     whole: dict[str, Any] = {}
     for name, value in params.items():
         if isinstance(value, Path) or (name in _PLACES and value and Path(value).exists()):
             whole[name] = str(Path(value).expanduser().absolute())
+    if params.get("idle_unload"):
+        whole["idle_unload"] = f"{params['idle_unload']:.0f}s"
     return whole
 
 

@@ -6,9 +6,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from runner.gateway.clients.listener import listening
+from runner.gateway.engine.asleep import unloading
 from runner.gateway.engine.keeper import Engine, Keeper
 from runner.gateway.engine.relay import Relay, stopping
 from runner.gateway.engine.shortage import minding
+from runner.gateway.engine.sleep import Sleep
+from runner.gateway.engine.suspended import minding_suspends
 from runner.gateway.guard import guarding, rules_of, tls_of
 from runner.gateway.prompts.keeping import keeping
 from runner.gateway.report import Report
@@ -42,14 +45,17 @@ async def run(
     """Serve until asked to stop. Raises SteprunError where the engine is given up."""
     rules, tls = rules_of(settings), tls_of(settings)
     relay = Relay(timing)
+    sleep = Sleep(asleep=settings.on_demand, may=settings.idle_unload_s > 0)
     try:
-        async with Keeper(make, report, relay.traffic, timing=timing) as keeper:
+        async with Keeper(make, report, relay.traffic, timing=timing, sleep=sleep) as keeper:
             prompts = await keeping(settings, keeper, relay, timing)
             service = Service(settings, rules, keeper, relay, timing, prompts=prompts)
             async with (
                 Recorded(settings, service.observer) as recorded,
                 guarding(service, report.changed),
                 minding(keeper, service.turns, prompts, report, timing),
+                unloading(keeper, service.activity, prompts, timing, settings.idle_unload_s),
+                minding_suspends(keeper, report, timing),
                 listening(service, tls) as port,
             ):
                 recorded.listening(port)

@@ -24,7 +24,8 @@ class Settings:
     `certificate` and `certificate_key`: TLS. `allow_origins`, `allow_hosts`: beside those of this
     machine. `served`: the same model, as other commands of steprun are told of it. `kept`: how
     prompts that were read are kept, None where the engine is left to itself. `command`: what the
-    gateway belongs to.
+    gateway belongs to. `on_demand`: the first request loads the model. `idle_unload_s`: it is
+    unloaded after so long without one, 0 for never.
     """
 
     host: str = "127.0.0.1"
@@ -51,3 +52,5 @@ class Settings:
     served: Served = field(default_factory=Served)
     kept: Kept | None = None
     command: Command = "serve"
+    on_demand: bool = False
+    idle_unload_s: float = 0.0

@@ -33,6 +33,8 @@ class Timing:
     Memory. `short_s`: between two looks whether it is short; `hold_s`: requests wait so long at
     most while it is: what is short and stays so is how this machine is used now.
 
+    Sleep. `nap_s`: between two looks whether anybody has asked, and whether the computer slept.
+
     Keeping prompts. `save_idle_s`: without a request, and what the slots hold is saved; agents ask
     again sooner. `save_end_s`: for saving it before a stop. `save_again_s`: after a save that the
     engine did not do, before the next one.
@@ -53,6 +55,7 @@ class Timing:
     idle_s: float = 600.0
     short_s: float = 0.25
     hold_s: float = 30.0
+    nap_s: float = 1.0
     save_idle_s: float = 5.0
     save_end_s: float = 20.0
     save_again_s: float = 60.0

@@ -20,6 +20,7 @@ from runner.cli.options import (
     demo_option,
     kv_disk_option,
     model_options,
+    sleep_options,
     take_request,
     typed_again,
 )
@@ -131,6 +132,7 @@ def _origins(_: click.Context, __: click.Parameter, typed: tuple[str, ...]) -> t
     help="Download pictures that requests name by address: from public ones, none, or all.",
 )
 @kv_disk_option
+@sleep_options
 @click.option(
     "--keep-headers",
     is_flag=True,
@@ -155,6 +157,8 @@ def serve(
     drain: float,
     picture_urls: PictureUrls,
     keep_headers: bool,
+    on_demand: bool,
+    idle_unload: float,
     dry_run: bool,
     service: str | None,
     limit_memory: bool,
@@ -190,6 +194,8 @@ def serve(
         drain_s=drain,
         picture_urls=picture_urls,
         keep_headers=keep_headers,
+        on_demand=on_demand,
+        idle_unload_s=idle_unload,
     )
     try:
         request = take_request(options, demo=demo)

@@ -26,11 +26,13 @@ class ManagedReport(ServeReport):
         super().__init__(settings, line)
         self._manager = manager
         self._title = settings.title
+        self._on_demand = settings.on_demand
 
     def listening(self, port: int) -> None:
         """Say that clients are answered."""
         super().listening(port)
-        self._manager.send("READY=1", f"STATUS={self._title} is loading.")
+        state = "is asleep: the first request loads it" if self._on_demand else "is loading"
+        self._manager.send("READY=1", f"STATUS={self._title} {state}.")
 
     def loading(self, seconds: float) -> None:
         """Say for how long the model has been loading."""
@@ -47,6 +49,11 @@ class ManagedReport(ServeReport):
         """Say why the engine is started again."""
         super().restarting(why, seconds)
         self._manager.status(f"{why.what} {why.why} The engine is started again.")
+
+    def asleep(self, why: SteprunError | None) -> None:
+        """Say that the next request loads the model."""
+        super().asleep(why)
+        self._manager.status(f"{self._title} is asleep: the next request loads it.")
 
     def lacking(self, missing: int) -> None:
         """Say what the engine waits for."""

@@ -11,12 +11,13 @@ from typing import Literal, Protocol, Self
 from runner.base.errors import BadFile, Refused, SteprunError
 from runner.engine.process.supervisor import VitalSigns
 from runner.gateway.engine.pulse import Pulse
+from runner.gateway.engine.sleep import Sleep
 from runner.gateway.refusal import Refusal
 from runner.gateway.report import Report
 from runner.gateway.timing import USUAL, Timing
 from runner.net.endpoint import Endpoint
 
-State = Literal["loading", "ready", "restarting", "stopped"]
+State = Literal["loading", "ready", "restarting", "asleep", "stopped"]
 
 
 class Engine(Protocol):
@@ -87,7 +88,10 @@ def _explained(error: SteprunError | OSError) -> SteprunError:
 
 
 class Keeper(AbstractAsyncContextManager["Keeper"]):
-    """An engine that is there when it is needed. Entering begins to load it, leaving stops it."""
+    """An engine that is there when it is needed. Entering begins to load it, leaving stops it.
+
+    `sleep`: whether it is to be loaded at all before somebody asks.
+    """
 
     def __init__(
         self,
@@ -96,6 +100,7 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
         traffic: Traffic,
         *,
         timing: Timing = USUAL,
+        sleep: Sleep | None = None,
     ) -> None:
         self._make = make
         self._report = report
@@ -106,7 +111,9 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
         self._ready = asyncio.Event()
         self._over: Callable[[], Refusal] = _not_running
         self._politely = True
-        self.state: State = "loading"
+        self._given_up: SteprunError | None = None
+        self.sleep = sleep or Sleep()
+        self.state: State = "asleep" if self.sleep.due else "loading"
         self.waited_s = 0.0
         self.restarts = 0
 
@@ -143,17 +150,28 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
 
     async def endpoint(self) -> Endpoint:
         """Return where the engine answers, once it does. Raises Refusal (503) at the end."""
+        refused = self.sleep.refused
+        self.sleep.wake()
         while True:
             await self._ready.wait()
-            if self.state == "ready" and self._engine is not None:
+            if self.state == "ready" and self._engine is not None and not self.sleep.due:
                 return self._engine.endpoint
+            if self.sleep.refused != refused:
+                raise self.sleep.refusal()
             if self._ready.is_set():  # else it was ready for a moment only
                 raise self._over()
 
+    async def give_up(self, engine: Engine, why: SteprunError) -> None:
+        """End an engine, so that another one is started in its place."""
+        self._given_up = why
+        await engine.stop(politely=False)
+
     async def _keep(self) -> None:
         pause, loads, served = self._timing.first_s, 0, False
+        error: SteprunError | None
         try:
             while True:
+                await self._until_wanted()
                 engine, ready_at = self._make(), 0.0
                 try:
                     async with engine:
@@ -170,8 +188,13 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
                     error, loads = _explained(failed), loads + 1
                     # Its first load: nothing about the next one would be different.
                     same = isinstance(error, BadFile | Refused) or engine.gave_up
-                    if loads >= self._timing.loads or (same and not served):
+                    if self.sleep.may and isinstance(error, Refused):
+                        self._turn_away(error)
+                        error = None
+                    elif loads >= self._timing.loads or (same and not served):
                         raise error from None
+                if error is None:  # it sleeps
+                    continue
                 if ready_at and time.monotonic() - ready_at >= self._timing.well_s:
                     pause = self._timing.first_s
                 self.restarts += 1
@@ -194,13 +217,32 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
         self._engine = None
         if self._over is _not_running:
             self._ready.clear()
-        self.state = "restarting"
+        self.state = "asleep" if self.sleep.due else "restarting"
 
-    async def _watch(self, engine: Engine) -> SteprunError:
-        """Return why the engine has ended, or hangs; it is killed then."""
+    async def _until_wanted(self) -> None:
+        """Return when there is to be an engine."""
+        if self.sleep.due:
+            self.state = "asleep"
+            await self.sleep.until_wanted()
+        if self.state == "asleep":
+            self.state, self.waited_s = "loading", 0.0
+
+    def _turn_away(self, error: SteprunError) -> None:
+        """Let everybody who waits know why there is no engine now, and sleep on."""
+        self.sleep.turn_away(error)
+        self._ready.set()
+        if self._over is _not_running:
+            self._ready.clear()
+        self._report.asleep(error)
+
+    async def _watch(self, engine: Engine) -> SteprunError | None:
+        """Return why the engine has ended, or hangs; it is killed then. None: it is to sleep."""
         pulse, looked, heard = Pulse(self._timing), time.monotonic(), -1
         while engine.alive():
             await asyncio.sleep(self._timing.poll_s)
+            if self.sleep.due:
+                self._report.asleep(None)
+                return None
             now = time.monotonic()
             if now - looked < self._timing.look_s:
                 continue
@@ -214,7 +256,8 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
             if why and engine.alive():
                 await engine.stop(politely=False)
                 return SteprunError("The engine hangs.", why=why)
-        return await asyncio.to_thread(engine.verdict)
+        given_up, self._given_up = self._given_up, None
+        return given_up or await asyncio.to_thread(engine.verdict)
 
     def _waits(self, seconds: float) -> None:
         self.waited_s = seconds

@@ -27,6 +27,7 @@ FAST = Timing(
     look_s=0.01,
     room_s=0.01,
     short_s=0.01,
+    nap_s=0.01,
 )
 BODY = {"messages": [{"role": "user", "content": "Hi"}]}
 
@@ -55,6 +56,12 @@ class Told:
 
     def lacking(self, missing: int) -> None:
         self.words.append(f"lacking {missing}")
+
+    def asleep(self, why: SteprunError | None) -> None:
+        self.words.append(f"asleep: {why.what}" if why else "asleep")
+
+    def resumed(self, seconds: float) -> None:
+        self.words.append(f"resumed {seconds:.0f}")
 
     def short(self, left: int | None) -> None:
         self.words.append("no longer short" if left is None else f"short {left}")
