@@ -117,7 +117,8 @@ def state(system: ServiceSystem, runs: Run = run) -> str:
     fields = dict(line.strip().partition("=")[::2] for line in shown.text.splitlines())
     if "ActiveState" in fields:  # systemd
         words = f"{fields['ActiveState']} ({fields.get('SubState', '')})"
-        reported = fields.get("StatusText", "")
+        # What it said last is kept when it has ended.
+        reported = fields.get("StatusText", "") if fields["ActiveState"] != "inactive" else ""
         return f"{words}: {reported}" if reported else words
     names = ("state =", "Status:")  # launchctl, schtasks
     found = [line.strip() for line in shown.text.splitlines() if line.strip().startswith(names)]

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from runner.base.errors import Refused
+from runner.base.errors import Refused, SteprunError
+from runner.engine.process.servers import Served, own_record
+from runner.gateway.asking import Joined
 from runner.gateway.engine import asleep, sleep, suspended
 from runner.gateway.engine.pulse import GAP_S
 from runner.gateway.engine.sleep import Sleep
@@ -181,6 +183,31 @@ async def test_a_clock_that_jumps_unloads_nothing(
         await asyncio.sleep(0.1)
         assert "asleep" not in running.told.words
         assert jumped > 3600 > GAP_S
+
+
+async def test_a_chat_that_joins_wakes_it_and_waits(gateway: Open, engines: FakeEngines) -> None:
+    engines.loads = asyncio.Event()
+    waits: list[float] = []
+    async with gateway(on_demand=True) as running:
+        joined = Joined(own_record(running.url, 1.0, Served()))
+        waiting = asyncio.create_task(joined.wait_ready(waits.append))
+        await asyncio.sleep(0.4)
+        assert waits, "its user sees for how long"
+        assert not waiting.done()
+        engines.loads.set()
+        await waiting
+        assert await state(running) == "ready"
+
+
+async def test_a_chat_that_joins_hears_why_it_cannot_be_woken(
+    gateway: Open, engines: FakeEngines
+) -> None:
+    engines.fails = [(False, Refused("Another engine holds the memory."))]
+    async with gateway(on_demand=True) as running:
+        joined = Joined(own_record(running.url, 1.0, Served()))
+        with pytest.raises(SteprunError, match="did not load its model") as refused:
+            await joined.wait_ready(lambda _: None)
+    assert "Another engine holds the memory." in refused.value.why
 
 
 class SleptFor:

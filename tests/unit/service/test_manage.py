@@ -118,7 +118,11 @@ def test_it_is_removed_where_no_system_runs_any_more(tmp_path: Path) -> None:
             "ActiveState=active\nSubState=running\nStatusText=Tiny answers.\n",
             "active (running): Tiny answers.",
         ),
-        ("linux", "ActiveState=inactive\nSubState=dead\nStatusText=\n", "inactive (dead)"),
+        (
+            "linux",
+            "ActiveState=inactive\nSubState=dead\nStatusText=Tiny answers.\n",
+            "inactive (dead)",
+        ),
         ("darwin", "gui/501/steprun.serve = {\n\tactive count = 1\n\tstate = running\n", "running"),
         ("win32", "Folder: \\\nTaskName:  \\steprun\nStatus:     Running\n", "Running"),
     ],
