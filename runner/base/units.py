@@ -12,6 +12,8 @@ MIB: Final = 1 << 20
 GIB: Final = 1 << 30
 _GB: Final = 10**9
 _MB: Final = 10**6
+_UNITS_S: Final = {"s": 1, "m": 60, "min": 60, "h": 3600}
+_DURATION: Final = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)\s*(s|m|min|h)")
 _SIZE: Final = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)\s*([KMGT])(i?)B?|(\d{1,18})", re.IGNORECASE)
 
 
@@ -42,6 +44,12 @@ def duration(seconds: float) -> str:
     if seconds < 3 * 3600:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} days"
+
+
+def read_duration(text: str) -> float | None:
+    """Return the seconds of a time as typed, such as `90s`, `30m`, `1.5 h`; None for others."""
+    found = _DURATION.fullmatch(text.strip().lower())
+    return float(found[1]) * _UNITS_S[found[2]] if found else None
 
 
 def read_size(text: str) -> int | None:

@@ -1,13 +1,13 @@
 """Options that several commands share, declared once, and the request they add up to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, TypeVar
 
 import click
 
 from runner.base.errors import UsageError
 from runner.base.shell import shell_line
-from runner.base.units import read_size
+from runner.base.units import read_duration, read_size
 from runner.plan.memory.kv_cache import KV_BLOCK_BYTES
 from runner.plan.request import PlanRequest, Profile
 from runner.run.request import ModelRequest
@@ -109,6 +109,32 @@ def _disk_size(_: click.Context, __: click.Parameter, typed: str | None) -> int 
     return size
 
 
+def sleep_options(command: F) -> F:
+    """Add the options that say when the model is in memory."""
+    command = click.option(
+        "--idle-unload",
+        metavar="TIME",
+        callback=_duration,
+        help="Unload the model after TIME without a request (30m, 2h); the next one loads it.",
+    )(command)
+    return click.option(
+        "--on-demand", is_flag=True, help="Listen at once; load the model at the first request."
+    )(command)
+
+
+def _duration(_: click.Context, parameter: click.Parameter, typed: str | None) -> float:
+    if typed is None:
+        return 0.0
+    seconds = read_duration(typed)
+    if not seconds:
+        raise UsageError(
+            f"{typed!r} is not a time.",
+            why="A time is a number above 0 with a unit: s, m or h.",
+            next=f"Such as: {parameter.opts[0]} 30m",
+        )
+    return seconds
+
+
 def demo_option(does: str) -> Callable[[F], F]:
     """Return `--demo [talk|pictures]`; `does`: what the command does with the model."""
     return click.option(
@@ -149,18 +175,31 @@ def take_request(options: dict[str, Any], *, demo: str | None = None) -> ModelRe
     )
 
 
-def typed_again(context: click.Context, option: str, value: str) -> str:
-    """Return the command that was typed, with another value of one option: an advice to type."""
-    words = ["steprun", str(context.info_name)]
+def words_typed(
+    context: click.Context, without: Collection[str], instead: Mapping[str, Any] | None = None
+) -> list[str]:
+    """Return the options that were typed, as words of a command.
+
+    `without`: names of options to leave out. `instead`: other values, by an option's name.
+    """
+    words: list[str] = []
     for parameter in context.command.params:
         name, given = str(parameter.name), context.params.get(str(parameter.name))
         source = context.get_parameter_source(name)
-        if source is not click.core.ParameterSource.COMMANDLINE or option in parameter.opts:
+        if source is not click.core.ParameterSource.COMMANDLINE or name in without:
             continue
         flag = max(parameter.opts, key=len)
         if given is True or given == getattr(parameter, "flag_value", None):
             words.append(flag)
-        else:
+        elif not getattr(parameter, "is_flag", False):  # else another flag of the same name
+            given = (instead or {}).get(name, given)
             for each in given if isinstance(given, (tuple, list)) else (given,):
                 words += [flag, str(each)]
-    return shell_line((*words, option, value))
+    return words
+
+
+def typed_again(context: click.Context, option: str, value: str) -> str:
+    """Return the command that was typed, with another value of one option: an advice to type."""
+    names = {str(each.name) for each in context.command.params if option in each.opts}
+    words = words_typed(context, names)
+    return shell_line(("steprun", str(context.info_name), *words, option, value))

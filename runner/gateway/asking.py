@@ -18,6 +18,8 @@ from runner.gateway.news import memory_news
 from runner.net.endpoint import Endpoint
 
 if TYPE_CHECKING:
+    import httpx2
+
     from runner.chat.host_news import HostNews
 
 ANSWER_S: Final = 5.0  # a gateway answers within 0.6 s
@@ -119,24 +121,56 @@ class Joined(AbstractAsyncContextManager["Joined"]):
         """Nothing to stop."""
 
     async def wait_ready(self, on_wait: Callable[[float], None]) -> None:
-        """Return when its model is loaded. Raises SteprunError where it ends instead."""
+        """Return when its model is loaded; one that is asleep is woken.
+
+        Raises SteprunError where it ends instead, or cannot be woken.
+        """
         import httpx2  # noqa: PLC0415 - `chat --help` needs no HTTP
 
         from runner.net.http import async_client  # noqa: PLC0415
 
         began = time.monotonic()
+        waking: asyncio.Task[None] | None = None
         async with async_client(httpx2.Timeout(ANSWER_S), self.endpoint) as http:
-            while True:
-                try:
-                    reply = await http.get(f"{self._record.url}/health")
-                    if reply.status_code == 200:
-                        return
-                except httpx2.HTTPError:
-                    pass  # whether it still runs tells more
-                if not self.alive():
-                    raise self.verdict()
-                on_wait(time.monotonic() - began)
-                await asyncio.sleep(POLL_S)
+            try:
+                while True:
+                    try:
+                        reply = await http.get(f"{self._record.url}/health")
+                        if reply.status_code == 200 and reply.json().get("state") != "asleep":
+                            return
+                        if reply.status_code == 200 and waking is None:
+                            waking = asyncio.create_task(self._wake(http), name="wake")
+                    except (httpx2.HTTPError, ValueError):
+                        pass  # whether it still runs tells more
+                    if not self.alive():
+                        raise self.verdict()
+                    if waking is not None and waking.done():
+                        waking.result()
+                        waking = None
+                    on_wait(time.monotonic() - began)
+                    await asyncio.sleep(POLL_S)
+            finally:
+                if waking is not None:
+                    waking.cancel()
+                    await asyncio.gather(waking, return_exceptions=True)
+
+    async def _wake(self, http: "httpx2.AsyncClient") -> None:
+        """Ask for what only its engine knows. Raises SteprunError where that is refused."""
+        import httpx2  # noqa: PLC0415 - as above
+
+        url, headers = f"{self._record.url}/props", self.endpoint.headers()
+        try:
+            reply = await http.get(url, headers=headers, timeout=None)
+            refused = reply.status_code == 503
+            why = str(reply.json()["error"]["message"]) if refused else ""
+        except (httpx2.HTTPError, ValueError, KeyError, TypeError):
+            return  # whether it still runs tells more
+        if refused:
+            raise SteprunError(
+                f"The server at {self._record.url} did not load its model.",
+                why=clean(why),
+                next=f"Try again, or stop it: steprun stop {self._record.port}",
+            )
 
     async def lost(self) -> None:
         """Wait for ever: its gateway lets requests wait while its engine is started again."""

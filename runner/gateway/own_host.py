@@ -230,6 +230,12 @@ class HeardOfGateway:
     def lacking(self, missing: int) -> None:
         """Hear that memory has to come free, as `news` does."""
 
+    def asleep(self, why: SteprunError | None) -> None:
+        """Hear that the engine sleeps, which that of a chat never does."""
+
+    def resumed(self, seconds: float) -> None:
+        """Hear that the computer slept, which its user knows."""
+
     def short(self, left: int | None) -> None:
         """Hear that memory is short, as `news` does."""
 

@@ -29,6 +29,12 @@ class Report(Protocol):
     def lacking(self, missing: int) -> None:
         """Say that the engine is started again when so many bytes of memory have come free."""
 
+    def asleep(self, why: SteprunError | None) -> None:
+        """Say that the engine is unloaded until somebody asks; `why` it cannot be loaded now."""
+
+    def resumed(self, seconds: float) -> None:
+        """Say that the computer itself slept for so long, and the engine answers again."""
+
     def short(self, left: int | None) -> None:
         """Say that so many bytes of memory are left, and requests wait; None: there is enough."""
 

@@ -6,12 +6,15 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from runner.gateway.clients.listener import listening
+from runner.gateway.engine.asleep import unloading
 from runner.gateway.engine.climbing import Climbing, climbing
 from runner.gateway.engine.keeper import Engine, Keeper
 from runner.gateway.engine.lowering import Lowering
 from runner.gateway.engine.relay import Relay, stopping
 from runner.gateway.engine.rungs import Rungs, ServedRung
 from runner.gateway.engine.shortage import minding
+from runner.gateway.engine.sleep import Sleep
+from runner.gateway.engine.suspended import minding_suspends
 from runner.gateway.guard import guarding, rules_of, tls_of
 from runner.gateway.prompts.current import current_prompts
 from runner.gateway.report import Report
@@ -55,9 +58,11 @@ async def run(
     rules, tls = rules_of(settings), tls_of(settings)
     relay = Relay(timing)
     lowering = Lowering(ServedRung(settings, make), rungs, report, timing)
+    sleep = Sleep(asleep=settings.on_demand, may=settings.idle_unload_s > 0)
     try:
-        on_gpu = settings.on_gpu
-        async with Keeper(lowering, report, relay.traffic, timing=timing, on_gpu=on_gpu) as keeper:
+        async with Keeper(
+            lowering, report, relay.traffic, timing=timing, on_gpu=settings.on_gpu, sleep=sleep
+        ) as keeper:
             prompts = await current_prompts(settings, keeper, relay, timing)
             service = Service(settings, rules, keeper, relay, timing, prompts=prompts)
             climber = Climbing(
@@ -73,6 +78,8 @@ async def run(
                 minding(keeper, service.turns, prompts, report, timing),
                 climbing(climber),
                 watching(watch),
+                unloading(keeper, service.activity, prompts, timing, settings.idle_unload_s),
+                minding_suspends(keeper, report, timing),
                 listening(service, tls) as port,
             ):
                 recorded.listening(port)

@@ -26,7 +26,8 @@ class Settings:
     machine. `served`: the same model, as other commands of steprun are told of it. `kept`: how
     prompts that were read are kept, None where the engine is left to itself. `command`: what the
     gateway belongs to. `less_because`: why pictures or the context are less than planned, in a
-    sentence, empty where they are not.
+    sentence, empty where they are not. `on_demand`: the first request loads the model.
+    `idle_unload_s`: it is unloaded after so long without one, 0 for never.
     """
 
     host: str = "127.0.0.1"
@@ -55,3 +56,5 @@ class Settings:
     kept: Kept | None = None
     command: Command = "serve"
     less_because: str = ""
+    on_demand: bool = False
+    idle_unload_s: float = 0.0

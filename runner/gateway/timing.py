@@ -46,6 +46,8 @@ class Timing:
     the memory, such as a build or a game, often comes back within the hour. `quiet_look_s`: between
     two looks whether that is so.
 
+    Sleep. `nap_s`: between two looks whether anybody has asked, and whether the computer slept.
+
     Keeping prompts. `save_idle_s`: without a request, and what the slots hold is saved; agents ask
     again sooner. `save_end_s`: for saving it before a stop. `save_again_s`: after a save that the
     engine did not do, before the next one.
@@ -74,6 +76,7 @@ class Timing:
     falls: int = 4
     quiet_hour_s: float = 3600.0
     quiet_look_s: float = 5.0
+    nap_s: float = 1.0
     save_idle_s: float = 5.0
     save_end_s: float = 20.0
     save_again_s: float = 60.0

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import gc
+import os
 import signal
 import sys
 from dataclasses import replace
@@ -19,12 +20,14 @@ from runner.cli.options import (
     demo_option,
     kv_disk_option,
     model_options,
+    sleep_options,
     take_request,
     typed_again,
 )
 from runner.cli.render.common import TransientLine
 from runner.cli.render.serving import ServeReport
 from runner.cli.render.wrap import say
+from runner.cli.serve_service import install, replaces, service_options, uninstall_or_show
 from runner.gateway.settings import PictureUrls, Settings
 from runner.net.endpoint import is_loopback_host
 
@@ -132,6 +135,7 @@ def _origins(_: click.Context, __: click.Parameter, typed: tuple[str, ...]) -> t
     help="Download pictures that requests name by address: from public ones, none, or all.",
 )
 @kv_disk_option
+@sleep_options
 @click.option(
     "--keep-headers",
     is_flag=True,
@@ -142,7 +146,12 @@ def _origins(_: click.Context, __: click.Parameter, typed: tuple[str, ...]) -> t
     is_flag=True,
     help="Do not end an answer that repeats itself without end: it then fills the context.",
 )
-@click.option("--dry-run", is_flag=True, help="Print the launch line and exit.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Print the launch line and exit; with --install, what it would write.",
+)
+@service_options
 def serve(
     *,
     demo: str | None,
@@ -157,10 +166,17 @@ def serve(
     picture_urls: PictureUrls,
     keep_headers: bool,
     allow_repetition: bool,
+    on_demand: bool,
+    idle_unload: float,
     dry_run: bool,
+    service: str | None,
+    limit_memory: bool,
+    agreed: bool,
     **options: Any,
 ) -> int:
     """Serve the model with OpenAI-, Anthropic- and Ollama-compatible APIs: images, tools."""
+    if service in {"uninstall", "status"}:
+        return uninstall_or_show(service, agreed=agreed)
     from runner.engine.process.servers import starting_here
     from runner.run.joining import asked_of
 
@@ -188,9 +204,14 @@ def serve(
         picture_urls=picture_urls,
         keep_headers=keep_headers,
         allow_repetition=allow_repetition,
+        on_demand=on_demand,
+        idle_unload_s=idle_unload,
     )
     try:
         request = take_request(options, demo=demo)
+        if service:
+            prepared = _prepared(request, asked, again, ready=not dry_run)
+            return install(prepared, limit_memory=limit_memory, agreed=agreed, dry_run=dry_run)
         if dry_run:
             return _printed(request, asked)
         with starting_here(*asked_of(request)):
@@ -200,6 +221,27 @@ def serve(
     except (KeyboardInterrupt, click.Abort):  # before the signals were taken over; at a question
         click.echo("Stopped.", err=True)
         return Exit.INTERRUPTED
+
+
+def _prepared(
+    request: "ModelRequest", asked: Settings, again: "Again", *, ready: bool
+) -> "Prepared":
+    """Return the plan of what is to be served, once it would start: as a service it cannot ask.
+
+    `ready`: also download what is missing, and check the port and the keys.
+    """
+    from runner.cli.terminal import make_ready, must_fit
+    from runner.net.listening import check_listen
+    from runner.run.prepare import make_plan
+
+    prepared = make_plan(request, to_run=True, verb="serve")
+    must_fit(prepared)
+    if ready:
+        _check_access(asked, own_key=False)
+        if not replaces(asked.port):
+            check_listen(asked.host, asked.port, again)
+        make_ready(prepared)
+    return prepared
 
 
 def _printed(request: "ModelRequest", asked: Settings) -> int:
@@ -281,7 +323,9 @@ def _check_access(settings: Settings, *, own_key: bool) -> None:
 
 
 async def _serve(settings: Settings, make: "Callable[[], Engine]", rungs: "Rungs") -> int:
+    from runner.cli.render.managed import ManagedReport, watched
     from runner.gateway.run import StopSignal, run
+    from runner.net.service_manager import from_environment
 
     # What the imports have made stays to the end. To look through its 50,000 objects for garbage
     # takes 25 ms of processor time, in which no token is passed on (x86-64, CPython 3.11).
@@ -303,7 +347,12 @@ async def _serve(settings: Settings, make: "Callable[[], Engine]", rungs: "Rungs
             signal.signal(number, ask)
         else:
             loop.add_signal_handler(number, ask, number)
+    manager = from_environment(os.environ)
     with TransientLine() as line:
-        await run(settings, make, ServeReport(settings, line), stop, rungs=rungs)
+        report = ServeReport(settings, line)
+        if manager.listens:
+            report = ManagedReport(settings, line, manager)
+        async with watched(manager):
+            await run(settings, make, report, stop, rungs=rungs)
     click.echo("Stopped.", err=True)
     return Exit.INTERRUPTED if interrupted else Exit.DONE

@@ -15,6 +15,7 @@ _LONGEST = 600  # characters of a line about memory
 _WIDTH = 9  # of a figure: 262,144 tokens take seven
 _NOTICES = 3  # shown: the latest
 _COLOURS = {"busy": "cyan", "ready": "green", "loading": "yellow", "restarting": "red"}
+_SAYS = {"asleep": "asleep: loads when asked"}
 
 
 def server_text(server: dict[str, Any]) -> str:
@@ -23,6 +24,7 @@ def server_text(server: dict[str, Any]) -> str:
     head = f"{server['url']}  {server['model']} {server['quant']}".rstrip()
     percent = server.get("loaded_percent")
     shown = f"{state} {percent} %" if state == "loading" and percent is not None else state
+    shown = _SAYS.get(state, shown)
     lines = [f"{click.style(head, bold=True)}  {click.style(shown, fg=_COLOURS.get(state))}"]
     whose = "" if server.get("command", "serve") == "serve" else f", of steprun {server['command']}"
     lines.append(f"  engine {server['engine']}{whose}, {server['context']:,} tokens of context")

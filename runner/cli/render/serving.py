@@ -5,7 +5,7 @@ from typing import Final
 
 from runner.base.errors import SteprunError
 from runner.base.shell import quoted, set_from, shell_line
-from runner.base.units import size
+from runner.base.units import duration, size
 from runner.cli.render.common import TransientLine
 from runner.cli.render.wrap import say
 from runner.gateway.admission.key_file import own_file
@@ -24,6 +24,7 @@ class ServeReport:
         self._line = line
         self._bases: tuple[str, ...] = ()
         self._ready = False  # once at least
+        self._asleep = settings.on_demand
 
     def listening(self, port: int) -> None:
         """Say where the gateway answers, while the model is still loading."""
@@ -43,13 +44,34 @@ class ServeReport:
     def ready(self, log: str) -> None:
         """Say that the model answers, also after a restart. `log`: the path of the engine's log."""
         self._line.clear()
-        if self._ready:
+        if self._asleep:
+            say(f"{self._settings.title} is loaded.", err=True)
+        elif self._ready:
             say(f"{self._settings.title} answers again.", err=True)
         else:
             where = f"{self._bases[0]}/"
             say(f"Serving {self._settings.title}: {where} - stop with Ctrl-C.", err=True)
-        self._ready = True
+        self._ready, self._asleep = True, False
         say(f"  engine log {log}", _INDENT, err=True)
+
+    def asleep(self, why: SteprunError | None) -> None:
+        """Say that the engine is unloaded until the next request; `why` it cannot be loaded."""
+        self._line.clear()
+        self._asleep = True
+        title = self._settings.title
+        if why is None:
+            idle = duration(self._settings.idle_unload_s)
+            text = f"{title} is unloaded after {idle} without a request. The next one loads it."
+        else:
+            text = (
+                f"{title} cannot be loaded now. {why.what} {why.why} The next request tries again."
+            )
+        say(text, 2, err=True)
+
+    def resumed(self, seconds: float) -> None:
+        """Say that the computer slept for so long, and the engine has outlived it."""
+        self._line.clear()
+        say(f"The computer slept for {duration(seconds)}. The engine answers.", err=True)
 
     def restarting(self, why: SteprunError, seconds: float) -> None:
         """Say that the engine ended or hangs, why, and in how many seconds it is started again."""
@@ -106,8 +128,9 @@ def base_urls(settings: Settings, port: int) -> tuple[str, ...]:
 def address_lines(settings: Settings, bases: tuple[str, ...]) -> list[str]:
     """Return what a client needs: the model's id, the addresses, and the key."""
     base = bases[0]
+    state = "is asleep: the first request loads it" if settings.on_demand else "is loading"
     lines = [
-        f"{settings.title} is loading; requests wait until it is ready.",
+        f"{settings.title} {state}; requests wait until it is ready.",
         f"  model id   {settings.model}",
         f"  web page   {base}/",
         f"  OpenAI     {base}/v1",

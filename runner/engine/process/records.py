@@ -13,17 +13,23 @@ import msgspec
 import psutil
 
 from runner.base.files import write_private
+from runner.engine.process.birth import birth_of
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One engine: its process and its owner's, each with the start time that identifies it."""
+    """One engine: its process and its owner's, each with the start time that identifies it.
+
+    `birth` and `owner_birth`: what identifies them better, where the system tells (`birth_of`).
+    """
 
     pid: int
     started: float
     owner: int
     owner_started: float
     total_bytes: int
+    birth: str = ""
+    owner_birth: str = ""
 
 
 def write_record(path: Path, pid: int, total_bytes: int) -> None:
@@ -36,6 +42,8 @@ def write_record(path: Path, pid: int, total_bytes: int) -> None:
             owner=me.pid,
             owner_started=me.create_time(),
             total_bytes=total_bytes,
+            birth=birth_of(pid),
+            owner_birth=birth_of(me.pid),
         )
         write_private(path, msgspec.json.encode(record))
 
@@ -47,8 +55,8 @@ def sweep(folder: Path) -> list[Record]:
         record = _read(path)
         if (
             record
-            and same_process(record.pid, record.started)
-            and same_process(record.owner, record.owner_started)
+            and same_process(record.pid, record.started, record.birth)
+            and same_process(record.owner, record.owner_started, record.owner_birth)
         ):
             live.append(record)
         else:
@@ -60,7 +68,7 @@ def sweep(folder: Path) -> list[Record]:
 def end(path: Path) -> None:
     """End what a record names, if it still runs, and forget the record."""
     record = _read(path)
-    if record and same_process(record.pid, record.started):
+    if record and same_process(record.pid, record.started, record.birth):
         _kill(record.pid)
     path.unlink(missing_ok=True)
 
@@ -83,13 +91,12 @@ def _kill(pid: int) -> None:
                 each.kill()
 
 
-def same_process(pid: int, started: float) -> bool:
+def same_process(pid: int, started: float, birth: str = "") -> bool:
     """Whether this process still is the one that was written down: pids are used again."""
     try:
         process = psutil.Process(pid)
-        return (
-            abs(process.create_time() - started) < 1.0
-            and process.status() != psutil.STATUS_ZOMBIE  # it has ended, and nobody has asked how
-        )
+        same = birth_of(pid) == birth if birth else abs(process.create_time() - started) < 1.0
+        # A zombie has ended, and nobody has asked how.
+        return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False

@@ -17,6 +17,7 @@ import msgspec
 from runner.base import paths
 from runner.base.errors import SteprunError
 from runner.base.files import listed, make_private_dir, write_private
+from runner.engine.process.birth import birth_of
 
 Command = Literal["serve", "chat", "chat -p"]
 _FOLDER: Final = "servers"
@@ -56,16 +57,20 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StartingServer(msgspec.Struct, frozen=True, kw_only=True):
-    """A server that was started and does not listen yet. `source` and `extras`: as in `Served`."""
+    """A server that was started and does not listen yet. `source` and `extras`: as in `Served`.
+
+    `birth`: as in `ServerRecord`.
+    """
 
     pid: int
     started: float
     source: str = ""
     extras: tuple[str, ...] = ()
+    birth: str = ""
 
     def alive(self) -> bool:
         """Whether its process still runs."""
-        return _runs(self.pid, self.started)
+        return _runs(self.pid, self.started, self.birth)
 
 
 class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +79,8 @@ class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
     `url`: as this machine reaches it. `since`: when it began to listen, as `time.time`.
     `key_file`: the file with its API key, empty where none is needed. `certificate`: of TLS.
     `request_log`: the file of the requests. `command`: what it belongs to; the engine of a `chat`
-    or of a `chat -p` ends with that.
+    or of a `chat -p` ends with that. `birth`: what identifies the process whatever the clock does
+    (`birth_of`), empty where only the start time does.
     """
 
     pid: int
@@ -86,6 +92,7 @@ class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
     request_log: str = ""
     command: Command = "serve"
     served: Served = Served()
+    birth: str = ""
 
     @property
     def port(self) -> int:
@@ -94,7 +101,7 @@ class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     def alive(self) -> bool:
         """Whether its process still runs."""
-        return _runs(self.pid, self.started)
+        return _runs(self.pid, self.started, self.birth)
 
 
 R = TypeVar("R", ServerRecord, StartingServer)
@@ -123,7 +130,10 @@ def starting_here(source: str, extras: tuple[str, ...]) -> Iterator[None]:
     Where nothing can be written, they only do not know.
     """
     path = _notice(os.getpid())
-    mine = StartingServer(pid=os.getpid(), started=_started_at(), source=source, extras=extras)
+    pid = os.getpid()
+    mine = StartingServer(
+        pid=pid, started=_started_at(), source=source, extras=extras, birth=birth_of(pid)
+    )
     with contextlib.suppress(SteprunError):
         write_private(path, msgspec.json.encode(mine))
     try:
@@ -167,6 +177,7 @@ def own_record(
         request_log=str(request_log) if request_log else "",
         command=command,
         served=served,
+        birth=birth_of(os.getpid()),
     )
 
 
@@ -219,7 +230,7 @@ def _started_at() -> float:
     return psutil.Process().create_time()
 
 
-def _runs(pid: int, started: float) -> bool:
+def _runs(pid: int, started: float, birth: str) -> bool:
     from runner.engine.process.records import same_process  # noqa: PLC0415 - brings psutil
 
-    return same_process(pid, started)
+    return same_process(pid, started, birth)

@@ -38,6 +38,7 @@ POLL_S = 0.05
 # 105 GB through mmap take minutes, but never without reading.
 STALL_S = 120.0
 LOOK_S = 1.0  # between two looks for a sign of life: each costs processor time
+GAP_S = 10.0  # without a look: what happened meanwhile says nothing
 START_S = 10.0  # starting a process takes milliseconds; somebody else's start may be ahead
 LAST_WORDS_S = 2.0  # an engine that has crashed may still be written to its log
 TAIL_BYTES = 16384
@@ -224,11 +225,14 @@ class EngineProcess:
     def check_moves(self) -> None:
         """Raise `SteprunError` where the engine hangs."""
         now = time.monotonic()
-        if now - self._looked < LOOK_S:
+        passed = now - self._looked
+        if passed < LOOK_S:
             return
         self._looked = now
         progress, moved = self._seen
-        if (seen := self._progress()) != progress:
+        # Where nobody looked for long, the computer slept, or this process stood still, and with it
+        # perhaps the engine: nothing is known of that time.
+        if (seen := self._progress()) != progress or passed > GAP_S:
             self._seen = (seen, now)
         elif now - moved > STALL_S:
             raise SteprunError(

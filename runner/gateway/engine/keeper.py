@@ -11,12 +11,13 @@ from typing import Literal, Protocol, Self
 from runner.base.errors import BadFile, Refused, SteprunError
 from runner.engine.process.supervisor import VitalSigns
 from runner.gateway.engine.pulse import Pulse
+from runner.gateway.engine.sleep import Sleep
 from runner.gateway.refusal import Refusal
 from runner.gateway.report import Report
 from runner.gateway.timing import USUAL, Timing
 from runner.net.endpoint import Endpoint
 
-State = Literal["loading", "ready", "restarting", "stopped"]
+State = Literal["loading", "ready", "restarting", "asleep", "stopped"]
 
 
 class Engine(Protocol):
@@ -117,7 +118,10 @@ def _explained(error: SteprunError | OSError) -> SteprunError:
 
 
 class Keeper(AbstractAsyncContextManager["Keeper"]):
-    """An engine that is there when it is needed. Entering begins to load it, leaving stops it."""
+    """An engine that is there when it is needed. Entering begins to load it, leaving stops it.
+
+    `sleep`: whether it is to be loaded at all before somebody asks.
+    """
 
     def __init__(
         self,
@@ -127,6 +131,7 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
         *,
         timing: Timing = USUAL,
         on_gpu: bool = False,
+        sleep: Sleep | None = None,
     ) -> None:
         self._engines = engines
         self._report = report
@@ -139,7 +144,8 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
         self._over: Callable[[], Refusal] = _not_running
         self._politely = True
         self._renewal: Renewal | None = None
-        self.state: State = "loading"
+        self.sleep = sleep or Sleep()
+        self.state: State = "asleep" if self.sleep.due else "loading"
         self.waited_s = 0.0
         self.restarts = 0
 
@@ -192,19 +198,24 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
 
     async def endpoint(self) -> Endpoint:
         """Return where the engine answers, once it does. Raises Refusal (503) at the end."""
+        refused = self.sleep.refused
+        self.sleep.wake()
         while True:
             await self._ready.wait()
-            if self.state == "ready" and self._engine is not None:
+            if self.state == "ready" and self._engine is not None and not self.sleep.due:
                 return self._engine.endpoint
+            if self.sleep.refused != refused:
+                raise self.sleep.refusal()
             if self._ready.is_set():  # else it was ready for a moment only
                 raise self._over()
 
     async def _keep(self) -> None:
         pause, loads, served = self._timing.first_s, 0, False
+        error: SteprunError | None
         try:
             while True:
+                await self._until_wanted()
                 engine, ready_at = self._engines.make(), 0.0
-                error: SteprunError | None
                 try:
                     async with engine:
                         try:
@@ -222,6 +233,9 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
                     same = isinstance(error, BadFile | Refused) or engine.gave_up
                     if self._engines.yields(engine):
                         loads = 0
+                    elif self.sleep.may and isinstance(error, Refused):
+                        self._turn_away(error)
+                        error = None
                     elif loads >= self._timing.loads or (same and not served):
                         raise error from None
                 served_s = time.monotonic() - ready_at if ready_at else 0.0
@@ -247,14 +261,36 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
         self._engine = None
         if self._over is _not_running:
             self._ready.clear()
-        self.state = "restarting"
+        self.state = "asleep" if self.sleep.due else "restarting"
+
+    async def _until_wanted(self) -> None:
+        """Return when there is to be an engine."""
+        if self.sleep.due:
+            self.state = "asleep"
+            await self.sleep.until_wanted()
+        if self.state == "asleep":
+            self.state, self.waited_s = "loading", 0.0
+
+    def _turn_away(self, error: SteprunError) -> None:
+        """Let everybody who waits know why there is no engine now, and sleep on."""
+        self.sleep.turn_away(error)
+        self._ready.set()
+        if self._over is _not_running:
+            self._ready.clear()
+        self._report.asleep(error)
 
     async def _watch(self, engine: Engine) -> SteprunError | None:
-        """Return why the engine has ended, or hangs; it is killed then. None: another is wanted."""
+        """Return why the engine has ended, or hangs; it is killed then.
+
+        None: it is to sleep, or another one is wanted.
+        """
         on_gpu = self._on_gpu
         pulse, looked, heard = Pulse(self._timing, on_gpu), time.monotonic(), -1
         while engine.alive():
             await asyncio.sleep(self._timing.poll_s)
+            if self.sleep.due:
+                self._report.asleep(None)
+                return None
             if (renewal := self._renewal) is not None:
                 if renewal.why is None:
                     self._report.retiring()

@@ -52,6 +52,8 @@ async def answer(
     """Answer a browser. Raises Refusal (404, 503) for a file that cannot be had now."""
     start = route.path in {"/", "/index.html"}
     engine = keeper.engine
+    if start:
+        keeper.sleep.wake()
     if keeper.state != "ready" or engine is None:
         if start:
             return _waiting(keeper, settings)

@@ -112,8 +112,8 @@ class Status:
 
     @property
     def ready(self) -> bool:
-        """Whether a request that comes now is answered at once, or after those before it."""
-        return self._keeper.state == "ready" and not self.stopping
+        """Whether a request that comes now is answered: at once, after others, or by waking it."""
+        return self._keeper.state in {"ready", "asleep"} and not self.stopping
 
     def health(self) -> dict[str, Any]:
         """Return the body of `/health`."""

@@ -2,7 +2,17 @@
 
 import pytest
 
-from runner.base.units import GIB, KIB, MIB, download_size, duration, rate, read_size, size
+from runner.base.units import (
+    GIB,
+    KIB,
+    MIB,
+    download_size,
+    duration,
+    rate,
+    read_duration,
+    read_size,
+    size,
+)
 
 
 @pytest.mark.parametrize(
@@ -62,3 +72,23 @@ def test_a_slow_network_is_not_0():
 )
 def test_a_size_is_read_as_it_is_typed(typed: str, count: int | None) -> None:
     assert read_size(typed) == count
+
+
+@pytest.mark.parametrize(
+    ("typed", "seconds"),
+    [
+        ("30m", 1800),
+        ("90 s", 90),
+        ("1.5h", 5400),
+        (" 2 MIN ", 120),
+        ("0s", 0),
+        ("", None),
+        ("30", None),
+        ("-5m", None),
+        ("m", None),
+        ("1d", None),
+        ("9" * 400 + "s", None),
+    ],
+)
+def test_a_time_as_typed(typed: str, seconds: float | None) -> None:
+    assert read_duration(typed) == seconds

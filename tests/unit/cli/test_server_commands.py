@@ -107,7 +107,7 @@ def started() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         child.stdout.readline()
         began = psutil.Process(child.pid).create_time()
         mine = own_record(f"http://127.0.0.1:{port}", 1.0, SERVED, command=command)
-        write_server(msgspec.structs.replace(mine, pid=child.pid, started=began))
+        write_server(msgspec.structs.replace(mine, pid=child.pid, started=began, birth=""))
         return child
 
     yield start

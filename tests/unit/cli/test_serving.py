@@ -4,6 +4,7 @@ import asyncio
 import errno
 import gc
 from collections.abc import Coroutine
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from runner.base.errors import Exit, Refused, SteprunError
+from runner.base.errors import Exit, Refused, SteprunError, UsageError
 from runner.base.shell import set_from
 from runner.cli.commands.serve import _serve
 from runner.cli.main import _from_os
@@ -204,3 +205,30 @@ def test_what_is_there_at_the_start_is_never_looked_through_for_garbage(
     finally:
         gc.unfreeze()
     assert frozen[0] > 10_000
+
+
+def test_an_engine_that_sleeps_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    report = ServeReport(replace(TINY, on_demand=True, idle_unload_s=1800), TransientLine())
+    report.listening(8080)
+    report.ready("/log")
+    report.asleep(None)
+    report.ready("/log")
+    report.asleep(Refused("Another engine runs.", why="It holds 9 GiB."))
+    report.resumed(3600)
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("Step-3.7-Flash is asleep: the first request loads it")
+    assert [line for line in said if not line.startswith("  ")][1:] == [
+        "Step-3.7-Flash is loaded.",
+        "Step-3.7-Flash is unloaded after 30 min without a request. The next one loads it.",
+        "Step-3.7-Flash is loaded.",
+        "Step-3.7-Flash cannot be loaded now. Another engine runs. It holds 9 GiB. The next "
+        "request tries again.",
+        "The computer slept for 60 min. The engine answers.",
+    ]
+
+
+@pytest.mark.parametrize("typed", ["0m", "soon", "30"])
+def test_a_time_that_is_none(typed: str) -> None:
+    done = CliRunner().invoke(steprun_group, ["serve", "--idle-unload", typed])
+    assert isinstance(done.exception, UsageError)
+    assert done.exception.next == "Such as: --idle-unload 30m"

@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 
-from runner.engine.process import servers
+from runner.engine.process import records, servers
 from runner.engine.process.servers import Served, own_record, running, write_server
 
 URL = "http://127.0.0.1:8123"
@@ -41,7 +42,7 @@ def test_records_of_processes_that_ended_are_swept() -> None:
     mine = own_record(URL, 1.0, Served())
     for record in (
         msgspec.structs.replace(mine, pid=ended.pid),
-        msgspec.structs.replace(mine, started=mine.started - 100),  # the pid is used again
+        msgspec.structs.replace(mine, started=0.0, birth="1 2"),  # the pid is used again
     ):
         write_server(record)
         assert running() == []
@@ -58,7 +59,8 @@ def test_a_process_that_nobody_waited_for_has_ended() -> None:
     import psutil
 
     started = psutil.Process(child.pid).create_time()
-    record = msgspec.structs.replace(own_record(URL, 1.0, Served()), pid=child.pid, started=started)
+    mine = own_record(URL, 1.0, Served())
+    record = msgspec.structs.replace(mine, pid=child.pid, started=started, birth="")
     assert record.alive()
     child.kill()
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
@@ -103,3 +105,16 @@ def test_the_oldest_comes_first() -> None:
     for port, since in ((8002, 2.0), (8001, 1.0)):
         write_server(own_record(f"http://127.0.0.1:{port}", since, Served()))
     assert [each.port for each in running()] == [8001, 8002]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere start times stay as they are")
+def test_a_clock_that_is_set_loses_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a boot, when the clock is set from the network: start times move along."""
+    mine = own_record(URL, 1.0, Served())
+    write_server(mine)
+    with servers.starting_here("step", ()):
+        boot = psutil.boot_time()
+        monkeypatch.setattr(sys.modules["psutil._pslinux"], "boot_time", lambda: boot + 3600)
+        assert not records.same_process(mine.pid, mine.started)
+        assert [record.url for record in running()] == [URL]
+        assert [notice.source for notice in servers.starting()] == ["step"]

@@ -133,6 +133,24 @@ async def test_an_engine_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch)
     assert gone(pid)
 
 
+def test_a_computer_that_sleeps_while_a_model_loads_makes_no_engine_hang(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Windows' clock counts that time; it passes between two looks."""
+    clock = [1000.0]
+    monkeypatch.setattr(supervisor, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    engine = fake("good")  # not started: it makes no progress at all
+    engine.check_moves()
+    clock[0] += 8 * 3600
+    engine.check_moves()
+    for _ in range(int(supervisor.STALL_S)):
+        clock[0] += 1
+        engine.check_moves()
+    clock[0] += 1
+    with pytest.raises(SteprunError, match="hangs while loading"):
+        engine.check_moves()
+
+
 @pytest.mark.parametrize(("pause_s", "hangs"), [(60, False), (119, False), (121, True)])
 def test_a_load_may_pause_for_two_minutes(
     monkeypatch: pytest.MonkeyPatch, pause_s: float, hangs: bool
@@ -142,7 +160,10 @@ def test_a_load_may_pause_for_two_minutes(
     monkeypatch.setattr(supervisor, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     engine = fake("good")  # not started: it makes no progress at all
     engine.check_moves()
-    clock[0] += pause_s
+    for _ in range(int(pause_s) - 1):
+        clock[0] += 1
+        engine.check_moves()
+    clock[0] += 1
     if hangs:
         with pytest.raises(SteprunError, match="hangs while loading"):
             engine.check_moves()

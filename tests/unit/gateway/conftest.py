@@ -29,6 +29,7 @@ FAST = Timing(
     room_s=0.01,
     short_s=0.01,
     quiet_look_s=0.01,
+    nap_s=0.01,
 )
 BODY = {"messages": [{"role": "user", "content": "Hi"}]}
 
@@ -60,6 +61,12 @@ class Told:
 
     def lacking(self, missing: int) -> None:
         self.words.append(f"lacking {missing}")
+
+    def asleep(self, why: SteprunError | None) -> None:
+        self.words.append(f"asleep: {why.what}" if why else "asleep")
+
+    def resumed(self, seconds: float) -> None:
+        self.words.append(f"resumed {seconds:.0f}")
 
     def short(self, left: int | None) -> None:
         self.words.append("no longer short" if left is None else f"short {left}")

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from runner.gateway import routes
 from runner.gateway.engine.keeper import Keeper
+from runner.gateway.engine.sleep import Sleep
 from runner.gateway.own import page
 from runner.gateway.refusal import Refusal
 from runner.gateway.settings import Settings
@@ -42,6 +43,7 @@ class FakeKeeper:
     state: str = "ready"
     waited_s: float = 12.0
     waits_for: str = ""
+    sleep: Sleep = field(default_factory=Sleep)
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""`steprun serve` as a service of the user's: started by the system, and started again by it."""
