@@ -229,7 +229,8 @@ async def test_a_load_that_does_not_fit_goes_lower_at_once_and_is_not_given_up(
 async def test_the_last_rung_that_fails_again_and_again_ends_in_words(
     gateway: Open, engines: FakeEngines
 ) -> None:
-    async with gateway(rungs=rungs_of(engines), **PLANNED) as running:
+    timing = replace(FAST, falls=4)
+    async with gateway(timing, rungs=rungs_of(engines), **PLANNED) as running:
         for number in range(6):
             await ready(running, number + 1)
             await starve(engines)
