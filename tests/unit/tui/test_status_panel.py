@@ -109,7 +109,8 @@ def test_what_was_given_up_is_shown_and_cannot_reach_the_terminal() -> None:
     (row,) = [words for name, words in memory_rows(figures) if name == "given up"]
     assert row.startswith("half of the context")
     assert "\x1b" not in row
-    for odd in (7, {"gave_up": "x"}, []):
+    odds: tuple[object, ...] = (7, {"gave_up": "x"}, [])
+    for odd in odds:
         assert (parse_figures({**DOCUMENT, "lowered": odd}) or figures).gave_up == ""
 
 
