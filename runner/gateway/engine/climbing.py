@@ -128,7 +128,8 @@ class Climbing:
             # It may have ended meanwhile, and be at a lower rung now.
             if engine is not None and self._keeper.engine is engine:
                 await self._lowering.go(number)
-                self._keeper.retire()
+                if self._keeper.engine is engine:
+                    self._keeper.retire()
                 while self._keeper.engine is engine:  # noqa: ASYNC110 - nobody tells
                     await asyncio.sleep(_LOOK_S)
         finally:
