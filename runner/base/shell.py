@@ -13,8 +13,8 @@ from typing import Final
 # The commands of steprun, as `runner.cli.main` has them: in a sentence, `steprun chat` is a command
 # and `steprun sends nothing` is not.
 COMMANDS: Final = (
-    "chat", "serve", "ps", "stop", "logs", "kv", "key", "plan", "machine", "models", "engine",
-    "bench", "doctor", "completion"
+    "chat", "serve", "ps", "stop", "climb", "logs", "kv", "key", "plan", "machine", "models",
+    "engine", "bench", "doctor", "completion"
 )  # fmt: skip
 COMMAND: Final = re.compile(
     rf"(?<![^\s`('\"])(?<!nother )steprun(?= (?:--?[a-z]|(?:{'|'.join(COMMANDS)})\b))"

@@ -9,13 +9,14 @@ import httpx2
 import psutil
 
 from runner.base.errors import SteprunError
-from runner.base.text import clean_name
+from runner.base.text import clean, clean_name
 from runner.chat.client import read_json
 from runner.chat.untrusted import integer, mapping, number
 from runner.net.endpoint import Endpoint
 from runner.net.http import async_client
 
 PATH: Final = "/steprun/status"
+_LONGEST: Final = 400  # characters of what was given up
 ANSWER_S: Final = 2.0  # a gateway answers within 0.6 s
 
 
@@ -25,7 +26,7 @@ class ServerFigures:
 
     `planned`: bytes that the plan counts in all, of `limit` that it may take. `resident`: bytes
     that the system counts for the engine's process. `free`: bytes that are free on this machine,
-    where it is the server's, too.
+    where it is the server's, too. `gave_up`: what it does without for now, as memory was short.
     """
 
     engine: str = ""
@@ -36,6 +37,7 @@ class ServerFigures:
     free: int = 0
     restarts: int = 0
     uptime_s: float = 0.0
+    gave_up: str = ""
 
 
 def parse_figures(found: object, free: int = 0) -> ServerFigures | None:
@@ -52,7 +54,13 @@ def parse_figures(found: object, free: int = 0) -> ServerFigures | None:
         free=free,
         restarts=integer(fields.get("restarts")),
         uptime_s=number(fields.get("uptime_s")),
+        gave_up=_listed(mapping(fields.get("lowered")).get("gave_up")),
     )
+
+
+def _listed(value: object) -> str:
+    words = "; ".join(map(str, value)) if isinstance(value, list) else ""
+    return clean(words)[:_LONGEST]
 
 
 def _word(value: object) -> str:

@@ -40,11 +40,11 @@ class Timing:
     Memory. `short_s`: between two looks whether it is short; `hold_s`: requests wait so long at
     most while it is: what is short and stays so is how this machine is used now. `say_s`: between
     two words about what is waited for. `steady_s`: an engine that has served so long has room: its
-    end begins a new row of `falls`, after which the lowest rung is given up. What made room fail
-    within minutes four times does so again. `quiet_hour_s`: nobody asks, and there is memory for a
-    higher rung, for so long, and the engine climbs: it costs minutes of loading, and what has taken
-    the memory, such as a build or a game, often comes back within the hour. `quiet_look_s`: between
-    two looks whether that is so.
+    end begins a new row of `falls`, after which the lowest rung is given up. What has taken the
+    memory six times within minutes is going to do it again. `quiet_hour_s`: nobody asks, and there
+    is memory for a higher rung, for so long, and the engine climbs: that costs minutes of loading,
+    and what has taken the memory, such as a build or a game, often comes back within the hour.
+    `quiet_look_s`: between two looks whether that is so.
 
     Sleep. `nap_s`: between two looks whether anybody has asked, and whether the computer slept.
 
@@ -73,7 +73,7 @@ class Timing:
     hold_s: float = 30.0
     say_s: float = 60.0
     steady_s: float = 300.0
-    falls: int = 4
+    falls: int = 6
     quiet_hour_s: float = 3600.0
     quiet_look_s: float = 5.0
     nap_s: float = 1.0

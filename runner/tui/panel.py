@@ -59,6 +59,8 @@ def memory_rows(figures: "ServerFigures") -> list[tuple[str, str]]:
         rows.append(("engine", f"{held} {gauge(figures.resident, figures.planned)}"))
     if figures.free:
         rows.append(("free", f"{size(figures.free)} on this machine"))
+    if figures.gave_up:
+        rows.append(("given up", f"{figures.gave_up} (memory was short)"))
     return rows
 
 

@@ -208,7 +208,9 @@ class EngineProcess:
         began = time.monotonic()
         async with _client() as http:
             while True:
-                self.check()
+                if not self.alive():
+                    raise await asyncio.to_thread(self.verdict)  # it waits, and looks at processes
+                self.check_moves()
                 if await self._healthy(http) and self.alive():
                     self._ready = True
                     self._note_memory()

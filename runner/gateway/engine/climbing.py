@@ -128,7 +128,8 @@ class Climbing:
             # It may have ended meanwhile, and be at a lower rung now.
             if engine is not None and self._keeper.engine is engine:
                 await self._lowering.go(number)
-                await self._keeper.renew(None)
+                if self._keeper.engine is engine:
+                    await self._keeper.renew(None)
         finally:
             self._turns.hold(held=False, by=_HOLDER)
 

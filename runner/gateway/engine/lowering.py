@@ -63,9 +63,9 @@ class Lowering:
     """Makes the engines of one gateway, each at the rung that there is memory for.
 
     `on_change` hears of what is served from now on, before the next engine is started, and returns
-    what else is to be said of it; `on_event`
-    of each step, climb and wait: its name, and what happened in words. `waits_for`: what the next
-    engine waits for, in words, for anybody; `held_by`: who holds the memory, for this user's eyes.
+    what else is to be said of it; `on_event` hears of each step, climb and wait: its name, and what
+    happened in words. `waits_for`: what the next engine waits for, in words, for anybody;
+    `held_by`: who holds the memory, for this user's eyes.
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class Lowering:
         self._timing = timing
         self._falls = 0
         self._because = ""
+        self._going = asyncio.Lock()
         self.number = 0
         self.lowered: Lowered | None = None
         self.waits_for = self.held_by = ""
@@ -122,6 +123,11 @@ class Lowering:
 
     async def go(self, number: int) -> None:
         """Have the next engine started at a rung."""
+        # An engine may end while it is about to climb: whoever comes last decides.
+        async with self._going:
+            await self._go(number)
+
+    async def _go(self, number: int) -> None:
         before, self.number = self.number, number
         if number == before:
             return

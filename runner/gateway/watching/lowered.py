@@ -24,7 +24,13 @@ def follow(lowering: Lowering, service: Service, recorded: Recorded) -> None:
 
     async def change(rung: ServedRung) -> str:
         since = lowering.lowered.since if lowering.lowered is not None else 0.0
-        settings = replace(rung.settings, less_because=_because(planned, rung.settings, since))
+        settings = replace(
+            rung.settings,
+            host=planned.host,
+            port=planned.port,
+            key_file=planned.key_file,
+            less_because=_because(planned, rung.settings, since),
+        )
         same = await service.change(settings)
         await asyncio.to_thread(recorded.change, settings)
         # What was saved before can be read again as planned.

@@ -10,10 +10,11 @@ import pytest
 from aiohttp import web
 
 from runner.base.errors import SteprunError
+from runner.gateway.engine.lowering import Lowering
 from runner.gateway.engine.rungs import ServedRung
 from runner.gateway.settings import Settings
 from tests.fakes.kept_engine import FakeEngines, begun, fine, say
-from tests.unit.gateway.conftest import FAST, Open, Running
+from tests.unit.gateway.conftest import FAST, Open, Running, Told
 
 PICTURE: dict[str, Any] = {
     "messages": [
@@ -229,7 +230,8 @@ async def test_a_load_that_does_not_fit_goes_lower_at_once_and_is_not_given_up(
 async def test_the_last_rung_that_fails_again_and_again_ends_in_words(
     gateway: Open, engines: FakeEngines
 ) -> None:
-    async with gateway(rungs=rungs_of(engines), **PLANNED) as running:
+    timing = replace(FAST, falls=4)
+    async with gateway(timing, rungs=rungs_of(engines), **PLANNED) as running:
         for number in range(6):
             await ready(running, number + 1)
             await starve(engines)
@@ -346,3 +348,26 @@ async def test_it_never_climbs_by_itself_where_nobody_says_how_much_there_is(
         assert len(engines.made) == 2
         assert (await climb(running))[0] == 202, "but when it is asked to"
         await ready(running, 3)
+
+
+async def test_what_is_served_is_what_the_last_step_says_though_two_come_at_once(
+    engines: FakeEngines,
+) -> None:
+    told = Told(asyncio.get_running_loop().create_future())
+    rungs = rungs_of(engines)
+    lowering = Lowering(rungs()[0], rungs, told, FAST)
+    served: list[int] = []
+
+    async def change(rung: ServedRung) -> str:
+        await asyncio.sleep(0.05 if rung.settings.sees else 0.0)
+        served.append(rung.held_bytes)
+        return ""
+
+    lowering.on_change = change
+    ended = engines()
+    ended.short_of_memory = True
+    await lowering.after(ended, SteprunError("It ended."), 9.0)
+    await asyncio.gather(lowering.go(0), lowering.go(3))
+    assert (lowering.number, served) == (3, [900, 1000, 700])
+    assert lowering.lowered is not None
+    assert lowering.lowered.rung == 3

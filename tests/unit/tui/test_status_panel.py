@@ -102,6 +102,18 @@ def test_memory_in_words():
     }
 
 
+def test_what_was_given_up_is_shown_and_cannot_reach_the_terminal() -> None:
+    lowered = {"lowered": {"gave_up": ["half of the context\x1b[2J", 7]}}
+    figures = parse_figures({**DOCUMENT, **lowered})
+    assert figures is not None
+    (row,) = [words for name, words in memory_rows(figures) if name == "given up"]
+    assert row.startswith("half of the context")
+    assert "\x1b" not in row
+    odds: tuple[object, ...] = (7, {"gave_up": "x"}, [])
+    for odd in odds:
+        assert (parse_figures({**DOCUMENT, "lowered": odd}) or figures).gave_up == ""
+
+
 @given(st.integers(0, 1 << 40), st.integers(0, 1 << 40))
 def test_the_gauge_is_always_as_wide(part, whole):
     assert len(gauge(part, whole, 10)) == 10
