@@ -54,6 +54,7 @@ def _turn(turn: Turn) -> dict[str, Any]:
                 "text": each.text,
                 "tokens": each.tokens,
                 "pictures": each.pictures,
+                **({"files": each.files} if each.files else {}),
             }
             for each in turn.files
         ],

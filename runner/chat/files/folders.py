@@ -28,8 +28,8 @@ class FolderText:
     more: bool = False
 
     def notes(self) -> tuple[str, ...]:
-        """Return what to know of it, in words."""
-        notes = [f"{self.files:,} file{'' if self.files == 1 else 's'}"]
+        """Return what to know of it beside the number of its files, in words."""
+        notes = []
         if self.left_out:
             named = [f"{clean_name(name)} ({why})" for name, why in self.left_out[:NAMED]]
             rest = len(self.left_out) - NAMED
