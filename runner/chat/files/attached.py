@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from runner.base.text import clean, clean_name
+from runner.base.text import clean_name
 from runner.base.units import duration
 from runner.chat.files.mentions import mention_of, mentions
-from runner.chat.inert import inert
+from runner.chat.inert import from_others, inert
 from runner.chat.untrusted import integer, mapping
 from runner.chat.wire import Picture
 
@@ -181,7 +181,7 @@ def split_text(sent: str, records: object) -> tuple[tuple[AttachedFile, ...], st
 def files_of(records: object) -> tuple[AttachedFile, ...]:
     """Return the files of a question in a document (`as_json`). Nothing of it is trusted."""
     return tuple(
-        _read(record, str(record.get("name") or ""), clean(str(record.get("text") or "")))
+        _read(record, str(record.get("name") or ""), from_others(str(record.get("text") or "")))
         for record in map(mapping, records if isinstance(records, list) else ())
     )
 
