@@ -54,7 +54,7 @@ def asked(grid: Grid) -> tuple[str, ...]:
     return ("-npp", prompts, "-ntg", str(N_GEN), "-npl", "1")
 
 
-class Tool(EngineProcess):
+class BatchedBench(EngineProcess):
     """The tool under the guard. It listens nowhere: what it says is in its log."""
 
     def _listen(self, own_key: Path) -> list[str]:  # noqa: ARG002 - it asks for no key
@@ -104,6 +104,6 @@ async def measure(
     several times a second. Raises the reason (`SteprunError`) where the tool ends early or hangs.
     """
     line = replace(spec, argv=(*spec.argv, *asked(grid)))
-    async with Tool((str(tool),), line) as running:
+    async with BatchedBench((str(tool),), line) as running:
         async for row in running.rows(grid, on_wait):
             yield row

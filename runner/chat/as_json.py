@@ -15,8 +15,9 @@ from runner.base.text import clean, clean_name
 from runner.chat.events import Usage
 from runner.chat.files.attached import files_of
 from runner.chat.images.load import picture_from_bytes
+from runner.chat.inert import from_others
 from runner.chat.sessions.entries import step_record, to_step
-from runner.chat.steps import TurnStep, steps_of
+from runner.chat.steps import StepKind, TurnStep, steps_of
 from runner.chat.turn import Turn, TurnState
 from runner.chat.untrusted import integer, mapping
 from runner.chat.wire import Picture
@@ -54,6 +55,7 @@ def _turn(turn: Turn) -> dict[str, Any]:
                 "text": each.text,
                 "tokens": each.tokens,
                 "pictures": each.pictures,
+                **({"files": each.files} if each.files else {}),
             }
             for each in turn.files
         ],
@@ -137,7 +139,7 @@ def _to_turn(record: object, where: str, name: str, reader: PictureReader) -> Tu
     if state not in (*_STATES, "running"):
         raise bad_document(name, f"`{where}.state` is {state[:20]!r}.")
     files = files_of(record.get("files"))
-    turn = Turn(clean(texts["text"]), reader.load(record.get("pictures")), files=files)
+    turn = Turn(from_others(texts["text"]), reader.load(record.get("pictures")), files=files)
     turn.phase = _STATES.get(state, TurnState.CUT)
     turn.steps = _steps(record, where, name, reader)
     if not turn.steps:
@@ -162,7 +164,9 @@ def _steps(
         step = to_step(mapping(each), reader.load)
         if step is None:
             raise bad_document(name, f"`{where}.steps[{n}]` is not a step that this version knows.")
-        step.text, step.name, step.call = clean(step.text), clean(step.name), clean(step.call)
+        returned = step.kind is StepKind.RESULT
+        step.text = from_others(step.text) if returned else clean(step.text)
+        step.name, step.call = clean(step.name), clean(step.call)
         found.append(step)
     return found
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 from runner.base.errors import UsageError
 from runner.base.text import clean_name
 
+OURS: Final = "steprun"  # the owner that steprun's gateway names with its model
 _FEW: Final = 20  # models that an error lists
 _STEP: Final = re.compile(r"(?:^|[^a-z])step[-_. ]?3", re.IGNORECASE)
 _THIS_STEP: Final = re.compile(r"(?:^|[^a-z])step[-_. ]?3[-_.p]?7", re.IGNORECASE)

@@ -122,8 +122,9 @@ class ChatSetup:
     `open_host` makes the host (entered once). `context` in tokens, 0 where unknown. `sees`:
     images can be sent; `blind_why` says why not. `picture_tools`: zoom and mark are offered unless
     the user says otherwise. `prices`: image costs are those of Step. `own`: the host is an engine
-    that this chat starts and stops. `expected_rate`: tokens of a prompt that it should read in a
-    second, before any were; 0 where nobody knows.
+    that this chat starts and stops; `gateway`: a server of steprun, which tells its figures.
+    `expected_rate`: tokens of a prompt that it should read in a second, before any were; 0 where
+    nobody knows.
     `greeting`: what to show first (which model, why). `hint`: what to ask it.
     `resume`: the ID of a session to resume.
     `words`: the options that name the model or the server, to be typed again with --resume.
@@ -142,6 +143,7 @@ class ChatSetup:
     picture_tools: bool = True
     prices: bool = True
     own: bool = True
+    gateway: bool = False
     expected_rate: float = 0.0
     show_thinking: bool = False
     greeting: str = ""

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from runner.base.text import clean
 from runner.chat.as_json import MOST_TURNS, PictureReader, bad_document
+from runner.chat.inert import from_others, inert
 from runner.chat.sessions.entries import SessionEntry, answered, text_of
 from runner.chat.sessions.store import new_id
 from runner.chat.steps import StepKind, TurnStep
@@ -106,7 +107,8 @@ class _Entries:
             due += [(each, above) for each in reversed(self._children.get(key, ()))]
 
     def _question(self, message: Mapping[str, Any], above: str) -> str:
-        asked = Message("user", clean(text_of(message, "content")), self._pictures(message))
+        text = from_others(text_of(message, "content"))
+        asked = Message("user", text, self._pictures(message))
         entry = SessionEntry(asked, id=new_id(), parents=(above,) if above else ())
         self.entries.append(entry)
         return entry.id
@@ -133,7 +135,8 @@ class _Entries:
         if text_of(message, "role") == "tool":
             asked = clean(text_of(message, "toolCallId"))
             pictures = self._pictures(message)
-            return [TurnStep(StepKind.RESULT, content, call=asked, pictures=pictures)]
+            returned = inert(content)
+            return [TurnStep(StepKind.RESULT, returned, call=asked, pictures=pictures)]
         thought = text_of(message, "reasoningContent") or text_of(message, "thinking")
         kinds = ((StepKind.THINKING, clean(thought)), (StepKind.TEXT, content))
         steps = [TurnStep(kind, text) for kind, text in kinds if text]

@@ -308,6 +308,7 @@ def _joined(asked: AskedChat, notify: Callable[[str], object] = lambda _: None) 
             picture_tools=_picture_tools(served.source),
             prices=served.architecture == "step35",
             own=False,
+            gateway=True,
             greeting=as_typed(f"Joined the {what} ({name})."),
             words=_words(request),
             **asked.common,

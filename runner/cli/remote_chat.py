@@ -103,7 +103,7 @@ async def ask_server(
     `on_wait`: hears for how long a busy server has been waited for; None: not for long.
     """
     client = await asyncio.to_thread(import_module, "runner.chat.client")  # the window stays alive
-    from runner.chat.dialect import chosen, is_step, recognised
+    from runner.chat.dialect import OURS, chosen, is_step, recognised
 
     ask = client.identify(endpoint) if on_wait is None else client.wait_for(endpoint, on_wait)
     reported, offers = await ask
@@ -126,4 +126,5 @@ async def ask_server(
         sees=sees,
         blind_why=blind_why,
         prices=is_step(model, reported),
+        gateway=any(each.owner == OURS for each in offers),
     )

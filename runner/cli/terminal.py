@@ -13,7 +13,7 @@ from runner.cli.render.wrap import say
 from runner.engine.process import servers
 from runner.plan.launch import LaunchSpec
 from runner.run import prepare
-from runner.run.download_missing import Frontend, Offer, Ready, ensure_files
+from runner.run.download_missing import DownloadOffer, Frontend, Ready, ensure_files
 from runner.run.prepare import Prepared
 
 
@@ -43,7 +43,7 @@ def make_ready(prepared: Prepared) -> Ready:
     return ensure_files(prepared, frontend())
 
 
-def _agrees(offer: Offer) -> bool:
+def _agrees(offer: DownloadOffer) -> bool:
     from runner.cli.render.download import offer_text
 
     say(f"{offer.title} is not downloaded yet: {offer_text(offer)}", 8, err=True)

@@ -29,7 +29,7 @@ _SAMPLED_BYTES: Final = 8 << 30
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class DownloadOffer:
     """A download that somebody may agree to.
 
     `title`: what it is for, may be empty. `left_bytes` of `total_bytes` are still to be
@@ -63,7 +63,7 @@ class Frontend:
 
     notify: Callable[[str], None]
     progress: Callable[[], AbstractContextManager[OnProgress]]
-    ask: Callable[[Offer], bool] | None = None
+    ask: Callable[[DownloadOffer], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +115,11 @@ def download_files(files: Sequence[ModelFile], model: str, front: Frontend) -> N
     )
 
 
-def make_offer(files: Sequence[ModelFile], model: str, known_rate: int | None) -> Offer:
+def make_offer(files: Sequence[ModelFile], model: str, known_rate: int | None) -> DownloadOffer:
     """Return what a download of some missing files would be."""
     folder = cache_layout.hub_cache()
     links = [cache_layout.linked_path(file, model) for file in files]
-    return Offer(
+    return DownloadOffer(
         files=tuple(files),
         total_bytes=sum(file.bytes for file in files),
         left_bytes=pull.remaining_bytes(files),

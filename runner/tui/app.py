@@ -1,11 +1,11 @@
 """The chat as the user drives it: its wings, and one registry of what they can do."""
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from inspect import isawaitable
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from textual import on
 from textual.app import SystemCommand
@@ -25,6 +25,16 @@ from runner.tui.talking import ChatTalk
 from runner.tui.thumbnails import Thumbnails
 from runner.tui.wings import GROUPS, WINGS
 from runner.tui.wings.wing import Wing
+
+if TYPE_CHECKING:
+    from textual.command import Provider
+
+
+def _palette() -> "type[Provider]":
+    from runner.tui.palette import ActionPalette  # noqa: PLC0415 - not before it is opened
+
+    return ActionPalette
+
 
 SomeWing = TypeVar("SomeWing", bound=Wing)
 
@@ -47,6 +57,7 @@ class ChatApp(ChatTalk):
         for action in group.actions
         if action.keys and action.run
     ]
+    COMMANDS: ClassVar["set[type[Provider] | Callable[[], type[Provider]]]"] = {_palette}
     groups: ClassVar[tuple[ActionGroup, ...]] = GROUPS
     commands: ClassVar[Mapping[str, Action]] = by_command(GROUPS)
     _cannot_remember = False

@@ -124,7 +124,7 @@ class Chooser(ModalScreen[Any]):
         self.list.set_options(Option(row(choice, room)) for choice in self._shown)
         if self._shown:
             self.list.highlighted = min(mark, len(self._shown) - 1)
-        self.headline(Content(" · ".join(filter(None, (self._title, self.count(len(found)))))))
+        self.headline(Content(self.head(self.count(len(found)))))
 
     def found(self) -> list[Choice]:
         """Return the choices that match what is typed."""
@@ -134,6 +134,10 @@ class Chooser(ModalScreen[Any]):
         """Return in words how many of the choices are found."""
         total = len(self.choices)
         return f"{total:,}" if found == total else f"{found:,} of {total:,}"
+
+    def head(self, count: str) -> str:
+        """Return what stands above the list. `count`: see the method of this name."""
+        return " · ".join(filter(None, (self._title, count)))
 
     def headline(self, content: Content) -> None:
         """Show what stands above the list."""

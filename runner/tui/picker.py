@@ -67,7 +67,8 @@ def chat_row(chat: ChatTitle, now: float) -> Choice:
 
 def _title(rows: Sequence[Choice], image_bytes: int = 0) -> str:
     total = units.size(sum(row.value.chat.bytes for row in rows))
-    return f"Chats, {total}" + (f" and {units.size(image_bytes)} of images" if image_bytes else "")
+    images = f" and {units.size(image_bytes)} of images" if image_bytes else ""
+    return f"{total}{images} on the disk" if rows else ""
 
 
 def _with_mark(row: Choice, *, marked: bool) -> Choice:
@@ -144,6 +145,11 @@ class ChatPicker(Chooser):
         found = self.found()
         same = (n for n, row in enumerate(found) if marked and row.value.chat.id == marked.id)
         self.show(next(same, place))
+
+    def head(self, count: str) -> str:
+        """Return what stands above the list: `3 of 40 chats · 2.1 MiB on the disk`."""
+        chats = "chat" if len(self.choices) == 1 else "chats"
+        return " · ".join(filter(None, (f"{count} {chats}", self._title)))
 
     def explain(self, text: str) -> None:
         """Show a message in the line above the list, until the user goes on."""

@@ -122,7 +122,7 @@ def thought_text(seconds: float, tokens: int, cap: int = 0) -> str:
 
 def rate_text(rate: float) -> str:
     """Return a rate: `31.2 tokens/s`."""
-    return f"{rate:.1f} tokens/s" if rate else ""
+    return f"{rate:,.1f} tokens/s" if rate else ""
 
 
 def status_parts(status: ChatStatus, width: int) -> tuple[str, str, str]:

@@ -122,6 +122,8 @@ def mcp(desk: Desk) -> None:
         chat.sees("wants to run", gone="Alt+P first")
         chat.still()
         chat.press("y")
+        chat.sees("press Enter")
+        chat.press("Enter")
         chat.sees("42", "· ready")
         desk.save("mcp-answered", chat)
         chat.type("/mcp")

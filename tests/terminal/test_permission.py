@@ -45,11 +45,11 @@ def test_a_call_is_asked_for_in_a_small_terminal_and_answered_by_key(home):
         terminal.child.send("\x1bp")
         terminal.until(lambda: "(Alt+P first)" not in terminal.text())
         time.sleep(0.5)  # longer than what counts as too soon
-        terminal.child.send("v")
+        terminal.child.send("v\r")
         terminal.sees("of the MCP")
         terminal.child.send("q")
         terminal.sees("wants to run")
-        terminal.child.send("y")
+        terminal.child.send("y\r")
         terminal.sees("RESULT 42", "my wordsyan")
 
 

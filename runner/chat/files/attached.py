@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from runner.base.text import clean, clean_name
+from runner.base.text import clean_name
 from runner.base.units import duration
 from runner.chat.files.mentions import mention_of, mentions
-from runner.chat.inert import inert
+from runner.chat.inert import from_others, inert
 from runner.chat.untrusted import integer, mapping
 from runner.chat.wire import Picture
 
@@ -32,7 +32,7 @@ class AttachedFile:
     `name`: the path as it was typed. `text`: all that is sent for it; empty for a picture.
     `tokens` of that text, as the engine counted them (`exact`) or estimated. `pictures`: how many
     pictures of the message are of it; the pictures of files follow the user's own, in the order of
-    the files.
+    the files. `files`: of a folder, how many files the text has; 0 for a file.
     """
 
     name: str
@@ -40,6 +40,7 @@ class AttachedFile:
     tokens: int = 0
     exact: bool = False
     pictures: int = 0
+    files: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +121,13 @@ def typed_again(text: str, files: Sequence[AttachedFile]) -> str:
 
 
 def label(file: AttachedFile, *, rate: float = 0) -> str:
-    """Return the line that stands for a file: `[File] notes.txt · 3,120 tokens · ~2 s`.
+    """Return the line that stands for a file: `[File] src/ · 2 files · 3,120 tokens · ~2 s`.
 
     `rate`: tokens of a prompt that are read in a second, 0 where unknown.
     """
     parts = [f"[File] {clean_name(file.name, LABEL_CHARS)}"]
+    if file.files:
+        parts.append(f"{file.files:,} file{'' if file.files == 1 else 's'}")
     if file.tokens:
         parts.append(f"{'' if file.exact else '~'}{file.tokens:,} tokens")
         if rate:
@@ -149,6 +152,7 @@ def file_records(files: Iterable[AttachedFile]) -> list[dict[str, Any]]:
             "tokens": file.tokens,
             **({"exact": True} if file.exact else {}),
             **({"pictures": file.pictures} if file.pictures else {}),
+            **({"files": file.files} if file.files else {}),
         }
         for file in files
     ]
@@ -177,7 +181,7 @@ def split_text(sent: str, records: object) -> tuple[tuple[AttachedFile, ...], st
 def files_of(records: object) -> tuple[AttachedFile, ...]:
     """Return the files of a question in a document (`as_json`). Nothing of it is trusted."""
     return tuple(
-        _read(record, str(record.get("name") or ""), clean(str(record.get("text") or "")))
+        _read(record, str(record.get("name") or ""), from_others(str(record.get("text") or "")))
         for record in map(mapping, records if isinstance(records, list) else ())
     )
 
@@ -189,4 +193,5 @@ def _read(record: Mapping[str, Any], name: str, text: str) -> AttachedFile:
         integer(record.get("tokens")),
         record.get("exact") is True,
         integer(record.get("pictures")),
+        integer(record.get("files")),
     )

@@ -47,7 +47,8 @@ async def attach(name: str, path: Path, part: str = "", *, sees: bool, pictures:
 async def _read(name: str, path: Path, part: str, *, sees: bool, pictures: int) -> Attachment:
     if await asyncio.to_thread(path.is_dir):
         found = await asyncio.to_thread(read_folder, path, name)
-        return Attachment(await _priced(name, found.text), notes=found.notes())
+        folder = replace(await _priced(name, found.text), files=found.files)
+        return Attachment(folder, notes=found.notes())
     if path.suffix.lower() in SUFFIXES:
         if not sees:
             raise bad(name, "It is a picture, and this chat cannot take any.")

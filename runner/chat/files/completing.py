@@ -12,7 +12,7 @@ from typing import Final
 
 from runner.chat.files.candidates import Candidate, Candidates
 from runner.chat.files.mentions import may_be_mentioned
-from runner.chat.files.walking import Found, Walk
+from runner.chat.files.walking import Walk, WalkedFile
 
 MOST: Final = 50
 KEPT_S: Final = 10.0  # a walk serves the next keys, too
@@ -24,7 +24,7 @@ class Completer:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._walks: dict[bool, tuple[float, tuple[Found, ...], bool]] = {}
+        self._walks: dict[bool, tuple[float, tuple[WalkedFile, ...], bool]] = {}
 
     def complete(self, typed: str) -> Candidates:
         """Return what fits; nothing where what is typed is the whole name of a file."""
@@ -60,10 +60,10 @@ class Completer:
         return Candidates(typed, tuple(rows), cut)
 
 
-def _ranked(found: Iterable[Found], typed: str) -> list[Found]:
+def _ranked(found: Iterable[WalkedFile], typed: str) -> list[WalkedFile]:
     """Return what contains the words, in the order of how likely it is meant. Pure."""
     wanted = typed.casefold()
-    ranked: list[tuple[int, int, str, Found]] = []
+    ranked: list[tuple[int, int, str, WalkedFile]] = []
     for each in found:
         path = each.path.casefold()
         name = path.rpartition("/")[2]
@@ -78,7 +78,8 @@ def _ranked(found: Iterable[Found], typed: str) -> list[Found]:
         ranked.append((rank, path.count("/"), path, each))
     ranked.sort(key=lambda row: row[:3])
     return [
-        Found(f"{each.path}/", folder=True) if each.folder else each for *_, each in ranked[:MOST]
+        WalkedFile(f"{each.path}/", folder=True) if each.folder else each
+        for *_, each in ranked[:MOST]
     ]
 
 

@@ -9,7 +9,7 @@ from runner.base.text import clean_name
 from runner.chat.files.attached import GAP, fenced, title_of
 from runner.chat.files.reading import bad, read_bytes, text_of
 from runner.chat.files.secret_names import looks_secret
-from runner.chat.files.walking import Found, Walk
+from runner.chat.files.walking import Walk, WalkedFile
 
 LISTED: Final = 400  # names; more say little about a folder, and each costs some ten tokens
 FILES: Final = 200
@@ -28,8 +28,8 @@ class FolderText:
     more: bool = False
 
     def notes(self) -> tuple[str, ...]:
-        """Return what to know of it, in words."""
-        notes = [f"{self.files:,} file{'' if self.files == 1 else 's'}"]
+        """Return what to know of it beside the number of its files, in words."""
+        notes = []
         if self.left_out:
             named = [f"{clean_name(name)} ({why})" for name, why in self.left_out[:NAMED]]
             rest = len(self.left_out) - NAMED
@@ -44,7 +44,7 @@ class FolderText:
 def read_folder(path: Path, name: str) -> FolderText:
     """Return a folder as text; `name`: as it was typed. Raises `BadFile` where it has nothing."""
     walk = Walk(path)
-    found: list[Found] = []
+    found: list[WalkedFile] = []
     more = False
     for each in walk:
         if len(found) == LISTED:
@@ -77,7 +77,7 @@ def read_folder(path: Path, name: str) -> FolderText:
     return FolderText(whole, len(texts), tuple(left_out), more or walk.cut)
 
 
-def _read(root: Path, found: Found, room: int, files: int) -> tuple[str, str]:
+def _read(root: Path, found: WalkedFile, room: int, files: int) -> tuple[str, str]:
     """Return why a file is left out, or its text as it is sent."""
     path = root / found.path
     if found.link:

@@ -26,7 +26,7 @@ Rules: TypeAlias = 'tuple[tuple[str, "GitIgnoreSpec"], ...]'
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class WalkedFile:
     """A file or folder; `path` is relative to where the walk began, parts joined by slashes."""
 
     path: str
@@ -44,7 +44,7 @@ class Walk:
     seconds: float = SECONDS
     cut: bool = False
 
-    def __iter__(self) -> Iterator[Found]:
+    def __iter__(self) -> Iterator[WalkedFile]:
         """Yield what is found, folder by folder, each sorted by name."""
         until = time.monotonic() + self.seconds
         top, above = _git_top(self.root)
@@ -63,7 +63,7 @@ class Walk:
                 is_folder, link = _kind(entry)
                 if self._left_out(entry.name, f"{above}{path}", rules, folder=is_folder):
                     continue
-                yield Found(path, is_folder, link)
+                yield WalkedFile(path, is_folder, link)
                 if is_folder and not link:
                     folders.append((path, rules))
             time.sleep(_SPARE_S)

@@ -1,6 +1,7 @@
 """`steprun chat`: the TUI, the same in plain lines, or with `-p` (or text on stdin) one answer."""
 
 import asyncio
+import contextlib
 import gc
 import sys
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runner.base.errors import Exit, UsageError
+from runner.base.errors import Exit, SteprunError, UsageError
 from runner.chat.host import ChatSetup
 from runner.chat.wire import EFFORTS, Options
 from runner.cli.lazy import examples
@@ -21,7 +22,7 @@ from runner.cli.stdin import read_prompt
 from runner.run.request import ModelRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from runner.engine.process.servers import Command
 
@@ -133,8 +134,9 @@ def chat(**options: Any) -> int:
     if demo and not images and not files and not another and request.ask.see:
         images = _example(request)
     resume: str = options["resume"] or ""
+    made = ""
     if (file := options["opened"]) is not None:
-        resume = _open(file, resume)
+        resume = made = _open(file, resume)
     if resume:  # an unknown ID is refused at once
         from runner.chat.sessions.resuming import chat_meant
 
@@ -160,17 +162,19 @@ def chat(**options: Any) -> int:
         if prompt is None:
             setup = remote_chat.not_asked_yet(endpoint, request.model, answer, common, find)
             return _run_plain(setup) if plain else _run_tui(setup)
-        return _ask_once(asyncio.run(find(None)), prompt)
+        with _unless_found(made):
+            setup = asyncio.run(find(None))
+        return _ask_once(setup, prompt)
     from runner.cli import chat_here
 
     command: Command = "chat" if prompt is None else "chat -p"
     source = click.get_current_context().get_parameter_source("profile")
     typed = source is click.core.ParameterSource.COMMANDLINE
     asked = chat_here.AskedChat(request, answer, common, command, options["own"], typed)
-    if prompt is not None:
-        return _ask_once(chat_here.find(asked), prompt)
-    if plain:
-        return _run_plain(chat_here.find(asked))
+    if prompt is not None or plain:
+        with _unless_found(made):
+            setup = chat_here.find(asked)
+        return _run_plain(setup) if prompt is None else _ask_once(setup, prompt)
     return _run_tui(chat_here.not_found_yet(asked), partial(chat_here.find, asked))
 
 
@@ -186,6 +190,20 @@ def _open(file: str, resume: str) -> str:
     for line in lost:
         say(line, err=True)
     return made
+
+
+@contextlib.contextmanager
+def _unless_found(made: str) -> "Iterator[None]":
+    """Delete the chat that was made of a file if no engine is found for it: it was not used yet."""
+    try:
+        yield
+    except BaseException:
+        if made:
+            from runner.chat.sessions.deleting import delete_chat
+
+            with contextlib.suppress(SteprunError):
+                delete_chat(made)
+        raise
 
 
 def _is_plain(prompt: str | None, *, asked: bool) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from runner.base.units import download_size, duration, rate, size
 from runner.catalog import shards
 from runner.catalog.model import ModelFile, Role
-from runner.run.download_missing import Offer
+from runner.run.download_missing import DownloadOffer
 
 NAMES: dict[Role, str] = {
     "weights": "model",
@@ -14,7 +14,7 @@ NAMES: dict[Role, str] = {
 }
 
 
-def offer_text(offer: Offer) -> str:
+def offer_text(offer: DownloadOffer) -> str:
     """Return an offer in a few lines."""
     done = offer.total_bytes - offer.left_bytes
     begun = f", {size(done)} already downloaded" if done else ""

@@ -51,9 +51,9 @@ class RequestLines:
             str(request.get("status", "")),
             _count(request.get("prompt_tokens")),
             _count(request.get("cached_tokens")),
-            f"{first:,.2f}s" if isinstance(first, int | float) else "",
+            _figure(first, 2, "s"),
             _count(request.get("tokens")),
-            f"{rate:,.1f}" if isinstance(rate, int | float) else "",
+            _figure(rate, 1),
         )
         line = _joined(cells)
         if request.get("prompt_tokens") is None and request.get("path"):
@@ -89,6 +89,13 @@ def _joined(cells: tuple[str, ...]) -> str:
 
 def _count(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else ""
+
+
+def _figure(value: object, places: int, unit: str = "") -> str:
+    """Return a figure with so many decimal places; from 1,000 on without: the column is narrow."""
+    if not isinstance(value, int | float):
+        return ""
+    return f"{value:,.{places if value < 1000 else 0}f}{unit}"
 
 
 def _local(text: str) -> datetime | None:

@@ -105,6 +105,8 @@ class McpServers(Wing):
 
     async def settled(self) -> None:
         """Wait until no server is starting any more, for so long or until the user will not."""
+        if not self._starting():
+            return
         self._waits = True
         try:
             async with asyncio.timeout(WAIT_S):
@@ -121,7 +123,7 @@ class McpServers(Wing):
 
     def _say(self, names: Sequence[str]) -> None:
         self.chat.waits_for = servers_text(names) if names else ""
-        if self.chat.is_running and not self.chat.leaving:
+        if self._line.is_attached and not self.chat.leaving:
             self._line.show(names)
             self.chat.show_status()
 

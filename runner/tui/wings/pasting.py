@@ -1,4 +1,8 @@
-"""Pasting from the desktop's clipboard: a bitmap that no terminal hands over, or text."""
+"""Pasting from the desktop's clipboard: a bitmap that no terminal hands over, or text.
+
+What is pasted is the user's own word, and is sent as it is, also what is a control token to an
+engine: `chat.inert` breaks those up in files and in what tools return.
+"""
 
 import asyncio
 import time

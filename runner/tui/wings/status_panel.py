@@ -74,11 +74,13 @@ class StatusPanel(Wing):
         self.chat.push_screen(screen)
 
     def ask(self) -> None:
-        """Ask the server, beside all else, unless it is being asked."""
-        host = self.chat.host_task.host
-        if host is not None and not self._asking and not self.chat.leaving:
+        """Ask a server of steprun, beside all else, unless it is being asked."""
+        chat, setup = self.chat, self.chat.setup
+        if chat.host_task.host is None or not (setup.own or setup.gateway):
+            return
+        if not self._asking and not chat.leaving:
             self._asking = True
-            self.chat.run_worker(self._ask(), group="figures", exit_on_error=False)
+            chat.run_worker(self._ask(), group="figures", exit_on_error=False)
 
     async def _ask(self) -> None:
         chat, host = self.chat, self.chat.host_task.host

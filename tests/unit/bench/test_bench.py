@@ -132,9 +132,9 @@ def test_a_row_with_a_figure_that_is_none_is_no_row(place: int, figure: str) -> 
 # --- the fake tool
 
 
-def fake(mode: str, asked: Grid = QUICK) -> batched.Tool:
+def fake(mode: str, asked: Grid = QUICK) -> batched.BatchedBench:
     argv = batched.asked(asked)
-    return batched.Tool([sys.executable, str(FAKE), mode], LaunchSpec(argv))
+    return batched.BatchedBench([sys.executable, str(FAKE), mode], LaunchSpec(argv))
 
 
 async def measured(mode: str, rows: list[Measurement]) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,7 @@ FILES = (
     AttachedFile("cat.png", "", pictures=1),
     AttachedFile("b.pdf", "File: b.pdf", 4, pictures=2),
 )
+FOLDER = AttachedFile("src/", "Folder: src/", 9, files=2)
 
 
 def test_the_saved_text_is_what_was_sent():
@@ -197,6 +199,8 @@ def test_files_are_mentioned_again_where_they_are_not():
 
 def test_labels_tell_an_estimate_and_the_time():
     assert label(FILES[0]) == "[File] a.txt · 12 tokens"
+    assert label(FOLDER) == "[File] src/ · 2 files · ~9 tokens"
+    assert label(replace(FOLDER, files=1)) == "[File] src/ · 1 file · ~9 tokens"
     assert label(AttachedFile("n\u202e.txt\x1b[31m", "x", 3120), rate=1000) == (
         "[File] n.txt[31m · ~3,120 tokens · ~3 s"
     )
@@ -204,15 +208,15 @@ def test_labels_tell_an_estimate_and_the_time():
 
 def test_a_resumed_chat_sends_the_same_text():
     chat = Conversation("Step")
-    turn = chat.append("What is it?", (), (FILES[0],))
+    turn = chat.append("What is it?", (), (FILES[0], FOLDER))
     sent = chat.asked(turn)[0].text
     turn.phase = TurnState.DONE
     chat.ended(turn)
     chat.close()
     again = Conversation("Step", chat.session.id)
     assert again.turns[0].text == "What is it?"
-    assert again.turns[0].files == (FILES[0],)
-    assert to_messages(again.turns)[0].text == sent == sent_text((FILES[0],), "What is it?")
+    assert again.turns[0].files == (FILES[0], FOLDER)
+    assert to_messages(again.turns)[0].text == sent == sent_text((FILES[0], FOLDER), "What is it?")
     # As a steprun that knows no files reads it.
     assert '"text": "File: a.txt\\n```\\none' in again.session.path.read_text()
     again.close()
@@ -405,8 +409,7 @@ def test_a_folder_as_text(tmp_path):
     assert left_out["src/logo.png"] == "binary"
     assert left_out["outside"] == "a link"
     assert left_out["deploy/server.pem"] == "may hold secrets"
-    assert read.notes()[0] == "2 files"
-    assert "3 more" in read.notes()[1]
+    assert "3 more" in read.notes()[0]
     (tmp_path / "void").mkdir()
     with pytest.raises(BadFile):
         read_folder(tmp_path / "void", "void")
@@ -577,7 +580,8 @@ async def test_each_kind_is_attached(tmp_path):
     assert text.file.tokens == estimate(text.file.text)
     assert text.lines == 1
     assert text.stamp is not None
-    assert (await read("src", tmp_path / "src")).notes == ("1 file",)
+    folder = await read("src", tmp_path / "src")
+    assert (folder.file.files, folder.notes) == (1, ())
     cat = await read("cat.png", tmp_path / "cat.png")
     assert (cat.file.text, cat.file.pictures, len(cat.pictures)) == ("", 1, 1)
     with pytest.raises(BadFile):

@@ -3,12 +3,15 @@
 import base64
 import json
 import os
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from filelock import FileLock
 
 from runner.base.errors import BadFile, Refused, SteprunError
+from runner.chat.tools.mcp import permissions
 from runner.chat.tools.mcp.arguments import parse_arguments, visible, without_hidden
 from runner.chat.tools.mcp.config import EXAMPLE, McpServer, parse_servers, read_key
 from runner.chat.tools.mcp.offers import offers_of, plain_schema
@@ -113,6 +116,36 @@ def test_decisions_are_kept_and_two_chats_keep_each_others():
     other.forget("s", "a")
     assert list(Permissions().read()[0]) == [("s", "b")]
     assert list(one.read()[0]) == [("s", "b")], "what is taken back in one chat counts in the other"
+
+
+def test_what_two_chats_decide_at_once_is_kept(monkeypatch):
+    one, other = Permissions(), Permissions()
+    deciding = threading.Thread(
+        target=other.decide, args=[Decision("s", "b", Answer.NEVER, "2")], daemon=True
+    )
+    stored = one._stored
+
+    def while_the_other_decides():
+        found = stored()
+        deciding.start()
+        deciding.join(0.3)  # without a lock it is through by then
+        return found
+
+    monkeypatch.setattr(one, "_stored", while_the_other_decides)
+    one.decide(Decision("s", "a", Answer.ALWAYS, "1"))
+    deciding.join(10)
+    assert sorted(Permissions().read()[0]) == [("s", "a"), ("s", "b")]
+
+
+def test_a_lock_that_is_never_given_back_costs_a_moment(monkeypatch):
+    monkeypatch.setattr(permissions, "LOCK_S", 0.1)
+    kept = Permissions()
+    kept.path.parent.mkdir(parents=True)
+    alone = pytest.raises(SteprunError, match="for this chat alone")
+    with FileLock(kept.path.with_suffix(".lock")), alone:
+        kept.decide(Decision("s", "a", Answer.ALWAYS, "1"))
+    assert list(kept.read()[0]) == [("s", "a")]
+    assert not list(Permissions().read()[0])
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{", b'{"schema": "steprun.mcp/2"}', b"[" * 99_999])

@@ -283,6 +283,23 @@ def test_a_chat_of_a_file_is_opened_by_the_command(monkeypatch, capsys, tmp_path
         steprun.main([*argv, "--resume"], standalone_mode=False)
 
 
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_chat_of_a_file_is_not_kept_where_nothing_is_found(monkeypatch, tmp_path, plain):
+    def no_plan(_):
+        raise Refused("It does not fit.")
+
+    monkeypatch.setattr("sys.stdin", None)
+    monkeypatch.setattr("runner.cli.chat_here.find", no_plan)
+    path = tmp_path / "chat.json"
+    path.write_text(to_json([Turn("one", phase=TurnState.DONE, answer="1")], "Step"))
+    with pytest.raises(Refused, match="It does not fit"):
+        steprun.main(
+            ["chat", "--open", str(path), *(["--plain"] if plain else ["-p", "and?"])],
+            standalone_mode=False,
+        )
+    assert list(list_sessions()) == []
+
+
 async def test_files_go_before_the_question(tmp_path, capsys):
     path = tmp_path / "notes.txt"
     path.write_text("one\ntwo\n")
@@ -322,7 +339,7 @@ async def test_files_alone_are_a_question_and_what_is_left_out_is_told(tmp_path,
     with FakeServer([Say("Fine."), End()]) as server:
         await ask(server, "", files=(tmp_path / "work",))
         assert "secret\n" not in str(server.requests)
-    assert "1 file · left out: key.pem (may hold secrets)" in " ".join(
+    assert "1 file · ~47 tokens · left out: key.pem (may hold secrets)" in " ".join(
         capsys.readouterr().err.split()
     )
     assert said()[0] == ("user", f"@{tmp_path}/work")

@@ -48,6 +48,9 @@ async def test_what_the_server_says_of_itself_is_known_then() -> None:
         assert (found.sees, found.prices, found.own) == (True, True, False)
         assert found.options == Options(effort="low", model="flash", dialect=LLAMA_SERVER)
         assert found.find is not None, "asked again when it is looked for again"
+        assert not found.gateway
+        server.pages["/v1/models"] = {"data": [{"id": "flash", "owned_by": "steprun"}]}
+        assert (await setup.find(lambda _: None)).gateway
         # With a server that is blind the window says so; a single question is refused.
         server.pages["/props"] = {**PROPS, "modalities": {"vision": False}}
         assert not (await setup.find(lambda _: None)).sees

@@ -15,7 +15,7 @@ from runner.cli.render.plan import drafts_line, plan_text, speed_lines
 from runner.cli.render.wrap import wrapped
 from runner.plan.launch import LaunchSpec
 from runner.plan.request import PlanRequest
-from runner.run.download_missing import Offer
+from runner.run.download_missing import DownloadOffer
 from runner.run.machine_view import probed
 from runner.run.prepare import make_plan
 from runner.run.request import ModelRequest
@@ -87,7 +87,7 @@ def test_a_refusal_shows_why_and_what_would_help_and_no_launch_line() -> None:
 def test_an_offer_shows_what_a_download_page_would() -> None:
     quant = MODEL.quant("IQ4_XS")
     total = quant.total_bytes
-    offer = Offer(
+    offer = DownloadOffer(
         quant.files,
         total,
         total - (1 << 30),

@@ -282,6 +282,16 @@ def test_logs_say_what_was_restored_and_why_it_was_read_again(request_log: Path)
     assert shown[5].strip() == "read again: tools changed: look was added"
 
 
+def test_columns_of_the_log_hold_whatever_is_fast_or_slow(request_log: Path) -> None:
+    with request_log.open("a") as file:
+        file.write(line(4, first_token_s=999.994, tokens_per_s=999.94))
+        file.write(line(5, first_token_s=1234.5, tokens_per_s=12_345.6))
+    _, heads, *rows = run("logs", "-n", "3").stdout.splitlines()
+    assert rows[1].split()[-3:] == ["999.99s", "312", "999.9"]
+    assert rows[2].split()[-3:] == ["1,234s", "312", "12,346"]
+    assert {len(row) for row in rows[1:]} == {len(heads)}
+
+
 def test_logs_of_no_server(home: Path) -> None:
     with pytest.raises(SteprunError, match="No server has run here yet"):
         run("logs")

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 from runner.base.progress import ignore
-from runner.run.download_missing import Frontend, Offer
+from runner.run.download_missing import DownloadOffer, Frontend
 
 
-def quiet(heard: list[str] | None = None, ask: Callable[[Offer], bool] | None = None) -> Frontend:
+def quiet(
+    heard: list[str] | None = None, ask: Callable[[DownloadOffer], bool] | None = None
+) -> Frontend:
     """Return one that adds all messages to `heard`."""
     messages = [] if heard is None else heard
     return Frontend(messages.append, lambda: nullcontext(ignore), ask)

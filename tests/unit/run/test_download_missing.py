@@ -11,7 +11,7 @@ from runner.engine.process.memory_probe import Breakdown, DeviceMemory, Differen
 from runner.hub import rate
 from runner.plan.request import PlanRequest
 from runner.run import download_missing, memory_check
-from runner.run.download_missing import Offer, ensure_files, make_offer
+from runner.run.download_missing import DownloadOffer, ensure_files, make_offer
 from runner.run.prepare import Prepared, make_plan
 from runner.run.request import ModelRequest
 from runner.weights import links, pull
@@ -24,8 +24,8 @@ def prepared() -> Prepared:
     return make_plan(ModelRequest("", PlanRequest()), MAC)
 
 
-def answering(offers: list[Offer], *, yes: bool) -> Callable[[Offer], bool]:
-    def ask(offer: Offer) -> bool:
+def answering(offers: list[DownloadOffer], *, yes: bool) -> Callable[[DownloadOffer], bool]:
+    def ask(offer: DownloadOffer) -> bool:
         offers.append(offer)
         return yes
 
@@ -35,7 +35,7 @@ def answering(offers: list[Offer], *, yes: bool) -> Callable[[Offer], bool]:
 def test_an_offer_says_how_much_from_where_to_where(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    offers: list[Offer] = []
+    offers: list[DownloadOffer] = []
     monkeypatch.setattr(rate, "recall", lambda: 1 << 20)
     with pytest.raises(Refused, match="not downloaded") as caught:
         ensure_files(prepared(), quiet(ask=answering(offers, yes=False)))
@@ -52,7 +52,7 @@ def test_an_offer_says_how_much_from_where_to_where(
 
 
 def test_an_unknown_rate_is_measured_before_the_offer(monkeypatch: pytest.MonkeyPatch) -> None:
-    offers: list[Offer] = []
+    offers: list[DownloadOffer] = []
     heard: list[str] = []
     monkeypatch.setattr(pull, "sample", lambda *_: 7 << 20)
     with pytest.raises(Refused):
@@ -73,7 +73,7 @@ def test_an_unmounted_disk_is_part_of_the_offer(tmp_path: Path) -> None:
 
 
 def test_a_plan_that_does_not_fit_is_never_offered_a_download() -> None:
-    offers: list[Offer] = []
+    offers: list[DownloadOffer] = []
     small = make_plan(ModelRequest("", PlanRequest()), "cpu-24")
     with pytest.raises(Refused, match="does not fit") as caught:
         ensure_files(small, quiet(ask=answering(offers, yes=True)))

@@ -8,12 +8,14 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 from textual import events
+from textual.command import CommandList
 from textual.pilot import Pilot
 
 from runner.base.errors import Exit, Refused, SteprunError
@@ -685,6 +687,24 @@ async def test_commands_are_on_the_palette():
         await c.sees("/save", "Save the chat to a new file")
         await c.pilot.press("enter", "enter")
         await c.until(lambda: c.app.composer.text == "/save ")
+
+
+async def test_the_palette_finds_a_command_by_its_name_first():
+    async with chat(size=(100, 40)) as c:
+        for typed, first in (
+            *(("chat", "/chats"), ("re", "/retry"), ("/new", "/new"), ("later", "/later")),
+            *(("reasoning effort", "/effort"), ("mcp", "/mcp"), ("cont", "/continue")),
+        ):
+            await c.pilot.press("ctrl+p", *("space" if key == " " else key for key in typed))
+            await c.until(partial(_is_first, c, first))
+            await c.pilot.press("escape")
+            await c.until(lambda: len(c.app.screen_stack) == 1)
+
+
+def _is_first(c: "Chat", title: str) -> bool:
+    lists = c.app.screen.query(CommandList)
+    shown = [str(option.prompt).split("\n")[0] for option in lists.first().options] if lists else []
+    return shown[:1] == [title]
 
 
 # --- size -------------------------------------------------------------------------------------

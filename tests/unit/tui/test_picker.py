@@ -85,27 +85,27 @@ async def test_chats_are_listed_searched_renamed_and_deleted(size):
     async with chat(size=size) as c:
         c.app.shelf = fake = shelf()
         await c.type("/chats")
-        await c.sees("Chats, 6 KiB · 2", "Apples and pears", "[b]Zebras[/b]")
+        await c.sees("2 chats · 6 KiB on the disk", "Apples and pears", "[b]Zebras[/b]")
         await c.pilot.press(*"zeb")
-        await c.sees("1 of 2")
+        await c.sees("1 of 2 chats")
         await c.pilot.press("f2")
         await c.sees("Type the new name")
         await c.pilot.press("ctrl+u", *"Stripes", "enter")
         await c.sees("Stripes")
         assert fake.listed[1].title == "Stripes"
         await c.pilot.press("f2", *"x", "escape")
-        await c.sees("Chats, 6 KiB · 2")
+        await c.sees("2 chats · 6 KiB on the disk")
         assert fake.listed[0].title == "Apples and pears"
         await c.pilot.press("delete")
         await c.sees("Delete Apples and pears for good?")
         await c.pilot.press("escape")
-        await c.sees("Chats, 6 KiB · 2")
+        await c.sees("2 chats · 6 KiB on the disk")
         await c.pilot.press("delete", "down")  # another one is marked: nothing is deleted
-        await c.sees("Chats, 6 KiB · 2")
+        await c.sees("2 chats · 6 KiB on the disk")
         await c.pilot.press("delete")
         await c.sees("Delete Stripes for good?")
         await c.pilot.press("delete")
-        await c.sees("· 1")
+        await c.sees("1 chat ·")
         assert [each.title for each in fake.listed] == ["Apples and pears"]
         fake.broken = "The disk is full."
         await c.pilot.press("f2", *"y", "enter")
@@ -128,7 +128,7 @@ async def test_a_chat_is_opened_in_the_same_window():
         await c.ready()
         second = c.app.conversation.session.id
         await c.type("half a thought", "ctrl+o")
-        await c.sees("Chats,", "apples")
+        await c.sees("on the disk", "apples")
         await c.pilot.press(*"apples", "enter")
         await c.sees("answer to apples", "Resumed the chat")
         assert c.app.composer.text == ""
@@ -147,7 +147,7 @@ async def test_a_chat_that_is_open_is_neither_opened_again_nor_deleted():
         await c.type("pears")
         await c.ready()
         await c.pilot.press("ctrl+o")
-        await c.sees("Chats,")
+        await c.sees("on the disk")
         await c.pilot.press("delete", "delete")
         await c.sees("This chat is open.")
         await c.pilot.press("enter")
@@ -160,7 +160,7 @@ async def test_the_open_chat_is_renamed():
         await c.type("pears")
         await c.ready()
         await c.pilot.press("ctrl+o")
-        await c.sees("Chats,", "pears")
+        await c.sees("on the disk", "pears")
         await c.pilot.press("f2", "x", "enter")
         await c.sees("pearsx")
     assert [each.title for each in SavedChats().chats()] == ["pearsx"]
@@ -231,9 +231,9 @@ async def test_a_chat_is_found_by_its_words_and_opened_where_they_are(size):
     there = deep(*(["filler\n\n" * 40] * 30), "The Quetzal flies.", *(["filler\n\n" * 40] * 30))
     async with chat(size=size) as c:
         await c.pilot.press("ctrl+o")
-        await c.sees("Chats,")
+        await c.sees("on the disk")
         await c.pilot.press(*"quetzal")
-        await c.sees("1 of 2")
+        await c.sees("1 of 2 chats")
         if size[0] > 60:
             await c.sees("The Quetzal flies.")
         await c.pilot.press("enter")
@@ -260,14 +260,14 @@ async def test_several_chats_are_deleted_together_with_their_words():
     kept, *gone = saved("apples"), saved("pears"), saved("plums")
     async with chat() as c:
         await c.pilot.press("ctrl+o")
-        await c.sees("· 3", "plums", "pears", "apples")
+        await c.sees("3 chats", "plums", "pears", "apples")
         await c.until(lambda: c.app.shelf.search("answer to p"))
         await c.pilot.press("tab", "tab")
         await c.sees("● plums", "● pears")
         await c.pilot.press("delete")
         await c.sees("Delete 2 chats for good?")
         await c.pilot.press("delete")
-        await c.sees("· 1")
+        await c.sees("1 chat ·")
         assert [each.id for each in SavedChats().chats()] == [kept]
         await c.until(lambda: not c.app.shelf.search("plums"))
         data = WordIndex().path.read_bytes()

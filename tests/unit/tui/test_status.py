@@ -1,5 +1,6 @@
 """The status line in words."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +25,7 @@ def test_the_status_line_drops_what_matters_least():
         "answering",
         "31.2 tokens/s · 1,234 / 32,768 (4 %) · effort medium",
     )
+    assert status_parts(replace(STATUS, rate=1234.56), 200)[2].startswith("1,234.6 tokens/s")
     assert status_parts(STATUS, 38) == ("", "answering", "31.2 tokens/s · 4 %")
     assert status_parts(STATUS, 10) == ("", "answering", "")
     assert status_parts(STATUS, 5) == ("", "answe", "")

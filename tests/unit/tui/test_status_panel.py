@@ -18,6 +18,7 @@ from runner.chat.wire import Options
 from runner.net.endpoint import Endpoint
 from runner.tui.app import ChatApp
 from runner.tui.panel import answer_rows, gauge, memory_rows, memory_text, panel_content
+from runner.tui.wings.status_panel import StatusPanel
 from tests.fakes.sse_server import Die, End, FakeServer, Gate, Say, Think
 from tests.unit.tui.test_app import Chat, chat, user_home  # noqa: F401 - a fixture
 
@@ -129,6 +130,26 @@ def test_drafts_and_thinking_are_told():
     assert rows["thought"] == "300 tokens in 12 s"
     assert rows["first token"] == "after 0.4 s"
     assert panel_content("Step", [("Last answer", [*rows.items()])], 30).plain.count("\n") > 8
+
+
+async def test_only_servers_of_steprun_are_asked_for_their_figures():
+    for gateway in (False, True):
+        with FakeServer([Say("Fine."), End()]) as server:
+            server.pages[STATUS] = DOCUMENT
+            app = await remote(server)
+            app.setup = replace(app.setup, gateway=gateway)
+            async with app.run_test(size=(130, 30)) as pilot:
+                c = Chat(app, pilot, server, None)  # type: ignore[arg-type]
+                await c.until(app.host_task.alive)
+                await c.type("hi")
+                await c.sees("Fine.")
+                await c.ready()
+                if gateway:
+                    await c.sees("memory 87.0 / 96.0 GiB")
+                else:
+                    app.wing(StatusPanel).ask()
+                    assert not [each for each in app.workers if each.group == "figures"]
+                    assert app.figures is None
 
 
 # --- a server that is gone --------------------------------------------------------------------

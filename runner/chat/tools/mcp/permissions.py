@@ -4,9 +4,10 @@ An "always" counts for a tool as it was then: one that describes itself otherwis
 again. A file that is damaged or of a newer steprun is reported and left alone.
 """
 
+import contextlib
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
@@ -14,10 +15,11 @@ from typing import Any, Final
 
 from runner.base import paths
 from runner.base.errors import SteprunError
-from runner.base.files import write_private
+from runner.base.files import make_private_dir, write_private
 
 SCHEMA: Final = "steprun.mcp/1"
 FILE_BYTES: Final = 4 << 20
+LOCK_S: Final = 5.0  # another chat holds the file for some milliseconds
 KEPT: Final = 10_000  # decisions: more than anybody makes by hand
 
 
@@ -112,21 +114,41 @@ class Permissions:
     def _change(self, key: tuple[str, str], decision: Decision | None) -> None:
         with self._lock:
             self._here[key] = decision
-            decisions, why = self._stored()
-            if why:
-                raise SteprunError(
-                    f"{self.path} cannot be used, so that this counts for this chat alone.",
-                    why=why,
-                    next="Delete it to start again; every tool needs your permission then.",
-                )
-            decisions.pop(key, None)
-            if decision is not None:
-                decisions[key] = decision
-            tools = [asdict(each) for each in list(decisions.values())[-KEPT:]]
-            write_private(
-                self.path, json.dumps({"schema": SCHEMA, "tools": tools}, indent=2) + "\n"
-            )
+            with self._alone():
+                self._write(key, decision)
             self._here.pop(key)  # from now on another chat may take it back
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other chats from changing the file: what one has decided, another would lose."""
+        from filelock import FileLock, Timeout  # noqa: PLC0415 - most chats only read
+
+        lock = FileLock(self.path.with_suffix(".lock"), timeout=LOCK_S)
+        try:
+            make_private_dir(self.path.parent)
+            lock.acquire()
+        except (OSError, Timeout) as error:
+            reason = getattr(error, "strerror", None) or "Another chat holds it"
+            raise SteprunError(
+                f"{self.path} cannot be changed, so that this counts for this chat alone.",
+                why=f"{reason}.",
+            ) from error
+        with lock:
+            yield
+
+    def _write(self, key: tuple[str, str], decision: Decision | None) -> None:
+        decisions, why = self._stored()
+        if why:
+            raise SteprunError(
+                f"{self.path} cannot be used, so that this counts for this chat alone.",
+                why=why,
+                next="Delete it to start again; every tool needs your permission then.",
+            )
+        decisions.pop(key, None)
+        if decision is not None:
+            decisions[key] = decision
+        tools = [asdict(each) for each in list(decisions.values())[-KEPT:]]
+        write_private(self.path, json.dumps({"schema": SCHEMA, "tools": tools}, indent=2) + "\n")
 
     def _stored(self) -> tuple[dict[tuple[str, str], Decision], str]:
         try:
