@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from runner.gateway.activity import Entry
+from runner.gateway.engine.turns import Turns
 from runner.gateway.refusal import Api
 from runner.gateway.run import _trouble_watch
 from runner.gateway.trouble import watch as module
@@ -23,7 +24,7 @@ from tests.fakes.kept_engine import FakeEngines, begun, fine, say
 from tests.unit.gateway.conftest import FAST, Open, Running
 from tests.unit.gateway.trouble.test_endings import looping
 
-SOON = replace(FAST, silent_s=0.05, renew_s=5.0)
+SOON = replace(FAST, silent_s=0.05, renew_s=60.0)
 
 
 async def until(what: Callable[[], Any]) -> None:
@@ -99,7 +100,15 @@ async def test_the_engine_is_not_started_again_while_an_answer_is_written(
 ) -> None:
     """Two answers in a row that repeat themselves; a third one is being written."""
     monkeypatch.setattr(module, "WORN_S", 0.0)
-    go, loops = asyncio.Event(), looping()
+    go, held, loops = asyncio.Event(), asyncio.Event(), looping()
+    hold = Turns.hold
+
+    def noted(self: Turns, **how: Any) -> None:
+        hold(self, **how)
+        if how == {"held": True, "by": "trouble"}:
+            held.set()
+
+    monkeypatch.setattr(Turns, "hold", noted)
 
     async def answer(request: web.BaseRequest, asked: dict[str, Any]) -> web.StreamResponse:
         if not asked.get("long"):
@@ -115,6 +124,7 @@ async def test_the_engine_is_not_started_again_while_an_answer_is_written(
         assert b"begun" in await long.content.readuntil(b"\n\n")
         for _ in range(2):
             assert "repetition" in (await running.text(stream=True))[1]
+        await asyncio.wait_for(held.wait(), 10)
         waits = asyncio.create_task(running.text())
         await asyncio.sleep(0.2)
         assert not waits.done(), "a new request waits for the new engine"
