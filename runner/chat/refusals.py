@@ -17,10 +17,10 @@ def ended_answer(chunk: Any) -> SteprunError | None:
     error = mapping(mapping(chunk).get("error"))
     if error.get("code") != "repetition":
         return None
-    said = clean(str(error.get("message") or ""))[:500]
+    message = clean(str(error.get("message") or ""))[:500]
     return SteprunError(
         "The answer repeated itself without end, and was ended.",
-        why=said.partition(" It was ended here.")[0].strip(),
+        why=message.partition(" It was ended here.")[0].strip(),
         next="Ask again; in another way if it happens again.",
     )
 

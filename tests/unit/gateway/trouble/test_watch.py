@@ -80,13 +80,14 @@ class OneStops:
         raise AssertionError
 
 
+@pytest.mark.parametrize("stream", [True, False])
 async def test_a_stopped_answer_ends_in_words_and_the_engine_is_started_again(
-    gateway: Open, engines: FakeEngines
+    gateway: Open, engines: FakeEngines, stream: bool
 ) -> None:
     engines.answer = OneStops()
     async with gateway(SOON) as running:
-        status, text = await running.text(stream=True, stops=True)
-        assert status == 200
+        status, text = await running.text(stream=stream, stops=True)
+        assert status == (200 if stream else 502)
         error = json.loads(text.strip().rpartition("data: ")[2])["error"]
         assert "stopped in the middle of this answer" in error["message"]
         await until(lambda: running.told.words.count("ready") == 2)
