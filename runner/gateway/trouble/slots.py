@@ -25,7 +25,7 @@ class _Stand:
 
 
 def is_silent(entry: Entry, now: float, silent_s: float) -> bool:
-    """Whether nothing has been heard of an answer for so long; of one that is sent whole nothing is, until its end."""
+    """Whether nothing has been heard of an answer for so long; nothing is of one sent whole."""
     return now - (entry.heard or entry.began) >= silent_s
 
 
