@@ -12,6 +12,19 @@ class Unreachable(SteprunError):  # noqa: N818 - it may be there again
     """Nothing answers at a server's address."""
 
 
+def ended_answer(chunk: Any) -> SteprunError | None:
+    """Return why a server of steprun's has ended an answer; None for any other error."""
+    error = mapping(mapping(chunk).get("error"))
+    if error.get("code") != "repetition":
+        return None
+    message = clean(str(error.get("message") or ""))[:500]
+    return SteprunError(
+        "The answer repeated itself without end, and was ended.",
+        why=message.partition(" It was ended here.")[0].strip(),
+        next="Ask again; in another way if it happens again.",
+    )
+
+
 def server_error(status: int, body: Any) -> SteprunError:
     """Return the error of a refused request.
 

@@ -24,7 +24,7 @@ from runner.chat.events import (
     ToolCall,
     Usage,
 )
-from runner.chat.refusals import garbled, server_error
+from runner.chat.refusals import ended_answer, garbled, server_error
 from runner.chat.untrusted import integer, mapping, number
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -278,7 +278,7 @@ def parse_chunk(data: str) -> Iterator[Event]:
     delta = mapping(choice.get("delta") or choice.get("message") or chunk.get("message"))
     if is_error(chunk):  # some servers send `"error": null` with every chunk
         yield from _delta(delta)
-        yield Failed(server_error(0, chunk))
+        yield Failed(ended_answer(chunk) or server_error(0, chunk))
         return
     progress = mapping(chunk.get("prompt_progress"))
     if progress:

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.engine
 def server(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Serve tiny Step with room for what is looked for."""
     home = tmp_path_factory.mktemp("home")
-    with serve(home, "--model", str(tiny / "tiny-step.gguf"), "--ctx", "16384") as running:
+    with serve(home, "--model", str(tiny / "tiny-step.gguf"), "--ctx", "4096") as running:
         yield running
 
 
@@ -53,6 +53,19 @@ def test_white_space_without_end_is_ended_in_words(server: Served) -> None:
 
 
 def test_much_of_the_same_that_has_an_end_is_let_be(server: Served) -> None:
-    *answer, last = asked(server, r'root ::= ("0,0,0,0\n"){400}', max_tokens=6000)
+    *answer, last = asked(server, r'root ::= ("0,0,0,0\n"){400}', max_tokens=3900)
     assert "error" not in last
     assert written(answer) == "0,0,0,0\n" * 400
+
+
+def test_thinking_that_nothing_bounds_ends_at_half_of_the_context(server: Served) -> None:
+    """A bias keeps tiny Step from ending its thinking by itself."""
+    body = {
+        "messages": [{"role": "user", "content": "Hi"}],
+        "ignore_eos": True,
+        "logit_bias": [["</think>", -100]],
+    }
+    reply = httpx2.post(f"{server.url}/v1/chat/completions", json=body, timeout=240)
+    message = reply.json()["choices"][0]["message"]
+    assert message["reasoning_content"]
+    assert message["content"], "an answer follows"

@@ -8,6 +8,7 @@ from typing import Final
 from runner.base.errors import BadFile, Exit, Refused, SteprunError
 from runner.base.text import clean
 from runner.engine.process import loader, memory_watch
+from runner.engine.process.gpu_faults import gpu_fault
 
 LAST_LINES = 40
 # A line that llama.cpp marks: minutes, seconds, milli- and microseconds since its start, and the
@@ -141,6 +142,12 @@ def diagnose(
     if found is not None:
         found.next += f" (log: {log_path})"
         return found
+    if fresh and (line := gpu_fault(log_tail)):
+        return _failed(
+            f"The GPU failed {when}, and the engine with it.",
+            f"Its driver reports: {line}",
+            f"See whether it is still there: steprun doctor; if not, restart (log: {log_path})",
+        )
     low = log_tail.lower()
     for cause in CAUSES:
         if not ready and cause.line in low:

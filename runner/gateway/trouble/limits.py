@@ -18,7 +18,9 @@ _WORDS: Final = (ALLOW, "end")
 # this: at the 16 tokens a second of a DGX Spark with a long context it is more than an hour.
 MOST_THINKING: Final = 65_536
 _THINKS: Final = frozenset({"/v1/chat/completions", "/v1/responses"})
-_BOUNDS: Final = ("thinking_budget_tokens", "reasoning_budget_tokens")
+# A grammar of the client's own holds for the thinking, too, and may forbid its end: the engine then
+# fails (b11549: "Unexpected empty grammar stack").
+_BOUNDS: Final = ("thinking_budget_tokens", "reasoning_budget_tokens", "grammar")
 
 
 def limited(

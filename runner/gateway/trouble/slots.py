@@ -24,6 +24,11 @@ class _Stand:
     looks: int = 1
 
 
+def is_silent(entry: Entry, now: float, silent_s: float) -> bool:
+    """Whether nothing has been heard of an answer for so long; nothing is of one sent whole."""
+    return now - (entry.heard or entry.began) >= silent_s
+
+
 @dataclass(slots=True)
 class StoppedAnswers:
     """Follows the answers of one engine. Show it each account of the slots in order."""
@@ -43,7 +48,7 @@ class StoppedAnswers:
         stands, stopped = {}, []
         for entry in entries:
             slot = matched(entries, busy)[entry.number]
-            if entry.stage != "writing" or now - entry.heard < silent_s or not slot.written:
+            if not (slot.written and is_silent(entry, now, silent_s)):
                 continue
             before = self._stands.get(entry.number)
             if before and (before.task, before.written) == (slot.id_task, slot.written):

@@ -23,7 +23,7 @@ from runner.gateway.refusal import Refusal
 from runner.gateway.timing import Timing
 from runner.gateway.trouble.notices import Notices
 from runner.gateway.trouble.rates import Rates
-from runner.gateway.trouble.slots import StoppedAnswers
+from runner.gateway.trouble.slots import LOOKS, StoppedAnswers, is_silent
 from runner.gateway.watching.account import Account
 from runner.gateway.watching.status import ASK_S, Slot
 
@@ -81,6 +81,7 @@ class TroubleWatch:
         self._stopped = StoppedAnswers()
         self._since = time.monotonic()  # the engine was started
         self._restarts = 0
+        self._asked = 0.0  # for the slots
         self.why: SteprunError | None = None  # to start the engine again, when it can be
 
     def ended(self, entry: Entry, account: Account) -> None:
@@ -132,10 +133,11 @@ class TroubleWatch:
             (e for e in at_work if e.stage in {"reading", "writing"}), key=lambda e: e.began
         )
         silent = self._timing.silent_s
-        if engine is None or not any(
-            e.stage == "writing" and now - e.heard >= silent for e in entries
-        ):
+        if engine is None or now - self._asked < silent / LOOKS:
             return
+        if not any(is_silent(entry, now, silent) for entry in entries):
+            return
+        self._asked = now
         try:
             reply = await self._relay.ask("/slots", engine.endpoint, ASK_S)
             slots = msgspec.json.decode(reply, type=tuple[Slot, ...])

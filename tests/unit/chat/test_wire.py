@@ -213,3 +213,14 @@ def test_refused_requests_in_words(
     assert type(said) is error
     assert said.why == message
     assert said.next
+
+
+def test_an_answer_that_a_server_of_ours_has_ended_is_said_without_the_words_for_programs() -> None:
+    message = (
+        "The answer repeated itself without end: its last 9 tokens. It was ended here. Send it."
+    )
+    (failed,) = parse_chunk(json.dumps({"error": {"message": message, "code": "repetition"}}))
+    assert isinstance(failed, Failed)
+    said = failed.error
+    assert said.what == "The answer repeated itself without end, and was ended."
+    assert said.why == "The answer repeated itself without end: its last 9 tokens."

@@ -73,3 +73,27 @@ def test_signals_and_decisions_are_told_apart() -> None:
     ]
     assert how(137) == "SIGKILL"
     assert how(0xC0000005) == "Windows status 0xC0000005"
+
+
+@pytest.mark.parametrize("ready", [True, False])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "CUDA error: unspecified launch failure",
+        "CUDA error: no CUDA-capable device is detected",
+        "HW Exception by GPU node-1 (Agent handle: 0x5586) reason :GPU Hang",
+        "terminate called after throwing an instance of 'vk::DeviceLostError'",
+        "error: command buffer 0 failed with status 5: kIOGPUCommandBufferCallbackErrorHang",
+    ],
+)
+def test_a_gpu_that_vanished_is_named_with_what_to_do(line: str, ready: bool) -> None:
+    log = f"0.01.000.000 I srv: all is well\n{line}\n  current device: 0, in function x\n"
+    error = diagnose(134, log, "/x.log", ready=ready)
+    assert error.what.startswith("The GPU failed while")
+    assert line in error.why
+    assert "steprun doctor" in error.next
+
+
+def test_a_gpu_that_was_lost_in_an_old_log_is_not_named() -> None:
+    error = diagnose(1, "CUDA error: GPU is lost\n", "/x.log", ready=True, fresh=False)
+    assert "GPU" not in error.what

@@ -129,6 +129,19 @@ async def test_a_stop_refuses_all_who_wait() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the loopback has one address")
+async def test_turns_are_given_again_when_nothing_holds_them_any_more() -> None:
+    turns = Turns(1)
+    queue = Queue(turns)
+    for why in ("memory", "trouble"):
+        turns.hold(held=True, by=why)
+    task = queue.come("a")[0]
+    turns.hold(held=False, by="memory")
+    await queue.settle()
+    assert queue.order == []
+    turns.hold(held=False, by="trouble")
+    assert await queue.play(task) == "a"
+
+
 async def test_clients_take_turns_over_http(gateway: Open, engines: FakeEngines) -> None:
     """Two keys would be two clients; two addresses of the loopback are, too."""
     import aiohttp

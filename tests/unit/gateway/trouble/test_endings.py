@@ -121,6 +121,7 @@ CHAT = EngineCall("POST", "/v1/chat/completions", (b'{"messages":[]}',))
         (32_768, {}, 4096, None),
         (32_768, {"thinking_budget_tokens": 9}, 0, None),
         (32_768, {"reasoning_budget_tokens": -1}, 0, None),
+        (32_768, {"grammar": "root ::= [a-z] root"}, 0, None),
     ],
 )
 def test_thinking_ends_where_nothing_else_bounds_it(

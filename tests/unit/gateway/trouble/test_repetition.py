@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from runner.gateway.trouble.repetition import BLANK_TOKENS, TOKENS, Loop, Repetition
+from runner.gateway.trouble.repetition import (
+    BLANK_TOKENS,
+    REPEATS,
+    TOKENS,
+    Loop,
+    Repetition,
+)
 
 ROOT = Path(__file__).resolve().parents[4]
 EVENTS = {
@@ -53,7 +59,8 @@ def test_one_character_without_end_is_seen_in_each_api(event: str) -> None:
 def test_a_part_of_any_length_is_seen(length: int) -> None:
     part = list(islice(words(length), length))
     tokens, loop = followed(chain(islice(words(0), 500), cycle(part)))
-    assert 0 < tokens < 500 + max(TOKENS, 16 * length) + 3000
+    assert 500 + max(TOKENS, REPEATS * length) <= tokens
+    assert tokens < 500 + max(TOKENS, REPEATS * length) + 3000
     assert loop.part == len(json.dumps("".join(part), ensure_ascii=False).encode()) - 2
 
 

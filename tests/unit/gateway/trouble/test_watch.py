@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from runner.gateway.activity import Entry
+from runner.gateway.engine.turns import Turns
 from runner.gateway.refusal import Api
 from runner.gateway.run import _trouble_watch
 from runner.gateway.trouble import watch as module
@@ -23,7 +24,7 @@ from tests.fakes.kept_engine import FakeEngines, begun, fine, say
 from tests.unit.gateway.conftest import FAST, Open, Running
 from tests.unit.gateway.trouble.test_endings import looping
 
-SOON = replace(FAST, silent_s=0.05, renew_s=5.0)
+SOON = replace(FAST, silent_s=0.05, renew_s=60.0)
 
 
 async def until(what: Callable[[], Any]) -> None:
@@ -79,13 +80,14 @@ class OneStops:
         raise AssertionError
 
 
+@pytest.mark.parametrize("stream", [True, False])
 async def test_a_stopped_answer_ends_in_words_and_the_engine_is_started_again(
-    gateway: Open, engines: FakeEngines
+    gateway: Open, engines: FakeEngines, stream: bool
 ) -> None:
     engines.answer = OneStops()
     async with gateway(SOON) as running:
-        status, text = await running.text(stream=True, stops=True)
-        assert status == 200
+        status, text = await running.text(stream=stream, stops=True)
+        assert status == (200 if stream else 502)
         error = json.loads(text.strip().rpartition("data: ")[2])["error"]
         assert "stopped in the middle of this answer" in error["message"]
         await until(lambda: running.told.words.count("ready") == 2)
@@ -99,7 +101,15 @@ async def test_the_engine_is_not_started_again_while_an_answer_is_written(
 ) -> None:
     """Two answers in a row that repeat themselves; a third one is being written."""
     monkeypatch.setattr(module, "WORN_S", 0.0)
-    go, loops = asyncio.Event(), looping()
+    go, held, loops = asyncio.Event(), asyncio.Event(), looping()
+    hold = Turns.hold
+
+    def noted(self: Turns, **how: Any) -> None:
+        hold(self, **how)
+        if how == {"held": True, "by": "trouble"}:
+            held.set()
+
+    monkeypatch.setattr(Turns, "hold", noted)
 
     async def answer(request: web.BaseRequest, asked: dict[str, Any]) -> web.StreamResponse:
         if not asked.get("long"):
@@ -115,6 +125,7 @@ async def test_the_engine_is_not_started_again_while_an_answer_is_written(
         assert b"begun" in await long.content.readuntil(b"\n\n")
         for _ in range(2):
             assert "repetition" in (await running.text(stream=True))[1]
+        await asyncio.wait_for(held.wait(), 10)
         waits = asyncio.create_task(running.text())
         await asyncio.sleep(0.2)
         assert not waits.done(), "a new request waits for the new engine"
