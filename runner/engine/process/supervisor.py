@@ -24,7 +24,13 @@ from runner.base.errors import Refused, SteprunError
 from runner.base.files import make_private_dir, write_private
 from runner.base.units import size
 from runner.engine.process import records, servers, stack
-from runner.engine.process.diagnose import LAST_LINES, by_itself, diagnose, short_of_memory
+from runner.engine.process.diagnose import (
+    LAST_LINES,
+    by_itself,
+    diagnose,
+    short_of_memory,
+    unwatched,
+)
 from runner.engine.process.guarded import Guarded
 from runner.engine.process.log import LogReader
 from runner.engine.process.memory_watch import left_now
@@ -314,6 +320,8 @@ class EngineProcess:
             low = self._spec.floors.low if self._spec.floors else 0
             planned = self._spec.total_bytes + low if self._spec.total_bytes else self._before
             self._took = max(0, min(self._before, planned) - low)
+        if self._running is not None and self._running.unwatched:
+            return unwatched(str(self.log_path))
         error = diagnose(status, tail, str(self.log_path), ready=self._ready, fresh=fresh)
         if self.short_of_memory:
             error.why = f"{error.why} {in_words(takers(without=(os.getpid(),)))}".rstrip()
