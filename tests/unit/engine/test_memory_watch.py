@@ -244,7 +244,7 @@ def test_a_mac_counts_the_time_that_its_memory_was_critical(
     times = iter([0.0, 0.25, 0.5, 0.75, 9000.0])
     meter = memory_watch.MacMeter(lambda: next(times))
     assert meter.left() == 39 * GIB
-    counted = []
+    counted: list[float] = []
     for levels[level] in (1, 4, 2, 4):  # a night in between counts a second
         counted += meter.stalls()
     assert counted == [0.0, 0.25, 0.25, 1.25]
@@ -358,7 +358,7 @@ class Odd:
     def __init__(self, readings: list[Any], stalls: Any = ()) -> None:
         self._readings, self._stalls = iter(readings), stalls
 
-    def left(self) -> int | None:
+    def left(self) -> Any:
         reading = next(self._readings)
         if isinstance(reading, Exception):
             raise reading
