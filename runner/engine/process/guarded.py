@@ -17,6 +17,7 @@ from typing import IO, Final, Self
 from runner.engine.process import guard
 from runner.engine.process.log import LogReader
 from runner.engine.process.silence import LOOK_S, Silence
+from runner.engine.process.taken import Taken
 from runner.plan.launch import Floors
 
 GUARD: Final = Path(guard.__file__)
@@ -32,7 +33,7 @@ class Guarded:
     `pid`: the program's own process, 0 where it could not be started (its log then says why).
     `memory_left`: how many bytes are left while they are below the first floor; None above it.
     `blind`: the guard cannot read what is left. `unwatched`: the guard was ended, and the program
-    with it, as it had stopped watching.
+    with it, as it had stopped watching. `taken`: the most that it has taken.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Guarded:
         bytes (`stack.for_engine`); 0 leaves it. `floors`: it is killed before the memory that is
         left falls below them. Raises OSError where no process can be started.
         """
+        self.taken = Taken(floors.mapped if floors is not None else 0)
         log.with_name(f"{log.name}.1").unlink(missing_ok=True)
         log.write_bytes(b"")  # else what an earlier run has left would be read as its output
         self.log = LogReader(log)
@@ -99,6 +101,7 @@ class Guarded:
         """See to it that the guard goes on watching, until it ends."""
         while self._guard.poll() is None:
             time.sleep(LOOK_S)
+            self.taken.look(self.pid)
             remedy = silence.look(self._heard)
             if remedy == "wake" and os.name == "posix":
                 self._guard.send_signal(signal.SIGCONT)

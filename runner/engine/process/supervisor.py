@@ -5,6 +5,7 @@ started is recorded, so that a later steprun can end what a crash of both has le
 """
 
 import asyncio
+import datetime as dt
 import os
 import secrets
 import socket
@@ -23,7 +24,7 @@ from runner.base import paths
 from runner.base.errors import Refused, SteprunError
 from runner.base.files import make_private_dir, write_private
 from runner.base.units import size
-from runner.engine.process import records, servers, stack
+from runner.engine.process import lesson_book, records, servers, stack
 from runner.engine.process.diagnose import (
     LAST_LINES,
     by_itself,
@@ -34,6 +35,7 @@ from runner.engine.process.diagnose import (
 from runner.engine.process.guarded import Guarded
 from runner.engine.process.log import LogReader
 from runner.engine.process.memory_watch import left_now
+from runner.engine.process.taken import Taken
 from runner.machine.probes.takers import in_words, takers
 from runner.net.endpoint import Endpoint
 from runner.plan.launch import LaunchSpec
@@ -276,6 +278,13 @@ class EngineProcess:
             left = left_now(self.pid, floors.mapped)
             self._took = max(0, self._before - left) if left is not None else 0
 
+    def _learn(self, taken: Taken) -> None:
+        """Note what it has taken for later plans; of one that never got ready, that is not all."""
+        expected = self._spec.expected
+        if expected is not None and taken.own:
+            day = dt.datetime.now().astimezone().date().isoformat()
+            lesson_book.note(expected, taken.own, taken.all, day)
+
     def lacks_memory(self) -> int:
         """Return how many bytes must come free before it can be started again as it was.
 
@@ -335,6 +344,7 @@ class EngineProcess:
         """Stop the engine and remove its traces; safe to call twice. The log stays."""
         running, self._running = self._running, None
         if running is not None:
+            running.taken.look(self.pid)  # it may have run for less than a second
             running.ask_to_stop(politely=politely)
             deadline = time.monotonic() + running.stop_s
             while running.status() is None and time.monotonic() < deadline:  # noqa: ASYNC110 - no event tells
@@ -345,6 +355,8 @@ class EngineProcess:
             records.end(self._record)
         if self._own_key is not None:
             self._own_key.unlink(missing_ok=True)
+        if running is not None and self._ready:
+            await asyncio.to_thread(self._learn, running.taken)
 
 
 def read_key(path: Path) -> str:
