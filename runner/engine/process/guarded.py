@@ -33,7 +33,8 @@ class Guarded:
     `pid`: the program's own process, 0 where it could not be started (its log then says why).
     `memory_left`: how many bytes are left while they are below the first floor; None above it.
     `blind`: the guard cannot read what is left. `unwatched`: the guard was ended, and the program
-    with it, as it had stopped watching. `taken`: the most that it has taken.
+    with it, as it had stopped watching. `taken`: the most that it has taken. `heard`: how many
+    lines the guard has written since.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Guarded:
         self.pid = int(pid) if word == b"pid" else 0
         self.memory_left: int | None = None
         self.blind = self.unwatched = False
-        self._heard = 0
+        self.heard = 0
         if floors is None or not self.pid:
             first.close()
         else:
@@ -95,14 +96,14 @@ class Guarded:
                 word, _, left = line.partition(b" ")
                 self.memory_left = int(left) if word == b"low" else None
                 self.blind = word == b"blind"
-                self._heard += 1
+                self.heard += 1
 
     def _mind(self, silence: Silence) -> None:
         """See to it that the guard goes on watching, until it ends."""
         while self._guard.poll() is None:
             time.sleep(LOOK_S)
             self.taken.look(self.pid)
-            remedy = silence.look(self._heard)
+            remedy = silence.look(self.heard)
             if remedy == "wake" and os.name == "posix":
                 self._guard.send_signal(signal.SIGCONT)
             elif remedy == "end":

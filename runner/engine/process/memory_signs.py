@@ -15,9 +15,9 @@ from typing import Final
 
 # As long as the kernel's own shortest average (`avg10`), which systemd-oomd goes by.
 WINDOW_S: Final = 10.0
-LOOK_S: Final = 0.25
-# A figure of so long ago says nothing of now: four looks were missed.
-STALE_S: Final = 4 * LOOK_S
+LOOK_S: Final = 1.0
+# A figure of so long ago says nothing of now: two looks were missed.
+STALE_S: Final = 3 * LOOK_S
 # More than passed by the clock cannot have been lost; two looks at clocks of two kinds, though, are
 # up to a scheduler's turn apart.
 SLACK_S: Final = 0.1
@@ -62,7 +62,7 @@ class Pressure:
 
 
 class Aside:
-    """Reads in a thread of its own, again and again; what it has read is good for a second."""
+    """Reads in a thread of its own, again and again; what it has read is good for three seconds."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Aside:
             self._over.wait(self._every_s)
 
     def share(self) -> float:
-        """Return the share that was lost lately; 0 where nothing was read for a second."""
+        """Return the share that was lost lately; 0 where nothing was read for long."""
         at, share = self._found
         return share if self._clock() - at < STALE_S else 0.0
 

@@ -28,7 +28,7 @@ MARK: Final = "steprun stopped the engine: "
 """What begins the line in the engine's log that says why."""
 
 LONGEST_S: Final = 0.25
-SHORTEST_S: Final = 0.02  # a look takes 0.02 ms of a core (measured, x86-64)
+SHORTEST_S: Final = 0.02
 # In bytes a second: a judgement, beyond what a balloon was seen to take (0.3 to 1.2 GiB/s, measured
 # by `scripts/attack_memory` in a virtual machine). Faster than that, a look comes too late.
 FASTEST: Final = 8 << 30

@@ -213,7 +213,11 @@ class EngineProcess:
         began = time.monotonic()
         async with _client() as http:
             while True:
-                self.check()
+                if (
+                    not self.alive()
+                ):  # to say why may take seconds, and others are answered meanwhile
+                    raise await asyncio.to_thread(self.verdict)
+                self.check_moves()
                 if await self._healthy(http) and self.alive():
                     self._ready = True
                     self._note_memory()

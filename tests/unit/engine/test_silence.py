@@ -49,10 +49,10 @@ def test_a_guard_that_was_stopped_is_made_to_go_on(
     with Guarded(argv, tmp_path / "log", floors=NEVER) as running:
         guard = psutil.Process(running._guard.pid)
         guard.suspend()
-        heard, deadline = running._heard + 2, time.monotonic() + 20
-        while running._heard < heard and time.monotonic() < deadline:
+        heard, deadline = running.heard + 2, time.monotonic() + 20
+        while running.heard < heard and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert running._heard >= heard
+        assert running.heard >= heard
         assert running.status() is None
         assert not running.unwatched
 
