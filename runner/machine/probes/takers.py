@@ -56,13 +56,14 @@ class Taker:
 def takers(without: Iterable[int] = (), reader: Reader | None = None) -> tuple[Taker, ...]:
     """Return what holds the most memory, the largest first; `without` these processes.
 
-    Beside programs that can be files in memory, and what belongs to no process. Takes some
+    What a program holds of a card's own memory is a line by itself. Beside programs that can be
+    files in memory, and what belongs to no process. Takes some
     milliseconds, and three seconds where a driver does not answer. Those that may not be looked at
     are counted by what everybody may see, or left out.
     """
     reader = reader or Live()
     hidden, held, shown_files = set(without), Counter[str](), 0
-    on_gpu = _on_gpu(reader)
+    on_gpu, apart = _on_gpu(reader)
     for process in psutil.process_iter():
         try:
             pid = process.pid
@@ -72,21 +73,25 @@ def takers(without: Iterable[int] = (), reader: Reader | None = None) -> tuple[T
             memory = process.memory_info()
             # Pages of files that several have mapped are counted by each of them.
             own = max(0, memory.rss - getattr(memory, "shared", 0))
-            on_card = on_gpu.pop(pid, 0)
+            on_card, mapped = on_gpu.get(pid, 0), 0
             if memory.rss >= _EXACT_BYTES or on_card:
                 shared = _shared(reader, pid)
                 shown_files += shared
                 own = max(own, _private(reader, pid)) + shared
-                own += on_card + _mapped_by_graphics(reader, pid)
-            if own >= _EXACT_BYTES:
-                held[_program(process, reader)] += own
+                vram, mapped = _of_graphics(reader, pid)
+                on_card += vram
+            own += mapped + (0 if apart else on_card)
+            if max(own, on_card) >= _EXACT_BYTES:
+                name = _program(process, reader)
+                held[name] += own
+                held[f"{name} on a graphics card"] += on_card if apart else 0
         except (psutil.Error, OSError):
             continue
     meminfo = reader.file("/proc/meminfo") or ""
     files = (parse_size(pairs(meminfo).get("Shmem"), KIB, least=0) or 0) - shown_files
     if files >= FILES_BYTES:
         held["files in memory, such as those in /dev/shm"] = files
-    unseen = (hidden_bytes(meminfo) or 0) - sum(_on_gpu(reader).values())
+    unseen = (hidden_bytes(meminfo) or 0) - (0 if apart else sum(on_gpu.values()))
     if unseen >= HIDDEN_BYTES:
         held["no program: a driver, or other computers that run on this one"] = unseen
     large = ((name, taken) for name, taken in held.most_common(SHOWN) if taken >= LEAST_BYTES)
@@ -117,35 +122,46 @@ def _books(reader: Reader, pid: int, name: str) -> int:
     return parse_size(books.get(name), KIB, least=0) or 0
 
 
-def _mapped_by_graphics(reader: Reader, pid: int) -> int:
-    """Return the main memory that amdgpu and its like hold for a process (`drm-*-gtt`).
+def _of_graphics(reader: Reader, pid: int) -> tuple[int, int]:
+    """Return what amdgpu and its like hold for a process: of a card's memory, and of main memory.
 
     Each open file of the driver's says it; of equal clients one counts (drm-usage-stats.rst).
     """
-    clients: dict[str, int] = {}
+    clients: dict[str, tuple[int, int]] = {}
     if not reader.glob("/dev/dri/renderD*"):
-        return 0
+        return 0, 0
     for path in reader.glob(f"/proc/{pid}/fdinfo/*")[:_MOST_FILES]:
         text = reader.file(path) or ""
         if "drm-" not in text:
             continue
         facts = pairs(text)
-        gtt = facts.get("drm-resident-gtt", facts.get("drm-memory-gtt"))
-        clients[facts.get("drm-client-id", path)] = parse_size(gtt, least=0) or 0
-    return sum(clients.values())
+        clients[facts.get("drm-client-id", path)] = (
+            _of_client(facts, "vram"),
+            _of_client(facts, "gtt"),
+        )
+    return sum(vram for vram, _ in clients.values()), sum(gtt for _, gtt in clients.values())
 
 
-def _on_gpu(reader: Reader) -> dict[int, int]:
-    """Return what NVIDIA's driver holds for each process where that is main memory (GB10)."""
+def _of_client(facts: dict[str, str], kind: str) -> int:
+    shown = facts.get(f"drm-resident-{kind}", facts.get(f"drm-memory-{kind}"))
+    return parse_size(shown, least=0) or 0
+
+
+def _on_gpu(reader: Reader) -> tuple[dict[int, int], bool]:
+    """Return what NVIDIA's driver holds for each process, and whether cards have memory apart.
+
+    On a GB10 it is main memory, and the driver knows of no total.
+    """
     totals = stdout_of(reader, *_GPU_TOTALS)
-    if totals is None or any(device_size(line, MIB) for line in totals.splitlines()):
-        return {}  # cards have memory of their own
+    if totals is None:
+        return {}, True
+    apart = any(device_size(line, MIB) for line in totals.splitlines())
     rows = (line.split(", ") for line in (stdout_of(reader, *_GPU_TABLE) or "").splitlines())
     found = {}
     for row in rows:
         if len(row) == 2 and row[0].isdecimal():
             found[int(row[0][:9])] = device_size(row[1], MIB) or 0
-    return found
+    return found, apart
 
 
 # --- who

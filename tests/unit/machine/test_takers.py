@@ -143,9 +143,10 @@ def test_on_a_gb10_what_the_driver_holds_for_a_program_is_counted(
     (found,) = seen(monkeypatch, running, commands=commands)
     assert found == Taker("llama-server", 22 * GIB + int(0.4 * GIB))
     commands[TOTALS] = Ran(0, "32607\n")  # a card's memory is its own
-    (found,) = seen(monkeypatch, running, commands=commands)
-    assert found.bytes == int(0.4 * GIB)
-    assert seen(monkeypatch, running, commands={TOTALS: None, TABLE: None}) == (found,)
+    found, also = seen(monkeypatch, running, commands=commands)
+    assert found == Taker("llama-server on a graphics card", 22 * GIB)
+    assert also == Taker("llama-server", int(0.4 * GIB))
+    assert seen(monkeypatch, running, commands={TOTALS: None, TABLE: None}) == (also,)
 
 
 def test_what_no_program_holds_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +166,7 @@ def test_what_graphics_map_of_main_memory_is_counted_once_for_each_client(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     one = f"pos: 0\ndrm-driver: amdgpu\ndrm-client-id: 5\ndrm-memory-gtt: {60 << 20} KiB"
+    one += f"\ndrm-memory-vram: {2 << 20} KiB"
     two = f"drm-client-id: 6\ndrm-memory-gtt: 1 KiB\ndrm-resident-gtt: {1 << 20} KiB"
     files = {
         "/dev/dri/renderD128": "",
@@ -173,8 +175,10 @@ def test_what_graphics_map_of_main_memory_is_counted_once_for_each_client(
         "/proc/7/fdinfo/5": two,
         "/proc/7/fdinfo/6": "pos: 0\nflags: 02",
     }
-    (found,) = seen(monkeypatch, [Fake(7, "llama-server", 1)], files)
-    assert found == Taker("llama-server", 62 * GIB)
+    assert seen(monkeypatch, [Fake(7, "llama-server", 1)], files) == (
+        Taker("llama-server", 62 * GIB),
+        Taker("llama-server on a graphics card", 2 * GIB),
+    )
 
 
 def test_a_container_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
