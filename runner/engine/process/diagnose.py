@@ -8,7 +8,6 @@ from typing import Final
 from runner.base.errors import BadFile, Exit, Refused, SteprunError
 from runner.base.text import clean
 from runner.engine.process import loader, memory_watch
-from runner.engine.process.silence import END_LOOKS, LOOK_S
 
 LAST_LINES = 40
 # A line that llama.cpp marks: minutes, seconds, milli- and microseconds since its start, and the
@@ -140,16 +139,6 @@ def diagnose(
         f"The engine stopped {when} ({how(status)}).",
         why or "Its log does not say why.",
         f"Read the log: {log_path}",
-    )
-
-
-def unwatched(log_path: str) -> SteprunError:
-    """Return the error that says why an engine was ended whose guard had stopped watching."""
-    return _failed(
-        "The engine was ended, as nothing watched this machine's memory any longer.",
-        f"The process that watches it beside the engine did not respond for "
-        f"{END_LOOKS * LOOK_S:.0f} s: something has stopped it, or kept it from running.",
-        f"Start it again (log: {log_path})",
     )
 
 

@@ -34,6 +34,8 @@ from typing import IO
 
 GRACE_S = 5.0  # between the polite and the hard stop; an idle llama-server needs about 0.1 s
 BEAT_S = 1.0  # at least so often it says what it sees; see `guarded.Silence`
+BLIND_LOOKS = 20  # about 5 s in which nothing could be read
+BLIND = b"\nsteprun cannot read how much memory is left: nothing stops the engine in time.\n"
 LOG_BYTES = 4 << 20  # a log longer than this moves to FILE.1: twice this is the most on disk
 
 
@@ -149,14 +151,20 @@ def _watch_memory(
     if meter is None:
         return
     judge, voice, stalled = watch.Judge(args.low, args.least), _Voice(), signs.Aside(meter.stalls)
+    blind = 0
     while engine.returncode is None:
         left = None
         with contextlib.suppress(Exception):  # whatever a reading does, the watch goes on
             left = meter.left()
         if left is None:  # it may be readable again: the machine is no safer for giving up
             voice.say("blind", 0)
+            blind += 1
+            if blind == BLIND_LOOKS:
+                with contextlib.suppress(OSError, ValueError):
+                    log.write(BLIND)
             time.sleep(watch.LONGEST_S)
             continue
+        blind = 0
         state = judge.look(time.monotonic(), left, meter.swap, stalled.share())
         if state == "over":
             engine.kill()

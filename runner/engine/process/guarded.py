@@ -32,8 +32,8 @@ class Guarded:
 
     `pid`: the program's own process, 0 where it could not be started (its log then says why).
     `memory_left`: how many bytes are left while they are below the first floor; None above it.
-    `blind`: the guard cannot read what is left. `unwatched`: the guard was ended, and the program
-    with it, as it had stopped watching. `taken`: the most that it has taken. `heard`: how many
+    `unwatched`: the guard was ended, and the program with it, as it had stopped watching.
+    `taken`: the most that it has taken. `heard`: how many
     lines the guard has written since.
     """
 
@@ -81,7 +81,7 @@ class Guarded:
         word, _, pid = first.readline().partition(b" ")
         self.pid = int(pid) if word == b"pid" else 0
         self.memory_left: int | None = None
-        self.blind = self.unwatched = False
+        self.unwatched = False
         self.heard = 0
         if floors is None or not self.pid:
             first.close()
@@ -95,7 +95,6 @@ class Guarded:
             for line in guard_says:
                 word, _, left = line.partition(b" ")
                 self.memory_left = int(left) if word == b"low" else None
-                self.blind = word == b"blind"
                 self.heard += 1
 
     def _mind(self, silence: Silence) -> None:

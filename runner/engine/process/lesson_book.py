@@ -1,5 +1,6 @@
 """Where misses between ledger and reality are kept: one private file, untrusted when it is read."""
 
+import datetime as dt
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -8,6 +9,7 @@ from msgspec import Meta, Struct
 
 from runner.base import paths
 from runner.base.state import JsonState
+from runner.engine.process.taken import Taken
 from runner.plan.launch import Expected
 from runner.plan.memory.lessons import KEPT, Miss
 
@@ -49,6 +51,13 @@ def note(expected: Expected, own: int, everything: int, day: str) -> None:
         return Book(misses=dict([*misses.items(), (expected.key[:_KEY], kept)][-KEYS:]))
 
     _BOOK.try_change(add)
+
+
+def note_run(expected: Expected | None, taken: Taken) -> None:
+    """Keep what a run took that had got ready: one that had not has not taken all."""
+    if expected is not None and taken.own:
+        today = dt.datetime.now().astimezone().date().isoformat()
+        note(expected, taken.own, taken.all, today)
 
 
 def recall(key: str) -> list[Miss]:

@@ -2,6 +2,8 @@
 
 from typing import Final, Literal
 
+from runner.base.errors import Exit, SteprunError
+
 # A guard says something once a second (`guard.BEAT_S`). The looks are counted, not timed: a machine
 # that was asleep, or an owner that was stopped itself, has missed nothing in between.
 LOOK_S: Final = 0.5
@@ -27,3 +29,15 @@ class Silence:
         if self._looks >= END_LOOKS:
             return "end"
         return "wake" if self._looks and self._looks % WAKE_LOOKS == 0 else ""
+
+
+def unwatched(log_path: str) -> SteprunError:
+    """Return the error that says why an engine was ended whose guard had stopped watching."""
+    error = SteprunError(
+        "The engine was ended, as nothing watched this machine's memory any longer.",
+        why=f"The process that watches it beside the engine did not respond for "
+        f"{END_LOOKS * LOOK_S:.0f} s: something has stopped it, or kept it from running.",
+        next=f"Start it again (log: {log_path})",
+    )
+    error.exit_code = Exit.FAILED
+    return error

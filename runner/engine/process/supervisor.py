@@ -5,7 +5,6 @@ started is recorded, so that a later steprun can end what a crash of both has le
 """
 
 import asyncio
-import datetime as dt
 import os
 import secrets
 import socket
@@ -24,18 +23,11 @@ from runner.base import paths
 from runner.base.errors import Refused, SteprunError
 from runner.base.files import make_private_dir, write_private
 from runner.base.units import size
-from runner.engine.process import lesson_book, records, servers, stack
-from runner.engine.process.diagnose import (
-    LAST_LINES,
-    by_itself,
-    diagnose,
-    short_of_memory,
-    unwatched,
-)
+from runner.engine.process import lesson_book, records, servers, silence, stack
+from runner.engine.process.diagnose import LAST_LINES, by_itself, diagnose, short_of_memory
 from runner.engine.process.guarded import Guarded
 from runner.engine.process.log import LogReader
 from runner.engine.process.memory_watch import left_now
-from runner.engine.process.taken import Taken
 from runner.machine.probes.takers import in_words, takers
 from runner.net.endpoint import Endpoint
 from runner.plan.launch import LaunchSpec
@@ -282,13 +274,6 @@ class EngineProcess:
             left = left_now(self.pid, floors.mapped)
             self._took = max(0, self._before - left) if left is not None else 0
 
-    def _learn(self, taken: Taken) -> None:
-        """Note what it has taken for later plans; of one that never got ready, that is not all."""
-        expected = self._spec.expected
-        if expected is not None and taken.own:
-            day = dt.datetime.now().astimezone().date().isoformat()
-            lesson_book.note(expected, taken.own, taken.all, day)
-
     def lacks_memory(self) -> int:
         """Return how many bytes must come free before it can be started again as it was.
 
@@ -334,7 +319,7 @@ class EngineProcess:
             planned = self._spec.total_bytes + low if self._spec.total_bytes else self._before
             self._took = max(0, min(self._before, planned) - low)
         if self._running is not None and self._running.unwatched:
-            return unwatched(str(self.log_path))
+            return silence.unwatched(str(self.log_path))
         error = diagnose(status, tail, str(self.log_path), ready=self._ready, fresh=fresh)
         if self.short_of_memory:
             error.why = f"{error.why} {in_words(takers(without=(os.getpid(),)))}".rstrip()
@@ -360,7 +345,7 @@ class EngineProcess:
         if self._own_key is not None:
             self._own_key.unlink(missing_ok=True)
         if running is not None and self._ready:
-            await asyncio.to_thread(self._learn, running.taken)
+            await asyncio.to_thread(lesson_book.note_run, self._spec.expected, running.taken)
 
 
 def read_key(path: Path) -> str:

@@ -396,6 +396,13 @@ def test_a_reading_that_fails_does_not_end_the_watch(monkeypatch: pytest.MonkeyP
     assert said == ["blind 0", "low 10", "blind 0", "fine 1000", "blind 0"]
 
 
+def test_a_watch_that_stays_blind_says_so_once_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    few, many = [None] * (guard.BLIND_LOOKS - 1), [None] * 3 * guard.BLIND_LOOKS
+    killed, _ = watched(Odd([*few, 1000, *many, 1000, 10, 10]), monkeypatch)
+    assert killed[0] == guard.BLIND.decode()
+    assert killed[1] == "killed"
+
+
 def test_a_sign_that_fails_or_hangs_leaves_the_watch_as_it_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
