@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
@@ -11,6 +11,8 @@ from runner.base.errors import Refused
 from runner.base.files import cannot_write, make_private_dir, write_private
 
 T = TypeVar("T")
+# A larger file is damaged: the largest of these, 200 accounts of an engine, has about 100 KB.
+MOST_BYTES: Final = 16 << 20
 
 
 class JsonState(Generic[T]):
@@ -27,8 +29,25 @@ class JsonState(Generic[T]):
         """Return the value."""
         # msgspec's own errors are ValueErrors.
         with contextlib.suppress(OSError, ValueError, RecursionError):
-            return msgspec.json.decode(self._where().read_bytes(), type=self._kind)
+            return self._decoded()
         return self._empty()
+
+    def damaged(self) -> bool:
+        """Whether there is a file, and it cannot be read."""
+        try:
+            self._decoded()
+        except FileNotFoundError:
+            return False
+        except (OSError, ValueError, RecursionError):
+            return True
+        return False
+
+    def _decoded(self) -> T:
+        with self._where().open("rb") as file:
+            text = file.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise ValueError("too large")
+        return msgspec.json.decode(text, type=self._kind)
 
     def change(self, change: Callable[[T], T]) -> None:
         """Replace the value by what `change` makes of it, with no other steprun in between.

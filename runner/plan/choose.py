@@ -29,6 +29,7 @@ from runner.plan.launch import RunDefaults, Settings
 from runner.plan.memory.compute_buffers import batch
 from runner.plan.memory.kv_cache import CHECKPOINTS, MTP_TOKENS, Config
 from runner.plan.memory.ledger import Item, LedgerEntry, merged, total
+from runner.plan.memory.lessons import Lesson
 from runner.plan.model_spec import ModelSpec, Variant
 from runner.plan.placement import WHOLE, Offload, Placement, is_split, place
 from runner.plan.request import PlanRequest
@@ -61,6 +62,7 @@ class Plan:
     fixes: tuple[Fix, ...] = ()
     warnings: tuple[str, ...] = ()
     paged: bool = False
+    lesson: Lesson | None = None
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -144,6 +146,7 @@ def choose(
         fixes=helps,
         warnings=warnings,
         paged=paged,
+        lesson=defaults.lesson,
     )
 
 
@@ -152,7 +155,7 @@ def changed(plan: Plan, defaults: RunDefaults, variant: Variant, config: Config)
 
     Whether it `fits` is as for any plan; its reasons and choices are those of the first one.
     """
-    was = plan.placement
+    was, defaults = plan.placement, replace(defaults, lesson=plan.lesson)
     offload = Offload(was.n_cpu_moe > 0, was.mmproj_on_cpu, plan.paged)
     placement = place(plan.machine, plan.model_spec, variant, config, defaults, offload=offload)
     found = _Found(variant, config, offload, placement)

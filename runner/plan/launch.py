@@ -10,6 +10,7 @@ from typing import Final
 
 from runner.plan.devices import Cards
 from runner.plan.memory.compute_buffers import Costs
+from runner.plan.memory.lessons import Lesson
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,23 @@ class Floors:
 
 
 @dataclass(frozen=True, slots=True)
+class Expected:
+    """What a run is compared with when it has ended; sizes in bytes.
+
+    `bytes`: what was counted of main memory, or of the memory that is shared, the reserve and
+    earlier lessons aside. `account`: the same by the engine itself, 0 where that is not known.
+    `key`: the machine, the engine build and the driver that it says something of. `model`: what
+    ran. `driver`: whether a driver takes memory for it, which no process shows.
+    """
+
+    key: str
+    bytes: int
+    model: str = ""
+    account: int = 0
+    driver: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class LaunchSpec:
     """What to start: flags for any llama-server.
 
@@ -33,7 +51,8 @@ class LaunchSpec:
     overcommit the machine together. `env`: variables beside those that are set already. `lost`:
     flags that the plan depends on and the engine does not know, so that it must not be started.
     `long_words`: its self-test has answered or refused a long word. `floors`: where the engine is
-    stopped before this machine runs out of memory; None: nobody watches.
+    stopped before this machine runs out of memory; None: nobody watches. `expected`: what it is
+    compared with, so that a later plan counts what this one missed.
     """
 
     argv: tuple[str, ...]
@@ -42,6 +61,7 @@ class LaunchSpec:
     lost: tuple[str, ...] = ()
     long_words: bool = False
     floors: Floors | None = None
+    expected: Expected | None = None
 
 
 # Without these the model would lie elsewhere than planned, or lack a part; all others only tune.
@@ -118,7 +138,7 @@ class RunDefaults:
     cards, None where only the engine's own names for them do. Of the engine: `shared_slots`:
     whether slots can share one cache (`--kv-unified`); `spare_slot`: whether one more is worth
     having, as it is kept for whoever chooses it; `keeps_prompts`: whether prompts that were read
-    are kept on the disk.
+    are kept on the disk. `lesson`: what this machine has shown beyond what was counted.
     """
 
     load_mode: str = "mmap"
@@ -129,6 +149,7 @@ class RunDefaults:
     shared_slots: bool = True
     spare_slot: bool = True
     keeps_prompts: bool = True
+    lesson: Lesson | None = None
 
 
 def launch(

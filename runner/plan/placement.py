@@ -27,6 +27,7 @@ from runner.plan.memory.compute_buffers import (
 )
 from runner.plan.memory.kv_cache import Config, checkpoint_bytes, layer_kv_bytes, layer_state_bytes
 from runner.plan.memory.ledger import Item, LedgerEntry, ledger, merged, mtp_bytes
+from runner.plan.memory.lessons import Lesson
 from runner.plan.model_spec import ModelSpec, Variant
 
 
@@ -135,13 +136,19 @@ def place(
         choosing = (
             device_selection(machine, range(len(machine.devices)), defaults.cards) is not None
         )
-        return _split(machine, shares, whys, choosing=choosing)
+        learned = _learned(defaults.lesson)
+        return _split(machine, shares, whys, learned, choosing=choosing)
     pool = MemoryPool(machine.name, machine.limit_bytes, machine.reserve_bytes, machine.reserve_why)
     # The projector is not among them: llama.cpp reads it into memory of its own.
     mapped = sum(i.bytes for i in items if i.item is LedgerEntry.WEIGHTS)
     mapped += model_spec.mtp_bytes * (config.mtp or model_spec.mtp_inside)
-    items = (*items, *_reserve(pool))
+    items = (*items, *_learned(defaults.lesson), *_reserve(pool))
     return Placement((PoolUse(pool, items, mapped * offload.paging),), items)
+
+
+def _learned(lesson: Lesson | None) -> tuple[Item, ...]:
+    """Return what is counted beside the ledger since runs have shown it: of main memory alone."""
+    return (Item(LedgerEntry.LESSON, lesson.bytes, lesson.why),) if lesson else ()
 
 
 def _reserve(pool: MemoryPool) -> tuple[Item, ...]:
@@ -282,9 +289,17 @@ def _even(variant: Variant, geometry: Geometry) -> WeightLayout:
 
 
 def _split(
-    machine: Machine, shares: _Shares, whys: dict[LedgerEntry, str], *, choosing: bool
+    machine: Machine,
+    shares: _Shares,
+    whys: dict[LedgerEntry, str],
+    learned: tuple[Item, ...],
+    *,
+    choosing: bool,
 ) -> Placement:
-    """Return the layout. `choosing`: whether cards can be selected and ordered for the engine."""
+    """Return the layout. `choosing`: whether cards can be selected and ordered for the engine.
+
+    `learned`: what main memory holds beside what is counted.
+    """
     pools = _cards(machine)
     used = list(range(len(pools)))
     if choosing:  # the largest first: the first also takes the projector
@@ -312,7 +327,7 @@ def _split(
         layers = tuple(shares.of_layers(begin, begin + count, in_ram)) if count else ()
         held.append(_held(pools[card], (*layers, *items), 0))
         begin += count
-    items = tuple(shares.in_ram(in_ram, len(used)))
+    items = (*shares.in_ram(in_ram, len(used)), *learned)
     ram = _main_memory(machine, 0 if in_ram else sum(item.bytes for item in items))
     held.append(_held(ram, items, items[0].bytes * shares.offload.paging))
     found = Placement(

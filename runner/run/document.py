@@ -5,6 +5,7 @@ from typing import Any
 from runner.plan.choose import Plan
 from runner.plan.launch import LaunchSpec
 from runner.plan.memory.ledger import Item
+from runner.plan.memory.lessons import Lesson
 from runner.speed.estimate import Speed
 from runner.speed.estimate import to_json as speed_json
 
@@ -18,7 +19,8 @@ def to_json(plan: Plan, spec: LaunchSpec, speed: Speed | None = None) -> dict[st
     the same cache: its `--parallel` counts both. `memories` is the ledger of each memory by itself,
     cards first, main memory last; `layers` what each card takes; `experts_in_ram` the `--n-cpu-moe`
     of the launch line; `choices` the rows of asked / planned / why; `speed` what to expect, null
-    where nothing is known; `warnings` the machine's.
+    where nothing is known; `lesson` what runs have shown beyond what is counted, missing without
+    any; `warnings` the machine's.
     """
     machine, config = plan.machine, plan.config
     return {
@@ -66,11 +68,22 @@ def to_json(plan: Plan, spec: LaunchSpec, speed: Speed | None = None) -> dict[st
         ],
         "reasons": list(plan.reasons),
         "speed": speed_json(speed) if speed else None,
+        **({"lesson": _lesson(plan.lesson)} if plan.lesson else {}),
         "warnings": [*machine.warnings, *plan.warnings],
         "unknown": list(machine.unknown),
         "fixes": [
             {"what": fix.what, "command": fix.command, "undo": fix.undo} for fix in plan.fixes
         ],
+    }
+
+
+def _lesson(lesson: Lesson) -> dict[str, Any]:
+    return {
+        "bytes": lesson.bytes,
+        "seen_bytes": lesson.seen_bytes,
+        "runs": lesson.runs,
+        "model": lesson.model,
+        "day": lesson.day,
     }
 
 

@@ -18,7 +18,7 @@ from runner.hub import rate
 from runner.hub.address import address
 from runner.hub.settings import endpoint, offline
 from runner.plan.launch import EngineFiles, LaunchSpec
-from runner.run import memory_check
+from runner.run import lessons, memory_check
 from runner.run.files import ModelFiles, locate, models_command, must_be_intact
 from runner.run.model_ref import OwnFile, OwnModel
 from runner.run.prepare import Prepared, check_lost, must_fit, spec_of
@@ -97,6 +97,7 @@ def ensure_files(prepared: Prepared, front: Frontend) -> Ready:
     for shortfall in memory_check.shortfalls(prepared.plan, account):
         front.notify(memory_check.in_words(shortfall))
     memory_check.must_have_room(prepared.plan, account)
+    spec = lessons.with_account(spec, prepared.plan, account)
     return Ready(prepared, found.files, spec)
 
 

@@ -36,6 +36,12 @@ def ask_engine(spec: LaunchSpec, engine: InstalledEngine) -> Breakdown | None:
     return account
 
 
+def build_of(engine: InstalledEngine) -> str:
+    """Return a name that no other build has: an engine may be built again under its name."""
+    origin = engine.stamp.origin
+    return f"{engine.name} {origin.version} {origin.commit} {engine.stamp.made}".strip()
+
+
 def differences(plan: Plan, account: Breakdown | None) -> tuple[Difference, ...]:
     """Return where the plan and the engine's account of it differ."""
     return memory_probe.compare(plan.items, account) if account else ()
@@ -67,7 +73,4 @@ def in_words(difference: Difference) -> str:
 
 
 def _key(spec: LaunchSpec, engine: InstalledEngine) -> str:
-    # A name that no other build has: an engine may be built again under its name.
-    origin = engine.stamp.origin
-    build = f"{engine.name} {origin.version} {origin.commit} {engine.stamp.made}".strip()
-    return memory_probe.probe_key(build, spec.argv, spec.env)
+    return memory_probe.probe_key(build_of(engine), spec.argv, spec.env)

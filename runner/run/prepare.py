@@ -21,7 +21,7 @@ from runner.plan.floors import floors
 from runner.plan.launch import EngineFiles, LaunchSpec, RunDefaults, launch
 from runner.plan.model_spec import ModelSpec
 from runner.plan.request import PlanRequest
-from runner.run import machine_view
+from runner.run import lessons, machine_view
 from runner.run.model_ref import CatalogModel, ModelRef, model_ref, read_model
 from runner.run.request import ModelRequest
 from runner.speed import estimate as speed
@@ -113,6 +113,7 @@ def make_plan(
                 model_spec,
                 ask,
                 partial(_with_slots, engine=engine, on_disk=request.kv_disk != 0),
+                None if machine_from else engine,
             )
             for way, engine, ask in zip(ways, chosen, asks, strict=True)
         ]
@@ -180,16 +181,19 @@ def _plan_on(
     model_spec: ModelSpec,
     ask: PlanRequest,
     able: Callable[[RunDefaults], RunDefaults] = lambda defaults: defaults,
+    engine: InstalledEngine | None = None,
 ) -> Plan:
     """Plan with the recipe of the machine's backend.
 
-    `able`: adds what the engine is able to. Where the cards are too small to help at all, for the
+    `able`: adds what the engine is able to. `engine`: what its runs have shown here is counted,
+    too; None for another machine. Where the cards are too small to help at all, for the
     processor and main memory.
     """
 
     def on(machine: Machine) -> Plan:
         defaults = recipe.load_recipe(machine.backend).run
-        return choose(machine, model_spec, ask, able(defaults))
+        defaults = replace(able(defaults), lesson=lessons.recall(machine, engine))
+        return choose(machine, model_spec, ask, defaults)
 
     plan = on(machine)
     plain = None if plan.fits else machine_view.without_cards(machine)
@@ -229,7 +233,13 @@ def spec_of(prepared: Prepared, files: EngineFiles) -> LaunchSpec:
     safe = tuple(f for f in stamp.safe_flags if f in stamp.flags and f not in spec.argv)
     tested = stamp.features.get("long_word")
     passed = tested is not None and tested.result == "pass"
-    return replace(spec, argv=(*spec.argv, *safe), long_words=passed, floors=floors(plan))
+    return replace(
+        spec,
+        argv=(*spec.argv, *safe),
+        long_words=passed,
+        floors=floors(plan),
+        expected=lessons.expected(plan, prepared.engine),
+    )
 
 
 def launch_line(prepared: Prepared, files: EngineFiles) -> LaunchSpec:

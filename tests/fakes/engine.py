@@ -1,6 +1,7 @@
 """A fake engine, named as one: a program that behaves as badly as engines were seen to.
 
-    engine.py MODE … --port N     MODE: good, slow, crash, late-crash, hang, flood, port, stubborn
+    engine.py MODE … --port N     MODE: good, slow, crash, late-crash, hang, flood, port, stubborn,
+                                  large
 
 It answers `/health` and nothing else. The real engine is in `tests/engine`.
 """
@@ -48,8 +49,9 @@ def main(argv: list[str]) -> int:
         for step in range(5):
             print(f"loading {step}", file=sys.stderr, flush=True)
             time.sleep(0.1)
+    held = b"x" * (400 << 20) if mode == "large" else b""
     HTTPServer(("127.0.0.1", port), Health).serve_forever()
-    return 0
+    return len(held)
 
 
 def flood() -> None:

@@ -13,7 +13,7 @@ from runner.cli.render.common import emit_json
 from runner.cli.render.plan import plan_text
 from runner.cli.render.wrap import say
 from runner.plan.launch import LaunchSpec
-from runner.run import memory_check, saved_prompts
+from runner.run import lessons, memory_check, saved_prompts
 from runner.run.document import to_json
 from runner.run.files import locate
 from runner.run.prepare import expected_speed, launch_line, make_plan, spec_of
@@ -33,9 +33,16 @@ from runner.run.prepare import expected_speed, launch_line, make_plan, spec_of
     metavar="NAME|FILE",
     help="Plan for another machine: a preset, such as dgx-spark, or a capture.",
 )
+@click.option(
+    "--forget",
+    is_flag=True,
+    help="Forget what earlier runs on this machine have shown of memory, then plan.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (steprun.plan/1).")
-def plan(*, machine_from: str | None, as_json: bool, **options: Any) -> int:
+def plan(*, machine_from: str | None, forget: bool, as_json: bool, **options: Any) -> int:
     """Show what would run on this machine and why. Exits with 3 if it does not fit."""
+    if word := lessons.forget() if forget else lessons.notice():
+        say(word, err=True)
     prepared = make_plan(take_request(options), machine_from)
     files, spec = locate(prepared).files, LaunchSpec(())
     if prepared.plan.fits:

@@ -28,6 +28,7 @@ COLOURS = {
     LedgerEntry.COMPUTE: "magenta",
     LedgerEntry.VISION_COMPUTE: "bright_magenta",
     LedgerEntry.OVERHEAD: "white",
+    LedgerEntry.LESSON: "red",
     LedgerEntry.RESERVE: "bright_black",
 }
 

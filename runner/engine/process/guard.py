@@ -9,8 +9,10 @@ output goes to the log.
 With floors it also watches the memory that is left (`memory_watch.py`), and kills the engine before
 the machine runs out of it.
 
-The guard writes to its standard output: `pid N` first, then `low N` and `fine N` where the memory
-that is left, N bytes, falls below the floor or is above it again. It exits as the engine did.
+The guard writes to its standard output: `pid N` first, then, where it watches, `low N` or `fine N`
+at once where the memory that is left, N bytes, falls below the floor or is above it again, and once
+a second, so that its owner knows that it still looks; `blind 0` while nothing can be read. It exits
+as the engine did.
 
 With `--tree` it guards a build instead: what is started starts others, and all of them end. They
 are always asked first, as only ninja and make know their compilers, and which files are whole.
@@ -25,11 +27,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import IO
 
 GRACE_S = 5.0  # between the polite and the hard stop; an idle llama-server needs about 0.1 s
+BEAT_S = 1.0  # at least so often it says what it sees; see `guarded.Silence`
+BLIND_LOOKS = 20  # about 5 s in which nothing could be read
+BLIND = b"\nsteprun cannot read how much memory is left: nothing stops the engine in time.\n"
 LOG_BYTES = 4 << 20  # a log longer than this moves to FILE.1: twice this is the most on disk
 
 
@@ -99,11 +105,10 @@ def _watch_owner(engine: subprocess.Popen[bytes], *, tree: bool) -> None:
         engine.kill()
 
 
-def _memory_watch() -> ModuleType:
-    """Return `memory_watch.py`, from beside this file: no package can be imported here."""
-    spec = importlib.util.spec_from_file_location(
-        "memory_watch", Path(__file__).with_name("memory_watch.py")
-    )
+def _beside(name: str) -> ModuleType:
+    """Return a module from beside this file: no package can be imported here."""
+    path = Path(__file__).with_name(f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise AssertionError
     sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
@@ -111,32 +116,69 @@ def _memory_watch() -> ModuleType:
     return module
 
 
+class _Voice:
+    """Tells the owner what the watch sees. It never waits: an owner may be stopped itself."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        write: Callable[[int, bytes], int] = os.write,
+    ) -> None:
+        self._clock, self._write = clock, write
+        self._said, self._at = "", 0.0
+        if os.name == "posix":
+            os.set_blocking(1, False)
+
+    def say(self, state: str, left: int) -> None:
+        """Say it where it is new, or a second has passed."""
+        now = self._clock()
+        if state == self._said and 0 <= now - self._at < BEAT_S:
+            return
+        self._said, self._at = state, now
+        with contextlib.suppress(OSError):  # the owner is gone, or does not listen
+            self._write(1, f"{state} {left}\n".encode())
+
+
 def _watch_memory(
-    engine: subprocess.Popen[bytes], log: BoundedLog, watch: ModuleType, args: argparse.Namespace
+    engine: subprocess.Popen[bytes],
+    log: BoundedLog,
+    modules: tuple[ModuleType, ModuleType],
+    args: argparse.Namespace,
 ) -> None:
     """Tell the owner where memory is short, and kill the engine before there is none."""
-    meter, reported = watch.meter(engine.pid, args.mapped), "fine"
-    judge = watch.Judge(args.low, args.least)
-    while meter is not None and engine.returncode is None:
+    watch, signs = modules
+    meter = watch.meter(engine.pid, args.mapped)
+    if meter is None:
+        return
+    judge, voice, stalled = watch.Judge(args.low, args.least), _Voice(), signs.Aside(meter.stalls)
+    blind = 0
+    while engine.returncode is None:
         left = None
         with contextlib.suppress(Exception):  # whatever a reading does, the watch goes on
             left = meter.left()
         if left is None:  # it may be readable again: the machine is no safer for giving up
+            voice.say("blind", 0)
+            blind += 1
+            if blind == BLIND_LOOKS:
+                with contextlib.suppress(OSError, ValueError):
+                    log.write(BLIND)
             time.sleep(watch.LONGEST_S)
             continue
-        state = judge.look(time.monotonic(), left)
+        blind = 0
+        state = judge.look(time.monotonic(), left, meter.swap, stalled.share())
         if state == "over":
             engine.kill()
             watch.give_back(engine.pid)
             why = f"{left >> 20:,} MiB of memory were left, and {args.least >> 20:,} must stay."
+            if left >= args.least and stalled.share() >= watch.STALLED:
+                why = (
+                    f"{left >> 20:,} MiB of memory were left, and for {signs.WINDOW_S:.0f} s "
+                    f"programs did little but wait for it ({stalled.share():.0%} of the time)."
+                )
             with contextlib.suppress(OSError, ValueError):
                 log.write(f"\n{watch.MARK}{why}\n".encode())
             return
-        if state != reported:
-            reported = state
-            with contextlib.suppress(OSError, ValueError):  # the owner is gone, or does not listen
-                sys.stdout.write(f"{state} {left}\n")
-                sys.stdout.flush()
+        voice.say(state, left)
         time.sleep(judge.pause(left))
 
 
@@ -190,7 +232,8 @@ def main(argv: list[str]) -> int:
     # The owner decides when to stop; a Ctrl-C in its terminal is not meant for the engine.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     log = BoundedLog(args.log)
-    memory = _memory_watch() if args.least else None  # before there is an engine to watch
+    # Before there is an engine to watch.
+    memory = (_beside("memory_watch"), _beside("memory_signs")) if args.least else None
     threading.stack_size(1 << 19)  # locked in memory, the usual 8 MiB of each would be taken
     try:
         engine = subprocess.Popen(
@@ -217,7 +260,7 @@ def main(argv: list[str]) -> int:
     watch.start()
     watchers = []
     if memory is not None:
-        memory.keep_in_memory()
+        memory[0].keep_in_memory()
         looks = (engine, log, memory, args)
         watchers.append(threading.Thread(target=_watch_memory, args=looks, daemon=True))
         watchers[0].start()

@@ -4,9 +4,11 @@ Everything steprun starts and waits for goes through here: engines, memory probe
 """
 
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +16,8 @@ from typing import IO, Final, Self
 
 from runner.engine.process import guard
 from runner.engine.process.log import LogReader
+from runner.engine.process.silence import LOOK_S, Silence
+from runner.engine.process.taken import Taken
 from runner.plan.launch import Floors
 
 GUARD: Final = Path(guard.__file__)
@@ -27,7 +31,10 @@ class Guarded:
     """A program that runs under the guard. Use as a context manager: leaving stops it.
 
     `pid`: the program's own process, 0 where it could not be started (its log then says why).
-    `memory_left`: how many bytes were left when they fell below the first floor; None above it.
+    `memory_left`: how many bytes are left while they are below the first floor; None above it.
+    `unwatched`: the guard was ended, and the program with it, as it had stopped watching.
+    `taken`: the most that it has taken. `heard`: how many
+    lines the guard has written since.
     """
 
     def __init__(
@@ -48,6 +55,7 @@ class Guarded:
         bytes (`stack.for_engine`); 0 leaves it. `floors`: it is killed before the memory that is
         left falls below them. Raises OSError where no process can be started.
         """
+        self.taken = Taken(floors.mapped if floors is not None else 0)
         log.with_name(f"{log.name}.1").unlink(missing_ok=True)
         log.write_bytes(b"")  # else what an earlier run has left would be read as its output
         self.log = LogReader(log)
@@ -73,10 +81,13 @@ class Guarded:
         word, _, pid = first.readline().partition(b" ")
         self.pid = int(pid) if word == b"pid" else 0
         self.memory_left: int | None = None
+        self.unwatched = False
+        self.heard = 0
         if floors is None or not self.pid:
             first.close()
         else:
             threading.Thread(target=self._listen, args=(first,), daemon=True).start()
+            threading.Thread(target=self._mind, args=(Silence(),), daemon=True).start()
 
     def _listen(self, guard_says: IO[bytes]) -> None:
         """Take in what the guard says of the memory, until it ends."""
@@ -84,6 +95,19 @@ class Guarded:
             for line in guard_says:
                 word, _, left = line.partition(b" ")
                 self.memory_left = int(left) if word == b"low" else None
+                self.heard += 1
+
+    def _mind(self, silence: Silence) -> None:
+        """See to it that the guard goes on watching, until it ends."""
+        while self._guard.poll() is None:
+            time.sleep(LOOK_S)
+            self.taken.look(self.pid)
+            remedy = silence.look(self.heard)
+            if remedy == "wake" and os.name == "posix":
+                self._guard.send_signal(signal.SIGCONT)
+            elif remedy == "end":
+                self.unwatched = True
+                self.kill()  # on Linux the program dies with it, elsewhere its owner ends it
 
     def __enter__(self) -> Self:
         """Return the running program."""

@@ -198,6 +198,11 @@ _COUNTED: Final = frozenset(
 )
 
 
+def counted_bytes(items: Iterable[Item]) -> int:
+    """Return what a ledger has of that which the engine accounts for, too."""
+    return sum(item.bytes for item in items if item.item in _COUNTED)
+
+
 def overfull(placement: Placement, account: Breakdown) -> tuple[Overfull, ...]:
     """Return the memories of a placement that the engine's own account would not fit in.
 
@@ -223,7 +228,7 @@ def overfull(placement: Placement, account: Breakdown) -> tuple[Overfull, ...]:
         engine = sum(row.model + row.context + row.compute for row in rows)
         if index == (len(cards) if placement.mmproj_on_cpu else 0):
             engine += account.projector
-        more = engine - sum(item.bytes for item in use.items if item.item in _COUNTED)
+        more = engine - counted_bytes(use.items)
         missing = more - max(0, use.spare_bytes)
         if more > max(3 * len(rows) * MIB, engine // 100) and missing > 0:
             name = f"{card} ({use.pool.name})" if card else use.pool.name

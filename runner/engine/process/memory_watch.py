@@ -8,12 +8,18 @@ Two floors, in bytes. Below `low`, memory is short and the owner is told. Below 
 where it is falling so fast that it would be there before the next look is over, the engine has to
 end: then the system has not yet begun to take pages from everybody, which is what freezes a
 machine.
+
+What is left decides alone, in two looks at least: one reading that lies ends nothing. All else is a
+sign beside it. Memory that goes to swap makes a fall steeper. Time that everybody lost waiting for
+memory (`memory_signs.py`) makes memory short a little above `low`, and ends the engine only below
+it: above `low` nothing ends it, whatever a sign says. A sign that cannot be read is none.
 """
 
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal, Protocol
@@ -22,7 +28,7 @@ MARK: Final = "steprun stopped the engine: "
 """What begins the line in the engine's log that says why."""
 
 LONGEST_S: Final = 0.25
-SHORTEST_S: Final = 0.02  # a look takes 0.02 ms of a core (measured, x86-64)
+SHORTEST_S: Final = 0.02
 # In bytes a second: a judgement, beyond what a balloon was seen to take (0.3 to 1.2 GiB/s, measured
 # by `scripts/attack_memory` in a virtual machine). Faster than that, a look comes too late.
 FASTEST: Final = 8 << 30
@@ -31,6 +37,12 @@ AHEAD_S: Final = LONGEST_S
 RATE_S: Final = 0.05  # a fall is measured over so long at least: one look alone is noise
 # Left again below `low`, plus a quarter: else a word is said at each page.
 AGAIN: Final = 1.25
+# The share of ten seconds in which nobody got on for want of memory. systemd-oomd ends what has
+# 60 % of `full avg10` (oomd.conf, DefaultMemoryPressureLimit=), whatever is left.
+STALLED: Final = 0.6
+# From half of that on memory is short, if less than twice `low` is left. A judgement.
+STALLED_LOW: Final = STALLED / 2
+PRESSED: Final = 2
 
 _NONE: Final = 1 << 60  # a group's limit that is none: "max", or nearly 2^63
 _READ: Final = 1 << 14
@@ -44,34 +56,55 @@ class Judge:
 
     def __init__(self, low: int, least: int) -> None:
         self._floor, self._least = low, least
+        self._readings: list[int] = []
         self._before: tuple[float, int] | None = None
         self._fall = 0.0
         self._low = False
 
-    def look(self, now: float, left: int) -> State:
-        """Return what a reading means; `now` in seconds of a monotonic clock, `left` in bytes."""
+    def look(self, now: float, left: int, swap: int = 0, stalled: float = 0.0) -> State:
+        """Return what a reading means; `now` in seconds of a monotonic clock.
+
+        `left` in bytes, `swap` what is free of it, `stalled`: the share of the last seconds in
+        which nobody got on for want of memory.
+        """
+        self._readings = [*self._readings[-2:], left]
+        # The middle one of three: a single one that lies is never taken.
+        left = sorted(self._readings)[len(self._readings) // 2]
         if self._before is None:
-            self._before = now, left
-        elif (passed := now - self._before[0]) >= RATE_S:
-            self._fall = max(0.0, (self._before[1] - left) / passed)
-            self._before = now, left
+            self._before = now, left + swap
+        elif (passed := now - self._before[0]) >= RATE_S or passed < 0:
+            fall = (self._before[1] - left - swap) / passed
+            self._fall = max(0.0, fall) if passed > 0 else 0.0
+            self._before = now, left + swap
         # While a model is loaded memory falls fast, too, but not below what was planned.
-        soon = left - self._fall * AHEAD_S if left < self._floor else left
-        if min(left, soon) < self._least:
+        short = left < self._floor
+        soon = left - self._fall * AHEAD_S if short else left
+        stands = short and stalled >= STALLED
+        if len(self._readings) > 1 and (min(left, soon) < self._least or stands):
             return "over"
-        self._low = left < self._floor * (AGAIN if self._low else 1)
+        pressed = left < PRESSED * self._floor and stalled >= STALLED_LOW
+        self._low = pressed or left < self._floor * (AGAIN if self._low else 1)
         return "low" if self._low else "fine"
 
     def pause(self, left: int) -> float:
         """Return after how many seconds to look again: the nearer the floor, the sooner."""
+        left = min((left, *self._readings))  # the lowest of the last three may be the true one
         return max(SHORTEST_S, min(LONGEST_S, (left - self._floor) / FASTEST))
 
 
 class Meter(Protocol):
-    """Reads what is left."""
+    """Reads what is left; `swap`: how much was free of it then, in bytes."""
+
+    swap: int
 
     def left(self) -> int | None:
         """Return how many bytes are left; None where the system did not say."""
+
+    def stalls(self) -> tuple[float, ...]:
+        """Return for how many seconds nobody got on for want of memory, by each who counts it.
+
+        Since some moment in the past, which is the counter's own. It may hang.
+        """
 
     def close(self) -> None:
         """Close what it has opened."""
@@ -111,27 +144,41 @@ class LinuxMeter:
 
     def __init__(self, pid: int, mapped: int, root: Path = Path("/")) -> None:
         self._mapped = mapped
+        self.swap = 0
         self._all = _File(root / "proc/meminfo")
         self._engine = _File(root / "proc" / str(pid) / "status") if mapped else None
-        self._groups = [_Group(*found) for found in _groups(root)]
+        found = list(_groups(root))
+        self._groups = [_Group(*each) for each in found]
+        # Groups of version 1 have none.
+        pressures = [root / "proc/pressure/memory"]
+        pressures += [each[0] / "memory.pressure" for each in found[:1]]
+        self._pressures = [_File(path) for path in pressures]
 
     def close(self) -> None:
         """Close all files."""
-        for file in (self._all, *([self._engine] if self._engine else [])):
+        for file in (self._all, *([self._engine] if self._engine else []), *self._pressures):
             file.close()
         for group in self._groups:
             group.close()
 
     def left(self) -> int | None:
         """Return the least of what the system and each group leave."""
-        available = _field(self._all.text(), "MemAvailable:")
-        if available is None:
+        text = self._all.text()
+        available = _field(text, "MemAvailable:")
+        if available is None or available > (_field(text, "MemTotal:") or available):
             return None
+        self.swap = (_field(text, "SwapFree:") or 0) * 1024
         least = available * 1024
         for group in self._groups:
             room = group.room(least)
             least = least if room is None else min(least, room)
         return max(0, least - self._needed())
+
+    def stalls(self) -> tuple[float, ...]:
+        """Return the totals of `full`, of the system and of the innermost group (Linux 4.20)."""
+        texts = (file.text().partition("\nfull ")[2] for file in self._pressures)
+        words = (text.partition("total=")[2].partition("\n")[0] for text in texts)
+        return tuple(int(word) / 1e6 for word in words if word.isdecimal())
 
     def _needed(self) -> int:
         if self._engine is None:
@@ -267,8 +314,13 @@ def give_back(pid: int) -> None:
 class MacMeter:
     """`kern.memorystatus_level`: per cent of the memory that are free, as `memory_pressure` says.
 
-    Whole per cents, rounded here to the safe side.
+    Whole per cents, rounded here to the safe side. What is wired, a GPU's memory too, is not free.
     """
+
+    swap = 0  # grows by itself, as long as the disk has room
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._at, self._stalled = clock, clock(), 0.0
 
     def left(self) -> int | None:
         """Return what is free."""
@@ -276,7 +328,17 @@ class MacMeter:
         memory = _sysctl("hw.memsize", ctypes.c_uint64)
         if level is None or memory is None:
             return None
+        if level > 100:
+            return None
         return max(0, level - 1) * memory // 100
+
+    def stalls(self) -> tuple[float, ...]:
+        """Return how long the system has called its memory critical (`kVMPressureCritical`, 4)."""
+        now = self._clock()
+        passed, self._at = min(1.0, max(0.0, now - self._at)), now  # asleep, nobody was kept
+        if _sysctl("kern.memorystatus_vm_pressure_level", ctypes.c_int) == 4:
+            self._stalled += passed
+        return (self._stalled,)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -302,7 +364,12 @@ class _MemoryStatus(ctypes.Structure):
 
 
 class WindowsMeter:
-    """The physical memory that is free (`ullAvailPhys` of `GlobalMemoryStatusEx`)."""
+    """The physical memory that is free (`ullAvailPhys` of `GlobalMemoryStatusEx`).
+
+    What can still be promised to programs (`ullAvailPageFile`) is not counted: it grows on demand.
+    """
+
+    swap = 0
 
     def left(self) -> int | None:
         """Return what is free."""
@@ -312,6 +379,10 @@ class WindowsMeter:
             if windows.GlobalMemoryStatusEx(ctypes.byref(status)):
                 return int(status.figure1)
         return None
+
+    def stalls(self) -> tuple[float, ...]:
+        """Return nothing: the system does not count it."""
+        return ()
 
     def close(self) -> None:
         """Nothing is open."""

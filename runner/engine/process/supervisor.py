@@ -23,7 +23,7 @@ from runner.base import paths
 from runner.base.errors import Refused, SteprunError
 from runner.base.files import make_private_dir, write_private
 from runner.base.units import size
-from runner.engine.process import records, servers, stack
+from runner.engine.process import lesson_book, records, servers, silence, stack
 from runner.engine.process.diagnose import LAST_LINES, by_itself, diagnose, out_of_memory
 from runner.engine.process.guarded import Guarded
 from runner.engine.process.log import LogReader
@@ -333,6 +333,8 @@ class EngineProcess:
             low = self._spec.floors.low if self._spec.floors else 0
             planned = self._spec.total_bytes + low if self._spec.total_bytes else self._before
             self._took = max(0, min(self._before, planned) - low)
+        if self._running is not None and self._running.unwatched:
+            return silence.unwatched(str(self.log_path))
         error = diagnose(status, tail, str(self.log_path), ready=self._ready, fresh=fresh, oom=oom)
         if self.short_of_memory:
             error.why = f"{error.why} {in_words(takers(without=(os.getpid(),)))}".rstrip()
@@ -346,6 +348,7 @@ class EngineProcess:
         """Stop the engine and remove its traces; safe to call twice. The log stays."""
         running, self._running = self._running, None
         if running is not None:
+            running.taken.look(self.pid)  # it may have run for less than a second
             running.ask_to_stop(politely=politely)
             deadline = time.monotonic() + running.stop_s
             while running.status() is None and time.monotonic() < deadline:  # noqa: ASYNC110 - no event tells
@@ -356,6 +359,8 @@ class EngineProcess:
             records.end(self._record)
         if self._own_key is not None:
             self._own_key.unlink(missing_ok=True)
+        if running is not None and self._ready:
+            await asyncio.to_thread(lesson_book.note_run, self._spec.expected, running.taken)
 
 
 def read_key(path: Path) -> str:

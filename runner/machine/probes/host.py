@@ -285,6 +285,15 @@ _NAMED = ("MemFree", "Buffers", "Cached", "AnonPages", "Slab")
 _NAMED_TOO = ("SwapCached", "KernelStack", "PageTables", "SecPageTables", "Percpu", "Hugetlb")
 
 
+def hidden_bytes(meminfo: str) -> int | None:
+    """Return the memory in use that the kernel does not name, by the text of `/proc/meminfo`.
+
+    A graphics driver's is there: of GB10 and of Strix Halo, what an engine's device holds.
+    """
+    named = pairs(meminfo)
+    return _hidden(parse_size(named.get("MemTotal"), KIB) or 0, named)
+
+
 def _hidden(total: int, meminfo: dict[str, str]) -> int | None:
     """Return the memory that is in use by nothing that the kernel names, if it names enough."""
     named = [parse_size(meminfo.get(key), KIB, least=0) for key in _NAMED]

@@ -45,6 +45,7 @@ class LedgerEntry(StrEnum):
     COMPUTE = "compute"
     VISION_COMPUTE = "vision_compute"
     OVERHEAD = "overhead"
+    LESSON = "lesson"
     RESERVE = "reserve"
 
 

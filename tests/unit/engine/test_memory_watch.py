@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,9 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.base.errors import SteprunError
-from runner.engine.process import guard, memory_watch
+from runner.engine.process import guard, memory_signs, memory_watch
 from runner.engine.process.guarded import Guarded
-from runner.engine.process.memory_watch import AGAIN, LONGEST_S, SHORTEST_S, Judge, LinuxMeter
+from runner.engine.process.memory_watch import (
+    AGAIN,
+    LONGEST_S,
+    SHORTEST_S,
+    STALLED,
+    STALLED_LOW,
+    Judge,
+    LinuxMeter,
+)
 from runner.engine.process.supervisor import EngineProcess
 from runner.plan.launch import Floors, LaunchSpec
 
@@ -47,26 +56,81 @@ def test_nothing_is_stopped_while_more_is_left_than_the_first_floor(
         assert judge.look(number * step_ms / 1000, left) != "over"
 
 
-@given(st.lists(st.integers(0, 10_000), max_size=40), st.integers(0, 599))
-def test_below_the_second_floor_it_is_always_over(before: list[int], left: int) -> None:
+@given(st.lists(st.integers(0, 10_000), max_size=40), st.integers(0, 599), st.integers(0, 599))
+def test_below_the_second_floor_it_is_always_over(before: list[int], one: int, two: int) -> None:
     judge = Judge(1000, 600)
     for number, reading in enumerate(before):
         judge.look(number * 0.02, reading)
-    assert judge.look(len(before) * 0.02, left) == "over"
+    judge.look(len(before) * 0.02, one)
+    assert judge.look(len(before) * 0.02 + 0.02, two) == "over"
+
+
+@given(
+    st.lists(st.integers(1000, 10_000), min_size=2, max_size=40),
+    st.integers(0, 1 << 62),
+    st.data(),
+)
+def test_a_single_reading_that_lies_changes_nothing(
+    readings: list[int], lie: int, data: st.DataObject
+) -> None:
+    readings.insert(data.draw(st.integers(0, len(readings))), lie)
+    judge = Judge(1000, 600)
+    for number, left in enumerate(readings):
+        assert judge.look(number * 0.02, left) != "over"
+        assert judge.pause(left) <= LONGEST_S
+
+
+def test_after_a_reading_that_is_too_high_it_still_looks_often() -> None:
+    judge = Judge(GIB, GIB // 2)
+    for number, left in enumerate((GIB, GIB, 1 << 62)):
+        judge.look(number * 0.02, left)
+    assert judge.pause(1 << 62) == SHORTEST_S
+
+
+@given(st.lists(st.tuples(st.integers(1000, 9000), st.floats(0, 1), st.integers(0, 9000))))
+def test_no_sign_ends_an_engine_above_the_first_floor(
+    looks: list[tuple[int, float, int]],
+) -> None:
+    judge = Judge(1000, 600)
+    for number, (left, stalled, swap) in enumerate(looks):
+        assert judge.look(number * 0.02, left, swap, stalled) != "over"
+
+
+def test_below_the_first_floor_a_standstill_is_over_above_the_second() -> None:
+    for stalled, meant in ((STALLED - 0.01, "low"), (STALLED, "over")):
+        judge = Judge(1000, 600)
+        assert [judge.look(at, 990, 0, stalled) for at in range(2)][-1] == meant
+
+
+def test_pressure_makes_memory_short_a_little_above_the_floor_and_no_further() -> None:
+    for left, stalled, meant in (
+        (1990, STALLED_LOW, "low"),
+        (1990, STALLED_LOW - 0.01, "fine"),
+        (2010, 1.0, "fine"),
+    ):
+        judge = Judge(1000, 600)
+        assert [judge.look(at, left, 0, stalled) for at in range(3)][-1] == meant
+
+
+def test_what_goes_to_swap_is_taken_all_the_same() -> None:
+    still, filling = Judge(1000, 600), Judge(1000, 600)
+    looks = [(at / 10, 900, 9000 - 150 * at) for at in range(4)]  # 1,500 a second
+    assert [still.look(at, left, 9000) for at, left, _ in looks][-1] == "low"
+    assert [filling.look(*look) for look in looks][-1] == "over"
 
 
 def test_a_fast_fall_below_the_first_floor_is_over_before_the_second() -> None:
     slow, fast = Judge(1000, 600), Judge(1000, 600)
     assert [slow.look(at / 10, 1100 - 20 * at) for at in range(12)][-1] == "low"  # 200 a second
-    assert [fast.look(at / 10, 1200 - 200 * at) for at in range(3)][-1] == "over"  # 800 left
+    assert [fast.look(at / 10, 1400 - 200 * at) for at in range(5)][-1] == "over"  # 600 left
 
 
 def test_it_is_fine_again_only_well_above_the_floor() -> None:
     judge = Judge(1000, 600)
     assert judge.look(0, 990) == "low"
     assert judge.look(10, 1010) == "low"
-    assert judge.look(20, int(1000 * AGAIN)) == "fine"
-    assert judge.look(30, 1010) == "fine"
+    assert [judge.look(at, int(1000 * AGAIN)) for at in (20, 30)][-1] == "fine"
+    assert [judge.look(at, 1010) for at in (40, 50)][-1] == "fine"
 
 
 def test_it_looks_more_often_the_nearer_the_floor_is() -> None:
@@ -147,6 +211,45 @@ def test_a_group_of_version_1_in_a_container_that_shows_it_as_the_top(tmp_path: 
     assert LinuxMeter(1, 0, root).left() == GIB + MIB
     tree(tmp_path, {f"{top}/memory.limit_in_bytes": 9_223_372_036_854_771_712})
     assert LinuxMeter(1, 0, root).left() == 20 * GIB
+
+
+def test_it_reads_the_swap_and_what_was_lost_to_waiting(tmp_path: Path) -> None:
+    pressure = "some avg10=9.00 avg60=0.00 avg300=0.00 total=9000000\nfull avg10=1.00 avg60=0.00 "
+    files: dict[str, str | int] = {
+        "proc/meminfo": meminfo(5 * GIB) + "\nSwapTotal: 8 kB\nSwapFree: 6 kB",
+        "proc/self/cgroup": "0::/a",
+        "proc/pressure/memory": f"{pressure}avg300=0.00 total=2500000",
+        "sys/fs/cgroup/a/memory.current": 1,
+        "sys/fs/cgroup/a/memory.pressure": f"{pressure}avg300=0.00 total=500000",
+    }
+    meter = LinuxMeter(1, 0, tree(tmp_path, files))
+    meter.left()
+    assert meter.swap == 6 * 1024
+    assert meter.stalls() == (2.5, 0.5)
+    tree(tmp_path, {"proc/pressure/memory": "full", "sys/fs/cgroup/a/memory.pressure": ""})
+    assert meter.stalls() == ()
+    meter.close()
+
+
+def test_more_available_than_there_is_is_no_reading(tmp_path: Path) -> None:
+    assert LinuxMeter(1, 0, tree(tmp_path, {"proc/meminfo": meminfo(25 * GIB)})).left() is None
+
+
+def test_a_mac_counts_the_time_that_its_memory_was_critical(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    levels = {"kern.memorystatus_level": 40, "hw.memsize": 100 * GIB}
+    level = "kern.memorystatus_vm_pressure_level"
+    monkeypatch.setattr(memory_watch, "_sysctl", lambda name, _: levels.get(name))
+    times = iter([0.0, 0.25, 0.5, 0.75, 9000.0])
+    meter = memory_watch.MacMeter(lambda: next(times))
+    assert meter.left() == 39 * GIB
+    counted: list[float] = []
+    for levels[level] in (1, 4, 2, 4):  # a night in between counts a second
+        counted += meter.stalls()
+    assert counted == [0.0, 0.25, 0.25, 1.25]
+    levels["kern.memorystatus_level"] = 4000
+    assert meter.left() is None
 
 
 @linux
@@ -247,22 +350,86 @@ def test_its_owner_hears_that_memory_is_short_and_when_it_is_not(tmp_path: Path)
         assert guarded.memory_left < floors.low
 
 
-def test_a_reading_that_fails_does_not_end_the_watch() -> None:
-    readings = iter([OSError("gone"), ValueError("odd"), None, 10])
+class Odd:
+    """A meter whose readings are given; what is none of a system's is a fake."""
 
-    class Odd:
-        def left(self) -> int | None:
-            reading = next(readings)
-            if isinstance(reading, Exception):
-                raise reading
-            return reading
+    swap = 0
 
+    def __init__(self, readings: list[Any], stalls: Any = ()) -> None:
+        self._readings, self._stalls = iter(readings), stalls
+
+    def left(self) -> Any:
+        reading = next(self._readings)
+        if isinstance(reading, Exception):
+            raise reading
+        return reading
+
+    def stalls(self) -> Any:
+        return self._stalls() if callable(self._stalls) else self._stalls
+
+
+def watched(meter: Odd, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[str]]:
+    """Return how an engine was ended and what was logged, and what the owner was told."""
     killed: list[str] = []
+    said: list[str] = []
     engine: Any = SimpleNamespace(pid=1, returncode=None, kill=lambda: killed.append("killed"))
     watch: Any = SimpleNamespace(
-        meter=lambda *_: Odd(), Judge=Judge, LONGEST_S=0, MARK="x", give_back=lambda _: None
+        meter=lambda *_: meter,
+        Judge=Judge,
+        LONGEST_S=0,
+        STALLED=STALLED,
+        MARK="x",
+        give_back=lambda _: None,
     )
-    log: Any = SimpleNamespace(write=killed.append)
+    log: Any = SimpleNamespace(write=lambda text: killed.append(text.decode()))
     floors: Any = SimpleNamespace(low=100, least=50, mapped=0)
-    guard._watch_memory(engine, log, watch, floors)
+    voice = SimpleNamespace(say=lambda state, left: said.append(f"{state} {left}"))
+    monkeypatch.setattr(guard, "_Voice", lambda: voice)
+    guard._watch_memory(engine, log, (watch, memory_signs), floors)
+    return killed, said
+
+
+def test_a_reading_that_fails_does_not_end_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    readings = [OSError("gone"), 10, ValueError("odd"), 1000, None, 10]
+    killed, said = watched(Odd(readings), monkeypatch)
     assert killed[0] == "killed"
+    assert said == ["blind 0", "low 10", "blind 0", "fine 1000", "blind 0"]
+
+
+def test_a_watch_that_stays_blind_says_so_once_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    few, many = [None] * (guard.BLIND_LOOKS - 1), [None] * 3 * guard.BLIND_LOOKS
+    killed, _ = watched(Odd([*few, 1000, *many, 1000, 10, 10]), monkeypatch)
+    assert killed[0] == guard.BLIND.decode()
+    assert killed[1] == "killed"
+
+
+def test_a_sign_that_fails_or_hangs_leaves_the_watch_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails() -> tuple[float, ...]:
+        raise OSError("gone")
+
+    hung = threading.Event()
+    for stalls in (fails, hung.wait, lambda: ("odd",)):
+        killed, _ = watched(Odd([90] * 50 + [40, 40], stalls), monkeypatch)
+        assert killed[1].startswith("\nx0 MiB of memory were left")
+    hung.set()
+
+
+def test_the_owner_is_told_at_once_of_what_is_new_and_else_once_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[bytes] = []
+    times = iter([0.0, 0.1, 0.2, 1.0, 1.25])
+    monkeypatch.setattr("os.set_blocking", lambda *_: None)
+
+    def write(_: int, data: bytes) -> int:
+        said.append(data)
+        if len(said) == 1:
+            raise BlockingIOError("the pipe is full: its owner is stopped")
+        return len(data)
+
+    voice = guard._Voice(lambda: next(times), write)
+    for state in ("fine", "fine", "low", "low", "low"):
+        voice.say(state, 5)
+    assert said == [b"fine 5\n", b"low 5\n", b"low 5\n"]
