@@ -33,7 +33,8 @@ class LaunchSpec:
     overcommit the machine together. `env`: variables beside those that are set already. `lost`:
     flags that the plan depends on and the engine does not know, so that it must not be started.
     `long_words`: its self-test has answered or refused a long word. `floors`: where the engine is
-    stopped before this machine runs out of memory; None: nobody watches.
+    stopped before this machine runs out of memory; None: nobody watches. `weights_bytes`: the
+    files that it loads, 0 where nobody asks how far it is.
     """
 
     argv: tuple[str, ...]
@@ -42,6 +43,7 @@ class LaunchSpec:
     lost: tuple[str, ...] = ()
     long_words: bool = False
     floors: Floors | None = None
+    weights_bytes: int = 0
 
 
 # Without these the model would lie elsewhere than planned, or lack a part; all others only tune.

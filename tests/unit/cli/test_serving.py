@@ -40,7 +40,7 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> None:
         config=config,
         machine=SimpleNamespace(backend="cpu"),
     )
-    spec = SimpleNamespace(long_words=True)
+    spec = LaunchSpec((), long_words=True)
     made = SimpleNamespace(title="Tiny", engine=SimpleNamespace(program=()), spec=spec, plan=plan)
     monkeypatch.setattr("runner.gateway.model_settings.served_of", lambda *_: Served())
     monkeypatch.setattr("runner.run.saved_prompts.kept", lambda *_: None)
@@ -55,7 +55,7 @@ def told(settings: Settings, capsys: pytest.CaptureFixture[str]) -> str:
     """Return what is said from the start until the model answers."""
     report = ServeReport(settings, TransientLine())
     report.listening(settings.port)
-    report.loading(3.0)
+    report.loading(3.0, None)
     report.ready("/var/log/engine.log")
     said = capsys.readouterr()
     assert said.out == "", "stdout is for data"
