@@ -39,11 +39,11 @@ class Loaded:
     def forms(self, seconds: float) -> tuple[str, ...]:
         """Return it in ever fewer words; `seconds`: for how long it has been loading.
 
-        `37 % · 1.96 GiB/s · 34 s left`. Where nothing moves, the seconds show that one waits.
+        `37 % · 1.96 GiB/s · 31 s left`. Where nothing moves, the seconds show that one waits.
         """
         percent = f"{self.percent} %"
         if self.left_s < 1 or self.percent >= MOST:
-            return (f"{percent} … {duration(seconds)}", percent)
+            return (f"{percent} · {duration(seconds)} so far", percent)
         left = f"{duration(self.left_s)} left"
         return (f"{percent} · {rate(self.rate)} · {left}", f"{percent} · {left}", percent)
 
@@ -59,10 +59,11 @@ class LoadPace:
     def note(self, at: float, done: int) -> Loaded | None:
         """Note how many bytes are loaded at a time, in seconds; return what is known by that.
 
-        None where nothing is known, or what could be said would not be true.
+        None where nothing is known, or what could be said would not be true: the first percent may
+        be the engine's own code, or all that the system lets one see.
         """
-        if self._whole < LEAST or done <= 0:
-            return self.now
+        if self._whole < LEAST:
+            return None
         done = max(done, self.now.done if self.now else 0)  # what it maps, it also lets go
         seen = self._seen
         seen.append((at, done))
@@ -70,5 +71,6 @@ class LoadPace:
             seen.popleft()
         (then, before) = seen[0]
         pace = (done - before) / (at - then) if at - then >= RATED_S else 0.0
-        self.now = Loaded(done, self._whole, pace)
+        if 100 * done >= self._whole:
+            self.now = Loaded(done, self._whole, pace)
         return self.now

@@ -1,5 +1,6 @@
 """How far an engine has loaded its weights, as its process shows from outside."""
 
+import os
 import time
 from typing import Final
 
@@ -34,14 +35,20 @@ def taken_in(pid: int) -> int:
     """
     try:
         process = psutil.Process(pid)
-        memory = process.memory_info()
-        # On Linux, `shared` leaves out what it computes in, which is no part of the weights.
-        held = getattr(memory, "shared", memory.rss)
-        read = 0
-        if hasattr(process, "io_counters"):  # macOS has none
-            counters = process.io_counters()
-            # What comes out of the system's cache is read as well, but from no disk.
-            read = max(counters.read_bytes, getattr(counters, "read_chars", 0))
+        # A Windows environment's Python only starts the real one.
+        children = process.children(recursive=True) if os.name == "nt" else ()
+        return max(map(_taken_in, (process, *children)))
     except (OSError, psutil.Error):
         return 0
+
+
+def _taken_in(process: psutil.Process) -> int:
+    memory = process.memory_info()
+    # On Linux, `shared` leaves out what it computes in, which is no part of the weights.
+    held = getattr(memory, "shared", memory.rss)
+    read = 0
+    if hasattr(process, "io_counters"):  # macOS has none
+        counters = process.io_counters()
+        # What comes out of the system's cache is read as well, but from no disk.
+        read = max(counters.read_bytes, getattr(counters, "read_chars", 0))
     return max(int(held), int(read))

@@ -153,7 +153,7 @@ def waits_for(turn: Turn, clock: AnswerClock, now: float, *, own: bool) -> str:
 def host_waits(seconds: float, loaded: Loaded | None, *, own: bool) -> str:
     """Return a sentence about a host that is waited for."""
     if loaded is not None:
-        far = loaded.forms(seconds)[0].replace(" … ", " after ").replace(" · ", ", ")
+        far = loaded.forms(seconds)[0].replace(" · ", ", ")
         return f"Loading the model: {far}."
     what = "Loading the model" if own else "Waiting for the server"
     return f"{what}: {duration(seconds)} so far."

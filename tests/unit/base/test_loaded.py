@@ -18,10 +18,13 @@ def test_share_rate_and_time_left_in_ever_fewer_words() -> None:
 @pytest.mark.parametrize(
     ("loaded", "told"),
     [
-        (Loaded(37 * GIB, 100 * GIB), "37 % … 18 s"),  # no rate yet, or nothing moves
-        (Loaded(100 * GIB, 100 * GIB, rate=GIB), "99 % … 18 s"),  # all is read: it is not ready
-        (Loaded(130 * GIB, 100 * GIB, rate=GIB), "99 % … 18 s"),  # it read a part again
-        (Loaded(995 * GIB // 10, 100 * GIB, rate=GIB), "99 % … 18 s"),
+        (Loaded(37 * GIB, 100 * GIB), "37 % · 18 s so far"),  # no rate yet, or nothing moves
+        (
+            Loaded(100 * GIB, 100 * GIB, rate=GIB),
+            "99 % · 18 s so far",
+        ),  # all is read: it is not ready
+        (Loaded(130 * GIB, 100 * GIB, rate=GIB), "99 % · 18 s so far"),  # it read a part again
+        (Loaded(995 * GIB // 10, 100 * GIB, rate=GIB), "99 % · 18 s so far"),
     ],
 )
 def test_no_time_left_is_claimed_where_none_is_known(loaded: Loaded, told: str) -> None:
@@ -51,4 +54,10 @@ def test_nothing_is_told_of_weights_that_its_own_libraries_could_pass_for() -> N
     for whole in (0, LEAST - 1):
         assert LoadPace(whole).note(0, 100 << 20) is None
     assert LoadPace(LEAST).note(0, 100 << 20) is not None
-    assert LoadPace(LEAST).note(0, 0) is None, "the system does not say"
+
+
+def test_the_first_percent_is_not_told_as_it_may_be_the_engine_itself() -> None:
+    pace = LoadPace(100 * GIB)
+    assert pace.note(0, 0) is None, "the system does not say"
+    assert pace.note(1, GIB - 1) is None
+    assert pace.note(4, 4 * GIB) == Loaded(4 * GIB, 100 * GIB, rate=GIB)

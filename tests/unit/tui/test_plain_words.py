@@ -140,5 +140,5 @@ def test_what_is_waited_for():
     said = host_waits(30.0, loaded, own=True)
     assert said == "Loading the model: 37 %, 2.00 GiB/s, 32 s left."
     assert host_waits(30.0, replace(loaded, rate=0), own=True) == (
-        "Loading the model: 37 % after 30 s."
+        "Loading the model: 37 %, 30 s so far."
     )
