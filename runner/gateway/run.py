@@ -14,6 +14,7 @@ from runner.gateway.prompts.keeping import keeping
 from runner.gateway.report import Report
 from runner.gateway.service import Service
 from runner.gateway.settings import Settings
+from runner.gateway.tables import read_tables
 from runner.gateway.timing import USUAL, Timing
 from runner.gateway.watching.recorded import Recorded
 
@@ -44,6 +45,7 @@ async def run(
     relay = Relay(timing)
     try:
         async with Keeper(make, report, relay.traffic, timing=timing) as keeper:
+            await asyncio.to_thread(read_tables)
             prompts = await keeping(settings, keeper, relay, timing)
             service = Service(settings, rules, keeper, relay, timing, prompts=prompts)
             async with (
