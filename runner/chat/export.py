@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from html import escape
 
 from runner.base.text import clean_name
 from runner.base.units import duration
@@ -64,6 +63,8 @@ def to_markdown(turns: Sequence[Turn], title: str) -> str:
     The steps of an answer stand in their order. Reasoning and what tools returned are folded away
     in `<details>`; a turn that was stopped, cut off or failed says so.
     """
+    from html import escape  # noqa: PLC0415 - not before the first frame: its tables are long
+
     parts = [f"# {title}"]
     for turn in turns:
         chips = [f"- {label}" for label in picture_labels(turn.pictures, prices=False)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from runner.base.errors import Refused, SteprunError, UsageError
+from runner.base.loaded import Loaded
 from runner.chat.dialect import Offer
 from runner.chat.refusals import Unreachable
 from runner.chat.wire import Options
@@ -37,6 +38,9 @@ class ChatHost(Mortal, Protocol):
 
     async def wait_ready(self, on_wait: Callable[[float], None]) -> None:
         """Return when it answers; raise SteprunError where it never will."""
+
+    def loaded(self) -> Loaded | None:
+        """Return how far its weights are loaded, while it is waited for; None where unknown."""
 
     async def lost(self) -> None:
         """Return when it has to be waited for again; never where nothing tells."""
@@ -69,6 +73,9 @@ class Remote(AbstractAsyncContextManager["Remote"]):
 
     async def wait_ready(self, on_wait: Callable[[float], None]) -> None:
         """Wait for nothing: it was asked what it is, and has answered."""
+
+    def loaded(self) -> None:
+        """Know nothing of it."""
 
     async def lost(self) -> None:
         """Wait for ever: a request will show it."""

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TypeVar
 
 from runner.base.errors import SteprunError
+from runner.base.loaded import Loaded
 from runner.chat.events import Failed, Loading
 from runner.chat.host import ChatHost, ChatSetup, Find, follow
 from runner.chat.host_news import HostNews, hearing
@@ -58,6 +59,7 @@ class HostTask:
         self._closing = asyncio.Event()
         self._reported_s = -1
         self.host: ChatHost | None = None
+        self._opened: ChatHost | None = None  # whether it answers or not
         self.loading = True  # or about to be
         self.loading_since = time.monotonic()
         self.loaded_s = 0.0  # how long it took at last
@@ -102,6 +104,10 @@ class HostTask:
         """Whether the host is open and answers."""
         return self.host is not None and not self.loading and self.host.alive()
 
+    def loaded(self) -> Loaded | None:
+        """Return how far the weights of a host that loads are loaded; None where unknown."""
+        return self._opened.loaded() if self._opened is not None and self.loading else None
+
     async def _run(self) -> None:
         try:
             if self._find is not None:
@@ -111,6 +117,7 @@ class HostTask:
                 self._open_host, self._find = found.open_host, found.find
                 self._report(HostKnown(found))
             async with self._open_host() as host, hearing(host, self._report):
+                self._opened = host
                 await self._until_closing(follow(host, self._waited, partial(self._ready, host)))
         except SteprunError as error:
             self._go_back()
@@ -125,7 +132,8 @@ class HostTask:
             self._go_back()
             self._report(Failed(failure))
         finally:
-            self.host, self.loading = None, False
+            self.host = self._opened = None
+            self.loading = False
 
     async def _until_closing(self, work: Awaitable[T]) -> T | None:
         """Return what comes of it, None where the host is closed before. Raises what it raises."""

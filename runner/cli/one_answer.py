@@ -35,6 +35,7 @@ from runner.chat.host_news import hearing
 from runner.chat.images.load import load_picture
 from runner.chat.turn import Turn, TurnState
 from runner.cli.render.common import TransientLine
+from runner.cli.render.loading import loading_words
 from runner.cli.render.wrap import say
 
 
@@ -60,11 +61,11 @@ async def ask_once(setup: ChatSetup, prompt: str) -> int:
             if each.notes:
                 say(" · ".join((label(each.file), *each.notes)), err=True)
         with TransientLine() as status:
-
-            def shows(seconds: float) -> None:
-                status.show(f"loading {setup.title} ... {seconds:.0f} s")
-
             async with setup.open_host() as host:
+
+                def shows(seconds: float) -> None:
+                    status.show(loading_words(setup.title, seconds, host.loaded()))
+
                 await host.wait_ready(shows)
                 await _check_fit(attached, conversation, host, setup)
                 turn = conversation.append(prompt, pictures, files)

@@ -1,15 +1,17 @@
 """Asks a gateway on this machine what it does, and joins a chat to one. Needs no HTTP server."""
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from msgspec.structs import replace
 
 from runner.base.errors import SteprunError
+from runner.base.loaded import Loaded, LoadPace
 from runner.base.shell import shell_line
 from runner.base.text import clean
 from runner.engine.process import servers
@@ -105,6 +107,7 @@ class Joined(AbstractAsyncContextManager["Joined"]):
         self._record = record
         self._resume = shell_line(("steprun", "chat", *words, "--resume"))
         self.endpoint = endpoint_of(record)
+        self._pace = LoadPace(0)
 
     async def __aenter__(self) -> Self:
         """Check that it still runs, or again. Raises SteprunError where it has ended."""
@@ -130,6 +133,7 @@ class Joined(AbstractAsyncContextManager["Joined"]):
         from runner.net.http import async_client  # noqa: PLC0415
 
         began = time.monotonic()
+        self._pace = LoadPace(self._record.served.weights_bytes)
         waking: asyncio.Task[None] | None = None
         async with async_client(httpx2.Timeout(ANSWER_S), self.endpoint) as http:
             try:
@@ -140,6 +144,7 @@ class Joined(AbstractAsyncContextManager["Joined"]):
                             return
                         if reply.status_code == 200 and waking is None:
                             waking = asyncio.create_task(self._wake(http), name="wake")
+                        self._note(reply.content)
                     except (httpx2.HTTPError, ValueError):
                         pass  # whether it still runs tells more
                     if not self.alive():
@@ -171,6 +176,19 @@ class Joined(AbstractAsyncContextManager["Joined"]):
                 why=clean(why),
                 next=f"Try again, or stop it: steprun stop {self._record.port}",
             )
+
+    def _note(self, health: bytes) -> None:
+        """Note how far the server's `/health` says that the weights are loaded."""
+        with suppress(ValueError):
+            found = json.loads(health)
+            percent = found.get("loaded_percent") if isinstance(found, dict) else None
+            if isinstance(percent, int):
+                done = self._record.served.weights_bytes * percent // 100
+                self._pace.note(time.monotonic(), done)
+
+    def loaded(self) -> Loaded | None:
+        """Return how far the weights are loaded; None where that is not known."""
+        return self._pace.now
 
     async def lost(self) -> None:
         """Wait for ever: its gateway lets requests wait while its engine is started again."""

@@ -41,10 +41,11 @@ def with_files(
     spec, kept = ready.spec, saved_prompts.kept(ready, request.kv_disk)
     if kept is not None:
         spec = saved_prompts.with_slots(spec, kept, ready.prepared.engine)
+    served = served_of(ready, request)
     known = replace(
         settings,
-        served=served_of(ready, request),
+        served=served,
         longest_word=longest_word(passed=spec.long_words),
         kept=kept,
     )
-    return known, spec
+    return known, replace(spec, weights_bytes=served.weights_bytes)

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final, Self
 
 from runner.base.errors import SteprunError
+from runner.base.loaded import Loaded
 from runner.engine.process import servers
 from runner.engine.process.supervisor import EngineProcess
 from runner.gateway.news import memory_news
@@ -136,6 +137,10 @@ class OwnHost(AbstractAsyncContextManager["OwnHost"]):
         if self._gateway.done():
             raise heard.why_ended()
 
+    def loaded(self) -> Loaded | None:
+        """Return how far the weights are loaded; None where that is not known."""
+        return self._heard.loaded
+
     async def lost(self) -> None:
         """Return when the engine has ended: it is started again, or was given up."""
         await self._heard.away.wait()
@@ -162,6 +167,7 @@ class HeardOfGateway:
     def __init__(self) -> None:
         self.answers, self.away = asyncio.Event(), asyncio.Event()
         self.on_wait: Callable[[float], None] = lambda _: None
+        self.loaded: Loaded | None = None
         self._why: SteprunError | None = None
         self._known = threading.Event()  # why it has ended
 
@@ -199,14 +205,15 @@ class HeardOfGateway:
         """Note where it listens."""
         self.port.set_result(port)
 
-    def loading(self, seconds: float) -> None:
+    def loading(self, seconds: float, loaded: Loaded | None) -> None:
         """Pass on for how long the model has been loading."""
+        self.loaded = loaded
         self.on_wait(seconds)
 
     def ready(self, log: str) -> None:
         """Note that the engine answers, also after a restart."""
         del log
-        self._why = None
+        self._why = self.loaded = None
         self._known.clear()
         self.away.clear()
         self.answers.set()

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from runner.base.errors import SteprunError
+from runner.base.loaded import Loaded
 
 
 class Report(Protocol):
@@ -11,8 +12,8 @@ class Report(Protocol):
     def listening(self, port: int) -> None:
         """Say that the gateway answers, while the model is still loading."""
 
-    def loading(self, seconds: float) -> None:
-        """Say for how long the model has been loading."""
+    def loading(self, seconds: float, loaded: Loaded | None) -> None:
+        """Say for how long the model has been loading, and how far it is, if that is known."""
 
     def ready(self, log: str) -> None:
         """Say that the model answers, also after a restart. `log`: the path of the engine's log."""

@@ -20,6 +20,7 @@ from runner.gateway.prompts.current import current_prompts
 from runner.gateway.report import Report
 from runner.gateway.service import Service
 from runner.gateway.settings import Settings
+from runner.gateway.tables import read_tables
 from runner.gateway.timing import USUAL, Timing
 from runner.gateway.trouble.health import slowed
 from runner.gateway.trouble.watch import TroubleWatch, watching
@@ -63,6 +64,7 @@ async def run(
         async with Keeper(
             lowering, report, relay.traffic, timing=timing, on_gpu=settings.on_gpu, sleep=sleep
         ) as keeper:
+            await asyncio.to_thread(read_tables)
             prompts = await current_prompts(settings, keeper, relay, timing)
             service = Service(settings, rules, keeper, relay, timing, prompts=prompts)
             climber = Climbing(

@@ -52,7 +52,8 @@ class LaunchSpec:
     flags that the plan depends on and the engine does not know, so that it must not be started.
     `long_words`: its self-test has answered or refused a long word. `floors`: where the engine is
     stopped before this machine runs out of memory; None: nobody watches. `expected`: what it is
-    compared with, so that a later plan counts what this one missed.
+    compared with, so that a later plan counts what this one missed. `weights_bytes`: the files that
+    it loads, 0 where nobody asks how far it is.
     """
 
     argv: tuple[str, ...]
@@ -62,6 +63,7 @@ class LaunchSpec:
     long_words: bool = False
     floors: Floors | None = None
     expected: Expected | None = None
+    weights_bytes: int = 0
 
 
 # Without these the model would lie elsewhere than planned, or lack a part; all others only tune.

@@ -36,7 +36,8 @@ def states(chat: "ChatTalk") -> tuple[str, ...]:
         return ("stopping the engine" if own else "leaving",)
     waits = live is None or live.phase is TurnState.PREFILL
     if chat.host_task.loading and waits:
-        return host_states(now - chat.host_task.loading_since, own=own)
+        task = chat.host_task
+        return host_states(now - task.loading_since, task.loaded(), own=own)
     if live is not None and chat.waits_for:
         waited = duration(chat.clock.waited_s(now))
         return f"waiting for {chat.waits_for} … {waited}", f"waiting for tools … {waited}"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 
+from runner.base.loaded import Loaded
 from runner.base.text import clean_name
 from runner.base.units import duration
 from runner.chat.clock import AnswerClock
@@ -88,8 +89,13 @@ def _prefill(clock: AnswerClock, now: float, *, own: bool) -> tuple[str, ...]:
     return _waiting(waited, "engine" if own else "server")
 
 
-def host_states(seconds: float, *, own: bool) -> tuple[str, ...]:
-    """Return for how long the host is waited for, in ever fewer words. `own`: our own engine."""
+def host_states(seconds: float, loaded: Loaded | None, *, own: bool) -> tuple[str, ...]:
+    """Return how far the host is, or how long it is waited for, in ever fewer words.
+
+    `own`: our own engine.
+    """
+    if loaded is not None:
+        return tuple(f"loading {form}" for form in loaded.forms(seconds))
     waited = duration(seconds)
     return (f"loading … {waited}",) if own else _waiting(waited)
 

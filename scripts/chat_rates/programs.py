@@ -45,10 +45,15 @@ class Program:
 
 
 def steprun(checkout: Path, port: int, folder: Path) -> Program:
-    """Return steprun's chat, of a checkout, run by this Python."""
+    """Return steprun's chat, of a checkout, run by this Python.
+
+    Its bytecode is kept, as an installed program's is: to compile it took 0.1 s of each start.
+    """
     argv = (sys.executable, "-P", "-m", "runner", "chat", "--url", f"http://127.0.0.1:{port}")
     env = {"PYTHONPATH": str(checkout.resolve()), "STEPRUN_HOME": str(folder)}
-    return Program("steprun", argv, env, folder, "Message the model", "ready")
+    env |= {"PYTHONPYCACHEPREFIX": str(folder / "bytecode"), "PYTHONDONTWRITEBYTECODE": ""}
+    # The cursor stands on the placeholder's first letter, in colors of its own.
+    return Program("steprun", argv, env, folder, "essage the model", "ready")
 
 
 def oterm(program: Path, port: int, folder: Path) -> Program:

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 COLUMNS, ROWS = 120, 40
+# "What are you?", and what a plain VT220 says. Every terminal answers: a program waits for it.
+ASKED, ANSWER = b"\x1b[c", b"\x1b[?62c"
 
 
 class Terminal:
@@ -37,6 +39,8 @@ class Terminal:
                 data = os.read(self._fd, 1 << 16)
             except OSError:
                 data = b""
+            if ASKED in data:
+                os.write(self._fd, ANSWER)
             self.over = not data
             self.pieces.append((time.monotonic(), data))
 

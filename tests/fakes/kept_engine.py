@@ -12,6 +12,7 @@ from typing import Any, Self
 from aiohttp import web
 
 from runner.base.errors import SteprunError
+from runner.base.loaded import Loaded
 from runner.engine.process.supervisor import VitalSigns
 from runner.net.endpoint import Endpoint
 
@@ -83,6 +84,9 @@ class FakeEngine:
             self.short_of_memory = "memory" in error.what
             raise error
 
+    def loaded(self) -> Loaded | None:
+        return self._house.far
+
     async def vital_signs(self) -> VitalSigns:
         if not self.still:
             self.work += 1
@@ -152,6 +156,7 @@ class FakeEngines:
         self.dropped = 0
         self.lacks: list[int] = []
         self.spare: int | None = None
+        self.far: Loaded | None = None  # how far the weights are loaded
 
     def __call__(self) -> FakeEngine:
         self.made.append(FakeEngine(self))

@@ -13,6 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
+from runner.base.loaded import Loaded
 from runner.gateway.refusal import Refusal
 from runner.net.endpoint import Endpoint
 
@@ -27,6 +28,7 @@ class SlotsEngine:
     content_type: str = "text/event-stream"
     state: str = "ready"
     waited_s: float = 0.0
+    loaded: Loaded | None = None
     restarts: int = 0
     pid: int = 0
     log_path: Path = Path("missing.log")

@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from runner.base.errors import SteprunError
+from runner.base.loaded import Loaded
 from runner.net.endpoint import Endpoint
 from tests.fakes.loopback import Loopback
 
@@ -249,6 +250,7 @@ class FakeHost:
         self.endpoint = Endpoint(url, owned=True)
         self.dead: SteprunError | None = None
         self.gate = gate
+        self.far: Loaded | None = None
         self.entered = self.left = False
         self.away = asyncio.Event()  # it has to be waited for again
 
@@ -259,6 +261,9 @@ class FakeHost:
             await self.gate.wait()
         if self.dead is not None:
             raise self.dead
+
+    def loaded(self) -> Loaded | None:
+        return self.far
 
     async def lost(self) -> None:
         await self.away.wait()
@@ -278,12 +283,13 @@ class FakeHosts:
         self.url = url
         self.gate = gate
         self.dies_loading: SteprunError | None = None
+        self.far: Loaded | None = None
         self.opened: list[FakeHost] = []
 
     @contextlib.asynccontextmanager
     async def __call__(self) -> AsyncIterator[FakeHost]:
         host = FakeHost(self.url, gate=self.gate)
-        host.dead = self.dies_loading
+        host.dead, host.far = self.dies_loading, self.far
         self.opened.append(host)
         host.entered = True
         try:

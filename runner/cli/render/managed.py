@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from runner.base.errors import SteprunError
+from runner.base.loaded import Loaded
 from runner.base.units import duration, size
 from runner.cli.render.common import TransientLine
 from runner.cli.render.serving import ServeReport
@@ -34,11 +35,12 @@ class ManagedReport(ServeReport):
         state = "is asleep: the first request loads it" if self._on_demand else "is loading"
         self._manager.send("READY=1", f"STATUS={self._title} {state}.")
 
-    def loading(self, seconds: float) -> None:
-        """Say for how long the model has been loading."""
-        super().loading(seconds)
+    def loading(self, seconds: float, loaded: Loaded | None) -> None:
+        """Say for how long the model has been loading, and how far it is."""
+        super().loading(seconds, loaded)
         passed = duration(seconds // _EVERY_S * _EVERY_S)
-        self._manager.status(f"{self._title} has been loading for {passed}.")
+        far = f" ({loaded.percent} %)" if loaded is not None else ""
+        self._manager.status(f"{self._title} has been loading for {passed}{far}.")
 
     def ready(self, log: str) -> None:
         """Say that the model answers."""

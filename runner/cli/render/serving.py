@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Final
 
 from runner.base.errors import SteprunError
+from runner.base.loaded import Loaded
 from runner.base.shell import quoted, set_from, shell_line
 from runner.base.units import duration, size
 from runner.cli.render.common import TransientLine
+from runner.cli.render.loading import loading_words
 from runner.cli.render.wrap import say
 from runner.gateway.admission.key_file import own_file
 from runner.gateway.settings import Settings
@@ -37,9 +39,9 @@ class ServeReport:
         self._line.clear()
         say(news, err=True)
 
-    def loading(self, seconds: float) -> None:
-        """Say for how long the model has been loading."""
-        self._line.show(f"loading {self._settings.title} ... {seconds:.0f} s")
+    def loading(self, seconds: float, loaded: Loaded | None) -> None:
+        """Say for how long the model has been loading, and how far it is, if that is known."""
+        self._line.show(loading_words(self._settings.title, seconds, loaded))
 
     def ready(self, log: str) -> None:
         """Say that the model answers, also after a restart. `log`: the path of the engine's log."""

@@ -22,10 +22,12 @@ from filelock import FileLock, Timeout
 from runner.base import paths
 from runner.base.errors import Refused, SteprunError
 from runner.base.files import make_private_dir, write_private
+from runner.base.loaded import Loaded
 from runner.base.units import size
 from runner.engine.process import lesson_book, records, servers, silence, stack
 from runner.engine.process.diagnose import LAST_LINES, by_itself, diagnose, out_of_memory
 from runner.engine.process.guarded import Guarded
+from runner.engine.process.loading import LoadMeter
 from runner.engine.process.log import LogReader
 from runner.engine.process.memory_watch import AGAIN, left_now
 from runner.engine.process.oom_kills import oom_kills
@@ -97,6 +99,7 @@ class EngineProcess:
         self._ready = False
         self._seen = (-1.0, 0.0)  # its last sign of life, and when it came
         self._looked = 0.0
+        self._load = LoadMeter(spec.weights_bytes)
         self.pid = 0
         self.gave_up = self.short_of_memory = False
         self._before: int | None = None  # what was left before it started
@@ -217,6 +220,10 @@ class EngineProcess:
                     return
                 on_wait(time.monotonic() - began)
                 await asyncio.sleep(POLL_S)
+
+    def loaded(self) -> Loaded | None:
+        """Return how far the weights are loaded; None where that is not known."""
+        return self._load.look(self.pid)
 
     def check(self) -> None:
         """Raise the reason where the engine has ended, or hangs; call it often while waiting."""

@@ -5,10 +5,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol, Self
 
 from runner.base.errors import BadFile, Refused, SteprunError
+from runner.base.loaded import Loaded
 from runner.engine.process.supervisor import VitalSigns
 from runner.gateway.engine.pulse import Pulse
 from runner.gateway.engine.sleep import Sleep
@@ -47,6 +49,9 @@ class Engine(Protocol):
 
     async def wait_ready(self, on_wait: Callable[[float], None]) -> None:
         """Return when it answers; raise SteprunError where it never will."""
+
+    def loaded(self) -> Loaded | None:
+        """Return how far the weights are loaded; None where that is not known."""
 
     async def vital_signs(self) -> VitalSigns:
         """Return what can be seen of it from outside."""
@@ -147,6 +152,7 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
         self.sleep = sleep or Sleep()
         self.state: State = "asleep" if self.sleep.due else "loading"
         self.waited_s = 0.0
+        self.loaded: Loaded | None = None  # while it loads
         self.restarts = 0
 
     async def __aenter__(self) -> Self:
@@ -219,7 +225,7 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
                 try:
                     async with engine:
                         try:
-                            await engine.wait_ready(self._waits)
+                            await engine.wait_ready(partial(self._waits, engine))
                             ready_at, served, loads = time.monotonic(), True, 0
                             self._begins(engine)
                             error = await self._watch(engine)
@@ -253,12 +259,13 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
             self._ready.set()
 
     def _begins(self, engine: Engine) -> None:
-        self.state, self._engine, self._renewal = "ready", engine, None
+        self.state, self._engine = "ready", engine
+        self._renewal = self.loaded = None
         self._ready.set()
         self._report.ready(str(engine.log_path))
 
     def _ends(self) -> None:
-        self._engine = None
+        self._engine = self.loaded = None
         if self._over is _not_running:
             self._ready.clear()
         self.state = "asleep" if self.sleep.due else "restarting"
@@ -311,6 +318,6 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
                 return SteprunError("The engine hangs.", why=why)
         return await asyncio.to_thread(engine.verdict)
 
-    def _waits(self, seconds: float) -> None:
-        self.waited_s = seconds
-        self._report.loading(seconds)
+    def _waits(self, engine: Engine, seconds: float) -> None:
+        self.waited_s, self.loaded = seconds, engine.loaded()
+        self._report.loading(seconds, self.loaded)

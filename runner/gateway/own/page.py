@@ -140,7 +140,9 @@ def _waiting(keeper: Keeper, settings: Settings) -> web.Response:
         text = "The terminal in which steprun serve runs says why."
     else:
         headline = f"{name} is loading"
-        text = f"{keeper.waited_s:.0f} s so far. The chat opens by itself when it is ready."
+        waited = keeper.waited_s
+        far = keeper.loaded.forms(waited)[0] if keeper.loaded else f"{waited:.0f} s so far"
+        text = f"{far}. The chat opens by itself when it is ready."
     return _notice(503, headline, text, kind="waiting", retry_s=2)
 
 

@@ -83,7 +83,7 @@ class Status:
         self._seen = SlotsSeen()
         self._asking: asyncio.Task[None] | None = None
         self._first: dict[int, tuple[float, int]] = {}  # when a task was first seen, and how far
-        self._measured = (0.0, 0, 0)
+        self._measured = (0.0, 0)
         self._log: LogReader | None = None
         self._totals: dict[int, int] = {}  # of the prompt of each task
         self.lowering: Lowering | None = None
@@ -139,21 +139,14 @@ class Status:
         return short | self.lowering.fields(names=names)
 
     def loaded_percent(self) -> int | None:
-        """Return how much of the weights the engine has read; None where that is not known.
-
-        It is what the process holds or has read, whichever is more: weights that are mapped are
-        held, and those that go to a card are read. Never 100: it is not ready.
-        """
-        whole = self.settings.served.weights_bytes
-        resident, read = self._memory()
-        if not whole or not resident:
-            return None
-        return min(99, 100 * max(resident, read) // whole)
+        """Return how much of the weights the engine has loaded; None where that is not known."""
+        loaded = self._keeper.loaded
+        return loaded.percent if loaded is not None else None
 
     @property
     def resident_bytes(self) -> int:
         """What the system counts for the engine's process; 0 where there is none."""
-        return self._memory()[0]
+        return self._memory()
 
     async def document(self) -> dict[str, Any]:
         """Return the server as `ps` shows it."""
@@ -291,17 +284,14 @@ class Status:
             self._asking.cancel()
             await asyncio.gather(self._asking, return_exceptions=True)
 
-    def _memory(self) -> tuple[int, int]:
-        """Return what the engine's process holds and what it has read, in bytes; 0 if unknown."""
+    def _memory(self) -> int:
         now = time.monotonic()
-        at, resident, read = self._measured
+        at, resident = self._measured
         if now - at > FRESH_S:
-            resident, read = 0, 0
             engine = self._keeper.engine
-            if engine is not None and engine.pid:
-                resident, read = _measure(engine.pid)
-            self._measured = (now, resident, read)
-        return resident, read
+            resident = _measure(engine.pid) if engine is not None and engine.pid else 0
+            self._measured = (now, resident)
+        return resident
 
 
 def matched(entries: list[Entry], slots: tuple[Slot, ...]) -> dict[int, Slot]:
@@ -314,17 +304,12 @@ def matched(entries: list[Entry], slots: tuple[Slot, ...]) -> dict[int, Slot]:
     return {entry.number: slot for entry, slot in zip(entries, last, strict=False)}
 
 
-def _measure(pid: int) -> tuple[int, int]:
+def _measure(pid: int) -> int:
+    """Return what the system counts for a process; 0 where that is not known."""
     try:
-        process = psutil.Process(pid)
-        resident = process.memory_info().rss
-        read = 0
-        if hasattr(process, "io_counters"):  # macOS has none
-            counters = process.io_counters()
-            read = max(counters.read_bytes, getattr(counters, "read_chars", 0))
+        return int(psutil.Process(pid).memory_info().rss)
     except (OSError, psutil.Error):
-        return 0, 0
-    return resident, read
+        return 0
 
 
 def _rate(count: int, seconds: float) -> float | None:

@@ -5,9 +5,10 @@ All sizes in bytes. Every formula is checked in the tests against the engine's o
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from runner.catalog.model import Geometry, Layer
+if TYPE_CHECKING:
+    from runner.catalog.model import Geometry, Layer
 
 # ggml block sizes: bytes per 32 elements.
 KV_BLOCK_BYTES: Final = {"f16": 64, "q8_0": 34}
@@ -79,7 +80,7 @@ def pad(cells: int) -> int:
     return -(-cells // PAD) * PAD
 
 
-def layer_bytes(layer: Layer, kv_type: str) -> int:
+def layer_bytes(layer: "Layer", kv_type: str) -> int:
     """Return the bytes that one token takes in one layer's cache (keys and values)."""
     elements = layer.kv_heads * (layer.key_length + layer.value_length) + layer.index_length
     return elements * KV_BLOCK_BYTES[kv_type] // KV_ELEMENTS
@@ -90,7 +91,7 @@ def full_cells(config: Config) -> int:
     return pad(config.context) * config.streams
 
 
-def sliding_cells(geometry: Geometry, config: Config) -> int:
+def sliding_cells(geometry: "Geometry", config: Config) -> int:
     """Return the cells of a sliding layer, all slots together.
 
     llama.cpp keeps the window and one micro-batch for each slot; of a cache that slots share, the
@@ -101,13 +102,13 @@ def sliding_cells(geometry: Geometry, config: Config) -> int:
     return cells * config.streams
 
 
-def layer_kv_bytes(geometry: Geometry, layer: Layer, config: Config) -> int:
+def layer_kv_bytes(geometry: "Geometry", layer: "Layer", config: Config) -> int:
     """Return one layer's cache and recurrent state, all slots together."""
     cells = sliding_cells(geometry, config) if layer.sliding else full_cells(config)
     return layer_bytes(layer, config.kv_type) * cells + layer_state_bytes(layer, config)
 
 
-def layer_state_bytes(layer: Layer, config: Config) -> int:
+def layer_state_bytes(layer: "Layer", config: Config) -> int:
     """Return one layer's recurrent state, all slots together.
 
     With draft heads one more for each drafted token, to go back to where one is rejected
@@ -116,24 +117,24 @@ def layer_state_bytes(layer: Layer, config: Config) -> int:
     return layer.state_bytes * config.slots * (1 + MTP_TOKENS * config.mtp)
 
 
-def kv_state_bytes(geometry: Geometry, config: Config) -> int:
+def kv_state_bytes(geometry: "Geometry", config: Config) -> int:
     """Return the recurrent state of the trunk."""
     return sum(layer_state_bytes(layer, config) for layer in geometry.layers)
 
 
-def kv_full_bytes(geometry: Geometry, config: Config) -> int:
+def kv_full_bytes(geometry: "Geometry", config: Config) -> int:
     """Return the full-attention cache of the trunk."""
     per_token = sum(layer_bytes(x, config.kv_type) for x in geometry.layers if not x.sliding)
     return per_token * full_cells(config)
 
 
-def kv_sliding_bytes(geometry: Geometry, config: Config) -> int:
+def kv_sliding_bytes(geometry: "Geometry", config: Config) -> int:
     """Return the sliding-window cache of the trunk."""
     per_token = sum(layer_bytes(x, config.kv_type) for x in geometry.layers if x.sliding)
     return per_token * sliding_cells(geometry, config) if per_token else 0
 
 
-def kv_mtp_bytes(geometry: Geometry, config: Config) -> int:
+def kv_mtp_bytes(geometry: "Geometry", config: Config) -> int:
     """Return the draft heads' own cache: f16 whatever the trunk's type."""
     f16 = replace(config, kv_type="f16")
     sliding = sum(layer_bytes(x, "f16") for x in geometry.mtp_layers if x.sliding)
@@ -141,7 +142,7 @@ def kv_mtp_bytes(geometry: Geometry, config: Config) -> int:
     return sliding * sliding_cells(geometry, f16) + full * full_cells(f16)
 
 
-def checkpoint_bytes(geometry: Geometry, config: Config) -> int:
+def checkpoint_bytes(geometry: "Geometry", config: Config) -> int:
     """Return one context checkpoint: what one slot's sliding caches hold of the window itself.
 
     Not of the micro-batch's cells beside it: what attention can no longer see is left out
@@ -152,7 +153,7 @@ def checkpoint_bytes(geometry: Geometry, config: Config) -> int:
     return _window_bytes(geometry, config, sliding_cells(geometry, config) // config.streams)
 
 
-def _window_bytes(geometry: Geometry, config: Config, tokens: int) -> int:
+def _window_bytes(geometry: "Geometry", config: Config, tokens: int) -> int:
     """Return what the sliding caches hold after so many tokens, recurrent states included."""
     window = min(geometry.sliding_window, tokens)
     trunk = sum(layer_bytes(x, config.kv_type) for x in geometry.layers if x.sliding)
@@ -162,7 +163,9 @@ def _window_bytes(geometry: Geometry, config: Config, tokens: int) -> int:
     return window * (sum(kept) + 12 * len(kept)) + state
 
 
-def saved_bytes(geometry: Geometry, config: Config, tokens: int, checkpoints: Sequence[int]) -> int:
+def saved_bytes(
+    geometry: "Geometry", config: Config, tokens: int, checkpoints: Sequence[int]
+) -> int:
     """Return what a saved slot is on the disk: its cache, its checkpoints, and its tokens.
 
     `checkpoints`: after how many tokens each was made. Of a full layer every token's keys and

@@ -142,7 +142,8 @@ class PlainTalk:
                 raise self.failure or SteprunError("The host does not answer.")
             await asyncio.sleep(TICK_S)
             if waiting.due(now := time.monotonic()):
-                self.out.say(host_waits(now - self._host.loading_since, own=self.setup.own))
+                waited, loaded = now - self._host.loading_since, self._host.loaded()
+                self.out.say(host_waits(waited, loaded, own=self.setup.own))
             self.report_warnings()
         self.failure = None
 

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from runner.base.loaded import Loaded
 from runner.base.units import duration
 from runner.chat.clock import AnswerClock
 from runner.chat.steps import StepKind, TurnStep
@@ -149,7 +150,10 @@ def waits_for(turn: Turn, clock: AnswerClock, now: float, *, own: bool) -> str:
     return f"Waiting for the {'engine' if own else 'server'}, for {waited}."
 
 
-def host_waits(seconds: float, *, own: bool) -> str:
+def host_waits(seconds: float, loaded: Loaded | None, *, own: bool) -> str:
     """Return a sentence about a host that is waited for."""
+    if loaded is not None:
+        far = loaded.forms(seconds)[0].replace(" · ", ", ")
+        return f"Loading the model: {far}."
     what = "Loading the model" if own else "Waiting for the server"
     return f"{what}: {duration(seconds)} so far."

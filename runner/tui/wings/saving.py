@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 from runner.base.errors import Refused, SteprunError
+from runner.chat.turn import Turn
 from runner.tui.actions import Action
-from runner.tui.save_as import save_as
 from runner.tui.shared import SAVE
 from runner.tui.wings.sessions import Sessions
 from runner.tui.wings.wing import Wing
@@ -24,7 +25,7 @@ class Saving(Wing):
         chat = self.chat
         turns = list(chat.conversation.turns)
         try:
-            target = await asyncio.to_thread(save_as, path, turns, chat.setup.title)
+            target = await asyncio.to_thread(_save_as, path, turns, chat.setup.title)
         except Refused as error:
             chat.composer.give_back(f"/save {path}", ())
             chat.problem(error)
@@ -69,3 +70,9 @@ def _import(path: str) -> tuple[str, list[str]]:
     from runner.chat.sessions.importing import import_chat  # noqa: PLC0415 - when it is needed
 
     return import_chat(path)
+
+
+def _save_as(path: str, turns: Sequence[Turn], title: str) -> Path:
+    from runner.tui.save_as import save_as  # noqa: PLC0415 - when it is needed
+
+    return save_as(path, turns, title)

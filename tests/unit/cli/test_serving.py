@@ -24,6 +24,7 @@ from runner.cli.render.serving import ServeReport
 from runner.engine.process.servers import Served
 from runner.gateway.settings import Settings
 from runner.net import listening
+from runner.plan.launch import LaunchSpec
 
 EVERY = "0.0.0.0"  # noqa: S104 - nothing listens on it
 TINY = Settings(port=8080, model="step-3.7-flash", title="Step-3.7-Flash", context=65536)
@@ -40,7 +41,7 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> None:
         config=config,
         machine=SimpleNamespace(backend="cpu"),
     )
-    spec = SimpleNamespace(long_words=True)
+    spec = LaunchSpec((), long_words=True)
     made = SimpleNamespace(title="Tiny", engine=SimpleNamespace(program=()), spec=spec, plan=plan)
     monkeypatch.setattr("runner.gateway.model_settings.served_of", lambda *_: Served())
     monkeypatch.setattr("runner.run.saved_prompts.kept", lambda *_: None)
@@ -55,7 +56,7 @@ def told(settings: Settings, capsys: pytest.CaptureFixture[str]) -> str:
     """Return what is said from the start until the model answers."""
     report = ServeReport(settings, TransientLine())
     report.listening(settings.port)
-    report.loading(3.0)
+    report.loading(3.0, None)
     report.ready("/var/log/engine.log")
     said = capsys.readouterr()
     assert said.out == "", "stdout is for data"

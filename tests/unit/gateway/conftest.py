@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from runner.base.errors import SteprunError
+from runner.base.loaded import Loaded
 from runner.gateway.engine.rungs import Rungs
 from runner.gateway.run import StopSignal, run
 from runner.gateway.settings import Settings
@@ -40,6 +41,7 @@ class Told:
 
     port: asyncio.Future[int]
     words: list[str] = field(default_factory=list)
+    loaded: list[Loaded | None] = field(default_factory=list)
 
     def changed(self, news: str) -> None:
         self.words.append(news)
@@ -47,8 +49,8 @@ class Told:
     def listening(self, port: int) -> None:
         self.port.set_result(port)
 
-    def loading(self, seconds: float) -> None:
-        pass
+    def loading(self, seconds: float, loaded: Loaded | None) -> None:
+        self.loaded.append(loaded)
 
     def ready(self, log: str) -> None:
         self.words.append("ready")

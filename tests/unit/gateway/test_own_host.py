@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from runner.base.errors import Refused, SteprunError
+from runner.base.loaded import Loaded
 from runner.chat.host import follow, reason_of
 from runner.chat.host_task import HostReady, HostTask
 from runner.engine.process import servers
@@ -121,6 +122,17 @@ async def test_a_chat_that_is_left_while_it_loads_stops_the_engine(engines: Fake
         await task
     assert not engines.made[0].running
     assert list(servers.folder().iterdir()) == []
+
+
+async def test_the_chat_hears_how_far_the_weights_are_loaded(engines: FakeEngines) -> None:
+    engines.loads, engines.far = asyncio.Event(), Loaded(42 << 30, 100 << 30)
+    async with host(engines) as own:
+        while own.loaded() is None:
+            await asyncio.sleep(0.01)
+        assert own.loaded() == engines.far
+        engines.loads.set()
+        await own.wait_ready(nothing)
+        assert own.loaded() is None, "it answers"
 
 
 async def test_the_chat_says_loading_until_the_engine_answers_again(engines: FakeEngines) -> None:

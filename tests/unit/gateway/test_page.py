@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from runner.base.loaded import Loaded
 from runner.gateway import routes
 from runner.gateway.engine.keeper import Keeper
 from runner.gateway.engine.sleep import Sleep
@@ -44,6 +45,7 @@ class FakeKeeper:
     waited_s: float = 12.0
     waits_for: str = ""
     sleep: Sleep = field(default_factory=Sleep)
+    loaded: Loaded | None = None
 
 
 @dataclass
@@ -160,6 +162,13 @@ async def test_while_there_is_no_engine_a_page_says_so_and_loads_again(
     assert says in data.decode()
     assert 'http-equiv="refresh"' in data.decode()
     assert (await browser.get("/favicon.ico"))[0] == 503
+
+
+async def test_the_page_says_how_far_the_weights_are_loaded(browser: Browser) -> None:
+    browser.keeper.state, browser.keeper.engine = "loading", None
+    assert "12 s so far. The chat" in (await browser.get("/"))[2].decode()
+    browser.keeper.loaded = Loaded(37 << 30, 100 << 30, rate=2 << 30)
+    assert "37 % · 2.00 GiB/s · 32 s left. The chat" in (await browser.get("/"))[2].decode()
 
 
 async def test_an_engine_that_does_not_answer_is_waited_for() -> None:

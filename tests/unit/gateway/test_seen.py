@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import aiohttp
-import pytest
 
+from runner.base.loaded import Loaded
 from runner.engine.process.servers import Served
 from runner.gateway.activity import Entry
 from runner.gateway.admission import Rules
@@ -167,10 +167,10 @@ async def test_a_hung_engine_delays_status_and_health_by_a_moment_only() -> None
         await (await asking).read()
 
 
-async def test_health_says_how_far_the_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runner.gateway.watching.status._measure", lambda _: (420, 400))
+async def test_health_says_how_far_the_model_is_loaded() -> None:
+    loaded = Loaded(42 << 30, 100 << 30)
     async with (
-        listening_engine(state="loading", waited_s=3.21, pid=1) as engine,
+        listening_engine(state="loading", waited_s=3.21, loaded=loaded) as engine,
         gateway(engine) as (http, _),
     ):
         async with http.get("/health") as reply:

@@ -10,6 +10,7 @@ from aiohttp import web
 from aiohttp.http import StreamWriter
 
 from runner.base.errors import BadFile, SteprunError
+from runner.base.loaded import Loaded
 from runner.gateway.engine.keeper import Keeper, Traffic
 from runner.gateway.engine.lowering import Lowering
 from runner.gateway.engine.rungs import ServedRung
@@ -85,6 +86,20 @@ async def test_a_request_that_kills_the_engine_does_so_twice_at_most(
         assert (await running.text())[0] == 200, "the next one is answered"
 
 
+async def test_it_is_told_how_far_an_engine_is_that_loads_and_not_once_it_answers(
+    gateway: Open, engines: FakeEngines
+) -> None:
+    engines.loads, engines.far = asyncio.Event(), Loaded(42 << 30, 100 << 30)
+    async with gateway(PINGS) as running:
+        async with running.http.get(running.url + "/health") as health:
+            assert (await health.json())["loaded_percent"] == 42
+        engines.loads.set()
+        await running.text()
+        assert running.told.loaded == [engines.far]
+        async with running.http.get(running.url + "/health") as health:
+            assert "loaded_percent" not in await health.json()
+
+
 @pytest.mark.parametrize(
     ("path", "event"),
     [
@@ -114,6 +129,7 @@ async def test_requests_wait_for_the_first_load_and_are_pinged(
     async with gateway(PINGS) as running:
         async with running.http.get(running.url + "/health") as health:
             assert (health.status, (await health.json())["status"]) == (503, "loading")
+            assert "loaded_percent" not in await health.json(), "nobody knows it"
         plain = asyncio.create_task(running.text())
         async with (
             running.post(stream=True) as openai,

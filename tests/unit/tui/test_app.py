@@ -20,6 +20,7 @@ from textual.pilot import Pilot
 
 from runner.base.errors import Exit, Refused, SteprunError
 from runner.base.files import write_private
+from runner.base.loaded import Loaded
 from runner.chat.conversation import Conversation
 from runner.chat.dialect import OPENAI
 from runner.chat.export import TIMES
@@ -302,6 +303,17 @@ async def test_a_message_typed_while_loading_is_sent_when_ready():
         assert not c.server.requests
         gate.set()
         await c.sees("At last.")
+
+
+async def test_the_window_says_how_far_the_weights_are_loaded():
+    gate = asyncio.Event()
+    async with chat([Say("At last."), End()], gate=gate) as c:
+        await c.sees("loading …")
+        await c.until(lambda: c.hosts.opened)
+        c.hosts.opened[0].far = Loaded(37 << 30, 100 << 30, rate=2 << 30)
+        await c.sees("loading 37 % · 2.00 GiB/s · 32 s left")
+        gate.set()
+        await c.gone("loading")
 
 
 async def test_a_waiting_message_can_be_taken_back():

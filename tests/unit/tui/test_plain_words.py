@@ -1,10 +1,12 @@
 """The words of an answer in plain lines, whole and by the clock."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
 from runner.base.errors import SteprunError
+from runner.base.loaded import Loaded
 from runner.chat.clock import AnswerClock
 from runner.chat.events import (
     Event,
@@ -133,4 +135,10 @@ def test_what_is_waited_for():
     turn.apply(Text("x"), 230.0)
     assert waits_for(turn, clock, 260.0, own=True) == "No token of the answer for 30 s."
     turn.apply(Failed(SteprunError("x")), 261.0)
-    assert host_waits(30.0, own=True) == "Loading the model: 30 s so far."
+    assert host_waits(30.0, None, own=True) == "Loading the model: 30 s so far."
+    loaded = Loaded(37 << 30, 100 << 30, rate=2 << 30)
+    said = host_waits(30.0, loaded, own=True)
+    assert said == "Loading the model: 37 %, 2.00 GiB/s, 32 s left."
+    assert host_waits(30.0, replace(loaded, rate=0), own=True) == (
+        "Loading the model: 37 %, 30 s so far."
+    )
