@@ -64,6 +64,7 @@ class Transcript(ScrollView):
         self._seen: list[tuple[Block, int]] = []
         self._strips: list[Strip] = []
         self._brush: Brush | None = None
+        self._blank = Strip([])
         self._found: FoundWords | None = None
         self._thumb = (0, 0)
         self._timer: Timer | None = None
@@ -330,7 +331,7 @@ class Transcript(ScrollView):
             if len(self._seen) >= room:
                 break
         before = self._strips
-        self._draw()
+        self._draw(dipped(self, self._outer()))
         rows = enumerate(zip_longest(self._strips, before[: len(self._strips)]))
         fresh = [y for y, (strip, old) in rows if strip is not old]
         self.refresh_rows(fresh)
@@ -342,18 +343,19 @@ class Transcript(ScrollView):
         if runs:
             self.refresh(*(Region(0, run[0], self._outer(), len(run)) for run in runs))
 
-    def _draw(self) -> None:
-        brush = dipped(self, self._outer())
+    def _draw(self, brush: Brush) -> None:
         if brush != self._brush:  # the same one as long as nothing changes
             self._brush = brush
+            self._blank = Strip.blank(brush.width, brush.style.rich_style)
         brush = self._brush or brush
         strips = [block.strip(y, brush) for block, y in self._seen]
-        blank = Strip.blank(brush.width, brush.style.rich_style)
-        self._strips = strips + [blank] * (self.container_size.height - len(strips))
+        self._strips = strips + [self._blank] * (self.container_size.height - len(strips))
 
     def render_lines(self, crop: Region) -> list[Strip]:
         """Return the rows in view: drawn as they are, Textual's own way styles each anew."""
-        self._draw()
+        brush = dipped(self, self._outer())
+        if brush != self._brush:  # else they are drawn: what changes one places it
+            self._draw(brush)
         strips = self._strips[crop.y : crop.bottom]
         if crop.column_span == (0, self._outer()):
             return strips
