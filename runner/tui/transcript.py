@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import accumulate, groupby, takewhile, zip_longest
+from operator import is_
 from typing import Final
 
 from textual.content import Content
@@ -238,10 +239,11 @@ class Transcript(ScrollView):
 
     def _expect(self, width: int) -> None:
         """Expect a height of each turn that was not laid out."""
-        pairs = zip(self._turns, self._shown, strict=False) if width == self._width else ()
-        same = sum(1 for _ in takewhile(lambda pair: pair[0] is pair[1], pairs))
-        if width == self._width and same == len(self._turns) == len(self._shown):
+        known = self._shown if width == self._width else []
+        alike = [*map(is_, self._turns, known)]  # at each tick: of a long chat, too
+        if width == self._width and len(self._turns) == len(known) and all(alike):
             return
+        same = sum(takewhile(bool, alike))
         self._width = width
         self._shown = list(self._turns)
         for turn, view in [*self._views.items()]:
