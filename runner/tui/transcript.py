@@ -347,21 +347,22 @@ class Transcript(ScrollView):
 
     def _draw(self, brush: Brush) -> None:
         if brush != self._brush:  # the same one as long as nothing changes
-            self._brush = brush
-            self._blank = Strip.blank(brush.width, brush.style.rich_style)
+            self._brush, self._blank = brush, Strip.blank(brush.width, brush.style.rich_style)
         brush = self._brush or brush
         strips = [block.strip(y, brush) for block, y in self._seen]
         self._strips = strips + [self._blank] * (self.container_size.height - len(strips))
 
-    def render_lines(self, crop: Region) -> list[Strip]:
-        """Return the rows in view: drawn as they are, Textual's own way styles each anew."""
+    def rows_in_view(self) -> list[Strip]:
+        """Return the rows in view, the same ones as long as they look the same."""
         brush = dipped(self, self._outer())
         if brush != self._brush:  # else they are drawn: what changes one places it
             self._draw(brush)
-        strips = self._strips[crop.y : crop.bottom]
-        if crop.column_span == (0, self._outer()):
-            return strips
-        return [strip.crop(*crop.column_span) for strip in strips]
+        return self._strips
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Return rows in view: drawn as they are, Textual's own way styles each anew."""
+        strips, span = self.rows_in_view()[crop.y : crop.bottom], crop.column_span
+        return strips if span == (0, self._outer()) else [strip.crop(*span) for strip in strips]
 
     def render_line(self, y: int) -> Strip:
         """Return a row in view."""

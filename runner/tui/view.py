@@ -18,7 +18,7 @@ from runner.chat.host import ChatSetup
 from runner.chat.turn import Turn
 from runner.tui.composer import Composer
 from runner.tui.fit import compact
-from runner.tui.frugal import FrugalApp
+from runner.tui.frugal import ChatScreen, FrugalApp
 from runner.tui.status import ChatStatus, status_parts
 from runner.tui.transcript import Transcript
 from runner.tui.turnview import error_content
@@ -94,6 +94,10 @@ class ChatView(FrugalApp):
         )
         self.composer = Composer(prices=setup.prices, expected_rate=setup.expected_rate)
         self.status_line = StatusLine()
+
+    def get_default_screen(self) -> ChatScreen:
+        """Return the screen that the frame is on."""
+        return ChatScreen(self.transcript)
 
     def compose(self) -> ComposeResult:
         """Mount the frame."""
