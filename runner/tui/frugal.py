@@ -12,8 +12,10 @@ from textual._compositor import ChopsUpdate, Compositor, LayoutUpdate
 from textual.app import App
 from textual.dom import NoScreen
 from textual.geometry import Region
+from textual.reactive import Reactive
 from textual.screen import Screen
 from textual.strip import Strip
+from textual.widget import Widget
 
 from runner.tui.scrolled import ScrolledUpdate, Shown, find_move
 from runner.tui.transcript import Transcript
@@ -108,7 +110,9 @@ class ChangedOnly(Compositor):
 
 
 class ChatScreen(Screen[None]):
-    """The screen that the conversation is on."""
+    """The screen that the conversation is on. A widget draws itself when it gets the focus."""
+
+    focused: Reactive[Widget | None] = Reactive(None, repaint=False)  # Textual's draws all
 
     def __init__(self, transcript: Transcript | None = None) -> None:
         super().__init__(id="_default")  # as Textual calls it
@@ -122,8 +126,10 @@ class ChatScreen(Screen[None]):
 class FrugalApp(App[None]):
     """An app whose styles do not ask whether the terminal has the focus: `test_frugal` sees to it.
 
-    What has the focus in it is still styled by that.
+    What has the focus in it is still styled by that, and draws itself.
     """
+
+    app_focus = Reactive(True, compute=False, repaint=False)
 
     def get_default_screen(self) -> Screen[Any]:
         """Return the screen below all others."""

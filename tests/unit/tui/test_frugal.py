@@ -75,7 +75,7 @@ async def test_an_update_renders_what_the_changed_region_touches(rendered):
         assert {"below", "one", "two"}.isdisjoint(rendered)
 
 
-async def test_the_terminals_focus_changes_only_the_field_that_has_it(styled):
+async def test_the_terminals_focus_changes_only_the_field_that_has_it(styled, rendered):
     async with Window().run_test(size=(40, 12)) as pilot:
         app = pilot.app
         one, two = app.query_one("#one"), app.query_one("#two")
@@ -83,16 +83,19 @@ async def test_the_terminals_focus_changes_only_the_field_that_has_it(styled):
         await pilot.pause()
         colours = [field.styles.border_top[1] for field in (one, two)]
         styled.clear()
+        rendered.clear()
         app.post_message(events.AppBlur())
         await pilot.pause()
         assert app.focused is None
         assert [field.styles.border_top[1] for field in (one, two)] == [colours[0]] * 2
         assert {"above", "below"}.isdisjoint(styled)
+        assert rendered["two"]
         app.post_message(events.AppFocus())
         await pilot.pause()
         assert app.focused is two
         assert [field.styles.border_top[1] for field in (one, two)] == colours
         assert {"above", "below"}.isdisjoint(styled)
+        assert {"above", "below", "one"}.isdisjoint(rendered)
 
 
 async def test_a_key_gives_the_focus_back_and_a_field_that_is_gone_does_not_get_it():

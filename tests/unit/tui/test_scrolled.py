@@ -3,11 +3,13 @@
 import contextlib
 import random
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pyte
 import pytest
 from rich.console import RenderableType
+from textual import events
 from textual._compositor import CompositorUpdate, LayoutUpdate
 from textual.app import ComposeResult
 from textual.content import Content
@@ -18,48 +20,30 @@ from textual.widgets import Static
 
 from runner.chat.events import Text
 from runner.chat.turn import Turn, TurnState
+from runner.tui import view
+from runner.tui.app import ChatApp
 from runner.tui.frugal import ChangedOnly, ChatScreen, FrugalApp
 from runner.tui.scrolled import Move, find_move
 from runner.tui.transcript import Transcript
+from tests.unit.tui import test_app
 from tests.unit.tui.test_transcript import done
 
 SIZE = (60, 24)
 
 
-class Window(FrugalApp):
-    """A transcript, a line below it, and the terminal that they are written to."""
+class Written(FrugalApp):
+    """An app, and the terminal that it is written to."""
 
-    CSS = """
-    Transcript { height: 1fr; scrollbar-size-vertical: 1; }
-    #cover { layer: above; height: 3; display: none; }
-    Screen { layers: below above; }
-    """
-
-    def __init__(self, turns: list[Turn]) -> None:
-        super().__init__()
-        self.turns = turns
-        self.transcript = Transcript(Content("greeting"), lambda _: (1, 1), prices=False, context=0)
-        self.terminal = pyte.Screen(*SIZE)
-        self.stream = pyte.Stream(self.terminal)
-        self.written = 0
-
-    def get_default_screen(self) -> ChatScreen:
-        return ChatScreen(self.transcript)
-
-    def compose(self) -> ComposeResult:
-        yield self.transcript
-        yield Static("status", id="status")
-        yield Static("cover", id="cover")
-
-    async def on_mount(self) -> None:
-        await self.transcript.show_turns(self.turns, opened=False)
+    terminal: pyte.Screen | None = None
+    written = 0
 
     def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
         super()._display(screen, renderable)
         if isinstance(renderable, CompositorUpdate):
+            self.terminal = self.terminal or pyte.Screen(*SIZE)
             text = renderable.render_segments(self.console)
             self.written += len(text)
-            self.stream.feed(text)
+            pyte.Stream(self.terminal).feed(text)
 
     def shown(self) -> list[Any]:
         """Return the cells that the terminal shows."""
@@ -74,7 +58,40 @@ class Window(FrugalApp):
         return cells(fresh)
 
 
-def cells(screen: pyte.Screen) -> list[Any]:
+class Window(Written):
+    """A transcript, a line below it, and one that may lie above it."""
+
+    CSS = """
+    Transcript { height: 1fr; scrollbar-size-vertical: 1; }
+    #cover { layer: above; height: 3; display: none; }
+    Screen { layers: below above; }
+    """
+
+    def __init__(self, turns: list[Turn]) -> None:
+        super().__init__()
+        self.turns = turns
+        self.transcript = Transcript(Content("greeting"), lambda _: (1, 1), prices=False, context=0)
+
+    def get_default_screen(self) -> ChatScreen:
+        return ChatScreen(self.transcript)
+
+    def compose(self) -> ComposeResult:
+        yield self.transcript
+        yield Static("status", id="status")
+        yield Static("cover", id="cover")
+
+    async def on_mount(self) -> None:
+        await self.transcript.show_turns(self.turns, opened=False)
+
+
+class WrittenChat(Written, ChatApp):
+    """The chat, and the terminal that it is written to."""
+
+    CSS_PATH = str(Path(view.__file__).with_name("chat.tcss"))
+
+
+def cells(screen: pyte.Screen | None) -> list[Any]:
+    assert screen is not None
     return [[screen.buffer[y][x] for x in range(SIZE[0])] for y in range(SIZE[1])]
 
 
@@ -181,6 +198,26 @@ async def test_whatever_happens_the_terminal_shows_what_it_should(seed):
             if chance.random() < 0.7:  # else two things happen before anything is written
                 await pilot.pause()
                 assert app.shown() == app.wanted(), step
+
+
+async def test_the_chat_shows_what_changes_with_the_terminals_focus(monkeypatch):
+    monkeypatch.setattr(test_app, "ChatApp", WrittenChat)
+    async with test_app.chat(size=SIZE) as c:
+        app = c.app
+        assert isinstance(app, WrittenChat)
+        focused = app.shown()
+        for event in (events.AppBlur(), events.AppFocus(), events.AppBlur()):
+            app.post_message(event)
+            await c.pilot.pause()
+            assert app.shown() == app.wanted()
+            assert (app.shown() == focused) == isinstance(event, events.AppFocus)
+        await c.pilot.press("x")
+        assert app.shown() == app.wanted()
+        await c.pilot.press("ctrl+p")  # the palette, and back
+        await c.pilot.pause()
+        await c.pilot.press("escape")
+        await c.pilot.pause()
+        assert app.shown() == app.wanted()
 
 
 def test_a_move_is_found_up_and_down():
