@@ -118,6 +118,15 @@ class ChatScreen(Screen[None]):
         super().__init__(id="_default")  # as Textual calls it
         self._compositor: ChangedOnly = ChangedOnly(transcript)
 
+    def _update_focus_styles(
+        self, focused: Widget | None = None, blurred: Widget | None = None
+    ) -> None:
+        """Style what the focus is within; what has it or had it is styled when it hears of that."""
+        chains = (widget.ancestors_with_self for widget in (focused, blurred) if widget is not None)
+        within = {node for chain in chains for node in chain if node._has_focus_within}  # noqa: SLF001
+        if within:
+            self.app.stylesheet.update_nodes(within)
+
     def on_screen_suspend(self) -> None:
         """Forget what the terminal shows: another screen writes to it."""
         self._compositor.forget()
@@ -126,6 +135,7 @@ class ChatScreen(Screen[None]):
 class FrugalApp(App[None]):
     """An app whose styles do not ask whether the terminal has the focus: `test_frugal` sees to it.
 
+    Nor does the style of a widget ask whether one above it has the focus within.
     What has the focus in it is still styled by that, and draws itself.
     """
 

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from textual import events
 from textual.app import ComposeResult
-from textual.css.model import SelectorType
 from textual.css.stylesheet import Stylesheet
 from textual.geometry import Region
 from textual.strip import Strip
@@ -116,18 +115,32 @@ async def test_a_key_gives_the_focus_back_and_a_field_that_is_gone_does_not_get_
         assert app.focused is not two
 
 
-async def test_no_rule_of_the_chat_asks_whether_the_terminal_has_the_focus():
+async def test_no_rule_of_the_chat_asks_for_the_focus_of_what_is_not_styled_for_it():
     async with chat() as c:
-        asks = {
-            str(rule.selectors[-1].name)
+        above = [
+            (selector.name, rule.selectors[-1].name)
             for rules in c.app.stylesheet.rules
             for rule in rules.selector_set
             for selector in rule.selectors[:-1]
-            if selector.type is SelectorType.TYPE
-            and selector.name in ("App", "ChatApp")
-            and selector.pseudo_classes & {"focus", "blur"}
-        }
-        assert asks <= {"HeaderTitle"}  # Textual's, which the chat does not show
+            if (selector.name in ("App", "ChatApp") and selector.pseudo_classes & {"focus", "blur"})
+            or "focus-within" in selector.pseudo_classes
+        ]
+        assert set(above) <= {("App", "HeaderTitle")}  # Textual's, which the chat does not show
+
+
+async def test_a_change_of_focus_styles_the_composer_and_the_field_once(styled):
+    async with chat() as c:
+        border = c.app.composer.styles.border_top
+        for event in (events.AppBlur(), events.AppFocus()):
+            await c.pilot.pause()
+            styled.clear()
+            c.app.post_message(event)
+            await c.pilot.pause()
+            names = {name: count for name, count in styled.items() if name != "DOMNode"}
+            assert names == {"composer": 1, "prompt": 1}
+            assert (c.app.composer.styles.border_top == border) == isinstance(
+                event, events.AppFocus
+            )
 
 
 async def test_a_tick_of_an_answer_renders_the_transcript_alone(rendered):
