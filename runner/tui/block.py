@@ -1,6 +1,8 @@
 """Rows of the conversation that belong together, and how each of them is drawn."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from rich.segment import Segment
@@ -91,6 +93,7 @@ class Block:
         self.height = 0
         self.space: Space | None = None
         self.parts: list[Part] = []
+        self._ends: list[int] = []  # the number of rows up to the end of each
         self._drawn: dict[int, Drawn] = {}
         self._brush: Brush | None = None
 
@@ -113,7 +116,8 @@ class Block:
         """Lay out what is new."""
         if self.space is not None:
             self.parts = self._arranged(self.space)
-            self.height = sum(len(part.rows) for part in self.parts)
+            self._ends = [*accumulate(len(part.rows) for part in self.parts)]
+            self.height = self._ends[-1] if self._ends else 0
 
     def _arranged(self, space: Space) -> list[Part]:
         raise NotImplementedError
@@ -124,11 +128,10 @@ class Block:
 
     def row(self, y: int) -> tuple[Part, int] | None:
         """Return the part of a row, and which of its rows it is."""
-        for part in self.parts:
-            if y < len(part.rows):
-                return part, y
-            y -= len(part.rows)
-        return None
+        index = bisect_right(self._ends, y)
+        if index == len(self._ends):
+            return None
+        return self.parts[index], y - (self._ends[index - 1] if index else 0)
 
     def lines(self) -> list[str]:
         """Return the text of its rows, without their marks."""

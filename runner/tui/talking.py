@@ -28,6 +28,7 @@ from runner.chat.tools.toolboxes import Toolboxes
 from runner.chat.turn import Turn, TurnState
 from runner.tui.composer import TypedMessage
 from runner.tui.end_signals import catch_signals, leave
+from runner.tui.pace import TICK_S, DrawingPace
 from runner.tui.standing import chat_status, retries
 from runner.tui.unsent import Unsent
 from runner.tui.view import ChatView
@@ -35,7 +36,6 @@ from runner.tui.view import ChatView
 if TYPE_CHECKING:
     from runner.chat.figures import ServerFigures
 
-FLUSH_S = 0.1  # drawing each token would cost the processor that the model computes on
 PAINT_S, CLOCK_S = 0.1, 1.0  # seconds are shown while one waits, whether anything happens or not
 
 _log = logging.getLogger(__name__)
@@ -89,6 +89,7 @@ class ChatTalk(ChatView):
         self.thinking: Literal["auto", "open", "closed"] = "open" if setup.show_thinking else "auto"
         self.leaving = False
         self._ticker: Timer | None = None
+        self._pace = DrawingPace()
         self.unsent = Unsent(self)
 
     # --- beginning and end -------------------------------------------------------------------
@@ -97,9 +98,7 @@ class ChatTalk(ChatView):
         """Show the conversation so far, and begin to load the engine."""
         if not self.is_headless:  # end in order when the terminal closes or the system asks
             catch_signals(self._terminated, self._hung_up)
-        self._ticker = self.set_interval(
-            FLUSH_S, lambda: self.post_message(self.Tick()), pause=True
-        )
+        self._ticker = self.set_interval(TICK_S, lambda: self.post_message(self.Tick()), pause=True)
         self.set_interval(CLOCK_S, self.show_status)
         self.composer.prompt.sent_before = self.conversation.history
         await self.transcript.show_turns(self.conversation.turns, opened=self._opened())
@@ -342,6 +341,8 @@ class ChatTalk(ChatView):
 
     @on(Tick)
     async def _ticked(self) -> None:
+        if not self._pace.due(time.monotonic(), time.thread_time()):
+            return
         if self._live is not None:
             await self._sync(self._live)
         self.show_warnings()

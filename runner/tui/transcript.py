@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import accumulate, groupby, takewhile, zip_longest
+from operator import is_
 from typing import Final
 
 from textual.content import Content
@@ -64,6 +65,7 @@ class Transcript(ScrollView):
         self._seen: list[tuple[Block, int]] = []
         self._strips: list[Strip] = []
         self._brush: Brush | None = None
+        self._blank = Strip([])
         self._found: FoundWords | None = None
         self._thumb = (0, 0)
         self._timer: Timer | None = None
@@ -237,10 +239,11 @@ class Transcript(ScrollView):
 
     def _expect(self, width: int) -> None:
         """Expect a height of each turn that was not laid out."""
-        pairs = zip(self._turns, self._shown, strict=False) if width == self._width else ()
-        same = sum(1 for _ in takewhile(lambda pair: pair[0] is pair[1], pairs))
-        if width == self._width and same == len(self._turns) == len(self._shown):
+        known = self._shown if width == self._width else []
+        alike = [*map(is_, self._turns, known)]  # at each tick: of a long chat, too
+        if width == self._width and len(self._turns) == len(known) and all(alike):
             return
+        same = sum(takewhile(bool, alike))
         self._width = width
         self._shown = list(self._turns)
         for turn, view in [*self._views.items()]:
@@ -330,7 +333,7 @@ class Transcript(ScrollView):
             if len(self._seen) >= room:
                 break
         before = self._strips
-        self._draw()
+        self._draw(dipped(self, self._outer()))
         rows = enumerate(zip_longest(self._strips, before[: len(self._strips)]))
         fresh = [y for y, (strip, old) in rows if strip is not old]
         self.refresh_rows(fresh)
@@ -342,22 +345,24 @@ class Transcript(ScrollView):
         if runs:
             self.refresh(*(Region(0, run[0], self._outer(), len(run)) for run in runs))
 
-    def _draw(self) -> None:
-        brush = dipped(self, self._outer())
+    def _draw(self, brush: Brush) -> None:
         if brush != self._brush:  # the same one as long as nothing changes
-            self._brush = brush
+            self._brush, self._blank = brush, Strip.blank(brush.width, brush.style.rich_style)
         brush = self._brush or brush
         strips = [block.strip(y, brush) for block, y in self._seen]
-        blank = Strip.blank(brush.width, brush.style.rich_style)
-        self._strips = strips + [blank] * (self.container_size.height - len(strips))
+        self._strips = strips + [self._blank] * (self.container_size.height - len(strips))
+
+    def rows_in_view(self) -> list[Strip]:
+        """Return the rows in view, the same ones as long as they look the same."""
+        brush = dipped(self, self._outer())
+        if brush != self._brush:  # else they are drawn: what changes one places it
+            self._draw(brush)
+        return self._strips
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """Return the rows in view: drawn as they are, Textual's own way styles each anew."""
-        self._draw()
-        strips = self._strips[crop.y : crop.bottom]
-        if crop.column_span == (0, self._outer()):
-            return strips
-        return [strip.crop(*crop.column_span) for strip in strips]
+        """Return rows in view: drawn as they are, Textual's own way styles each anew."""
+        strips, span = self.rows_in_view()[crop.y : crop.bottom], crop.column_span
+        return strips if span == (0, self._outer()) else [strip.crop(*span) for strip in strips]
 
     def render_line(self, y: int) -> Strip:
         """Return a row in view."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 from importlib import import_module
 
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.content import Content
 from textual.events import Resize
 from textual.timer import Timer
@@ -18,6 +18,7 @@ from runner.chat.host import ChatSetup
 from runner.chat.turn import Turn
 from runner.tui.composer import Composer
 from runner.tui.fit import compact
+from runner.tui.frugal import ChatScreen, FrugalApp
 from runner.tui.status import ChatStatus, status_parts
 from runner.tui.transcript import Transcript
 from runner.tui.turnview import error_content
@@ -76,7 +77,7 @@ class StatusLine(Static):
         self.update(line, layout=False)
 
 
-class ChatView(App[None]):
+class ChatView(FrugalApp):
     """Lays the chat out and shows what it is given; decides nothing."""
 
     CSS_PATH = "chat.tcss"
@@ -93,6 +94,10 @@ class ChatView(App[None]):
         )
         self.composer = Composer(prices=setup.prices, expected_rate=setup.expected_rate)
         self.status_line = StatusLine()
+
+    def get_default_screen(self) -> ChatScreen:
+        """Return the screen that the frame is on."""
+        return ChatScreen(self.transcript)
 
     def compose(self) -> ComposeResult:
         """Mount the frame."""
