@@ -48,6 +48,12 @@ EFFORT: Final = Action(
     command="effort",
     args="[LEVEL]",
 )
+TOOLS: Final = Action(
+    "tools.switch",
+    "list what the model may call; switch zoom and mark, which look closer at images, on or off",
+    command="tools",
+    args="[on|off]",
+)
 SAVE: Final = Action(
     "chat.save",
     "save the chat to a new file: .md, .html with the images in it, or .json",

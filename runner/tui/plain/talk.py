@@ -18,7 +18,9 @@ from runner.chat.conversation import Conversation
 from runner.chat.events import Failed
 from runner.chat.host import ChatSetup
 from runner.chat.host_task import HostEvent, HostKnown, HostReady, HostTask
+from runner.chat.tools.toolboxes import Toolboxes
 from runner.chat.turn import Turn, TurnState
+from runner.tui.offered import picture_tools
 from runner.tui.plain.keyboard import Keyboard
 from runner.tui.plain.output import PlainOutput
 from runner.tui.plain.unsent_text import UnsentText
@@ -48,6 +50,8 @@ class PlainTalk:
         self.conversation = Conversation(setup.title, setup.resume)
         self.conversation.warnings += filter(None, [self.settings.warning])
         self.unsent = UnsentText(keyboard)
+        self.tools = Toolboxes(picture_tools(self))
+        self._told_refused = False
         self.failure: SteprunError | None = None
         self.leaving = False
         self._host = HostTask(setup.open_host, self._changed, setup.find)
@@ -100,6 +104,7 @@ class PlainTalk:
                     effort=self.options.effort or known.effort,
                 )
                 self.conversation.call_model(setup.title)
+                self.tools.refused = self._told_refused = False  # it may be another server
             case HostReady():
                 self.failure = None
                 self._opened.set()
@@ -176,7 +181,14 @@ class PlainTalk:
         clock.ask(time.monotonic())
         words = AnswerWords(thinking=self.thinking)
         asking = self._stoppable(
-            answer(self.conversation, turn, self._host.host, self.options, clock=clock)
+            answer(
+                self.conversation,
+                turn,
+                self._host.host,
+                self.options,
+                clock=clock,
+                tools=self.tools,
+            )
         )
         showing = asyncio.create_task(self._show(turn, clock, words))
         try:
@@ -217,6 +229,9 @@ class PlainTalk:
     def _report_end(self, turn: Turn) -> None:
         stands = turn in self.conversation.turns
         self.failure = turn.error
+        if self.tools.refused and not self._told_refused:
+            self._told_refused = True
+            self.out.say("This server takes no tools, so none are offered.")
         if turn.error is not None:
             self.out.say(str(turn.error))
             if not self._host.alive():

@@ -33,6 +33,7 @@ from runner.tui.plain import talk as talks
 from runner.tui.plain.commands import PlainCommands
 from runner.tui.plain.keyboard import MESSAGE_BYTES, Keyboard
 from runner.tui.plain.output import PlainOutput
+from runner.tui.plain.words import AnswerWords
 from runner.tui.settings import SettingsFile
 from runner.tui.wings import GROUPS
 from tests.fakes.plain_user import PlainUser, Typed
@@ -432,3 +433,45 @@ def test_plain_is_no_way_to_ask_once():
     ran = CliRunner().invoke(chat_command, ["--plain", "-p", "hi"])
     assert isinstance(ran.exception, UsageError)
     assert "-p asks once" in str(ran.exception)
+
+
+# --- tools ---
+
+ZOOM: Step = Call("zoom", '{"image": 1, "x": 100, "y": 200, "w": 500, "h": 500}')
+
+
+def test_a_zoom_is_run_and_each_step_of_it_is_a_line(tmp_path):
+    Image.new("RGB", (64, 48), "blue").save(tmp_path / "cat.png")
+    looks: list[Step] = [Say("Let me look."), ZOOM, End("tool_calls")]
+    ran = Ran(*(looks, FINE), lines=["hi there"], pictures=(tmp_path / "cat.png",))
+    assert [tool["function"]["name"] for tool in ran.server.requests[0]["tools"]] == [
+        "zoom",
+        "mark",
+    ]
+    lines = ran.text.split("\n")
+    at = lines.index("Let me look.")
+    assert lines[at + 1].startswith("Called zoom with ")
+    assert lines[at + 2].startswith("zoom returned, 1 image: Image 2: image 1")
+    assert lines[at + 3] == "A good answer."
+
+
+def test_a_server_that_takes_no_tools_is_told_of_once(tmp_path):
+    Image.new("RGB", (64, 48), "blue").save(tmp_path / "cat.png")
+    refuse: list[Step] = [Refuse(400, "this model does not support tools")]
+    ran = Ran(*(refuse, FINE, FINE), lines=["hi there", "again"], pictures=(tmp_path / "cat.png",))
+    assert ran.text.count("This server takes no tools, so none are offered.") == 1
+    assert ran.text.count("A good answer.") == 2
+
+
+def test_a_text_that_was_thinking_after_all_is_told_so_in_the_round_it_is_of():
+    turn = Turn("q")
+    turn.steps = [
+        *(TurnStep(StepKind.TEXT, "Let me look."), TurnStep(StepKind.CALL, "{}", name="zoom")),
+        *(TurnStep(StepKind.RESULT, "It is small.", name="zoom"), TurnStep(StepKind.TEXT, "Hm ")),
+    ]
+    words = AnswerWords()
+    first = words.more(turn)
+    turn.steps[3:] = [TurnStep(StepKind.THINKING, "Hm "), TurnStep(StepKind.TEXT, "A cat.")]
+    rest = words.more(turn, end=True)
+    assert first.count("Let me look.") == 1
+    assert rest == "\n(That was the reasoning. The answer follows.)\nA cat.\n"
