@@ -6,10 +6,11 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
-from runner.base.errors import Exit, SteprunError
+from runner.base.errors import Exit, Refused, SteprunError
 from runner.base.shell import as_typed, shell_line
 from runner.base.text import clean
 from runner.chat.answering import answer
@@ -34,6 +35,8 @@ from runner.chat.files.pricing import count_tokens
 from runner.chat.host import ChatHost, ChatSetup, follow
 from runner.chat.images.load import load_picture
 from runner.chat.steps import StepKind, uses_of
+from runner.chat.tools.mcp.permissions import Answer
+from runner.chat.tools.mcp.switching import McpSwitches, end_of
 from runner.chat.tools.shown import use_words
 from runner.chat.tools.toolboxes import Toolboxes
 from runner.chat.turn import TOOL_LIMITS, Turn, TurnState
@@ -41,6 +44,9 @@ from runner.cli.render.common import TransientLine
 from runner.cli.render.wrap import say
 from runner.tui.offered import picture_tools
 from runner.tui.settings import SettingsFile, as_remembered
+
+if TYPE_CHECKING:
+    from runner.chat.tools.mcp.box import AskedCall
 
 
 async def ask_once(setup: ChatSetup, prompt: str) -> int:
@@ -66,13 +72,14 @@ async def ask_once(setup: ChatSetup, prompt: str) -> int:
         for each in attached:
             if each.notes:
                 say(" · ".join((label(each.file), *each.notes)), err=True)
-        with TransientLine() as status:
+        with asked.status as status:
 
             def shows(seconds: float) -> None:
                 status.show(f"loading {setup.title} ... {seconds:.0f} s")
 
-            async with setup.open_host() as host:
+            async with asked.servers_on(), setup.open_host() as host:
                 await host.wait_ready(shows)
+                await asked.servers_settled()
                 await _check_fit(attached, conversation, host, setup)
                 turn = conversation.append(prompt, pictures, files)
                 turn.begin()
@@ -103,7 +110,7 @@ async def ask_once(setup: ChatSetup, prompt: str) -> int:
         conversation.close()
         _print_warnings(conversation, setup)
         if sys.stderr.isatty() and conversation.saved:
-            resume = as_typed(f"Resume with: {resume_command(conversation, setup.words)}")
+            resume = as_typed(f"Resume with: {resume_command(conversation, setup.all_words)}")
             click.secho(resume, dim=True, err=True)
     return Exit.DONE
 
@@ -119,7 +126,40 @@ class _OneChat:
         self.setup = as_remembered(setup, self.settings.now)
         self.conversation = Conversation(setup.title, setup.resume)
         self.conversation.warnings += filter(None, [self.settings.warning])
+        self.status = TransientLine()
         self.tools = Toolboxes(picture_tools(self))
+        self._servers = McpSwitches(self.tools, self._refuse, lambda: None)
+
+    @asynccontextmanager
+    async def servers_on(self) -> AsyncIterator[None]:
+        """Within it, the MCP servers that were named are on. Raises for one that cannot be."""
+        try:
+            await self._servers.switch_on(self.setup.mcp)
+            yield
+        finally:
+            await self._servers.close()
+
+    async def servers_settled(self) -> None:
+        """Wait until all of them offer their tools. Raises where one has ended instead."""
+        if names := self._servers.starting:
+            self.status.show(f"starting {', '.join(names)} ...")
+        await self._servers.settled()
+        for entry in self._servers.news():
+            if str(entry.state) == "ended":
+                raise end_of(entry, after="Correct that, or leave --mcp {} out.")
+
+    async def _refuse(self, asked: "AskedCall") -> Answer:
+        """Refuse a call that the user has not allowed for good: nobody is asked."""
+        changed = "The tool describes itself otherwise than when you allowed it."
+        allows = shell_line(("steprun", "chat", "--mcp", asked.server))
+        error = Refused(
+            f"{asked.offer.tool.name} was not run.",
+            why=changed if asked.changed else "A call needs a permission, and -p asks nobody.",
+            next=f"Allow it for good (a) in the chat: {allows}",
+        )
+        self.status.clear()
+        say(str(error), err=True)
+        return Answer.NOT_NOW
 
 
 async def _check_fit(
@@ -189,7 +229,7 @@ class _Printer:
         self, status: TransientLine, turn: Turn, *, show_thinking: bool, unsure: bool = False
     ) -> None:
         self._turn = turn
-        self._told = 0  # of its steps
+        self._shown = 0  # of its steps
         self._unsure = unsure
         self._held: list[str] = []
         self._status = status
@@ -201,7 +241,7 @@ class _Printer:
         self._said = False  # the blank lines before an answer are not printed
 
     def show(self, event: Event) -> None:
-        self._tell_tools()
+        self._show_uses()
         match event:
             case ToolCall():
                 self._called()
@@ -244,13 +284,13 @@ class _Printer:
             if self._terminal and not self._last.endswith("\n"):
                 self._write("\n")
 
-    def _tell_tools(self) -> None:
+    def _show_uses(self) -> None:
         """Tell a person what was run, once it has returned."""
         steps = self._turn.steps
-        if len(steps) == self._told:
+        if len(steps) == self._shown:
             return
-        new = {id(step) for step in steps[self._told :] if step.kind is StepKind.RESULT}
-        self._told = len(steps)
+        new = {id(step) for step in steps[self._shown :] if step.kind is StepKind.RESULT}
+        self._shown = len(steps)
         if not new or not sys.stderr.isatty():
             return
         for use in uses_of(steps):
@@ -279,7 +319,7 @@ class _Printer:
 
     def end_line(self) -> None:
         """Print what was held, and end the answer with a line feed unless it ended with one."""
-        self._tell_tools()
+        self._show_uses()
         self.release()
         if self._last and not self._last.endswith("\n"):
             sys.stdout.write("\n")

@@ -54,6 +54,12 @@ TOOLS: Final = Action(
     command="tools",
     args="[on|off]",
 )
+MCP: Final = Action(
+    "mcp.servers",
+    "list MCP servers and their tools, or switch one on or off",
+    command="mcp",
+    args="[NAME]",
+)
 SAVE: Final = Action(
     "chat.save",
     "save the chat to a new file: .md, .html with the images in it, or .json",

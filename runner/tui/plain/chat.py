@@ -170,7 +170,7 @@ class PlainChat:
                 self._out.say("Stopping the engine.")
             self._loop.wait(self.talk.end(), lambda: None)
             self.talk.report_warnings()
-            for line in farewell(self.talk.conversation, self.talk.setup.words):
+            for line in farewell(self.talk.conversation, self.talk.setup.all_words):
                 self._out.say(line)
 
 

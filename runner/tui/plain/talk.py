@@ -51,7 +51,7 @@ class PlainTalk:
         self.conversation.warnings += filter(None, [self.settings.warning])
         self.unsent = UnsentText(keyboard)
         self.tools = Toolboxes(picture_tools(self))
-        self._told_refused = False
+        self._noted_refusal = False
         self.failure: SteprunError | None = None
         self.leaving = False
         self._host = HostTask(setup.open_host, self._changed, setup.find)
@@ -104,7 +104,7 @@ class PlainTalk:
                     effort=self.options.effort or known.effort,
                 )
                 self.conversation.call_model(setup.title)
-                self.tools.refused = self._told_refused = False  # it may be another server
+                self.tools.refused = self._noted_refusal = False  # it may be another server
             case HostReady():
                 self.failure = None
                 self._opened.set()
@@ -229,8 +229,8 @@ class PlainTalk:
     def _report_end(self, turn: Turn) -> None:
         stands = turn in self.conversation.turns
         self.failure = turn.error
-        if self.tools.refused and not self._told_refused:
-            self._told_refused = True
+        if self.tools.refused and not self._noted_refusal:
+            self._noted_refusal = True
             self.out.say("This server takes no tools, so none are offered.")
         if turn.error is not None:
             self.out.say(str(turn.error))
