@@ -30,8 +30,7 @@ from runner.chat.events import (
 from runner.chat.farewell import resume_command
 from runner.chat.files.attached import PICTURES, Attachment, label, typed_again
 from runner.chat.files.attaching import attach_all
-from runner.chat.files.fitting import needs_count, too_long
-from runner.chat.files.pricing import count_tokens
+from runner.chat.files.counting import why_too_long
 from runner.chat.host import ChatHost, ChatSetup, follow
 from runner.chat.images.load import load_picture
 from runner.chat.steps import StepKind, uses_of
@@ -166,15 +165,13 @@ async def _check_fit(
     attached: Sequence[Attachment], conversation: Conversation, host: ChatHost, setup: ChatSetup
 ) -> None:
     """Refuse files that do not fit the context, as far as that is known."""
-    free, prices = setup.context - conversation.context_used(), setup.prices
-    if not setup.context:
+    if not attached or not setup.context:
         return
-    counted = list(attached)
-    if needs_count(attached, free, prices=prices):
-        for place, each in enumerate(attached):
-            tokens = await count_tokens(host.endpoint, setup.options.dialect, each.file.text)
-            counted[place] = each if tokens is None else each.counted(tokens)
-    if refusal := too_long(counted, max(0, free), prices=prices, typed=_option):
+    free = setup.context - conversation.context_used()
+    refusal = await why_too_long(
+        *(attached, free, host.endpoint, setup.options.dialect), prices=setup.prices, typed=_option
+    )
+    if refusal is not None:
         raise refusal
 
 

@@ -32,3 +32,25 @@ def decided_on(decision: Decision | None, fingerprint: str) -> str:
     if decision.answer == Answer.ALWAYS and decision.fingerprint != fingerprint:
         return "was allowed, then changed: asked again"
     return DECIDED[decision.answer]
+
+
+def mcp_lines(
+    servers: Mapping[str, McpServer],
+    entries: Mapping[str, McpEntry],
+    decisions: Mapping[tuple[str, str], Decision],
+) -> list[str]:
+    """Return a line for each server and tool, and for what was decided on others."""
+    lines: list[str] = []
+    listed: set[tuple[str, str]] = set()
+    for name in sorted({*servers, *entries}):
+        entry = entries.get(name)
+        lines.append(f"{name}: {state_of(entry, servers.get(name))}")
+        for offer in entry.offers.tools if entry is not None else ():
+            listed.add((name, offer.own_name))
+            decided = decided_on(decisions.get((name, offer.own_name)), offer.fingerprint)
+            lines.append(f"{offer.tool.name}: {decided}")
+    for key, decision in sorted(decisions.items()):
+        if key not in listed:
+            text = f"{clean_name(decision.tool, 80)} of {clean_name(decision.server)}, which is off"
+            lines.append(f"{text}: {DECIDED[decision.answer]}")
+    return lines

@@ -236,6 +236,12 @@ def _servers(names: tuple[str, ...]) -> tuple[str, ...]:
     from runner.chat.tools.mcp.config import config_path, read_servers
 
     servers = read_servers()
+    if not servers:
+        raise UsageError(
+            "No MCP server is configured.",
+            why=f"There is none in {config_path()}.",
+            next="In the chat, /mcp shows how to add one: steprun chat",
+        )
     for name in names:
         find("MCP server", name, {each: each for each in servers}, see=f"cat {config_path()}")
     return names

@@ -28,6 +28,12 @@ class PlainOutput:
             self._write("\n" if self._line_open else "")
             self._write(as_typed(text).rstrip("\n") + "\n")
 
+    def show(self, *lines: str) -> None:
+        """Print lines as they are: what somebody decides on, without our own words for a shell."""
+        with self._lock:
+            self._write("\n" if self._line_open else "")
+            self._write("".join(f"{line}\n" for line in lines))
+
     def end_line(self) -> None:
         """Begin a new line, unless nothing stands in this one."""
         with self._lock:

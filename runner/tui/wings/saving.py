@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Sequence
 
 from runner.base.errors import Refused, SteprunError
-from runner.tui.actions import Action
 from runner.tui.save_as import save_as
-from runner.tui.shared import SAVE
+from runner.tui.shared import OPEN, SAVE
 from runner.tui.wings.sessions import Sessions
 from runner.tui.wings.wing import Wing
 
@@ -55,13 +54,7 @@ class Saving(Wing):
 
     actions = (
         SAVE.by(save),
-        Action(
-            "chat.open",
-            "open a chat that was saved as .json, as a new one",
-            open_file,
-            *("open", "PATH"),
-            needs_args=True,
-        ),
+        OPEN.by(open_file),
     )
 
 

@@ -39,8 +39,9 @@ def table(name, *argv):
 
 
 def test_a_server_that_is_not_configured_is_refused_with_the_nearest():
-    with pytest.raises(UsageError, match="no MCP server 'files'"):
+    with pytest.raises(UsageError, match=r"No MCP server is configured\.") as raised:
         _servers(("files",))
+    assert "mcp.toml" in raised.value.why
     configure('[server.files]\ncommand = "npx"\n')
     assert _servers(("files",)) == ("files",)
     with pytest.raises(UsageError, match="Did you mean files"):
