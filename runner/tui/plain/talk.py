@@ -310,8 +310,8 @@ class PlainTalk:
         elif turn.phase is TurnState.STOPPED:
             goes_on = "/answer has the answer now." if turn.thinks_only else "/continue resumes it."
             quits = "Ctrl+C again quits." if self.keyboard.terminal else ""
-            said = ("Stopped.", goes_on if turn.steps else "", quits)
-            self.out.say(" ".join(filter(None, said)))
+            sentences = ("Stopped.", goes_on if turn.steps else "", quits)
+            self.out.say(" ".join(filter(None, sentences)))
         else:
             for line in filter(None, (turn.note(self.setup.context), turn.reading())):
                 self.out.say(line)
