@@ -66,6 +66,12 @@ class PlainChat:
                 code = Exit.INTERRUPTED
             finally:
                 self._end()
+        if code is None and (failure := self._out.failure) is not None:
+            raise SteprunError(
+                "The chat cannot be printed.",
+                why=f"{failure.strerror or failure}.",
+                next="What was said is saved. Resume it with: steprun chat --resume",
+            )
         return self.talk.exit_code if code is None else code
 
     async def _begin(self) -> None:

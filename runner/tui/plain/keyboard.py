@@ -22,6 +22,7 @@ MESSAGE_BYTES: Final = 1 << 20  # as the window takes
 PROMPT, GOES_ON = "> ", ". "
 TOGETHER_S: Final = 0.05  # between two lines of one paste; nobody types a line in that time
 HISTORY: Final = 200
+ECHOED: Final = 200  # characters of a line that is too long
 
 
 class Keyboard:
@@ -191,7 +192,9 @@ class Keyboard:
         self._drop_rest(line)
         line = line.removesuffix("\n").removesuffix("\r")
         if not self.terminal:  # so that a log has both sides
-            self._out.write(f"{line}\n")
+            more = len(line) - MESSAGE_BYTES
+            shown = f"{line[:ECHOED]} …" if more > 0 else line  # it is refused
+            self._out.write(f"{shown}\n")
         return line
 
     def _keep_line(self) -> None:
