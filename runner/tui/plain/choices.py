@@ -152,7 +152,8 @@ class PlainChoices(PlainWing):
         state = "ready" if talk.host_alive else ("not ready" if talk.setup.own else "no answer yet")
         rows = [("model", talk.setup.title)]
         rows += shown.server_rows(state, figures, used, talk.setup.context)
-        rows += shown.memory_rows(figures, bar=False) if figures is not None else []
+        memory = shown.memory_rows(figures, bar=False) if figures is not None else []
+        rows += [(f"memory, {name}", text) for name, text in memory]
         rows += shown.answer_rows(turns[-1]) if turns else []
         rows += shown.setting_rows(talk.options, conversation.chosen, limited=limited)
         rows += [("chat", conversation.session.id)] if conversation.saved else []

@@ -3,10 +3,12 @@
 import contextlib
 import errno
 import threading
-from typing import TextIO
+from typing import Final, TextIO
 
 from runner.base.shell import as_typed
 from runner.base.text import clean
+
+_READER_GONE: Final = frozenset({errno.EPIPE, errno.EIO})  # EIO: of a terminal that was closed
 
 
 class PlainOutput:
@@ -63,8 +65,8 @@ class PlainOutput:
             self._stream.flush()
         except (OSError, ValueError) as error:  # the reader has gone, or the stream is closed
             self.gone = True
-            quiet = isinstance(error, BrokenPipeError | ValueError) or error.errno == errno.EIO
-            self.failure = None if quiet else error
+            if isinstance(error, OSError) and error.errno not in _READER_GONE:
+                self.failure = error
             with contextlib.suppress(OSError, ValueError):
                 self._stream.close()
         if shown:

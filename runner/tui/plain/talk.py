@@ -64,6 +64,7 @@ class PlainTalk:
         # What is waited for before a question is sent, beside the host.
         self.before_asking: Callable[[], Awaitable[None]] = _nothing
         self.live: Turn | None = None  # is being answered
+        self.has_asked = False  # in this run: before that, nobody knows how a chat was read
         self._clock, self._words = AnswerClock(), AnswerWords()
         self._to_answer: Turn | None = None  # is being stopped, to go on with its answer
         self._opened = asyncio.Event()  # or it is known that it cannot be
@@ -210,7 +211,7 @@ class PlainTalk:
             self._not_asked(turn, "Not sent.")
             return
         turn.begin()
-        self.live = turn
+        self.live, self.has_asked = turn, True
         clock = self._clock = AnswerClock()
         clock.ask(time.monotonic())
         self._words = AnswerWords(thinking=self.thinking)

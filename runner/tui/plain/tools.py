@@ -77,6 +77,7 @@ class PlainTools(PlainWing):
         if names := self._switches.starting:
             self.out.say(f"Waiting for {' and '.join(names)}.")
         await self._switches.settled()
+        self._show_news()  # before the answer
 
     async def servers(self, typed: str) -> None:
         """List the servers, switch one on or off, or forget what was decided on a tool."""
@@ -87,7 +88,7 @@ class PlainTools(PlainWing):
             await self._forget(name, tool.strip())
         else:
             await self._switches.switch(name)
-            await self._switches.settled()
+            await self.settled()
 
     async def _forget(self, server: str, tool: str) -> None:
         box = await self._switches.loaded()
@@ -126,7 +127,9 @@ class PlainTools(PlainWing):
             if state == "ended":
                 self.talk.keyboard.say_meanwhile(str(end_of(entry)))
             elif state in {"starting", "on"}:
-                price = reading_again(self.talk) if state == "on" else ""
+                # A chat that is resumed was read with its servers' tools: they are no change.
+                changes = state == "on" and self.talk.has_asked
+                price = reading_again(self.talk) if changes else ""
                 self.talk.keyboard.say_meanwhile(f"{state_words(entry)}{price}")
 
     async def close(self) -> None:

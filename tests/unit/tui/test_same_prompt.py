@@ -11,11 +11,13 @@ from PIL import Image
 from runner.chat.conversation import Conversation
 from runner.chat.host import ChatSetup
 from runner.chat.sessions.store import list_sessions
+from runner.chat.tools.mcp.config import read_servers
 from runner.chat.wire import Options
 from runner.cli.one_answer import ask_once
 from runner.tui.settings import SettingsFile
 from tests.fakes.plain_user import PlainUser
 from tests.fakes.sse_server import Call, End, FakeHosts, FakeServer, Say, Step, Think
+from tests.unit.cli.test_mcp_option import GOOD, configure, table
 from tests.unit.tui.test_app import chat
 
 ZOOM: Final = Call("zoom", json.dumps({"image": 1, "x": 100, "y": 200, "w": 500, "h": 500}))
@@ -43,7 +45,9 @@ def user_home(tmp_path, monkeypatch):
 async def in_the_window(
     question: str, resume: str, pictures: tuple[Path, ...], scripts: tuple[list[Step], ...]
 ) -> Bodies:
-    async with chat(*scripts, resume=resume, pictures=pictures, context=4096) as c:
+    more: dict[str, Any] = {"resume": resume, "pictures": pictures, "mcp": mcp_names()}
+    async with chat(*scripts, **more) as c:
+        await c.until(lambda: not mcp_names() or c.app.tools.tools)
         if pictures:
             await c.sees("[Image #1]")
         await c.type(question)
@@ -68,6 +72,11 @@ async def in_one_answer(
         return list(server.requests)
 
 
+def mcp_names() -> tuple[str, ...]:
+    """Return the servers of the file, which are on in each chat."""
+    return tuple(read_servers())
+
+
 def setup(server: FakeServer, resume: str, pictures: tuple[Path, ...]) -> ChatSetup:
     return ChatSetup(
         "Fake 1B",
@@ -77,6 +86,7 @@ def setup(server: FakeServer, resume: str, pictures: tuple[Path, ...]) -> ChatSe
         sees=True,
         resume=resume,
         pictures=pictures,
+        mcp=mcp_names(),
     )
 
 
@@ -101,6 +111,41 @@ async def test_a_chat_that_goes_on_elsewhere_is_the_same_prompt(first: Ask, then
     assert [without_thinking(each) for each in earlier] == [
         without_thinking(each) for each in before["messages"]
     ]
+
+
+async def test_the_tools_stand_in_the_same_order_with_those_of_a_server_behind(tmp_path):
+    configure(table("good", GOOD))
+    path = tmp_path / "cat.png"
+    Image.new("RGB", (64, 48), "blue").save(path)
+    offered = []
+    for ask in WAYS:
+        (body,) = await ask("What is it?", "", (path,), PLAIN)
+        offered.append(body["tools"])
+    assert offered[0] == offered[1] == offered[2]
+    names = [tool["function"]["name"] for tool in offered[0]]
+    assert names[:3] == ["zoom", "mark", "good__add"]
+
+
+def test_where_nobody_types_a_call_is_refused_to_the_model_and_that_is_printed():
+    configure(table("good", GOOD))
+    add: list[Step] = [Call("good__add", json.dumps({"a": 2, "b": 3})), End("tool_calls")]
+    with FakeServer(add, *PLAIN) as server:
+        user = PlainUser(["add"])
+        assert user.run(setup(server, "", ())) == 0
+        assert "did not allow this call" in server.requests[1]["messages"][-1]["content"]
+    assert "good is on: 8 tools.\n" in user.text
+    line = "good__add was not run: it needs your permission, and nobody types here.\n"
+    assert f'Called good__add with {{"a": 2, "b": 3}}.\n{line}' in user.text
+
+
+def test_a_resumed_chat_is_not_said_to_be_read_again_for_the_servers_that_it_had():
+    configure(table("good", GOOD))
+    with FakeServer(*PLAIN, *PLAIN) as server:
+        PlainUser(["hi"]).run(setup(server, "", ()))
+        [identity] = list_sessions()
+        user = PlainUser(["and?"])
+        user.run(setup(server, identity, ()))
+    assert "good is on: 8 tools.\n" in user.text
 
 
 def with_system(identity: str) -> None:
