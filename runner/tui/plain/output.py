@@ -3,12 +3,10 @@
 import contextlib
 import errno
 import threading
-from typing import Final, TextIO
+from typing import TextIO
 
 from runner.base.shell import as_typed
 from runner.base.text import clean
-
-_READER_GONE: Final = frozenset({errno.EPIPE, errno.EIO})  # EIO: of a terminal that was closed
 
 
 class PlainOutput:
@@ -65,7 +63,8 @@ class PlainOutput:
             self._stream.flush()
         except (OSError, ValueError) as error:  # the reader has gone, or the stream is closed
             self.gone = True
-            if isinstance(error, OSError) and error.errno not in _READER_GONE:
+            closed = isinstance(error, BrokenPipeError) or getattr(error, "errno", 0) == errno.EIO
+            if isinstance(error, OSError) and not closed:  # EIO: a terminal that was closed
                 self.failure = error
             with contextlib.suppress(OSError, ValueError):
                 self._stream.close()
