@@ -164,6 +164,11 @@ class ChatSetup:
     models: "Models | None" = None
     others: tuple["Another", ...] = ()
 
+    @property
+    def all_words(self) -> tuple[str, ...]:
+        """The words, and the options of the MCP servers: their tools are a part of the prompt."""
+        return (*self.words, *(word for name in self.mcp for word in ("--mcp", name)))
+
 
 @dataclass(frozen=True, slots=True)
 class Another:

@@ -16,6 +16,7 @@ from runner.base.errors import Exit, SteprunError
 from runner.base.shell import as_typed
 from runner.base.text import clean
 from runner.cli.lazy import LazyGroup
+from runner.cli.streams import open_missing
 
 # name -> (where the click command is, its line in the overview)
 COMMANDS = {
@@ -69,6 +70,7 @@ def print_error(error: SteprunError) -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit with one of the documented codes."""
+    open_missing()
     if "HOME" not in os.environ:
         from runner.base.paths import must_have_home  # platformdirs takes 5 ms
 

@@ -1,15 +1,21 @@
 """What a change costs, before it is made: how much is read again, and for how long."""
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from runner.base.units import duration
+from runner.chat.conversation import Conversation
 from runner.chat.reading import read_rate
 
-if TYPE_CHECKING:
-    from runner.tui.talking import ChatTalk
+
+class HasConversation(Protocol):
+    """A chat."""
+
+    @property
+    def conversation(self) -> Conversation:
+        """What was said so far."""
 
 
-def reading_again(chat: "ChatTalk") -> str:
+def reading_again(chat: HasConversation) -> str:
     """Return what it costs to change the beginning of the prompt; empty where nothing is read yet.
 
     It begins with a blank, to stand behind what the change is.

@@ -9,10 +9,9 @@ from textual.content import Content
 from runner.base.text import clean_name
 from runner.chat.tools.mcp.box import McpEntry, ServerState
 from runner.chat.tools.mcp.config import McpServer
-from runner.chat.tools.mcp.permissions import Answer, Decision
+from runner.chat.tools.mcp.permissions import Decision
 from runner.tui.chooser import Choice, Chooser
-
-DECIDED: Final[Mapping[str, str]] = {Answer.ALWAYS: "always allowed", Answer.NEVER: "never allowed"}
+from runner.tui.mcp_words import DECIDED, decided_on, state_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,31 +36,18 @@ def mcp_rows(
     listed: set[tuple[str, str]] = set()
     for name in sorted({*servers, *entries}):
         entry, config = entries.get(name), servers.get(name)
-        rows.append(Choice(name, McpRow(name, note=_note(entry)), _state(entry, config)))
+        rows.append(Choice(name, McpRow(name, note=_note(entry)), state_of(entry, config)))
         for offer in entry.offers.tools if entry is not None else ():
             key = name, offer.own_name
             listed.add(key)
             decided = decisions.get(key)
             row = McpRow(*key, note="" if decided else "Each call of it needs your permission.")
-            rows.append(Choice(f"· {offer.tool.name}", row, _decided(decided, offer.fingerprint)))
+            rows.append(Choice(f"· {offer.tool.name}", row, decided_on(decided, offer.fingerprint)))
     for key, decision in sorted(decisions.items()):
         if key not in listed:
             text = f"{clean_name(decision.tool, 80)} of {clean_name(decision.server)}, which is off"
             rows.append(Choice(text, McpRow(*key), DECIDED[decision.answer]))
     return [*rows, Choice("How to add a server", HELP)]
-
-
-def _state(entry: McpEntry | None, config: McpServer | None) -> str:
-    if entry is None or entry.state is ServerState.OFF:
-        if config is None or not config.enabled:
-            return "off, and disabled in mcp.toml"
-        return f"off · {clean_name(config.place, 60)}"
-    if entry.state is ServerState.ON:
-        offers = entry.offers
-        count = len(offers.tools)
-        some = f" of {offers.listed:,}" if offers.left_out else ""
-        return f"on · {count}{some} {'tool' if count == 1 and not some else 'tools'}"
-    return f"{entry.state} · {entry.why}" if entry.why else str(entry.state)
 
 
 def _note(entry: McpEntry | None) -> str:
@@ -74,14 +60,6 @@ def _note(entry: McpEntry | None) -> str:
             f"{entry.offers.left_out:,} tools of {entry.name} are left out: too many, or too long."
         )
     return ""
-
-
-def _decided(decision: Decision | None, fingerprint: str) -> str:
-    if decision is None:
-        return "asked each time"
-    if decision.answer == Answer.ALWAYS and decision.fingerprint != fingerprint:
-        return "was allowed, then changed: asked again"
-    return DECIDED[decision.answer]
 
 
 class McpScreen(Chooser):

@@ -7,8 +7,7 @@ from typing import Final
 
 from runner.chat.wire import EFFORTS
 from runner.tui.actions import Action
-
-DEFAULT_EFFORT: Final = "default"  # the one that the server or the model's template chooses
+from runner.tui.typed_choices import DEFAULT, NONE
 
 RETRY: Final = Action("chat.retry", "ask the last question again", command="retry")
 CONTINUE: Final = Action(
@@ -43,10 +42,52 @@ ATTACH_FILE: Final = Action(
 THINK: Final = Action("chat.thinking", "show or hide the reasoning", command="think")
 EFFORT: Final = Action(
     "chat.effort",
-    f"set the reasoning effort: {', '.join(EFFORTS)} or {DEFAULT_EFFORT}; "
-    "the next one without LEVEL",
+    f"set the reasoning effort: {', '.join(EFFORTS)} or {DEFAULT}; the next one without LEVEL",
     command="effort",
     args="[LEVEL]",
+)
+MAX_THINKING: Final = Action(
+    "chat.max-thinking",
+    "limit the thinking to so many tokens, 0 for none, or default for no limit",
+    command="thinking",
+    args=f"[N|{DEFAULT}]",
+)
+TEMPERATURE: Final = Action(
+    "chat.temperature",
+    f"set the sampling temperature of this chat; 0 always takes the likeliest word, {DEFAULT} is "
+    "the server's own",
+    command="temperature",
+    args=f"[X|{DEFAULT}]",
+)
+SYSTEM: Final = Action(
+    "chat.system",
+    "set the system prompt of this chat, or write it in your own editor",
+    command="system",
+    args=f"[TEXT|{NONE}]",
+)
+MODEL: Final = Action(
+    "chat.model",
+    "talk to another model of the server, or start the engine here in another way",
+    command="model",
+    args="[NAME]",
+)
+STATUS: Final = Action(
+    "chat.status",
+    "all figures: the memory against the plan, what the last answer took, the settings",
+    command="status",
+)
+FIND: Final = Action("find.open", "find words in this chat", command="find", args="[WORDS]")
+TOOLS: Final = Action(
+    "tools.switch",
+    "list what the model may call; switch zoom and mark, which look closer at images, on or off",
+    command="tools",
+    args="[on|off]",
+)
+MCP: Final = Action(
+    "mcp.servers",
+    "list MCP servers and their tools, or switch one on or off",
+    command="mcp",
+    args="[NAME]",
 )
 SAVE: Final = Action(
     "chat.save",
@@ -55,6 +96,15 @@ SAVE: Final = Action(
     args="PATH",
     needs_args=True,
 )
+OPEN: Final = Action(
+    "chat.open",
+    "open a chat that was saved as .json, as a new one",
+    command="open",
+    args="PATH",
+    needs_args=True,
+)
+NAME: Final = Action("chat.name", "name this chat", command="rename", args="NAME", needs_args=True)
+FORK: Final = Action("chat.fork", "continue in a copy of this chat", command="fork")
 NEW: Final = Action("chat.new", "start a new chat", command="new")
 HELP: Final = Action("chat.help", "commands and keys", command="help")
 QUIT: Final = Action("chat.quit", "end the chat", command="quit")

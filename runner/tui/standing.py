@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from runner.base.units import duration
 from runner.chat.turn import TurnState
-from runner.tui.panel import memory_text
+from runner.tui.figure_rows import memory_text
 from runner.tui.status import ChatStatus, host_states, turn_states
 
 if TYPE_CHECKING:

@@ -172,7 +172,7 @@ class ChatTalk(ChatView):
     @property
     def farewell(self) -> tuple[str, ...]:
         """What to print after the chat."""
-        return farewell(self.conversation, self.setup.words)
+        return farewell(self.conversation, self.setup.all_words)
 
     # --- the engine --------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """Runs the plain chat against a fake host in a real terminal: for the tests that need one.
 
-Usage: plain_program.py URL [SESSION]
+Usage: plain_program.py URL [SESSION [MCP_SERVER ...]]
 """
 
 import contextlib
@@ -20,5 +20,13 @@ async def open_host() -> AsyncIterator[FakeHost]:
 
 if __name__ == "__main__":
     session = sys.argv[2] if len(sys.argv) > 2 else ""
-    setup = ChatSetup("Fake 1B", open_host, Options(), context=4096, sees=True, resume=session)
+    setup = ChatSetup(
+        "Fake 1B",
+        open_host,
+        Options(),
+        context=4096,
+        sees=True,
+        resume=session,
+        mcp=tuple(sys.argv[3:]),
+    )
     sys.exit(run_plain(setup))

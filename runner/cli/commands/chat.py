@@ -103,7 +103,8 @@ if TYPE_CHECKING:
     "--mcp",
     multiple=True,
     metavar="NAME",
-    help="Start with this MCP server of mcp.toml on (repeatable).",
+    help="Start with this MCP server of mcp.toml on (repeatable); with -p it runs only what you "
+    "have always allowed.",
 )
 def chat(**options: Any) -> int:
     """Chat with the model in the terminal, images included.
@@ -129,7 +130,7 @@ def chat(**options: Any) -> int:
     demo = options.pop("demo")
     request = take_request(options, demo=demo)
     _check(prompt, (*images, *files), plain=plain)
-    mcp = _servers(options.pop("mcp"), prompt, plain=plain)
+    mcp = _servers(options.pop("mcp"))
     another = (options["resume"], options["opened"]) != (None, None)
     if demo and not images and not files and not another and request.ask.see:
         images = _example(request)
@@ -245,26 +246,20 @@ def _images(given: tuple[Path, ...]) -> tuple[Path, ...]:
     return tuple(Path(path) for each in given for path in find_pictures(str(each)) or [str(each)])
 
 
-def _servers(names: tuple[str, ...], prompt: str | None, *, plain: bool) -> tuple[str, ...]:
+def _servers(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names of the MCP servers to begin with. Raises where one is not configured."""
     if not names:
         return ()
-    if prompt is not None:
-        raise UsageError(
-            "--mcp is for the chat in the terminal.",
-            why="Each call of a tool needs a permission, and with -p there is nobody to give it.",
-            next=f"steprun chat --mcp {names[0]}",
-        )
-    if plain:
-        raise UsageError(
-            "--mcp is for the chat in the window.",
-            why="The chat in lines asks for no permissions, and each call of a tool needs one.",
-            next="Leave --mcp or --plain out.",
-        )
     from runner.base.errors import find
     from runner.chat.tools.mcp.config import config_path, read_servers
 
     servers = read_servers()
+    if not servers:
+        raise UsageError(
+            "No MCP server is configured.",
+            why=f"There is none in {config_path()}.",
+            next="In the chat, /mcp shows how to add one: steprun chat",
+        )
     for name in names:
         find("MCP server", name, {each: each for each in servers}, see=f"cat {config_path()}")
     return names

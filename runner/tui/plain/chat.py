@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Collection, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from inspect import isawaitable
 from types import FrameType
 from typing import Any, Final, TypeVar
@@ -15,17 +15,23 @@ from runner.base.errors import Exit, SteprunError
 from runner.base.files import write_trace
 from runner.chat.farewell import farewell
 from runner.chat.host import ChatSetup
+from runner.tui import shared
 from runner.tui.actions import Action, parse_command
 from runner.tui.paste import find_pictures
-from runner.tui.plain.commands import PlainCommands, needs
+from runner.tui.plain.attaching import PlainAttaching
+from runner.tui.plain.chats import PlainChats
+from runner.tui.plain.commands import PlainCommands, SomeWing
 from runner.tui.plain.keyboard import Keyboard
 from runner.tui.plain.loop_thread import LoopThread
+from runner.tui.plain.messages import PlainMessages
 from runner.tui.plain.output import PlainOutput
 from runner.tui.plain.talk import PlainTalk
+from runner.tui.plain.tools import PlainTools
 
 T = TypeVar("T")
 
 TWICE_S: Final = 3.0  # two presses of Ctrl+C within it quit, as in the window
+ANSWER_NOW: Final = f"/{shared.ANSWER.command}"
 INSIST_S: Final = 0.1  # a signal is handled at once where it is not lost
 
 
@@ -43,14 +49,15 @@ class PlainChat:
         self._interrupted_at = float("-inf")
         self.left = False
         self.talk = PlainTalk(setup, keyboard, out)
-        self.commands = PlainCommands(self.talk, self)
+        self.commands = PlainCommands(self)
+        self.talk.before_asking = self.wing(PlainTools).settled
 
     def run(self) -> int:
         """Chat until the user leaves or the messages end. Blocks."""
         code: int | None = None
         with self._loop, _signals():
             try:
-                self.wait(self.talk.start())
+                self.wait(self._begin())
                 self._greet()
                 while not self.left and not self._out.gone:
                     self._next()
@@ -59,11 +66,34 @@ class PlainChat:
                 code = Exit.INTERRUPTED
             finally:
                 self._end()
+        if code is None and (failure := self._out.failure) is not None:
+            raise SteprunError(
+                "The chat cannot be printed.",
+                why=f"{failure.strerror or failure}.",
+                next="What was said is saved. Resume it with: steprun chat --resume",
+            )
         return self.talk.exit_code if code is None else code
+
+    async def _begin(self) -> None:
+        await self.talk.start()
+        self.wing(PlainTools).start(self.talk.setup.mcp)
+
+    def wing(self, kind: type[SomeWing]) -> SomeWing:
+        """Return the wing of a kind."""
+        return self.commands.wing(kind)
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Return what comes of some work; Ctrl+C stops what of it can be stopped."""
-        return self._loop.wait(work, self._interrupt_work)
+        return self._loop.wait(work, self._interrupt_work, self._look_ahead)
+
+    async def ask_here(self, function: Callable[[], T]) -> T:
+        """Have the main thread, which waits for this, call a function that asks the user."""
+        return await self._loop.ask(function)
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Call a function in the loop, soon; from any thread, also when all is over."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call(function)
 
     @contextlib.contextmanager
     def terminal_lent(self) -> Iterator[None]:
@@ -86,17 +116,17 @@ class PlainChat:
         if self._keyboard.terminal:
             self._out.say("/help lists the commands. Ctrl+D ends the chat.")
         if talk.setup.resume:
-            self.commands.show_resumed()
+            self.wing(PlainChats).show_resumed()
         else:
             talk.report_kept()
         talk.report_warnings()
         if talk.setup.hint:
             self._out.say(talk.setup.hint)
         if talk.setup.pictures:
-            self.wait(self.commands.load([str(path) for path in talk.setup.pictures]))
+            self.wait(self.wing(PlainAttaching).load([str(path) for path in talk.setup.pictures]))
         if talk.setup.files:
             try:
-                self.wait(self.commands.load_files(talk.setup.files))
+                self.wait(self.wing(PlainAttaching).load_files(talk.setup.files))
             except SteprunError as error:
                 self._out.say(str(error))
         talk.remember_history()
@@ -123,20 +153,18 @@ class PlainChat:
     def _obey(self, text: str) -> None:
         if not text.strip():
             if self._keyboard.terminal:  # in a pipe, a blank line is no Enter
-                self.wait(self.commands.entered())
+                self.wait(self.wing(PlainMessages).entered())
             return
         typed = parse_command(text, PlainCommands.commands)
         if typed is not None:
             self._run(*typed)
         elif paths := find_pictures(text):
-            self.wait(self.commands.load(paths))
+            self.wait(self.wing(PlainAttaching).load(paths))
         else:
-            self.wait(self.commands.send(text))
+            self.wait(self.wing(PlainMessages).send(text, pasted=self._keyboard.pasted))
 
     def _run(self, action: Action, args: str) -> None:
-        if action.needs_args and not args:
-            raise needs(action)
-        if action.run is not None and isawaitable(outcome := action.run(self.commands, args)):
+        if isawaitable(outcome := self.commands.run(action, args)):
             self.wait(_coroutine(outcome))
 
     # --- Ctrl+C, the end ---------------------------------------------------------------------
@@ -145,16 +173,29 @@ class PlainChat:
         """Take a Ctrl+C at the prompt: what was typed is kept; the second one quits."""
         self._out.write("\n")
         if typed := self._keyboard.typed():
-            self.talk.unsent.give_back(typed)
-            self._keyboard.parts.clear()
-            self.talk.report_kept()
+            self._keep(typed)
         if self._twice():
             self.left = True
         else:
             self._out.say("Ctrl+C again quits.")
 
+    def _keep(self, typed: str) -> None:
+        """Keep what is typed and not sent, and say so."""
+        self.talk.unsent.give_back(typed)
+        self._keyboard.forget_typed()
+        self.talk.report_kept()
+
+    def _look_ahead(self) -> None:
+        """Read what is typed while an answer runs: one command is obeyed at once."""
+        lines = self._keyboard.take_waiting()
+        if lines and lines[-1].strip().lower() == ANSWER_NOW and self.talk.thinks:
+            self._keyboard.forget_last()
+            self.call(self.talk.answer_now)
+
     def _interrupt_work(self) -> None:
         self._loop.call(self.talk.stop)
+        if typed := self._keyboard.typed():
+            self._keep(typed)
         if self._twice():
             self.left = True
 
@@ -162,15 +203,19 @@ class PlainChat:
         before, self._interrupted_at = self._interrupted_at, time.monotonic()
         return self._interrupted_at - before < TWICE_S
 
+    async def _finish(self) -> None:
+        await self.talk.end()
+        await self.wing(PlainTools).close()
+
     def _end(self) -> None:
         """Save, stop the engine, and say how to go on; a further Ctrl+C does not cut it short."""
         self._keyboard.watch_no_more()
         with self.terminal_lent():
             if self.talk.setup.own and self.talk.host_alive:
                 self._out.say("Stopping the engine.")
-            self._loop.wait(self.talk.end(), lambda: None)
+            self._loop.wait(self._finish(), lambda: None)
             self.talk.report_warnings()
-            for line in farewell(self.talk.conversation, self.talk.setup.words):
+            for line in farewell(self.talk.conversation, self.talk.setup.all_words):
                 self._out.say(line)
 
 

@@ -22,13 +22,14 @@ MESSAGE_BYTES: Final = 1 << 20  # as the window takes
 PROMPT, GOES_ON = "> ", ". "
 TOGETHER_S: Final = 0.05  # between two lines of one paste; nobody types a line in that time
 HISTORY: Final = 200
+ECHOED: Final = 200  # characters of a line that is too long
 
 
 class Keyboard:
     """Reads messages. `stream` is the terminal or the pipe; `edits`: with Python's readline.
 
     `parts`: the lines of the message that is being typed. `asking`: the prompt, while the user is
-    asked.
+    asked. `pasted`: the last message came in lines that were there at once.
     """
 
     def __init__(self, stream: TextIO, out: PlainOutput, *, edits: bool = False) -> None:
@@ -42,6 +43,9 @@ class Keyboard:
         self.parts: list[str] = []
         self._line: deque[str] = deque(maxlen=1)
         self.asking = ""
+        self._ahead: deque[str | None] = deque()  # lines that were read ahead; None: the end
+        self._noting = True
+        self.pasted = False
 
     def remember(self, texts: list[str]) -> None:
         """Let Up find earlier messages, where there is line editing."""
@@ -57,6 +61,7 @@ class Keyboard:
         raises.
         """
         self.parts.clear()
+        self.pasted = False
         size = 0
         while True:
             line = self._read(GOES_ON if self.parts else PROMPT)
@@ -65,8 +70,10 @@ class Keyboard:
             if size <= MESSAGE_BYTES:
                 self.parts.append(line.removesuffix("\\"))
             alone = len(self.parts) == 1 and looks_like_command(line)
-            if not goes_on and (alone or not self._more_waits()):
-                break
+            if not goes_on:
+                if alone or not self._more_waits():
+                    break
+                self.pasted = True
         if size > MESSAGE_BYTES:
             self.parts.clear()
             raise Refused(
@@ -78,16 +85,64 @@ class Keyboard:
         self.parts.clear()
         return text
 
+    def answer(self, prompt: str) -> str:
+        """Return the answer to a question of ours: a line that is no message, and not kept.
+
+        Blocks. Raises `EOFError` at the end, and whatever a signal raises.
+        """
+        self._noting = False
+        if sys.platform == "win32" and self.terminal:  # what was typed before is no answer
+            import msvcrt  # noqa: PLC0415 - there only
+
+            while msvcrt.kbhit():
+                msvcrt.getwch()
+        if self._readline is not None:
+            self._readline.set_auto_history(False)
+        try:
+            return self._read(prompt, ahead=False)
+        finally:
+            self._noting = True
+            if self._readline is not None:
+                self._readline.set_auto_history(True)
+
+    def take_waiting(self) -> tuple[str, ...]:
+        """Read the lines that were entered already; they are a part of the next message.
+
+        Returns what is read ahead by now. A terminal alone has such lines: it ends them itself.
+        """
+        while self.terminal and None not in self._ahead and self._in_front() and self._waits(0):
+            line = self._stream.readline(MESSAGE_BYTES + 2)
+            self._drop_rest(line)
+            self._ahead.append(line.removesuffix("\n").removesuffix("\r") if line else None)
+        return tuple(line for line in self._ahead if line is not None)
+
+    def forget_last(self) -> None:
+        """Forget the line that was read ahead last: it was obeyed at once."""
+        self._ahead.pop()
+
+    def _in_front(self) -> bool:
+        """Whether a line may be read: the system stops a job in the background that reads one."""
+        if sys.platform == "win32":
+            return False
+        with contextlib.suppress(OSError, ValueError):
+            return os.tcgetpgrp(self._stream.fileno()) == os.getpgrp()
+        return False
+
     @property
     def line(self) -> str:
         """What stands in the line that is not ended yet, where `watch` can know it."""
         lines = list(self._line)
-        return lines[0] if lines and self.asking else ""
+        return lines[0] if lines and self.asking and self._noting else ""
 
     def typed(self) -> str:
-        """Return what is typed of the message so far."""
-        line = self.line
-        return "\n".join([*self.parts, line] if line else list(self.parts))
+        """Return what is typed of the message so far, and of those that wait behind it."""
+        ahead = [line for line in list(self._ahead) if line]
+        return "\n".join([*self.parts, *filter(None, [self.line]), *ahead])
+
+    def forget_typed(self) -> None:
+        """Forget what is typed; an end that was typed stays one."""
+        self.parts.clear()
+        self._ahead = deque(line for line in self._ahead if line is None)
 
     def say_meanwhile(self, text: str) -> None:
         """Say something while the user types; what is typed is shown again after it."""
@@ -99,7 +154,9 @@ class Keyboard:
         self._out.say(text)
         self._out.prompt(asking + line)
 
-    def _read(self, prompt: str) -> str:
+    def _read(self, prompt: str, *, ahead: bool = True) -> str:
+        if ahead and self._ahead:
+            return self._read_ahead(prompt)
         self._line.clear()
         self.asking = prompt
         try:
@@ -114,6 +171,16 @@ class Keyboard:
             self.asking = ""
             self._out.entered()
 
+    def _read_ahead(self, prompt: str) -> str:
+        """Return the next of the lines that were read ahead, as if it was typed now."""
+        self._dropped = 0
+        line = self._ahead.popleft()
+        if line is None:
+            raise EOFError
+        self._out.end_line()
+        self._out.write(f"{prompt}{line}\n")
+        return line
+
     def _line_from(self, prompt: str) -> str:
         if self._prompts:
             self._out.end_line()
@@ -125,7 +192,9 @@ class Keyboard:
         self._drop_rest(line)
         line = line.removesuffix("\n").removesuffix("\r")
         if not self.terminal:  # so that a log has both sides
-            self._out.write(f"{line}\n")
+            more = len(line) - MESSAGE_BYTES
+            shown = f"{line[:ECHOED]} …" if more > 0 else line  # it is refused
+            self._out.write(f"{shown}\n")
         return line
 
     def _keep_line(self) -> None:
@@ -142,6 +211,10 @@ class Keyboard:
 
     def _more_waits(self) -> bool:
         """Whether the next line is there already, as with a paste."""
+        return any(line is not None for line in self._ahead) or self._waits(TOGETHER_S)
+
+    def _waits(self, seconds: float) -> bool:
+        """Whether a line of the terminal can be read, within so many seconds."""
         if not self.terminal:
             return False
         with contextlib.suppress(OSError, ValueError):
@@ -149,7 +222,7 @@ class Keyboard:
                 import msvcrt  # noqa: PLC0415 - there only
 
                 return bool(msvcrt.kbhit())
-            return bool(select.select([self._stream.fileno()], [], [], TOGETHER_S)[0])
+            return bool(select.select([self._stream.fileno()], [], [], seconds)[0])
         return False
 
     def watch(self) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Coroutine
+from queue import Empty, SimpleQueue
 from typing import Any, Final, Self, TypeVar
 
 T = TypeVar("T")
@@ -17,6 +18,7 @@ class LoopThread:
 
     def __init__(self) -> None:
         self._thread = threading.Thread(target=self._run, name="chat", daemon=True)
+        self._to_do: SimpleQueue[Callable[[], object]] = SimpleQueue()
 
     def __enter__(self) -> Self:
         """Start the thread."""
@@ -45,11 +47,41 @@ class LoopThread:
         """Call a function in the loop's thread, soon."""
         self._loop.call_soon_threadsafe(function, *args)
 
-    def wait(self, work: Coroutine[Any, Any, T], interrupted: Callable[[], object]) -> T:
-        """Return what comes of a coroutine; a Ctrl+C meanwhile calls `interrupted`, here."""
+    async def ask(self, function: Callable[[], T]) -> T:
+        """Have the thread that waits call a function which blocks; return what that returns.
+
+        Cancelling takes that back where it was not called yet.
+        """
+        answer: asyncio.Future[T] = self._loop.create_future()
+
+        def settle(result: T) -> None:
+            if not answer.done():
+                answer.set_result(result)
+
+        def do() -> None:
+            if not answer.cancelled():
+                self.call(settle, function())
+
+        self._to_do.put(do)
+        return await answer
+
+    def wait(
+        self,
+        work: Coroutine[Any, Any, T],
+        interrupted: Callable[[], object],
+        idle: Callable[[], object] = lambda: None,
+    ) -> T:
+        """Return what comes of a coroutine; a Ctrl+C meanwhile calls `interrupted`, here.
+
+        Meanwhile this thread does what it is asked to by `ask`, and looks at `idle` now and then.
+        """
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         while True:
             try:
+                with contextlib.suppress(Empty):
+                    while True:
+                        self._to_do.get_nowait()()
+                idle()
                 return future.result(POLL_S)
             except TimeoutError:
                 if future.done():

@@ -1,6 +1,7 @@
 """Where plain lines are printed: a stream that gets whole lines, without a control character."""
 
 import contextlib
+import errno
 import threading
 from typing import TextIO
 
@@ -9,13 +10,17 @@ from runner.base.text import clean
 
 
 class PlainOutput:
-    """Prints to `stream`. `gone`: it takes nothing any more; what is printed then is dropped."""
+    """Prints to `stream`. `gone`: it takes nothing any more; what is printed then is dropped.
+
+    `failure`: why it does not, where it is not that its reader has gone: that ends a chat quietly.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._line_open = False
         self._lock = threading.Lock()
         self.gone = False
+        self.failure: OSError | None = None
 
     def write(self, text: str) -> None:
         """Print a piece of a text, which may go on in the same line."""
@@ -27,6 +32,12 @@ class PlainOutput:
         with self._lock:
             self._write("\n" if self._line_open else "")
             self._write(as_typed(text).rstrip("\n") + "\n")
+
+    def show(self, *lines: str) -> None:
+        """Print lines as they are: what somebody decides on, without our own words for a shell."""
+        with self._lock:
+            self._write("\n" if self._line_open else "")
+            self._write("".join(f"{line}\n" for line in lines))
 
     def end_line(self) -> None:
         """Begin a new line, unless nothing stands in this one."""
@@ -50,8 +61,11 @@ class PlainOutput:
         try:
             self._stream.write(shown)
             self._stream.flush()
-        except (OSError, ValueError):  # the reader has gone, or the stream is closed
+        except (OSError, ValueError) as error:  # the reader has gone, or the stream is closed
             self.gone = True
+            closed = isinstance(error, BrokenPipeError) or getattr(error, "errno", 0) == errno.EIO
+            if isinstance(error, OSError) and not closed:  # EIO: a terminal that was closed
+                self.failure = error
             with contextlib.suppress(OSError, ValueError):
                 self._stream.close()
         if shown:

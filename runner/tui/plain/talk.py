@@ -6,7 +6,7 @@ All of it runs in the thread of the event loop, but for what says otherwise.
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from importlib import import_module
 from typing import Any, Final
@@ -16,10 +16,14 @@ from runner.chat.answering import answer
 from runner.chat.clock import AnswerClock
 from runner.chat.conversation import Conversation
 from runner.chat.events import Failed
-from runner.chat.host import ChatSetup
+from runner.chat.going_on import can_write_on
+from runner.chat.host import ChatHost, ChatSetup, Find
 from runner.chat.host_news import HostNews
 from runner.chat.host_task import HostEvent, HostKnown, HostReady, HostTask
+from runner.chat.thinking_end import ThinkingEnd, end_of_thinking
+from runner.chat.tools.toolboxes import Toolboxes
 from runner.chat.turn import Turn, TurnState
+from runner.tui.offered import picture_tools
 from runner.tui.plain.keyboard import Keyboard
 from runner.tui.plain.output import PlainOutput
 from runner.tui.plain.unsent_text import UnsentText
@@ -32,6 +36,10 @@ AGAIN_S: Final = 1.0  # after a disk that was full
 QUOTED: Final = 200  # characters of a text that is shown to be recognised
 
 
+async def _nothing() -> None:
+    """Wait for nothing."""
+
+
 class PlainTalk:
     """Talks to the host, and saves the conversation. `failure`: why the last try came to nothing.
 
@@ -42,16 +50,24 @@ class PlainTalk:
         self.settings = SettingsFile()
         setup = as_remembered(setup, self.settings.now)
         self.setup = setup
-        self.options = setup.options
+        self.options = replace(setup.options, controlled=True)
         self.keyboard = keyboard
         self.out = out
         self.thinking = setup.show_thinking
         self.conversation = Conversation(setup.title, setup.resume)
         self.conversation.warnings += filter(None, [self.settings.warning])
         self.unsent = UnsentText(keyboard)
+        self.tools = Toolboxes(picture_tools(self))
+        self._noted_refusal = False
         self.failure: SteprunError | None = None
         self.leaving = False
         self._host = HostTask(setup.open_host, self._changed, setup.find)
+        # What is waited for before a question is sent, beside the host.
+        self.before_asking: Callable[[], Awaitable[None]] = _nothing
+        self.live: Turn | None = None  # is being answered
+        self.has_asked = False  # in this run: before that, nobody knows how a chat was read
+        self._clock, self._words = AnswerClock(), AnswerWords()
+        self._to_answer: Turn | None = None  # is being stopped, to go on with its answer
         self._opened = asyncio.Event()  # or it is known that it cannot be
         self._work: asyncio.Task[Any] | None = None  # what Ctrl+C stops
         self._saver: asyncio.Task[None] | None = None
@@ -99,8 +115,12 @@ class PlainTalk:
                     model=known.model,
                     dialect=known.dialect,
                     effort=self.options.effort or known.effort,
+                    thinking_cap=known.thinking_cap
+                    if self.options.thinking_cap is None
+                    else self.options.thinking_cap,
                 )
                 self.conversation.call_model(setup.title)
+                self.ask_for_tools_again()  # it may be another server
             case HostReady():
                 self.failure = None
                 self._opened.set()
@@ -122,6 +142,20 @@ class PlainTalk:
     @property
     def _retries(self) -> str:
         return "starts the engine again" if self.setup.own else "looks for the server again"
+
+    def ask_for_tools_again(self) -> None:
+        """Offer tools to a server that may have refused them."""
+        self.tools.refused = self._noted_refusal = False
+
+    @property
+    def host(self) -> ChatHost | None:
+        """What is talked to, None while there is none."""
+        return self._host.host
+
+    async def change_host(self, find: Find) -> None:
+        """Talk to another model, or to another engine; the conversation stays."""
+        self._opened.clear()
+        await self._host.change(find, self.setup)
 
     @property
     def host_alive(self) -> bool:
@@ -146,6 +180,11 @@ class PlainTalk:
                 self.out.say(host_waits(waited, loaded, own=self.setup.own))
             self.report_warnings()
         self.failure = None
+
+    async def _ready(self) -> None:
+        """Return when the host answers, and it is known which tools there are."""
+        await self.open_host()
+        await self.before_asking()
 
     # --- asking ------------------------------------------------------------------------------
 
@@ -173,7 +212,7 @@ class PlainTalk:
         """
         self._keep()
         try:
-            opened = await self._stoppable(self.open_host())
+            opened = await self._stoppable(self._ready())
         except SteprunError as error:
             self._not_asked(turn, f"{error}\n/retry {self._retries}.")
             return
@@ -181,32 +220,75 @@ class PlainTalk:
             self._not_asked(turn, "Not sent.")
             return
         turn.begin()
-        clock = AnswerClock()
+        self.live, self.has_asked = turn, True
+        clock = self._clock = AnswerClock()
         clock.ask(time.monotonic())
-        words = AnswerWords(thinking=self.thinking)
+        self._words = AnswerWords(thinking=self.thinking)
         asking = self._stoppable(
-            answer(self.conversation, turn, self._host.host, self.options, clock=clock)
+            answer(
+                *(self.conversation, turn, self._host.host, self.options),
+                clock=clock,
+                tools=self.tools,
+            )
         )
-        showing = asyncio.create_task(self._show(turn, clock, words))
+        showing = asyncio.create_task(self._show(turn, clock))
         try:
             await asking
         except Exception as error:  # noqa: BLE001 - the turn has it already, and the chat goes on
             turn.error = turn.error or SteprunError("The answer failed.", why=f"{error!r}.")
         finally:
+            self.live = None
             showing.cancel()
             await asyncio.gather(showing, return_exceptions=True)
-        self.out.write(words.more(turn, end=True))
+        self.out.write(self._words.more(turn, end=True))
         self.out.end_line()
+        to_answer, self._to_answer = self._to_answer, None
+        if to_answer is turn and turn.phase is TurnState.STOPPED:
+            await self.ask(self.conversation.continued(turn, answers=True))
+            return
         self._report_end(turn)
         self.report_warnings()
 
-    async def _show(self, turn: Turn, clock: AnswerClock, words: AnswerWords) -> None:
+    @property
+    def thinks(self) -> bool:
+        """Whether an answer is in its thinking now."""
+        return self.live is not None and self.live.phase is TurnState.THINKING
+
+    def print_so_far(self) -> None:
+        """Print what there is of the answer, now."""
+        if self.live is not None:
+            self.out.write(self._words.more(self.live))
+
+    def answer_now(self) -> None:
+        """End the thinking of the answer under way."""
+        if (turn := self.live) is not None and self.thinks:
+            self._ending = asyncio.create_task(self._end_thinking(turn))
+
+    async def _end_thinking(self, turn: Turn) -> None:
+        end = await end_of_thinking(
+            self._host.host,
+            self.options.dialect,
+            self._clock,
+            lambda: self.live is turn and self.thinks,
+        )
+        if end is ThinkingEnd.BY_SERVER:
+            self.out.say("The thinking ends here; the answer follows.")
+        elif end is ThinkingEnd.NOT_BY_SERVER and can_write_on(turn, self.options.dialect):
+            self._to_answer = turn
+            self.stop()
+        elif end is ThinkingEnd.NOT_BY_SERVER:
+            self.out.say("This server cannot be told to answer now. Ctrl+C stops it.")
+
+    async def _show(self, turn: Turn, clock: AnswerClock) -> None:
         """Print what arrives while it arrives, and for what one waits where nothing does."""
         waiting = WaitingWords(time.monotonic())
         while not turn.phase.over:
             await asyncio.sleep(TICK_S)
             now = time.monotonic()
-            if more := words.more(turn):
+            if turn.phase is TurnState.ASKING:  # the user reads, and answers
+                waiting.heard(now)
+                continue
+            if more := self._words.more(turn):
                 self.out.write(more)
                 waiting.heard(now)
             elif waiting.due(now) and not turn.phase.over:
@@ -226,6 +308,9 @@ class PlainTalk:
     def _report_end(self, turn: Turn) -> None:
         stands = turn in self.conversation.turns
         self.failure = turn.error
+        if self.tools.refused and not self._noted_refusal:
+            self._noted_refusal = True
+            self.out.say("This server takes no tools, so none are offered.")
         if turn.error is not None:
             self.out.say(str(turn.error))
             if not self._host.alive():
@@ -233,7 +318,10 @@ class PlainTalk:
             if not stands:
                 self.out.say("The earlier answer stands; /retry asks again.")
         elif turn.phase is TurnState.STOPPED:
-            self.out.say("Stopped. Ctrl+C again quits." if self.keyboard.terminal else "Stopped.")
+            goes_on = "/answer has the answer now." if turn.thinks_only else "/continue resumes it."
+            quits = "Ctrl+C again quits." if self.keyboard.terminal else ""
+            sentences = ("Stopped.", goes_on if turn.steps else "", quits)
+            self.out.say(" ".join(filter(None, sentences)))
         else:
             for line in filter(None, (turn.note(self.setup.context), turn.reading())):
                 self.out.say(line)

@@ -3,9 +3,10 @@
 from typing import Final
 
 from runner.base.loaded import Loaded
+from runner.base.text import clean_name
 from runner.base.units import duration
 from runner.chat.clock import AnswerClock
-from runner.chat.steps import StepKind, TurnStep
+from runner.chat.steps import StepKind, TurnStep, since_result
 from runner.chat.turn import Turn, TurnState
 
 FIRST_S: Final = 5.0  # of waiting, before a line says for what
@@ -13,6 +14,8 @@ EACH_S: Final = 30.0  # between two of these lines
 HELD_CHARS: Final = 60  # of a word that has not ended: some languages put no blanks between words
 QUOTED: Final = 300  # characters of what a tool is asked and answers
 
+# While a tool runs, or waits for permission, nothing more comes of the calls.
+_CALLED: Final = (TurnState.CALLING, TurnState.ASKING)
 REASONED: Final = "(That was the reasoning. The answer follows.)\n"
 
 
@@ -38,13 +41,13 @@ class AnswerWords:
         if self._rewritten(steps):
             # What looked like the answer has become thinking, in a step of its own.
             new += [self._new_line(), REASONED]
-            self._at, self._step = 1, None
+            self._at, self._step = since_result(steps) + 1, None
             while self._at < len(steps) and id(steps[self._at]) in self._calls:
                 self._at += 1
             self._last = steps[self._at - 1]
         while self._at < len(steps):
             step = steps[self._at]
-            whole = end or self._at < len(steps) - 1
+            whole = end or self._at < len(steps) - 1 or turn.phase in _CALLED
             if step is not self._step:
                 self._step, self._chars = step, 0
             new.append(self._piece(step, whole=whole))
@@ -137,6 +140,10 @@ def waits_for(turn: Turn, clock: AnswerClock, now: float, *, own: bool) -> str:
     if turn.phase is TurnState.ANSWERING:
         silent = clock.silent_s(now) or now - clock.token_at
         return f"No token of the answer for {duration(silent)}."
+    if turn.phase is TurnState.CALLING:
+        waits = turn.not_run
+        name = clean_name(waits[0].name, 40) if waits and waits[0].name else "a tool"
+        return f"Waiting for {name}."
     if clock.token_at:
         return f"The model is calling a tool, for {duration(now - clock.token_at)}."
     if clock.total:

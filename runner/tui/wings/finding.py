@@ -17,6 +17,7 @@ from textual.worker import Worker
 from runner.chat.finding import MOST, WORDS_CHARS, Hit, HitPlace, Needle, find_in, needle
 from runner.tui.actions import Action
 from runner.tui.found import FoundWords, locate
+from runner.tui.shared import FIND
 from runner.tui.talking import ChatTalk
 from runner.tui.turnview import TurnView, VersionWanted
 from runner.tui.wings.wing import Hear, Wing
@@ -273,15 +274,7 @@ class FindWing(Wing):
         self.chat.transcript.find(found)
 
     actions = (
-        Action(
-            "find.open",
-            "find words in this chat",
-            find,
-            "find",
-            "[WORDS]",
-            keys=("ctrl+f",),
-            priority=True,
-        ),
+        FIND.by(find, keys=("ctrl+f",), priority=True),
         Action("find.again", "go to the next place that has the words", again, keys=("f3",)),
     )
     hears: ClassVar[Mapping[type[Message], Hear]] = {

@@ -21,6 +21,7 @@ from runner.chat.going_on import (
     up_to_results,
 )
 from runner.chat.host_task import HostKnown
+from runner.chat.thinking_end import ThinkingEnd, end_of_thinking
 from runner.chat.turn import Turn, TurnState
 from runner.tui.composer import TypedMessage
 from runner.tui.shared import ANSWER, CONTINUE
@@ -61,17 +62,17 @@ class GoingOn(Wing):
 
     async def _end(self, turn: Turn) -> None:
         """Have the server end the thinking, else stop it and go on with the answer."""
-        chat, host, known = self.chat, self.chat.host_task.host, self.chat.clock.answer_id
-        dialect = chat.options.dialect
-        if host is not None and dialect.control and known:
-            from runner.chat.control import end_thinking  # noqa: PLC0415 - brings httpx2
+        chat = self.chat
 
-            chat.clock.ended_thinking = True
-            if await end_thinking(host.endpoint, known):
-                chat.hint("The thinking ends here; the answer follows.")
-                return
-        if chat.live is not turn or turn.phase is not TurnState.THINKING:
-            return  # it was done in the meantime
+        def thinks() -> bool:
+            return chat.live is turn and turn.phase is TurnState.THINKING
+
+        end = await end_of_thinking(chat.host_task.host, chat.options.dialect, chat.clock, thinks)
+        if end is ThinkingEnd.BY_SERVER:
+            chat.hint("The thinking ends here; the answer follows.")
+            return
+        if end is ThinkingEnd.OVER:
+            return
         if self._can_write_on(turn):
             self._to_answer = turn
             await chat.stop_answer()

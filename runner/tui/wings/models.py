@@ -6,9 +6,10 @@ from runner.base.text import clean_name
 from runner.base.units import duration
 from runner.chat.dialect import Offer
 from runner.chat.host import Another, Find, Models
-from runner.tui.actions import Action
 from runner.tui.chooser import Choice, Chooser
 from runner.tui.costs import reading_again
+from runner.tui.shared import MODEL
+from runner.tui.typed_choices import model_typed
 from runner.tui.wings.wing import Wing
 
 
@@ -38,22 +39,13 @@ class ModelWing(Wing):
             chat.problem(error)
             return
         chat.hint("")
-        names = [offer.name for offer in offers]
-        if name and offers and name not in names:
-            near = [each for each in names if name.casefold() in each.casefold()]
-            if len(near) != 1:
+        if name:
+            try:
+                name = model_typed(name, [offer.name for offer in offers])
+            except UsageError as error:
                 chat.composer.give_back(f"/model {name}", ())
-                chat.problem(
-                    UsageError(
-                        f"The server offers no model {clean_name(name)!r}.",
-                        why=f"It offers {len(names)}."
-                        if not near
-                        else f"{len(near)} have it in their name.",
-                        next="/model lists them",
-                    )
-                )
+                chat.problem(error)
                 return
-            name = near[0]
         if name:
             await self._use(name)
         elif offers:
@@ -118,11 +110,4 @@ class ModelWing(Wing):
     async def _start(self, other: Another) -> None:
         await self._change(other.find, f"Starting the engine: {shell_line(other.words)}.")
 
-    actions = (
-        Action(
-            "chat.model",
-            "talk to another model of the server, or start the engine here in another way",
-            choose,
-            *("model", "[NAME]"),
-        ),
-    )
+    actions = (MODEL.by(choose),)

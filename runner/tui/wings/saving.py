@@ -6,8 +6,7 @@ from pathlib import Path
 
 from runner.base.errors import Refused, SteprunError
 from runner.chat.turn import Turn
-from runner.tui.actions import Action
-from runner.tui.shared import SAVE
+from runner.tui.shared import OPEN, SAVE
 from runner.tui.wings.sessions import Sessions
 from runner.tui.wings.wing import Wing
 
@@ -56,13 +55,7 @@ class Saving(Wing):
 
     actions = (
         SAVE.by(save),
-        Action(
-            "chat.open",
-            "open a chat that was saved as .json, as a new one",
-            open_file,
-            *("open", "PATH"),
-            needs_args=True,
-        ),
+        OPEN.by(open_file),
     )
 
 

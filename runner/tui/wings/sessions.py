@@ -14,7 +14,7 @@ from runner.chat.sessions.store import InUse
 from runner.tui.actions import Action
 from runner.tui.chooser import Choice, Chooser
 from runner.tui.picker import NAME_CHARS, ChatPicker, PickedChat, chat_rows
-from runner.tui.shared import NEW
+from runner.tui.shared import FORK, NAME, NEW
 from runner.tui.talking import ChatTalk
 from runner.tui.wings.finding import FindWing
 from runner.tui.wings.versions import Versions
@@ -234,7 +234,7 @@ class Sessions(Wing):
             keys=("ctrl+o",),
             priority=True,  # the keys after it are for the list
         ),
-        Action("chat.name", "name this chat", name, "rename", "NAME", needs_args=True),
-        Action("chat.fork", "continue in a copy of this chat", fork, "fork"),
+        NAME.by(name),
+        FORK.by(fork),
     )
     hears: ClassVar[Mapping[type[Message], Hear]] = {ChatTalk.Ended: answered}

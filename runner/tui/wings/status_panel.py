@@ -10,17 +10,10 @@ from textual.message import Message
 from textual.widgets import Static
 
 from runner.chat.host_task import HostReady
-from runner.tui.actions import Action
+from runner.tui.figure_rows import Group, answer_rows, memory_rows, server_rows, setting_rows
 from runner.tui.help import HelpScreen
-from runner.tui.panel import (
-    ChosenSettings,
-    Group,
-    answer_rows,
-    choice_rows,
-    memory_rows,
-    panel_content,
-    server_rows,
-)
+from runner.tui.panel import panel_content
+from runner.tui.shared import STATUS
 from runner.tui.standing import states
 from runner.tui.talking import ChatTalk
 from runner.tui.wings.wing import Hear, Wing
@@ -107,30 +100,19 @@ class StatusPanel(Wing):
         chat, figures = self.chat, self.chat.figures
         conversation, options = chat.conversation, chat.options
         used, turns = conversation.context_used(), conversation.turns
-        chosen = conversation.chosen
-        temperature = options.temperature if chosen.temperature is None else chosen.temperature
         limited = bool(options.dialect.thinking_cap)
-        cap = options.thinking_cap if limited else None
-        choices = ChosenSettings(options.effort or "", cap, temperature, chosen.system)
         state = states(chat)[0]
         whose = "Engine" if chat.setup.own else "Server"
         groups: list[Group] = [
             (whose, server_rows(state, figures, used, chat.setup.context)),
             ("Memory", memory_rows(figures) if figures is not None else []),
             ("Last answer", answer_rows(turns[-1]) if turns else []),
-            ("Settings", choice_rows(choices)),
+            ("Settings", setting_rows(options, conversation.chosen, limited=limited)),
             ("Chat", [("ID", conversation.session.id)] if conversation.saved else []),
         ]
         return panel_content(chat.setup.title, groups, width)
 
-    actions = (
-        Action(
-            "chat.status",
-            "all figures: the memory against the plan, what the last answer took, the settings",
-            show,
-            command="status",
-        ),
-    )
+    actions = (STATUS.by(show),)
     hears: ClassVar[Mapping[type[Message], Hear]] = {
         ChatTalk.HostChanged: host_changed,
         ChatTalk.Ended: ended,

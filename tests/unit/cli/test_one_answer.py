@@ -1,11 +1,15 @@
 """`steprun chat -p` against the fake server: what is printed, what is saved, what is resumed."""
 
 import asyncio
+import json
 import sys
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from runner.base.errors import Exit, Refused, SteprunError, UsageError
+from runner.chat import tool_rounds
 from runner.chat.as_json import to_json
 from runner.chat.conversation import Conversation
 from runner.chat.host import ChatSetup
@@ -15,7 +19,9 @@ from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Message, Options
 from runner.cli.main import steprun
 from runner.cli.one_answer import ask_once
+from runner.tui.settings import SettingsFile
 from tests.fakes.sse_server import (
+    Call,
     Die,
     End,
     FakeHosts,
@@ -35,7 +41,8 @@ def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def setup(hosts: FakeHosts, **more) -> ChatSetup:
-    return ChatSetup("Fake 1B", hosts, Options(), words=("--demo",), **more)
+    given = {"options": Options(), **more}
+    return ChatSetup("Fake 1B", hosts, words=("--demo",), **given)
 
 
 async def ask(server: FakeServer, prompt: str, **more) -> int:
@@ -343,3 +350,72 @@ async def test_files_alone_are_a_question_and_what_is_left_out_is_told(tmp_path,
         capsys.readouterr().err.split()
     )
     assert said()[0] == ("user", f"@{tmp_path}/work")
+
+
+# --- tools, and what is remembered: as in the window ---
+
+LOOK: Step = Call("zoom", json.dumps({"image": 1, "x": 100, "y": 200, "w": 500, "h": 500}))
+
+
+def drawn(tmp_path: Path, name: str = "cat.png") -> Path:
+    path = tmp_path / name
+    Image.new("RGB", (64, 48), "blue").save(path)
+    return path
+
+
+async def test_a_zoom_is_offered_with_a_picture_and_run_and_what_it_writes_is_one_answer(
+    capsys, tmp_path, monkeypatch
+):
+    at_a_terminal(monkeypatch)
+    scripts: tuple[list[Step], ...] = (
+        [Say("Let me look."), LOOK, End("tool_calls")],
+        [Say("A cat."), End()],
+    )
+    with FakeServer(*scripts) as server:
+        await ask(server, "What is it?", pictures=(drawn(tmp_path),), sees=True)
+        first, second = server.requests
+    assert [tool["function"]["name"] for tool in first["tools"]] == ["zoom", "mark"]
+    assert second["tools"] == first["tools"]
+    assert second["messages"][-1]["role"] == "tool"
+    out, err = capsys.readouterr()
+    [identity] = list_sessions()
+    conversation = Conversation("Fake 1B", identity)
+    assert out == f"{conversation.turns[0].answer}\n" == "Let me look.\n\nA cat.\n"
+    conversation.close()
+    assert "→ zoom cat.png · 100,200 · 500x500" in err
+
+
+async def test_a_question_without_a_picture_offers_no_tools_and_neither_where_they_are_off(
+    tmp_path,
+):
+    with FakeServer() as server:
+        await ask(server, "hi", sees=True)
+        await ask(server, "hi", sees=True, pictures=(drawn(tmp_path),), picture_tools=False)
+        remembered(tools="off")
+        await ask(server, "hi", sees=True, pictures=(drawn(tmp_path),))
+        assert ["tools" in request for request in server.requests] == [False] * 3
+
+
+def remembered(**choices: str) -> None:
+    settings = SettingsFile()
+    settings.choose(**choices)
+    settings.write()
+
+
+async def test_what_the_window_remembers_of_the_thinking_counts_and_what_is_typed_counts_more():
+    remembered(effort="low", max_thinking="100")
+    with FakeServer() as server:
+        await ask(server, "hi")
+        await ask(server, "hi", options=Options(effort="high"))
+        bodies = [json.dumps(request) for request in server.requests]
+    assert '"low"' in bodies[0]
+    assert '"high"' in bodies[1]
+    assert '"low"' not in bodies[1]
+
+
+async def test_calls_without_end_are_stopped_and_that_is_said(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(tool_rounds, "ROUNDS", 1)
+    again: list[Step] = [Say("Hm."), LOOK, End("tool_calls")]
+    with FakeServer(again, again, again) as server:
+        await ask(server, "What is it?", pictures=(drawn(tmp_path),), sees=True)
+    assert "It called tools as often as one answer may." in capsys.readouterr().err

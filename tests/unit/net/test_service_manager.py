@@ -71,7 +71,7 @@ def test_each_step_is_told(heard: socket.socket) -> None:
     report.listening(8080)
     assert heard.recv(999) == b"READY=1\nSTATUS=Tiny is loading."
     for seconds in (0.1, 0.2, 9.9, 10.1):
-        report.loading(seconds)
+        report.loading(seconds, None)
     assert heard.recv(999) == b"STATUS=Tiny has been loading for 0 s."
     assert heard.recv(999) == b"STATUS=Tiny has been loading for 10 s."
     report.ready("log")

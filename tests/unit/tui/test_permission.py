@@ -295,7 +295,7 @@ async def test_a_server_is_switched_on_and_off_and_decisions_are_taken_back():
         await c.pilot.press("enter")
         await c.sees("on · 8 tools", "good__add", "asked each time")
         assert "MCP servers ·" not in c.screen(), "rows are not only servers: they are not counted"
-        box = c.app.wing(McpServers)._box
+        box = c.app.wing(McpServers).switches.box
         assert box is not None
         fingerprint = box.entries["good"].offers.tools[0].fingerprint
         box.permissions.decide(Decision("good", "add", Answer.ALWAYS, fingerprint))
@@ -319,7 +319,7 @@ async def test_servers_are_switched_on_in_the_order_in_which_they_are_named():
             await c.pilot.pause(0.05)
         sources = dict.fromkeys(tool.source for tool in c.app.tools.tools)
         assert "".join(sources) == "dbca"
-        box = c.app.wing(McpServers)._box
+        box = c.app.wing(McpServers).switches.box
         assert [box] == [each for each in c.app.tools._boxes if isinstance(each, type(box))]
 
 

@@ -33,6 +33,7 @@ from runner.tui.plain import talk as talks
 from runner.tui.plain.commands import PlainCommands
 from runner.tui.plain.keyboard import MESSAGE_BYTES, Keyboard
 from runner.tui.plain.output import PlainOutput
+from runner.tui.plain.words import AnswerWords
 from runner.tui.settings import SettingsFile
 from runner.tui.wings import GROUPS
 from tests.fakes.plain_user import PlainUser, Typed
@@ -132,7 +133,7 @@ def test_a_message_that_is_not_ended_is_a_draft():
         ("/resume 3", "No saved chat has the ID '3'."),
         ("/effort deep", "'deep' is not a reasoning effort."),
         ("/effort low", "Reasoning effort: low, from the next question on."),
-        ("/status", "Model: Fake 1B.\nContext: 0 of 4,096 tokens."),
+        ("/status", "Model: Fake 1B\n"),
         ("/help", "/retry: ask the last question again"),
         ("/image /nothing/here.png", "/nothing/here.png"),
         ("/save /nothing/here.md", "/nothing/here.md cannot be written."),
@@ -152,7 +153,7 @@ def test_the_effort_is_remembered_and_sent():
 
 def test_shared_commands_are_told_in_the_same_words():
     window = by_command(GROUPS)
-    other = {"help", "chats", "resume", "status", "attach"}
+    other = {"help", "chats", "resume", "attach", "mcp"}
     for name, action in PlainCommands.commands.items():
         assert not action.keys
         if name in window and name not in other:
@@ -185,7 +186,7 @@ def test_files_go_with_the_next_message(tmp_path, monkeypatch):
     assert ran.text.count(f"[File] {notes}") == 2
     assert ran.text.count("sent with the next message.") == 2
     assert "/nothing/here.txt cannot be attached." in ran.text
-    assert "Files for the next message: 1." in ran.text
+    assert "Files: 1 for the next message" in ran.text
     sent = [request["messages"][-1]["content"] for request in ran.server.requests]
     assert sent[0].endswith("\n\ncount")
     assert sent[1] == sent[2]
@@ -422,13 +423,49 @@ def test_no_textual_is_imported():
     assert ran.stdout.split() == []
 
 
-def test_a_plain_chat_says_that_it_has_no_mcp_servers():
-    ran = CliRunner().invoke(chat_command, ["--plain", "--mcp", "wiki", "--url", "localhost:1"])
-    assert isinstance(ran.exception, UsageError)
-    assert "each call of a tool needs one" in str(ran.exception)
-
-
 def test_plain_is_no_way_to_ask_once():
     ran = CliRunner().invoke(chat_command, ["--plain", "-p", "hi"])
     assert isinstance(ran.exception, UsageError)
     assert "-p asks once" in str(ran.exception)
+
+
+# --- tools ---
+
+ZOOM: Step = Call("zoom", '{"image": 1, "x": 100, "y": 200, "w": 500, "h": 500}')
+
+
+def test_a_zoom_is_run_and_each_step_of_it_is_a_line(tmp_path):
+    Image.new("RGB", (64, 48), "blue").save(tmp_path / "cat.png")
+    looks: list[Step] = [Say("Let me look."), ZOOM, End("tool_calls")]
+    ran = Ran(*(looks, FINE), lines=["hi there"], pictures=(tmp_path / "cat.png",))
+    assert [tool["function"]["name"] for tool in ran.server.requests[0]["tools"]] == [
+        "zoom",
+        "mark",
+    ]
+    lines = ran.text.split("\n")
+    at = lines.index("Let me look.")
+    assert lines[at + 1].startswith("Called zoom with ")
+    assert lines[at + 2].startswith("zoom returned, 1 image: Image 2: image 1")
+    assert lines[at + 3] == "A good answer."
+
+
+def test_a_server_that_takes_no_tools_is_told_of_once(tmp_path):
+    Image.new("RGB", (64, 48), "blue").save(tmp_path / "cat.png")
+    refuse: list[Step] = [Refuse(400, "this model does not support tools")]
+    ran = Ran(*(refuse, FINE, FINE), lines=["hi there", "again"], pictures=(tmp_path / "cat.png",))
+    assert ran.text.count("This server takes no tools, so none are offered.") == 1
+    assert ran.text.count("A good answer.") == 2
+
+
+def test_a_text_that_was_thinking_after_all_is_told_so_in_the_round_it_is_of():
+    turn = Turn("q")
+    turn.steps = [
+        *(TurnStep(StepKind.TEXT, "Let me look."), TurnStep(StepKind.CALL, "{}", name="zoom")),
+        *(TurnStep(StepKind.RESULT, "It is small.", name="zoom"), TurnStep(StepKind.TEXT, "Hm ")),
+    ]
+    words = AnswerWords()
+    first = words.more(turn)
+    turn.steps[3:] = [TurnStep(StepKind.THINKING, "Hm "), TurnStep(StepKind.TEXT, "A cat.")]
+    rest = words.more(turn, end=True)
+    assert first.count("Let me look.") == 1
+    assert rest == "\n(That was the reasoning. The answer follows.)\nA cat.\n"

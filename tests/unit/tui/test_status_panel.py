@@ -17,7 +17,8 @@ from runner.chat.turn import Turn, TurnState
 from runner.chat.wire import Options
 from runner.net.endpoint import Endpoint
 from runner.tui.app import ChatApp
-from runner.tui.panel import answer_rows, gauge, memory_rows, memory_text, panel_content
+from runner.tui.figure_rows import answer_rows, gauge, memory_rows, memory_text
+from runner.tui.panel import panel_content
 from runner.tui.wings.status_panel import StatusPanel
 from tests.fakes.sse_server import Die, End, FakeServer, Gate, Say, Think
 from tests.unit.tui.test_app import Chat, chat, user_home  # noqa: F401 - a fixture
