@@ -65,7 +65,7 @@ class PlainVersions(PlainWing):
         hits = await asyncio.to_thread(find_in, turns, wanted)
         shown = list(dict.fromkeys((hit.turn, hit.place) for hit in hits))
         for index, place in shown[:LISTED]:
-            texts = (text for where, text, _ in texts_of(turns[index]) if where is place)
+            texts = (text for where, _, text in texts_of(turns[index]) if where is place)
             piece = next(filter(None, (snippet(text, wanted) for text in texts)), "")
             self.out.say(f"{index + 1}. {str(place).capitalize()}: {piece}")
         if not hits:
