@@ -11,7 +11,7 @@ from runner.base.text import clean_name
 from runner.chat.conversation import Conversation
 from runner.chat.export import picture_label
 from runner.chat.files.attached import PICTURES, label, labels, own_pictures
-from runner.chat.going_on import GO_ON, LESS_EFFORT, can_write_on, open_ended, up_to_results
+from runner.chat.going_on import GO_ON, LESS_EFFORT, can_write_on, open_ended
 from runner.chat.images.load import load_picture
 from runner.chat.sessions.index import ChatTitle, list_chats
 from runner.chat.turn import Turn, TurnState
@@ -107,8 +107,6 @@ class PlainCommands:
         talk = self.talk
         if can_write_on(turn, talk.options.dialect):
             await talk.ask(talk.conversation.continued(turn, answers=answers))
-        elif steps := up_to_results(turn):
-            await talk.ask(talk.conversation.continued(turn, steps=steps))
         elif turn.answered:
             await talk.ask(talk.conversation.append(GO_ON, ()))
         else:
