@@ -21,6 +21,7 @@ from runner.tui.wings.permission import Permission
 from runner.tui.wings.pictures import PictureWing
 from runner.tui.wings.saving import Saving
 from runner.tui.wings.sending import Sending
+from runner.tui.wings.server_wait import WaitingForServers
 from runner.tui.wings.sessions import Sessions
 from runner.tui.wings.showing_pictures import PictureShow
 from runner.tui.wings.status_panel import StatusPanel
@@ -34,7 +35,7 @@ from runner.tui.wings.wing import Wing
 # In the order of the help.
 WINGS: Final[tuple[type[Wing], ...]] = (
     *(Sending, Versions, Composing, PictureWing, Pasting, PictureEditing, PictureShow),
-    *(Files, Completing, Thinking, GoingOn, ToolWing, McpServers, Permission),
+    *(Files, Completing, Thinking, GoingOn, ToolWing, McpServers, WaitingForServers, Permission),
     *(Copying, FindWing, Saving, Sessions, Switches, ModelWing, Looks, StatusPanel, Window),
 )
-GROUPS: Final = tuple(ActionGroup(wing.title, wing.actions) for wing in WINGS)
+GROUPS: Final = tuple(ActionGroup(wing.title, wing.actions) for wing in WINGS if wing.actions)

@@ -1,25 +1,20 @@
 """MCP servers: which of the configured ones are on in this chat.
 
-Nothing of it is loaded before the user asks for a server. A question that is sent while a server is
-starting waits for its tools: they stand at the top of the prompt, where nothing may change later.
+Nothing of it is loaded before the user asks for a server.
 """
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from textual.content import Content
 from textual.events import Unmount
 from textual.message import Message
-from textual.widget import Widget
 
 from runner.base.errors import SteprunError
-from runner.base.text import clean_name
 from runner.chat.tools.mcp.permissions import Answer
 from runner.chat.tools.mcp.switching import McpSwitches, end_of, state_words
 from runner.tui.costs import reading_again
-from runner.tui.note_lines import NoteLines
 from runner.tui.shared import MCP
 from runner.tui.wings.permission import Permission
 from runner.tui.wings.wing import Hear, Wing
@@ -30,26 +25,6 @@ if TYPE_CHECKING:
     from runner.tui.mcp_screen import McpRow, McpScreen
 
 START_S: Final = 1.0  # after the first frame, which needs the processor more
-# A judgement: a server that is installed is on within a few seconds; one that npx or uvx fetches
-# first may take longer than anybody waits for an answer.
-WAIT_S: Final = 30.0
-
-
-class ServerWait(NoteLines):
-    """What a question waits for, and the key that sends it without."""
-
-    def show(self, names: Sequence[str]) -> None:
-        """Show the servers that are waited for, or nothing."""
-        hint = Content.styled("  Esc sends it without their tools", "$foreground-muted")
-        self.say([Content(f"↳ waits for {servers_text(names)}") + hint] if names else [])
-
-
-def servers_text(names: Sequence[str]) -> str:
-    """Return servers in words: `the MCP servers files and web`."""
-    shown = [clean_name(name, 40) for name in names[:3]]
-    shown += [f"{len(names) - 3} more"] if len(names) > 3 else []
-    listed = " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
-    return f"the MCP server{'s' if len(names) > 1 else ''} {listed}"
 
 
 class McpServers(Wing):
@@ -67,28 +42,24 @@ class McpServers(Wing):
             chat.tools, self._ask, lambda: chat.post_message(McpServers.Changed())
         )
         self._screen: McpScreen | None = None
-        self._line = ServerWait()
-        self._to_start: list[str] = []  # what the command line names and was not begun yet
-        self._news = asyncio.Event()  # something has become of a server
-        self._waits = False  # a question does, for the servers that are starting
-
-    def panels(self) -> Iterable[Widget]:
-        """Return the line of what is waited for."""
-        return (self._line,)
+        self._due: list[str] = []  # what the command line names and was not begun yet
 
     def started(self) -> None:
         """Switch on what the command line names."""
-        self.chat.tools_ready = self.settled
-        self._to_start = list(self.chat.setup.mcp)
-        if self._to_start:
+        self._due = list(self.chat.setup.mcp)
+        if self._due:
             self.chat.set_timer(START_S, lambda: self._work(self._switch_on()))
 
     async def _switch_on(self) -> None:
         # One after the other: the order of the servers is that of their tools in the prompt.
         for name in self.chat.setup.mcp:  # one that cannot be started keeps none from it
             await self._reported(self.switches.switch(name, on=True))
-            self._to_start.remove(name)
-            self._news.set()
+            self._due.remove(name)
+            self.chat.post_message(McpServers.Changed())
+
+    def starting(self) -> list[str]:
+        """Return the servers that are about to be on."""
+        return list(dict.fromkeys((*self.switches.starting, *self._due)))
 
     async def _ask(self, asked: "AskedCall") -> Answer:
         return await self.chat.wing(Permission).ask(asked)
@@ -102,45 +73,6 @@ class McpServers(Wing):
 
     def _work(self, work: Any) -> None:
         self.chat.run_worker(work, group="mcp", exit_on_error=False)
-
-    # --- waiting for them --------------------------------------------------------------------
-
-    def _starting(self) -> list[str]:
-        """Return the servers that are about to be on."""
-        return list(dict.fromkeys((*self.switches.starting, *self._to_start)))
-
-    async def settled(self) -> None:
-        """Wait until no server is starting any more, for so long or until the user will not."""
-        if not self._starting():
-            return
-        self._waits = True
-        try:
-            async with asyncio.timeout(WAIT_S):
-                while self._waits and (names := self._starting()):
-                    self._say(names)
-                    self._news.clear()
-                    await self._news.wait()
-        except TimeoutError:
-            late = servers_text(self._starting())
-            self.chat.hint(f"Sent without {late}: still starting after {WAIT_S:.0f} seconds.")
-        finally:
-            self._waits = False
-            self._say([])
-
-    def _say(self, names: Sequence[str]) -> None:
-        self.chat.waits_for = servers_text(names) if names else ""
-        if self._line.is_attached and not self.chat.leaving:
-            self._line.show(names)
-            self.chat.show_status()
-
-    def go_without(self) -> bool:
-        """Have a question wait no longer. False: none does."""
-        if not (self._waits and self.chat.waits_for):
-            return False
-        self.chat.hint(f"Sent without {self.chat.waits_for}.")
-        self._waits = False
-        self._news.set()
-        return True
 
     # --- the command -------------------------------------------------------------------------
 
@@ -198,7 +130,6 @@ class McpServers(Wing):
 
     async def changed(self, _: "McpServers.Changed") -> None:
         """Show what has become of a server."""
-        self._news.set()
         if self.switches.box is None or self.chat.leaving:
             return
         for entry in self.switches.news():
@@ -230,6 +161,8 @@ McpServers.hears = {McpServers.Changed: McpServers.changed, **McpServers.hears}
 
 
 def _how_to(path: str, example: str) -> Any:
+    from textual.content import Content  # noqa: PLC0415
+
     return Content.assemble(
         ("MCP servers are in a file of yours\n", "bold"),
         f"{path}\n",

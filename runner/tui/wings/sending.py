@@ -27,8 +27,8 @@ from runner.tui.wings.built_in import built_in
 from runner.tui.wings.copying import Copying
 from runner.tui.wings.files import Files
 from runner.tui.wings.going_on import GoingOn
-from runner.tui.wings.mcp_servers import McpServers
 from runner.tui.wings.pictures import PictureWing
+from runner.tui.wings.server_wait import WaitingForServers
 from runner.tui.wings.versions import Versions
 from runner.tui.wings.wing import Hear, Wing
 
@@ -156,7 +156,7 @@ class Sending(Wing):
         """
         if self._take_back_waiting(keep=len(self.chat.waiting) - 1):
             return
-        if self.chat.wing(Versions).cancel() or self.chat.wing(McpServers).go_without():
+        if self.chat.wing(Versions).cancel() or self.chat.wing(WaitingForServers).go_without():
             return
         if await self.chat.take_back_queued():
             self.chat.show_status()

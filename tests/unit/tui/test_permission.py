@@ -15,7 +15,7 @@ from runner.chat.tools.mcp.offers import Offer
 from runner.chat.tools.mcp.permissions import Answer, Decision
 from runner.chat.tools.toolbox import Tool
 from runner.chat.turn import TurnState
-from runner.tui.wings import mcp_servers, permission
+from runner.tui.wings import mcp_servers, permission, server_wait
 from runner.tui.wings.mcp_servers import McpServers
 from runner.tui.wings.permission import Permission, folded
 from tests.fakes import bad_mcp_server, sse_server
@@ -344,7 +344,7 @@ async def test_a_message_does_not_wait_for_ever(by, monkeypatch):
     monkeypatch.setattr(mcp_servers, "START_S", 0.0)
     async with chat([Say("Yes."), End()], mcp=("slow",)) as c:
         if by == "time":
-            monkeypatch.setattr(mcp_servers, "WAIT_S", 0.3)
+            monkeypatch.setattr(server_wait, "WAIT_S", 0.3)
         await c.type("hello")
         if by == "escape":
             await c.sees("waits for the MCP server slow", "waiting for the MCP server slow …")
@@ -381,9 +381,9 @@ async def test_a_server_that_fails_holds_nothing_back():
 
 
 def test_servers_are_told_in_words():
-    assert mcp_servers.servers_text(["a"]) == "the MCP server a"
-    assert mcp_servers.servers_text(["a", "b", "c"]) == "the MCP servers a, b and c"
-    assert mcp_servers.servers_text(list("abcde")) == "the MCP servers a, b, c and 2 more"
+    assert server_wait.servers_text(["a"]) == "the MCP server a"
+    assert server_wait.servers_text(["a", "b", "c"]) == "the MCP servers a, b and c"
+    assert server_wait.servers_text(list("abcde")) == "the MCP servers a, b, c and 2 more"
 
 
 async def test_a_server_that_ends_says_why():
