@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -27,7 +28,8 @@ class Notices:
         self._said.append((now, what))
         if now - self._told.get(kind, -QUIET_S) >= QUIET_S:
             self._told[kind] = now
-            self.tell(what)
+            with suppress(OSError):  # nobody reads it any more: `ps` still does
+                self.tell(what)
 
     def rows(self) -> list[dict[str, str]]:
         """Return them as `ps` has them, the latest last."""

@@ -6,6 +6,7 @@ another, rates that have fallen. An answer that is being written is never interr
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -32,6 +33,7 @@ LOOPS: Final = 2
 # An engine that has not worked so long is not worn out (llama.cpp 24259: after 8 to 13 hours).
 WORN_S: Final = 3600.0
 SOUND_TOKENS: Final = 64  # an answer that long without a loop says that the engine is well
+_log = logging.getLogger(__name__)
 _STOPPED: Final = (
     "The engine stopped in the middle of this answer, though it answers others. It is started "
     "again. Send the request again."
@@ -82,6 +84,7 @@ class TroubleWatch:
         self._since = time.monotonic()  # the engine was started
         self._restarts = 0
         self._asked = 0.0  # for the slots
+        self._not_before = 0.0  # the next try to start it again
         self.why: SteprunError | None = None  # to start the engine again, when it can be
 
     def ended(self, entry: Entry, account: Account) -> None:
@@ -108,17 +111,23 @@ class TroubleWatch:
         """Look, again and again."""
         while True:
             await asyncio.sleep(self._timing.look_s)
-            if self._keeper.restarts != self._restarts:
-                self._begin_again()
-            await self._look_at_slots()
-            if self._loops >= LOOPS and time.monotonic() - self._since >= WORN_S:
-                self.why = SteprunError(
-                    "The engine writes answers that repeat themselves without end.",
-                    why=f"So did the last {self._loops}.",
-                )
-            await self._look_at_rates()
-            if self.why is not None:
-                await self._renew(self.why)
+            try:
+                await self._look()
+            except Exception:  # noqa: BLE001 - a look that fails is not the last one
+                _log.exception("A look for trouble has failed.")
+
+    async def _look(self) -> None:
+        if self._keeper.restarts != self._restarts:
+            self._begin_again()
+        await self._look_at_slots()
+        if self._loops >= LOOPS and time.monotonic() - self._since >= WORN_S:
+            self.why = SteprunError(
+                "The engine writes answers that repeat themselves without end.",
+                why=f"So did the last {self._loops}.",
+            )
+        await self._look_at_rates()
+        if self.why is not None and time.monotonic() >= self._not_before:
+            await self._renew(self.why)
 
     def _begin_again(self) -> None:
         self._restarts, self._since = self._keeper.restarts, time.monotonic()
@@ -185,7 +194,8 @@ class TroubleWatch:
         try:
             deadline = time.monotonic() + self._timing.renew_s
             while self._activity.answering():
-                if time.monotonic() > deadline:  # a long answer: others go first, then once more
+                if time.monotonic() > deadline:  # a long answer: others have their turn meanwhile
+                    self._not_before = time.monotonic() + self._timing.renew_s
                     return
                 await asyncio.sleep(self._timing.poll_s)
             if self._prompts is not None and self._keeper.engine is not None:

@@ -29,7 +29,7 @@ _NO_NAMES = ("", "..", "memory", "user.slice", "system.slice", "machine.slice", 
 # What tells a unit of systemd and a container's kind, kept of a name that is numbered.
 _GROUP_KIND = re.compile(r"^(docker|libpod|lxc|kubepods)?.*?(\.slice|\.scope|\.service)?$")
 # Of the kernel's command line, of modprobe.d and of the mounts only what the probes look for.
-_KEPT_WORDS = re.compile(r"\b(?:ttm|amdttm|amdgpu)\.[a-z_-]+=[0-9]+")
+_KEPT_WORDS = re.compile(r"\b(?:(?:ttm|amdttm|amdgpu)\.[a-z_-]+=[0-9]+|kho=(?:on|off))\b")
 _MODPROBE, _OPTION_LINE = (
     "/etc/modprobe.d/",
     re.compile(r"^[ \t]*options[ \t]+(?:ttm|amdttm|amdgpu)[ \t].*$"),

@@ -37,6 +37,7 @@ class _Trouble(Strict, frozen=True):
     driver: str = ""
     modules: Literal["", "open", "proprietary"] = ""
     firmware: str = ""
+    unless: str = ""
 
     def __post_init__(self) -> None:
         check_pattern(self.kernel)
@@ -83,12 +84,14 @@ def check_known(reader: Reader, platform: Platform, notes: Notes) -> None:
         _nvidia(reader) if any(row.driver or row.modules for row in rows) else ("", "")
     )
     firmware = _firmware(reader) if any(row.firmware for row in rows) else ""
+    booted = (reader.file("/proc/cmdline") or "").split()
     for row in rows:
         if (
             (not row.kernel or re.match(row.kernel, release))
             and (not row.driver or re.match(row.driver, driver))
             and (not row.modules or row.modules == modules)
             and (not row.firmware or row.firmware in firmware)
+            and (not row.unless or row.unless not in booted)
         ):
             notes.warnings.append(f"{row.says} Next: {row.next}")
 

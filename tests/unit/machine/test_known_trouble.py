@@ -5,6 +5,7 @@ import re
 import pytest
 
 from runner.machine.captures.capture import Ran, Replay
+from runner.machine.captures.scrub import Scrubber
 from runner.machine.facts import Platform
 from runner.machine.probe import detect
 from runner.machine.probes.known_trouble import NVIDIA_MODULE, RELEASE, known
@@ -14,12 +15,16 @@ OPEN = "NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  {}  Release Bu
 PROPRIETARY = "NVRM version: NVIDIA UNIX aarch64 Kernel Module  {}  Wed Jul 15 00:00:00 UTC 2026\n"
 
 
-def warnings(kernel: str, module: str, version: str = "580.173.02") -> str:
+def warnings(kernel: str, module: str, version: str = "580.173.02", line: str = "quiet") -> str:
     capture = linux(
         meminfo(127600748, 118566368, 118000000),
         "NVIDIA GB10, GPU-0, [N/A], [N/A], 12.1, 580.173.02",
         arch="aarch64",
-        files={RELEASE: f"{kernel}\n", NVIDIA_MODULE: module.format(version)},
+        files={
+            RELEASE: f"{kernel}\n",
+            NVIDIA_MODULE: module.format(version),
+            "/proc/cmdline": f"{line}\n",
+        },
     )
     machine = detect(Replay(capture))
     assert machine.platform is Platform.GB10
@@ -30,10 +35,17 @@ def test_what_a_spark_ships_with_is_sound() -> None:
     assert warnings("6.17.0-1031-nvidia", OPEN) == ""
 
 
+def test_a_kernel_that_was_put_right_is_sound() -> None:
+    assert warnings("7.0.0-1019-nvidia", OPEN, line="root=/dev/x kho=off quiet") == ""
+    assert "kho=off" in Scrubber().file("/proc/cmdline", "root=UUID=1 kho=off quiet\n")
+
+
 @pytest.mark.parametrize(
     ("kernel", "module", "version", "says"),
     [
         ("7.0.0-1019-nvidia", OPEN, "580.173.02", "kernel 6.17 in the boot menu"),
+        ("7.0.0-1019-nvidia", OPEN, "595.84", "add kho=off"),
+        ("6.17.0-1008-nvidia", OPEN, "580.126.09", "full-upgrade"),
         ("6.17.0-1031-nvidia", OPEN, "610.43.02", "nvidia-driver-580-open"),
         ("6.17.0-1031-nvidia", PROPRIETARY, "580.173.02", "nvidia-driver-580-open"),
     ],

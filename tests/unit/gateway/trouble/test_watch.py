@@ -225,6 +225,59 @@ def test_the_same_is_told_once_a_minute_and_noted_each_time() -> None:
     assert told == ["again", "later"]
 
 
+def test_a_notice_that_nobody_can_be_told_is_kept() -> None:
+    notices = Notices()
+
+    def gone(_: str) -> None:
+        raise BrokenPipeError
+
+    notices.tell = gone
+    notices.add("ended", "what")
+    assert notices.rows()[0]["what"] == "what"
+
+
+async def test_others_have_their_turn_where_an_answer_takes_too_long_to_wait_for(
+    gateway: Open, engines: FakeEngines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WORN_S", 0.0)
+    go, loops = asyncio.Event(), looping()
+
+    async def answer(request: web.BaseRequest, asked: dict[str, Any]) -> web.StreamResponse:
+        if not asked.get("long"):
+            return await (loops if asked.get("stream") else fine)(request, asked)
+        stream = await begun(request)
+        await say(stream, "begun")
+        await go.wait()
+        return stream
+
+    engines.answer = answer
+    timing = replace(SOON, renew_s=0.2, silent_s=60)
+    async with gateway(timing, parallel=4) as running, running.post(stream=True, long=True) as long:
+        assert b"begun" in await long.content.readuntil(b"\n\n")
+        for _ in range(2):
+            assert "repetition" in (await running.text(stream=True))[1]
+        for _ in range(5):
+            assert (await running.text())[0] == 200
+        assert len(engines.made) == 1
+        go.set()
+        await long.read()
+        await until(lambda: len(engines.made) == 2)
+
+
+async def test_a_look_that_fails_is_not_the_last(
+    gateway: Open, engines: FakeEngines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+
+    async def fails(_: module.TroubleWatch) -> None:
+        looks.append(1)
+        raise ValueError
+
+    monkeypatch.setattr(module.TroubleWatch, "_look_at_slots", fails)
+    async with gateway(SOON):
+        await until(lambda: len(looks) > 2)
+
+
 async def test_a_reading_that_hangs_keeps_nobody_waiting() -> None:
     hold = [True]
 
