@@ -205,10 +205,8 @@ class EngineProcess:
         began = time.monotonic()
         async with _client() as http:
             while True:
-                if (
-                    not self.alive()
-                ):  # to say why may take seconds, and others are answered meanwhile
-                    raise await asyncio.to_thread(self.verdict)
+                if not self.alive():
+                    raise await asyncio.to_thread(self.verdict)  # it waits, and looks at processes
                 self.check_moves()
                 if await self._healthy(http) and self.alive():
                     self._ready = True
