@@ -150,7 +150,11 @@ def _watch_memory(
     meter = watch.meter(engine.pid, args.mapped)
     if meter is None:
         return
-    judge, voice, stalled = watch.Judge(args.low, args.least), _Voice(), signs.Aside(meter.stalls)
+    judge, voice, stalled = (
+        watch.Judge(args.low, args.least),
+        _Voice(),
+        signs.SideReader(meter.stalls),
+    )
     blind = 0
     while engine.returncode is None:
         left = None

@@ -17,7 +17,7 @@ from typing import IO, Final, Self
 from runner.engine.process import guard
 from runner.engine.process.log import LogReader
 from runner.engine.process.silence import LOOK_S, Silence
-from runner.engine.process.taken import Taken
+from runner.engine.process.taken import MemoryTaken
 from runner.plan.launch import Floors
 
 GUARD: Final = Path(guard.__file__)
@@ -55,7 +55,7 @@ class Guarded:
         bytes (`stack.for_engine`); 0 leaves it. `floors`: it is killed before the memory that is
         left falls below them. Raises OSError where no process can be started.
         """
-        self.taken = Taken(floors.mapped if floors is not None else 0)
+        self.taken = MemoryTaken(floors.mapped if floors is not None else 0)
         log.with_name(f"{log.name}.1").unlink(missing_ok=True)
         log.write_bytes(b"")  # else what an earlier run has left would be read as its output
         self.log = LogReader(log)

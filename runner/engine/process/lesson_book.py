@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from runner.base import paths
 from runner.base.state import JsonState
-from runner.engine.process.taken import Taken
+from runner.engine.process.taken import MemoryTaken
 from runner.plan.launch import Expected
 from runner.plan.memory.lessons import KEPT, Miss
 
@@ -53,7 +53,7 @@ def note(expected: Expected, own: int, everything: int, day: str) -> None:
     _BOOK.try_change(add)
 
 
-def note_run(expected: Expected | None, taken: Taken) -> None:
+def note_run(expected: Expected | None, taken: MemoryTaken) -> None:
     """Keep what a run took that had got ready: one that had not has not taken all."""
     if expected is not None and taken.own:
         today = dt.datetime.now().astimezone().date().isoformat()

@@ -61,7 +61,7 @@ class Pressure:
         return max((s.share(now, t) for s, t in zip(self._stalls, totals, strict=True)), default=0)
 
 
-class Aside:
+class SideReader:
     """Reads in a thread of its own, again and again; what it has read is good for three seconds."""
 
     def __init__(

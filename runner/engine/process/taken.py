@@ -17,7 +17,7 @@ STEADY: Final = 8
 """How many looks in a row a driver must hold memory: what the kernel names lags behind."""
 
 
-class Taken:
+class MemoryTaken:
     """Measures one engine; make it before the engine starts. Linux alone: elsewhere all is 0.
 
     `own`: what its process holds for itself, and of mapped files at most `mapped` bytes. `all`:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.engine.process.memory_signs import STALE_S, WINDOW_S, Aside, Pressure, Stalls
+from runner.engine.process.memory_signs import STALE_S, WINDOW_S, Pressure, SideReader, Stalls
 
 
 def shares(looks: list[tuple[float, float]]) -> list[float]:
@@ -62,7 +62,7 @@ def test_a_reader_that_hangs_blocks_nobody_and_its_figure_gets_old() -> None:
         return (clock[0],)
 
     reached = threading.Event()
-    aside = Aside(read, 0.0, lambda: clock[0])
+    aside = SideReader(read, 0.0, lambda: clock[0])
     assert reached.wait(10)
     clock[0] -= 1  # when it was last read
     before = time.monotonic()
@@ -84,7 +84,7 @@ def test_one_that_fails_is_read_again() -> None:
         read_well.set()
         return (0.0,)
 
-    aside = Aside(read, 0.0)
+    aside = SideReader(read, 0.0)
     assert read_well.wait(10)
     aside.close()
 

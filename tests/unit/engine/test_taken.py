@@ -11,7 +11,7 @@ import pytest
 from runner.base.units import GIB, MIB
 from runner.engine.process.lesson_book import recall
 from runner.engine.process.supervisor import EngineProcess
-from runner.engine.process.taken import STEADY, Taken
+from runner.engine.process.taken import STEADY, MemoryTaken
 from runner.plan.launch import Expected, Floors, LaunchSpec
 from runner.plan.memory.lessons import lesson
 
@@ -41,7 +41,7 @@ class Files:
 
 def test_what_it_holds_itself_and_of_its_weights_is_its_own(tmp_path: Path) -> None:
     files = Files(tmp_path)
-    taken = Taken(4 * GIB, tmp_path)
+    taken = MemoryTaken(4 * GIB, tmp_path)
     for own in (GIB, 3 * GIB, 2 * GIB):
         files.has(own, 0, 9 * GIB)
         taken.look(7)
@@ -53,7 +53,7 @@ def test_what_it_holds_itself_and_of_its_weights_is_its_own(tmp_path: Path) -> N
 
 def test_what_disappears_is_a_driver_s_where_it_stays_away(tmp_path: Path) -> None:
     files = Files(tmp_path)
-    taken = Taken(0, tmp_path)
+    taken = MemoryTaken(0, tmp_path)
     for at in range(3 * STEADY):
         files.has(GIB, 50 * GIB if at > STEADY else (at % 2) * 9 * GIB)
         taken.look(7)
@@ -67,7 +67,7 @@ def test_what_disappears_is_a_driver_s_where_it_stays_away(tmp_path: Path) -> No
 def test_where_the_kernel_names_little_no_driver_is_guessed(tmp_path: Path) -> None:
     files = Files(tmp_path)
     (tmp_path / "proc/meminfo").write_text("MemTotal: 9999999 kB\n")
-    taken = Taken(0, tmp_path)
+    taken = MemoryTaken(0, tmp_path)
     for _ in range(STEADY):
         files.has(GIB, 20 * GIB)
         taken.look(7)
@@ -75,7 +75,7 @@ def test_where_the_kernel_names_little_no_driver_is_guessed(tmp_path: Path) -> N
 
 
 def test_this_process_holds_what_psutil_says(home: Path) -> None:
-    taken, memory = Taken(), psutil.Process().memory_info()
+    taken, memory = MemoryTaken(), psutil.Process().memory_info()
     taken.look(os.getpid())
     assert abs(taken.own - (memory.rss - memory.shared)) < 32 * MIB
 
