@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from filelock import FileLock, Timeout
+
 from runner.base.errors import SteprunError
 from runner.base.files import make_private_dir, write_private
 from runner.base.text import clean_name
@@ -146,8 +148,6 @@ def _append(titles: list[ChatTitle], path: Path) -> None:
 
 def _rewrite(titles: list[ChatTitle]) -> None:
     """Write one line a chat. What another chat appends meanwhile is lost, and read again once."""
-    from filelock import FileLock, Timeout  # noqa: PLC0415 - 8 ms before the first frame
-
     lock = FileLock(index_path().with_suffix(".lock"), timeout=0, mode=0o600)
     with contextlib.suppress(OSError, SteprunError, Timeout), lock:
         write_private(index_path(), _lines(titles))

@@ -16,7 +16,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
+
+from filelock import FileLock, Timeout
 
 from runner.base import paths
 from runner.base.errors import BadFile, Refused
@@ -37,9 +39,6 @@ from runner.chat.sessions.pictures import PictureShelf
 from runner.chat.sessions.tree import ChatTree, read_tree
 from runner.chat.steps import steps_of
 from runner.chat.wire import Picture
-
-if TYPE_CHECKING:
-    from filelock import FileLock
 
 DRAFT_SCHEMA = "steprun.draft/1"
 FORMAT = version({"schema": SCHEMA})
@@ -74,7 +73,7 @@ class Session:
     warnings: list[str] = field(default_factory=list)
     pictures: PictureShelf = field(default_factory=lambda: PictureShelf(sessions_dir()))
     folder: Path = field(default_factory=sessions_dir)  # a thread may outlive the environment
-    _lock: "FileLock | None" = None
+    _lock: FileLock | None = None
 
     @classmethod
     def create(cls, title: str = "") -> Self:
@@ -118,8 +117,6 @@ class Session:
 
     def claim(self) -> None:
         """Keep other chats out of this session. Raises `InUse` where one is in it."""
-        from filelock import FileLock, Timeout  # noqa: PLC0415 - 8 ms before the first frame
-
         path = make_private_dir(self.folder) / f"{self.id}.lock"
         lock = FileLock(path, mode=0o600, thread_local=False)  # released in another thread
         try:
