@@ -1,6 +1,8 @@
 """The commands of the chat in plain lines that are those of the window."""
 
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO, cast
@@ -194,3 +196,47 @@ def test_the_thinking_is_ended_by_a_command_that_is_typed_meanwhile(monkeypatch)
         user.run(ChatSetup("F", FakeHosts(server.url), Options(), context=4096))
     assert "The thinking ends here; the answer follows." in user.text
     assert "Yes." in user.text
+
+
+def stopped_in_thought(user: PlainUser) -> threading.Thread:
+    """Press Ctrl+C as soon as the model thinks."""
+
+    def press() -> None:
+        deadline = time.monotonic() + 30
+        while user.chat is None or not user.chat.talk.thinks:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        user.chat._interrupt_work()
+
+    return threading.Thread(target=press, daemon=True)
+
+
+def test_a_stop_in_the_thinking_says_how_to_have_the_answer():
+    gate = Gate()
+    user = PlainUser(["hi", "/answer"])
+    presses = stopped_in_thought(user)
+    with FakeServer([Think("hm "), Think("hm"), gate], [Say("Yes."), End()]) as server:
+        presses.start()
+        user.run(ChatSetup("F", FakeHosts(server.url), Options(), context=4096))
+        presses.join()
+        gate.open()
+        assert server.requests[1]["continue_final_message"]
+    assert "Stopped. /answer has the answer now.\n" in user.text
+    assert "Yes.\n" in user.text
+
+
+def test_a_server_that_cannot_end_the_thinking_is_stopped_and_writes_on(monkeypatch):
+    gate = Gate()
+    obeyed: list[bool] = []
+    monkeypatch.setattr(
+        Keyboard, "take_waiting", lambda board: () if obeyed or board.parts else ("/answer",)
+    )
+    monkeypatch.setattr(Keyboard, "forget_last", lambda _: obeyed.append(True))
+    user = PlainUser(["hi"])
+    with FakeServer([Think("hm "), Think("hm"), gate], [Say("Yes."), End()]) as server:
+        user.run(ChatSetup("F", FakeHosts(server.url), Options(), context=4096))
+        gate.open()
+        assert server.controls, "it was told to end the thinking first"
+        assert server.requests[1]["continue_final_message"]
+    assert "Yes.\n" in user.text
+    assert "Stopped." not in user.text
