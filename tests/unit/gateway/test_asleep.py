@@ -126,15 +126,17 @@ async def test_an_answer_that_takes_long_keeps_it_awake(
         return stream
 
     engines.answer = slow
-    async with gateway(idle_unload_s=0.05) as running:
+    async with gateway(idle_unload_s=0.3) as running:
         asked = asyncio.create_task(running.text(stream=True))
         await until(lambda: engines.asked)
         before = list(running.told.words)
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(0.6)
         assert running.told.words == before
         end.set()
+        ended = time.monotonic()
         assert "late" in (await asked)[1]
         await heard(running, "asleep", before.count("asleep") + 1)
+        assert time.monotonic() - ended > 0.25, "the idle time begins when the answer ends"
 
 
 async def test_requests_all_through_it_are_all_answered(
