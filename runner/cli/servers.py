@@ -1,6 +1,7 @@
 """The server that a command is about: the one that runs, or the one that was named."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import click
 
@@ -53,6 +54,21 @@ def named(place: str, verb: str) -> ServerRecord | None:
         why=f"Running: {_list(found)}.",
         next=f"Name one of them: steprun {verb} {found[0].port}",
     )
+
+
+def asleep() -> list[ServerRecord]:
+    """Return the servers whose engine is unloaded: they take no memory, and will want it."""
+    found = [each for each in servers.running() if each.command == "serve"]
+    if not found:
+        return []
+    from runner.gateway.asking import status_of  # brings httpx2
+
+    sleeping = []
+    for each in found:
+        with suppress(SteprunError):  # a key that cannot be read: it is somebody else's affair
+            if (status_of(each) or {}).get("state") == "asleep":
+                sleeping.append(each)
+    return sleeping
 
 
 def _url(place: str) -> str:

@@ -117,15 +117,10 @@ class FakeEngine:
     async def _break(self) -> None:
         self.running = False
         server = self._runner.server
-        self._abort(server)
-        await self._runner.cleanup()
-        await asyncio.sleep(0)  # a connection that was accepted meanwhile
-        self._abort(server)
-
-    def _abort(self, server: web.Server | None) -> None:
         for connection in list(server.connections) if server else ():
             if connection.transport is not None:
                 connection.transport.abort()
+        await self._runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         assert request.headers["Authorization"] == "Bearer k"

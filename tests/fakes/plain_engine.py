@@ -11,6 +11,7 @@ from aiohttp import web
 from runner.gateway.admission import Rules
 from runner.gateway.clients.listener import listening
 from runner.gateway.engine.relay import Relay
+from runner.gateway.engine.sleep import Sleep
 from runner.gateway.service import Service
 from runner.gateway.settings import Settings
 from runner.net.endpoint import Endpoint
@@ -25,6 +26,7 @@ class FakeKeeper:
     waited_s: float = 0.0
     restarts: int = 0
     engine: Any = None
+    sleep: Sleep = field(default_factory=Sleep)
 
     async def endpoint(self) -> Endpoint:
         """Return where the engine is."""

@@ -11,6 +11,7 @@ from runner.gateway.admission import Rules
 from runner.gateway.clients.listener import listening
 from runner.gateway.engine.keeper import Keeper
 from runner.gateway.engine.relay import Relay
+from runner.gateway.engine.sleep import Sleep
 from runner.gateway.service import Service
 from runner.gateway.settings import Settings
 from runner.net.endpoint import Endpoint
@@ -49,6 +50,7 @@ class ScriptedKeeper(Keeper):
         self._url = url
         self.state = "ready"
         self.restarts = 0
+        self.sleep = Sleep()
         self._engine: Any = SimpleNamespace(endpoint=Endpoint(url))
 
     async def endpoint(self) -> Endpoint:

@@ -181,6 +181,12 @@ def serve(
     from runner.run.joining import asked_of
 
     again = partial(typed_again, click.get_current_context())
+    if (limit_memory or agreed) and not service:
+        raise UsageError(
+            f"{'--limit-memory' if limit_memory else '--yes'} needs --install.",
+            why="Only a service is limited by systemd, and only its installation asks.",
+            next="Install one: steprun serve --install",
+        )
     if not host.strip():
         raise UsageError(
             "The address to listen on is empty.",
@@ -271,6 +277,7 @@ def _served(request: "ModelRequest", asked: Settings, again: "Again") -> int:
 
     `asked`: what the command line says of the gateway.
     """
+    from runner.cli.servers import asleep
     from runner.cli.terminal import make_ready, must_fit
     from runner.engine.process.supervisor import EngineProcess
     from runner.gateway.model_rungs import rungs_of
@@ -284,6 +291,12 @@ def _served(request: "ModelRequest", asked: Settings, again: "Again") -> int:
     settings = _settings(prepared, asked)
     _check_access(settings, own_key=asked.key_file is None)
     check_listen(settings.host, settings.port, again)
+    for each in asleep():
+        say(
+            f"{each.served.title} at {each.url} is asleep. While this server holds the memory, it "
+            f"may not be able to wake. To use it instead: steprun chat --url {each.url}",
+            err=True,
+        )
     ready = make_ready(prepared)
     say(engine_notice(prepared), err=True)
     settings, spec = with_files(settings, ready, request)

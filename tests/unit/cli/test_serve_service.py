@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner, Result
 
-from runner.base.errors import Refused
+from runner.base.errors import Refused, UsageError
 from runner.cli.main import steprun
 from runner.service import manage
 from runner.service.registered import service_system
@@ -104,3 +104,19 @@ def test_it_is_shown_and_removed(runs: FakeSystem, tmp_path: Path) -> None:
     assert typed("--uninstall", "--yes").return_value == 0
     assert [each for each in (tmp_path / "home").rglob("*") if not each.is_dir()] == []
     assert os.listdir(tmp_path / "home")  # noqa: PTH208 - folders stay
+
+
+@pytest.mark.parametrize("option", ["--yes", "--limit-memory"])
+def test_what_is_for_a_service_only_is_not_ignored(option: str) -> None:
+    done = typed(option)
+    assert isinstance(done.exception, UsageError)
+    assert done.exception.what == f"{option} needs --install."
+
+
+def test_an_option_of_the_same_name_is_not_taken_for_another(
+    runs: FakeSystem, tmp_path: Path
+) -> None:
+    assert typed("--install", "--yes", "--idle-unload", "1.5h", "--on-demand").exception is None
+    (line,) = [each for each in unit(tmp_path).splitlines() if each.startswith("ExecStart=")]
+    words = line.partition('"serve" ')[2]
+    assert sorted(words.split()) == ['"--idle-unload"', '"--on-demand"', '"5400s"']

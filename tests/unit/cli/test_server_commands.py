@@ -26,6 +26,7 @@ from runner.cli.commands import chat as chat_module
 from runner.cli.main import steprun
 from runner.cli.render.ps import server_text
 from runner.cli.render.requests import RequestLines
+from runner.cli.servers import asleep
 from runner.engine.process.servers import Command, Served, ServerRecord, own_record, write_server
 from tests.conftest import INTERRUPTIBLE
 
@@ -117,6 +118,17 @@ def started() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
 
 # --- ps
+
+
+def test_a_server_that_sleeps_is_known(
+    home: Path, answering: ServerRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert asleep() == []
+    monkeypatch.setitem(STATUS, "state", "asleep")
+    assert asleep() == [answering]
+    assert "asleep: loads when asked" in run("ps").output
+    Path(answering.key_file).unlink()
+    assert asleep() == [], "a key that cannot be read fails nobody else"
 
 
 def test_ps_without_a_server(home: Path) -> None:

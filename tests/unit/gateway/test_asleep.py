@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,12 @@ PINGS = replace(FAST, quiet_s=0.02)
 async def heard(running: Running, word: str, times: int = 1) -> None:
     async with asyncio.timeout(10):
         while running.told.words.count(word) < times:
+            await asyncio.sleep(0.005)
+
+
+async def until(what: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not what():
             await asyncio.sleep(0.005)
 
 
@@ -85,11 +92,10 @@ async def test_the_web_page_wakes_it(gateway: Open, engines: FakeEngines) -> Non
 async def test_it_is_unloaded_when_idle_and_loaded_again(
     gateway: Open, engines: FakeEngines
 ) -> None:
-    async with gateway(idle_unload_s=0.1) as running:
+    async with gateway(on_demand=True, idle_unload_s=0.1) as running:
         assert (await running.text())[0] == 200
         await heard(running, "asleep")
-        await asyncio.sleep(0.05)
-        assert not engines.made[0].running
+        await until(lambda: not engines.made[0].running)
         assert engines.made[0].stops[0], "politely"
         assert await state(running) == "asleep"
         assert (await running.text())[0] == 200
@@ -120,13 +126,17 @@ async def test_an_answer_that_takes_long_keeps_it_awake(
         return stream
 
     engines.answer = slow
-    async with gateway(idle_unload_s=0.05) as running:
+    async with gateway(idle_unload_s=0.3) as running:
         asked = asyncio.create_task(running.text(stream=True))
-        await asyncio.sleep(0.4)
-        assert "asleep" not in running.told.words
+        await until(lambda: engines.asked)
+        before = list(running.told.words)
+        await asyncio.sleep(0.6)
+        assert running.told.words == before
         end.set()
+        ended = time.monotonic()
         assert "late" in (await asked)[1]
-        await heard(running, "asleep")
+        await heard(running, "asleep", before.count("asleep") + 1)
+        assert time.monotonic() - ended > 0.25, "the idle time begins when the answer ends"
 
 
 async def test_requests_all_through_it_are_all_answered(
@@ -191,8 +201,7 @@ async def test_a_chat_that_joins_wakes_it_and_waits(gateway: Open, engines: Fake
     async with gateway(on_demand=True) as running:
         joined = Joined(own_record(running.url, 1.0, Served()))
         waiting = asyncio.create_task(joined.wait_ready(waits.append))
-        await asyncio.sleep(0.4)
-        assert waits, "its user sees for how long"
+        await until(lambda: engines.made and waits)
         assert not waiting.done()
         engines.loads.set()
         await waiting
