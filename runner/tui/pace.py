@@ -6,7 +6,7 @@ Each token need not be drawn: the processor that draws is the one that the model
 from typing import Final
 
 TICK_S: Final = 0.1  # between two drawings; what changes more often is not read
-SHARE: Final = 0.12  # of a core, for all that the interface does: the goal of issue 20
+SHARE: Final = 0.12  # of a core, for all that the interface does; a judgement
 LATEST_S: Final = 0.5  # however much it costs: an answer that stands still looks stalled
 
 
