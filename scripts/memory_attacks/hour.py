@@ -1,9 +1,8 @@
 """An hour in which memory is taken and given back, and the engine is killed: what clients see.
 
 Every 3 minutes a balloon goes below the first floor, every 10 one goes below the second, and every
-5 the engine is killed. The balloon that stops the engine leaves room for the next rung of the
-ladder and no more, so that one rung after the other is seen; then it ends, and a climb is asked
-for.
+5 the engine is killed. The first time the engine is stopped once, then twice, and so on, so that
+each rung of the ladder is seen; after each time it is asked to climb.
 Gateway, engine and balloons share a control group, in which alone memory is short.
 """
 
@@ -49,6 +48,7 @@ FULL_S: Final = 60.0  # for a balloon to have what it wants
 HELD_S: Final = 20.0  # of an hour: a balloon stays so long at its full size
 FALL_S: Final = 90.0  # for an engine to be stopped, and another one to be there
 LOOK_S: Final = 0.25
+BELOW: Final = 256 << 20  # the second floor, by so much
 ACTIONS: Final = {"short": 180.0, "kill": 300.0, "fall": 600.0}
 """Every how many seconds of an hour what happens, by the issue that asked for it."""
 
@@ -72,7 +72,7 @@ class Hour(Soak):
         self._room = room
         self._known = known
         self._pace = pace
-        self._rung = 0
+        self._depth = 0  # how many rungs the last fall went down
         self.steps: list[dict[str, Any]] = []
         self.events: dict[str, Any] = {}
         self.troubled: list[tuple[float, float]] = []
@@ -107,10 +107,10 @@ class Hour(Soak):
             with suppress(psutil.Error):
                 engine.send_signal(signal.SIGKILL)
             return await self.replaced(engine, action)
-        left = self._left(engine.pid)
-        if left is None:
-            return "memory cannot be read"
         if action == "short":
+            left = self._left(engine.pid)
+            if left is None:
+                return "memory cannot be read"
             # Near the first floor: what the engine grows by meanwhile is left above the second.
             target = (3 * self._known.floors.low + self._known.floors.least) // 4
             with self._balloon(left - target) as full:
@@ -118,32 +118,37 @@ class Hour(Soak):
                 await self.wait(HELD_S * self._pace)
                 entry["left_gib"] = round((self._left(engine.pid) or 0) / GIB, 2)
             return "another engine" if self._replaced(engine) else "held"
-        return await self._fall(engine, left, entry)
+        return await self._fall(entry)
 
-    async def _fall(self, engine: psutil.Process, left: int, entry: dict[str, Any]) -> str:
-        """Take so much that the next rung has room when the engine is gone, and no higher one."""
-        rungs = self._known.rungs
-        self._rung = self._rung % (len(rungs) - 1) + 1
-        room = (rungs[self._rung].held_bytes + rungs[self._rung - 1].held_bytes) // 2
-        held = engine.memory_info().rss
-        size = left + held - room - self._known.floors.low
-        entry["for"] = rungs[self._rung].gives_up
-        with self._balloon(max(size, left)):
-            result = await self.replaced(engine, "fall")
-            entry["rung"] = await self._ready_again()
-            await self.wait(HELD_S * self._pace)  # answers come from there, too
-        await self.wait(HELD_S * self._pace)
+    async def _fall(self, entry: dict[str, Any]) -> str:
+        """Stop the engine again and again, once more each time; then ask for what was given up."""
+        self._depth = self._depth % (len(self._known.rungs) - 1) + 1
+        entry["rungs"] = places = []
+        for number in range(self._depth):
+            engine = self.served.engine()
+            left = self._left(engine.pid) if engine is not None else None
+            if engine is None or left is None:
+                return "no engine at that time"
+            with self._balloon(left - self._known.floors.least + BELOW):
+                until = time.monotonic() + FULL_S
+                while not self._replaced(engine) and self.serves() and time.monotonic() < until:
+                    await asyncio.sleep(LOOK_S)
+                if not number:  # the next one has to wait for memory
+                    await self.wait(HELD_S * self._pace)
+            places.append(await self._ready_again())
+            await self.wait(HELD_S * self._pace / 2)  # answers come from there, too
         entry["climb"] = await self._climb()
-        entry["top"] = await self._ready_again()
-        return result
+        entry["top"] = await self._ready_again(rung=0)
+        return "climbed"
 
-    async def _ready_again(self) -> Any:
-        """Wait until requests are answered; return what the gateway says of its place."""
+    async def _ready_again(self, rung: int | None = None) -> Any:
+        """Wait until requests are answered, at that rung; return the gateway's place."""
         until = time.monotonic() + FALL_S
         while self.serves() and time.monotonic() < until:
             document = await self._status()
-            if document.get("state") in {"ready", "busy"}:
-                return _place(document)
+            place = _place(document)
+            if document.get("state") in {"ready", "busy"} and rung in {None, place["rung"]}:
+                return place
             await asyncio.sleep(LOOK_S)
         return "not ready in time"
 
