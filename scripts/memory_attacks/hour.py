@@ -1,9 +1,9 @@
 """An hour in which memory is taken and given back, and the engine is killed: what clients see.
 
-Every 3 minutes a balloon goes below the first floor, every 10 one goes below the second, and every
-5 the engine is killed. The first time the engine is stopped once, then twice, and so on, so that
-each rung of the ladder is seen; after each time it is asked to climb.
-Gateway, engine and balloons share a control group, in which alone memory is short.
+Every 3 minutes a balloon goes below the first floor, every 5 the engine is killed, and every 10
+balloons go below the second floor: first one, then two, and so on, so that each rung of the ladder is
+seen; then it is asked to climb. Gateway, engine and balloons share a control group, in which alone
+memory is short. Fewer minutes than an hour go through the same more quickly.
 """
 
 import argparse
@@ -131,8 +131,8 @@ class Hour(Soak):
                 return "no engine at that time"
             with self._balloon(left - self._known.floors.least + BELOW):
                 until = time.monotonic() + FULL_S
-                while not self._replaced(engine) and self.serves() and time.monotonic() < until:
-                    await asyncio.sleep(LOOK_S)
+                while not self._replaced(engine) and time.monotonic() < until:
+                    await self.wait(LOOK_S)
                 if not number:  # the next one has to wait for memory
                     await self.wait(HELD_S * self._pace)
             places.append(await self._ready_again())
