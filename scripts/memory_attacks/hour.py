@@ -1,9 +1,9 @@
 """An hour in which memory is taken and given back, and the engine is killed: what clients see.
 
 Every 3 minutes a balloon goes below the first floor, every 5 the engine is killed, and every 10
-balloons go below the second floor: first one, then two, and so on, so that each rung of the ladder is
-seen; then it is asked to climb. Gateway, engine and balloons share a control group, in which alone
-memory is short. Fewer minutes than an hour go through the same more quickly.
+balloons go below the second floor: first one, then two, and so on, so that each rung of the ladder
+is seen; then it is asked to climb. Gateway, engine and balloons share a control group, in which
+alone memory is short. Fewer minutes than an hour go through the same more quickly.
 """
 
 import argparse
