@@ -140,12 +140,14 @@ class Joined(AbstractAsyncContextManager["Joined"]):
                 while True:
                     try:
                         reply = await http.get(f"{self._record.url}/health")
-                        if reply.status_code == 200 and reply.json().get("state") != "asleep":
+                        health = _as_object(reply.content)
+                        asleep = health.get("state") == "asleep"
+                        if reply.status_code == 200 and not asleep:
                             return
-                        if reply.status_code == 200 and waking is None:
+                        if asleep and waking is None:
                             waking = asyncio.create_task(self._wake(http), name="wake")
-                        self._note(reply.content)
-                    except (httpx2.HTTPError, ValueError):
+                        self._note(health)
+                    except httpx2.HTTPError:
                         pass  # whether it still runs tells more
                     if not self.alive():
                         raise self.verdict()
@@ -177,14 +179,11 @@ class Joined(AbstractAsyncContextManager["Joined"]):
                 next=f"Try again, or stop it: steprun stop {self._record.port}",
             )
 
-    def _note(self, health: bytes) -> None:
+    def _note(self, health: dict[str, Any]) -> None:
         """Note how far the server's `/health` says that the weights are loaded."""
-        with suppress(ValueError):
-            found = json.loads(health)
-            percent = found.get("loaded_percent") if isinstance(found, dict) else None
-            if isinstance(percent, int):
-                done = self._record.served.weights_bytes * percent // 100
-                self._pace.note(time.monotonic(), done)
+        if isinstance(percent := health.get("loaded_percent"), int):
+            done = self._record.served.weights_bytes * percent // 100
+            self._pace.note(time.monotonic(), done)
 
     def loaded(self) -> Loaded | None:
         """Return how far the weights are loaded; None where that is not known."""
@@ -211,3 +210,11 @@ class Joined(AbstractAsyncContextManager["Joined"]):
             why="This chat had joined it and has no engine of its own.",
             next=f"{again} chat with an engine of its own: {self._resume}",
         )
+
+
+def _as_object(body: bytes) -> dict[str, Any]:
+    """Return a JSON object, empty where it is none."""
+    with suppress(ValueError):
+        found = json.loads(body)
+        return found if isinstance(found, dict) else {}
+    return {}

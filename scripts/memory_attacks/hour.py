@@ -88,7 +88,7 @@ class Hour(Soak):
                 await self.open.wait()
                 if not self.serves():
                     return
-                due[action] += ACTIONS[action] * self._pace
+                due[action] = self.at() + ACTIONS[action] * self._pace
                 began = self.at()
                 entry: dict[str, Any] = {"at_s": round(began, 1), "action": action}
                 self.disturbed.append(entry)

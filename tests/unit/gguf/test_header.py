@@ -289,7 +289,7 @@ def test_no_header_takes_long_or_much(head, fill, traced):
 
     start = time.process_time()
     read()
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 10  # a tenth of it here; by what is promised, minutes
     if traced:  # not all: tracing makes a million small steps slow
         tracemalloc.start()
         read()

@@ -219,6 +219,7 @@ def test_every_item_has_a_reason_and_the_sum_is_the_sum() -> None:
     assert {item.item for item in items} == set(LedgerEntry) - {
         LedgerEntry.RESERVE,
         LedgerEntry.KV_STATE,  # Step has none
+        LedgerEntry.LESSON,  # nothing was learnt
     }
     assert all(item.why and item.bytes > 0 for item in items)
     assert total(items) == sum(item.bytes for item in items)

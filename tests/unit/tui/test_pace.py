@@ -50,8 +50,8 @@ async def test_the_chat_draws_less_often_where_each_drawing_is_dear(monkeypatch)
     clock = {"now": 100.0, "spent": 0.0}
     drawings: list[float] = []
 
-    def sync(_: Transcript, turn: Turn, *, opened: bool) -> None:
-        del turn, opened
+    def sync(_: Transcript, turn: Turn, **__: bool) -> None:
+        del turn
         drawings.append(clock["now"])
         clock["spent"] += 0.035
 
