@@ -65,6 +65,8 @@ class Climbing:
         lowering = self._lowering
         if self._climb is not None and not self._climb.done():
             return "The engine is being started again already."
+        if lowering.lowered is not None and self._keeper.state == "asleep":
+            return "The engine is asleep: the next request loads it with what there is memory for."
         engine = self._keeper.engine
         if engine is None or self._keeper.state != "ready":
             waits = self._keeper.waits_for

@@ -371,3 +371,29 @@ async def test_what_is_served_is_what_the_last_step_says_though_two_come_at_once
     assert (lowering.number, served) == (3, [900, 1000, 700])
     assert lowering.lowered is not None
     assert lowering.lowered.rung == 3
+
+
+async def test_one_that_sleeps_comes_back_with_what_there_is_memory_for(
+    gateway: Open, engines: FakeEngines
+) -> None:
+    """An engine that is unloaded when idle has no quiet hour."""
+    async with gateway(rungs=rungs_of(engines), idle_unload_s=0.2, **PLANNED) as running:
+        await ready(running)
+        await starve(engines, 300)
+        await ready(running, 2)
+        engines.spare = 850  # of all, not beside an engine
+        await until(lambda: "asleep" in running.told.words)
+        assert (await status(running))["lowered"]["rung"] == 3
+        code, text = await climb(running)
+        assert (code, "the next request loads it" in text) == (202, True)
+        assert (await running.text())[0] == 200
+        assert (await status(running))["lowered"]["rung"] == 2
+        engines.spare = None
+        await until(lambda: running.told.words.count("asleep") == 2)
+        assert (await running.text())[0] == 200
+        assert (await status(running))["lowered"]["rung"] == 2, "nobody says how much there is"
+        engines.spare = 1000
+        await until(lambda: running.told.words.count("asleep") == 3)
+        assert (await running.text())[0] == 200
+        found = await status(running)
+        assert ("lowered" in found, found["context"]) == (False, 4096)
