@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
@@ -19,6 +19,7 @@ from runner.gateway.activity import Activity, Entry
 from runner.gateway.engine.keeper import Keeper
 from runner.gateway.engine.line import EngineLost
 from runner.gateway.engine.relay import Relay
+from runner.gateway.engine.shortage import Saves
 from runner.gateway.engine.turns import Turns
 from runner.gateway.refusal import Refusal
 from runner.gateway.timing import Timing
@@ -38,13 +39,6 @@ _STOPPED: Final = (
     "The engine stopped in the middle of this answer, though it answers others. It is started "
     "again. Send the request again."
 )
-
-
-class Saves(Protocol):
-    """Keeps prompts that were read."""
-
-    async def save_all(self, seconds: float) -> None:
-        """Save what is worth it, in that time at most."""
 
 
 class TroubleWatch:

@@ -397,3 +397,35 @@ async def test_one_that_sleeps_comes_back_with_what_there_is_memory_for(
         assert (await running.text())[0] == 200
         found = await status(running)
         assert ("lowered" in found, found["context"]) == (False, 4096)
+
+
+async def test_who_comes_while_a_long_answer_keeps_it_from_climbing_has_a_turn(
+    gateway: Open, engines: FakeEngines
+) -> None:
+    go = asyncio.Event()
+
+    async def answer(request: web.BaseRequest, asked: dict[str, Any]) -> web.StreamResponse:
+        if not asked.get("stream"):
+            return await fine(request, asked)
+        stream = await begun(request)
+        await say(stream, "begun")
+        await go.wait()
+        return stream
+
+    engines.answer = answer
+    timing = replace(FAST, renew_s=0.1)
+    async with gateway(timing, rungs=rungs_of(engines), parallel=2, **PLANNED) as running:
+        await ready(running)
+        await starve(engines, 300)
+        await ready(running, 2)
+        engines.spare = 500
+        async with running.post(stream=True) as long:
+            await long.content.readuntil(b"\n\n")
+            assert (await climb(running))[0] == 202
+            for _ in range(5):
+                assert (await running.text())[0] == 200
+            assert len(engines.made) == 2
+            go.set()
+            await long.read()
+        await ready(running, 3)
+        assert "lowered" not in await status(running)
