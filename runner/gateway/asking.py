@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -92,6 +92,15 @@ def endpoint_of(record: ServerRecord) -> Endpoint:
     return Endpoint(record.url, api_key=key, owned=True, certificate=record.certificate)
 
 
+def _fields(health: bytes) -> dict[str, Any]:
+    """Return the fields of an answer to `/health`, none where it is something else."""
+    with suppress(ValueError, RecursionError):
+        found = json.loads(health)
+        if isinstance(found, dict):
+            return found
+    return {}
+
+
 def _same(one: Served, other: Served) -> bool:
     """Whether two servers are one, started again: only the memory that is free may differ."""
     return replace(one, limit_bytes=0) == replace(other, limit_bytes=0)
@@ -140,12 +149,13 @@ class Joined(AbstractAsyncContextManager["Joined"]):
                 while True:
                     try:
                         reply = await http.get(f"{self._record.url}/health")
-                        if reply.status_code == 200 and reply.json().get("state") != "asleep":
+                        health = _fields(reply.content)
+                        if reply.status_code == 200 and health.get("state") != "asleep":
                             return
                         if reply.status_code == 200 and waking is None:
                             waking = asyncio.create_task(self._wake(http), name="wake")
-                        self._note(reply.content)
-                    except (httpx2.HTTPError, ValueError):
+                        self._note(health)
+                    except httpx2.HTTPError:
                         pass  # whether it still runs tells more
                     if not self.alive():
                         raise self.verdict()
@@ -177,14 +187,11 @@ class Joined(AbstractAsyncContextManager["Joined"]):
                 next=f"Try again, or stop it: steprun stop {self._record.port}",
             )
 
-    def _note(self, health: bytes) -> None:
+    def _note(self, health: Mapping[str, Any]) -> None:
         """Note how far the server's `/health` says that the weights are loaded."""
-        with suppress(ValueError):
-            found = json.loads(health)
-            percent = found.get("loaded_percent") if isinstance(found, dict) else None
-            if isinstance(percent, int):
-                done = self._record.served.weights_bytes * percent // 100
-                self._pace.note(time.monotonic(), done)
+        if isinstance(percent := health.get("loaded_percent"), int):
+            done = self._record.served.weights_bytes * percent // 100
+            self._pace.note(time.monotonic(), done)
 
     def loaded(self) -> Loaded | None:
         """Return how far the weights are loaded; None where that is not known."""
