@@ -128,9 +128,10 @@ class Lowering:
             raise self._given_up(error)
         self._because = error.why
         try:
-            await self.go(await self._room(engine))
-        finally:
+            number = await self._room(engine)
+        finally:  # before the step: who sees both hears of the wait alone
             self.waits_for = self.held_by = ""
+        await self.go(number)
 
     async def go(self, number: int) -> None:
         """Have the next engine started at a rung."""

@@ -429,3 +429,22 @@ async def test_who_comes_while_a_long_answer_keeps_it_from_climbing_has_a_turn(
             await long.read()
         await ready(running, 3)
         assert "lowered" not in await status(running)
+
+
+async def test_the_wait_for_memory_is_over_when_the_step_is_told(engines: FakeEngines) -> None:
+    told = Told(asyncio.get_running_loop().create_future())
+    rungs = rungs_of(engines)
+    lowering = Lowering(rungs()[0], rungs, told, FAST)
+    seen: list[str] = []
+
+    async def change(_: ServedRung) -> str:
+        seen.append(lowering.waits_for)
+        return ""
+
+    lowering.on_change = change
+    engines.lacks = [1 << 31, 300]
+    ended = engines()
+    ended.short_of_memory = True
+    await lowering.after(ended, SteprunError("It ended."), 9.0)
+    assert any("waits for" in word for word in told.words)
+    assert seen == [""]
