@@ -67,7 +67,8 @@ def uninstall_or_show(service: str, *, agreed: bool) -> int:
         return Exit.DONE
     if service == "status":
         return _show(system)
-    say(f"This removes {system.path} and runs:", err=True)
+    kept = (str(path) for path in system.kept if os.path.lexists(path))
+    say(f"This removes {', '.join((str(system.path), *kept))} and runs:", err=True)
     _say_commands(*(each.argv for each in (*system.end, *system.after)))
     if not agreed:
         again = f"{_UNINSTALL} --yes"

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -92,6 +92,15 @@ def endpoint_of(record: ServerRecord) -> Endpoint:
     return Endpoint(record.url, api_key=key, owned=True, certificate=record.certificate)
 
 
+def _fields(health: bytes) -> dict[str, Any]:
+    """Return the fields of an answer to `/health`, none where it is something else."""
+    with suppress(ValueError, RecursionError):
+        found = json.loads(health)
+        if isinstance(found, dict):
+            return found
+    return {}
+
+
 def _same(one: Served, other: Served) -> bool:
     """Whether two servers are one, started again: only the memory that is free may differ."""
     return replace(one, limit_bytes=0) == replace(other, limit_bytes=0)
@@ -140,11 +149,10 @@ class Joined(AbstractAsyncContextManager["Joined"]):
                 while True:
                     try:
                         reply = await http.get(f"{self._record.url}/health")
-                        health = _as_object(reply.content)
-                        asleep = health.get("state") == "asleep"
-                        if reply.status_code == 200 and not asleep:
+                        health = _fields(reply.content)
+                        if reply.status_code == 200 and health.get("state") != "asleep":
                             return
-                        if asleep and waking is None:
+                        if reply.status_code == 200 and waking is None:
                             waking = asyncio.create_task(self._wake(http), name="wake")
                         self._note(health)
                     except httpx2.HTTPError:
@@ -179,7 +187,7 @@ class Joined(AbstractAsyncContextManager["Joined"]):
                 next=f"Try again, or stop it: steprun stop {self._record.port}",
             )
 
-    def _note(self, health: dict[str, Any]) -> None:
+    def _note(self, health: Mapping[str, Any]) -> None:
         """Note how far the server's `/health` says that the weights are loaded."""
         if isinstance(percent := health.get("loaded_percent"), int):
             done = self._record.served.weights_bytes * percent // 100
@@ -210,11 +218,3 @@ class Joined(AbstractAsyncContextManager["Joined"]):
             why="This chat had joined it and has no engine of its own.",
             next=f"{again} chat with an engine of its own: {self._resume}",
         )
-
-
-def _as_object(body: bytes) -> dict[str, Any]:
-    """Return a JSON object, empty where it is none."""
-    with suppress(ValueError):
-        found = json.loads(body)
-        return found if isinstance(found, dict) else {}
-    return {}

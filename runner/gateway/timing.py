@@ -35,7 +35,8 @@ class Timing:
     tokens a second, StepFun's table), and part of a model in main memory may take some times that.
 
     Trouble. `silent_s`: an answer without a byte for so long is looked at; `renew_s`: requests wait
-    so long at most for the end of others, before an engine is started again for its own good.
+    so long at most for the end of others, before an engine is started again for its own good, or
+    with more; after that nobody waits for it for as long.
 
     Memory. `short_s`: between two looks whether it is short; `hold_s`: requests wait so long at
     most while it is: what is short and stays so is how this machine is used now. `say_s`: between

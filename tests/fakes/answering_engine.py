@@ -55,6 +55,7 @@ class KeptEngine:
     where: Endpoint
     state: str = "ready"
     restarts: int = 0
+    starts: int = 1
 
     async def endpoint(self) -> Endpoint:
         return self.where

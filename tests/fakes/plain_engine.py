@@ -25,6 +25,7 @@ class FakeKeeper:
     state: str = "ready"
     waited_s: float = 0.0
     restarts: int = 0
+    starts: int = 1
     engine: Any = None
     sleep: Sleep = field(default_factory=Sleep)
 

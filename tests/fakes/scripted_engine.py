@@ -50,6 +50,7 @@ class ScriptedKeeper(Keeper):
         self._url = url
         self.state = "ready"
         self.restarts = 0
+        self.starts = 1
         self.sleep = Sleep()
         self._engine: Any = SimpleNamespace(endpoint=Endpoint(url))
 

@@ -30,6 +30,7 @@ class SlotsEngine:
     waited_s: float = 0.0
     loaded: Loaded | None = None
     restarts: int = 0
+    starts: int = 1
     pid: int = 0
     log_path: Path = Path("missing.log")
     asked: int = 0

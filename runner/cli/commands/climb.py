@@ -15,9 +15,10 @@ def climb(*, place: str) -> int:
     """Give a server back what it gave up when memory was short.
 
     Its engine is started again with more, as far as there is memory for it. The answers that have
-    begun are finished first, and prompts that were read are saved; new requests wait meanwhile. By
-    itself a server does the same after an hour without requests. `steprun ps` shows what was given
-    up. Where several servers run, name one by its port or its address.
+    begun are finished first, and prompts that were read are saved. New requests wait meanwhile, two
+    minutes at most. By itself a server does the same after an hour without requests, and when it
+    loads the model again after --idle-unload. `steprun ps` shows what was given up. Where several
+    servers run, name one by its port or its address.
     """
     record = named(place, "climb")
     if record is None:

@@ -181,6 +181,9 @@ def _watch_memory(
                 )
             with contextlib.suppress(OSError, ValueError):
                 log.write(f"\n{watch.MARK}{why}\n".encode())
+            while engine.returncode is None:  # a driver may be long in letting go of its memory
+                voice.say("low", left)
+                time.sleep(watch.LONGEST_S)
             return
         voice.say(state, left)
         time.sleep(judge.pause(left))

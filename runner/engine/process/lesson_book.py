@@ -45,10 +45,12 @@ def note(expected: Expected, own: int, everything: int, day: str) -> None:
         day,
     )
 
+    key = expected.key[:_KEY]
+
     def add(book: Book) -> Book:
         misses = dict(book.misses)
-        kept = [*misses.pop(expected.key, []), miss][-KEPT:]
-        return Book(misses=dict([*misses.items(), (expected.key[:_KEY], kept)][-KEYS:]))
+        kept = [*misses.pop(key, []), miss][-KEPT:]
+        return Book(misses=dict([*misses.items(), (key, kept)][-KEYS:]))
 
     _BOOK.try_change(add)
 

@@ -65,6 +65,10 @@ class Climbing:
         lowering = self._lowering
         if self._climb is not None and not self._climb.done():
             return "The engine is being started again already."
+        if self._keeper.state == "asleep":
+            if lowering.lowered is None:
+                return await nothing_given_up()
+            return "The engine is asleep: the next request loads it with what there is memory for."
         engine = self._keeper.engine
         if engine is None or self._keeper.state != "ready":
             waits = self._keeper.waits_for
@@ -120,10 +124,11 @@ class Climbing:
 
     async def _to(self, number: int) -> None:
         engine = self._keeper.engine
-        self._turns.hold(held=True, by=_HOLDER)
         try:
-            while self._turns.taken:  # noqa: ASYNC110 - nobody tells
-                await asyncio.sleep(_LOOK_S)
+            while not await self._nobody_is_answered():
+                # A long answer: others have their turn meanwhile.
+                self._turns.hold(held=False, by=_HOLDER)
+                await asyncio.sleep(self._timing.renew_s)
             await self._prompts.save_all(self._timing.save_end_s)
             # It may have ended meanwhile, and be at a lower rung now.
             if engine is not None and self._keeper.engine is engine:
@@ -132,6 +137,14 @@ class Climbing:
                     await self._keeper.renew(None)
         finally:
             self._turns.hold(held=False, by=_HOLDER)
+
+    async def _nobody_is_answered(self) -> bool:
+        """Give no turns any more; return whether those that were given have ended in time."""
+        self._turns.hold(held=True, by=_HOLDER)
+        deadline = time.monotonic() + self._timing.renew_s
+        while self._turns.taken and time.monotonic() < deadline:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(_LOOK_S)
+        return not self._turns.taken
 
 
 @asynccontextmanager

@@ -74,6 +74,9 @@ class Succession(Protocol):
     def make(self) -> Engine:
         """Return the next engine."""
 
+    async def woken(self) -> None:
+        """Hear that somebody asks, after a sleep: the next engine is about to be made."""
+
     def yields(self, engine: Engine) -> bool:
         """Whether another engine than one that did not load has better prospects."""
 
@@ -153,7 +156,8 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
         self.state: State = "asleep" if self.sleep.due else "loading"
         self.waited_s = 0.0
         self.loaded: Loaded | None = None  # while it loads
-        self.restarts = 0
+        self.restarts = 0  # after a failure
+        self.starts = 0  # engines that have answered, also after a sleep or a climb
 
     async def __aenter__(self) -> Self:
         """Begin to load."""
@@ -241,7 +245,7 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
                         loads = 0
                     elif self.sleep.may and isinstance(error, Refused):
                         self._turn_away(error)
-                        error = None
+                        error, loads = None, 0
                     elif loads >= self._timing.loads or (same and not served):
                         raise error from None
                 served_s = time.monotonic() - ready_at if ready_at else 0.0
@@ -261,6 +265,7 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
     def _begins(self, engine: Engine) -> None:
         self.state, self._engine = "ready", engine
         self._renewal = self.loaded = None
+        self.starts += 1
         self._ready.set()
         self._report.ready(str(engine.log_path))
 
@@ -277,6 +282,7 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
             await self.sleep.until_wanted()
         if self.state == "asleep":
             self.state, self.waited_s = "loading", 0.0
+            await self._engines.woken()
 
     def _turn_away(self, error: SteprunError) -> None:
         """Let everybody who waits know why there is no engine now, and sleep on."""

@@ -78,6 +78,7 @@ class Lowering:
         self._falls = 0
         self._because = ""
         self._going = asyncio.Lock()
+        self._made: Engine | None = None
         self.number = 0
         self.lowered: Lowered | None = None
         self.waits_for = self.held_by = ""
@@ -96,7 +97,17 @@ class Lowering:
 
     def make(self) -> Engine:
         """Return the next engine."""
-        return self.rung.make()
+        self._made = self.rung.make()
+        return self._made
+
+    async def woken(self) -> None:
+        """Climb as far as there is memory: the engine is loaded anyway, and held none of it."""
+        if self.lowered is None or self._made is None:
+            return
+        spare = await asyncio.to_thread(self._made.spare_memory)
+        number = rung_for(self._all, spare, -1) if spare is not None else None
+        if number is not None and number < self.number:
+            await self.go(number)
 
     def yields(self, engine: Engine) -> bool:
         """Whether there is a lower rung for an engine that did not load for want of memory."""
@@ -117,9 +128,10 @@ class Lowering:
             raise self._given_up(error)
         self._because = error.why
         try:
-            await self.go(await self._room(engine))
-        finally:
+            number = await self._room(engine)
+        finally:  # before the step: who sees both hears of the wait alone
             self.waits_for = self.held_by = ""
+        await self.go(number)
 
     async def go(self, number: int) -> None:
         """Have the next engine started at a rung."""

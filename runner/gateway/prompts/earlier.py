@@ -22,11 +22,11 @@ STARTED: Final = "the engine was started again"
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A prompt that an engine was given. `restarts`: how often it had been started again."""
+    """A prompt that an engine was given. `starts`: how often there had been a new one."""
 
     prompt: Prompt
     client: str
-    restarts: int
+    starts: int
 
 
 class Earlier:
@@ -35,11 +35,11 @@ class Earlier:
     def __init__(self) -> None:
         self._given: deque[Given] = deque(maxlen=PROMPTS)
 
-    def judge(self, entry: Entry, restarts: int) -> None:
+    def judge(self, entry: Entry, starts: int) -> None:
         """Set what of a request's prompt is known, and why it is read again; remember the prompt.
 
         Call it when the request is about to be passed on, and it is known what was restored for it.
-        `restarts`: of the engine, so far. A prompt is compared with those of the same client: the
+        `starts`: of an engine, so far. A prompt is compared with those of the same client: the
         words name tools, which are nobody else's business.
         """
         now = entry.prompt
@@ -55,10 +55,10 @@ class Earlier:
             elif (
                 _much(near.shared, now)
                 and not entry.restored
-                and all(each.restarts != restarts for each in given)
+                and all(each.starts != starts for each in given)
             ):
                 entry.reread = STARTED
-        self._given.append(Given(now, entry.client, restarts))
+        self._given.append(Given(now, entry.client, starts))
 
 
 def _much(characters: int, prompt: Prompt) -> bool:

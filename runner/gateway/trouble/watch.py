@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
@@ -19,6 +19,7 @@ from runner.gateway.activity import Activity, Entry
 from runner.gateway.engine.keeper import Keeper
 from runner.gateway.engine.line import EngineLost
 from runner.gateway.engine.relay import Relay
+from runner.gateway.engine.shortage import Saves
 from runner.gateway.engine.turns import Turns
 from runner.gateway.refusal import Refusal
 from runner.gateway.timing import Timing
@@ -38,13 +39,6 @@ _STOPPED: Final = (
     "The engine stopped in the middle of this answer, though it answers others. It is started "
     "again. Send the request again."
 )
-
-
-class Saves(Protocol):
-    """Keeps prompts that were read."""
-
-    async def save_all(self, seconds: float) -> None:
-        """Save what is worth it, in that time at most."""
 
 
 class TroubleWatch:
@@ -82,7 +76,7 @@ class TroubleWatch:
         self._loops = 0
         self._stopped = StoppedAnswers()
         self._since = time.monotonic()  # the engine was started
-        self._restarts = 0
+        self._starts = 0  # of the engine that is followed
         self._asked = 0.0  # for the slots
         self._not_before = 0.0  # the next try to start it again
         self.why: SteprunError | None = None  # to start the engine again, when it can be
@@ -117,8 +111,10 @@ class TroubleWatch:
                 _log.exception("A look for trouble has failed.")
 
     async def _look(self) -> None:
-        if self._keeper.restarts != self._restarts:
-            self._begin_again()
+        if (starts := self._keeper.starts) != self._starts:
+            if self._starts:
+                self._begin_again()
+            self._starts = starts
         await self._look_at_slots()
         if self._loops >= LOOPS and time.monotonic() - self._since >= WORN_S:
             self.why = SteprunError(
@@ -130,7 +126,7 @@ class TroubleWatch:
             await self._renew(self.why)
 
     def _begin_again(self) -> None:
-        self._restarts, self._since = self._keeper.restarts, time.monotonic()
+        self._since = time.monotonic()
         self._loops, self.why, self._said = 0, None, False
         self._stopped = StoppedAnswers()
         self._rates.begin_again()

@@ -58,7 +58,7 @@ class Observer:
 
     def _begins(self, entry: Entry) -> None:
         entry.read_tps = self.rate.tps or entry.read_tps
-        self._earlier.judge(entry, self._keeper.restarts)
+        self._earlier.judge(entry, self._keeper.starts)
         if entry.generates:
             self._mark_shared(entry)
 

@@ -33,6 +33,7 @@ _NAME: Final = 40
 # They say nothing of what they run. `-m module` and `script.py` do; nothing else is ever shown of a
 # command line.
 _INTERPRETERS: Final = re.compile(r"(?i)(python|node|ruby|perl|java|bun|deno)[0-9.]*(\.exe)?")
+_CODE: Final = frozenset({"-c", "-e", "-p", "-pe", "--eval", "--print"})  # what follows is code
 _WORD: Final = re.compile(r"[\w.-]{1,40}")
 _CONTAINER: Final = re.compile(
     r"(?:docker|libpod|crio|cri-containerd)[-/:]([0-9a-f]{12})[0-9a-f]{52}"
@@ -195,6 +196,8 @@ def _script(process: psutil.Process) -> str:
     for number, word in enumerate(words[:8]):
         if word == "-m" and number + 1 < len(words):
             word = words[number + 1]  # noqa: PLW2901 - the module's name follows
+        elif word in _CODE:
+            return ""
         elif word.startswith("-"):
             continue
         name = PurePath(word).name

@@ -101,7 +101,12 @@ def test_it_is_shown_and_removed(runs: FakeSystem, tmp_path: Path) -> None:
     shown = typed("--status")
     assert "state    active (running): Tiny answers.\n" in shown.stdout
     assert isinstance(typed("--uninstall").exception, Refused), "nobody could be asked"
-    assert typed("--uninstall", "--yes").return_value == 0
+    wants = tmp_path / "home/.config/systemd/user/default.target.wants/steprun.service"
+    wants.parent.mkdir()
+    wants.symlink_to("../steprun.service")
+    removed = typed("--uninstall", "--yes")
+    assert removed.return_value == 0
+    assert str(wants) in "".join(removed.stderr.split()), "all that is removed is said"
     assert [each for each in (tmp_path / "home").rglob("*") if not each.is_dir()] == []
     assert os.listdir(tmp_path / "home")  # noqa: PTH208 - folders stay
 

@@ -373,6 +373,11 @@ def watched(meter: Odd, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], lis
     killed: list[str] = []
     said: list[str] = []
     engine: Any = SimpleNamespace(pid=1, returncode=None, kill=lambda: killed.append("killed"))
+
+    def say(state: str, left: int) -> None:
+        said.append(f"{state} {left}")
+        engine.returncode = -9 if "killed" in killed else None  # it has let go of its memory
+
     watch: Any = SimpleNamespace(
         meter=lambda *_: meter,
         Judge=Judge,
@@ -383,7 +388,7 @@ def watched(meter: Odd, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], lis
     )
     log: Any = SimpleNamespace(write=lambda text: killed.append(text.decode()))
     floors: Any = SimpleNamespace(low=100, least=50, mapped=0)
-    voice = SimpleNamespace(say=lambda state, left: said.append(f"{state} {left}"))
+    voice = SimpleNamespace(say=say)
     monkeypatch.setattr(guard, "_Voice", lambda: voice)
     guard._watch_memory(engine, log, (watch, memory_signs), floors)
     return killed, said
@@ -393,7 +398,8 @@ def test_a_reading_that_fails_does_not_end_the_watch(monkeypatch: pytest.MonkeyP
     readings = [OSError("gone"), 10, ValueError("odd"), 1000, None, 10]
     killed, said = watched(Odd(readings), monkeypatch)
     assert killed[0] == "killed"
-    assert said == ["blind 0", "low 10", "blind 0", "fine 1000", "blind 0"]
+    assert said == ["blind 0", "low 10", "blind 0", "fine 1000", "blind 0", "low 10"]
+    assert said[-1] == "low 10", "until it is gone: a guard that is silent is ended"
 
 
 def test_a_watch_that_stays_blind_says_so_once_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,6 +168,17 @@ async def test_what_cannot_be_woken_says_why_and_may_be_later(
     assert running.told.words[:2] == [f"asleep: {why.what}", "ready"]
 
 
+async def test_however_often_it_cannot_be_woken_a_failure_after_that_is_its_first(
+    gateway: Open, engines: FakeEngines
+) -> None:
+    full = (False, Refused("Another engine holds the memory."))
+    engines.fails = [full, full, full, (False, SteprunError("It hangs while loading."))]
+    async with gateway(replace(FAST, loads=2), on_demand=True) as running:
+        for _ in range(3):
+            assert (await running.text())[0] == 503
+        assert (await running.text())[0] == 200
+
+
 async def test_an_engine_that_never_sleeps_is_given_up_as_before(
     gateway: Open, engines: FakeEngines
 ) -> None:

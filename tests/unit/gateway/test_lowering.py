@@ -371,3 +371,80 @@ async def test_what_is_served_is_what_the_last_step_says_though_two_come_at_once
     assert (lowering.number, served) == (3, [900, 1000, 700])
     assert lowering.lowered is not None
     assert lowering.lowered.rung == 3
+
+
+async def test_one_that_sleeps_comes_back_with_what_there_is_memory_for(
+    gateway: Open, engines: FakeEngines
+) -> None:
+    """An engine that is unloaded when idle has no quiet hour."""
+    async with gateway(rungs=rungs_of(engines), idle_unload_s=0.2, **PLANNED) as running:
+        await ready(running)
+        await starve(engines, 300)
+        await ready(running, 2)
+        engines.spare = 850  # of all, not beside an engine
+        await until(lambda: "asleep" in running.told.words)
+        assert (await status(running))["lowered"]["rung"] == 3
+        code, text = await climb(running)
+        assert (code, "the next request loads it" in text) == (202, True)
+        assert (await running.text())[0] == 200
+        assert (await status(running))["lowered"]["rung"] == 2
+        engines.spare = None
+        await until(lambda: running.told.words.count("asleep") == 2)
+        assert (await running.text())[0] == 200
+        assert (await status(running))["lowered"]["rung"] == 2, "nobody says how much there is"
+        engines.spare = 1000
+        await until(lambda: running.told.words.count("asleep") == 3)
+        assert (await running.text())[0] == 200
+        found = await status(running)
+        assert ("lowered" in found, found["context"]) == (False, 4096)
+
+
+async def test_who_comes_while_a_long_answer_keeps_it_from_climbing_has_a_turn(
+    gateway: Open, engines: FakeEngines
+) -> None:
+    go = asyncio.Event()
+
+    async def answer(request: web.BaseRequest, asked: dict[str, Any]) -> web.StreamResponse:
+        if not asked.get("stream"):
+            return await fine(request, asked)
+        stream = await begun(request)
+        await say(stream, "begun")
+        await go.wait()
+        return stream
+
+    engines.answer = answer
+    timing = replace(FAST, renew_s=0.1)
+    async with gateway(timing, rungs=rungs_of(engines), parallel=2, **PLANNED) as running:
+        await ready(running)
+        await starve(engines, 300)
+        await ready(running, 2)
+        engines.spare = 500
+        async with running.post(stream=True) as long:
+            await long.content.readuntil(b"\n\n")
+            assert (await climb(running))[0] == 202
+            for _ in range(5):
+                assert (await running.text())[0] == 200
+            assert len(engines.made) == 2
+            go.set()
+            await long.read()
+        await ready(running, 3)
+        assert "lowered" not in await status(running)
+
+
+async def test_the_wait_for_memory_is_over_when_the_step_is_told(engines: FakeEngines) -> None:
+    told = Told(asyncio.get_running_loop().create_future())
+    rungs = rungs_of(engines)
+    lowering = Lowering(rungs()[0], rungs, told, FAST)
+    seen: list[str] = []
+
+    async def change(_: ServedRung) -> str:
+        seen.append(lowering.waits_for)
+        return ""
+
+    lowering.on_change = change
+    engines.lacks = [1 << 31, 300]
+    ended = engines()
+    ended.short_of_memory = True
+    await lowering.after(ended, SteprunError("It ended."), 9.0)
+    assert any("waits for" in word for word in told.words)
+    assert seen == [""]

@@ -99,6 +99,7 @@ def test_a_program_is_its_file_whatever_its_processes_are_called(
         ("python3 -u /home/x/comfy/main.py --key secret", "python3.12 main.py"),
         ("python3 -m vllm.entrypoints.openai.api_server --api-key secret", None),
         ("python3 -c secret=1;run()", "python3.12"),
+        ("python3 -u -c secret", "python3.12"),
         ("python3 /tmp/\x1b[31m.py", "python3.12"),
         ("python3 -", "python3.12"),
         ("python3", "python3.12"),

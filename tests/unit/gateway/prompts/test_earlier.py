@@ -17,11 +17,11 @@ ANSWER = part("assistant", "message 2", "Hello")
 
 
 def judged(
-    earlier: Earlier, *parts: Part, restarts: int = 0, restored: int = 0, client: str = "a"
+    earlier: Earlier, *parts: Part, starts: int = 0, restored: int = 0, client: str = "a"
 ) -> Entry:
     entry = Entry(1, client, Api.OPENAI, "", 0.0)
     entry.prompt, entry.restored = Prompt(parts), restored
-    earlier.judge(entry, restarts)
+    earlier.judge(entry, starts)
     return entry
 
 
@@ -70,8 +70,8 @@ def test_what_another_earlier_prompt_has_at_its_beginning_is_not_read_again() ->
 def test_an_engine_that_was_started_again_has_read_nothing() -> None:
     earlier = Earlier()
     judged(earlier, SYSTEM, USER)
-    assert judged(earlier, SYSTEM, USER, ANSWER, restarts=1).reread == STARTED
-    assert judged(earlier, SYSTEM, USER, ANSWER, USER, restarts=1).reread == ""
+    assert judged(earlier, SYSTEM, USER, ANSWER, starts=1).reread == STARTED
+    assert judged(earlier, SYSTEM, USER, ANSWER, USER, starts=1).reread == ""
 
 
 def test_nobody_hears_of_another_client_s_prompts() -> None:
@@ -84,7 +84,7 @@ def test_nobody_hears_of_another_client_s_prompts() -> None:
 def test_what_was_restored_is_not_read_again() -> None:
     earlier = Earlier()
     judged(earlier, SYSTEM, USER)
-    assert judged(earlier, SYSTEM, USER, ANSWER, restarts=1, restored=3000).reread == ""
+    assert judged(earlier, SYSTEM, USER, ANSWER, starts=1, restored=3000).reread == ""
 
 
 def test_a_prompt_without_a_reading_is_left_alone() -> None:

@@ -211,6 +211,27 @@ async def test_a_processor_that_others_use_is_no_reason_to_start_again(
     assert len(engines.made) == 1
 
 
+async def test_an_engine_that_has_slept_is_another_one(
+    gateway: Open, engines: FakeEngines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WORN_S", 0.0)
+    loops = looping()
+
+    async def answer(request: web.BaseRequest, asked: dict[str, Any]) -> web.StreamResponse:
+        return await (loops if asked.get("stream") else fine)(request, asked)
+
+    engines.answer = answer
+    async with gateway(SOON, idle_unload_s=0.2) as running:
+        for number in (1, 2):
+            assert "repetition" in (await running.text(stream=True))[1]
+            while running.told.words.count("asleep") < number:
+                await asyncio.sleep(0.005)
+            assert (await running.text())[0] == 200
+        await asyncio.sleep(0.1)
+        assert not any("repeat themselves" in each for each in running.told.words)
+    assert len(engines.made) == 3
+
+
 def test_the_same_is_told_once_a_minute_and_noted_each_time() -> None:
     now = [1000.0]
     told: list[str] = []
