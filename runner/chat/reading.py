@@ -72,7 +72,7 @@ def _written(usage: Usage) -> str:
     first = usage.first_token_s
     parts = [f"First token after {f'{first:.1f} s' if first < 10 else duration(first)}"]
     if usage.completion_tokens:
-        rate = f" at {usage.decode_tps:.1f} tokens/s" if usage.decode_tps else ""
+        rate = f" at {usage.decode_tps:,.1f} tokens/s" if usage.decode_tps else ""
         parts.append(f"wrote {usage.completion_tokens:,} tokens{rate}")
     if usage.drafted:
         parts.append(f"{min(usage.accepted, usage.drafted):,} of {usage.drafted:,} drafts accepted")

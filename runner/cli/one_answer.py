@@ -344,7 +344,8 @@ def _print_end(turn: Turn, context: int) -> None:
             next="Allow more tokens, or less reasoning: --max-tokens N, --effort low",
         )
     if turn.finish == "length" and turn.answered:
-        click.echo("The answer was cut off at the token limit: --max-tokens, --ctx", err=True)
+        longer = "For a longer one: --max-tokens N, --ctx N"
+        click.echo(f"The answer was cut off at the token limit. {longer}", err=True)
     elif turn.finish == "content_filter" and turn.answered:
         click.echo("The server's content filter cut the answer off.", err=True)
     elif turn.finish in TOOL_LIMITS and turn.answered:

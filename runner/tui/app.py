@@ -151,6 +151,13 @@ class ChatApp(ChatTalk):
         if action.run is not None:
             await _finished(action.run(wing, args))
 
+    def action_command_palette(self) -> None:
+        """Open the palette."""
+        from runner.tui.palette import Palette  # noqa: PLC0415 - as above
+
+        if not isinstance(self.screen, Palette):
+            self.push_screen(Palette(id="--command-palette"))
+
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Put the actions on the palette."""
         del screen

@@ -10,11 +10,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from runner.base.text import clean
+from runner.tui.overlay import Overlay
 
 PLACEHOLDER: Final = "Type to narrow it down"
 MOST: Final = 200  # rows shown; of more, typing a word finds the one that is wanted
@@ -58,7 +58,7 @@ def _cut(text: str, cells: int) -> str:
     return f"{set_cell_size(text, max(cells - 1, 0)).rstrip()}…"
 
 
-class Chooser(ModalScreen[Any]):
+class Chooser(Overlay[Any]):
     """Returns the value of the chosen row, None where none was chosen."""
 
     DEFAULT_CSS = """

@@ -9,10 +9,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from runner.tui.actions import ActionGroup
+from runner.tui.overlay import Overlay
 
 WIDEST = 86  # cells, as in chat.tcss
 FRAME = 7  # cells: border, padding, scrollbar
@@ -41,7 +41,7 @@ def help_content(groups: Iterable[ActionGroup], width: int) -> Content:
     return Content("\n").join(parts)
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Overlay[None]):
     """Shows the help until a key closes it."""
 
     AUTO_FOCUS = "#help"  # so that the keys scroll it

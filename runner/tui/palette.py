@@ -2,8 +2,12 @@
 
 from typing import Final
 
-from textual.command import Hit, Hits
+from textual import on
+from textual.command import CommandPalette, Hit, Hits
 from textual.system_commands import SystemCommandsProvider
+from textual.widgets import OptionList
+
+from runner.tui.overlay import Overlay
 
 _BAND: Final = 1000.0  # more than the fuzzy match of any title comes to
 
@@ -37,3 +41,13 @@ class ActionPalette(SystemCommandsProvider):
             score = rank(query, title, str(about)) * _BAND + matcher.match(title)
             if score > 0:
                 yield Hit(score, matcher.highlight(title), callback, help=about)
+
+
+class Palette(CommandPalette, Overlay[None]):
+    """The palette: what is chosen is run once, however often Enter is pressed."""
+
+    @on(OptionList.OptionSelected)
+    def _chosen_again(self, event: OptionList.OptionSelected) -> None:
+        if not self.is_current:
+            event.stop()
+            event.prevent_default()

@@ -8,13 +8,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from runner.base.text import clean_name
 from runner.chat.export import TIMES
 from runner.chat.images.tokens import image_tokens
 from runner.chat.wire import Picture
+from runner.tui.overlay import Overlay
 from runner.tui.picture_canvas import PictureCanvas
 
 Price = Callable[[int], str]
@@ -23,7 +23,7 @@ Price = Callable[[int], str]
 Box = tuple[int, int, int, int]
 
 
-class LargePicture(ModalScreen[None]):
+class LargePicture(Overlay[None]):
     """Shows pictures, one at a time, as large as there is room."""
 
     DEFAULT_CSS = """
@@ -76,7 +76,7 @@ class LargePicture(ModalScreen[None]):
         self._line.update(Content(" · ".join(filter(None, parts))))
 
 
-class CropScreen(ModalScreen[Box | None]):
+class CropScreen(Overlay[Box | None]):
     """Returns the part of a picture that the user has framed, in its pixels; None: not any."""
 
     DEFAULT_CSS = """

@@ -17,7 +17,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
-from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Log, Static
 
@@ -28,6 +27,7 @@ from runner.chat.turn import TurnState
 from runner.tui.actions import Action
 from runner.tui.composer import Prompt
 from runner.tui.fit import ROOMY
+from runner.tui.overlay import Overlay
 from runner.tui.wings.wing import Hear, Wing
 
 if TYPE_CHECKING:
@@ -279,7 +279,7 @@ class PermissionPanel(Vertical, can_focus=True):
             self.post_message(self.Answered(_KEYS[key]))
 
 
-class CallScreen(ModalScreen[None]):
+class CallScreen(Overlay[None]):
     """Shows all of a call that wants to run. Nothing is answered here."""
 
     DEFAULT_CSS = """

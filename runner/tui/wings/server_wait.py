@@ -29,7 +29,8 @@ class ServerWait(NoteLines):
 
     def show(self, names: Sequence[str]) -> None:
         """Show the servers that are waited for, or nothing."""
-        hint = Content.styled("  Esc sends it without their tools", "$foreground-muted")
+        whose = "their" if len(names) > 1 else "its"
+        hint = Content.styled(f"  Esc sends it without {whose} tools", "$foreground-muted")
         self.say([Content(f"↳ waits for {servers_text(names)}") + hint] if names else [])
 
 

@@ -27,6 +27,8 @@ CACHED = Usage(prompt_tokens=6251, cached_tokens=6208, read_tps=500.0)
         (replace(CACHED, read_tps=0, reread="it was only thought to be"),
          "Read 43 of 6,251 tokens, 6,208 from the cache."),
         (Usage(first_token_s=0.42), "First token after 0.4 s."),
+        (Usage(first_token_s=0.42, completion_tokens=1312, decode_tps=1633.9),
+         "First token after 0.4 s; wrote 1,312 tokens at 1,633.9 tokens/s."),
         (Usage(completion_tokens=312, decode_tps=31.23, drafted=63, accepted=45, first_token_s=75),
          "First token after 75 s; wrote 312 tokens at 31.2 tokens/s; 45 of 63 drafts accepted."),
     ],

@@ -170,7 +170,7 @@ async def test_reasoning_without_an_answer_fails_and_is_kept():
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        ([Say("A par"), End("length")], "cut off at the token limit"),
+        ([Say("A par"), End("length")], "at the token limit. For a longer one: --max-tokens N"),
         ([Say("A par"), End("SAFETY")], "content filter cut"),
     ],
 )

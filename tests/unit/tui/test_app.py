@@ -701,6 +701,21 @@ async def test_commands_are_on_the_palette():
         await c.until(lambda: c.app.composer.text == "/save ")
 
 
+@pytest.mark.parametrize("typed", ["chats", "help"])
+async def test_enter_that_bounces_in_the_palette_runs_a_command_once(typed, monkeypatch):
+    ran: list[str] = []
+    monkeypatch.setattr(ChatApp, "_choose", lambda _, action: ran.append(action.command))
+    async with chat() as c:
+        await c.pilot.press("ctrl+p", *typed)
+        await c.until(partial(_is_first, c, f"/{typed}"))
+        for _ in range(4):  # none waits for what the one before it does
+            c.app.screen.query_one(CommandList).action_select()
+        await c.until(lambda: len(c.app.screen_stack) == 1)
+        await c.pilot.pause()
+        assert ran == [typed]
+        assert c.app.failure is None
+
+
 async def test_the_palette_finds_a_command_by_its_name_first():
     async with chat(size=(100, 40)) as c:
         for typed, first in (

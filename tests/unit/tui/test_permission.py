@@ -331,7 +331,7 @@ async def test_a_message_waits_for_the_servers_that_are_starting():
     configure(table("good", GOOD))
     async with chat([Say("Yes."), End()], mcp=("good",)) as c:
         await c.type("can you add?")
-        await c.sees("waits for the MCP server good", "Esc sends it without their tools")
+        await c.sees("waits for the MCP server good", "Esc sends it without its tools")
         await c.sees("Yes.")
         await c.gone("waits for")
         assert "good__add" in offered(c)

@@ -12,7 +12,7 @@ from runner.chat.sessions.saved import SavedChats
 from runner.chat.sessions.store import Session
 from runner.chat.sessions.word_index import IndexState, WordIndex
 from runner.chat.wire import Message
-from runner.tui.chooser import Chooser
+from runner.tui.chooser import Choice, Chooser
 from runner.tui.picker import ChatPicker, chat_row, chat_rows, when
 from runner.tui.wings.sessions import Sessions
 from tests.fakes.sse_server import End, Gate, Say
@@ -112,6 +112,19 @@ async def test_chats_are_listed_searched_renamed_and_deleted(size):
         await c.sees("The disk is full.")
         await c.pilot.press("escape")
         await c.until(lambda: not isinstance(c.app.screen, ChatPicker))
+
+
+async def test_a_row_that_is_chosen_twice_closes_the_list_alone():
+    async with chat() as c:
+        things, chosen = Chooser("Things", [Choice("One", 1)]), list[int | None]()
+        c.app.push_screen(things, chosen.append)
+        await c.sees("One")
+        for _ in range(3):  # an Enter that bounces: none waits for what the one before it does
+            things.list.action_select()
+        await c.until(lambda: len(c.app.screen_stack) == 1)
+        await c.pilot.pause()
+        assert chosen == [1]
+        assert c.app.failure is None
 
 
 async def test_the_chat_is_seen_behind_the_list():
