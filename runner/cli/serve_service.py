@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from runner.base.errors import Exit, UsageError
+from runner.base.errors import Exit, Refused, UsageError
 from runner.base.shell import shell_line
 from runner.cli.confirm import must_agree
 from runner.cli.options import words_typed
@@ -63,7 +63,12 @@ def uninstall_or_show(service: str, *, agreed: bool) -> int:
 
     system = manage.system_here()
     if manage.installed(system) is None:
-        say("No service is installed. Install one: steprun serve --install", err=True)
+        try:
+            manage.must_run(system)
+            then = "Install one: steprun serve --install"
+        except Refused as cannot:
+            then = f"{cannot.what} {cannot.next}"
+        say(f"No service is installed. {then}", err=True)
         return Exit.DONE
     if service == "status":
         return _show(system)

@@ -95,6 +95,17 @@ def test_what_would_be_written_is_printed(runs: FakeSystem, tmp_path: Path) -> N
     assert not (tmp_path / "home").exists()
 
 
+def test_no_service_is_advised_where_none_can_be(
+    runs: FakeSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "steprun serve --install" in typed("--status").output
+    monkeypatch.setattr(runs, "fails", ("systemctl",))
+    for word in ("--status", "--uninstall"):
+        told = typed(word).output
+        assert "--install" not in told
+        assert "in a terminal instead: steprun serve" in " ".join(told.split())
+
+
 def test_it_is_shown_and_removed(runs: FakeSystem, tmp_path: Path) -> None:
     assert typed("--status").output.startswith("No service is installed.")
     assert typed("--install", "--yes").exception is None
