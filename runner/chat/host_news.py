@@ -1,11 +1,11 @@
 """What memory does to the host of a chat: said to the user, and known to the chat."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, runtime_checkable
 
+from runner.base.beside import beside
 from runner.chat.host import ChatSetup
 
 BLIND: Final = "The vision encoder is off for now, as memory was short."
@@ -38,14 +38,8 @@ class TellsNews(Protocol):
         """Tell what changes, until cancelled."""
 
 
-@asynccontextmanager
-async def hearing(host: object, report: Callable[[HostNews], object]) -> AsyncIterator[None]:
+def hearing(
+    host: object, report: Callable[[HostNews], object]
+) -> AbstractAsyncContextManager[None]:
     """Within the block, pass on what a host tells."""
-    telling = host.news(report) if isinstance(host, TellsNews) else None
-    task = asyncio.create_task(telling, name="news") if telling is not None else None
-    try:
-        yield
-    finally:
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+    return beside(host.news(report) if isinstance(host, TellsNews) else None, "news")

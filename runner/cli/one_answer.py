@@ -4,12 +4,13 @@ import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
+from runner.base.beside import beside
 from runner.base.errors import Exit, Refused, SteprunError
 from runner.base.shell import as_typed, shell_line
 from runner.base.text import clean
@@ -184,17 +185,14 @@ def _option(name: str) -> str:
 @asynccontextmanager
 async def _following(host: ChatHost, on_wait: Callable[[float], None]) -> AsyncIterator[None]:
     """Within the block, show when a host has to be waited for again; the answer says if in vain."""
-    task = asyncio.create_task(follow(host, on_wait, lambda: None))
-    try:
-        async with hearing(host, lambda news: say(news.words, err=True)):
-            yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    async with (
+        beside(follow(host, on_wait, lambda: None), "host"),
+        hearing(host, lambda news: say(news.words, err=True)),
+    ):
+        yield
 
 
-@asynccontextmanager
-async def _each_second(do: Callable[[], None]) -> AsyncIterator[None]:
+def _each_second(do: Callable[[], None]) -> AbstractAsyncContextManager[None]:
     """Within the block, do something once a second."""
 
     async def again() -> None:
@@ -202,12 +200,7 @@ async def _each_second(do: Callable[[], None]) -> AsyncIterator[None]:
             await asyncio.sleep(1)
             do()
 
-    task = asyncio.create_task(again())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    return beside(again(), "each second")
 
 
 def _show_waiting(status: TransientLine, turn: Turn, clock: AnswerClock) -> None:

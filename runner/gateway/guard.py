@@ -2,12 +2,13 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from socket import gethostname
 from typing import Final
 
+from runner.base.beside import beside
 from runner.gateway.admission import Rules, key_file
 from runner.gateway.admission.hosts import Hosts
 from runner.gateway.admission.origins import Origins
@@ -42,17 +43,10 @@ def tls_of(settings: Settings) -> ssl.SSLContext | None:
     return server_context(settings.certificate, settings.certificate_key)
 
 
-@asynccontextmanager
-async def guarding(service: Service, on_news: Callable[[str], None]) -> AsyncIterator[None]:
+def guarding(service: Service, on_news: Callable[[str], None]) -> AbstractAsyncContextManager[None]:
     """Within the block, follow the key file; `on_news` hears when it has changed."""
     path = service.settings.key_file
-    task = asyncio.create_task(_follow(service, on_news), name="key file") if path else None
-    try:
-        yield
-    finally:
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+    return beside(_follow(service, on_news) if path else None, "key file")
 
 
 async def _follow(service: Service, on_news: Callable[[str], None]) -> None:

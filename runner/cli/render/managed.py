@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+from runner.base.beside import beside
 from runner.base.errors import SteprunError
 from runner.base.loaded import Loaded
 from runner.base.units import duration, size
@@ -71,13 +72,10 @@ class ManagedReport(ServeReport):
 @asynccontextmanager
 async def watched(manager: ServiceManager) -> AsyncIterator[None]:
     """Within the block, show the manager that this event loop turns; then say that it ends."""
-    task = asyncio.create_task(_ping(manager), name="watchdog") if manager.watchdog_s else None
     try:
-        yield
+        async with beside(_ping(manager) if manager.watchdog_s else None, "watchdog"):
+            yield
     finally:
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
         manager.send("STOPPING=1")
 
 

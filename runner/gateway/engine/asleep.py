@@ -6,9 +6,9 @@ and waits as for any load.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
+from runner.base.beside import beside
 from runner.gateway.activity import Activity
 from runner.gateway.engine.keeper import Keeper
 from runner.gateway.engine.pulse import GAP_S
@@ -16,25 +16,16 @@ from runner.gateway.engine.shortage import Saves
 from runner.gateway.timing import Timing
 
 
-@asynccontextmanager
-async def unloading(
+def unloading(
     keeper: Keeper,
     activity: Activity,
     prompts: Saves,
     timing: Timing,
     idle_s: float,
-) -> AsyncIterator[None]:
+) -> AbstractAsyncContextManager[None]:
     """Within the block, unload the engine after so long without a request; 0: never."""
-    watch = _watch(keeper, activity, prompts, timing, idle_s)
-    task = asyncio.create_task(watch, name="unload when idle") if idle_s else None
-    if task is None:
-        watch.close()
-    try:
-        yield
-    finally:
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+    watch = _watch(keeper, activity, prompts, timing, idle_s) if idle_s else None
+    return beside(watch, "unload when idle")
 
 
 async def _watch(

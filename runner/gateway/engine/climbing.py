@@ -5,10 +5,10 @@ Answers are finished and prompts saved before the engine is started again at the
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from runner.base.beside import beside
 from runner.base.units import size
 from runner.gateway.engine.keeper import Keeper
 from runner.gateway.engine.lowering import Lowering
@@ -147,12 +147,6 @@ class Climbing:
         return not self._turns.taken
 
 
-@asynccontextmanager
-async def climbing(climber: Climbing) -> AsyncIterator[None]:
+def climbing(climber: Climbing) -> AbstractAsyncContextManager[None]:
     """Climb after quiet hours within the block."""
-    task = asyncio.create_task(climber.watch(), name="climbing")
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    return beside(climber.watch(), "climbing")

@@ -6,10 +6,10 @@ system needs (`runner.engine.process.memory_watch`). This is what comes before.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from runner.base.beside import beside
 from runner.gateway.engine.keeper import Keeper
 from runner.gateway.engine.turns import Turns
 from runner.gateway.report import Report
@@ -23,17 +23,11 @@ class Saves(Protocol):
         """Save what is worth it, in that time at most."""
 
 
-@asynccontextmanager
-async def minding(
+def minding(
     keeper: Keeper, turns: Turns, prompts: Saves, report: Report, timing: Timing
-) -> AsyncIterator[None]:
+) -> AbstractAsyncContextManager[None]:
     """Watch for short memory within the block."""
-    task = asyncio.create_task(_mind(keeper, turns, prompts, report, timing), name="shortage")
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    return beside(_mind(keeper, turns, prompts, report, timing), "shortage")
 
 
 async def _mind(

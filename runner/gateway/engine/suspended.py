@@ -6,10 +6,10 @@ read is on the disk already: a slot is saved when it has been idle for a few sec
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
+from runner.base.beside import beside
 from runner.base.errors import SteprunError
 from runner.gateway.engine.keeper import Keeper
 from runner.gateway.report import Report
@@ -20,15 +20,11 @@ LEAST_S: Final = 2.0  # the two clocks are read one after the other; a sleep tak
 _TRIES: Final = 4  # of 5 s each: as long as an engine may stand still otherwise
 
 
-@asynccontextmanager
-async def minding_suspends(keeper: Keeper, report: Report, timing: Timing) -> AsyncIterator[None]:
+def minding_suspends(
+    keeper: Keeper, report: Report, timing: Timing
+) -> AbstractAsyncContextManager[None]:
     """Within the block, look at the engine each time the computer has slept."""
-    task = asyncio.create_task(_mind(keeper, report, timing), name="suspends")
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    return beside(_mind(keeper, report, timing), "suspends")
 
 
 async def _mind(keeper: Keeper, report: Report, timing: Timing) -> None:

@@ -8,12 +8,13 @@ another, rates that have fallen. An answer that is being written is never interr
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 import msgspec
 
+from runner.base.beside import beside
 from runner.base.errors import SteprunError
 from runner.gateway.activity import Activity, Entry
 from runner.gateway.engine.keeper import Keeper
@@ -202,12 +203,6 @@ class TroubleWatch:
             self._turns.hold(held=False, by="trouble")
 
 
-@asynccontextmanager
-async def watching(watch: TroubleWatch) -> AsyncIterator[None]:
+def watching(watch: TroubleWatch) -> AbstractAsyncContextManager[None]:
     """Watch within the block."""
-    task = asyncio.create_task(watch.watch(), name="trouble")
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    return beside(watch.watch(), "trouble")
