@@ -104,8 +104,8 @@ async def test_an_answer_that_arrives_is_counted():
         await c.sees("3 of 3")
 
 
-# A known fault: with 1,200 paragraphs and the hit in number 600, or on a busy machine, the transcript
-# is moved away from the hit once more while it lays the rest of the answer out.
+# A known fault: with 1,200 paragraphs and the hit in number 600, or on a busy machine, the
+# transcript is moved away from the hit once more while it lays the rest of the answer out.
 @pytest.mark.xfail(strict=False, reason="the transcript may move away from a hit that it has shown")
 async def test_a_hit_is_located_in_a_long_answer():
     answer = "\n\n".join(f"Paragraph {n} says *number {n}*." for n in range(3000))
