@@ -149,7 +149,9 @@ class Transcript(ScrollView):
         if not {(view, row), (view, row + count - 1)} <= set(self._seen):
             self._following = False
             self._held = (view.number, row)
-            self._held = self._moved(-(self.container_size.height // 3))
+            index, at = self._moved(-(self.container_size.height // 3))
+            # From the top: the rest of an answer may still be laid out below these rows.
+            self._held = (index, at + self._heights[index] if at < 0 else at)
         self._place()
 
     def find(self, found: FoundWords | None) -> None:
