@@ -1,9 +1,8 @@
 """The one place that a chat's state lives in: its turns, the current branch, the draft, troubles.
 
 Whatever changes, changes in memory at once and is due for the disk; `flush` writes what is due, in
-a thread, in an order that loses nothing: a question before the draft that it was, an answer before
-the part of it that was kept while it grew. What cannot be written stays due, and `warnings` says
-why, once; so a disk that was full for a moment costs nothing. No widgets, no network.
+a thread, in an order that loses nothing: a question before its draft, an answer before its parts.
+What cannot be written stays due, and `warnings` says why, once. No widgets, no network.
 """
 
 import contextlib
@@ -137,10 +136,7 @@ class Conversation:
     def continued(
         self, turn: Turn, *, answers: bool = False, steps: Sequence[TurnStep] = ()
     ) -> Turn:
-        """Return a turn that goes on with the answer of another one, and takes its place.
-
-        `answers`: its thinking is over. `steps`: those to go on from, where these are not all.
-        """
+        """Return a turn that goes on with another one's answer: with `steps` of it, or all."""
         again = self.regenerate(turn)
         again.go_on_from(steps or turn.steps, answers=answers)
         return again
